@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/* apply.c: what stands between a call like ht_mul(x, 0.5) and a node: numbers and weak
+ * scalars take their partner's dtype, absent and poisoned inputs are dealt with, the row
+ * infers the type or refuses. Read next: tape.c (hti_append), ops_elementwise.c. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd_internal.h"
+
+double hti_number_value(ht_var x)
+{
+    union {
+        uint32_t word[2];
+        double value;
+    } bits = {{x.index, x.stamp}};
+    return bits.value;
+}
+
+bool ht_is_zero(ht_var x)
+{
+    return !x.tape && x.index == HTI_NONE;
+}
+
+/* Errors. */
+
+ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
+                const char *format, ...)
+{
+    char text[HTI_MESSAGE / 2];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    ht_context_fail(tape->ctx, status, tape->rule_site ? tape->rule_site : site, "%s: %s",
+                    op, text);
+    return hti_poison(tape);
+}
+
+bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
+{
+    char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", shape[HT_SHAPE_TEXT];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    for (int i = 0; i < it->n_in && i < 4; i++) {
+        size_t used = strlen(types);
+        snprintf(types + used, sizeof types - used, "%s%s %s", i ? ", " : "",
+                 ht_dtype_name(it->in[i].dtype), ht_shape_text(it->in[i].shape, shape));
+    }
+    ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->op->name,
+                    text, types, it->n_in > 4 ? ", ..." : "");
+    return false;
+}
+
+/* Numbers and weak scalars. */
+
+static ht_var hti_number_node(ht_tape *tape, const ht_op *op, double value,
+                              ht_dtype dtype, bool weak, const char *site)
+{
+    bool whole = dtype == HT_I32 ? value >= INT32_MIN && value <= INT32_MAX
+                                 : value >= 0 && value <= UINT8_MAX;
+    if (!hti_dtype_is_float(dtype) && !(whole && value == floor(value)))
+        return hti_fail(tape, HT_ERROR_DTYPE, site, op->name,
+                        "the number %g meets a partner of dtype %s, which can't hold it\n"
+                        "  hint: ht_cast the partner to HT_F32 or HT_F64 first",
+                        value, ht_dtype_name(dtype));
+    return hti_constant(tape, value, dtype, weak, site);
+}
+
+/* The dtype numbers and weak scalars take: that of the first strong partner; 0 if none.
+ */
+static ht_dtype hti_partner_dtype(int n, const ht_var *in)
+{
+    for (int i = 0; i < n; i++)
+        if (!hti_is_number(in[i]) && !ht_is_zero(in[i]) && !in[i].tape->weak[in[i].index])
+            return hti_type(in[i])->dtype;
+    return 0;
+}
+
+static ht_var hti_resolve(ht_tape *tape, const ht_op *op, ht_var x, ht_dtype dtype,
+                          const char *site)
+{
+    double value;
+    bool weak = dtype == 0;
+    if (hti_is_number(x))
+        return hti_number_node(tape, op, hti_number_value(x), weak ? HT_F64 : dtype, weak,
+                               site);
+    if (ht_is_zero(x) || weak || !tape->weak[x.index]) return x;
+    if (hti_is_constant(x, &value) && hti_type(x)->shape.rank == 0)
+        return hti_number_node(tape, op, value, dtype, false, site);
+    return ht_cast_at(x, dtype, site);
+}
+
+/* Types. */
+
+/* Elementwise rows without an infer of their own: one float type, broadcast. */
+static bool hti_infer_default(ht_infer *it)
+{
+    it->out = it->in[0];
+    for (int i = 0; i < it->n_in; i++) {
+        if (it->in[i].dtype != it->in[0].dtype)
+            return ht_infer_fail(it, HT_ERROR_DTYPE,
+                                 "element types differ\n  hint: ht_cast one of them");
+        if (!hti_dtype_is_float(it->in[i].dtype))
+            return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+        if (!hti_broadcast_shapes(it->out.shape, it->in[i].shape, &it->out.shape))
+            return ht_infer_fail(
+                it, HT_ERROR_SHAPE,
+                "shapes do not broadcast: counted from the last axis, sizes "
+                "must be equal or 1");
+    }
+    return true;
+}
+
+/* The type of op(in), or an error kept. */
+static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
+                      const void *attributes, const char *site, ht_type *out)
+{
+    ht_type few[4];
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    ht_type *types =
+        n <= 4 ? few : hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *types);
+    bool ok = types != NULL;
+    if (ok) {
+        for (int i = 0; i < n; i++) types[i] = *hti_type(in[i]);
+        ht_infer it = {.op = op,
+                       .ctx = tape->ctx,
+                       .n_in = n,
+                       .in = types,
+                       .attributes = attributes,
+                       .site = tape->rule_site ? tape->rule_site : site};
+        ok = op->infer ? op->infer(&it) : hti_infer_default(&it);
+        if (ok && hti_bytes(it.out.dtype, it.out.shape) == SIZE_MAX)
+            ok = ht_infer_fail(&it, HT_ERROR_SHAPE, "the result would be too large");
+        *out = it.out;
+    }
+    hti_arena_rewind(&tape->scratch, mark);
+    return ok;
+}
+
+/* Apply. */
+
+/* The tape the inputs are on (numbers and HT_ZERO are on none). */
+static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in)
+{
+    ht_tape *tape = NULL;
+    for (int i = 0; i < n; i++) {
+        if (hti_is_number(in[i]) || ht_is_zero(in[i])) continue;
+        hti_check_var(in[i]);
+        if (!tape) tape = in[i].tape;
+        HT_ASSERT(tape == in[i].tape, "%s: input %d is on another tape than the first",
+                  op->name, i);
+    }
+    HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)", op->name);
+    return tape;
+}
+
+static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
+                                 const void *attributes, const char *site)
+{
+    bool weak = n > 0 && op != &hti_op_cast;
+    for (int i = 0; i < n; i++) {
+        if (hti_is_poison(in[i])) return in[i];
+        if (ht_is_zero(in[i]) && op->flags & HT_OP_LINEAR) return HT_ZERO;
+        HT_ASSERT(!ht_is_zero(in[i]), "%s: input %d is HT_ZERO", op->name, i);
+        weak = weak && tape->weak[in[i].index];
+    }
+    ht_type type;
+    if (!hti_infer(tape, op, n, in, attributes, site, &type)) return hti_poison(tape);
+    return hti_append(tape, op, (uint32_t)n, in, attributes, type,
+                      weak && type.dtype == HT_F64, site);
+}
+
+ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes,
+                const char *site)
+{
+    bool all_zero = n > 0;
+    for (int i = 0; i < n; i++) all_zero = all_zero && ht_is_zero(in[i]);
+    if (all_zero && op->flags & HT_OP_LINEAR) return HT_ZERO;
+    ht_tape *tape = hti_tape_of(op, n, in);
+    if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    for (int i = 0; i < n; i++)
+        if (hti_is_poison(in[i])) return in[i];
+    if (!(op->flags & HT_OP_ELEMENTWISE) || n < 2)
+        return hti_apply_resolved(tape, op, n, in, attributes, site);
+    HT_ASSERT(n <= 3, "%s: an elementwise op has at most 3 inputs, not %d", op->name, n);
+    int first = op == &hti_op_where; /* a condition is nobody's partner */
+    ht_dtype dtype = hti_partner_dtype(n - first, in + first);
+    ht_var resolved[3];
+    for (int i = 0; i < n; i++) resolved[i] = hti_resolve(tape, op, in[i], dtype, site);
+    return hti_apply_resolved(tape, op, n, resolved, attributes, site);
+}
+
+/* Helpers of rules. */
+
+bool hti_is_constant(ht_var x, double *value)
+{
+    if (hti_is_number(x)) return *value = hti_number_value(x), true;
+    if (ht_is_zero(x) || hti_is_poison(x)) return false;
+    ht_tape *tape = x.tape;
+    uint32_t i = x.index;
+    while (tape->op[i] == &hti_op_broadcast) i = tape->edge[tape->first_in[i]];
+    if (tape->op[i] != &hti_op_constant) return false;
+    *value = ((const hti_constant_attributes *)tape->attributes[i])->value;
+    return true;
+}
+
+ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site)
+{
+    if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    return ht_broadcast_at(hti_constant(tape, 0, type.dtype, false, site), type.shape,
+                           site);
+}
+
+ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site)
+{
+    if (ht_is_zero(v) || hti_is_poison(v)) return v;
+    ht_shape from = hti_type(v)->shape;
+    if (ht_shape_equal(from, shape)) return v;
+    ht_axes axes = {0};
+    int extra = from.rank - shape.rank;
+    for (int i = 0; i < from.rank; i++)
+        if (i < extra || (shape.dim[i - extra] == 1 && from.dim[i] != 1))
+            axes.axis[axes.n++] = i;
+    if (axes.n) v = ht_sum_axes_at(v, axes, true, site);
+    return ht_reshape_at(v, shape, site);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* arena.c: bump allocation in chunks. A tape allocates thousands of small things that die
+ * together; after the first pass over a loop an arena asks the allocator for nothing.
+ * Read next: tape.c. */
+#include "autograd_internal.h"
+
+enum { HTI_CHUNK_LEAST = 16 * 1024 };
+
+/* Chunk headers take one alignment unit, so that what follows is aligned as the block is.
+ */
+static unsigned char *hti_chunk_data(hti_chunk *chunk)
+{
+    uintptr_t at = (uintptr_t)(chunk + 1);
+    return (unsigned char *)chunk + (hti_round_up(at, HTI_ALIGN) - (uintptr_t)chunk);
+}
+
+static size_t hti_chunk_bytes(size_t size)
+{
+    return sizeof(hti_chunk) + HTI_ALIGN + size;
+}
+
+/* Sizes double, so that a tape of any length has few chunks. */
+static hti_chunk *hti_chunk_new(hti_arena *arena, size_t bytes)
+{
+    size_t size = arena->last ? 2 * arena->last->size : HTI_CHUNK_LEAST;
+    if (size < bytes) size = bytes;
+    hti_chunk *chunk = hti_resize(arena->ctx, NULL, 0, hti_chunk_bytes(size));
+    if (chunk) *chunk = (hti_chunk){.size = size};
+    return chunk;
+}
+
+void *hti_arena_alloc(hti_arena *arena, size_t bytes)
+{
+    if (bytes > SIZE_MAX / 4) {
+        ht_context_fail(arena->ctx, HT_ERROR_MEMORY, NULL,
+                        "a value of %zu bytes is too large", bytes);
+        return NULL;
+    }
+    bytes = hti_round_up(bytes ? bytes : 1, HTI_ALIGN);
+    while (arena->last && arena->last->size - arena->last->used < bytes &&
+           arena->last->next)
+        arena->last = arena->last->next;
+    if (!arena->last || arena->last->size - arena->last->used < bytes) {
+        hti_chunk *chunk = hti_chunk_new(arena, bytes);
+        if (!chunk) return NULL;
+        if (arena->last)
+            arena->last->next = chunk;
+        else
+            arena->first = chunk;
+        arena->last = chunk;
+    }
+    void *p = hti_chunk_data(arena->last) + arena->last->used;
+    arena->last->used += bytes;
+    return p;
+}
+
+hti_arena_mark hti_arena_at(const hti_arena *arena)
+{
+    return (hti_arena_mark){arena->last, arena->last ? arena->last->used : 0};
+}
+
+void hti_arena_rewind(hti_arena *arena, hti_arena_mark mark)
+{
+    hti_chunk *from = mark.chunk ? mark.chunk->next : arena->first;
+    for (hti_chunk *c = from; c; c = c->next) c->used = 0;
+    if (mark.chunk) mark.chunk->used = mark.used;
+    arena->last = mark.chunk ? mark.chunk : arena->first;
+}
+
+void hti_arena_free(hti_arena *arena)
+{
+    for (hti_chunk *c = arena->first, *next; c; c = next) {
+        next = c->next;
+        hti_resize(arena->ctx, c, hti_chunk_bytes(c->size), 0);
+    }
+    arena->first = arena->last = NULL;
+}

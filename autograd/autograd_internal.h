@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* autograd_internal.h: the tape's columns, arenas and what the files of autograd/ share.
+ * Read next: tape.c (append), derive.c (vjp, jvp), program.c and plan.c. */
+#ifndef HTI_AUTOGRAD_INTERNAL_H
+#define HTI_AUTOGRAD_INTERNAL_H
+
+#include "ht_autograd.h"
+#include "tensor_internal.h"
+
+/* Arenas: bump allocation in chunks, given back by rewinding. */
+
+typedef struct hti_chunk {
+    struct hti_chunk *next;
+    size_t size, used; /* bytes after this header, rounded to HTI_ALIGN */
+} hti_chunk;
+
+typedef struct hti_arena {
+    ht_context *ctx;
+    hti_chunk *first, *last; /* chunks past `last` are empty, kept for reuse */
+} hti_arena;
+
+typedef struct hti_arena_mark {
+    hti_chunk *chunk;
+    size_t used;
+} hti_arena_mark;
+
+void *hti_arena_alloc(hti_arena *arena, size_t bytes); /* HTI_ALIGN-aligned, not zeroed */
+hti_arena_mark hti_arena_at(const hti_arena *arena);
+void hti_arena_rewind(hti_arena *arena, hti_arena_mark mark);
+void hti_arena_free(hti_arena *arena);
+
+/* The tape. */
+
+/* One array per line, indexed by node. `array` and `tensor` are used by eager tapes only.
+ */
+#define HTI_COLUMNS(COLUMN)                                     \
+    COLUMN(const ht_op *, op)                                   \
+    COLUMN(const void *, attributes)                            \
+    COLUMN(ht_type, type)                                       \
+    COLUMN(uint32_t, first_in) /* into edges */                 \
+    COLUMN(uint32_t, n_in)                                      \
+    COLUMN(uint32_t, stamp)                                     \
+    COLUMN(uint32_t, next) /* in its hash bucket */             \
+    COLUMN(uint8_t, weak)  /* takes the dtype of its partner */ \
+    COLUMN(const char *, site)                                  \
+    COLUMN(ht_array, array)                                     \
+    COLUMN(ht_tensor *, tensor) /* the borrowed one of a leaf, else ht_value's */
+
+typedef struct hti_tape_mark {
+    ht_mark mark;
+    hti_arena_mark memory;
+    uint32_t edges;
+} hti_tape_mark;
+
+struct ht_tape {
+    ht_context *ctx;
+    ht_policy policy;
+    uint32_t n, capacity, current_stamp;
+#define HTI_COLUMN_FIELD(type, name) type *name;
+    HTI_COLUMNS(HTI_COLUMN_FIELD)
+#undef HTI_COLUMN_FIELD
+    uint32_t *edge, n_edges, edge_capacity;
+    uint32_t *bucket, n_buckets; /* a power of two; HTI_NONE where empty */
+    hti_tape_mark *marks;
+    uint32_t n_marks, mark_capacity;
+    hti_arena memory;      /* values and attributes: lives as long as the nodes */
+    hti_arena scratch;     /* a derivative's bookkeeping: a stack */
+    const char *rule_site; /* while rules emit: the differentiated node's call site */
+};
+
+#define HTI_NONE UINT32_MAX
+
+/* The handle of node i. */
+static inline ht_var hti_var(ht_tape *tape, uint32_t i)
+{
+    return (ht_var){tape, i, tape->stamp[i]};
+}
+/* What an op returns after an error; every op on it does nothing and returns it again. */
+static inline ht_var hti_poison(ht_tape *tape)
+{
+    return (ht_var){tape, HTI_NONE, 0};
+}
+static inline bool hti_is_poison(ht_var x)
+{
+    return x.tape && x.index == HTI_NONE &&
+           x.tape != (ht_tape *)(uintptr_t)&ht_number_tag;
+}
+static inline bool hti_is_number(ht_var x)
+{
+    return x.tape == (ht_tape *)(uintptr_t)&ht_number_tag;
+}
+double hti_number_value(ht_var x);
+
+/* Stops the program unless x is a live variable (or poison) of a tape; returns the index.
+ */
+uint32_t hti_check_var(ht_var x);
+const ht_type *hti_type(ht_var x);
+
+/* Records the error with the op's name and returns poison. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 5, 6)))
+#endif
+ht_var
+hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
+         const char *format, ...);
+
+/* The node op(in) of a known type: the one that exists already, or a new one (which, on
+ * an eager tape, runs). Inputs are live variables of this tape. */
+ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
+                  const void *attributes, ht_type type, bool weak, const char *site);
+/* A number as a 0-d node of dtype. */
+ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
+                    const char *site);
+/* True if x is one number everywhere, and which. Looks through broadcasts. */
+bool hti_is_constant(ht_var x, double *value);
+/* Zeros of a type, as a view of one number. */
+ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site);
+/* v summed down to `shape`, which broadcasts to v's shape. */
+ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
+
+/* Derivatives with absent values. */
+
+/* As ht_vjp and ht_jvp, but absent results stay HT_ZERO. reached (n, or NULL): whether
+ * any y depends on x[i] at all. False after an error. */
+bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
+             const ht_var *x, ht_var *dx, bool *reached, const char *site);
+bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
+             const ht_var *y, ht_var *dy, const char *site);
+
+/* Listings. */
+
+/* "tanh(%3)" into text: names[i] says input i. */
+void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint32_t *in,
+                 char *text, size_t size);
+void hti_print_bytes(FILE *f, double bytes);
+
+/* The op table. */
+
+#define HT_OP_ROW(name) extern const ht_op hti_op_##name;
+#include "ops.def"
+#undef HT_OP_ROW
+
+/* A row needs samples to compile: HTI_SAMPLES(array) fills both fields. */
+#define HTI_SAMPLES(array) \
+    .n_samples = (int)(sizeof(array) / sizeof((array)[0])), .samples = (array)
+
+/* Attributes other files build or read. */
+typedef struct hti_constant_attributes {
+    double value;
+} hti_constant_attributes;
+typedef struct hti_shape_attributes {
+    int64_t rank, dim[HT_MAX_RANK];
+} hti_shape_attributes;
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/* derive.c: the two drivers. vjp walks the tape backward and adds up cotangents; jvp
+ * walks it forward and carries tangents. Rules append nodes, so results can be derived
+ * again. Absent values (HT_ZERO) never become nodes. Read next: program.c. */
+#include <string.h>
+
+#include "autograd_internal.h"
+
+/* One derivative's bookkeeping over the nodes low .. high, in scratch memory. */
+typedef struct hti_walk {
+    ht_tape *tape;
+    uint32_t low, high;
+    bool *depends;  /* on some x */
+    bool *variable; /* is some x: nothing before it counts */
+    bool *needed;   /* by some y, along a path that has a derivative */
+    ht_var *value;  /* cotangent or tangent */
+    hti_arena_mark memory;
+    const char *outer_site;
+} hti_walk;
+
+static void hti_walk_end(hti_walk *w)
+{
+    w->tape->rule_site = w->outer_site;
+    hti_arena_rewind(&w->tape->scratch, w->memory);
+}
+
+static bool hti_node_derives(const ht_tape *tape, uint32_t i)
+{
+    return !(tape->op[i]->flags & HT_OP_NO_GRADIENT) &&
+           hti_dtype_is_float(tape->type[i].dtype);
+}
+
+/* Marks what depends on x and what y needs. False after an error. */
+static bool hti_walk_begin(hti_walk *w, ht_tape *tape, int n, const ht_var *x, int m,
+                           const ht_var *y)
+{
+    *w = (hti_walk){.tape = tape,
+                    .low = UINT32_MAX,
+                    .memory = hti_arena_at(&tape->scratch),
+                    .outer_site = tape->rule_site};
+    if (tape->ctx->status != HT_OK) return false;
+    for (int i = 0; i < n; i++)
+        if (x[i].index < w->low) w->low = x[i].index;
+    for (int j = 0; j < m; j++)
+        if (!ht_is_zero(y[j]) && y[j].index > w->high) w->high = y[j].index;
+    size_t span = w->high >= w->low ? (size_t)w->high - w->low + 1 : 0;
+    hti_arena *arena = &tape->scratch;
+    bool *flags = hti_arena_alloc(arena, 3 * span);
+    w->value = flags ? hti_arena_alloc(arena, span * sizeof *w->value) : NULL;
+    if (!w->value) return hti_walk_end(w), false;
+    if (span) memset(flags, 0, 3 * span);
+    w->depends = flags;
+    w->variable = flags + span;
+    w->needed = flags + 2 * span;
+    for (size_t k = 0; k < span; k++) w->value[k] = HT_ZERO;
+    for (int i = 0; i < n; i++)
+        if (x[i].index <= w->high) w->variable[x[i].index - w->low] = true;
+    for (int j = 0; j < m; j++)
+        if (!ht_is_zero(y[j]) && y[j].index >= w->low)
+            w->needed[y[j].index - w->low] = true;
+    for (size_t k = 0; k < span; k++) {
+        uint32_t i = w->low + (uint32_t)k;
+        const uint32_t *in = tape->edge + tape->first_in[i];
+        bool depends = false;
+        for (uint32_t e = 0; e < tape->n_in[i]; e++)
+            depends = depends || (in[e] >= w->low && w->depends[in[e] - w->low]);
+        w->depends[k] = w->variable[k] || (depends && hti_node_derives(tape, i));
+    }
+    for (size_t k = span; k-- > 0;) {
+        uint32_t i = w->low + (uint32_t)k;
+        const uint32_t *in = tape->edge + tape->first_in[i];
+        if (!w->needed[k] || w->variable[k] || !w->depends[k]) continue;
+        for (uint32_t e = 0; e < tape->n_in[i]; e++)
+            if (in[e] >= w->low) w->needed[in[e] - w->low] = true;
+    }
+    return true;
+}
+
+/* A rule over node i, its inputs gathered into scratch. False if there is no memory. */
+static bool hti_rule_begin(ht_tape *tape, uint32_t i, ht_rule *r, bool **wanted,
+                           ht_var **d)
+{
+    uint32_t n = tape->n_in[i];
+    ht_var *in = hti_arena_alloc(&tape->scratch, n * sizeof *in);
+    *wanted = in ? hti_arena_alloc(&tape->scratch, n * sizeof **wanted) : NULL;
+    *d = *wanted ? hti_arena_alloc(&tape->scratch, n * sizeof **d) : NULL;
+    if (!*d) return false;
+    for (uint32_t e = 0; e < n; e++) {
+        in[e] = hti_var(tape, tape->edge[tape->first_in[i] + e]);
+        (*d)[e] = HT_ZERO;
+    }
+    *r = (ht_rule){.n_in = (int)n,
+                   .in = in,
+                   .out = hti_var(tape, i),
+                   .attributes = tape->attributes[i]};
+    tape->rule_site = tape->site[i];
+    return true;
+}
+
+static bool hti_rule_missing(ht_tape *tape, uint32_t i, const char *which)
+{
+    hti_fail(
+        tape, HT_ERROR_NO_GRADIENT, NULL, tape->op[i]->name,
+        "this op has no %s rule\n  hint: give its ht_op row one, or HT_OP_NO_GRADIENT",
+        which);
+    return false;
+}
+
+/* Cotangents of node i's inputs, added to what they have. */
+static bool hti_vjp_node(hti_walk *w, uint32_t i)
+{
+    ht_tape *tape = w->tape;
+    if (!tape->op[i]->vjp) return hti_rule_missing(tape, i, "vjp");
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    ht_rule r;
+    bool *wanted;
+    ht_var *d;
+    bool ok = hti_rule_begin(tape, i, &r, &wanted, &d);
+    for (int e = 0; ok && e < r.n_in; e++)
+        wanted[e] = r.in[e].index >= w->low && w->depends[r.in[e].index - w->low];
+    if (ok) {
+        r.v = w->value[i - w->low];
+        r.wanted = wanted;
+        r.d = d;
+        tape->op[i]->vjp(&r);
+        ok = tape->ctx->status == HT_OK;
+    }
+    for (int e = 0; ok && e < r.n_in; e++) {
+        if (!wanted[e] || ht_is_zero(d[e])) continue;
+        ht_var *sum = &w->value[r.in[e].index - w->low];
+        *sum = ht_add(*sum, hti_sum_to(d[e], hti_type(r.in[e])->shape, HT_HERE));
+        ok = !hti_is_poison(*sum);
+    }
+    hti_arena_rewind(&tape->scratch, mark);
+    return ok;
+}
+
+/* A cotangent or tangent must have its variable's type; a number takes it. */
+static bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what,
+                      const char *site)
+{
+    if (ht_is_zero(*dx)) return true;
+    const ht_type *type = hti_type(x);
+    if (hti_is_number(*dx))
+        *dx = ht_broadcast_at(
+            hti_constant(tape, hti_number_value(*dx), type->dtype, false, site),
+            type->shape, site);
+    hti_check_var(*dx);
+    if (hti_is_poison(*dx)) return false;
+    if (tape->weak[dx->index]) *dx = ht_cast_at(*dx, type->dtype, site);
+    const ht_type *is = hti_type(*dx);
+    if (is->dtype == type->dtype && ht_shape_equal(is->shape, type->shape)) return true;
+    char want[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
+    hti_fail(tape, HT_ERROR_SHAPE, site, what,
+             "the vector for a %s %s variable must have its type, not %s %s",
+             ht_dtype_name(type->dtype), ht_shape_text(type->shape, want),
+             ht_dtype_name(is->dtype), ht_shape_text(is->shape, got));
+    return false;
+}
+
+/* All variables live, on one tape, not poisoned. */
+static bool hti_match_tape(ht_tape *tape, int n, const ht_var *x)
+{
+    for (int i = 0; i < n; i++) {
+        if (ht_is_zero(x[i])) continue;
+        if (hti_check_var(x[i]) == HTI_NONE) return false;
+        HT_ASSERT(x[i].tape == tape, "variable %d is on another tape", i);
+    }
+    return true;
+}
+
+bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
+             const ht_var *x, ht_var *dx, bool *reached, const char *site)
+{
+    hti_walk w;
+    if (!hti_match_tape(tape, m, y) || !hti_match_tape(tape, n, x)) return false;
+    if (!hti_walk_begin(&w, tape, n, x, m, y)) return false;
+    bool ok = true;
+    for (int j = 0; ok && j < m; j++) {
+        ht_var vj = v[j];
+        ok = ht_is_zero(y[j]) || hti_match(tape, y[j], &vj, "vjp", site);
+        if (!ok || ht_is_zero(y[j]) || y[j].index < w.low) continue;
+        ht_var *sum = &w.value[y[j].index - w.low];
+        *sum = ht_add_at(*sum, vj, site);
+    }
+    for (uint32_t i = w.high + 1; ok && i-- > w.low;) {
+        size_t k = i - w.low;
+        if (!w.variable[k] && w.depends[k] && !ht_is_zero(w.value[k]))
+            ok = hti_vjp_node(&w, i);
+    }
+    for (int i = 0; ok && i < n; i++) {
+        bool inside = x[i].index <= w.high;
+        if (reached) reached[i] = inside && w.needed[x[i].index - w.low];
+        dx[i] = inside ? w.value[x[i].index - w.low] : HT_ZERO;
+    }
+    hti_walk_end(&w);
+    return ok && tape->ctx->status == HT_OK;
+}
+
+/* Tangent of node i, widened to its shape if the rule's broadcast is smaller. */
+static bool hti_jvp_node(hti_walk *w, uint32_t i)
+{
+    ht_tape *tape = w->tape;
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    ht_rule r;
+    bool *wanted;
+    ht_var *t;
+    bool ok = hti_rule_begin(tape, i, &r, &wanted, &t), any = false;
+    for (int e = 0; ok && e < r.n_in; e++) {
+        if (r.in[e].index >= w->low && w->depends[r.in[e].index - w->low])
+            t[e] = w->value[r.in[e].index - w->low];
+        any = any || !ht_is_zero(t[e]);
+    }
+    if (ok && any) {
+        r.t = t;
+        ok = tape->op[i]->jvp != NULL || hti_rule_missing(tape, i, "jvp");
+        ht_var out = ok ? tape->op[i]->jvp(&r) : HT_ZERO;
+        w->value[i - w->low] = ht_broadcast(out, tape->type[i].shape);
+        ok = tape->ctx->status == HT_OK;
+    }
+    hti_arena_rewind(&tape->scratch, mark);
+    return ok;
+}
+
+bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
+             const ht_var *y, ht_var *dy, const char *site)
+{
+    hti_walk w;
+    if (!hti_match_tape(tape, m, y) || !hti_match_tape(tape, n, x)) return false;
+    if (!hti_walk_begin(&w, tape, n, x, m, y)) return false;
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++) {
+        ht_var t = dx[i];
+        ok = hti_match(tape, x[i], &t, "jvp", site);
+        if (ok && x[i].index <= w.high) {
+            ht_var *sum = &w.value[x[i].index - w.low];
+            *sum = ht_add_at(*sum, t, site);
+        }
+    }
+    for (uint32_t i = w.low; ok && i <= w.high; i++) {
+        size_t k = i - w.low;
+        if (!w.variable[k] && w.depends[k] && w.needed[k]) ok = hti_jvp_node(&w, i);
+    }
+    for (int j = 0; ok && j < m; j++)
+        dy[j] = ht_is_zero(y[j]) || y[j].index < w.low ? HT_ZERO
+                                                       : w.value[y[j].index - w.low];
+    hti_walk_end(&w);
+    return ok && tape->ctx->status == HT_OK;
+}
+
+/* The public forms. */
+
+/* Absent results as nodes; all poisoned if the derivative failed. */
+static void hti_deliver(bool ok, ht_tape *tape, int n, const ht_var *x, ht_var *dx,
+                        const char *site)
+{
+    for (int i = 0; i < n; i++) {
+        if (!ok)
+            dx[i] = hti_poison(tape);
+        else if (ht_is_zero(dx[i]))
+            dx[i] = hti_zeros(tape, *hti_type(x[i]), site);
+    }
+}
+
+/* dy/dx with absent results; every x reached, if `strict`. */
+static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
+                     const char *site)
+{
+    ht_tape *tape = y.tape;
+    if (hti_check_var(y) == HTI_NONE || tape->ctx->status != HT_OK) return false;
+    if (hti_type(y)->shape.rank != 0) {
+        char text[HT_SHAPE_TEXT];
+        hti_fail(tape, HT_ERROR_SHAPE, site, "grad",
+                 "y must be 0-d, not %s\n  hint: ht_sum or ht_mean it, or use ht_vjp",
+                 ht_shape_text(hti_type(y)->shape, text));
+        return false;
+    }
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    bool *reached = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *reached);
+    ht_var one = ht_number(1);
+    bool ok = reached && hti_vjp(tape, 1, &y, &one, n, x, dx, reached, site);
+    for (int i = 0; ok && strict && i < n; i++) {
+        if (reached[i]) continue;
+        const char *made = tape->site[x[i].index];
+        hti_fail(tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                 "y does not depend on x[%d] (node %%%u%s%s)\n"
+                 "  hint: ht_grad_or_zero gives zeros",
+                 i, x[i].index, made ? ", made at " : "", made ? made : "");
+        ok = false;
+    }
+    hti_arena_rewind(&tape->scratch, mark);
+    return ok;
+}
+
+void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
+{
+    hti_deliver(hti_grad(y, n, x, dx, true, site), y.tape, n, x, dx, site);
+}
+
+void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
+{
+    hti_deliver(hti_grad(y, n, x, dx, false, site), y.tape, n, x, dx, site);
+}
+
+void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
+               ht_var *dx, const char *site)
+{
+    HT_ASSERT(n > 0 && m > 0, "vjp of %d outputs by %d variables", m, n);
+    bool ok = hti_vjp(x[0].tape, m, y, v, n, x, dx, NULL, site);
+    hti_deliver(ok, x[0].tape, n, x, dx, site);
+}
+
+void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
+               ht_var *dy, const char *site)
+{
+    HT_ASSERT(n > 0 && m > 0, "jvp of %d outputs by %d variables", m, n);
+    bool ok = hti_jvp(x[0].tape, n, x, dx, m, y, dy, site);
+    hti_deliver(ok, x[0].tape, m, y, dy, site);
+}
+
+void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
+               const char *site)
+{
+    HT_ASSERT(n > 0, "hvp by %d variables", n);
+    ht_tape *tape = x[0].tape;
+    bool ok =
+        hti_grad(y, n, x, hv, false, site) && hti_jvp(tape, n, x, v, n, hv, hv, site);
+    hti_deliver(ok, tape, n, x, hv, site);
+}

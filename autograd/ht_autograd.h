@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/* ht_autograd.h: the tape, its ops, derivatives that are programs again, and programs.
+ *
+ * A tape is a list of nodes; a variable (ht_var) is the handle of one. On an eager tape
+ * an op runs as it is appended; on a recorded tape only types are known, and a *program*
+ * cut out of it is replayed on tensors. Derivative rules append nodes, so a gradient can
+ * be differentiated, cut and replayed like anything else. Read next: autograd/README.md.
+ */
+#ifndef HT_AUTOGRAD_H
+#define HT_AUTOGRAD_H
+
+#include <stdio.h>
+
+#include "ht_tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ht_tape ht_tape;
+typedef struct ht_program ht_program;
+typedef struct ht_op ht_op;
+typedef struct ht_var {
+    ht_tape *tape;
+    uint32_t index, stamp;
+} ht_var;
+typedef struct ht_mark {
+    uint32_t nodes, stamp;
+} ht_mark;
+typedef enum ht_policy { HT_EAGER, HT_RECORD } ht_policy;
+typedef struct ht_type {
+    ht_dtype dtype;
+    ht_shape shape;
+} ht_type;
+
+/* Tapes. */
+
+/* Owned. NULL after an error. */
+ht_tape *ht_tape_new(ht_context *ctx, ht_policy policy);
+void ht_tape_free(ht_tape *tape); /* NULL: nothing */
+/* Forgets every node and every borrow; memory is kept for the next use. Variables made
+ * before are stale: using one stops the program. */
+void ht_tape_reset(ht_tape *tape);
+/* A point to come back to; rewinding forgets what was appended after it. */
+ht_mark ht_tape_mark(ht_tape *tape);
+void ht_tape_rewind(ht_tape *tape, ht_mark mark);
+ht_context *ht_tape_context(const ht_tape *tape);
+uint32_t ht_tape_nodes(const ht_tape *tape);
+
+/* A leaf. Eager: value is borrowed until reset and must not change. Recorded: only its
+ * type is looked at. */
+ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site);
+#define ht_input(tape, value) ht_input_at(tape, value, HT_HERE)
+/* A leaf of a recorded tape, by type alone. */
+ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site);
+#define ht_input_like(tape, type) ht_input_like_at(tape, type, HT_HERE)
+/* 0-d; takes the dtype of its partner (f64 when it has none). */
+ht_var ht_constant(ht_tape *tape, double value);
+
+ht_shape ht_var_shape(ht_var x);
+ht_dtype ht_var_dtype(ht_var x);
+/* Eager only (recorded: an error, because it would freeze a branch). The tensor lives
+ * until the next reset or rewind. ht_item: one element; NaN after an error. */
+const ht_tensor *ht_value(ht_var x);
+double ht_item(ht_var x);
+/* Type, formula, call site and, if eager, the value. */
+void ht_print(ht_var x, FILE *f);
+/* Every node: formula, type, bytes, call site and, if eager, the first values. */
+void ht_tape_print(const ht_tape *tape, FILE *f);
+/* The tape as a Graphviz digraph: `dot -Tsvg`. */
+void ht_tape_dot(const ht_tape *tape, FILE *f);
+
+/* Numbers, absent values. */
+
+/* Wherever an op takes a variable it takes a number: ht_mul(x, 0.5). */
+extern const char ht_number_tag;
+static inline ht_var ht_number(double value)
+{
+    union {
+        double value;
+        uint32_t word[2];
+    } bits = {value};
+    return (ht_var){(ht_tape *)(uintptr_t)&ht_number_tag, bits.word[0], bits.word[1]};
+}
+static inline ht_var ht_same(ht_var x)
+{
+    return x;
+}
+#define HT_VAR(x) _Generic((x), ht_var : ht_same, default : ht_number)(x)
+
+/* Symbolic zero of whatever shape is wanted: what a rule gives for "no contribution". Ops
+ * that are linear in an absent input are absent themselves; ht_add gives the other. */
+#define HT_ZERO ((ht_var){NULL, UINT32_MAX, 0})
+bool ht_is_zero(ht_var x);
+
+/* Ops: elementwise, numpy broadcasting. Derivatives at awkward points:
+ * sqrt'(0) = 0, relu'(0) = 0, |.|'(0) = 0, x^y at x = 0 by its limit where finite and
+ * d/dy = 0; ties of maximum and minimum share equally. */
+#define HT_OP_1(name) ht_var ht_##name##_at(ht_var x, const char *site)
+#define HT_OP_2(name) ht_var ht_##name##_at(ht_var a, ht_var b, const char *site)
+HT_OP_1(neg);
+HT_OP_1(exp);
+HT_OP_1(log);
+HT_OP_1(sqrt);
+HT_OP_1(tanh);
+HT_OP_1(sigmoid);
+HT_OP_1(relu);
+HT_OP_1(abs);
+HT_OP_1(square);
+HT_OP_2(add);
+HT_OP_2(sub);
+HT_OP_2(mul);
+HT_OP_2(div);
+HT_OP_2(pow);
+HT_OP_2(maximum);
+HT_OP_2(minimum);
+HT_OP_2(equal); /* u8, 1 where true; no gradient, nor have the next two */
+HT_OP_2(greater);
+HT_OP_2(greater_equal);
+#define ht_neg(x)              ht_neg_at(x, HT_HERE)
+#define ht_exp(x)              ht_exp_at(x, HT_HERE)
+#define ht_log(x)              ht_log_at(x, HT_HERE)
+#define ht_sqrt(x)             ht_sqrt_at(x, HT_HERE)
+#define ht_tanh(x)             ht_tanh_at(x, HT_HERE)
+#define ht_sigmoid(x)          ht_sigmoid_at(x, HT_HERE)
+#define ht_relu(x)             ht_relu_at(x, HT_HERE)
+#define ht_abs(x)              ht_abs_at(x, HT_HERE)
+#define ht_square(x)           ht_square_at(x, HT_HERE)
+#define ht_add(a, b)           ht_add_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_sub(a, b)           ht_sub_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_mul(a, b)           ht_mul_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_div(a, b)           ht_div_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_pow(a, b)           ht_pow_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_maximum(a, b)       ht_maximum_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_minimum(a, b)       ht_minimum_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_equal(a, b)         ht_equal_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_greater(a, b)       ht_greater_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_greater_equal(a, b) ht_greater_equal_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+/* condition (u8) ? a : b, elementwise. */
+ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site);
+#define ht_where(condition, a, b) ht_where_at(condition, HT_VAR(a), HT_VAR(b), HT_HERE)
+/* Converted; differentiable between f32 and f64. */
+ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site);
+#define ht_cast(x, dtype) ht_cast_at(x, dtype, HT_HERE)
+/* x itself, with derivative zero by decree. */
+HT_OP_1(stop_gradient);
+#define ht_stop_gradient(x) ht_stop_gradient_at(x, HT_HERE)
+
+/* Ops: reductions. */
+
+/* Axes from -rank to rank-1, each once. */
+typedef struct ht_axes {
+    int n;
+    int axis[HT_MAX_RANK];
+} ht_axes;
+#define HT_AXES(...) \
+    ((ht_axes){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
+HT_OP_1(sum); /* of all elements, 0-d */
+HT_OP_1(mean);
+#define ht_sum(x)  ht_sum_at(x, HT_HERE)
+#define ht_mean(x) ht_mean_at(x, HT_HERE)
+/* Over the given axes, which stay with size 1 if keep. Ties of max share the gradient. */
+ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+#define ht_sum_axes(x, axes, keep)  ht_sum_axes_at(x, axes, keep, HT_HERE)
+#define ht_mean_axes(x, axes, keep) ht_mean_axes_at(x, axes, keep, HT_HERE)
+#define ht_max_axes(x, axes, keep)  ht_max_axes_at(x, axes, keep, HT_HERE)
+/* Index (i32) of the first largest element along the last axis; no gradient. */
+HT_OP_1(argmax);
+#define ht_argmax(x) ht_argmax_at(x, HT_HERE)
+
+/* Ops: movement (views wherever strides allow). */
+
+/* Same elements in row-major order; one dimension may be -1. */
+ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site);
+#define ht_reshape(x, shape) ht_reshape_at(x, shape, HT_HERE)
+/* Axis i of the result is axis axes.axis[i] of x. ht_transpose swaps the last two. */
+ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site);
+#define ht_permute(x, axes) ht_permute_at(x, axes, HT_HERE)
+HT_OP_1(transpose);
+#define ht_transpose(x) ht_transpose_at(x, HT_HERE)
+/* Repeats axes of size 1 and adds leading ones, by numpy's rule. */
+ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site);
+#define ht_broadcast(x, shape) ht_broadcast_at(x, shape, HT_HERE)
+/* count elements start, start+step, ... of one axis; step may be negative, not 0. */
+ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
+                   const char *site);
+#define ht_slice(x, axis, start, count, step) \
+    ht_slice_at(x, axis, start, count, step, HT_HERE)
+/* before and after zeros around one axis. */
+ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *site);
+#define ht_pad(x, axis, before, after) ht_pad_at(x, axis, before, after, HT_HERE)
+ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site);
+#define ht_concat(n, x, axis) ht_concat_at(n, x, axis, HT_HERE)
+
+/* Ops: indices (i32, checked when run), products, rows. */
+
+/* x's rows: out[i...] = x[index[i...]]. */
+HT_OP_2(gather);
+#define ht_gather(x, index) ht_gather_at(x, index, HT_HERE)
+/* base with base[index[i...]] += updates[i...]. */
+ht_var ht_scatter_add_at(ht_var base, ht_var index, ht_var updates, const char *site);
+#define ht_scatter_add(base, index, updates) \
+    ht_scatter_add_at(base, index, updates, HT_HERE)
+/* labels' shape + (classes), of dtype. */
+ht_var ht_one_hot_at(ht_var labels, int64_t classes, ht_dtype dtype, const char *site);
+#define ht_one_hot(labels, classes, dtype) ht_one_hot_at(labels, classes, dtype, HT_HERE)
+/* (..., m, k) . (..., k, n) -> (..., m, n); leading axes broadcast. */
+HT_OP_2(matmul);
+#define ht_matmul(a, b) ht_matmul_at(a, b, HT_HERE)
+HT_OP_1(softmax); /* along the last axis, as is log_softmax */
+HT_OP_1(log_softmax);
+#define ht_softmax(x)     ht_softmax_at(x, HT_HERE)
+#define ht_log_softmax(x) ht_log_softmax_at(x, HT_HERE)
+/* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row. */
+HT_OP_2(cross_entropy);
+#define ht_cross_entropy(logits, labels) ht_cross_entropy_at(logits, labels, HT_HERE)
+
+/* Derivatives. The x of a
+ * derivative are leaves: a path through one x to another does not count. All results are
+ * nodes of the same tape. */
+
+/* dx[i] = dy/dx[i] of a 0-d y. An x that y does not depend on is HT_ERROR_NO_GRADIENT;
+ * _or_zero gives zeros for it. */
+void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
+void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
+/* dx[i] = sum_j v[j] . dy[j]/dx[i]; v[j] has y[j]'s shape, or is HT_ZERO. Zeros if
+ * unreached. */
+void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
+               ht_var *dx, const char *site);
+/* dy[j] = sum_i dy[j]/dx[i] . dx[i]. */
+void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
+               ht_var *dy, const char *site);
+/* hv = (d2y/dx2) v of a 0-d y: the tangent of the gradient (forward over reverse). */
+void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
+               const char *site);
+#define ht_grad(y, n, x, dx)         ht_grad_at(y, n, x, dx, HT_HERE)
+#define ht_grad_or_zero(y, n, x, dx) ht_grad_or_zero_at(y, n, x, dx, HT_HERE)
+#define ht_vjp(m, y, v, n, x, dx)    ht_vjp_at(m, y, v, n, x, dx, HT_HERE)
+#define ht_jvp(n, x, dx, m, y, dy)   ht_jvp_at(n, x, dx, m, y, dy, HT_HERE)
+#define ht_hvp(y, n, x, v, hv)       ht_hvp_at(y, n, x, v, hv, HT_HERE)
+
+/* Programs. */
+
+/* Owned. Copies what `out` needs, back to `in` (any nodes; a cut there ends the search),
+ * from a recorded tape, which may be reset afterwards. A leaf needed but not in `in` is
+ * an error. Memory is planned here: ht_program_bytes is known before anything runs. */
+ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
+                              const ht_var *out, const char *site);
+#define ht_program_new(tape, n_in, in, n_out, out) \
+    ht_program_new_at(tape, n_in, in, n_out, out, HT_HERE)
+void ht_program_free(ht_program *program); /* NULL: nothing */
+/* Writes out; allocates on the first run only. An out may be the same tensor as an in
+ * which the program has finished reading by then (a parameter and its update); where it
+ * has not, HT_ERROR_ARGUMENT. */
+ht_status ht_program_run(ht_program *program, const ht_tensor *const *in,
+                         ht_tensor *const *out);
+/* Appends the program to a tape (eager or recorded) with other inputs. */
+void ht_call_at(ht_tape *tape, const ht_program *program, const ht_var *in, ht_var *out,
+                const char *site);
+#define ht_call(tape, program, in, out) ht_call_at(tape, program, in, out, HT_HERE)
+void ht_program_print(const ht_program *program, FILE *f);
+/* Bytes of the arena one run works in (inputs and outputs are the caller's). */
+size_t ht_program_bytes(const ht_program *program);
+int64_t ht_program_nodes(const ht_program *program); /* instructions, views included */
+double ht_program_flops(const ht_program *program);  /* of its products, per run */
+/* Fills dead buffers with NaN bytes while running: a value read too late shows. */
+void ht_program_poison(ht_program *program, bool on);
+
+/* Ops of your own. */
+
+enum {
+    HT_OP_ELEMENTWISE = 1 << 0, /* inputs broadcast to one type; infer may be NULL */
+    HT_OP_COMMUTATIVE = 1 << 1, /* of two inputs */
+    HT_OP_NO_GRADIENT = 1 << 2, /* piecewise constant: derivative zero, no rules */
+    HT_OP_STOPS = 1 << 3,   /* rules are not the derivative of run: no Hessian symmetry */
+    HT_OP_PRODUCT = 1 << 4, /* dear to compute, cheap to keep */
+    HT_OP_OVERWRITES =
+        1 << 5,           /* out may be the memory of input 0, if that has out's type */
+    HT_OP_LINEAR = 1 << 6 /* in each input by itself: HT_ZERO in, HT_ZERO out */
+};
+
+typedef struct ht_infer {
+    const ht_op *op;
+    ht_context *ctx;
+    int n_in;
+    const ht_type *in;
+    const void *attributes;
+    const char *site;
+    ht_type out; /* to fill */
+} ht_infer;
+/* Records "<op>: <text>", the input types and the call site; returns false. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...);
+
+typedef struct ht_run {
+    const ht_op *op;
+    ht_context *ctx;
+    ht_array out; /* contiguous, to write */
+    int n_in;
+    const ht_array *const *in; /* any strides */
+    const void *attributes;
+    const char *site;
+} ht_run;
+
+typedef struct ht_rule {
+    int n_in;
+    const ht_var *in;
+    ht_var out;
+    const void *attributes;
+    ht_var v;           /* vjp: the cotangent of out */
+    const bool *wanted; /* vjp: which d[i] are asked for */
+    ht_var *d;       /* vjp: to fill, HT_ZERO before; summed down to in[i]'s shape if it
+                        broadcast */
+    const ht_var *t; /* jvp: tangents of the inputs, HT_ZERO where none */
+} ht_rule;
+
+/* One input of a sample: dtype 0 means "the float type under test"; values uniform in
+ * [low, high] (integers for i32/u8). */
+typedef struct ht_sample_input {
+    ht_dtype dtype;
+    ht_shape shape;
+    double low, high;
+} ht_sample_input;
+typedef struct ht_sample {
+    int n_in;
+    ht_sample_input in[3];
+    const void *attributes;
+} ht_sample;
+
+/* A row of the op table. Rules append nodes with the ops above; a rule that returns
+ * HT_ZERO says "no contribution". A node keeps a pointer to its row: it must live as
+ * long. */
+struct ht_op {
+    const char *name;
+    const char *formula; /* for listings, "$0 * $1"; NULL: name($0, ...) */
+    unsigned flags;
+    size_t attribute_size; /* attributes are compared and copied as bytes: zero the
+                              padding */
+    bool (*infer)(ht_infer *it);
+    /* Says out as strides over in[0]; false: it can't be, run copies. NULL: never a view.
+     */
+    bool (*view)(const void *attributes, const ht_type *out, const ht_array *in,
+                 ht_array *result);
+    void (*run)(const ht_run *r);
+    void (*vjp)(ht_rule *r);
+    ht_var (*jvp)(const ht_rule *r);
+    double (*flops)(const ht_type *in, const ht_type *out); /* NULL: one per element */
+    void (*describe)(const void *attributes, char *text, size_t size); /* for listings */
+    int n_samples;
+    const ht_sample *samples;
+};
+
+/* Appends op(in...). Numbers, HT_ZERO and poisoned variables are dealt with before the
+ * row is asked. */
+ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes,
+                const char *site);
+
+/* Checks. */
+
+/* The built-in rows, for i = 0, 1, ... until NULL. */
+const ht_op *ht_op_at(int i);
+
+typedef ht_var (*ht_scalar_fn)(ht_tape *tape, int n, const ht_var *x, void *user);
+/* f's gradient against central differences and its Hessian (along random directions)
+ * against differences of the gradient, its symmetry, and forward against reverse; in f64
+ * whatever the tensors' dtype, which are not changed. i32/u8 tensors are passed on as
+ * they are. One line per check to report (NULL: none). True if all hold. */
+bool ht_gradient_check(ht_context *ctx, ht_scalar_fn f, int n, const ht_tensor *const *at,
+                       void *user, FILE *report);
+
+#undef HT_OP_1
+#undef HT_OP_2
+#ifdef __cplusplus
+}
+#endif
+#endif

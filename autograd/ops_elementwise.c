@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_elementwise.c: maths, compare and select. An elementwise Jacobian is diagonal,
+ * hence its own transpose: one function per input serves vjp and jvp. Broadcasting is the
+ * driver's: it sums cotangents down and widens tangents. Read next: derive.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+/* Where x > 0: a, elsewhere b. */
+static ht_var elementwise_positive(ht_var x, ht_var a, ht_var b)
+{
+    return ht_where(ht_greater(x, 0.0), a, b);
+}
+
+static ht_array elementwise_in(const ht_run *r, int i)
+{
+    return hti_broadcast_array(*r->in[i], r->out.shape);
+}
+
+static bool elementwise_is(ht_var x, double value)
+{
+    double is;
+    return hti_is_constant(x, &is) && is == value;
+}
+
+/* One input: slope(r, v) is v times the derivative. */
+
+static ht_var neg_slope(const ht_rule *r, ht_var v)
+{
+    (void)r;
+    return ht_neg(v);
+}
+
+static ht_var exp_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, r->out);
+}
+
+static ht_var log_slope(const ht_rule *r, ht_var v)
+{
+    return ht_div(v, r->in[0]);
+}
+
+/* 1/(2 sqrt x), and 0 at 0. The inner select keeps the branch not taken finite, so that
+ * its own derivative is not 0 * inf. */
+static ht_var sqrt_slope(const ht_rule *r, ht_var v)
+{
+    ht_var zero = ht_equal(r->in[0], 0.0);
+    ht_var half = ht_div(0.5, ht_where(zero, 1.0, r->out));
+    return ht_mul(v, ht_where(zero, 0.0, half));
+}
+
+static ht_var tanh_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_sub(1.0, ht_mul(r->out, r->out)));
+}
+
+static ht_var sigmoid_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_mul(r->out, ht_sub(1.0, r->out)));
+}
+
+static ht_var relu_slope(const ht_rule *r, ht_var v)
+{
+    return elementwise_positive(r->in[0], v, HT_ZERO);
+}
+
+static ht_var abs_slope(const ht_rule *r, ht_var v)
+{
+    ht_var below = elementwise_positive(ht_neg(r->in[0]), ht_neg(v), HT_ZERO);
+    return elementwise_positive(r->in[0], v, below);
+}
+
+#define UNARY_ROW(op, kernel, text, more_flags, low, high) \
+    static void op##_run(const ht_run *r)                  \
+    {                                                      \
+        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]);  \
+    }                                                      \
+    static void op##_vjp(ht_rule *r)                       \
+    {                                                      \
+        r->d[0] = op##_slope(r, r->v);                     \
+    }                                                      \
+    static ht_var op##_jvp(const ht_rule *r)               \
+    {                                                      \
+        return op##_slope(r, r->t[0]);                     \
+    }                                                      \
+    static const ht_sample op##_samples[] = {              \
+        {1, {{0, {2, {3, 7}}, low, high}}, NULL},          \
+        {1, {{0, {0, {0}}, low, high}}, NULL},             \
+        {1, {{0, {1, {67}}, low, high}}, NULL},            \
+        {1, {{0, {2, {0, 3}}, low, high}}, NULL},          \
+    };                                                     \
+    const ht_op hti_op_##op = {                            \
+        .name = #op,                                       \
+        .formula = text,                                   \
+        .flags = HT_OP_ELEMENTWISE | (more_flags),         \
+        .run = op##_run,                                   \
+        .vjp = op##_vjp,                                   \
+        .jvp = op##_jvp,                                   \
+        HTI_SAMPLES(op##_samples),                         \
+    };                                                     \
+    ht_var ht_##op##_at(ht_var x, const char *site)        \
+    {                                                      \
+        return ht_apply(&hti_op_##op, 1, &x, NULL, site);  \
+    }
+
+UNARY_ROW(neg, HTI_NEG, "-$0", HT_OP_LINEAR, -2, 2)
+UNARY_ROW(exp, HTI_EXP, NULL, 0, -2, 2)
+UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3)
+UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3)
+UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2)
+UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3)
+UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2)
+UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2)
+
+ht_var ht_square_at(ht_var x, const char *site)
+{
+    return ht_mul_at(x, x, site);
+}
+
+/* Two inputs: a's and b's part of v. */
+
+static ht_var add_slope_a(const ht_rule *r, ht_var v)
+{
+    (void)r;
+    return v;
+}
+#define add_slope_b add_slope_a
+#define sub_slope_a add_slope_a
+#define sub_slope_b neg_slope
+
+static ht_var mul_slope_a(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, r->in[1]);
+}
+
+static ht_var mul_slope_b(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, r->in[0]);
+}
+
+static ht_var div_slope_a(const ht_rule *r, ht_var v)
+{
+    return ht_div(v, r->in[1]);
+}
+
+static ht_var div_slope_b(const ht_rule *r, ht_var v)
+{
+    return ht_neg(ht_div(ht_mul(v, r->out), r->in[1]));
+}
+
+/* b a^(b-1), and 0 where b = 0 (not 0 * inf at a = 0). A constant b needs no select. */
+static ht_var pow_slope_a(const ht_rule *r, ht_var v)
+{
+    ht_var a = r->in[0], b = r->in[1];
+    double number;
+    if (hti_is_constant(b, &number)) {
+        if (number == 0) return HT_ZERO;
+        return ht_mul(v, ht_mul(b, ht_pow(a, ht_sub(b, 1.0))));
+    }
+    ht_var zero = ht_equal(b, 0.0), safe = ht_where(zero, 1.0, b);
+    ht_var slope = ht_mul(safe, ht_pow(a, ht_sub(safe, 1.0)));
+    return ht_mul(v, ht_where(zero, 0.0, slope));
+}
+
+/* a^b log a, and 0 where a is not positive. */
+static ht_var pow_slope_b(const ht_rule *r, ht_var v)
+{
+    ht_var positive = ht_greater(r->in[0], 0.0);
+    ht_var log_a = ht_log(ht_where(positive, r->in[0], 1.0));
+    return ht_mul(v, ht_where(positive, ht_mul(r->out, log_a), 0.0));
+}
+
+/* v to the winner; half of it at a tie. */
+static ht_var elementwise_winner(ht_var winner, ht_var loser, ht_var v)
+{
+    ht_var tie = ht_where(ht_equal(winner, loser), ht_mul(v, 0.5), HT_ZERO);
+    return ht_where(ht_greater(winner, loser), v, tie);
+}
+
+static ht_var maximum_slope_a(const ht_rule *r, ht_var v)
+{
+    return elementwise_winner(r->in[0], r->in[1], v);
+}
+
+static ht_var maximum_slope_b(const ht_rule *r, ht_var v)
+{
+    return elementwise_winner(r->in[1], r->in[0], v);
+}
+
+static ht_var minimum_slope_a(const ht_rule *r, ht_var v)
+{
+    return elementwise_winner(ht_neg(r->in[0]), ht_neg(r->in[1]), v);
+}
+
+static ht_var minimum_slope_b(const ht_rule *r, ht_var v)
+{
+    return elementwise_winner(ht_neg(r->in[1]), ht_neg(r->in[0]), v);
+}
+
+/* i32 too, where the maths is exact. */
+static bool arithmetic_infer(ht_infer *it)
+{
+    bool integers = it->in[0].dtype == HT_I32 && it->in[1].dtype == HT_I32;
+    if (it->in[0].dtype != it->in[1].dtype)
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "element types differ\n  hint: ht_cast one of them");
+    if (!integers && !hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "needs f32, f64 or i32\n  hint: ht_cast");
+    it->out.dtype = it->in[0].dtype;
+    if (!hti_broadcast_shapes(it->in[0].shape, it->in[1].shape, &it->out.shape))
+        return ht_infer_fail(
+            it, HT_ERROR_SHAPE,
+            "shapes do not broadcast: counted from the last axis, sizes must "
+            "be equal or 1");
+    return true;
+}
+
+#define BINARY_ROW(op, kernel, text, more_flags, infer_fn, low, high)             \
+    static void op##_run(const ht_run *r)                                         \
+    {                                                                             \
+        hti_run_binary(r->ctx, kernel, r->out, elementwise_in(r, 0),              \
+                       elementwise_in(r, 1));                                     \
+    }                                                                             \
+    static void op##_vjp(ht_rule *r)                                              \
+    {                                                                             \
+        if (r->wanted[0]) r->d[0] = op##_slope_a(r, r->v);                        \
+        if (r->wanted[1]) r->d[1] = op##_slope_b(r, r->v);                        \
+    }                                                                             \
+    static ht_var op##_jvp(const ht_rule *r)                                      \
+    {                                                                             \
+        ht_var a = ht_is_zero(r->t[0]) ? HT_ZERO : op##_slope_a(r, r->t[0]);      \
+        ht_var b = ht_is_zero(r->t[1]) ? HT_ZERO : op##_slope_b(r, r->t[1]);      \
+        return ht_add(a, b);                                                      \
+    }                                                                             \
+    static const ht_sample op##_samples[] = {                                     \
+        {2, {{0, {2, {4, 5}}, low, high}, {0, {2, {4, 5}}, low, high}}, NULL},    \
+        {2, {{0, {2, {3, 7}}, low, high}, {0, {1, {7}}, low, high}}, NULL},       \
+        {2, {{0, {2, {5, 1}}, low, high}, {0, {3, {2, 1, 3}}, low, high}}, NULL}, \
+        {2, {{0, {0, {0}}, low, high}, {0, {2, {2, 2}}, low, high}}, NULL},       \
+        {2, {{0, {2, {0, 3}}, low, high}, {0, {1, {3}}, low, high}}, NULL},       \
+    };                                                                            \
+    const ht_op hti_op_##op = {                                                   \
+        .name = #op,                                                              \
+        .formula = text,                                                          \
+        .flags = HT_OP_ELEMENTWISE | (more_flags),                                \
+        .infer = infer_fn,                                                        \
+        .run = op##_run,                                                          \
+        .vjp = op##_vjp,                                                          \
+        .jvp = op##_jvp,                                                          \
+        HTI_SAMPLES(op##_samples),                                                \
+    };
+
+BINARY_ROW(add, HTI_ADD, "$0 + $1", HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
+BINARY_ROW(sub, HTI_SUB, "$0 - $1", 0, arithmetic_infer, -2, 2)
+BINARY_ROW(mul, HTI_MUL, "$0 * $1", HT_OP_COMMUTATIVE | HT_OP_LINEAR, arithmetic_infer,
+           -2, 2)
+BINARY_ROW(div, HTI_DIV, "$0 / $1", 0, NULL, 0.4, 2)
+BINARY_ROW(pow, HTI_POW, "$0 ^ $1", 0, NULL, 0.4, 2)
+BINARY_ROW(maximum, HTI_MAXIMUM, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
+BINARY_ROW(minimum, HTI_MINIMUM, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
+
+static ht_var elementwise_apply(const ht_op *op, ht_var a, ht_var b, const char *site)
+{
+    return ht_apply(op, 2, (ht_var[]){a, b}, NULL, site);
+}
+
+/* base + scatter_add(zeros, index, v) is scatter_add(base, index, v): a per-step gradient
+ * joins its sum without a dense array of zeros. HT_ZERO if x is no such thing. */
+static ht_var add_scattered(ht_var base, ht_var x, const char *site)
+{
+    if (hti_is_number(x) || hti_is_number(base) || hti_is_poison(x) ||
+        hti_is_poison(base))
+        return HT_ZERO;
+    ht_tape *tape = x.tape;
+    uint32_t i = hti_check_var(x);
+    if (tape->op[i] != &hti_op_scatter_add || base.tape != tape) return HT_ZERO;
+    const uint32_t *in = tape->edge + tape->first_in[i];
+    if (!elementwise_is(hti_var(tape, in[0]), 0)) return HT_ZERO;
+    if (!ht_shape_equal(hti_type(base)->shape, tape->type[i].shape)) return HT_ZERO;
+    return ht_scatter_add_at(base, hti_var(tape, in[1]), hti_var(tape, in[2]), site);
+}
+
+ht_var ht_add_at(ht_var a, ht_var b, const char *site)
+{
+    if (ht_is_zero(a)) return b;
+    if (ht_is_zero(b)) return a;
+    ht_var sum = add_scattered(a, b, site);
+    if (ht_is_zero(sum)) sum = add_scattered(b, a, site);
+    return ht_is_zero(sum) ? elementwise_apply(&hti_op_add, a, b, site) : sum;
+}
+
+ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
+{
+    if (ht_is_zero(b)) return a;
+    if (ht_is_zero(a)) return ht_neg_at(b, site);
+    return elementwise_apply(&hti_op_sub, a, b, site);
+}
+
+/* x if `one` is the number 1 (times anything, exact), seen with the product's shape;
+ * HT_ZERO if it is not. */
+static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
+{
+    if (!elementwise_is(one, 1) || hti_is_number(x) || hti_is_poison(x)) return HT_ZERO;
+    if (hti_is_number(one)) return x;
+    ht_shape shape;
+    bool same = hti_type(one)->dtype == hti_type(x)->dtype && !x.tape->weak[x.index];
+    if (!same || !hti_broadcast_shapes(hti_type(x)->shape, hti_type(one)->shape, &shape))
+        return HT_ZERO;
+    return ht_broadcast_at(x, shape, site);
+}
+
+ht_var ht_mul_at(ht_var a, ht_var b, const char *site)
+{
+    if (ht_is_zero(a) || ht_is_zero(b)) return HT_ZERO;
+    ht_var x = mul_by_one(a, b, site);
+    if (ht_is_zero(x)) x = mul_by_one(b, a, site);
+    return ht_is_zero(x) ? elementwise_apply(&hti_op_mul, a, b, site) : x;
+}
+
+ht_var ht_div_at(ht_var a, ht_var b, const char *site)
+{
+    if (ht_is_zero(a)) return a;
+    ht_var x = mul_by_one(a, b, site);
+    return ht_is_zero(x) ? elementwise_apply(&hti_op_div, a, b, site) : x;
+}
+
+ht_var ht_pow_at(ht_var a, ht_var b, const char *site)
+{
+    ht_var x = mul_by_one(a, b, site);
+    return ht_is_zero(x) ? elementwise_apply(&hti_op_pow, a, b, site) : x;
+}
+
+ht_var ht_maximum_at(ht_var a, ht_var b, const char *site)
+{
+    return elementwise_apply(&hti_op_maximum, a, b, site);
+}
+
+ht_var ht_minimum_at(ht_var a, ht_var b, const char *site)
+{
+    return elementwise_apply(&hti_op_minimum, a, b, site);
+}
+
+/* Compare: u8, no gradient. */
+
+static bool compare_infer(ht_infer *it)
+{
+    if (it->in[0].dtype != it->in[1].dtype)
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "element types differ\n  hint: ht_cast one of them");
+    it->out.dtype = HT_U8;
+    if (!hti_broadcast_shapes(it->in[0].shape, it->in[1].shape, &it->out.shape))
+        return ht_infer_fail(
+            it, HT_ERROR_SHAPE,
+            "shapes do not broadcast: counted from the last axis, sizes must "
+            "be equal or 1");
+    return true;
+}
+
+static const ht_sample compare_samples[] = {
+    {2, {{0, {2, {4, 5}}, -1, 1}, {0, {1, {5}}, -1, 1}}, NULL},
+    {2, {{HT_I32, {2, {9, 5}}, 0, 3}, {HT_I32, {2, {9, 1}}, 0, 3}}, NULL},
+};
+
+#define COMPARE_ROW(op, kernel, text, more_flags)                      \
+    static void op##_run(const ht_run *r)                              \
+    {                                                                  \
+        hti_run_compare(r->ctx, kernel, r->out, elementwise_in(r, 0),  \
+                        elementwise_in(r, 1));                         \
+    }                                                                  \
+    const ht_op hti_op_##op = {                                        \
+        .name = #op,                                                   \
+        .formula = text,                                               \
+        .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags), \
+        .infer = compare_infer,                                        \
+        .run = op##_run,                                               \
+        HTI_SAMPLES(compare_samples),                                  \
+    };                                                                 \
+    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)          \
+    {                                                                  \
+        return elementwise_apply(&hti_op_##op, a, b, site);            \
+    }
+
+COMPARE_ROW(equal, HTI_EQUAL, "$0 == $1", HT_OP_COMMUTATIVE)
+COMPARE_ROW(greater, HTI_GREATER, "$0 > $1", 0)
+COMPARE_ROW(greater_equal, HTI_GREATER_EQUAL, "$0 >= $1", 0)
+
+/* Where. */
+
+static bool where_infer(ht_infer *it)
+{
+    if (it->in[0].dtype != HT_U8)
+        return ht_infer_fail(
+            it, HT_ERROR_DTYPE,
+            "the condition must be u8, as ht_greater and its like make it");
+    if (it->in[1].dtype != it->in[2].dtype)
+        return ht_infer_fail(
+            it, HT_ERROR_DTYPE,
+            "the branches' element types differ\n  hint: ht_cast one of them");
+    it->out = it->in[1];
+    if (!hti_broadcast_shapes(it->out.shape, it->in[2].shape, &it->out.shape) ||
+        !hti_broadcast_shapes(it->out.shape, it->in[0].shape, &it->out.shape))
+        return ht_infer_fail(
+            it, HT_ERROR_SHAPE,
+            "shapes do not broadcast: counted from the last axis, sizes must "
+            "be equal or 1");
+    return true;
+}
+
+static void where_run(const ht_run *r)
+{
+    hti_run_where(r->ctx, r->out, elementwise_in(r, 0), elementwise_in(r, 1),
+                  elementwise_in(r, 2));
+}
+
+static void where_vjp(ht_rule *r)
+{
+    if (r->wanted[1]) r->d[1] = ht_where(r->in[0], r->v, HT_ZERO);
+    if (r->wanted[2]) r->d[2] = ht_where(r->in[0], HT_ZERO, r->v);
+}
+
+static ht_var where_jvp(const ht_rule *r)
+{
+    return ht_where(r->in[0], r->t[1], r->t[2]);
+}
+
+static const ht_sample where_samples[] = {
+    {3,
+     {{HT_U8, {2, {4, 5}}, 0, 1}, {0, {2, {4, 5}}, -2, 2}, {0, {2, {4, 5}}, -2, 2}},
+     NULL},
+    {3, {{HT_U8, {2, {4, 1}}, 0, 1}, {0, {0, {0}}, -2, 2}, {0, {1, {5}}, -2, 2}}, NULL},
+};
+
+const ht_op hti_op_where = {
+    .name = "where",
+    .formula = "$0 ? $1 : $2",
+    .flags = HT_OP_ELEMENTWISE,
+    .infer = where_infer,
+    .run = where_run,
+    .vjp = where_vjp,
+    .jvp = where_jvp,
+    HTI_SAMPLES(where_samples),
+};
+
+ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site)
+{
+    if (ht_is_zero(a) && ht_is_zero(b)) return HT_ZERO;
+    if (ht_is_zero(a)) a = ht_number(0);
+    if (ht_is_zero(b)) b = ht_number(0);
+    return ht_apply(&hti_op_where, 3, (ht_var[]){condition, a, b}, NULL, site);
+}

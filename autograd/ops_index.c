@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_index.c: gather, scatter_add (each other's transposes) and one_hot. Indices are
+ * data, so they are checked when the op runs. Read next: ops_matmul.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+/* Index `at` (flat) of array a, for messages. */
+static int index_value(const ht_array *a, int64_t at)
+{
+    int64_t offset = 0;
+    for (int i = a->shape.rank - 1; i >= 0; i--) {
+        offset += at % a->shape.dim[i] * a->stride[i];
+        at /= a->shape.dim[i];
+    }
+    return ((const int32_t *)a->data)[offset];
+}
+
+static void index_complain(const ht_run *r, int which, int64_t bad, int64_t size)
+{
+    if (bad < 0) return;
+    ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
+                    "%s: index %d at place %lld lies outside 0 .. %lld", r->op->name,
+                    index_value(r->in[which], bad), (long long)bad, (long long)size - 1);
+}
+
+/* Gather. */
+
+/* index shape + row shape; false if that is too many axes. */
+static bool index_rows_shape(ht_shape index, ht_shape x, ht_shape *out)
+{
+    *out = index;
+    if (x.rank < 1 || index.rank + x.rank - 1 > HT_MAX_RANK) return false;
+    for (int i = 1; i < x.rank; i++) out->dim[out->rank++] = x.dim[i];
+    return true;
+}
+
+static bool gather_infer(ht_infer *it)
+{
+    it->out.dtype = it->in[0].dtype;
+    if (it->in[1].dtype != HT_I32)
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "indices must be i32");
+    if (!index_rows_shape(it->in[1].shape, it->in[0].shape, &it->out.shape))
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs at least one axis to take rows of");
+    return true;
+}
+
+static void gather_run(const ht_run *r)
+{
+    int64_t bad = hti_run_gather(r->ctx, r->out, *r->in[0], *r->in[1]);
+    index_complain(r, 1, bad, r->in[0]->shape.dim[0]);
+}
+
+static void gather_vjp(ht_rule *r)
+{
+    if (!r->wanted[0]) return;
+    ht_var zeros = hti_zeros(r->out.tape, *hti_type(r->in[0]), HT_HERE);
+    r->d[0] = ht_scatter_add(zeros, r->in[1], r->v);
+}
+
+static ht_var gather_jvp(const ht_rule *r)
+{
+    return ht_gather(r->t[0], r->in[1]);
+}
+
+static const ht_sample gather_samples[] = {
+    {2, {{0, {2, {4, 3}}, -2, 2}, {HT_I32, {1, {6}}, 0, 3}}, NULL},
+    {2, {{0, {1, {5}}, -2, 2}, {HT_I32, {0, {0}}, 0, 4}}, NULL},
+    {2, {{0, {2, {3, 2}}, -2, 2}, {HT_I32, {2, {2, 2}}, 0, 2}}, NULL},
+};
+
+const ht_op hti_op_gather = {
+    .name = "gather",
+    .formula = "$0[$1]",
+    .flags = HT_OP_LINEAR,
+    .infer = gather_infer,
+    .run = gather_run,
+    .vjp = gather_vjp,
+    .jvp = gather_jvp,
+    HTI_SAMPLES(gather_samples),
+};
+
+ht_var ht_gather_at(ht_var x, ht_var index, const char *site)
+{
+    return ht_apply(&hti_op_gather, 2, (ht_var[]){x, index}, NULL, site);
+}
+
+/* Scatter_add. */
+
+static bool scatter_infer(ht_infer *it)
+{
+    ht_shape want;
+    it->out = it->in[0];
+    if (it->in[1].dtype != HT_I32)
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "indices must be i32");
+    if (it->in[0].dtype != it->in[2].dtype || !hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "base and updates must be one float type");
+    if (!index_rows_shape(it->in[1].shape, it->in[0].shape, &want) ||
+        !ht_shape_equal(want, it->in[2].shape))
+        return ht_infer_fail(
+            it, HT_ERROR_SHAPE,
+            "updates must have the indices' shape, then base's row shape");
+    return true;
+}
+
+static void scatter_run(const ht_run *r)
+{
+    if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
+    int64_t bad = hti_run_scatter_add(r->ctx, r->out, *r->in[1], *r->in[2]);
+    index_complain(r, 1, bad, r->out.shape.dim[0]);
+}
+
+static void scatter_vjp(ht_rule *r)
+{
+    r->d[0] = r->v;
+    if (r->wanted[2]) r->d[2] = ht_gather(r->v, r->in[1]);
+}
+
+static ht_var scatter_jvp(const ht_rule *r)
+{
+    if (ht_is_zero(r->t[2])) return r->t[0];
+    ht_var base = r->t[0];
+    if (ht_is_zero(base)) base = hti_zeros(r->out.tape, *hti_type(r->out), HT_HERE);
+    return ht_scatter_add(base, r->in[1], r->t[2]);
+}
+
+static const ht_sample scatter_samples[] = {
+    {3,
+     {{0, {2, {4, 3}}, -2, 2}, {HT_I32, {1, {6}}, 0, 3}, {0, {2, {6, 3}}, -2, 2}},
+     NULL},
+    {3, {{0, {1, {5}}, -2, 2}, {HT_I32, {0, {0}}, 0, 4}, {0, {0, {0}}, -2, 2}}, NULL},
+};
+
+const ht_op hti_op_scatter_add = {
+    .name = "scatter_add",
+    .formula = "$0; [$1] += $2",
+    .flags = HT_OP_OVERWRITES,
+    .infer = scatter_infer,
+    .run = scatter_run,
+    .vjp = scatter_vjp,
+    .jvp = scatter_jvp,
+    HTI_SAMPLES(scatter_samples),
+};
+
+ht_var ht_scatter_add_at(ht_var base, ht_var index, ht_var updates, const char *site)
+{
+    if (ht_is_zero(updates)) return base;
+    return ht_apply(&hti_op_scatter_add, 3, (ht_var[]){base, index, updates}, NULL, site);
+}
+
+/* One_hot. */
+
+typedef struct one_hot_attributes {
+    int64_t classes, dtype;
+} one_hot_attributes;
+
+static bool one_hot_infer(ht_infer *it)
+{
+    const one_hot_attributes *a = it->attributes;
+    it->out = (ht_type){(ht_dtype)a->dtype, it->in[0].shape};
+    if (it->in[0].dtype != HT_I32)
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "labels must be i32");
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "makes f32 or f64, not %s",
+                             ht_dtype_name(it->out.dtype));
+    if (it->out.shape.rank == HT_MAX_RANK || a->classes < 1)
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld classes as a further axis",
+                             (long long)a->classes);
+    it->out.shape.dim[it->out.shape.rank++] = a->classes;
+    return true;
+}
+
+static void one_hot_run(const ht_run *r)
+{
+    int64_t bad = hti_run_one_hot(r->ctx, r->out, *r->in[0]);
+    index_complain(r, 0, bad, r->out.shape.dim[r->out.shape.rank - 1]);
+}
+
+static void one_hot_describe(const void *attributes, char *text, size_t size)
+{
+    const one_hot_attributes *a = attributes;
+    snprintf(text, size, "%lld classes", (long long)a->classes);
+}
+
+static const ht_sample one_hot_samples[] = {
+    {1, {{HT_I32, {1, {6}}, 0, 3}}, &(one_hot_attributes){4, HT_F64}},
+    {1, {{HT_I32, {0, {0}}, 0, 2}}, &(one_hot_attributes){3, HT_F32}},
+};
+
+const ht_op hti_op_one_hot = {
+    .name = "one_hot",
+    .flags = HT_OP_NO_GRADIENT,
+    .attribute_size = sizeof(one_hot_attributes),
+    .infer = one_hot_infer,
+    .run = one_hot_run,
+    .describe = one_hot_describe,
+    HTI_SAMPLES(one_hot_samples),
+};
+
+ht_var ht_one_hot_at(ht_var labels, int64_t classes, ht_dtype dtype, const char *site)
+{
+    one_hot_attributes a = {classes, dtype};
+    return ht_apply(&hti_op_one_hot, 1, &labels, &a, site);
+}

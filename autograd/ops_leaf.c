@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_leaf.c: inputs, constants, conversion and stop-gradient. Read next:
+ * ops_elementwise.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+static bool leaf_never_infer(ht_infer *it)
+{
+    return ht_infer_fail(it, HT_ERROR_ARGUMENT,
+                         "a leaf is made by ht_input or ht_constant");
+}
+
+static void leaf_never_run(const ht_run *r)
+{
+    HT_ASSERT(!r, "an input has no run");
+}
+
+static const ht_sample leaf_samples[] = {{.n_in = 0}};
+
+const ht_op hti_op_input = {
+    .name = "input",
+    .flags = HT_OP_NO_GRADIENT,
+    .infer = leaf_never_infer,
+    .run = leaf_never_run,
+    HTI_SAMPLES(leaf_samples),
+};
+
+/* Constant: one number, 0-d. */
+
+static void constant_run(const ht_run *r)
+{
+    const hti_constant_attributes *a = r->attributes;
+    hti_run_fill(r->ctx, r->out, a->value);
+}
+
+static void constant_describe(const void *attributes, char *text, size_t size)
+{
+    const hti_constant_attributes *a = attributes;
+    snprintf(text, size, "%.9g", a->value);
+}
+
+const ht_op hti_op_constant = {
+    .name = "constant",
+    .flags = HT_OP_NO_GRADIENT,
+    .attribute_size = sizeof(hti_constant_attributes),
+    .infer = leaf_never_infer,
+    .run = constant_run,
+    .describe = constant_describe,
+    HTI_SAMPLES(leaf_samples),
+};
+
+/* Copy: what a program writes an output with that no instruction makes. */
+
+static bool copy_infer(ht_infer *it)
+{
+    it->out = it->in[0];
+    return true;
+}
+
+static void copy_run(const ht_run *r)
+{
+    if (r->out.data != r->in[0]->data) hti_run_copy(r->ctx, r->out, *r->in[0]);
+}
+
+static void copy_vjp(ht_rule *r)
+{
+    r->d[0] = r->v;
+}
+
+static ht_var copy_jvp(const ht_rule *r)
+{
+    return r->t[0];
+}
+
+static const ht_sample copy_samples[] = {{1, {{0, {2, {3, 5}}, -2, 2}}, NULL}};
+
+const ht_op hti_op_copy = {
+    .name = "copy",
+    .flags = HT_OP_LINEAR,
+    .infer = copy_infer,
+    .run = copy_run,
+    .vjp = copy_vjp,
+    .jvp = copy_jvp,
+    HTI_SAMPLES(copy_samples),
+};
+
+/* Cast. */
+
+typedef struct cast_attributes {
+    int64_t dtype;
+} cast_attributes;
+
+static bool cast_infer(ht_infer *it)
+{
+    const cast_attributes *a = it->attributes;
+    it->out = (ht_type){(ht_dtype)a->dtype, it->in[0].shape};
+    return true;
+}
+
+static void cast_run(const ht_run *r)
+{
+    hti_run_copy(r->ctx, r->out, *r->in[0]);
+}
+
+static void cast_vjp(ht_rule *r)
+{
+    ht_dtype dtype = ht_var_dtype(r->in[0]);
+    if (hti_dtype_is_float(dtype) && hti_dtype_is_float(ht_var_dtype(r->out)))
+        r->d[0] = ht_cast(r->v, dtype);
+}
+
+static ht_var cast_jvp(const ht_rule *r)
+{
+    ht_dtype dtype = ht_var_dtype(r->out);
+    return hti_dtype_is_float(dtype) ? ht_cast(r->t[0], dtype) : HT_ZERO;
+}
+
+static void cast_describe(const void *attributes, char *text, size_t size)
+{
+    const cast_attributes *a = attributes;
+    snprintf(text, size, "%s", ht_dtype_name((ht_dtype)a->dtype));
+}
+
+static const ht_sample cast_samples[] = {
+    {1, {{0, {2, {3, 5}}, -2, 2}}, &(cast_attributes){HT_F64}},
+    {1, {{0, {0, {0}}, -2, 2}}, &(cast_attributes){HT_F64}},
+};
+
+const ht_op hti_op_cast = {
+    .name = "cast",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(cast_attributes),
+    .infer = cast_infer,
+    .run = cast_run,
+    .vjp = cast_vjp,
+    .jvp = cast_jvp,
+    .describe = cast_describe,
+    HTI_SAMPLES(cast_samples),
+};
+
+ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site)
+{
+    HT_ASSERT(hti_dtype_is_valid(dtype), "dtype %d", (int)dtype);
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    double value;
+    if (hti_type(x)->dtype == dtype && !x.tape->weak[x.index]) return x;
+    if (hti_dtype_is_float(dtype) && x.tape->weak[x.index] && hti_is_constant(x, &value))
+        return ht_broadcast_at(hti_constant(x.tape, value, dtype, false, site),
+                               hti_type(x)->shape, site);
+    cast_attributes a = {dtype};
+    return ht_apply(&hti_op_cast, 1, &x, &a, site);
+}
+
+/* Stop_gradient. */
+
+static bool stop_view(const void *attributes, const ht_type *out, const ht_array *in,
+                      ht_array *result)
+{
+    (void)attributes, (void)out;
+    *result = *in;
+    return true;
+}
+
+static const ht_sample stop_samples[] = {{1, {{0, {1, {4}}, -2, 2}}, NULL}};
+
+const ht_op hti_op_stop_gradient = {
+    .name = "stop_gradient",
+    .flags = HT_OP_NO_GRADIENT | HT_OP_STOPS,
+    .infer = copy_infer,
+    .view = stop_view,
+    .run = copy_run,
+    HTI_SAMPLES(stop_samples),
+};
+
+ht_var ht_stop_gradient_at(ht_var x, const char *site)
+{
+    return ht_apply(&hti_op_stop_gradient, 1, &x, NULL, site);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_matmul.c: batched matrix product. Transposes are strides, so its derivatives are
+ * products of views. Read next: ops_rows.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+/* The axes before the last two. */
+static ht_shape matmul_batch(ht_shape shape)
+{
+    shape.rank -= 2;
+    return shape;
+}
+
+static bool matmul_infer(ht_infer *it)
+{
+    ht_shape a = it->in[0].shape, b = it->in[1].shape;
+    if (a.rank < 2 || b.rank < 2)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs at least 2 axes each\n  hint: ht_reshape a vector to "
+                             "(1, n) or (n, 1)");
+    if (it->in[0].dtype != it->in[1].dtype || !hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "needs one float type, f32 or f64\n  hint: ht_cast");
+    if (a.dim[a.rank - 1] != b.dim[b.rank - 2])
+        return ht_infer_fail(
+            it, HT_ERROR_SHAPE,
+            "(m, k) . (k, n) needs the inner sizes equal; they are %lld and "
+            "%lld",
+            (long long)a.dim[a.rank - 1], (long long)b.dim[b.rank - 2]);
+    it->out.dtype = it->in[0].dtype;
+    if (!hti_broadcast_shapes(matmul_batch(a), matmul_batch(b), &it->out.shape))
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "the leading axes do not broadcast");
+    it->out.shape.dim[it->out.shape.rank++] = a.dim[a.rank - 2];
+    it->out.shape.dim[it->out.shape.rank++] = b.dim[b.rank - 1];
+    return true;
+}
+
+/* x with its leading axes broadcast to out's. */
+static ht_array matmul_operand(const ht_array *x, ht_shape out)
+{
+    ht_shape shape = out;
+    shape.dim[out.rank - 2] = x->shape.dim[x->shape.rank - 2];
+    shape.dim[out.rank - 1] = x->shape.dim[x->shape.rank - 1];
+    return hti_broadcast_array(*x, shape);
+}
+
+static void matmul_run(const ht_run *r)
+{
+    hti_run_matmul(r->ctx, r->out, matmul_operand(r->in[0], r->out.shape),
+                   matmul_operand(r->in[1], r->out.shape));
+}
+
+static void matmul_vjp(ht_rule *r)
+{
+    if (r->wanted[0]) r->d[0] = ht_matmul(r->v, ht_transpose(r->in[1]));
+    if (r->wanted[1]) r->d[1] = ht_matmul(ht_transpose(r->in[0]), r->v);
+}
+
+static ht_var matmul_jvp(const ht_rule *r)
+{
+    return ht_add(ht_matmul(r->t[0], r->in[1]), ht_matmul(r->in[0], r->t[1]));
+}
+
+static double matmul_flops(const ht_type *in, const ht_type *out)
+{
+    double k = (double)in[0].shape.dim[in[0].shape.rank - 1];
+    return 2 * k * (double)ht_shape_count(out->shape);
+}
+
+static const ht_sample matmul_samples[] = {
+    {2, {{0, {2, {4, 3}}, -2, 2}, {0, {2, {3, 5}}, -2, 2}}, NULL},
+    {2, {{0, {2, {1, 7}}, -2, 2}, {0, {2, {7, 1}}, -2, 2}}, NULL},
+    {2, {{0, {3, {2, 3, 4}}, -2, 2}, {0, {2, {4, 2}}, -2, 2}}, NULL},
+    {2, {{0, {3, {1, 3, 2}}, -2, 2}, {0, {4, {2, 3, 2, 2}}, -2, 2}}, NULL},
+    {2, {{0, {2, {3, 0}}, -2, 2}, {0, {2, {0, 2}}, -2, 2}}, NULL},
+};
+
+const ht_op hti_op_matmul = {
+    .name = "matmul",
+    .formula = "$0 @ $1",
+    .flags = HT_OP_PRODUCT | HT_OP_LINEAR,
+    .infer = matmul_infer,
+    .run = matmul_run,
+    .vjp = matmul_vjp,
+    .jvp = matmul_jvp,
+    .flops = matmul_flops,
+    HTI_SAMPLES(matmul_samples),
+};
+
+ht_var ht_matmul_at(ht_var a, ht_var b, const char *site)
+{
+    return ht_apply(&hti_op_matmul, 2, (ht_var[]){a, b}, NULL, site);
+}

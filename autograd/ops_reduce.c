@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_reduce.c: sum, mean, max, argmax. The rows keep reduced axes with size 1; dropping
+ * them is a reshape. Read next: ops_shape.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+typedef struct reduce_attributes {
+    uint64_t axes; /* bit i: axis i */
+} reduce_attributes;
+
+static bool reduce_infer(ht_infer *it)
+{
+    const reduce_attributes *a = it->attributes;
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    for (int i = 0; i < it->out.shape.rank; i++)
+        if (a->axes >> i & 1) it->out.shape.dim[i] = 1;
+    return true;
+}
+
+static void reduce_describe(const void *attributes, char *text, size_t size)
+{
+    const reduce_attributes *a = attributes;
+    size_t used = (size_t)snprintf(text, size, "axes");
+    for (int i = 0; i < HT_MAX_RANK && used < size; i++)
+        if (a->axes >> i & 1)
+            used += (size_t)snprintf(text + used, size - used, " %d", i);
+}
+
+static const ht_sample reduce_samples[] = {
+    {1, {{0, {2, {5, 7}}, -2, 2}}, &(reduce_attributes){1}},
+    {1, {{0, {2, {5, 7}}, -2, 2}}, &(reduce_attributes){2}},
+    {1, {{0, {3, {3, 4, 5}}, -2, 2}}, &(reduce_attributes){5}},
+    {1, {{0, {3, {3, 1, 5}}, -2, 2}}, &(reduce_attributes){7}},
+};
+
+/* Sum. */
+
+static void sum_run(const ht_run *r)
+{
+    const reduce_attributes *a = r->attributes;
+    hti_run_reduce(r->ctx, HTI_SUM, r->out, *r->in[0], (unsigned)a->axes);
+}
+
+static void sum_vjp(ht_rule *r)
+{
+    r->d[0] = ht_broadcast(r->v, ht_var_shape(r->in[0]));
+}
+
+static ht_var sum_jvp(const ht_rule *r)
+{
+    return ht_apply(&hti_op_sum, 1, r->t, r->attributes, HT_HERE);
+}
+
+const ht_op hti_op_sum = {
+    .name = "sum",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(reduce_attributes),
+    .infer = reduce_infer,
+    .run = sum_run,
+    .vjp = sum_vjp,
+    .jvp = sum_jvp,
+    .describe = reduce_describe,
+    HTI_SAMPLES(reduce_samples),
+};
+
+/* Max: the winners of each group share equally. */
+
+static void max_run(const ht_run *r)
+{
+    const reduce_attributes *a = r->attributes;
+    hti_run_reduce(r->ctx, HTI_MAX, r->out, *r->in[0], (unsigned)a->axes);
+}
+
+/* 1/(number of winners) at the winners, else 0. */
+static ht_var max_share(const ht_rule *r)
+{
+    ht_var winners = ht_cast(ht_equal(r->in[0], r->out), ht_var_dtype(r->out));
+    return ht_div(winners, ht_apply(&hti_op_sum, 1, &winners, r->attributes, HT_HERE));
+}
+
+static void max_vjp(ht_rule *r)
+{
+    r->d[0] = ht_mul(r->v, max_share(r));
+}
+
+static ht_var max_jvp(const ht_rule *r)
+{
+    ht_var t = ht_mul(r->t[0], max_share(r));
+    return ht_apply(&hti_op_sum, 1, &t, r->attributes, HT_HERE);
+}
+
+const ht_op hti_op_max = {
+    .name = "max",
+    .attribute_size = sizeof(reduce_attributes),
+    .infer = reduce_infer,
+    .run = max_run,
+    .vjp = max_vjp,
+    .jvp = max_jvp,
+    .describe = reduce_describe,
+    HTI_SAMPLES(reduce_samples),
+};
+
+/* Argmax. */
+
+static bool argmax_infer(ht_infer *it)
+{
+    if (!hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    it->out = (ht_type){HT_I32, it->in[0].shape};
+    if (it->out.shape.rank == 0 || it->out.shape.dim[it->out.shape.rank - 1] == 0)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs a last axis of at least one element");
+    it->out.shape.rank--;
+    return true;
+}
+
+static void argmax_run(const ht_run *r)
+{
+    hti_run_argmax(r->ctx, r->out, *r->in[0]);
+}
+
+static const ht_sample argmax_samples[] = {{1, {{0, {2, {5, 7}}, -2, 2}}, NULL}};
+
+const ht_op hti_op_argmax = {
+    .name = "argmax",
+    .flags = HT_OP_NO_GRADIENT,
+    .infer = argmax_infer,
+    .run = argmax_run,
+    HTI_SAMPLES(argmax_samples),
+};
+
+ht_var ht_argmax_at(ht_var x, const char *site)
+{
+    return ht_apply(&hti_op_argmax, 1, &x, NULL, site);
+}
+
+/* The public forms. */
+
+/* The axes as bits; false (with an error kept) for one out of range or named twice. */
+static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site,
+                        uint64_t *bits)
+{
+    int rank = hti_type(x)->shape.rank;
+    *bits = 0;
+    for (int i = 0; i < axes.n; i++) {
+        int axis = axes.axis[i] < 0 ? axes.axis[i] + rank : axes.axis[i];
+        if (axis < 0 || axis >= rank || *bits >> axis & 1) {
+            char text[HT_SHAPE_TEXT];
+            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
+                     "axis %d is not one of -%d .. %d (each once) of shape %s",
+                     axes.axis[i], rank, rank - 1,
+                     ht_shape_text(hti_type(x)->shape, text));
+            return false;
+        }
+        *bits |= (uint64_t)1 << axis;
+    }
+    return true;
+}
+
+static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
+                           const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    reduce_attributes a;
+    if (!reduce_axes(x, op->name, axes, site, &a.axes)) return hti_poison(x.tape);
+    ht_shape shape = hti_type(x)->shape, kept = {0, {0}};
+    for (int i = 0; i < shape.rank; i++)
+        if (!(a.axes >> i & 1)) kept.dim[kept.rank++] = shape.dim[i];
+    ht_var out = ht_apply(op, 1, &x, &a, site);
+    return keep || hti_is_poison(out) ? out : ht_reshape_at(out, kept, site);
+}
+
+static ht_axes reduce_all(ht_var x)
+{
+    ht_axes axes = {0};
+    if (!ht_is_zero(x))
+        for (int rank = ht_var_shape(x).rank; axes.n < rank; axes.n++)
+            axes.axis[axes.n] = axes.n;
+    return axes;
+}
+
+ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    return reduce_apply(&hti_op_sum, x, axes, keep, site);
+}
+
+ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    return reduce_apply(&hti_op_max, x, axes, keep, site);
+}
+
+ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    ht_var sum = reduce_apply(&hti_op_sum, x, axes, keep, site);
+    if (ht_is_zero(sum) || hti_is_poison(sum)) return sum;
+    double n = (double)ht_shape_count(hti_type(x)->shape) /
+               (double)ht_shape_count(hti_type(sum)->shape);
+    return ht_mul_at(sum, ht_number(1 / n), site);
+}
+
+ht_var ht_sum_at(ht_var x, const char *site)
+{
+    return ht_sum_axes_at(x, reduce_all(x), false, site);
+}
+
+ht_var ht_mean_at(ht_var x, const char *site)
+{
+    return ht_mean_axes_at(x, reduce_all(x), false, site);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_rows.c: softmax, log-softmax and cross-entropy by rows. Values come from fused
+ * kernels; rules are written in primitives, so every further derivative exists. Read
+ * next: tensor/rows.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+static ht_axes rows_last(ht_var x)
+{
+    return HT_AXES(ht_var_shape(x).rank - 1);
+}
+
+static bool rows_infer(ht_infer *it)
+{
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    if (it->out.shape.rank < 1 || it->out.shape.dim[it->out.shape.rank - 1] < 1)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs a last axis of at least one element");
+    return true;
+}
+
+static const ht_sample rows_samples[] = {
+    {1, {{0, {2, {5, 7}}, -2, 2}}, NULL},
+    {1, {{0, {1, {4}}, -2, 2}}, NULL},
+    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, NULL},
+};
+
+/* Softmax: J = diag(p) - p p', its own transpose. */
+
+static void softmax_run(const ht_run *r)
+{
+    hti_run_softmax(r->ctx, r->out, *r->in[0]);
+}
+
+static ht_var softmax_jacobian(const ht_rule *r, ht_var v)
+{
+    ht_var dot = ht_sum_axes(ht_mul(r->out, v), rows_last(r->out), true);
+    return ht_mul(r->out, ht_sub(v, dot));
+}
+
+static void softmax_vjp(ht_rule *r)
+{
+    r->d[0] = softmax_jacobian(r, r->v);
+}
+
+static ht_var softmax_jvp(const ht_rule *r)
+{
+    return softmax_jacobian(r, r->t[0]);
+}
+
+const ht_op hti_op_softmax = {
+    .name = "softmax",
+    .infer = rows_infer,
+    .run = softmax_run,
+    .vjp = softmax_vjp,
+    .jvp = softmax_jvp,
+    HTI_SAMPLES(rows_samples),
+};
+
+ht_var ht_softmax_at(ht_var x, const char *site)
+{
+    return ht_apply(&hti_op_softmax, 1, &x, NULL, site);
+}
+
+/* Log_softmax: J = I - 1 p'. */
+
+static void log_softmax_run(const ht_run *r)
+{
+    hti_run_log_softmax(r->ctx, r->out, *r->in[0]);
+}
+
+static void log_softmax_vjp(ht_rule *r)
+{
+    ht_var total = ht_sum_axes(r->v, rows_last(r->out), true);
+    r->d[0] = ht_sub(r->v, ht_mul(ht_softmax(r->in[0]), total));
+}
+
+static ht_var log_softmax_jvp(const ht_rule *r)
+{
+    ht_var weighted = ht_mul(ht_softmax(r->in[0]), r->t[0]);
+    return ht_sub(r->t[0], ht_sum_axes(weighted, rows_last(r->out), true));
+}
+
+const ht_op hti_op_log_softmax = {
+    .name = "log_softmax",
+    .infer = rows_infer,
+    .run = log_softmax_run,
+    .vjp = log_softmax_vjp,
+    .jvp = log_softmax_jvp,
+    HTI_SAMPLES(rows_samples),
+};
+
+ht_var ht_log_softmax_at(ht_var x, const char *site)
+{
+    return ht_apply(&hti_op_log_softmax, 1, &x, NULL, site);
+}
+
+/* Cross_entropy: gradient softmax - one_hot, by row. */
+
+static bool cross_entropy_infer(ht_infer *it)
+{
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->out.dtype) || it->in[1].dtype != HT_I32)
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs float logits and i32 labels");
+    if (it->out.shape.rank != 2 || it->in[1].shape.rank != 1 ||
+        it->out.shape.dim[1] < 1 || it->out.shape.dim[0] != it->in[1].shape.dim[0])
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs logits (n, classes) and labels (n) of the same n");
+    it->out.shape.rank = 1;
+    return true;
+}
+
+static void cross_entropy_run(const ht_run *r)
+{
+    const ht_array *labels = r->in[1];
+    int64_t bad = hti_run_cross_entropy(r->ctx, r->out, *r->in[0], *labels);
+    if (bad < 0) return;
+    ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
+                    "cross_entropy: label %d of row %lld lies outside 0 .. %lld",
+                    ((const int32_t *)labels->data)[bad * labels->stride[0]],
+                    (long long)bad, (long long)r->in[0]->shape.dim[1] - 1);
+}
+
+static ht_var cross_entropy_slope(const ht_rule *r)
+{
+    const ht_type *type = hti_type(r->in[0]);
+    ht_var hot = ht_one_hot(r->in[1], type->shape.dim[1], type->dtype);
+    return ht_sub(ht_softmax(r->in[0]), hot);
+}
+
+static void cross_entropy_vjp(ht_rule *r)
+{
+    int64_t n = ht_var_shape(r->v).dim[0];
+    r->d[0] = ht_mul(ht_reshape(r->v, HT_SHAPE(n, 1)), cross_entropy_slope(r));
+}
+
+static ht_var cross_entropy_jvp(const ht_rule *r)
+{
+    return ht_sum_axes(ht_mul(cross_entropy_slope(r), r->t[0]), HT_AXES(1), false);
+}
+
+static const ht_sample cross_entropy_samples[] = {
+    {2, {{0, {2, {5, 7}}, -2, 2}, {HT_I32, {1, {5}}, 0, 6}}, NULL},
+    {2, {{0, {2, {3, 1}}, -2, 2}, {HT_I32, {1, {3}}, 0, 0}}, NULL},
+    {2, {{0, {2, {0, 4}}, -2, 2}, {HT_I32, {1, {0}}, 0, 3}}, NULL},
+};
+
+const ht_op hti_op_cross_entropy = {
+    .name = "cross_entropy",
+    .infer = cross_entropy_infer,
+    .run = cross_entropy_run,
+    .vjp = cross_entropy_vjp,
+    .jvp = cross_entropy_jvp,
+    HTI_SAMPLES(cross_entropy_samples),
+};
+
+ht_var ht_cross_entropy_at(ht_var logits, ht_var labels, const char *site)
+{
+    return ht_apply(&hti_op_cross_entropy, 2, (ht_var[]){logits, labels}, NULL, site);
+}

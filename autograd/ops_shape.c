@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_shape.c: movement. Views say their result as strides over the input's memory and
+ * cost nothing; slice and embed (zeros around and between) are each other's transposes,
+ * as are broadcast and sum. Read next: ops_index.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+/* What a view op runs when it can't be a view. */
+static void shape_copy_run(const ht_run *r)
+{
+    hti_run_copy(r->ctx, r->out, *r->in[0]);
+}
+
+static hti_shape_attributes shape_attributes(ht_shape shape)
+{
+    hti_shape_attributes a = {.rank = shape.rank};
+    for (int i = 0; i < shape.rank; i++) a.dim[i] = shape.dim[i];
+    return a;
+}
+
+static ht_shape shape_of_attributes(const void *attributes)
+{
+    const hti_shape_attributes *a = attributes;
+    ht_shape shape = {(int)a->rank, {0}};
+    for (int i = 0; i < shape.rank; i++) shape.dim[i] = a->dim[i];
+    return shape;
+}
+
+static void shape_describe(const void *attributes, char *text, size_t size)
+{
+    char shape[HT_SHAPE_TEXT];
+    snprintf(text, size, "%s", ht_shape_text(shape_of_attributes(attributes), shape));
+}
+
+/* The input of node x if x is an `op`, so that a chain of movements is one. */
+static ht_var shape_inner(ht_var x, const ht_op *op)
+{
+    ht_tape *tape = x.tape;
+    if (tape->op[x.index] != op) return x;
+    return hti_var(tape, tape->edge[tape->first_in[x.index]]);
+}
+
+/* Reshape. */
+
+static bool reshape_infer(ht_infer *it)
+{
+    it->out = (ht_type){it->in[0].dtype, shape_of_attributes(it->attributes)};
+    if (ht_shape_count(it->out.shape) == ht_shape_count(it->in[0].shape)) return true;
+    char text[HT_SHAPE_TEXT];
+    return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld elements do not make shape %s",
+                         (long long)ht_shape_count(it->in[0].shape),
+                         ht_shape_text(it->out.shape, text));
+}
+
+/* Axes of size 1 come and go for free; the others must match, or the input be contiguous.
+ */
+static bool reshape_view(const void *attributes, const ht_type *out, const ht_array *in,
+                         ht_array *result)
+{
+    (void)attributes;
+    *result = hti_contiguous(in->data, out->dtype, out->shape);
+    if (hti_is_contiguous(in)) return true;
+    int i = 0;
+    for (int o = 0; o < out->shape.rank; o++) {
+        if (out->shape.dim[o] == 1) continue;
+        while (i < in->shape.rank && in->shape.dim[i] == 1) i++;
+        if (i == in->shape.rank || in->shape.dim[i] != out->shape.dim[o]) return false;
+        result->stride[o] = in->stride[i++];
+    }
+    return true;
+}
+
+static void reshape_vjp(ht_rule *r)
+{
+    r->d[0] = ht_reshape(r->v, ht_var_shape(r->in[0]));
+}
+
+static ht_var reshape_jvp(const ht_rule *r)
+{
+    return ht_reshape(r->t[0], ht_var_shape(r->out));
+}
+
+/* A strided input is walked in row-major order, so copying into its own shape is right.
+ */
+static void reshape_run(const ht_run *r)
+{
+    hti_run_copy(r->ctx, hti_contiguous(r->out.data, r->out.dtype, r->in[0]->shape),
+                 *r->in[0]);
+}
+
+static const ht_sample reshape_samples[] = {
+    {1, {{0, {2, {4, 6}}, -2, 2}}, &(hti_shape_attributes){3, {2, 3, 4}}},
+    {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {1, 1}}},
+};
+
+const ht_op hti_op_reshape = {
+    .name = "reshape",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(hti_shape_attributes),
+    .infer = reshape_infer,
+    .view = reshape_view,
+    .run = reshape_run,
+    .vjp = reshape_vjp,
+    .jvp = reshape_jvp,
+    .describe = shape_describe,
+    HTI_SAMPLES(reshape_samples),
+};
+
+ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    int64_t known = 1, open = -1;
+    for (int i = 0; i < shape.rank; i++) {
+        if (shape.dim[i] == -1 && open < 0)
+            open = i;
+        else
+            known *= shape.dim[i];
+    }
+    if (open >= 0 && known > 0)
+        shape.dim[open] = ht_shape_count(hti_type(x)->shape) / known;
+    if (ht_shape_equal(shape, hti_type(x)->shape)) return x;
+    ht_var inner = shape_inner(x, &hti_op_reshape);
+    if (ht_shape_equal(shape, hti_type(inner)->shape)) return inner;
+    hti_shape_attributes a = shape_attributes(shape);
+    return ht_apply(&hti_op_reshape, 1, &inner, &a, site);
+}
+
+/* Permute. */
+
+static bool permute_infer(ht_infer *it)
+{
+    const hti_shape_attributes *a = it->attributes;
+    it->out = it->in[0];
+    uint64_t seen = 0;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dim[i] >= 0 && a->dim[i] < a->rank) seen |= (uint64_t)1 << a->dim[i];
+    if (a->rank != it->in[0].shape.rank || seen + 1 != (uint64_t)1 << a->rank)
+        return ht_infer_fail(it, HT_ERROR_ARGUMENT,
+                             "the axes must name each of %d axes once",
+                             it->in[0].shape.rank);
+    for (int i = 0; i < a->rank; i++)
+        it->out.shape.dim[i] = it->in[0].shape.dim[a->dim[i]];
+    return true;
+}
+
+static bool permute_view(const void *attributes, const ht_type *out, const ht_array *in,
+                         ht_array *result)
+{
+    const hti_shape_attributes *a = attributes;
+    *result = (ht_array){in->data, out->dtype, out->shape, {0}};
+    for (int i = 0; i < a->rank; i++) result->stride[i] = in->stride[a->dim[i]];
+    return true;
+}
+
+static ht_axes permute_axes(const void *attributes, bool inverse)
+{
+    const hti_shape_attributes *a = attributes;
+    ht_axes axes = {.n = (int)a->rank};
+    for (int i = 0; i < axes.n; i++) {
+        if (inverse)
+            axes.axis[a->dim[i]] = i;
+        else
+            axes.axis[i] = (int)a->dim[i];
+    }
+    return axes;
+}
+
+static void permute_vjp(ht_rule *r)
+{
+    r->d[0] = ht_permute(r->v, permute_axes(r->attributes, true));
+}
+
+static ht_var permute_jvp(const ht_rule *r)
+{
+    return ht_permute(r->t[0], permute_axes(r->attributes, false));
+}
+
+static const ht_sample permute_samples[] = {
+    {1, {{0, {2, {4, 6}}, -2, 2}}, &(hti_shape_attributes){2, {1, 0}}},
+    {1, {{0, {3, {2, 3, 4}}, -2, 2}}, &(hti_shape_attributes){3, {2, 0, 1}}},
+};
+
+const ht_op hti_op_permute = {
+    .name = "permute",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(hti_shape_attributes),
+    .infer = permute_infer,
+    .view = permute_view,
+    .run = shape_copy_run,
+    .vjp = permute_vjp,
+    .jvp = permute_jvp,
+    .describe = shape_describe,
+    HTI_SAMPLES(permute_samples),
+};
+
+ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    ht_var inner = shape_inner(x, &hti_op_permute);
+    const hti_shape_attributes *first =
+        inner.index == x.index ? NULL : x.tape->attributes[x.index];
+    hti_shape_attributes a = {.rank = axes.n};
+    bool identity = true, valid = axes.n == hti_type(x)->shape.rank;
+    for (int i = 0; i < axes.n && valid; i++) {
+        int axis = axes.axis[i] < 0 ? axes.axis[i] + axes.n : axes.axis[i];
+        valid = axis >= 0 && axis < axes.n;
+        if (valid) a.dim[i] = first ? first->dim[axis] : axis;
+        identity = identity && a.dim[i] == i;
+    }
+    if (!valid)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "permute",
+                        "the axes must name each of %d axes once",
+                        hti_type(x)->shape.rank);
+    return identity ? inner : ht_apply(&hti_op_permute, 1, &inner, &a, site);
+}
+
+ht_var ht_transpose_at(ht_var x, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    int rank = hti_type(x)->shape.rank;
+    if (rank < 2)
+        return hti_fail(x.tape, HT_ERROR_SHAPE, site, "transpose",
+                        "needs at least 2 axes, not %d", rank);
+    ht_axes axes = {.n = rank};
+    for (int i = 0; i < rank; i++) axes.axis[i] = i;
+    axes.axis[rank - 2] = rank - 1;
+    axes.axis[rank - 1] = rank - 2;
+    return ht_permute_at(x, axes, site);
+}
+
+/* Broadcast. */
+
+static bool broadcast_infer(ht_infer *it)
+{
+    ht_shape to = shape_of_attributes(it->attributes), both;
+    it->out = (ht_type){it->in[0].dtype, to};
+    if (hti_broadcast_shapes(it->in[0].shape, to, &both) && ht_shape_equal(both, to))
+        return true;
+    char text[HT_SHAPE_TEXT];
+    return ht_infer_fail(it, HT_ERROR_SHAPE, "does not broadcast to %s",
+                         ht_shape_text(to, text));
+}
+
+static bool broadcast_view(const void *attributes, const ht_type *out, const ht_array *in,
+                           ht_array *result)
+{
+    (void)attributes;
+    *result = hti_broadcast_array(*in, out->shape);
+    return true;
+}
+
+static void broadcast_vjp(ht_rule *r)
+{
+    r->d[0] = hti_sum_to(r->v, ht_var_shape(r->in[0]), HT_HERE);
+}
+
+static ht_var broadcast_jvp(const ht_rule *r)
+{
+    return ht_broadcast(r->t[0], ht_var_shape(r->out));
+}
+
+static const ht_sample broadcast_samples[] = {
+    {1, {{0, {2, {4, 1}}, -2, 2}}, &(hti_shape_attributes){3, {2, 4, 5}}},
+    {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {3, 2}}},
+};
+
+const ht_op hti_op_broadcast = {
+    .name = "broadcast",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(hti_shape_attributes),
+    .infer = broadcast_infer,
+    .view = broadcast_view,
+    .run = shape_copy_run,
+    .vjp = broadcast_vjp,
+    .jvp = broadcast_jvp,
+    .describe = shape_describe,
+    HTI_SAMPLES(broadcast_samples),
+};
+
+ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    if (ht_shape_equal(shape, hti_type(x)->shape)) return x;
+    hti_shape_attributes a = shape_attributes(shape);
+    ht_var inner = shape_inner(x, &hti_op_broadcast);
+    return ht_apply(&hti_op_broadcast, 1, &inner, &a, site);
+}
+
+/* Slice and embed. slice: out[i]
+ * = x[start + i step], i < count. embed: out[start + i step] = x[i], zeros elsewhere, in
+ * `count` places. One axis each. */
+
+typedef struct slice_attributes {
+    int64_t axis, start, count, step;
+} slice_attributes;
+
+static bool slice_fits(const slice_attributes *a, int64_t n, int64_t size)
+{
+    int64_t last = a->start + (n - 1) * a->step;
+    return n == 0 || (a->start >= 0 && a->start < size && last >= 0 && last < size);
+}
+
+static bool slice_infer(ht_infer *it)
+{
+    const slice_attributes *a = it->attributes;
+    it->out = it->in[0];
+    int64_t size = it->in[0].shape.dim[a->axis];
+    it->out.shape.dim[a->axis] = a->count;
+    if (a->count >= 0 && a->step != 0 && slice_fits(a, a->count, size)) return true;
+    return ht_infer_fail(
+        it, HT_ERROR_ARGUMENT,
+        "start %lld, count %lld, step %lld leaves axis %lld of size %lld",
+        (long long)a->start, (long long)a->count, (long long)a->step, (long long)a->axis,
+        (long long)size);
+}
+
+static ht_array slice_array(const slice_attributes *a, ht_array whole, int64_t n)
+{
+    ht_array part = whole;
+    part.shape.dim[a->axis] = n;
+    part.stride[a->axis] *= a->step;
+    if (n > 0)
+        part.data = (char *)whole.data + a->start * whole.stride[a->axis] *
+                                             (int64_t)ht_dtype_bytes(whole.dtype);
+    return part;
+}
+
+static bool slice_view(const void *attributes, const ht_type *out, const ht_array *in,
+                       ht_array *result)
+{
+    const slice_attributes *a = attributes;
+    *result = slice_array(a, *in, out->shape.dim[a->axis]);
+    return true;
+}
+
+static void slice_vjp(ht_rule *r)
+{
+    slice_attributes a = *(const slice_attributes *)r->attributes;
+    a.count = ht_var_shape(r->in[0]).dim[a.axis];
+    r->d[0] = ht_apply(&hti_op_embed, 1, &r->v, &a, HT_HERE);
+}
+
+static ht_var slice_jvp(const ht_rule *r)
+{
+    return ht_apply(&hti_op_slice, 1, r->t, r->attributes, HT_HERE);
+}
+
+static void slice_describe(const void *attributes, char *text, size_t size)
+{
+    const slice_attributes *a = attributes;
+    snprintf(text, size, "axis %lld start %lld count %lld step %lld", (long long)a->axis,
+             (long long)a->start, (long long)a->count, (long long)a->step);
+}
+
+static const ht_sample slice_samples[] = {
+    {1, {{0, {2, {6, 5}}, -2, 2}}, &(slice_attributes){0, 1, 3, 2}},
+    {1, {{0, {2, {4, 7}}, -2, 2}}, &(slice_attributes){1, 6, 7, -1}},
+    {1, {{0, {1, {5}}, -2, 2}}, &(slice_attributes){0, 2, 0, 1}},
+};
+
+const ht_op hti_op_slice = {
+    .name = "slice",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(slice_attributes),
+    .infer = slice_infer,
+    .view = slice_view,
+    .run = shape_copy_run,
+    .vjp = slice_vjp,
+    .jvp = slice_jvp,
+    .describe = slice_describe,
+    HTI_SAMPLES(slice_samples),
+};
+
+static bool embed_infer(ht_infer *it)
+{
+    const slice_attributes *a = it->attributes;
+    it->out = it->in[0];
+    int64_t n = it->in[0].shape.dim[a->axis];
+    it->out.shape.dim[a->axis] = a->count;
+    if (a->count >= 0 && a->step != 0 && slice_fits(a, n, a->count)) return true;
+    return ht_infer_fail(it, HT_ERROR_ARGUMENT,
+                         "%lld elements do not fit into %lld places", (long long)n,
+                         (long long)a->count);
+}
+
+static void embed_run(const ht_run *r)
+{
+    const slice_attributes *a = r->attributes;
+    hti_run_fill(r->ctx, r->out, 0);
+    hti_run_copy(r->ctx, slice_array(a, r->out, r->in[0]->shape.dim[a->axis]), *r->in[0]);
+}
+
+static void embed_vjp(ht_rule *r)
+{
+    slice_attributes a = *(const slice_attributes *)r->attributes;
+    a.count = ht_var_shape(r->in[0]).dim[a.axis];
+    r->d[0] = ht_apply(&hti_op_slice, 1, &r->v, &a, HT_HERE);
+}
+
+static ht_var embed_jvp(const ht_rule *r)
+{
+    return ht_apply(&hti_op_embed, 1, r->t, r->attributes, HT_HERE);
+}
+
+static const ht_sample embed_samples[] = {
+    {1, {{0, {2, {3, 5}}, -2, 2}}, &(slice_attributes){0, 1, 7, 2}},
+    {1, {{0, {2, {4, 3}}, -2, 2}}, &(slice_attributes){1, 4, 5, -2}},
+};
+
+const ht_op hti_op_embed = {
+    .name = "embed",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(slice_attributes),
+    .infer = embed_infer,
+    .run = embed_run,
+    .vjp = embed_vjp,
+    .jvp = embed_jvp,
+    .describe = slice_describe,
+    HTI_SAMPLES(embed_samples),
+};
+
+/* A negative axis counts from the end; -1 (with an error kept) if there is no such axis.
+ */
+static int shape_axis(ht_var x, int axis, const char *op, const char *site)
+{
+    int rank = hti_type(x)->shape.rank, at = axis < 0 ? axis + rank : axis;
+    if (at >= 0 && at < rank) return at;
+    char text[HT_SHAPE_TEXT];
+    hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "shape %s has no axis %d",
+             ht_shape_text(hti_type(x)->shape, text), axis);
+    return -1;
+}
+
+ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
+                   const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    int at = shape_axis(x, axis, "slice", site);
+    if (at < 0) return hti_poison(x.tape);
+    slice_attributes a = {at, start, count, step};
+    if (start == 0 && step == 1 && count == hti_type(x)->shape.dim[at]) return x;
+    return ht_apply(&hti_op_slice, 1, &x, &a, site);
+}
+
+ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    int at = shape_axis(x, axis, "pad", site);
+    if (at < 0) return hti_poison(x.tape);
+    if (before < 0 || after < 0)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "pad",
+                        "%lld before and %lld after: neither may be negative",
+                        (long long)before, (long long)after);
+    slice_attributes a = {at, before, before + hti_type(x)->shape.dim[at] + after, 1};
+    if (before == 0 && after == 0) return x;
+    return ht_apply(&hti_op_embed, 1, &x, &a, site);
+}
+
+/* Concat. */
+
+typedef struct concat_attributes {
+    int64_t axis;
+} concat_attributes;
+
+static bool concat_infer(ht_infer *it)
+{
+    int64_t axis = ((const concat_attributes *)it->attributes)->axis;
+    it->out = it->in[0];
+    for (int i = 1; i < it->n_in; i++) {
+        ht_shape shape = it->in[i].shape;
+        int64_t size = shape.dim[axis];
+        bool same = shape.rank == it->out.shape.rank;
+        if (same) shape.dim[axis] = it->out.shape.dim[axis];
+        if (!same || !ht_shape_equal(shape, it->out.shape))
+            return ht_infer_fail(it, HT_ERROR_SHAPE,
+                                 "shapes must agree but for axis %lld", (long long)axis);
+        if (it->in[i].dtype != it->out.dtype)
+            return ht_infer_fail(it, HT_ERROR_DTYPE,
+                                 "element types differ\n  hint: ht_cast");
+        it->out.shape.dim[axis] += size;
+    }
+    return true;
+}
+
+static void concat_run(const ht_run *r)
+{
+    slice_attributes a = {((const concat_attributes *)r->attributes)->axis, 0, 0, 1};
+    for (int i = 0; i < r->n_in; i++) {
+        int64_t n = r->in[i]->shape.dim[a.axis];
+        hti_run_copy(r->ctx, slice_array(&a, r->out, n), *r->in[i]);
+        a.start += n;
+    }
+}
+
+static void concat_vjp(ht_rule *r)
+{
+    int axis = (int)((const concat_attributes *)r->attributes)->axis;
+    int64_t start = 0;
+    for (int i = 0; i < r->n_in; i++) {
+        int64_t n = ht_var_shape(r->in[i]).dim[axis];
+        if (r->wanted[i]) r->d[i] = ht_slice(r->v, axis, start, n, 1);
+        start += n;
+    }
+}
+
+/* Built up by sums of embedded parts, since a rule has no memory for a list of tangents:
+ * parts are disjoint, so the sums are exact. */
+static ht_var concat_jvp(const ht_rule *r)
+{
+    int axis = (int)((const concat_attributes *)r->attributes)->axis;
+    int64_t start = 0, total = ht_var_shape(r->out).dim[axis];
+    ht_var out = HT_ZERO;
+    for (int i = 0; i < r->n_in; i++) {
+        int64_t n = ht_var_shape(r->in[i]).dim[axis];
+        out = ht_add(out, ht_pad(r->t[i], axis, start, total - start - n));
+        start += n;
+    }
+    return out;
+}
+
+static void concat_describe(const void *attributes, char *text, size_t size)
+{
+    snprintf(text, size, "axis %lld",
+             (long long)((const concat_attributes *)attributes)->axis);
+}
+
+static const ht_sample concat_samples[] = {
+    {2, {{0, {2, {2, 5}}, -2, 2}, {0, {2, {3, 5}}, -2, 2}}, &(concat_attributes){0}},
+    {3,
+     {{0, {2, {3, 2}}, -2, 2}, {0, {2, {3, 0}}, -2, 2}, {0, {2, {3, 4}}, -2, 2}},
+     &(concat_attributes){1}},
+};
+
+const ht_op hti_op_concat = {
+    .name = "concat",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(concat_attributes),
+    .infer = concat_infer,
+    .run = concat_run,
+    .vjp = concat_vjp,
+    .jvp = concat_jvp,
+    .describe = concat_describe,
+    HTI_SAMPLES(concat_samples),
+};
+
+ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site)
+{
+    HT_ASSERT(n > 0, "concat of %d variables", n);
+    if (hti_check_var(x[0]) == HTI_NONE) return x[0];
+    int at = shape_axis(x[0], axis, "concat", site);
+    if (at < 0) return hti_poison(x[0].tape);
+    concat_attributes a = {at};
+    return n == 1 ? x[0] : ht_apply(&hti_op_concat, n, x, &a, site);
+}

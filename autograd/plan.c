@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* plan.c: where every value of a program lives. Views share their root's memory; an
+ * elementwise result takes over an operand that dies with it; the rest get best-fit
+ * offsets in one arena by liveness. Read next: run.c. */
+#include <string.h>
+
+#include "kernels.h"
+#include "program_internal.h"
+
+/* The free gaps of the arena, sorted by offset; neighbours are merged. */
+typedef struct hti_gaps {
+    struct hti_gap {
+        size_t offset, size;
+    } * gap;
+    uint32_t n;
+    size_t top; /* bytes of the arena so far */
+} hti_gaps;
+
+static void hti_gaps_remove(hti_gaps *gaps, uint32_t at)
+{
+    gaps->n--;
+    memmove(gaps->gap + at, gaps->gap + at + 1, (gaps->n - at) * sizeof *gaps->gap);
+}
+
+/* The smallest gap that holds `size`, else the top of the arena (with the last gap, if it
+ * reaches there). */
+static size_t hti_gaps_take(hti_gaps *gaps, size_t size)
+{
+    uint32_t best = HTI_NONE;
+    for (uint32_t g = 0; g < gaps->n; g++)
+        if (gaps->gap[g].size >= size &&
+            (best == HTI_NONE || gaps->gap[g].size < gaps->gap[best].size))
+            best = g;
+    if (best != HTI_NONE) {
+        size_t offset = gaps->gap[best].offset;
+        gaps->gap[best].offset += size;
+        gaps->gap[best].size -= size;
+        if (!gaps->gap[best].size) hti_gaps_remove(gaps, best);
+        return offset;
+    }
+    size_t offset = gaps->top;
+    struct hti_gap *last = gaps->n ? &gaps->gap[gaps->n - 1] : NULL;
+    if (last && last->offset + last->size == gaps->top) {
+        offset = last->offset;
+        gaps->n--;
+    }
+    gaps->top = offset + size;
+    return offset;
+}
+
+static void hti_gaps_give(hti_gaps *gaps, size_t offset, size_t size)
+{
+    uint32_t at = 0;
+    while (at < gaps->n && gaps->gap[at].offset < offset) at++;
+    memmove(gaps->gap + at + 1, gaps->gap + at, (gaps->n - at) * sizeof *gaps->gap);
+    gaps->gap[at] = (struct hti_gap){offset, size};
+    gaps->n++;
+    if (at + 1 < gaps->n && offset + size == gaps->gap[at + 1].offset) {
+        gaps->gap[at].size += gaps->gap[at + 1].size;
+        hti_gaps_remove(gaps, at + 1);
+    }
+    if (at > 0 && gaps->gap[at - 1].offset + gaps->gap[at - 1].size == offset) {
+        gaps->gap[at - 1].size += gaps->gap[at].size;
+        hti_gaps_remove(gaps, at);
+    }
+}
+
+static size_t hti_value_bytes(const hti_value *v)
+{
+    return hti_round_up(hti_bytes(v->type.dtype, v->type.shape), HTI_ALIGN);
+}
+
+/* Views, outputs, last uses. */
+
+/* Roots get an address to count from, so that a view's distance can be read off its
+ * array; any will do, since only differences are kept. */
+static unsigned char hti_plan_origin[HTI_ALIGN];
+
+static void hti_plan_place(ht_program *p, uint32_t i)
+{
+    hti_value *v = &p->value[i];
+    v->root = i;
+    v->array = hti_contiguous(hti_plan_origin, v->type.dtype, v->type.shape);
+    if (i < p->n_in) return;
+    v->place = HTI_IN_ARENA;
+    if (v->op == &hti_op_constant) v->place = HTI_IN_CONSTANT;
+    if (!v->op->view) return;
+    const hti_value *from = &p->value[p->edge[v->first_in]];
+    ht_array array;
+    if (!v->op->view(v->attributes, &v->type, &from->array, &array)) return;
+    v->place = HTI_IN_VIEW;
+    v->slot = p->edge[v->first_in];
+    v->root = from->root;
+    v->array = array;
+    v->from_root = (ptrdiff_t)((uintptr_t)array.data - (uintptr_t)hti_plan_origin);
+}
+
+static void hti_plan_uses(ht_program *p)
+{
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        hti_plan_place(p, i);
+        p->value[p->value[i].root].last_use = i;
+        for (uint32_t e = 0; e < p->value[i].n_in; e++)
+            p->value[p->value[p->edge[p->value[i].first_in + e]].root].last_use = i;
+    }
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        p->value[p->out[k]].place = HTI_IN_OUTPUT;
+        p->value[p->out[k]].slot = k;
+    }
+}
+
+/* Offsets. */
+
+bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t e)
+{
+    const hti_value *v = &p->value[i];
+    const hti_value *in = &p->value[p->edge[v->first_in + e]];
+    bool elementwise = v->op->flags & HT_OP_ELEMENTWISE || v->op == &hti_op_copy;
+    if (!elementwise && !(v->op->flags & HT_OP_OVERWRITES && e == 0)) return false;
+    return in->from_root == 0 && in->type.dtype == v->type.dtype &&
+           ht_shape_equal(in->type.shape, v->type.shape) &&
+           hti_is_contiguous(&in->array) &&
+           hti_value_bytes(&p->value[in->root]) == hti_value_bytes(v);
+}
+
+/* Whether all of instruction i's uses of `root` may be overwritten by its result. */
+static bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
+{
+    for (uint32_t e = 0; e < p->value[i].n_in; e++)
+        if (p->value[p->edge[p->value[i].first_in + e]].root == root &&
+            !hti_overwrites_operand(p, i, e))
+            return false;
+    return true;
+}
+
+/* The operand's root whose memory instruction i takes over, or HTI_NONE. */
+static uint32_t hti_plan_takeover(const ht_program *p, uint32_t i)
+{
+    for (uint32_t e = 0; e < p->value[i].n_in; e++) {
+        uint32_t root = p->value[p->edge[p->value[i].first_in + e]].root;
+        if (p->value[root].place == HTI_IN_ARENA && p->value[root].last_use == i &&
+            hti_overwrites_root(p, i, root))
+            return root;
+    }
+    return HTI_NONE;
+}
+
+/* Gives back what dies at instruction i, but for `taken`; a root that is an operand
+ * twice, once. */
+static void hti_plan_release(ht_program *p, hti_gaps *gaps, uint32_t i, uint32_t taken)
+{
+    for (uint32_t e = 0; e <= p->value[i].n_in; e++) {
+        uint32_t at = e < p->value[i].n_in ? p->edge[p->value[i].first_in + e] : i;
+        hti_value *root = &p->value[p->value[at].root];
+        if (root->place != HTI_IN_ARENA || root->last_use != i || !hti_value_bytes(root))
+            continue;
+        bool again = false;
+        for (uint32_t f = 0; f < e; f++)
+            again = again ||
+                    p->value[p->edge[p->value[i].first_in + f]].root == p->value[at].root;
+        if (!again && p->value[at].root != taken)
+            hti_gaps_give(gaps, root->offset, hti_value_bytes(root));
+    }
+}
+
+/* A constant's value stands behind its attributes, which take half of a 16-byte slot. */
+static void hti_plan_constants(ht_program *p)
+{
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        hti_value *v = &p->value[i];
+        if (v->place != HTI_IN_CONSTANT) continue;
+        const hti_constant_attributes *a = v->attributes;
+        v->array.data =
+            p->data + ((const unsigned char *)v->attributes - p->data) + sizeof *a;
+        hti_run_fill(p->ctx, v->array, a->value);
+    }
+}
+
+bool hti_program_plan(ht_program *p)
+{
+    hti_plan_uses(p);
+    hti_plan_constants(p);
+    hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 1, sizeof *gaps.gap)};
+    if (!gaps.gap) return false;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        hti_value *v = &p->value[i];
+        uint32_t taken = HTI_NONE;
+        if (v->place == HTI_IN_ARENA && hti_value_bytes(v)) {
+            taken = hti_plan_takeover(p, i);
+            v->offset = taken != HTI_NONE ? p->value[taken].offset
+                                          : hti_gaps_take(&gaps, hti_value_bytes(v));
+        }
+        hti_plan_release(p, &gaps, i, taken);
+    }
+    hti_resize(p->ctx, gaps.gap, (p->n_values + 1) * sizeof *gaps.gap, 0);
+    p->arena_bytes = gaps.top;
+    return true;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* print.c: tapes and programs as text, and a tape as a Graphviz digraph: what a node is,
+ * how large, and which line of the caller made it. Read next: check.c. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "program_internal.h"
+
+enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
+
+static const char *hti_site_name(const char *site)
+{
+    const char *slash = site ? strrchr(site, '/') : NULL;
+    return slash ? slash + 1 : site ? site : "";
+}
+
+/* Appends printf-like to text. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static void
+hti_append_text(char *text, size_t size, const char *format, ...)
+{
+    size_t used = strlen(text);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text + used, size - used, format, list);
+    va_end(list);
+}
+
+void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint32_t *in,
+                 char *text, size_t size)
+{
+    text[0] = '\0';
+    if (op->formula) {
+        for (const char *c = op->formula; *c; c++) {
+            if (c[0] != '$')
+                hti_append_text(text, size, "%c", *c);
+            else if ((uint32_t)(*++c - '0') < n)
+                hti_append_text(text, size, "%%%u", in[*c - '0']);
+        }
+    } else {
+        hti_append_text(text, size, "%s(", op->name);
+        for (uint32_t e = 0; e < n; e++)
+            hti_append_text(text, size, "%s%%%u", e ? ", " : "", in[e]);
+        hti_append_text(text, size, ")");
+    }
+    if (!op->describe) return;
+    char what[HT_SHAPE_TEXT];
+    op->describe(attributes, what, sizeof what);
+    hti_append_text(text, size, " {%s}", what);
+}
+
+void hti_print_bytes(FILE *f, double bytes)
+{
+    if (bytes < 1000)
+        fprintf(f, "%4.0f B ", bytes);
+    else if (bytes < 1e6)
+        fprintf(f, "%5.1f kB", bytes / 1e3);
+    else if (bytes < 1e9)
+        fprintf(f, "%5.1f MB", bytes / 1e6);
+    else
+        fprintf(f, "%5.1f GB", bytes / 1e9);
+}
+
+/* "%12 = tanh(%3)    f32 (64, 10)   2.6 kB" */
+static void hti_print_line(FILE *f, uint32_t name, const char *formula,
+                           const ht_type *type)
+{
+    char shape[HT_SHAPE_TEXT];
+    fprintf(f, "%%%-4u = %-44s %s %-14s ", name, formula, ht_dtype_name(type->dtype),
+            ht_shape_text(type->shape, shape));
+    hti_print_bytes(f, (double)hti_bytes(type->dtype, type->shape));
+}
+
+/* Tapes. */
+
+static void hti_tape_formula(const ht_tape *tape, uint32_t i, char *text, size_t size)
+{
+    hti_formula(tape->op[i], tape->attributes[i], tape->n_in[i],
+                tape->edge + tape->first_in[i], text, size);
+}
+
+/* Element k (row-major) of a strided array. */
+static double hti_array_get(const ht_array *a, int64_t k)
+{
+    int64_t at = 0;
+    for (int i = a->shape.rank - 1; i >= 0; i--) {
+        at += k % a->shape.dim[i] * a->stride[i];
+        k /= a->shape.dim[i];
+    }
+    switch (a->dtype) {
+    case HT_F32:
+        return ((const float *)a->data)[at];
+    case HT_F64:
+        return ((const double *)a->data)[at];
+    case HT_I32:
+        return ((const int32_t *)a->data)[at];
+    case HT_U8:
+        return ((const uint8_t *)a->data)[at];
+    }
+    return 0;
+}
+
+static void hti_print_values(FILE *f, const ht_array *a)
+{
+    int64_t n = ht_shape_count(a->shape);
+    fprintf(f, "  = ");
+    if (a->shape.rank) fprintf(f, "[");
+    for (int64_t k = 0; k < n && k < HTI_SHOWN; k++)
+        fprintf(f, "%s%.6g", k ? ", " : "", hti_array_get(a, k));
+    if (n > HTI_SHOWN) fprintf(f, ", ...");
+    if (a->shape.rank) fprintf(f, "]");
+}
+
+static void hti_print_node(const ht_tape *tape, uint32_t i, FILE *f)
+{
+    char formula[HTI_FORMULA];
+    hti_tape_formula(tape, i, formula, sizeof formula);
+    hti_print_line(f, i, formula, &tape->type[i]);
+    fprintf(f, "  %s", hti_site_name(tape->site[i]));
+    if (tape->policy == HT_EAGER) hti_print_values(f, &tape->array[i]);
+    fprintf(f, "\n");
+}
+
+void ht_print(ht_var x, FILE *f)
+{
+    uint32_t i = hti_check_var(x);
+    if (i == HTI_NONE)
+        fprintf(f, "(no value: %s)\n", ht_context_message(x.tape->ctx));
+    else
+        hti_print_node(x.tape, i, f);
+}
+
+void ht_tape_print(const ht_tape *tape, FILE *f)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < tape->n; i++) {
+        hti_print_node(tape, i, f);
+        if (!tape->op[i]->view)
+            bytes += (double)hti_bytes(tape->type[i].dtype, tape->type[i].shape);
+    }
+    fprintf(f, "%s tape: %u nodes, ", tape->policy == HT_EAGER ? "eager" : "recorded",
+            tape->n);
+    hti_print_bytes(f, bytes);
+    fprintf(f, " of values\n");
+}
+
+void ht_tape_dot(const ht_tape *tape, FILE *f)
+{
+    char formula[HTI_FORMULA], shape[HT_SHAPE_TEXT];
+    fprintf(f, "digraph tape {\n  rankdir=TB; node [shape=box, fontname=monospace];\n");
+    for (uint32_t i = 0; i < tape->n; i++) {
+        hti_tape_formula(tape, i, formula, sizeof formula);
+        fprintf(
+            f, "  n%u [label=\"%%%u = %s\\n%s %s\"%s];\n", i, i, formula,
+            ht_dtype_name(tape->type[i].dtype), ht_shape_text(tape->type[i].shape, shape),
+            tape->op[i] == &hti_op_input ? ", style=filled, fillcolor=lightblue" : "");
+        for (uint32_t e = 0; e < tape->n_in[i]; e++)
+            fprintf(f, "  n%u -> n%u;\n", tape->edge[tape->first_in[i] + e], i);
+    }
+    fprintf(f, "}\n");
+}
+
+/* Programs. */
+
+static void hti_print_place(const hti_value *v, FILE *f)
+{
+    switch (v->place) {
+    case HTI_IN_INPUT:
+        fprintf(f, "  in %u", v->slot);
+        break;
+    case HTI_IN_OUTPUT:
+        fprintf(f, "  out %u", v->slot);
+        break;
+    case HTI_IN_CONSTANT:
+        fprintf(f, "  constant");
+        break;
+    case HTI_IN_ARENA:
+        fprintf(f, "  at %zu", v->offset);
+        break;
+    case HTI_IN_VIEW:
+        fprintf(f, "  view of %%%u", v->slot);
+        break;
+    }
+}
+
+void ht_program_print(const ht_program *p, FILE *f)
+{
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        const hti_value *v = &p->value[i];
+        char formula[HTI_FORMULA] = "input";
+        if (v->op)
+            hti_formula(v->op, v->attributes, v->n_in, p->edge + v->first_in, formula,
+                        sizeof formula);
+        hti_print_line(f, i, formula, &v->type);
+        hti_print_place(v, f);
+        double flops = hti_value_flops(p, v);
+        if (flops > 0) fprintf(f, "  %.3g Mflop", flops / 1e6);
+        fprintf(f, "  %s\n", hti_site_name(v->site));
+    }
+    fprintf(f, "program: %u inputs, %lld instructions, %u outputs, arena ", p->n_in,
+            (long long)ht_program_nodes(p), p->n_out);
+    hti_print_bytes(f, (double)p->arena_bytes);
+    fprintf(f, ", products %.4g Mflop\n", ht_program_flops(p) / 1e6);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* program_internal.h: what a program is made of, for the files that cut, plan, run and
+ * list it, and for engines above that bind memory of their own. Read next: program.c. */
+#ifndef HTI_PROGRAM_INTERNAL_H
+#define HTI_PROGRAM_INTERNAL_H
+
+#include "autograd_internal.h"
+
+/* Where a value lives. */
+typedef enum hti_place {
+    HTI_IN_INPUT,    /* the caller's, in[slot] */
+    HTI_IN_OUTPUT,   /* the caller's, out[slot] */
+    HTI_IN_CONSTANT, /* written once, when the program is made */
+    HTI_IN_ARENA,    /* at `offset` */
+    HTI_IN_VIEW      /* of value `slot`, strides said by the op */
+} hti_place;
+
+/* A value and, past the inputs, the instruction that makes it. Ordinals are topological.
+ */
+typedef struct hti_value {
+    const ht_op *op; /* NULL: input */
+    const void *attributes;
+    const char *site;
+    ht_type type;
+    uint32_t first_in, n_in; /* into edges */
+    hti_place place;
+    uint32_t slot,
+        root;          /* root: the value whose memory this one is a view of, or itself */
+    uint32_t last_use; /* roots: the last instruction that reads the memory */
+    size_t offset;     /* HTI_IN_ARENA */
+    ptrdiff_t from_root; /* bytes between the root's memory and this value's */
+    ht_array array;      /* data is set when memory is bound */
+} hti_value;
+
+struct ht_program {
+    ht_context *ctx;
+    uint32_t n_values, n_in, n_out, n_edges;
+    hti_value *value;         /* inputs first */
+    uint32_t *edge;           /* ordinals */
+    const ht_array **operand; /* edge[k]'s array: what an op's run is given */
+    uint32_t *out;            /* value that out[k] is written by */
+    void **bound;             /* ht_program_run's tensors' memory: inputs, then outputs */
+    unsigned char *data;      /* attributes and constants */
+    size_t data_bytes, arena_bytes;
+    unsigned char *arena;
+    bool arena_owned, poison;
+    bool watch;   /* look for the first value that is not finite */
+    uint32_t bad; /* which, of the last watched run; HTI_NONE: none */
+};
+
+/* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
+bool hti_program_plan(ht_program *program);
+
+/* The arena becomes the caller's (borrowed until the program is freed or bound again), at
+ * least ht_program_bytes long and 64-byte aligned: programs that never run at once may
+ * share one. */
+void hti_program_bind(ht_program *program, void *arena);
+/* As ht_program_run without its checks: types are the caller's promise, as is
+ * hti_program_may_share wherever memory is shared. */
+ht_status hti_program_run(ht_program *program, void *const *in, void *const *out);
+/* Whether out[k] may be the memory of in[j]: everything that reads j is done by then. */
+bool hti_program_may_share(const ht_program *program, uint32_t k, uint32_t j);
+const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
+const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
+
+double hti_value_flops(const ht_program *program, const hti_value *value);
+/* Whether instruction i may write over input `e`'s memory: the op allows it and the
+ * operand is its memory, whole and in order (so element k is read before it is written).
+ */
+bool hti_overwrites_operand(const ht_program *program, uint32_t i, uint32_t e);
+
+#endif

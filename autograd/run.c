@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* run.c: replaying a program. Every operand was laid out by the plan, so a run sets the
+ * pointers that changed and calls the kernels; it allocates nothing. Read next: print.c.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "program_internal.h"
+
+/* Memory. */
+
+static unsigned char *hti_value_memory(const ht_program *p, const hti_value *root,
+                                       void *const *in, void *const *out)
+{
+    switch (root->place) {
+    case HTI_IN_INPUT:
+        return in[root->slot];
+    case HTI_IN_OUTPUT:
+        return out[root->slot];
+    case HTI_IN_ARENA:
+        return p->arena + root->offset;
+    case HTI_IN_CONSTANT:
+    case HTI_IN_VIEW:
+        break;
+    }
+    return root->array.data;
+}
+
+void hti_program_bind(ht_program *program, void *arena)
+{
+    if (program->arena_owned)
+        hti_resize(program->ctx, program->arena, program->arena_bytes + HTI_ALIGN, 0);
+    program->arena = arena;
+    program->arena_owned = false;
+}
+
+/* Memory of the program's own, on the first run that needs it. The block's start is kept;
+ * offsets count from its first aligned byte. */
+static bool hti_program_own_arena(ht_program *p)
+{
+    if (p->arena) return true;
+    p->arena = hti_resize(p->ctx, NULL, 0, p->arena_bytes + HTI_ALIGN);
+    p->arena_owned = p->arena != NULL;
+    return p->arena_owned;
+}
+
+static void hti_program_point(ht_program *p, void *const *in, void *const *out)
+{
+    unsigned char *arena = p->arena;
+    if (p->arena_owned)
+        p->arena = (unsigned char *)hti_round_up((uintptr_t)p->arena, HTI_ALIGN);
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        hti_value *v = &p->value[i];
+        unsigned char *memory = hti_value_memory(p, &p->value[v->root], in, out);
+        v->array.data = v->root == i ? memory : memory + v->from_root;
+    }
+    for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
+    p->arena = arena;
+}
+
+/* Poison. */
+
+/* Whether another value that is alive after instruction i took over this root's memory.
+ */
+static bool hti_memory_lives_on(const ht_program *p, uint32_t i, const hti_value *root)
+{
+    const hti_value *made = &p->value[i];
+    return made->place == HTI_IN_ARENA && made->offset == root->offset;
+}
+
+static void hti_poison_dead(ht_program *p, uint32_t i)
+{
+    for (uint32_t e = 0; e < p->value[i].n_in; e++) {
+        hti_value *root = &p->value[p->value[p->edge[p->value[i].first_in + e]].root];
+        if (root->place == HTI_IN_ARENA && root->last_use == i &&
+            !hti_memory_lives_on(p, i, root))
+            memset(root->array.data, 0xFF, hti_bytes(root->type.dtype, root->type.shape));
+    }
+}
+
+void ht_program_poison(ht_program *program, bool on)
+{
+    program->poison = on;
+}
+
+/* Watch. */
+
+static bool hti_all_finite(const ht_array *a)
+{
+    int64_t n = ht_shape_count(a->shape);
+    bool finite = true;
+    if (a->dtype == HT_F32)
+        for (int64_t k = 0; k < n; k++)
+            finite = finite && isfinite(((const float *)a->data)[k]);
+    if (a->dtype == HT_F64)
+        for (int64_t k = 0; k < n; k++)
+            finite = finite && isfinite(((const double *)a->data)[k]);
+    return finite;
+}
+
+/* Run. */
+
+ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
+{
+    ht_context *ctx = p->ctx;
+    if (ctx->status != HT_OK) return ctx->status;
+    if (p->arena_bytes && !hti_program_own_arena(p)) return ctx->status;
+    hti_program_point(p, in, out);
+    p->bad = HTI_NONE;
+    if (p->poison)
+        for (uint32_t i = p->n_in; i < p->n_values; i++)
+            if (p->value[i].place == HTI_IN_ARENA)
+                memset(p->value[i].array.data, 0xFF,
+                       hti_bytes(p->value[i].type.dtype, p->value[i].type.shape));
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        hti_value *v = &p->value[i];
+        if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT) continue;
+        v->op->run(&(ht_run){v->op, ctx, v->array, (int)v->n_in, p->operand + v->first_in,
+                             v->attributes, v->site});
+        if (ctx->status != HT_OK) return ctx->status;
+        if (p->watch && p->bad == HTI_NONE && !hti_all_finite(&v->array)) p->bad = i;
+        if (p->poison) hti_poison_dead(p, i);
+    }
+    return HT_OK;
+}
+
+/* The checked form. */
+
+static bool hti_program_fits(const ht_program *p, const char *what, uint32_t k,
+                             const ht_type *want, const ht_tensor *got)
+{
+    HT_ASSERT(got, "%s %u is NULL", what, k);
+    if (want->dtype == got->array.dtype && ht_shape_equal(want->shape, got->array.shape))
+        return true;
+    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
+    ht_context_fail(p->ctx, HT_ERROR_SHAPE, p->value[0].site,
+                    "program: %s %u must be %s %s, not %s %s\n"
+                    "  hint: a program has one shape; record another for another",
+                    what, k, ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
+                    ht_dtype_name(got->array.dtype), ht_shape_text(got->array.shape, b));
+    return false;
+}
+
+bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
+{
+    uint32_t i = p->out[k];
+    if (p->value[j].last_use < i) return true;
+    if (p->value[j].last_use > i) return false;
+    for (uint32_t e = 0; e < p->value[i].n_in; e++)
+        if (p->value[p->edge[p->value[i].first_in + e]].root == j &&
+            !hti_overwrites_operand(p, i, e))
+            return false;
+    return true;
+}
+
+/* Whether the bytes of two tensors meet. */
+static bool hti_tensors_meet(const ht_tensor *a, const ht_tensor *b)
+{
+    uintptr_t x = (uintptr_t)a->array.data, y = (uintptr_t)b->array.data;
+    return x < y + ht_tensor_bytes(b) && y < x + ht_tensor_bytes(a);
+}
+
+static bool hti_program_sharing(const ht_program *p, const ht_tensor *const *in,
+                                ht_tensor *const *out)
+{
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        for (uint32_t j = 0; j < p->n_in; j++) {
+            if (!hti_tensors_meet(in[j], out[k])) continue;
+            if (in[j]->array.data == out[k]->array.data && hti_program_may_share(p, k, j))
+                continue;
+            ht_context_fail(
+                p->ctx, HT_ERROR_ARGUMENT, p->value[p->out[k]].site,
+                "program: output %u is the memory of input %u, which is still read "
+                "when it is written\n  hint: give the output a tensor of its own",
+                k, j);
+            return false;
+        }
+        for (uint32_t j = 0; j < k; j++) {
+            if (!hti_tensors_meet(out[j], out[k])) continue;
+            ht_context_fail(p->ctx, HT_ERROR_ARGUMENT, NULL,
+                            "program: outputs %u and %u are the same memory", j, k);
+            return false;
+        }
+    }
+    return true;
+}
+
+ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *const *out)
+{
+    HT_ASSERT(p, "program is NULL");
+    if (p->ctx->status != HT_OK) return p->ctx->status;
+    for (uint32_t j = 0; j < p->n_in; j++)
+        if (!hti_program_fits(p, "input", j, hti_program_in_type(p, j), in[j]))
+            return p->ctx->status;
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        if (!hti_program_fits(p, "output", k, hti_program_out_type(p, k), out[k]))
+            return p->ctx->status;
+        HT_ASSERT(out[k]->borrows == 0,
+                  "a live tape still borrows output %u: reset it first", k);
+    }
+    if (!hti_program_sharing(p, in, out)) return p->ctx->status;
+    for (uint32_t j = 0; j < p->n_in; j++) p->bound[j] = in[j]->array.data;
+    for (uint32_t k = 0; k < p->n_out; k++) p->bound[p->n_in + k] = out[k]->array.data;
+    return hti_program_run(p, p->bound, p->bound + p->n_in);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* table.c: the built-in op table, made from ops.def. */
+#include "autograd_internal.h"
+
+static const ht_op *const hti_op_table[] = {
+#define HT_OP_ROW(name) &hti_op_##name,
+#include "ops.def"
+#undef HT_OP_ROW
+};
+
+const ht_op *ht_op_at(int i)
+{
+    int n = (int)(sizeof hti_op_table / sizeof hti_op_table[0]);
+    return i >= 0 && i < n ? hti_op_table[i] : NULL;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* coordinate.c: positive and bounded outer variables as free coordinates: a gradient step
+ * in u can't leave the range. Read next: bilevel.c. */
+#include <math.h>
+
+#include "ht_bilevel.h"
+
+static double coordinate_of(const ht_coordinate *c, double value)
+{
+    if (c->kind == HT_LOG) return log(value);
+    if (c->kind == HT_SIGMOID) return log((value - c->low) / (c->high - value));
+    return value;
+}
+
+static double coordinate_value(const ht_coordinate *c, double u)
+{
+    if (c->kind == HT_LOG) return exp(u);
+    if (c->kind == HT_SIGMOID) return c->low + (c->high - c->low) / (1 + exp(-u));
+    return u;
+}
+
+static bool coordinate_inside(const ht_coordinate *c, double value)
+{
+    if (c->kind == HT_LOG) return value > 0 && isfinite(value);
+    if (c->kind == HT_SIGMOID) return value > c->low && value < c->high;
+    return true;
+}
+
+static ht_status coordinate_float(const ht_tensor *x)
+{
+    if (ht_tensor_dtype(x) == HT_F32 || ht_tensor_dtype(x) == HT_F64) return HT_OK;
+    return ht_context_fail(ht_tensor_context(x), HT_ERROR_DTYPE, NULL,
+                           "coordinate: needs f32 or f64, not %s",
+                           ht_dtype_name(ht_tensor_dtype(x)));
+}
+
+ht_status ht_coordinate_from_value(const ht_coordinate *c, ht_tensor *x)
+{
+    HT_ASSERT(c && x, "coordinate or x is NULL");
+    ht_status status = coordinate_float(x);
+    int64_t n = ht_tensor_count(x);
+    for (int64_t k = 0; status == HT_OK && k < n; k++)
+        if (!coordinate_inside(c, ht_tensor_get(x, k)))
+            status = ht_context_fail(
+                ht_tensor_context(x), HT_ERROR_ARGUMENT, NULL,
+                "coordinate: element %lld is %g, outside the open range "
+                "(%g, %g)",
+                (long long)k, ht_tensor_get(x, k), c->kind == HT_LOG ? 0 : c->low,
+                c->kind == HT_LOG ? (double)INFINITY : c->high);
+    for (int64_t k = 0; status == HT_OK && k < n; k++)
+        ht_tensor_set(x, k, coordinate_of(c, ht_tensor_get(x, k)));
+    return status;
+}
+
+ht_status ht_coordinate_to_value(const ht_coordinate *c, ht_tensor *x)
+{
+    HT_ASSERT(c && x, "coordinate or x is NULL");
+    ht_status status = coordinate_float(x);
+    for (int64_t k = 0, n = ht_tensor_count(x); status == HT_OK && k < n; k++)
+        ht_tensor_set(x, k, coordinate_value(c, ht_tensor_get(x, k)));
+    return status;
+}

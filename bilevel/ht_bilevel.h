@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* ht_bilevel.h: gradients of an outer loss through a whole inner training run.
+ *
+ *   theta_0 = init(eta);  theta_{t+1}, s_{t+1} = update(theta_t, s_t, d inner/d theta,
+ * eta) outer loss F(theta_T, eta);   wanted: dF/d eta, the total derivative
+ *
+ * eta is anything: data weights, labels, penalties, learning rates, initial values. Read
+ * next: bilevel/README.md. */
+#ifndef HT_BILEVEL_H
+#define HT_BILEVEL_H
+
+#include "ht_nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A 0-d loss, recorded once: it must be a function of its variables alone, written in
+ * ops. user is the problem's. */
+typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
+                             const ht_vars *batch, void *user);
+/* Sets initial parameters with ht_vars_set; those it leaves stay as theta stands.
+ * Recorded. */
+typedef void (*ht_init_fn)(const ht_vars *eta, ht_vars *theta0, void *user);
+/* Fills batch for a step. Called again when a step is computed again: a pure function of
+ * step. A status other than HT_OK ends the run. */
+typedef ht_status (*ht_batch_fn)(uint64_t step, ht_set *batch, void *user);
+
+/* How an outer variable is kept in eta. The callbacks and the update rule see the natural
+ * value; eta, and the gradient, are in the coordinate u, which is free. */
+typedef enum ht_coordinate_kind {
+    HT_IDENTITY, /* value = u */
+    HT_LOG,      /* value = exp(u), positive */
+    HT_SIGMOID   /* value = low + (high - low) / (1 + exp(-u)) */
+} ht_coordinate_kind;
+typedef struct ht_coordinate {
+    const char *outer; /* a name in eta */
+    ht_coordinate_kind kind;
+    double low, high; /* HT_SIGMOID: low < high */
+} ht_coordinate;
+/* Turns a tensor of natural values into coordinates and back, in place. A value outside
+ * the open range is HT_ERROR_ARGUMENT and leaves x as it was. */
+ht_status ht_coordinate_from_value(const ht_coordinate *coordinate, ht_tensor *x);
+ht_status ht_coordinate_to_value(const ht_coordinate *coordinate, ht_tensor *x);
+
+typedef struct ht_bilevel_problem {
+    ht_loss_fn inner, outer;
+    ht_init_fn init;                      /* NULL: theta as it stands */
+    ht_set *theta, *eta;                  /* borrowed until ht_bilevel_free */
+    ht_set *inner_data, *outer_data;      /* storage of one batch, borrowed; NULL: none */
+    ht_batch_fn inner_batch, outer_batch; /* NULL: the data is the batch */
+    ht_update update;
+    int64_t steps;
+    void *user;
+    const ht_coordinate *coordinates; /* for those that are not HT_IDENTITY */
+    int n_coordinates;
+} ht_bilevel_problem;
+
+/* HT_REVERSE is mixed mode (Kemaev et al., MixFlow-MG, ICML 2025): the vjp of the update
+ * gives the cotangent of the gradient, and one jvp of the joint gradient along it both
+ * second-order terms. It needs a symmetric Hessian: where a stop_gradient or an op from
+ * outside stands in the inner loss, HT_REVERSE_REVERSE is used and `note` says so.
+ * HT_TRUNCATED differentiates the last `truncate` steps. HT_FORWARD carries one tangent
+ * per outer element: for few of them, memory independent of steps. HT_AUTO: HT_REVERSE.
+ */
+typedef enum ht_method {
+    HT_AUTO,
+    HT_REVERSE,
+    HT_REVERSE_REVERSE,
+    HT_FORWARD,
+    HT_TRUNCATED
+} ht_method;
+/* Which states are kept. Store-all also keeps the step's matrix products, if the budget
+ * allows; two-level keeps about 2 sqrt(T) states; revolve is binomial checkpointing
+ * (Griewank & Walther 2000). All give the same bits. AUTO: store-all if it fits the
+ * budget, else revolve with as many slots as fit. */
+typedef enum ht_schedule {
+    HT_SCHEDULE_AUTO,
+    HT_STORE_ALL,
+    HT_TWO_LEVEL,
+    HT_REVOLVE
+} ht_schedule;
+typedef struct ht_bilevel_options {
+    ht_method method;
+    ht_schedule schedule;
+    int64_t truncate; /* last K steps; 0: all */
+    size_t bytes;     /* budget for ht_bilevel_bytes; 0: none */
+    int64_t slots;    /* of revolve; 0: from the budget */
+} ht_bilevel_options;
+
+typedef struct ht_bilevel_result {
+    double outer, inner; /* F; the inner loss at theta_T on the last step's batch */
+    /* Borrowed until the next run. gradient: dF/d eta, in coordinates, by name.
+     * gradient_theta0: dF/d theta_0; NULL when truncated or in forward mode. theta:
+     * theta_T. */
+    const ht_set *gradient, *gradient_theta0, *theta;
+    size_t predicted_bytes, peak_bytes;   /* before the run; the allocator's high water */
+    int64_t forward_steps, reverse_steps; /* steps run, and derived */
+    double seconds, inner_seconds;        /* whole run; the first sweep from 0 to T */
+    ht_method method;                     /* the one used */
+    ht_schedule schedule;                 /* and its schedule */
+    const char *note;                     /* why, or a warning; NULL if none */
+    int64_t bad_step;                     /* first non-finite, -1 if none */
+    const char *bad_op;                   /* the op that made it; NULL if none */
+} ht_bilevel_result;
+
+typedef struct ht_bilevel ht_bilevel;
+/* Records the callbacks, derives and plans the programs and takes all memory runs need.
+ * Owned; problem and options are copied. NULL after an error: a budget too small is
+ * HT_ERROR_MEMORY and says what would do; an outer variable (or parameter) that reaches
+ * no loss is HT_ERROR_NO_GRADIENT. */
+ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
+                           const ht_bilevel_options *options);
+void ht_bilevel_free(ht_bilevel *bilevel); /* NULL: nothing */
+/* Predicted peak bytes of everything the bilevel asks of the allocator. */
+size_t ht_bilevel_bytes(const ht_bilevel *bilevel);
+/* One inner training from theta_0 and its hypergradient. theta and eta are read, not
+ * changed. Allocates nothing. Divergence is a result (bad_step); an error leaves sets
+ * NULL. */
+ht_bilevel_result ht_bilevel_run(ht_bilevel *bilevel, uint64_t outer_step);
+/* The same training and outer loss without a gradient (gradient sets NULL). */
+ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
+/* The programs a run replays, with bytes and flops. */
+void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
+
+/* The problem again in f64, callbacks and all: the hypergradient against central
+ * differences along random directions, mixed mode against reverse-over-reverse and
+ * forward mode, schedules against each other. One line each to report (NULL: none). True
+ * if all hold. Kinks (relu) make differences lie: use it with smooth activations. */
+bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
+                      int n_directions, FILE *report);
+
+/* x = the nearest point with 0 <= x <= 1 and sum x <= radius (Euclidean projection),
+ * exactly, in O(N log N). f32 or f64, any shape. The stored sum, added in order with
+ * Kahan's correction, is at most radius. On an error (dtype, non-finite elements,
+ * negative radius, memory for N numbers) x is unchanged. */
+void ht_project_capped_simplex(ht_tensor *x, double radius);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* record_step.c: one inner step on a tape, its derivative in mixed mode, by reverse over
+ * reverse or forward, and the programs cut from them. Read next: memory.c. */
+#include <string.h>
+
+#include "record.h"
+
+/* Whether every op behind the inner loss has rules that are its derivative, so that its
+ * Hessian is symmetric. Names one that may not in `op`. */
+static bool hti_is_symmetric(const ht_tape *tape, const char **op)
+{
+    for (uint32_t i = 0; i < tape->n; i++) {
+        bool known = false;
+        for (int k = 0; ht_op_at(k) && !known; k++) known = ht_op_at(k) == tape->op[i];
+        if (known && !(tape->op[i]->flags & HT_OP_STOPS)) continue;
+        *op = tape->op[i]->name;
+        return false;
+    }
+    return true;
+}
+
+/* Everything recorded of one inner step. */
+typedef struct hti_step_stage {
+    hti_stage s;
+    ht_var loss;
+    ht_var *joint;             /* d loss / d (theta, eta), absent parts HT_ZERO */
+    ht_var *g;                 /* its theta part, no absent ones */
+    ht_var *out;               /* theta', s' */
+    ht_var *known, *cotangent; /* leaves of out's types */
+    ht_var *sum;               /* leaves of eta's types */
+    ht_var *d;                 /* cotangents of theta, s, eta */
+} hti_step_stage;
+
+static bool hti_step_open(hti_recorder *r, hti_step_stage *t)
+{
+    ht_bilevel *b = r->b;
+    *t = (hti_step_stage){0};
+    if (!hti_stage_open(&t->s, b, b->inner_data)) return false;
+    ht_tape *tape = t->s.tape;
+    int n_out = r->n_theta + r->n_state;
+    t->joint = hti_vars_list(tape, r->n_theta + r->n_eta);
+    t->g = hti_vars_list(tape, r->n_theta);
+    t->out = hti_vars_list(tape, n_out);
+    t->known = hti_state_leaves(b, tape);
+    t->cotangent = hti_state_leaves(b, tape);
+    t->d = hti_vars_list(tape, n_out + r->n_eta);
+    t->sum = hti_leaves(tape, b->eta);
+    if (b->ctx->status != HT_OK) return false;
+    t->loss = b->problem.inner(t->s.theta_vars, t->s.eta_vars, t->s.batch_vars,
+                               b->problem.user);
+    return hti_loss_valid(b, tape, t->loss, "inner");
+}
+
+/* The joint gradient and the real step. */
+static bool hti_step_forward(hti_recorder *r, hti_step_stage *t)
+{
+    ht_bilevel *b = r->b;
+    ht_tape *tape = t->s.tape;
+    int n_joint = r->n_theta + r->n_eta;
+    ht_var *x = hti_vars_list(tape, n_joint), *end = x, one = ht_number(1);
+    bool *reached = hti_arena_alloc(&tape->memory, (size_t)n_joint);
+    ht_var *in = hti_vars_list(tape, 2 * r->n_theta + r->n_state + r->n_eta + 1),
+           *in_end = in;
+    if (!x || !reached || !in) return false;
+    hti_push(&end, t->s.theta, r->n_theta);
+    hti_push(&end, t->s.eta, r->n_eta);
+    if (!hti_vjp(tape, 1, &t->loss, &one, n_joint, x, t->joint, reached, NULL))
+        return false;
+    for (int i = 0; i < r->n_theta; i++) {
+        r->theta_reached[i] = r->theta_reached[i] || reached[i];
+        t->g[i] = hti_zero_filled(tape, t->joint[i], b->theta, i);
+    }
+    for (int j = 0; j < r->n_eta; j++)
+        r->eta_reached[j] = r->eta_reached[j] || reached[r->n_theta + j];
+    hti_push(&in_end, t->s.theta, r->n_theta);
+    hti_push(&in_end, t->s.state, r->n_state);
+    hti_push(&in_end, t->s.eta, r->n_eta);
+    hti_push(&in_end, &t->s.step, 1);
+    hti_push(&in_end, t->g, r->n_theta);
+    ht_call_at(tape, r->update, in, t->out, NULL);
+    return b->ctx->status == HT_OK;
+}
+
+/* d by the vjp of the update and one jvp of the joint gradient. */
+static bool hti_step_mixed(hti_recorder *r, hti_step_stage *t)
+{
+    ht_tape *tape = t->s.tape;
+    int n_out = r->n_theta + r->n_state, n_d = n_out + r->n_eta,
+        n_joint = r->n_theta + r->n_eta;
+    ht_var *in = hti_vars_list(tape, n_d + 1 + r->n_theta + 2 * n_out), *in_end = in;
+    ht_var *part = hti_vars_list(tape, n_d + r->n_theta);
+    ht_var *gbar = hti_vars_list(tape, r->n_theta),
+           *second = hti_vars_list(tape, n_joint);
+    if (!in || !part || !gbar || !second) return false;
+    hti_push(&in_end, t->s.theta, r->n_theta);
+    hti_push(&in_end, t->s.state, r->n_state);
+    hti_push(&in_end, t->s.eta, r->n_eta);
+    hti_push(&in_end, &t->s.step, 1);
+    hti_push(&in_end, t->g, r->n_theta);
+    hti_push(&in_end, t->known, n_out);
+    hti_push(&in_end, t->cotangent, n_out);
+    ht_call_at(tape, r->update_vjp, in, part, NULL);
+    if (tape->ctx->status != HT_OK) return false;
+    for (int k = 0; k < n_d + r->n_theta; k++) {
+        ht_var x = r->present[k] ? *part++ : HT_ZERO;
+        if (k < n_d)
+            t->d[k] = x;
+        else
+            gbar[k - n_d] = x;
+    }
+    if (!hti_jvp(tape, r->n_theta, t->s.theta, gbar, n_joint, t->joint, second, NULL))
+        return false;
+    for (int i = 0; i < r->n_theta; i++) t->d[i] = ht_add(t->d[i], second[i]);
+    for (int j = 0; j < r->n_eta; j++)
+        t->d[n_out + j] = ht_add(t->d[n_out + j], second[r->n_theta + j]);
+    return tape->ctx->status == HT_OK;
+}
+
+/* d by the vjp of the whole step, gradient included: reverse over reverse. */
+static bool hti_step_reverse_twice(hti_recorder *r, hti_step_stage *t)
+{
+    ht_tape *tape = t->s.tape;
+    int n_out = r->n_theta + r->n_state, n_d = n_out + r->n_eta;
+    ht_var *x = hti_vars_list(tape, n_d), *end = x;
+    if (!x) return false;
+    hti_push(&end, t->s.theta, r->n_theta);
+    hti_push(&end, t->s.state, r->n_state);
+    hti_push(&end, t->s.eta, r->n_eta);
+    return hti_vjp(tape, n_out, t->out, t->cotangent, n_d, x, t->d, NULL, NULL);
+}
+
+/* The lists reverse and forward are cut by. */
+typedef struct hti_reverse_lists {
+    ht_var *in, *forward_in_end, *in_end, *out, *out_end, *forward, *forward_end, *log;
+} hti_reverse_lists;
+
+static bool hti_list_reverse(hti_recorder *r, hti_step_stage *t, hti_reverse_lists *l)
+{
+    ht_bilevel *b = r->b;
+    ht_tape *tape = t->s.tape;
+    int n_out = r->n_theta + r->n_state, n_batch = b->inner_data->n,
+        n_nodes = (int)tape->n;
+    l->in = hti_vars_list(tape, 3 * n_out + 2 * r->n_eta + n_batch + 1 + n_nodes);
+    l->out = hti_vars_list(tape, n_out + r->n_eta);
+    l->forward = hti_vars_list(tape, n_out + n_nodes);
+    l->log = hti_vars_list(tape, n_nodes);
+    if (!l->in || !l->out || !l->forward || !l->log) return false;
+    l->in_end = l->in;
+    l->out_end = l->out;
+    l->forward_end = l->forward;
+    hti_push(&l->forward_end, t->out, n_out);
+    hti_push(&l->in_end, t->s.theta, r->n_theta);
+    hti_push(&l->in_end, t->s.state, r->n_state);
+    hti_push(&l->in_end, t->s.eta, r->n_eta);
+    hti_push(&l->in_end, t->s.batch, n_batch);
+    hti_push(&l->in_end, &t->s.step, 1);
+    l->forward_in_end = l->in_end;
+    hti_push(&l->in_end, t->known, n_out);
+    hti_push(&l->in_end, t->cotangent, n_out);
+    for (int j = 0; j < r->n_eta; j++)
+        if (!ht_is_zero(t->d[n_out + j])) *l->in_end++ = t->sum[j];
+    for (int k = 0; k < n_out; k++)
+        *l->out_end++ = k < r->n_theta
+                            ? hti_zero_filled(tape, t->d[k], b->theta, k)
+                            : hti_zero_filled(tape, t->d[k], b->state, k - r->n_theta);
+    l->out_end = hti_push_sums(r->n_eta, t->sum, t->d + n_out, b->summed, l->out_end);
+    return b->ctx->status == HT_OK;
+}
+
+/* Marks what `out` needs; a node in `stop` is needed but not looked behind. */
+static void hti_mark_needed(const ht_tape *tape, const ht_var *out, const ht_var *out_end,
+                            const bool *stop, bool *needed)
+{
+    memset(needed, 0, tape->n * sizeof *needed);
+    for (; out < out_end; out++) needed[out->index] = true;
+    for (uint32_t i = tape->n; i-- > 0;) {
+        if (!needed[i] || stop[i]) continue;
+        for (uint32_t e = 0; e < tape->n_in[i]; e++)
+            needed[tape->edge[tape->first_in[i] + e]] = true;
+    }
+}
+
+/* The matrix products that forward and reverse both compute: what store-all keeps. Lists
+ * them and returns how many; -1 after an error. */
+static int hti_find_logs(ht_tape *tape, hti_reverse_lists *l)
+{
+    bool *stop = hti_arena_alloc(&tape->scratch, 3 * (size_t)tape->n);
+    if (!stop) return -1;
+    bool *both = stop + tape->n, *needed = both + tape->n;
+    int n = 0;
+    memset(stop, 0, tape->n);
+    for (const ht_var *in = l->in; in < l->in_end; in++) stop[in->index] = true;
+    hti_mark_needed(tape, l->forward, l->forward_end, stop, both);
+    hti_mark_needed(tape, l->out, l->out_end, stop, needed);
+    for (uint32_t i = 0; i < tape->n; i++) {
+        both[i] = both[i] && needed[i] && !stop[i] && tape->op[i]->flags & HT_OP_PRODUCT;
+        stop[i] = stop[i] || both[i];
+    }
+    hti_mark_needed(tape, l->out, l->out_end, stop, needed);
+    for (uint32_t i = 0; i < tape->n; i++)
+        if (both[i] && needed[i]) l->log[n++] = hti_var(tape, i);
+    return n;
+}
+
+/* forward and reverse, and both again with the products logged. */
+static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
+{
+    ht_bilevel *b = r->b;
+    ht_tape *tape = t->s.tape;
+    hti_reverse_lists l;
+    if (!hti_list_reverse(r, t, &l) ||
+        !hti_cut_call(b, &b->call[HTI_FORWARD], tape, l.in, l.forward_in_end, l.forward,
+                      l.forward_end) ||
+        !hti_cut_call(b, &b->call[HTI_REVERSE_STEP], tape, l.in, l.in_end, l.out,
+                      l.out_end))
+        return false;
+    int n_log = hti_find_logs(tape, &l);
+    if (n_log <= 0) return n_log == 0;
+    b->log = hti_zalloc(b->ctx, (size_t)n_log, sizeof *b->log);
+    if (!b->log) return false;
+    b->n_log = n_log;
+    for (int k = 0; k < n_log; k++) b->log[k] = *hti_type(l.log[k]);
+    hti_push(&l.in_end, l.log, n_log);
+    hti_push(&l.forward_end, l.log, n_log);
+    return hti_cut_call(b, &b->call[HTI_FORWARD_LOGGED], tape, l.in, l.forward_in_end,
+                        l.forward, l.forward_end) &&
+           hti_cut_call(b, &b->call[HTI_REVERSE_LOGGED], tape, l.in, l.in_end, l.out,
+                        l.out_end);
+}
+
+/* Tangents of theta', s' along tangents of theta, s, eta. */
+static bool hti_cut_tangent(hti_recorder *r, hti_step_stage *t)
+{
+    ht_bilevel *b = r->b;
+    ht_tape *tape = t->s.tape;
+    int n_out = r->n_theta + r->n_state, n_x = n_out + r->n_eta,
+        n_batch = b->inner_data->n;
+    ht_var *in = hti_vars_list(tape, 2 * n_x + n_batch + 1), *in_end = in;
+    ht_var *x = hti_vars_list(tape, n_x), *x_end = x, *dy = hti_vars_list(tape, n_out);
+    ht_var *tangent = hti_vars_list(tape, n_x), *tangent_end = tangent;
+    if (!in || !x || !dy || !tangent) return false;
+    hti_push(&in_end, t->s.theta, r->n_theta);
+    hti_push(&in_end, t->s.state, r->n_state);
+    hti_push(&in_end, t->s.eta, r->n_eta);
+    hti_push(&in_end, t->s.batch, n_batch);
+    hti_push(&in_end, &t->s.step, 1);
+    if (!hti_cut_call(b, &b->call[HTI_FORWARD], tape, in, in_end, t->out, t->out + n_out))
+        return false;
+    hti_push(&x_end, t->s.theta, r->n_theta);
+    hti_push(&x_end, t->s.state, r->n_state);
+    hti_push(&x_end, t->s.eta, r->n_eta);
+    hti_push(&tangent_end, t->cotangent, n_out);
+    hti_push(&tangent_end, t->sum, r->n_eta);
+    hti_push(&in_end, tangent, n_x);
+    if (!hti_jvp(tape, n_x, x, tangent, n_out, t->out, dy, NULL)) return false;
+    for (int k = 0; k < n_out; k++)
+        dy[k] = k < r->n_theta ? hti_zero_filled(tape, dy[k], b->theta, k)
+                               : hti_zero_filled(tape, dy[k], b->state, k - r->n_theta);
+    return hti_cut_call(b, &b->call[HTI_TANGENT], tape, in, in_end, dy, dy + n_out);
+}
+
+bool hti_record_step(hti_recorder *r)
+{
+    ht_bilevel *b = r->b;
+    hti_step_stage t;
+    const char *op = NULL;
+    bool ok = hti_step_open(r, &t);
+    if (ok && r->mixed && !hti_is_symmetric(t.s.tape, &op)) {
+        r->mixed = false;
+        if (b->method == HT_REVERSE) b->method = HT_REVERSE_REVERSE;
+        snprintf(b->note, sizeof b->note,
+                 "reverse over reverse: %s stands in the inner loss, so its Hessian may "
+                 "not be "
+                 "symmetric",
+                 op);
+    }
+    if (ok) {
+        ht_var *in =
+            hti_vars_list(t.s.tape, r->n_theta + r->n_eta + b->inner_data->n + 1);
+        ht_var *end = in;
+        ok = in != NULL;
+        if (ok) {
+            hti_push(&end, t.s.theta, r->n_theta);
+            hti_push(&end, t.s.eta, r->n_eta);
+            hti_push(&end, t.s.batch, b->inner_data->n);
+            hti_push(&end, &t.s.step, 1);
+            ok = hti_cut_call(b, &b->call[HTI_INNER_LOSS], t.s.tape, in, end, &t.loss,
+                              &t.loss + 1);
+        }
+    }
+    ok = ok && hti_step_forward(r, &t);
+    if (ok && b->method == HT_FORWARD)
+        ok = hti_cut_tangent(r, &t);
+    else if (ok)
+        ok = (r->mixed ? hti_step_mixed(r, &t) : hti_step_reverse_twice(r, &t)) &&
+             hti_cut_reverse(r, &t);
+    ht_tape_free(t.s.tape);
+    return ok;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* schedule.h: which states of a training run are kept, and what is computed again.
+ *
+ * A schedule is a generator of actions; it knows nothing of tensors. The engine that
+ * obeys it holds two states, `current` and `after`, and checkpoints in numbered slots.
+ * Begin with state 0 as current and do what hti_schedule_next says until HTI_DONE. A
+ * state is never changed in place: a step reads one block and writes another, so saving
+ * and loading move pointers, and slots + 3 blocks serve every schedule (slots, after, and
+ * two that an advance writes in turn). Read next: schedule.c, then the engine. */
+#ifndef HTI_SCHEDULE_H
+#define HTI_SCHEDULE_H
+
+#include "tensor_internal.h"
+
+typedef enum hti_schedule_kind {
+    HTI_STORE_ALL,
+    HTI_TWO_LEVEL,
+    HTI_REVOLVE
+} hti_schedule_kind;
+
+typedef enum hti_action_kind {
+    HTI_ADVANCE, /* run steps step .. to-1; current becomes state `to` */
+    HTI_SAVE,    /* pin current (state `step`) in the free slot `slot` */
+    HTI_LOAD,    /* current = the state in `slot` (state `step`) */
+    HTI_DROP,    /* `slot` is free again; current and after stay what they are */
+    HTI_OUTER,   /* current is the last state `step`: outer loss and gradient. From here
+                  * after is that state, and current the one before it, which the advance
+                  * just read (it is not always in a slot) */
+    HTI_REVERSE, /* current is state `step`, after is state step+1: run the derivative of
+                  * the step. From here after is state `step`, and current is undefined */
+    HTI_DONE
+} hti_action_kind;
+
+/* Fields an action does not use are 0. */
+typedef struct hti_action {
+    hti_action_kind kind;
+    int64_t step, to, slot;
+} hti_action;
+
+enum { HTI_MAX_STEPS = 1 << 30 };
+
+typedef struct hti_schedule hti_schedule;
+
+/* Owned. The derivatives of steps first .. last-1 in reverse order, by at most `slots`
+ * checkpoints; steps 0 .. first-1 are run and forgotten. Needs 0 <= first < last <=
+ * HTI_MAX_STEPS and hti_schedule_slots(kind, last - first) <= slots. NULL after an error.
+ */
+hti_schedule *hti_schedule_new(ht_context *ctx, hti_schedule_kind kind, int64_t first,
+                               int64_t last, int64_t slots);
+void hti_schedule_free(hti_schedule *schedule); /* NULL: nothing */
+/* Back to the first action. */
+void hti_schedule_reset(hti_schedule *schedule);
+/* The next action; HTI_DONE for ever once the sweep is over. All slots are free then. No
+ * memory; O(log n) time at most. */
+hti_action hti_schedule_next(hti_schedule *schedule);
+
+/* Slots without which n steps cannot be reversed: n, about 2 sqrt(n), and 1 for revolve,
+ * which makes use of any more, up to n - 1. */
+int64_t hti_schedule_slots(hti_schedule_kind kind, int64_t n);
+/* Steps a sweep over n advances, the last one included. slots matters to revolve only. */
+int64_t hti_schedule_forward_steps(hti_schedule_kind kind, int64_t n, int64_t slots);
+/* The fewest slots with which revolve advances at most `forward_steps` (>= n) steps. */
+int64_t hti_revolve_least_slots(int64_t n, int64_t forward_steps);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* data_internal.h: what the files of data/ share: bytes in (plain or gzip), bytes out
+ * (whole file or nothing), memory for libraries that free without a size, and random
+ * order. Read next: file.c, split.c. */
+#ifndef HTI_DATA_INTERNAL_H
+#define HTI_DATA_INTERNAL_H
+
+#include <zlib.h>
+
+#include "ht_data.h"
+#include "tensor_internal.h"
+
+/* A stream whose memory comes from the context. */
+z_stream hti_zlib_stream(ht_context *ctx);
+
+/* The bytes of a file, decompressed if it is a gzip. */
+typedef struct hti_input {
+    ht_context *ctx;
+    const char *path; /* borrowed until close */
+    FILE *file;
+    int64_t file_bytes;
+    bool gzip;
+    bool member_ended; /* gzip: the checksum was met and right */
+    z_stream z;
+    unsigned char *buffer; /* gzip: compressed bytes */
+} hti_input;
+
+/* After an error there is nothing to close. */
+ht_status hti_input_open(hti_input *in, ht_context *ctx, const char *path);
+/* Reads up to n bytes; *got < n means that the content ends here. */
+ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got);
+/* No more content than this can come out: exact for plain files, deflate's best ratio for
+ * gzip. */
+int64_t hti_input_most_bytes(const hti_input *in);
+void hti_input_close(hti_input *in);
+
+/* A draft, plain or gzip: hti_draft's rules hold. */
+typedef struct hti_output {
+    hti_draft draft;
+    bool gzip;
+    z_stream z;
+    unsigned char *buffer; /* gzip: compressed bytes */
+} hti_output;
+
+void hti_output_open(hti_output *out, ht_context *ctx, const char *path, bool gzip);
+void hti_output_write(hti_output *out, const void *from, size_t n);
+/* Gives the file its name, or removes it if anything failed. */
+ht_status hti_output_close(hti_output *out);
+
+/* A random order of 0 .. n-1, evaluated where it is asked. */
+typedef struct hti_order {
+    uint64_t seed, stream, rounds;
+    int64_t n, width, height; /* width * height >= n, as near to square as may be */
+} hti_order;
+
+hti_order hti_order_new(uint64_t seed, uint64_t stream, int64_t n);
+int64_t hti_order_at(const hti_order *order, int64_t i);
+/* The order draws indices below this from its stream; from here on they are free. */
+#define HTI_ORDER_INDICES ((uint64_t)1 << 63)
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* file.c: bytes in and bytes out, plain or gzip.
+ *
+ * zlib's own gzFile would be shorter, but it allocates behind the context's back and
+ * cannot tell a truncated file from a short one. Read next: tensor/file.c, idx.c. */
+#include "data_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    FILE_BUFFER = 1 << 16,
+    FILE_GZIP_WINDOW = 15 + 16, /* 32 KiB, in zlib's way of saying "with a gzip header" */
+    FILE_GZIP_LEVEL = 9,
+    FILE_DEFLATE_RATIO = 1032 /* the most deflate can do (zlib's algorithm.txt) */
+};
+
+/* zlib frees without a size: a block remembers its own. */
+typedef union file_block {
+    size_t bytes;
+    max_align_t align;
+} file_block;
+
+static void *file_zlib_alloc(void *ctx, unsigned count, unsigned size)
+{
+    size_t bytes = (size_t)count * size + sizeof(file_block);
+    file_block *block = hti_resize(ctx, NULL, 0, bytes);
+    if (!block) return NULL;
+    block->bytes = bytes;
+    return block + 1;
+}
+
+static void file_zlib_free(void *ctx, void *data)
+{
+    file_block *block = (file_block *)data - 1;
+    hti_resize(ctx, block, block->bytes, 0);
+}
+
+z_stream hti_zlib_stream(ht_context *ctx)
+{
+    return (z_stream){.zalloc = file_zlib_alloc, .zfree = file_zlib_free, .opaque = ctx};
+}
+
+static ht_status input_begin_gzip(hti_input *in)
+{
+    in->buffer = hti_resize(in->ctx, NULL, 0, FILE_BUFFER);
+    if (!in->buffer) return HT_ERROR_MEMORY;
+    in->z = hti_zlib_stream(in->ctx);
+    if (inflateInit2(&in->z, FILE_GZIP_WINDOW) == Z_OK) return HT_OK;
+    return ht_context_fail(in->ctx, HT_ERROR_MEMORY, NULL, "%s: no memory to decompress",
+                           in->path);
+}
+
+/* Plain or gzip is decided by the first two bytes, whatever the name says. */
+ht_status hti_input_open(hti_input *in, ht_context *ctx, const char *path)
+{
+    *in = (hti_input){.ctx = ctx, .path = path};
+    in->file = hti_file_open(ctx, path, &in->file_bytes);
+    if (!in->file) return ht_context_status(ctx);
+    unsigned char magic[2] = {0};
+    in->gzip = fread(magic, 1, 2, in->file) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
+    rewind(in->file);
+    ht_status status = in->gzip ? input_begin_gzip(in) : HT_OK;
+    if (status) hti_input_close(in);
+    return status;
+}
+
+void hti_input_close(hti_input *in)
+{
+    if (in->z.state) inflateEnd(&in->z);
+    if (in->buffer) hti_resize(in->ctx, in->buffer, FILE_BUFFER, 0);
+    if (in->file) fclose(in->file);
+    *in = (hti_input){0};
+}
+
+int64_t hti_input_most_bytes(const hti_input *in)
+{
+    if (!in->gzip) return in->file_bytes;
+    return in->file_bytes < INT64_MAX / FILE_DEFLATE_RATIO
+               ? in->file_bytes * FILE_DEFLATE_RATIO
+               : INT64_MAX;
+}
+
+static ht_status input_fail_reading(const hti_input *in)
+{
+    return ht_context_fail(in->ctx, HT_ERROR_FILE, NULL, "%s: cannot be read: %s",
+                           in->path, strerror(errno));
+}
+
+/* Refills the compressed bytes. None left is fine only after a member's end. */
+static ht_status input_refill(hti_input *in)
+{
+    in->z.next_in = in->buffer;
+    in->z.avail_in = (unsigned)fread(in->buffer, 1, FILE_BUFFER, in->file);
+    if (in->z.avail_in > 0 || in->member_ended) return HT_OK;
+    if (ferror(in->file)) return input_fail_reading(in);
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: truncated gzip: expected more compressed data, "
+        "got the end of the file\n"
+        "  hint: the file is incomplete; fetch or copy it again",
+        in->path, (long long)in->file_bytes);
+}
+
+static ht_status input_fail_inflating(const hti_input *in, int code)
+{
+    if (code == Z_MEM_ERROR)
+        return ht_context_fail(in->ctx, HT_ERROR_MEMORY, NULL,
+                               "%s: no memory to decompress", in->path);
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: damaged gzip: %s\n"
+        "  hint: the file is not what was written; fetch or copy it again",
+        in->path, (long long)ftell(in->file) - in->z.avail_in,
+        in->z.msg ? in->z.msg : "expected a gzip stream");
+}
+
+/* A gzip may be several members in a row: their contents follow each other. */
+static ht_status input_read_gzip(hti_input *in, unsigned char *to, size_t n, size_t *got)
+{
+    z_stream *z = &in->z;
+    for (*got = 0; *got < n;) {
+        ht_status status = z->avail_in == 0 ? input_refill(in) : HT_OK;
+        if (status) return status;
+        if (z->avail_in == 0) return HT_OK;
+        if (in->member_ended) inflateReset(z);
+        size_t wanted = n - *got < INT32_MAX ? n - *got : INT32_MAX;
+        z->next_out = to + *got;
+        z->avail_out = (unsigned)wanted;
+        int code = inflate(z, Z_NO_FLUSH);
+        *got += wanted - z->avail_out;
+        in->member_ended = code == Z_STREAM_END;
+        if (code != Z_OK && code != Z_STREAM_END) return input_fail_inflating(in, code);
+    }
+    return HT_OK;
+}
+
+ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got)
+{
+    if (in->gzip) return input_read_gzip(in, to, n, got);
+    *got = n > 0 ? fread(to, 1, n, in->file) : 0;
+    return *got < n && ferror(in->file) ? input_fail_reading(in) : HT_OK;
+}
+
+static void output_begin_gzip(hti_output *out)
+{
+    out->buffer = hti_resize(out->draft.ctx, NULL, 0, FILE_BUFFER);
+    out->z = hti_zlib_stream(out->draft.ctx);
+    if (!out->buffer || deflateInit2(&out->z, FILE_GZIP_LEVEL, Z_DEFLATED,
+                                     FILE_GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+        out->draft.status = ht_context_fail(out->draft.ctx, HT_ERROR_MEMORY, NULL,
+                                            "%s: no memory to compress", out->draft.path);
+}
+
+void hti_output_open(hti_output *out, ht_context *ctx, const char *path, bool gzip)
+{
+    *out = (hti_output){.gzip = gzip};
+    hti_draft_open(&out->draft, ctx, path);
+    if (gzip && !out->draft.status) output_begin_gzip(out);
+}
+
+/* flush is Z_NO_FLUSH, or Z_FINISH with nothing more to come. */
+static void output_put_gzip(hti_output *out, const void *from, unsigned n, int flush)
+{
+    out->z.next_in = (unsigned char *)(uintptr_t)from; /* zlib only reads it */
+    out->z.avail_in = n;
+    do {
+        out->z.next_out = out->buffer;
+        out->z.avail_out = FILE_BUFFER;
+        deflate(&out->z, flush);
+        hti_draft_write(&out->draft, out->buffer, FILE_BUFFER - out->z.avail_out);
+    } while (!out->draft.status && out->z.avail_out == 0);
+}
+
+void hti_output_write(hti_output *out, const void *from, size_t n)
+{
+    const unsigned char *bytes = from;
+    if (!out->gzip) hti_draft_write(&out->draft, from, n);
+    while (out->gzip && !out->draft.status && n > 0) {
+        unsigned piece = n < INT32_MAX ? (unsigned)n : INT32_MAX;
+        output_put_gzip(out, bytes, piece, Z_NO_FLUSH);
+        bytes += piece;
+        n -= piece;
+    }
+}
+
+ht_status hti_output_close(hti_output *out)
+{
+    if (out->gzip && !out->draft.status) output_put_gzip(out, NULL, 0, Z_FINISH);
+    if (out->z.state) deflateEnd(&out->z);
+    if (out->buffer) hti_resize(out->draft.ctx, out->buffer, FILE_BUFFER, 0);
+    ht_status status = hti_draft_close(&out->draft);
+    *out = (hti_output){.draft.status = status};
+    return status;
+}

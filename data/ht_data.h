@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* ht_data.h: files to tensors and back, and which rows go where.
+ *
+ * Readers check everything a file says before believing it; writers leave a whole file or
+ * nothing. A failure is kept on the context with the path, the offset, what was expected
+ * and what was found, and a hint. Whatever is random here is a pure function of its seed.
+ * Read next: data/README.md, ht_nn.h. */
+#ifndef HT_DATA_H
+#define HT_DATA_H
+
+#include "ht_tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* IDX.
+ * The format of MNIST: two zero bytes, a type byte (08 u8, 0c i32, 0d f32, 0e f64), the
+ * number of axes, each axis as a big-endian 32-bit count, then the elements, row-major
+ * and big-endian. */
+
+/* Reads a plain IDX file or a gzip of one, told apart by content. Owned; NULL after an
+ * error: HT_ERROR_FILE (cannot be opened or read), HT_ERROR_FORMAT (empty, not IDX, a
+ * type or rank there is no tensor for, shorter or longer than its header says, damaged
+ * gzip) or HT_ERROR_MEMORY. The header is held against the file's size before memory is
+ * asked for. */
+ht_tensor *ht_idx_read(ht_context *ctx, const char *path);
+
+/* Writes x; a path that ends in .gz is compressed. The bytes go to a temporary beside
+ * `path`, renamed over it at the end; errors: HT_ERROR_FILE, HT_ERROR_MEMORY,
+ * HT_ERROR_SHAPE (an axis longer than 2^32 - 1). */
+ht_status ht_idx_write(const ht_tensor *x, const char *path);
+
+/* Labelled images. */
+
+typedef struct ht_images {
+    ht_tensor *pixels; /* (n, rows, cols) u8, owned */
+    ht_tensor *labels; /* (n) i32, each in 0 .. classes-1, owned */
+    int classes;
+} ht_images;
+
+/* Reads train-images-idx3-ubyte and train-labels-idx1-ubyte (with `test`: t10k-...) from
+ * `folder`, each plain or .gz: MNIST, Fashion-MNIST and whatever else is laid out so,
+ * with 10 classes. *out is written (owned: ht_images_free) and is all zero after an
+ * error: as ht_idx_read, and HT_ERROR_FORMAT for other types or ranks, counts that
+ * disagree, or a label past 9. Source: LeCun, Cortes & Burges, "The MNIST database of
+ * handwritten digits". */
+ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
+/* Frees both tensors and zeroes *images, which may be all zero already. */
+void ht_images_free(ht_images *images);
+
+/* Fills x (n, rows * cols), f32 or f64, with pixel / 255, and labels (n) i32 (NULL: not
+ * wanted) from the images order[first] .. order[first + n - 1]. order NULL: images as
+ * they stand. Errors: HT_ERROR_SHAPE, HT_ERROR_DTYPE, and HT_ERROR_ARGUMENT for a row
+ * that does not exist; x and labels then hold anything. */
+ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t first,
+                         int64_t n, ht_tensor *x, ht_tensor *labels);
+
+/* Writes a u8 tensor (height, width), grey, or (height, width, 3), RGB, as PNG; whole
+ * file or nothing. Errors: HT_ERROR_DTYPE, HT_ERROR_SHAPE, HT_ERROR_FILE,
+ * HT_ERROR_MEMORY. */
+ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image);
+
+/* Rows at random.
+ * Drawn from (seed, stream) by a permutation computed one row at a time, without memory
+ * ("Ciphers with arbitrary finite domains", Black & Rogaway, CT-RSA 2002), by Philox. */
+
+/* Disjoint random parts of 0 .. n-1: parts[p][0 .. sizes[p]-1], in random order. A part's
+ * rows do not depend on the sizes of later parts. HT_ERROR_ARGUMENT if a size is negative
+ * or they sum to more than n. */
+ht_status ht_split(ht_context *ctx, uint64_t stream, int64_t n, int n_parts,
+                   const int64_t *sizes, int64_t *const *parts);
+
+/* rows[0 .. batch-1]: the step-th batch of 0 .. n-1, a pure function of (seed, step). An
+ * epoch is n / batch steps in a fresh random order; what is left over is dropped,
+ * different rows each epoch. 0 < batch <= n, or the program stops. Cost: below half a
+ * microsecond a row. */
+void ht_batch_order(uint64_t seed, uint64_t step, int64_t n, int64_t batch,
+                    int64_t *rows);
+
+/* Gives exactly round(fraction * n) rows of labels (n) i32, chosen at random, a
+ * *different* label, uniform among the other classes. corrupted (n), NULL or set to 1
+ * where that happened and 0 elsewhere. Errors, with labels untouched: HT_ERROR_ARGUMENT
+ * for a fraction outside [0, 1], a label outside 0 .. classes-1, or fewer than 2 classes;
+ * HT_ERROR_DTYPE; HT_ERROR_SHAPE. */
+ht_status ht_corrupt_labels(ht_context *ctx, uint64_t stream, double fraction,
+                            int classes, ht_tensor *labels, uint8_t *corrupted);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* idx.c: tensors as IDX files, the format MNIST comes in.
+ *
+ * The header is 00 00 type rank, then one big-endian 32-bit count an axis; the elements
+ * follow big-endian. A header is a promise: it is held against the file before memory is
+ * asked for, and against every byte after. Read next: image.c. */
+#include "data_internal.h"
+
+#include <string.h>
+
+enum { IDX_HEADER = 4 + 4 * HT_MAX_RANK, IDX_CHUNK = 1 << 16 };
+
+static const struct {
+    unsigned char code;
+    ht_dtype dtype;
+} idx_types[] = {{0x08, HT_U8}, {0x0c, HT_I32}, {0x0d, HT_F32}, {0x0e, HT_F64}};
+
+enum { IDX_N_TYPES = sizeof idx_types / sizeof idx_types[0] };
+
+/* Big-endian to this machine's order, or back: the same reversal, or none at all. */
+static void idx_swap(unsigned char *bytes, size_t n, size_t width)
+{
+    const uint16_t one = 1;
+    if (*(const unsigned char *)&one == 0) return;
+    for (unsigned char *e = bytes; e < bytes + n; e += width)
+        for (size_t i = 0; i < width / 2; i++) {
+            unsigned char swapped = e[i];
+            e[i] = e[width - 1 - i];
+            e[width - 1 - i] = swapped;
+        }
+}
+
+static ht_status idx_fail_magic(const hti_input *in, const unsigned char *b)
+{
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset 0: expected the IDX magic 00 00 TT RR, "
+        "got %02x %02x %02x %02x\n"
+        "  hint: an IDX file such as MNIST's, plain or .gz, is wanted here",
+        in->path, b[0], b[1], b[2], b[3]);
+}
+
+static ht_status idx_fail_short(const hti_input *in, int64_t offset, size_t wanted,
+                                size_t got)
+{
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: expected %zu more bytes, got the end after %zu\n"
+        "  hint: the file is incomplete; fetch or copy it again",
+        in->path, (long long)offset, wanted, got);
+}
+
+static ht_status idx_read_exactly(hti_input *in, int64_t offset, void *to, size_t n)
+{
+    size_t got;
+    ht_status status = hti_input_read(in, to, n, &got);
+    return !status && got < n ? idx_fail_short(in, offset, n, got) : status;
+}
+
+static ht_status idx_read_magic(hti_input *in, ht_dtype *dtype, int *rank)
+{
+    unsigned char b[4];
+    ht_status status = idx_read_exactly(in, 0, b, sizeof b);
+    if (status) return status;
+    if (b[0] != 0 || b[1] != 0) return idx_fail_magic(in, b);
+    int type = 0;
+    while (type < IDX_N_TYPES && idx_types[type].code != b[2]) type++;
+    if (type == IDX_N_TYPES)
+        return ht_context_fail(
+            in->ctx, HT_ERROR_FORMAT, NULL,
+            "%s: offset 2: expected an element type 08 (u8), 0c (i32), "
+            "0d (f32) or 0e (f64), got %02x\n"
+            "  hint: convert the file to one of these types",
+            in->path, b[2]);
+    if (b[3] > HT_MAX_RANK)
+        return ht_context_fail(in->ctx, HT_ERROR_FORMAT, NULL,
+                               "%s: offset 3: expected at most %d axes, got %d\n"
+                               "  hint: join some axes when writing the file",
+                               in->path, HT_MAX_RANK, b[3]);
+    *dtype = idx_types[type].dtype;
+    *rank = b[3];
+    return HT_OK;
+}
+
+/* A file that cannot hold what its header promises is refused here, while the promise has
+ * cost nothing. */
+static ht_status idx_check_promise(const hti_input *in, ht_dtype dtype, ht_shape shape)
+{
+    int64_t header = 4 + 4 * shape.rank;
+    int64_t most = hti_input_most_bytes(in) - header;
+    size_t promised = hti_bytes(dtype, shape);
+    if (most >= 0 && promised <= (uint64_t)most) return HT_OK;
+    char text[HT_SHAPE_TEXT], bytes[32] = "too many";
+    if (promised < SIZE_MAX) snprintf(bytes, sizeof bytes, "%zu", promised);
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: the header promises %s %s, %s bytes; "
+        "a file of %lld bytes holds at most %lld\n"
+        "  hint: the file is incomplete or damaged; fetch or copy it again",
+        in->path, (long long)header, ht_dtype_name(dtype), ht_shape_text(shape, text),
+        bytes, (long long)in->file_bytes, (long long)(most < 0 ? 0 : most));
+}
+
+static ht_status idx_read_header(hti_input *in, ht_dtype *dtype, ht_shape *shape)
+{
+    *shape = HT_SCALAR;
+    ht_status status = idx_read_magic(in, dtype, &shape->rank);
+    for (int axis = 0; axis < shape->rank && !status; axis++) {
+        unsigned char b[4];
+        status = idx_read_exactly(in, 4 + 4 * axis, b, sizeof b);
+        if (status) break;
+        shape->dim[axis] = (int64_t)b[0] << 24 | (int64_t)b[1] << 16 |
+                           (int64_t)b[2] << 8 | (int64_t)b[3];
+    }
+    return status ? status : idx_check_promise(in, *dtype, *shape);
+}
+
+/* Asking for one byte more than promised both finds trailing bytes and makes gzip check
+ * its sum. */
+static ht_status idx_read_data(hti_input *in, ht_tensor *x)
+{
+    int64_t header = 4 + 4 * ht_tensor_shape(x).rank;
+    size_t bytes = ht_tensor_bytes(x), extra;
+    unsigned char *data = ht_tensor_data(x), beyond;
+    ht_status status = idx_read_exactly(in, header, data, bytes);
+    if (!status) status = hti_input_read(in, &beyond, 1, &extra);
+    if (status) return status;
+    if (extra > 0)
+        return ht_context_fail(
+            in->ctx, HT_ERROR_FORMAT, NULL,
+            "%s: offset %lld: expected the end of the file, "
+            "got trailing bytes\n"
+            "  hint: the header does not belong to this data, or two files "
+            "were joined",
+            in->path, (long long)header + (long long)bytes);
+    idx_swap(data, bytes, ht_dtype_bytes(ht_tensor_dtype(x)));
+    return HT_OK;
+}
+
+ht_tensor *ht_idx_read(ht_context *ctx, const char *path)
+{
+    hti_input in;
+    if (hti_input_open(&in, ctx, path)) return NULL;
+    ht_dtype dtype = HT_U8;
+    ht_shape shape;
+    ht_tensor *x = NULL;
+    if (!idx_read_header(&in, &dtype, &shape)) x = ht_tensor_new(ctx, dtype, shape);
+    if (x && idx_read_data(&in, x)) {
+        ht_tensor_free(x);
+        x = NULL;
+    }
+    hti_input_close(&in);
+    return x;
+}
+
+static ht_status idx_fill_header(const ht_tensor *x, const char *path,
+                                 unsigned char header[IDX_HEADER])
+{
+    ht_shape shape = ht_tensor_shape(x);
+    memset(header, 0, IDX_HEADER);
+    for (int type = 0; type < IDX_N_TYPES; type++)
+        if (idx_types[type].dtype == ht_tensor_dtype(x)) header[2] = idx_types[type].code;
+    header[3] = (unsigned char)shape.rank;
+    for (int axis = 0; axis < shape.rank; axis++) {
+        char text[HT_SHAPE_TEXT];
+        if (shape.dim[axis] > UINT32_MAX)
+            return ht_context_fail(
+                ht_tensor_context(x), HT_ERROR_SHAPE, NULL,
+                "%s: cannot be written as IDX: expected axes below 2^32, "
+                "got shape %s\n  hint: split the tensor",
+                path, ht_shape_text(shape, text));
+        for (int i = 0; i < 4; i++)
+            header[4 + 4 * axis + i] =
+                (unsigned char)(shape.dim[axis] >> (24 - 8 * i) & 0xff);
+    }
+    return HT_OK;
+}
+
+static void idx_write_data(hti_output *out, const ht_tensor *x, unsigned char *chunk)
+{
+    const unsigned char *data = ht_tensor_data(x);
+    size_t bytes = ht_tensor_bytes(x), width = ht_dtype_bytes(ht_tensor_dtype(x));
+    for (size_t done = 0; done < bytes && !out->draft.status;) {
+        size_t n = bytes - done < IDX_CHUNK ? bytes - done : IDX_CHUNK;
+        memcpy(chunk, data + done, n);
+        idx_swap(chunk, n, width);
+        hti_output_write(out, chunk, n);
+        done += n;
+    }
+}
+
+static bool idx_is_gzip_name(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 3 && strcmp(path + n - 3, ".gz") == 0;
+}
+
+ht_status ht_idx_write(const ht_tensor *x, const char *path)
+{
+    ht_context *ctx = ht_tensor_context(x);
+    unsigned char header[IDX_HEADER];
+    ht_status status = idx_fill_header(x, path, header);
+    if (status) return status;
+    unsigned char *chunk = hti_resize(ctx, NULL, 0, IDX_CHUNK);
+    if (!chunk) return HT_ERROR_MEMORY;
+    hti_output out;
+    hti_output_open(&out, ctx, path, idx_is_gzip_name(path));
+    hti_output_write(&out, header, 4 + 4 * (size_t)header[3]);
+    idx_write_data(&out, x, chunk);
+    hti_resize(ctx, chunk, IDX_CHUNK, 0);
+    return hti_output_close(&out);
+}

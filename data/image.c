@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* image.c: labelled image sets in MNIST's layout, and their rows as floats.
+ *
+ * Pixels stay bytes in memory; a training set becomes floats only for the rows in use.
+ * Read next: split.c (which rows), png.c (images out). */
+#include "data_internal.h"
+
+#include <sys/stat.h>
+
+enum { IMAGE_PATH = 4096, IMAGE_CLASSES = 10 };
+
+/* Finds `name` or `name`.gz in the folder. */
+static ht_status image_find(ht_context *ctx, const char *folder, const char *name,
+                            char path[IMAGE_PATH])
+{
+    static const char *const endings[] = {"", ".gz"};
+    for (int i = 0; i < 2; i++) {
+        struct stat about;
+        int n = snprintf(path, IMAGE_PATH, "%s/%s%s", folder, name, endings[i]);
+        if (n < IMAGE_PATH && stat(path, &about) == 0) return HT_OK;
+    }
+    return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                           "%s: expected %s or %s.gz in this folder, got neither\n"
+                           "  hint: ./dev data mnist fetches the full set",
+                           folder, name, name);
+}
+
+static ht_tensor *image_read(ht_context *ctx, const char *path, int rank)
+{
+    ht_tensor *x = ht_idx_read(ctx, path);
+    if (!x) return NULL;
+    char text[HT_SHAPE_TEXT];
+    ht_shape shape = ht_tensor_shape(x);
+    if (ht_tensor_dtype(x) == HT_U8 && shape.rank == rank) return x;
+    ht_context_fail(ctx, HT_ERROR_FORMAT, NULL,
+                    "%s: expected u8 with %d axes, got %s %s\n"
+                    "  hint: images are (n, rows, cols) bytes, labels (n) bytes",
+                    path, rank, ht_dtype_name(ht_tensor_dtype(x)),
+                    ht_shape_text(shape, text));
+    ht_tensor_free(x);
+    return NULL;
+}
+
+/* bytes (n) u8 to labels (n) i32, each below IMAGE_CLASSES. */
+static ht_status image_take_labels(const char *path, const ht_tensor *bytes,
+                                   ht_tensor *labels)
+{
+    const uint8_t *from = ht_tensor_data(bytes);
+    int32_t *to = ht_tensor_data(labels);
+    for (int64_t row = 0; row < ht_tensor_count(bytes); row++) {
+        if (from[row] >= IMAGE_CLASSES)
+            return ht_context_fail(
+                ht_tensor_context(bytes), HT_ERROR_FORMAT, NULL,
+                "%s: offset %lld: row %lld: expected a label in 0..%d, "
+                "got %d\n"
+                "  hint: is this another set's label file, or damaged?",
+                path, (long long)row + 8, (long long)row, IMAGE_CLASSES - 1, from[row]);
+        to[row] = from[row];
+    }
+    return HT_OK;
+}
+
+static ht_tensor *image_read_labels(ht_context *ctx, const char *path)
+{
+    ht_tensor *bytes = image_read(ctx, path, 1);
+    if (!bytes) return NULL;
+    ht_tensor *labels = ht_tensor_new(ctx, HT_I32, ht_tensor_shape(bytes));
+    if (labels && image_take_labels(path, bytes, labels)) {
+        ht_tensor_free(labels);
+        labels = NULL;
+    }
+    ht_tensor_free(bytes);
+    return labels;
+}
+
+static ht_status image_check_counts(ht_context *ctx, const ht_images *images,
+                                    const char *pixels_path, const char *labels_path)
+{
+    long long n_pixels = ht_tensor_shape(images->pixels).dim[0];
+    long long n_labels = ht_tensor_count(images->labels);
+    if (n_pixels == n_labels) return HT_OK;
+    return ht_context_fail(
+        ctx, HT_ERROR_FORMAT, NULL,
+        "%s: expected as many labels as %s has images, %lld; got %lld\n"
+        "  hint: the two files belong to different sets",
+        labels_path, pixels_path, n_pixels, n_labels);
+}
+
+ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_images *out)
+{
+    char pixels_path[IMAGE_PATH], labels_path[IMAGE_PATH];
+    *out = (ht_images){.classes = IMAGE_CLASSES};
+    ht_status status = image_find(
+        ctx, folder, test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte",
+        pixels_path);
+    if (!status)
+        status = image_find(ctx, folder,
+                            test ? "t10k-labels-idx1-ubyte" : "train-labels-idx1-ubyte",
+                            labels_path);
+    if (!status) out->pixels = image_read(ctx, pixels_path, 3);
+    if (out->pixels) out->labels = image_read_labels(ctx, labels_path);
+    if (out->labels)
+        status = image_check_counts(ctx, out, pixels_path, labels_path);
+    else if (!status)
+        status = ht_context_status(ctx);
+    if (status) ht_images_free(out);
+    return status;
+}
+
+void ht_images_free(ht_images *images)
+{
+    ht_tensor_free(images->pixels);
+    ht_tensor_free(images->labels);
+    *images = (ht_images){0};
+}
+
+static ht_status image_check_rows(const ht_images *images, int64_t n, const ht_tensor *x,
+                                  const ht_tensor *labels)
+{
+    char got[HT_SHAPE_TEXT], wanted[HT_SHAPE_TEXT];
+    ht_context *ctx = ht_tensor_context(images->pixels);
+    ht_shape all = ht_tensor_shape(images->pixels);
+    ht_shape rows = HT_SHAPE(n, all.dim[1] * all.dim[2]);
+    if (!hti_dtype_is_float(ht_tensor_dtype(x)) ||
+        (labels && ht_tensor_dtype(labels) != HT_I32))
+        return ht_context_fail(
+            ctx, HT_ERROR_DTYPE, NULL,
+            "ht_images_rows: expected x f32 or f64 and labels i32, "
+            "got %s and %s\n  hint: pass labels NULL if they are not wanted",
+            ht_dtype_name(ht_tensor_dtype(x)),
+            labels ? ht_dtype_name(ht_tensor_dtype(labels)) : "none");
+    if (!ht_shape_equal(ht_tensor_shape(x), rows))
+        return ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
+                               "ht_images_rows: expected x of shape %s, got %s\n"
+                               "  hint: one row an image, one column a pixel",
+                               ht_shape_text(rows, wanted),
+                               ht_shape_text(ht_tensor_shape(x), got));
+    if (labels && !ht_shape_equal(ht_tensor_shape(labels), HT_SHAPE(n)))
+        return ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
+                               "ht_images_rows: expected labels of shape %s, got %s\n"
+                               "  hint: one label an image",
+                               ht_shape_text(HT_SHAPE(n), wanted),
+                               ht_shape_text(ht_tensor_shape(labels), got));
+    return HT_OK;
+}
+
+/* x (n) = pixel (n) / 255. */
+static void image_scale(ht_tensor *x, int64_t at, const uint8_t *pixel, int64_t n)
+{
+    if (ht_tensor_dtype(x) == HT_F32) {
+        float *to = (float *)ht_tensor_data(x) + at;
+        for (int64_t i = 0; i < n; i++) to[i] = (float)pixel[i] / 255.0f;
+    } else {
+        double *to = (double *)ht_tensor_data(x) + at;
+        for (int64_t i = 0; i < n; i++) to[i] = pixel[i] / 255.0;
+    }
+}
+
+ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t first,
+                         int64_t n, ht_tensor *x, ht_tensor *labels)
+{
+    HT_ASSERT(images->pixels && images->labels && x, "pixels %p, labels %p, x %p",
+              (void *)images->pixels, (void *)images->labels, (void *)x);
+    ht_status status = image_check_rows(images, n, x, labels);
+    if (status) return status;
+    int64_t count = ht_tensor_count(images->labels), width = ht_tensor_shape(x).dim[1];
+    const uint8_t *pixels = ht_tensor_data(images->pixels);
+    const int32_t *given = ht_tensor_data(images->labels);
+    int32_t *kept = labels ? ht_tensor_data(labels) : NULL;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = order ? order[first + i] : first + i;
+        if (row < 0 || row >= count)
+            return ht_context_fail(ht_tensor_context(images->pixels), HT_ERROR_ARGUMENT,
+                                   NULL,
+                                   "ht_images_rows: expected a row in 0..%lld, got %lld\n"
+                                   "  hint: more images are asked for than exist",
+                                   (long long)count - 1, (long long)row);
+        image_scale(x, i * width, pixels + row * width, width);
+        if (kept) kept[i] = given[row];
+    }
+    return HT_OK;
+}

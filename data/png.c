@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* png.c: images out, as PNG (W3C, "Portable Network Graphics", 2003).
+ *
+ * The format is a signature and chunks around one zlib stream, and zlib is here already.
+ * Pixels go out a line at a time, so a picture of any size takes the same memory. Read
+ * next: file.c. */
+#include "data_internal.h"
+
+#include <string.h>
+
+enum {
+    PNG_CHUNK = 1 << 16,
+    PNG_LEVEL = 9,
+    PNG_MOST = INT32_MAX / 4,
+    PNG_GREY = 0,
+    PNG_RGB = 2
+};
+
+static void png_big_endian(unsigned char to[4], unsigned long value)
+{
+    for (int i = 0; i < 4; i++) to[i] = (unsigned char)(value >> (24 - 8 * i) & 0xff);
+}
+
+/* Length, type, data, and the CRC of the last two. */
+static void png_put_chunk(hti_output *out, const char *type, const unsigned char *data,
+                          size_t n)
+{
+    unsigned char head[8], tail[4];
+    png_big_endian(head, n);
+    memcpy(head + 4, type, 4);
+    png_big_endian(tail, crc32(crc32(0, head + 4, 4), data, (unsigned)n));
+    hti_output_write(out, head, sizeof head);
+    hti_output_write(out, data, n);
+    hti_output_write(out, tail, sizeof tail);
+}
+
+static void png_put_header(hti_output *out, ht_shape shape)
+{
+    static const unsigned char signature[] = {0x89, 'P',  'N',  'G',
+                                              '\r', '\n', 0x1a, '\n'};
+    unsigned char header[13] = {[8] = 8, [9] = shape.rank == 3 ? PNG_RGB : PNG_GREY};
+    png_big_endian(header, (unsigned long)shape.dim[1]);
+    png_big_endian(header + 4, (unsigned long)shape.dim[0]);
+    hti_output_write(out, signature, sizeof signature);
+    png_put_chunk(out, "IHDR", header, sizeof header);
+}
+
+/* Compresses n bytes, or with Z_FINISH ends the stream; a full buffer becomes a chunk. */
+static void png_put_data(hti_output *out, z_stream *z, unsigned char *buffer,
+                         const unsigned char *from, size_t n, int flush)
+{
+    z->next_in = (unsigned char *)(uintptr_t)from; /* zlib only reads it */
+    z->avail_in = (unsigned)n;
+    bool more = true;
+    while (more && !out->draft.status) {
+        bool ended = deflate(z, flush) == Z_STREAM_END;
+        more = z->avail_in > 0 || (flush == Z_FINISH && !ended);
+        if (z->avail_out > 0 && !ended) continue;
+        png_put_chunk(out, "IDAT", buffer, PNG_CHUNK - z->avail_out);
+        z->next_out = buffer;
+        z->avail_out = PNG_CHUNK;
+    }
+}
+
+/* Each line is led by the number of its filter: 0, none. */
+static void png_put_pixels(hti_output *out, z_stream *z, unsigned char *buffer,
+                           const ht_tensor *image)
+{
+    const unsigned char unfiltered = 0, *pixel = ht_tensor_data(image);
+    int64_t height = ht_tensor_shape(image).dim[0];
+    size_t width = ht_tensor_bytes(image) / (size_t)height;
+    z->next_out = buffer;
+    z->avail_out = PNG_CHUNK;
+    for (int64_t y = 0; y < height; y++, pixel += width) {
+        png_put_data(out, z, buffer, &unfiltered, 1, Z_NO_FLUSH);
+        png_put_data(out, z, buffer, pixel, width, Z_NO_FLUSH);
+    }
+    png_put_data(out, z, buffer, &unfiltered, 0, Z_FINISH);
+}
+
+static ht_status png_check(ht_context *ctx, const char *path, const ht_tensor *image)
+{
+    ht_shape shape = ht_tensor_shape(image);
+    char text[HT_SHAPE_TEXT];
+    if (ht_tensor_dtype(image) != HT_U8)
+        return ht_context_fail(ctx, HT_ERROR_DTYPE, NULL,
+                               "%s: expected a u8 image, got %s\n"
+                               "  hint: scale to 0..255 and copy into a u8 tensor",
+                               path, ht_dtype_name(ht_tensor_dtype(image)));
+    bool image_like = shape.rank == 2 || (shape.rank == 3 && shape.dim[2] == 3);
+    for (int axis = 0; axis < 2 && image_like; axis++)
+        image_like = shape.dim[axis] > 0 && shape.dim[axis] <= PNG_MOST;
+    if (image_like) return HT_OK;
+    return ht_context_fail(
+        ctx, HT_ERROR_SHAPE, NULL,
+        "%s: expected an image (height, width) or (height, width, 3), sides "
+        "1 to %d, got %s\n  hint: axes are rows, columns, colours",
+        path, PNG_MOST, ht_shape_text(shape, text));
+}
+
+ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image)
+{
+    ht_status status = png_check(ctx, path, image);
+    if (status) return status;
+    hti_output out;
+    hti_output_open(&out, ctx, path, false);
+    z_stream z = hti_zlib_stream(ctx);
+    unsigned char *buffer = out.draft.status ? NULL : hti_resize(ctx, NULL, 0, PNG_CHUNK);
+    if (!out.draft.status && (!buffer || deflateInit(&z, PNG_LEVEL) != Z_OK))
+        out.draft.status = ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
+                                           "%s: no memory to compress", path);
+    if (!out.draft.status) {
+        png_put_header(&out, ht_tensor_shape(image));
+        png_put_pixels(&out, &z, buffer, image);
+        png_put_chunk(&out, "IEND", buffer, 0);
+    }
+    if (z.state) deflateEnd(&z);
+    if (buffer) hti_resize(ctx, buffer, PNG_CHUNK, 0);
+    return hti_output_close(&out);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* nn_internal.h: sets and variables from inside, and update rules as tape functions for
+ * the engines that differentiate them. Read next: update.c. */
+#ifndef HTI_NN_INTERNAL_H
+#define HTI_NN_INTERNAL_H
+
+#include "autograd_internal.h"
+#include "ht_nn.h"
+
+struct ht_set {
+    ht_context *ctx;
+    int n, capacity;
+    char **name;
+    ht_tensor **tensor;
+};
+
+/* In the tape's memory. Names are the set's. */
+struct ht_vars {
+    ht_tape *tape;
+    int n;
+    char *const *name;
+    ht_var *var;
+    ht_var step;
+};
+
+/* One variable per tensor of set, made by the caller (in the order of the set). Belongs
+ * to the tape; NULL after an error. */
+ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
+/* "a, b, c" (or "none", or cut short) for messages about unknown names. */
+void hti_set_names(char *text, size_t size, int n, char *const *name);
+
+/* Update rules. */
+
+enum { HTI_MAX_STATE = 2 };
+
+/* One parameter tensor's step: inputs, then what the rule gives. Scalars are 0-d f64; t
+ * is the step counted from 1. */
+typedef struct hti_step {
+    ht_var w, g, state[HTI_MAX_STATE];
+    ht_var rate, momentum, beta2, eps, t;
+    ht_var new_w, new_state[HTI_MAX_STATE];
+} hti_step;
+
+struct ht_update_rule {
+    const char *name;
+    int n_state;
+    const char *state[HTI_MAX_STATE];
+    bool has_momentum, has_beta2, has_eps;
+    void (*apply)(hti_step *s);
+};
+
+/* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names and
+ * shapes that do not fit. eta NULL: every scalar must be fixed. */
+bool hti_update_check(ht_context *ctx, const ht_update *update, const ht_set *theta,
+                      const ht_set *eta, int64_t steps);
+/* The rule's state for theta: parameter by parameter, zeros. Owned. */
+ht_set *hti_update_state(const ht_update *update, const ht_set *theta);
+/* Appends one step: theta->n new parameters and as many states as hti_update_state has,
+ * in its order. eta may be NULL. */
+void hti_update_emit(const ht_update *update, const ht_vars *theta, const ht_vars *state,
+                     const ht_vars *eta, int64_t steps, const ht_var *gradient,
+                     ht_var *new_theta, ht_var *new_state);
+
+#endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* set.c: named tensors in the order they were added. Parameters, outer variables, batches
+ * and optimizer state are all sets. Names are found by looking at each: sets are small,
+ * and nothing looks a name up while a program is replayed. Read next: safetensors.c,
+ * vars.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include "nn_internal.h"
+
+enum { SET_NEAR = 48 }; /* names longer than this are not guessed at */
+
+ht_set *ht_set_new(ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_set_new: the context is NULL");
+    ht_set *set = hti_zalloc(ctx, 1, sizeof *set);
+    if (set) set->ctx = ctx;
+    return set;
+}
+
+/* Names and tensors share one block: growing succeeds or changes nothing. */
+static size_t set_block(int capacity)
+{
+    return (size_t)capacity * (sizeof(char *) + sizeof(ht_tensor *));
+}
+
+void ht_set_free(ht_set *set)
+{
+    if (!set) return;
+    for (int i = 0; i < set->n; i++) {
+        ht_tensor_free(set->tensor[i]);
+        hti_resize(set->ctx, set->name[i], strlen(set->name[i]) + 1, 0);
+    }
+    hti_resize(set->ctx, set->name, set_block(set->capacity), 0);
+    hti_resize(set->ctx, set, sizeof *set, 0);
+}
+
+static bool set_reserve(ht_set *set)
+{
+    if (set->n < set->capacity) return true;
+    int capacity = set->capacity ? 2 * set->capacity : 8;
+    char **name = hti_resize(set->ctx, NULL, 0, set_block(capacity));
+    if (!name) return false;
+    ht_tensor **tensor = (ht_tensor **)(void *)(name + capacity);
+    for (int i = 0; i < set->n; i++) {
+        name[i] = set->name[i];
+        tensor[i] = set->tensor[i];
+    }
+    hti_resize(set->ctx, set->name, set_block(set->capacity), 0);
+    set->name = name;
+    set->tensor = tensor;
+    set->capacity = capacity;
+    return true;
+}
+
+ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape)
+{
+    HT_ASSERT(set && name, "ht_set_add: set %p, name %p", (void *)set,
+              (const void *)name);
+    int old = ht_set_find(set, name);
+    if (!*name || old >= 0) {
+        ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "ht_set_add: tensor %d: expected a new name, got \"%s\"%s",
+                        set->n, name, *name ? ", which the set has already" : "");
+        return NULL;
+    }
+    size_t bytes = strlen(name) + 1;
+    char *copy = set_reserve(set) ? hti_resize(set->ctx, NULL, 0, bytes) : NULL;
+    if (!copy) return NULL;
+    ht_tensor *x = ht_tensor_new(set->ctx, dtype, shape);
+    if (!x) {
+        hti_resize(set->ctx, copy, bytes, 0);
+        return NULL;
+    }
+    set->name[set->n] = memcpy(copy, name, bytes);
+    set->tensor[set->n++] = x;
+    return x;
+}
+
+int ht_set_find(const ht_set *set, const char *name)
+{
+    HT_ASSERT(set && name, "ht_set_find: set %p, name %p", (const void *)set,
+              (const void *)name);
+    for (int i = 0; i < set->n; i++)
+        if (strcmp(set->name[i], name) == 0) return i;
+    return -1;
+}
+
+/* A list that does not fit ends in how many names there are. */
+void hti_set_names(char *text, size_t size, int n, char *const *name)
+{
+    char more[32];
+    size_t used = 0, tail = (size_t)snprintf(more, sizeof more, ", ... (%d)", n);
+    snprintf(text, size, "%s", n > 0 ? "" : "none");
+    for (int i = 0; i < n; i++) {
+        size_t length = strlen(name[i]) + (i > 0 ? 2 : 0);
+        if (used + length + tail >= size) {
+            snprintf(text + used, size - used, "%s", i > 0 ? more : "...");
+            return;
+        }
+        snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", name[i]);
+        used += length;
+    }
+}
+
+/* Levenshtein distance, one row of its table at a time: row[j] belongs to the first
+ * characters of a seen so far and the first j of b. */
+static size_t set_distance(const char *a, const char *b)
+{
+    size_t row[SET_NEAR + 1], n = strlen(b);
+    if (n > SET_NEAR) return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (; *a; a++) {
+        size_t diagonal = row[0]++;
+        for (size_t j = 1; j <= n; j++) {
+            size_t best = diagonal + (*a != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+/* The name that was meant, if a third of it or less is mistyped. */
+static const char *set_nearest(const ht_set *set, const char *name)
+{
+    const char *nearest = NULL;
+    size_t least = strlen(name) / 3 + 1;
+    for (int i = 0; i < set->n; i++) {
+        size_t distance = set_distance(name, set->name[i]);
+        if (distance >= least) continue;
+        least = distance;
+        nearest = set->name[i];
+    }
+    return nearest;
+}
+
+ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
+{
+    int i = ht_set_find(set, name);
+    if (i >= 0) return set->tensor[i];
+    char names[HTI_MESSAGE / 2];
+    hti_set_names(names, sizeof names, set->n, set->name);
+    const char *nearest = set_nearest(set, name);
+    ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
+                    "no tensor \"%s\"; this set has: %s%s%s%s", name, names,
+                    nearest ? "\n  hint: did you mean \"" : "", nearest ? nearest : "",
+                    nearest ? "\"?" : "");
+    return NULL;
+}
+
+int ht_set_count(const ht_set *set)
+{
+    HT_ASSERT(set, "ht_set_count: the set is NULL");
+    return set->n;
+}
+
+static void set_check_index(const ht_set *set, int i, const char *who)
+{
+    HT_ASSERT(set, "%s: the set is NULL", who);
+    HT_ASSERT(i >= 0 && i < set->n, "%s: tensor %d of %d", who, i, set->n);
+}
+
+ht_tensor *ht_set_at(const ht_set *set, int i)
+{
+    set_check_index(set, i, "ht_set_at");
+    return set->tensor[i];
+}
+
+const char *ht_set_name(const ht_set *set, int i)
+{
+    set_check_index(set, i, "ht_set_name");
+    return set->name[i];
+}
+
+int64_t ht_set_elements(const ht_set *set)
+{
+    int64_t elements = 0;
+    for (int i = 0; i < ht_set_count(set); i++)
+        elements += ht_tensor_count(set->tensor[i]);
+    return elements;
+}
+
+ht_context *ht_set_context(const ht_set *set)
+{
+    HT_ASSERT(set, "ht_set_context: the set is NULL");
+    return set->ctx;
+}
+
+ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype)
+{
+    HT_ASSERT(set, "ht_set_clone: the set is NULL");
+    if (dtype && !hti_dtype_is_float(dtype)) {
+        ht_context_fail(set->ctx, HT_ERROR_DTYPE, NULL,
+                        "ht_set_clone: expected HT_F32, HT_F64 or 0, got dtype %d",
+                        (int)dtype);
+        return NULL;
+    }
+    ht_set *clone = ht_set_new(set->ctx);
+    for (int i = 0; clone && i < set->n; i++) {
+        ht_array from = ht_tensor_array(set->tensor[i]);
+        bool converts = dtype && hti_dtype_is_float(from.dtype);
+        ht_tensor *x =
+            ht_set_add(clone, set->name[i], converts ? dtype : from.dtype, from.shape);
+        if (!x || ht_tensor_copy(x, set->tensor[i])) {
+            ht_set_free(clone);
+            return NULL;
+        }
+    }
+    return clone;
+}
+
+/* Whether `set`, the one copied `which` way, has every name of the other. */
+static ht_status set_check_names(ht_context *ctx, const ht_set *set, const ht_set *other,
+                                 const char *which)
+{
+    char names[HTI_MESSAGE / 2];
+    for (int i = 0; i < other->n; i++) {
+        if (ht_set_find(set, other->name[i]) >= 0) continue;
+        hti_set_names(names, sizeof names, set->n, set->name);
+        return ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                               "ht_set_copy: no tensor \"%s\" in the set copied %s, "
+                               "which has: %s\n"
+                               "  hint: both sets must have the same names",
+                               other->name[i], which, names);
+    }
+    return HT_OK;
+}
+
+static ht_status set_check_shapes(const ht_set *to, const ht_set *from)
+{
+    char expected[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
+    for (int i = 0; i < to->n; i++) {
+        ht_shape shape = ht_tensor_shape(to->tensor[i]);
+        ht_shape other = ht_tensor_shape(from->tensor[ht_set_find(from, to->name[i])]);
+        if (!ht_shape_equal(shape, other))
+            return ht_context_fail(
+                to->ctx, HT_ERROR_SHAPE, NULL,
+                "ht_set_copy: tensor \"%s\": expected shape %s, got %s", to->name[i],
+                ht_shape_text(shape, expected), ht_shape_text(other, got));
+    }
+    return HT_OK;
+}
+
+ht_status ht_set_copy(ht_set *to, const ht_set *from)
+{
+    HT_ASSERT(to && from, "ht_set_copy: to %p, from %p", (void *)to, (const void *)from);
+    ht_status status = set_check_names(to->ctx, from, to, "from");
+    if (!status) status = set_check_names(to->ctx, to, from, "to");
+    if (!status) status = set_check_shapes(to, from);
+    for (int i = 0; i < to->n && !status; i++)
+        status =
+            ht_tensor_copy(to->tensor[i], from->tensor[ht_set_find(from, to->name[i])]);
+    return status;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* vars.c: a set's tensors as variables of a tape, by name. Read next: layers.c. */
+#include <string.h>
+
+#include "nn_internal.h"
+
+ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step)
+{
+    ht_vars *vars = hti_arena_alloc(&tape->memory, sizeof *vars);
+    ht_var *var =
+        vars ? hti_arena_alloc(&tape->memory, (size_t)set->n * sizeof *var) : NULL;
+    if (!var) return NULL;
+    for (int i = 0; i < set->n; i++) var[i] = hti_poison(tape);
+    *vars = (ht_vars){tape, set->n, set->name, var, step};
+    return vars;
+}
+
+/* The counter as a constant: a tape of its own is made for each step. */
+static ht_var hti_step_constant(ht_tape *tape, int32_t step)
+{
+    return hti_constant(tape, step, HT_I32, false, NULL);
+}
+
+ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
+                          const char *site)
+{
+    HT_ASSERT(tape && set, "tape or set is NULL");
+    if (tape->ctx->status != HT_OK) return NULL;
+    ht_vars *vars = hti_vars_new(tape, set, hti_step_constant(tape, step));
+    for (int i = 0; vars && i < set->n; i++)
+        vars->var[i] = ht_input_at(tape, set->tensor[i], site);
+    return vars;
+}
+
+static int hti_vars_find(const ht_vars *vars, const char *name)
+{
+    for (int i = 0; i < vars->n; i++)
+        if (!strcmp(vars->name[i], name)) return i;
+    return -1;
+}
+
+static void hti_vars_unknown(const ht_vars *vars, const char *what, const char *name)
+{
+    char names[HTI_MESSAGE / 2];
+    hti_set_names(names, sizeof names, vars->n, vars->name);
+    ht_context_fail(vars->tape->ctx, HT_ERROR_ARGUMENT, NULL,
+                    "%s: no variable \"%s\"; there are: %s", what, name, names);
+}
+
+ht_var ht_get(const ht_vars *vars, const char *name)
+{
+    HT_ASSERT(vars && name, "vars or name is NULL (did making them fail? see ht_check)");
+    int i = hti_vars_find(vars, name);
+    if (i >= 0) return vars->var[i];
+    hti_vars_unknown(vars, "ht_get", name);
+    return hti_poison(vars->tape);
+}
+
+ht_var ht_step(const ht_vars *vars)
+{
+    return vars->step;
+}
+
+int ht_vars_count(const ht_vars *vars)
+{
+    return vars->n;
+}
+
+ht_var ht_vars_at(const ht_vars *vars, int i)
+{
+    HT_ASSERT(i >= 0 && i < vars->n, "variable %d of %d", i, vars->n);
+    return vars->var[i];
+}
+
+const char *ht_vars_name(const ht_vars *vars, int i)
+{
+    HT_ASSERT(i >= 0 && i < vars->n, "variable %d of %d", i, vars->n);
+    return vars->name[i];
+}
+
+ht_tape *ht_vars_tape(const ht_vars *vars)
+{
+    return vars->tape;
+}
+
+void ht_vars_set(ht_vars *vars, const char *name, ht_var value)
+{
+    HT_ASSERT(vars && name, "vars or name is NULL");
+    int i = hti_vars_find(vars, name);
+    if (i < 0) {
+        hti_vars_unknown(vars, "ht_vars_set", name);
+        return;
+    }
+    if (hti_check_var(value) == HTI_NONE || hti_is_poison(vars->var[i])) return;
+    const ht_type *want = hti_type(vars->var[i]), *got = hti_type(value);
+    if (want->dtype == got->dtype && ht_shape_equal(want->shape, got->shape)) {
+        vars->var[i] = value;
+        return;
+    }
+    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
+    hti_fail(vars->tape, HT_ERROR_SHAPE, value.tape->site[value.index], "ht_vars_set",
+             "\"%s\" is %s %s, the value %s %s", name, ht_dtype_name(want->dtype),
+             ht_shape_text(want->shape, a), ht_dtype_name(got->dtype),
+             ht_shape_text(got->shape, b));
+}
+
+void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site)
+{
+    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
+    ht_grad_at(y, vars->n, vars->var, gradient, site);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* array.c: the arithmetic of shapes and strides; nothing here reads an element.
+ * Read next: tensor.c, elementwise.c. */
+#include <stdio.h>
+
+#include "tensor_internal.h"
+
+int64_t ht_shape_count(ht_shape shape)
+{
+    if (shape.rank < 0 || shape.rank > HT_MAX_RANK) return -1;
+    int64_t extent = 1; /* of the axes that are not empty: it bounds every stride */
+    bool empty = false;
+    for (int i = 0; i < shape.rank; i++) {
+        int64_t dim = shape.dim[i];
+        if (dim < 0 || (dim > 0 && extent > INT64_MAX / dim)) return -1;
+        empty = empty || dim == 0;
+        extent *= dim > 0 ? dim : 1;
+    }
+    return empty ? 0 : extent;
+}
+
+bool ht_shape_equal(ht_shape a, ht_shape b)
+{
+    if (a.rank != b.rank) return false;
+    for (int i = 0; i < a.rank && i < HT_MAX_RANK; i++)
+        if (a.dim[i] != b.dim[i]) return false;
+    return true;
+}
+
+const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT])
+{
+    if (shape.rank < 0 || shape.rank > HT_MAX_RANK) {
+        snprintf(text, HT_SHAPE_TEXT, "(rank %d)", shape.rank);
+        return text;
+    }
+    int used = snprintf(text, HT_SHAPE_TEXT, "(");
+    for (int i = 0; i < shape.rank; i++)
+        used += snprintf(text + used, (size_t)(HT_SHAPE_TEXT - used), "%s%lld",
+                         i ? ", " : "", (long long)shape.dim[i]);
+    snprintf(text + used, (size_t)(HT_SHAPE_TEXT - used), ")");
+    return text;
+}
+
+typedef struct array_dtype {
+    const char *name;
+    size_t bytes;
+} array_dtype;
+
+static array_dtype array_dtype_of(ht_dtype dtype)
+{
+    static const array_dtype known[] = {
+        [HT_F32] = {"f32", sizeof(float)},
+        [HT_F64] = {"f64", sizeof(double)},
+        [HT_I32] = {"i32", sizeof(int32_t)},
+        [HT_U8] = {"u8", sizeof(uint8_t)},
+    };
+    unsigned index = (unsigned)dtype;
+    bool is_known = index >= HT_F32 && index <= HT_U8;
+    return is_known ? known[index] : (array_dtype){"unknown dtype", 0};
+}
+
+const char *ht_dtype_name(ht_dtype dtype)
+{
+    return array_dtype_of(dtype).name;
+}
+
+size_t ht_dtype_bytes(ht_dtype dtype)
+{
+    return array_dtype_of(dtype).bytes;
+}
+
+bool hti_dtype_is_float(ht_dtype dtype)
+{
+    return dtype == HT_F32 || dtype == HT_F64;
+}
+
+bool hti_dtype_is_valid(ht_dtype dtype)
+{
+    return ht_dtype_bytes(dtype) > 0;
+}
+
+size_t hti_bytes(ht_dtype dtype, ht_shape shape)
+{
+    int64_t count = ht_shape_count(shape);
+    size_t size = ht_dtype_bytes(dtype);
+    if (count < 0 || size == 0 || (size_t)count > PTRDIFF_MAX / size) return SIZE_MAX;
+    return (size_t)count * size;
+}
+
+ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape)
+{
+    ht_array a = {.data = data, .dtype = dtype, .shape = shape};
+    int64_t stride = 1;
+    for (int i = shape.rank - 1; i >= 0; i--) {
+        a.stride[i] = stride;
+        if (shape.dim[i] > 0) stride *= shape.dim[i];
+    }
+    return a;
+}
+
+bool hti_is_contiguous(const ht_array *a)
+{
+    if (ht_shape_count(a->shape) == 0) return true;
+    int64_t stride = 1;
+    for (int i = a->shape.rank - 1; i >= 0; i--) {
+        if (a->shape.dim[i] == 1) continue; /* its stride is never stepped */
+        if (a->stride[i] != stride) return false;
+        stride *= a->shape.dim[i];
+    }
+    return true;
+}
+
+bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out)
+{
+    ht_shape joined = {.rank = a.rank > b.rank ? a.rank : b.rank};
+    for (int back = 1; back <= joined.rank; back++) {
+        int64_t p = back <= a.rank ? a.dim[a.rank - back] : 1;
+        int64_t q = back <= b.rank ? b.dim[b.rank - back] : 1;
+        if (p != q && p != 1 && q != 1) return false;
+        joined.dim[joined.rank - back] = p == 1 ? q : p;
+    }
+    *out = joined;
+    return true;
+}
+
+ht_array hti_broadcast_array(ht_array a, ht_shape shape)
+{
+    ht_array seen = {.data = a.data, .dtype = a.dtype, .shape = shape};
+    char from[HT_SHAPE_TEXT], to[HT_SHAPE_TEXT];
+    int added = shape.rank - a.shape.rank;
+    bool fits = added >= 0;
+    for (int i = 0; fits && i < a.shape.rank; i++) {
+        bool repeats = a.shape.dim[i] == 1 && shape.dim[i + added] != 1;
+        seen.stride[i + added] = repeats ? 0 : a.stride[i];
+        fits = repeats || a.shape.dim[i] == shape.dim[i + added];
+    }
+    HT_ASSERT(fits, "hti_broadcast_array: %s does not broadcast to %s",
+              ht_shape_text(a.shape, from), ht_shape_text(shape, to));
+    return seen;
+}

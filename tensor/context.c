@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* context.c: the one object everything is made on: it asks for memory and counts it, and
+ * keeps the first error. There is no other state in the library.
+ * Read next: tensor.c, kernels.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels.h"
+
+const char *ht_status_name(ht_status status)
+{
+    static const char *const names[] = {
+        "HT_OK",           "HT_ERROR_ARGUMENT", "HT_ERROR_SHAPE",  "HT_ERROR_DTYPE",
+        "HT_ERROR_MEMORY", "HT_ERROR_FILE",     "HT_ERROR_FORMAT", "HT_ERROR_NO_GRADIENT",
+    };
+    unsigned index = (unsigned)status;
+    return index < sizeof names / sizeof *names ? names[index] : "unknown ht_status";
+}
+
+void ht_assertion_failed(const char *site, const char *condition, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s: assertion failed: %s: ", site, condition);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    abort();
+}
+
+/* ISO C leaves realloc(p, 0) open, so freeing is its own case. */
+static void *context_malloc(void *user, void *old, size_t old_size, size_t new_size)
+{
+    (void)user;
+    (void)old_size;
+    if (new_size > 0) return realloc(old, new_size);
+    free(old);
+    return NULL;
+}
+
+static int context_cores(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 1 ? (int)cores : 1;
+}
+
+ht_context *ht_context_new(const ht_context_options *options)
+{
+    ht_context seed = {.options = options ? *options : (ht_context_options){0}};
+    HT_ASSERT(seed.options.threads >= 0, "ht_context_new: threads is %d, expected >= 0",
+              seed.options.threads);
+    if (!seed.options.alloc) seed.options.alloc = context_malloc;
+    if (seed.options.threads == 0) seed.options.threads = context_cores();
+    for (int i = 0; hti_kernels_at(i); i++) seed.kernels = hti_kernels_at(i);
+
+    /* Nobody holds this context yet: a failure here is told by NULL alone. */
+    seed.options.on_error = NULL;
+    ht_context *ctx = hti_resize(&seed, NULL, 0, sizeof *ctx);
+    if (!ctx) return NULL;
+    *ctx = seed;
+    if (options) ctx->options.on_error = options->on_error;
+    return ctx;
+}
+
+void ht_context_free(ht_context *ctx)
+{
+    if (!ctx) return;
+    HT_ASSERT(ctx->live == sizeof *ctx,
+              "ht_context_free: %zu bytes made on this context are not freed yet",
+              ctx->live - sizeof *ctx);
+    ht_context last = *ctx;
+    hti_resize(&last, ctx, sizeof *ctx, 0);
+}
+
+ht_status ht_context_status(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_status: the context is NULL");
+    return ctx->status;
+}
+
+const char *ht_context_message(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_message: the context is NULL");
+    return ctx->message;
+}
+
+void ht_context_clear(ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_clear: the context is NULL");
+    ctx->status = HT_OK;
+    ctx->message[0] = '\0';
+}
+
+void ht_check(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_check: the context is NULL: there was no memory to make it");
+    if (ctx->status == HT_OK) return;
+    fprintf(stderr, "hypertape: %s: %s\n", ht_status_name(ctx->status), ctx->message);
+    exit(1);
+}
+
+/* A text too long for the message gives way, so that the site is always there to read. */
+static void context_append_site(ht_context *ctx, const char *site)
+{
+    size_t used = strlen(ctx->message);
+    size_t room = strlen(site) + sizeof "\n  at ";
+    size_t last = room < HTI_MESSAGE ? HTI_MESSAGE - room : 0;
+    size_t at = used < last ? used : last;
+    snprintf(ctx->message + at, HTI_MESSAGE - at, "\n  at %s", site);
+}
+
+ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
+                          const char *format, ...)
+{
+    HT_ASSERT(ctx, "ht_context_fail: the context is NULL");
+    HT_ASSERT(status > HT_OK && status <= HT_ERROR_NO_GRADIENT,
+              "ht_context_fail: %d is not an error", (int)status);
+    if (ctx->status != HT_OK) return status;
+
+    va_list args;
+    va_start(args, format);
+    vsnprintf(ctx->message, HTI_MESSAGE, format, args);
+    va_end(args);
+    if (site) context_append_site(ctx, site);
+    ctx->status = status;
+    if (ctx->options.on_error) ctx->options.on_error(ctx, ctx->options.user);
+    return status;
+}
+
+uint64_t ht_context_seed(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_seed: the context is NULL");
+    return ctx->options.seed;
+}
+
+int ht_context_threads(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_threads: the context is NULL");
+    return ctx->options.threads;
+}
+
+size_t ht_context_live_bytes(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_live_bytes: the context is NULL");
+    return ctx->live;
+}
+
+size_t ht_context_peak_bytes(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_peak_bytes: the context is NULL");
+    return ctx->peak;
+}
+
+void ht_context_reset_peak(ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_reset_peak: the context is NULL");
+    ctx->peak = ctx->live;
+}
+
+uint64_t ht_context_allocations(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_allocations: the context is NULL");
+    return ctx->allocations;
+}
+
+static void context_fail_limit(ht_context *ctx, size_t asked)
+{
+    ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
+                    "%zu bytes asked, %zu live, over the limit of %zu\n"
+                    "  hint: raise byte_limit in ht_context_options, or work in smaller "
+                    "batches",
+                    asked, ctx->live, ctx->options.byte_limit);
+}
+
+static void context_fail_alloc(ht_context *ctx, size_t asked)
+{
+    ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
+                    "%zu bytes asked, %zu live, and the allocator gave none\n"
+                    "  hint: close other programs, or work in smaller batches",
+                    asked, ctx->live);
+}
+
+void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size)
+{
+    const ht_context_options *options = &ctx->options;
+    HT_ASSERT(old ? old_size <= ctx->live : old_size == 0,
+              "hti_resize: a block of %zu bytes, but %zu are live", old_size, ctx->live);
+    size_t others = ctx->live - old_size;
+    if (new_size == 0) {
+        if (old) options->alloc(options->user, old, old_size, 0);
+        ctx->live = others;
+        return NULL;
+    }
+    size_t limit = options->byte_limit ? options->byte_limit : SIZE_MAX;
+    if (new_size > limit || others > limit - new_size) {
+        context_fail_limit(ctx, new_size);
+        return NULL;
+    }
+    ctx->allocations++;
+    void *block = options->alloc(options->user, old, old_size, new_size);
+    if (!block) {
+        context_fail_alloc(ctx, new_size);
+        return NULL;
+    }
+    ctx->live = others + new_size;
+    if (ctx->live > ctx->peak) ctx->peak = ctx->live;
+    return block;
+}
+
+void *hti_zalloc(ht_context *ctx, size_t count, size_t size)
+{
+    if (size > 0 && count > PTRDIFF_MAX / size) {
+        ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
+                        "%zu items of %zu bytes asked, more than memory can address",
+                        count, size);
+        return NULL;
+    }
+    void *block = hti_resize(ctx, NULL, 0, count * size);
+    if (block) memset(block, 0, count * size);
+    return block;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* ht_tensor.h: arrays, the context they are allocated on, and counter-based random
+ * numbers.
+ *
+ * A tensor is a plain row-major array and knows no tape. Ownership is said in three
+ * words: *owned* (the caller frees it), *borrowed until* (it must live and stay unchanged
+ * that long), *taken* (the callee frees it). Read next: tensor/README.md, ht_autograd.h.
+ */
+#ifndef HT_TENSOR_H
+#define HT_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ht_status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ht_dtype { HT_F32 = 1, HT_F64, HT_I32, HT_U8 } ht_dtype;
+enum { HT_MAX_RANK = 6 };
+
+/* dim[0] is the slowest axis. Axes at and past `rank` are ignored. */
+typedef struct ht_shape {
+    int rank;
+    int64_t dim[HT_MAX_RANK];
+} ht_shape;
+#define HT_SHAPE(...) \
+    ((ht_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
+#define HT_SCALAR ((ht_shape){0, {0}})
+
+typedef struct ht_context ht_context;
+typedef struct ht_tensor ht_tensor;
+
+/* A strided view of memory: what kernels read and write. Strides count elements; 0
+ * repeats. */
+typedef struct ht_array {
+    void *data;
+    ht_dtype dtype;
+    ht_shape shape;
+    int64_t stride[HT_MAX_RANK];
+} ht_array;
+
+/* Context. */
+
+typedef struct ht_context_options {
+    /* realloc with sizes: old NULL allocates, new_size 0 frees; NULL is "no memory". */
+    void *(*alloc)(void *user, void *old, size_t old_size,
+                   size_t new_size); /* NULL: malloc */
+    void (*on_error)(ht_context *ctx,
+                     void *user); /* called on the first error; NULL: none */
+    void *user;
+    uint64_t seed;
+    int threads;       /* 0: all cores */
+    size_t byte_limit; /* live bytes this context may hold; 0: no limit */
+} ht_context_options;
+
+/* Owned. options NULL: all zero. NULL if there is no memory for the context itself. One
+ * thread at a time may use a context and what was made on it. */
+ht_context *ht_context_new(const ht_context_options *options);
+/* Everything made on the context must have been freed before. NULL: nothing. */
+void ht_context_free(ht_context *ctx);
+
+/* The first error since the last ht_context_clear, and its message ("" while HT_OK). */
+ht_status ht_context_status(const ht_context *ctx);
+const char *ht_context_message(const ht_context *ctx);
+void ht_context_clear(ht_context *ctx);
+/* Prints the message to stderr and exits with 1 if there was an error: the only exit. */
+void ht_check(const ht_context *ctx);
+/* Records an error of the calling program's own, as the library would (first one wins).
+ * site is HT_HERE or NULL; returns status. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 4, 5)))
+#endif
+ht_status
+ht_context_fail(ht_context *ctx, ht_status status, const char *site, const char *format,
+                ...);
+
+uint64_t ht_context_seed(const ht_context *ctx);
+int ht_context_threads(const ht_context *ctx);
+/* Bytes asked of the allocator and not yet given back; the most there ever were since the
+ * context was made or the peak was reset; and the number of calls that asked for memory.
+ */
+size_t ht_context_live_bytes(const ht_context *ctx);
+size_t ht_context_peak_bytes(const ht_context *ctx);
+void ht_context_reset_peak(ht_context *ctx);
+uint64_t ht_context_allocations(const ht_context *ctx);
+
+/* Shapes. */
+
+/* Number of elements, 1 for a scalar; -1 if rank or a dimension is out of range or the
+ * product overflows. */
+int64_t ht_shape_count(ht_shape shape);
+bool ht_shape_equal(ht_shape a, ht_shape b);
+/* Writes "(64, 784)" and returns text. */
+enum { HT_SHAPE_TEXT = 160 };
+const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT]);
+const char *ht_dtype_name(ht_dtype dtype); /* "f32" */
+size_t ht_dtype_bytes(ht_dtype dtype);
+
+/* Tensors. */
+
+/* Owned, zeros, 64-byte aligned. NULL after an error (kept on the context). */
+ht_tensor *ht_tensor_new(ht_context *ctx, ht_dtype dtype, ht_shape shape);
+/* Owned; its data is borrowed until ht_tensor_free: row-major, at least shape's bytes. */
+ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data);
+/* NULL: nothing. A tensor a live tape still borrows stops the program. */
+void ht_tensor_free(ht_tensor *x);
+ht_shape ht_tensor_shape(const ht_tensor *x);
+ht_dtype ht_tensor_dtype(const ht_tensor *x);
+int64_t ht_tensor_count(const ht_tensor *x);
+size_t ht_tensor_bytes(const ht_tensor *x);
+ht_context *ht_tensor_context(const ht_tensor *x);
+void *ht_tensor_data(const ht_tensor *x); /* row-major, contiguous */
+ht_array ht_tensor_array(const ht_tensor *x);
+
+/* Element i in row-major order as a double (u8 and i32 exactly). Range checked. */
+double ht_tensor_get(const ht_tensor *x, int64_t i);
+void ht_tensor_set(ht_tensor *x, int64_t i, double value); /* rounded to the dtype */
+void ht_tensor_fill(ht_tensor *x, double value);
+/* to = from, converted to to's dtype (towards zero for i32/u8); shapes must be equal. */
+ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from);
+
+/* Random numbers: Philox4x32-10
+ * (Salmon, Moraes, Dror & Shaw, SC 2011), keyed by (seed, stream): a pure function of its
+ * arguments, so order and threads never change a value. */
+
+/* 64 random bits, the `index`-th of a stream. */
+uint64_t ht_random_bits(uint64_t seed, uint64_t stream, uint64_t index);
+/* Uniform in [0, 1) with 53 bits. */
+double ht_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
+/* Uniform in 0 .. n-1 without modulo bias worth measuring (64-bit multiply-shift); n > 0.
+ */
+int64_t ht_random_below(uint64_t seed, uint64_t stream, uint64_t index, int64_t n);
+/* A random order of 0 .. n-1 (Fisher-Yates over a stream). */
+void ht_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *order);
+/* Fill an f32/f64 tensor from the context's seed and `stream`; the f32 values are the
+ * rounded f64 ones. Normal by Box-Muller. */
+ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high);
+ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

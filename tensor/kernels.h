@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* kernels.h: the value kernels over strided arrays; every op's `run` is one of these
+ * calls.
+ *
+ * Two levels. *Loops* (hti_kernels) are plain C over one run of elements, compiled once
+ * per instruction set and picked with the context. *Array calls* (hti_run_*) walk shapes
+ * and strides, split work into fixed chunks over threads, and call the loops. Outputs are
+ * contiguous unless said otherwise; inputs have any strides (0 repeats). Zero-size arrays
+ * are fine everywhere. Same inputs, same bits: for any thread count and any instruction
+ * set (no contraction, no reassociation; sums run over fixed lanes and chunks in order).
+ * Read next: loops.h (the loops), elementwise.c, reduce.c, rows.c, matmul.c. */
+#ifndef HTI_KERNELS_H
+#define HTI_KERNELS_H
+
+#include "tensor_internal.h"
+
+typedef enum hti_unary {
+    HTI_NEG,
+    HTI_EXP,
+    HTI_LOG,
+    HTI_SQRT,
+    HTI_TANH,
+    HTI_SIGMOID,
+    HTI_RELU,
+    HTI_ABS,
+    HTI_N_UNARY
+} hti_unary;
+
+typedef enum hti_binary {
+    HTI_ADD,
+    HTI_SUB,
+    HTI_MUL,
+    HTI_DIV,
+    HTI_POW,
+    HTI_MAXIMUM,
+    HTI_MINIMUM,
+    HTI_N_BINARY
+} hti_binary;
+
+typedef enum hti_compare {
+    HTI_EQUAL,
+    HTI_GREATER,
+    HTI_GREATER_EQUAL,
+    HTI_N_COMPARE
+} hti_compare;
+
+typedef enum hti_reduce { HTI_SUM, HTI_MAX, HTI_N_REDUCE } hti_reduce;
+
+/* The instruction sets this build and this machine can run, "baseline" first; NULL past
+ * the last. Contexts start with the last. */
+const struct hti_kernels *hti_kernels_at(int index);
+const char *hti_kernels_name(const struct hti_kernels *kernels);
+
+/* out = f(a). Floats; HTI_NEG and HTI_ABS also i32. a has out's shape, any strides.
+ * out may be the very memory of a if both are contiguous; so for binary and where. */
+void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a);
+/* out = f(a, b); both already broadcast to out's shape. Floats; +, -, *, max, min also
+ * i32. HTI_POW is C's pow; HTI_MAXIMUM/MINIMUM return NaN if either is NaN. */
+void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b);
+/* out (u8) = 1 where the relation holds. a, b of one dtype. */
+void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a,
+                     ht_array b);
+/* out = condition (u8) ? a : b. Any dtype. */
+void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
+                   ht_array b);
+/* out = a converted, towards zero for i32/u8; same dtype: a plain copy. Here, and only
+ * here, out may have any strides that do not repeat. */
+void hti_run_copy(ht_context *ctx, ht_array out, ht_array a);
+/* out = value, converted. */
+void hti_run_fill(ht_context *ctx, ht_array out, double value);
+
+/* Reduces the axes whose bit is set in `axes` (bit i: axis i); out has a's shape with
+ * those axes of size 1. Floats; sum also i32. f32 sums keep partial sums short and
+ * combine them in f64. Max of nothing is -inf; NaN wins. */
+void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
+                    unsigned axes);
+/* out (i32, a's shape without the last axis) = index of the first largest element. */
+void hti_run_argmax(ht_context *ctx, ht_array out, ht_array a);
+
+/* Rows are the last axis. a contiguous or not.
+ * softmax: exp(a - max) / sum; log_softmax: a - max - log(sum exp(a - max)). */
+void hti_run_softmax(ht_context *ctx, ht_array out, ht_array a);
+void hti_run_log_softmax(ht_context *ctx, ht_array out, ht_array a);
+/* out (n) = -log_softmax(a (n, classes))[i, labels[i]]. labels i32, checked. Returns the
+ * first row whose label lies outside 0 .. classes-1, or -1. */
+int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels);
+/* out (labels' shape + classes) = 1 at the label, else 0. Returns as above (flat index).
+ */
+int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels);
+
+/* out (index shape + x's shape without its axis 0): out[i...] = x[index[i...]]. Any
+ * dtype. Returns the flat position of the first index out of range, or -1. */
+int64_t hti_run_gather(ht_context *ctx, ht_array out, ht_array x, ht_array index);
+/* out[index[i...]] += updates[i...], in order of i; out is read and written (floats,
+ * i32). */
+int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
+                            ht_array updates);
+
+/* out (..., m, n) = a (..., m, k) . b (..., k, n), leading axes already broadcast (equal,
+ * strides may be 0). Floats. Uses OpenBLAS when the last two strides of each operand can
+ * be said as a (transposed) matrix with a leading dimension, else the reference. k = 0:
+ * zeros. */
+void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b);
+/* The same by three plain loops, sums in f64: the oracle, and the only one with
+ * -Dblas=disabled. */
+void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b);
+/* "OpenBLAS 0.3.21 (OpenMP)" or "reference": what matmul runs on. */
+const char *hti_matmul_backend(void);
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* loops.c: every loop of the library, in plain C that the compiler turns into vector
+ * code.
+ *
+ * The build compiles this file once per instruction set, with HTI_ISA its name, and links
+ * all the copies: only the table at the end has a name outside. No step may depend on the
+ * width of a vector, so the copies agree bit for bit; sums therefore run over a fixed
+ * number of lanes. Read next: loops_math.h, loops_reduce.h, loops_rows.h. */
+#include "loops.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "loops_math.h"
+
+#define LOOP_JOIN_(a, b) a##b
+#define LOOP_JOIN(a, b)  LOOP_JOIN_(a, b)
+
+/* An output may be the same memory as an input, element for element: the loops carry
+ * nothing from one iteration to the next, which the compiler cannot know. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define LOOP_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define LOOP_INDEPENDENT
+#endif
+
+#define LOOP_ADD(x, y) ((x) + (y))
+/* NaN wins: from x by the test, from y because it compares false. */
+#define LOOP_MAX(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
+#define LOOP_MIN(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
+
+#define UNARY(name, suffix, T, expression)                                          \
+    static void loop_##name##_##suffix(int64_t n, void *out, const void *const *in) \
+    {                                                                               \
+        const T *a = in[0];                                                         \
+        T *o = out;                                                                 \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                            \
+        {                                                                           \
+            T x = a[i];                                                             \
+            o[i] = expression;                                                      \
+        }                                                                           \
+    }
+
+#define BINARY(name, suffix, T, R, expression)                                      \
+    static void loop_##name##_##suffix(int64_t n, void *out, const void *const *in) \
+    {                                                                               \
+        const T *a = in[0], *b = in[1];                                             \
+        R *o = out;                                                                 \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                            \
+        {                                                                           \
+            T x = a[i], y = b[i];                                                   \
+            o[i] = expression;                                                      \
+        }                                                                           \
+    }
+
+#define FLOAT_LOOPS(s, T, EXP, LOG, TANH, SIGMOID, SQRT, ABS, POW) \
+    UNARY(neg, s, T, -x)                                           \
+    UNARY(exp, s, T, EXP(x))                                       \
+    UNARY(log, s, T, LOG(x))                                       \
+    UNARY(sqrt, s, T, SQRT(x))                                     \
+    UNARY(tanh, s, T, TANH(x))                                     \
+    UNARY(sigmoid, s, T, SIGMOID(x))                               \
+    UNARY(relu, s, T, x <= 0 ? 0 : x)                              \
+    UNARY(abs, s, T, ABS(x))                                       \
+    BINARY(add, s, T, T, x + y)                                    \
+    BINARY(sub, s, T, T, x - y)                                    \
+    BINARY(mul, s, T, T, (x) * (y))                                \
+    BINARY(div, s, T, T, x / y)                                    \
+    BINARY(pow, s, T, T, POW(x, y))                                \
+    BINARY(maximum, s, T, T, LOOP_MAX(x, y))                       \
+    BINARY(minimum, s, T, T, LOOP_MIN(x, y))
+
+FLOAT_LOOPS(f32, float, math_exp, math_log, math_tanh, math_sigmoid, sqrtf, fabsf, powf)
+FLOAT_LOOPS(f64, double, exp, log, tanh, math_sigmoid_f64, sqrt, fabs, pow)
+
+/* Integers wrap, as two's complement does. */
+#define WRAP(expression) ((int32_t)(expression))
+UNARY(neg, i32, int32_t, WRAP(0u - (uint32_t)x))
+UNARY(abs, i32, int32_t, x < 0 ? WRAP(0u - (uint32_t)x) : x)
+BINARY(add, i32, int32_t, int32_t, WRAP((uint32_t)x + (uint32_t)y))
+BINARY(sub, i32, int32_t, int32_t, WRAP((uint32_t)x - (uint32_t)y))
+BINARY(mul, i32, int32_t, int32_t, WRAP((uint32_t)(x) * (uint32_t)(y)))
+BINARY(maximum, i32, int32_t, int32_t, x > y ? x : y)
+BINARY(minimum, i32, int32_t, int32_t, x < y ? x : y)
+
+#define WHERE(s, T)                                                         \
+    static void loop_where_##s(int64_t n, void *out, const void *const *in) \
+    {                                                                       \
+        const uint8_t *condition = in[0];                                   \
+        const T *a = in[1], *b = in[2];                                     \
+        T *o = out;                                                         \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                    \
+        {                                                                   \
+            T x = a[i], y = b[i];                                           \
+            o[i] = condition[i] ? x : y;                                    \
+        }                                                                   \
+    }
+
+/* A repeated column is written as whole groups of 16 while they fit: the next rows write
+ * over what was too much, and rows of ten cost one store. */
+#define PACK(s, T)                                                                   \
+    static int64_t loop_repeat_##s(int64_t rows, int64_t columns, T *o, const T *a,  \
+                                   int64_t stride)                                   \
+    {                                                                                \
+        int64_t r = 0, groups = (columns + 15) / 16 * 16;                            \
+        for (; r * columns + groups <= rows * columns; ++r) {                        \
+            const T x = a[r * stride];                                               \
+            T *row = o + r * columns;                                                \
+            for (int64_t c = 0; c < groups; c += 16)                                 \
+                for (int k = 0; k < 16; ++k) row[c + k] = x;                         \
+        }                                                                            \
+        return r;                                                                    \
+    }                                                                                \
+                                                                                     \
+    static void loop_pack_##s(int64_t rows, int64_t columns, void *out,              \
+                              const void *from, const int64_t stride[2])             \
+    {                                                                                \
+        const T *a = from;                                                           \
+        T *o = out;                                                                  \
+        int64_t r = stride[1] ? 0 : loop_repeat_##s(rows, columns, o, a, stride[0]); \
+        for (; r < rows; ++r) {                                                      \
+            const T *row = a + r * stride[0];                                        \
+            if (stride[1] == 1)                                                      \
+                for (int64_t c = 0; c < columns; ++c) o[r * columns + c] = row[c];   \
+            else                                                                     \
+                for (int64_t c = 0; c < columns; ++c)                                \
+                    o[r * columns + c] = row[c * stride[1]];                         \
+        }                                                                            \
+    }                                                                                \
+                                                                                     \
+    static void loop_unpack_##s(int64_t rows, int64_t columns, void *out,            \
+                                const int64_t stride[2], const void *from)           \
+    {                                                                                \
+        const T *a = from;                                                           \
+        T *o = out;                                                                  \
+        for (int64_t r = 0; r < rows; ++r)                                           \
+            for (int64_t c = 0; c < columns; ++c)                                    \
+                o[r * stride[0] + c * stride[1]] = a[r * columns + c];               \
+    }
+
+#define COMPARE(s, T)                     \
+    BINARY(equal, s, T, uint8_t, x == y)  \
+    BINARY(greater, s, T, uint8_t, x > y) \
+    BINARY(greater_equal, s, T, uint8_t, x >= y)
+
+/* The first largest; a NaN is larger than any number. */
+#define ARGMAX(s, T)                                                         \
+    static void loop_argmax_##s(int64_t rows, int64_t columns, int32_t *out, \
+                                const void *from, const int64_t stride[2])   \
+    {                                                                        \
+        for (int64_t r = 0; r < rows; ++r) {                                 \
+            const T *a = (const T *)from + r * stride[0];                    \
+            int64_t best = 0;                                                \
+            for (int64_t c = 1; c < columns; ++c) {                          \
+                T x = a[c * stride[1]], y = a[best * stride[1]];             \
+                if (x > y || (x != x && y == y)) best = c;                   \
+            }                                                                \
+            out[r] = (int32_t)best;                                          \
+        }                                                                    \
+    }
+
+#define EVERY_DTYPE(s, T) WHERE(s, T) PACK(s, T) COMPARE(s, T) ARGMAX(s, T)
+EVERY_DTYPE(f32, float)
+EVERY_DTYPE(f64, double)
+EVERY_DTYPE(i32, int32_t)
+EVERY_DTYPE(u8, uint8_t)
+
+/* A number outside an integer's range becomes the nearest end of it, NaN zero. */
+#define CONVERT(to, R, from, T, expression)                                          \
+    static void loop_##to##_from_##from(int64_t n, void *out, const void *const *in) \
+    {                                                                                \
+        const T *a = in[0];                                                          \
+        R *o = out;                                                                  \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                             \
+        {                                                                            \
+            T x = a[i];                                                              \
+            o[i] = (R)(expression);                                                  \
+        }                                                                            \
+    }
+#define SAME(s, T) CONVERT(s, T, s, T, x)
+#define TO_I32 \
+    (x != x ? 0 : x >= 0x1p31f ? INT32_MAX : x < -0x1p31f ? INT32_MIN : (int32_t)x)
+#define TO_U8 (x > 0 ? x < 255 ? (uint8_t)x : 255 : 0)
+SAME(f32, float)
+CONVERT(f32, float, f64, double, x)
+CONVERT(f32, float, i32, int32_t, x)
+CONVERT(f32, float, u8, uint8_t, x)
+CONVERT(f64, double, f32, float, x)
+SAME(f64, double)
+CONVERT(f64, double, i32, int32_t, x)
+CONVERT(f64, double, u8, uint8_t, x)
+CONVERT(i32, int32_t, f32, float, TO_I32)
+CONVERT(i32, int32_t, f64, double, TO_I32)
+SAME(i32, int32_t)
+CONVERT(i32, int32_t, u8, uint8_t, x)
+CONVERT(u8, uint8_t, f32, float, TO_U8)
+CONVERT(u8, uint8_t, f64, double, TO_U8)
+CONVERT(u8, uint8_t, i32, int32_t, TO_U8)
+SAME(u8, uint8_t)
+
+#define REDUCE(name) loop_sum_##name##_f32
+#define ELEMENT      float
+#define LANE         float
+#define TOTAL        double
+#define START        0
+#define COMBINE      LOOP_ADD
+#define PACKED       loop_pack_f32
+#include "loops_reduce.h"
+
+#define REDUCE(name) loop_sum_##name##_f64
+#define ELEMENT      double
+#define LANE         double
+#define TOTAL        double
+#define START        0
+#define COMBINE      LOOP_ADD
+#define PACKED       loop_pack_f64
+#include "loops_reduce.h"
+
+#define REDUCE(name) loop_sum_##name##_i32
+#define ELEMENT      int32_t
+#define LANE         int64_t
+#define TOTAL        int64_t
+#define START        0
+#define COMBINE      LOOP_ADD
+#define PACKED       loop_pack_i32
+#include "loops_reduce.h"
+
+#define REDUCE(name) loop_max_##name##_f32
+#define ELEMENT      float
+#define LANE         float
+#define TOTAL        double
+#define START        -INFINITY
+#define COMBINE      LOOP_MAX
+#define PACKED       loop_pack_f32
+#include "loops_reduce.h"
+
+#define REDUCE(name) loop_max_##name##_f64
+#define ELEMENT      double
+#define LANE         double
+#define TOTAL        double
+#define START        -INFINITY
+#define COMBINE      LOOP_MAX
+#define PACKED       loop_pack_f64
+#include "loops_reduce.h"
+
+#define ROWS(name) name##_f32
+#define ELEMENT    float
+#define ROWS_EXP   math_exp
+#define ROWS_LOG   math_log
+#include "loops_rows.h"
+
+#define ROWS(name) name##_f64
+#define ELEMENT    double
+#define ROWS_EXP   exp
+#define ROWS_LOG   log
+#include "loops_rows.h"
+
+#define FLOATS(name) loop_##name##_f32, loop_##name##_f64
+#define SIGNED(name) FLOATS(name), loop_##name##_i32
+#define ALL(name)    SIGNED(name), loop_##name##_u8
+
+const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
+    .name = HT_STRING(HTI_ISA),
+    .unary = {[HTI_NEG] = {SIGNED(neg)},
+              [HTI_EXP] = {FLOATS(exp)},
+              [HTI_LOG] = {FLOATS(log)},
+              [HTI_SQRT] = {FLOATS(sqrt)},
+              [HTI_TANH] = {FLOATS(tanh)},
+              [HTI_SIGMOID] = {FLOATS(sigmoid)},
+              [HTI_RELU] = {FLOATS(relu)},
+              [HTI_ABS] = {SIGNED(abs)}},
+    .binary = {[HTI_ADD] = {SIGNED(add)},
+               [HTI_SUB] = {SIGNED(sub)},
+               [HTI_MUL] = {SIGNED(mul)},
+               [HTI_DIV] = {FLOATS(div)},
+               [HTI_POW] = {FLOATS(pow)},
+               [HTI_MAXIMUM] = {SIGNED(maximum)},
+               [HTI_MINIMUM] = {SIGNED(minimum)}},
+    .compare = {[HTI_EQUAL] = {ALL(equal)},
+                [HTI_GREATER] = {ALL(greater)},
+                [HTI_GREATER_EQUAL] = {ALL(greater_equal)}},
+    .where = {ALL(where)},
+    .convert = {{ALL(f32_from)}, {ALL(f64_from)}, {ALL(i32_from)}, {ALL(u8_from)}},
+    .pack = {ALL(pack)},
+    .unpack = {ALL(unpack)},
+    .reduce = {[HTI_SUM] = {loop_sum_run_f32, loop_sum_run_f64, loop_sum_run_i32, NULL},
+               [HTI_MAX] = {loop_max_run_f32, loop_max_run_f64, NULL, NULL}},
+    .argmax = {ALL(argmax)},
+    .softmax = {FLOATS(softmax)},
+    .log_softmax = {FLOATS(log_softmax)},
+    .cross_entropy = {FLOATS(cross_entropy)},
+};

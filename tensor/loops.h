@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* loops.h: the table of loops, one per instruction set, and what the array calls need to
+ * drive them.
+ *
+ * A loop runs over contiguous elements and knows nothing of shapes: an operand with other
+ * strides is first packed into a tile that stays in the nearest cache. So each function
+ * is written once, and a broadcast row of ten costs what a long run costs. Read next:
+ * loops.c, elementwise.c. */
+#ifndef HTI_LOOPS_H
+#define HTI_LOOPS_H
+
+#include "kernels.h"
+
+enum {
+    HTI_TILE = 512,         /* elements of a tile */
+    HTI_SUM_BLOCK = 1024,   /* most terms added up in f32 */
+    HTI_SERIAL = 64 * 1024, /* arrays of fewer elements are not worth a second thread */
+    HTI_CHUNK = 32 * 1024,  /* elements a task takes, about */
+    HTI_N_DTYPE = HT_U8
+};
+
+/* Index of a dtype in the tables below. */
+static inline int hti_row(ht_dtype dtype)
+{
+    return (int)dtype - 1;
+}
+
+/* out[i] = f(in[0][i], in[1][i], ...), i < n; out may be one of the inputs. */
+typedef void (*hti_loop)(int64_t n, void *out, const void *const *in);
+/* out (rows, columns), contiguous, = a[r * stride[0] + c * stride[1]]. */
+typedef void (*hti_pack_loop)(int64_t rows, int64_t columns, void *out, const void *a,
+                              const int64_t stride[2]);
+/* The other way: out[r * stride[0] + c * stride[1]] = a (rows, columns), contiguous. */
+typedef void (*hti_unpack_loop)(int64_t rows, int64_t columns, void *out,
+                                const int64_t stride[2], const void *a);
+/* total[i] = f(total[i], a[i * keep_stride + j * fold_stride] over all j < fold), for
+ * i < keep <= HTI_TILE. Totals are double, for i32 int64_t. */
+typedef void (*hti_reduce_loop)(int64_t keep, int64_t keep_stride, int64_t fold,
+                                int64_t fold_stride, void *total, const void *a);
+/* out (rows, columns), contiguous, from rows of a. */
+typedef void (*hti_rows_loop)(int64_t rows, int64_t columns, void *out, const void *a,
+                              const int64_t stride[2]);
+/* out[r] from row r of a and the valid label[r * label_stride]. */
+typedef void (*hti_label_loop)(int64_t rows, int64_t columns, void *out, const void *a,
+                               const int64_t stride[2], const int32_t *label,
+                               int64_t label_stride);
+typedef void (*hti_argmax_loop)(int64_t rows, int64_t columns, int32_t *out,
+                                const void *a, const int64_t stride[2]);
+
+/* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */
+struct hti_kernels {
+    const char *name;
+    hti_loop unary[HTI_N_UNARY][HTI_N_DTYPE];
+    hti_loop binary[HTI_N_BINARY][HTI_N_DTYPE];
+    hti_loop compare[HTI_N_COMPARE][HTI_N_DTYPE];
+    hti_loop where[HTI_N_DTYPE];
+    hti_loop convert[HTI_N_DTYPE][HTI_N_DTYPE]; /* [to][from] */
+    hti_pack_loop pack[HTI_N_DTYPE];
+    hti_unpack_loop unpack[HTI_N_DTYPE];
+    hti_reduce_loop reduce[HTI_N_REDUCE][HTI_N_DTYPE];
+    hti_argmax_loop argmax[HTI_N_DTYPE];
+    hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE];
+    hti_label_loop cross_entropy[HTI_N_DTYPE];
+};
+
+extern const struct hti_kernels hti_kernels_baseline;
+#if defined(HTI_X86) && HTI_X86
+extern const struct hti_kernels hti_kernels_avx2, hti_kernels_avx512;
+#endif
+
+/* Calls run(work, first, last) over [0, units) cut into equal pieces of about HTI_CHUNK
+ * elements, on the context's threads when there are HTI_SERIAL elements or more. What a
+ * unit computes must not depend on the cut. */
+typedef void (*hti_task_fn)(const void *work, int64_t first, int64_t last);
+void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
+                  const void *work);
+
+/* Elements from the start of `a` to its element `flat`, counted in row-major order. */
+int64_t hti_offset(const ht_array *a, int64_t flat);
+/* Flat position of the first element of an i32 index that is not in 0 .. n - 1, or -1. */
+int64_t hti_first_outside(const ht_array *index, int64_t n);
+
+#endif

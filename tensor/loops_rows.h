@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* loops_rows.h: softmax and its kin, included by loops.c for each float type with
+ *   ROWS(name) names, ELEMENT, ROWS_EXP(x), ROWS_LOG(x).
+ *
+ * Rows of ten are too short for vectors. So short rows go through a tile of many rows, in
+ * which the exponentials are one contiguous loop; a row longer than a tile goes piece by
+ * piece. Per row, m is the maximum and s the sum of exp(a - m). Read next: rows.c. */
+
+struct ROWS(rows_tile) {
+    int64_t rows, columns;
+    const ELEMENT *a;
+    const int64_t *stride;
+    ELEMENT m[HTI_TILE], s[HTI_TILE]; /* (rows) */
+};
+
+/* The tile that starts at row r: as many rows as fit, or one long row. */
+static void ROWS(rows_tile_at)(struct ROWS(rows_tile) * t, int64_t r, int64_t rows,
+                               int64_t columns, const ELEMENT *a, const int64_t *stride)
+{
+    int64_t fit = columns < HTI_TILE ? HTI_TILE / columns : 1;
+    t->rows = rows - r < fit ? rows - r : fit;
+    t->columns = columns;
+    t->a = a + r * stride[0];
+    t->stride = stride;
+}
+
+/* Columns of the piece that starts at column c. */
+static int64_t ROWS(rows_piece)(const struct ROWS(rows_tile) * t, int64_t c)
+{
+    return t->columns - c < HTI_TILE ? t->columns - c : HTI_TILE;
+}
+
+/* The n columns from c of every row, contiguous: where they lie, or else in packed. */
+static const ELEMENT *ROWS(rows_get)(const struct ROWS(rows_tile) * t, int64_t c,
+                                     int64_t n, ELEMENT *packed)
+{
+    const ELEMENT *x = t->a + c * t->stride[1];
+    if (t->stride[1] == 1 && (t->rows == 1 || t->stride[0] == n)) return x;
+    ROWS(loop_pack)(t->rows, n, packed, x, t->stride);
+    return packed;
+}
+
+/* each[r, c] = value[r], c < n. */
+static void ROWS(rows_repeat)(const struct ROWS(rows_tile) * t, const ELEMENT *value,
+                              int64_t n, ELEMENT *each)
+{
+    ROWS(loop_pack)(t->rows, n, each, value, (const int64_t[]){1, 0});
+}
+
+/* In a short row a NaN may lose, which spares a branch: it comes back through the sum. */
+static inline ELEMENT ROWS(rows_top)(int64_t n, const ELEMENT *x)
+{
+    if (n >= 16) return ROWS(loop_max_block)(n, x);
+    ELEMENT top = x[0];
+    for (int64_t i = 1; i < n; ++i) top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+static void ROWS(rows_max)(struct ROWS(rows_tile) * t)
+{
+    ELEMENT packed[HTI_TILE];
+    for (int64_t c = 0, n; c < t->columns; c += n) {
+        n = ROWS(rows_piece)(t, c);
+        const ELEMENT *x = ROWS(rows_get)(t, c, n, packed);
+        for (int64_t r = 0; r < t->rows; ++r) {
+            ELEMENT top = ROWS(rows_top)(n, x + r * n);
+            t->m[r] = c == 0 ? top : LOOP_MAX(t->m[r], top);
+        }
+    }
+}
+
+/* Fills m and s; e, if not NULL, gets exp(a - m), (rows, columns). */
+static void ROWS(rows_sum)(struct ROWS(rows_tile) * t, ELEMENT *e)
+{
+    ELEMENT packed[HTI_TILE], m[HTI_TILE], powers[HTI_TILE];
+    double total[HTI_TILE];
+    ROWS(rows_max)(t);
+    for (int64_t c = 0, n; c < t->columns; c += n) {
+        n = ROWS(rows_piece)(t, c);
+        const ELEMENT *x = ROWS(rows_get)(t, c, n, packed);
+        ELEMENT *y = e ? e + c : powers;
+        ROWS(rows_repeat)(t, t->m, n, m);
+        LOOP_INDEPENDENT for (int64_t i = 0; i < t->rows * n; ++i) y[i] =
+            ROWS_EXP(x[i] - m[i]);
+        for (int64_t r = 0; r < t->rows; ++r) {
+            double sum = (double)ROWS(loop_sum_block)(n, y + r * n);
+            total[r] = c == 0 ? sum : total[r] + sum;
+        }
+    }
+    for (int64_t r = 0; r < t->rows; ++r) t->s[r] = (ELEMENT)total[r];
+}
+
+/* exp(a - m) / s */
+static void ROWS(loop_softmax)(int64_t rows, int64_t columns, void *out, const void *a,
+                               const int64_t stride[2])
+{
+    struct ROWS(rows_tile) t;
+    ELEMENT s[HTI_TILE];
+    for (int64_t r = 0; r < rows; r += t.rows) {
+        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
+        ELEMENT *e = (ELEMENT *)out + r * columns;
+        ROWS(rows_sum)(&t, e);
+        for (int64_t c = 0, n; c < columns; c += n) {
+            n = ROWS(rows_piece)(&t, c);
+            ROWS(rows_repeat)(&t, t.s, n, s);
+            for (int64_t i = 0; i < t.rows * n; ++i) e[c + i] /= s[i];
+        }
+    }
+}
+
+/* (a - m) - log s */
+static void ROWS(loop_log_softmax)(int64_t rows, int64_t columns, void *out,
+                                   const void *a, const int64_t stride[2])
+{
+    struct ROWS(rows_tile) t;
+    ELEMENT packed[HTI_TILE], m[HTI_TILE], l[HTI_TILE];
+    for (int64_t r = 0; r < rows; r += t.rows) {
+        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
+        ROWS(rows_sum)(&t, NULL);
+        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG(t.s[i]);
+        for (int64_t c = 0, n; c < columns; c += n) {
+            n = ROWS(rows_piece)(&t, c);
+            const ELEMENT *x = ROWS(rows_get)(&t, c, n, packed);
+            ELEMENT *y = (ELEMENT *)out + r * columns + c;
+            ROWS(rows_repeat)(&t, t.m, n, m);
+            ROWS(rows_repeat)(&t, t.s, n, l);
+            LOOP_INDEPENDENT for (int64_t i = 0; i < t.rows * n; ++i) y[i] =
+                x[i] - m[i] - l[i];
+        }
+    }
+}
+
+/* log s - (a[label] - m), the very bits of -log_softmax. */
+static void ROWS(loop_cross_entropy)(int64_t rows, int64_t columns, void *out,
+                                     const void *a, const int64_t stride[2],
+                                     const int32_t *label, int64_t label_stride)
+{
+    struct ROWS(rows_tile) t;
+    for (int64_t r = 0; r < rows; r += t.rows) {
+        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
+        ROWS(rows_sum)(&t, NULL);
+        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG(t.s[i]);
+        for (int64_t i = 0; i < t.rows; ++i) {
+            int64_t k = label[(r + i) * label_stride];
+            ELEMENT x = t.a[i * stride[0] + k * stride[1]];
+            ((ELEMENT *)out)[r + i] = t.s[i] - (x - t.m[i]);
+        }
+    }
+}
+
+#undef ROWS
+#undef ELEMENT
+#undef ROWS_EXP
+#undef ROWS_LOG

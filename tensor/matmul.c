@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* matmul.c: matrix products: three plain loops that say what is meant, and OpenBLAS where
+ * the strides can be said to it. This is the one file that knows BLAS. Which of them runs
+ * depends on shapes and strides alone, so the same product has the same bits wherever it
+ * stands. Read next: autograd's matmul op. */
+#include <limits.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if HTI_BLAS
+#include <cblas.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#endif
+
+/* One matrix of a batch; row and col are the strides, in elements. */
+typedef struct matmul_view {
+    void *data;
+    ht_dtype dtype;
+    int64_t rows, cols, row, col;
+} matmul_view;
+
+typedef void (*matmul_fn)(matmul_view out, matmul_view a, matmul_view b);
+
+static matmul_view matmul_matrix(const ht_array *a, int64_t batch)
+{
+    int last = a->shape.rank - 1;
+    int64_t offset = 0;
+    for (int axis = last - 2; axis >= 0; axis--) {
+        offset += batch % a->shape.dim[axis] * a->stride[axis];
+        batch /= a->shape.dim[axis];
+    }
+    char *data = (char *)a->data + offset * (int64_t)ht_dtype_bytes(a->dtype);
+    return (matmul_view){data,
+                         a->dtype,
+                         a->shape.dim[last - 1],
+                         a->shape.dim[last],
+                         a->stride[last - 1],
+                         a->stride[last]};
+}
+
+/* (..., m, n) = (..., m, k) . (..., k, n), one floating dtype. */
+static bool matmul_fits(const ht_array *out, const ht_array *a, const ht_array *b)
+{
+    int rank = out->shape.rank;
+    if (rank < 2 || a->shape.rank != rank || b->shape.rank != rank) return false;
+    for (int i = 0; i < rank - 2; i++)
+        if (a->shape.dim[i] != out->shape.dim[i] || b->shape.dim[i] != out->shape.dim[i])
+            return false;
+    const int64_t *m = out->shape.dim + rank - 2, *p = a->shape.dim + rank - 2,
+                  *q = b->shape.dim + rank - 2;
+    return p[0] == m[0] && q[1] == m[1] && p[1] == q[0] &&
+           hti_dtype_is_float(out->dtype) && a->dtype == out->dtype &&
+           b->dtype == out->dtype && hti_is_contiguous(out);
+}
+
+static void matmul_batches(const ht_array *out, const ht_array *a, const ht_array *b,
+                           matmul_fn product)
+{
+    char o[HT_SHAPE_TEXT], p[HT_SHAPE_TEXT], q[HT_SHAPE_TEXT];
+    HT_ASSERT(matmul_fits(out, a, b), "hti_run_matmul: %s %s = %s %s . %s %s",
+              ht_dtype_name(out->dtype), ht_shape_text(out->shape, o),
+              ht_dtype_name(a->dtype), ht_shape_text(a->shape, p),
+              ht_dtype_name(b->dtype), ht_shape_text(b->shape, q));
+    int64_t count = ht_shape_count(out->shape);
+    if (count == 0) return;
+    int rank = out->shape.rank;
+    int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
+    for (int64_t i = 0; i < count / size; i++)
+        product(matmul_matrix(out, i), matmul_matrix(a, i), matmul_matrix(b, i));
+}
+
+static double matmul_dot_f32(int64_t k, const float *x, int64_t dx, const float *y,
+                             int64_t dy)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < k; i++) sum += (double)x[i * dx] * (double)y[i * dy];
+    return sum;
+}
+
+static double matmul_dot_f64(int64_t k, const double *x, int64_t dx, const double *y,
+                             int64_t dy)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < k; i++) sum += x[i * dx] * y[i * dy];
+    return sum;
+}
+
+/* out_ij = sum over l of a_il b_lj. */
+static void matmul_reference(matmul_view out, matmul_view a, matmul_view b)
+{
+    for (int64_t i = 0; i < out.rows; i++)
+        for (int64_t j = 0; j < out.cols; j++) {
+            int64_t at = i * out.row + j * out.col, p = i * a.row, q = j * b.col;
+            if (out.dtype == HT_F32)
+                ((float *)out.data)[at] =
+                    (float)matmul_dot_f32(a.cols, (const float *)a.data + p, a.col,
+                                          (const float *)b.data + q, b.row);
+            else
+                ((double *)out.data)[at] =
+                    matmul_dot_f64(a.cols, (const double *)a.data + p, a.col,
+                                   (const double *)b.data + q, b.row);
+        }
+}
+
+void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    (void)ctx;
+    matmul_batches(&out, &a, &b, matmul_reference);
+}
+
+#if HTI_BLAS
+
+/* A matrix as row-major BLAS takes it: `transpose` of what is stored with `leading`. */
+typedef struct matmul_stored {
+    CBLAS_TRANSPOSE transpose;
+    int leading;
+} matmul_stored;
+
+static int64_t matmul_at_least_1(int64_t n)
+{
+    return n > 1 ? n : 1;
+}
+
+/* Rows of `cols` elements side by side, `*leading` apart; a stride never stepped is free.
+ */
+static bool matmul_row_major(int64_t rows, int64_t cols, int64_t row, int64_t col,
+                             int *leading)
+{
+    int64_t step = rows > 1 ? row : matmul_at_least_1(cols);
+    if ((cols > 1 && col != 1) || step < matmul_at_least_1(cols) || step > INT_MAX)
+        return false;
+    *leading = (int)step;
+    return true;
+}
+
+static bool matmul_store(const matmul_view *a, matmul_stored *stored)
+{
+    if (a->rows > INT_MAX || a->cols > INT_MAX) return false;
+    stored->transpose = CblasNoTrans;
+    if (matmul_row_major(a->rows, a->cols, a->row, a->col, &stored->leading)) return true;
+    stored->transpose = CblasTrans;
+    return matmul_row_major(a->cols, a->rows, a->col, a->row, &stored->leading);
+}
+
+static matmul_view matmul_transposed(matmul_view a)
+{
+    return (matmul_view){a.data, a.dtype, a.cols, a.rows, a.col, a.row};
+}
+
+/* out (m, 1) = a (m, k) . x (k, 1). gemm packs a for every use and takes 5 times as long.
+ */
+static bool matmul_gemv(matmul_view out, matmul_view a, matmul_view x)
+{
+    matmul_stored s;
+    int64_t step = x.rows > 1 ? x.row : 1;
+    if (!matmul_store(&a, &s) || step < 1 || step > INT_MAX) return false;
+    bool plain = s.transpose == CblasNoTrans;
+    int rows = (int)(plain ? a.rows : a.cols), cols = (int)(plain ? a.cols : a.rows);
+
+    /* Zeros and beta = 1: some OpenBLAS releases read the old values with beta = 0 here,
+     * and what was NaN would stay NaN. */
+    memset(out.data, 0, (size_t)a.rows * ht_dtype_bytes(out.dtype));
+    if (out.dtype == HT_F32)
+        cblas_sgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
+                    (int)step, 1, out.data, 1);
+    else
+        cblas_dgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
+                    (int)step, 1, out.data, 1);
+    return true;
+}
+
+static bool matmul_gemm(matmul_view out, matmul_view a, matmul_view b)
+{
+    matmul_stored s, t;
+    if (!matmul_store(&a, &s) || !matmul_store(&b, &t)) return false;
+    int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols;
+    if (out.dtype == HT_F32)
+        cblas_sgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
+                    s.leading, b.data, t.leading, 0, out.data, n);
+    else
+        cblas_dgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
+                    s.leading, b.data, t.leading, 0, out.data, n);
+    return true;
+}
+
+static void matmul_blas(matmul_view out, matmul_view a, matmul_view b)
+{
+    bool done = false;
+    if (a.cols > 0) {
+        if (out.cols == 1)
+            done = matmul_gemv(out, a, b);
+        else if (out.rows == 1)
+            done = matmul_gemv(matmul_transposed(out), matmul_transposed(b),
+                               matmul_transposed(a));
+        else
+            done = matmul_gemm(out, a, b);
+    }
+    if (!done) matmul_reference(out, a, b);
+}
+
+/* OpenBLAS's thread count belongs to the process, and its OpenMP build follows the
+ * calling thread's OpenMP setting: both are asked each time, so no copy of them can go
+ * stale. */
+static void matmul_use_threads(int threads)
+{
+    bool ready = openblas_get_num_threads() == threads;
+#ifdef _OPENMP
+    ready = ready && omp_get_max_threads() == threads;
+#endif
+    if (!ready) openblas_set_num_threads(threads);
+}
+
+void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    matmul_use_threads(ctx->options.threads);
+    matmul_batches(&out, &a, &b, matmul_blas);
+}
+
+/* OPENBLAS_VERSION is " OpenBLAS 0.3.21 ", spaces included. How it was threaded is asked
+ * of the library loaded, which need not be the one linked. */
+const char *hti_matmul_backend(void)
+{
+    switch (openblas_get_parallel()) {
+    case OPENBLAS_OPENMP:
+        return &(OPENBLAS_VERSION "(OpenMP)")[1];
+    case OPENBLAS_THREAD:
+        return &(OPENBLAS_VERSION "(pthreads)")[1];
+    default:
+        return &(OPENBLAS_VERSION "(one thread)")[1];
+    }
+}
+
+#else
+
+void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    hti_run_matmul_reference(ctx, out, a, b);
+}
+
+const char *hti_matmul_backend(void)
+{
+    return "reference";
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* random.c: random numbers as a function of (seed, stream, index). There is no generator
+ * to carry along: recomputing a step, or computing it on other threads, draws the same
+ * numbers. Read next: nn/'s initialisers. */
+#include <math.h>
+
+#include "tensor_internal.h"
+
+__extension__ typedef unsigned __int128 random_wide;
+
+/* Philox4x32-10: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2,
+ * 3", SC 2011. Ten rounds, each two 32x32 -> 64 products whose halves are exchanged and
+ * mixed with the key; the key moves on by Weyl constants. */
+static void random_philox(uint32_t counter[4], uint32_t key0, uint32_t key1)
+{
+    for (int round = 0; round < 10; round++) {
+        uint64_t p = (uint64_t)0xD2511F53 * counter[0];
+        uint64_t q = (uint64_t)0xCD9E8D57 * counter[2];
+        counter[0] = (uint32_t)(q >> 32) ^ counter[1] ^ key0;
+        counter[2] = (uint32_t)(p >> 32) ^ counter[3] ^ key1;
+        counter[1] = (uint32_t)q;
+        counter[3] = (uint32_t)p;
+        key0 += 0x9E3779B9;
+        key1 += 0xBB67AE85;
+    }
+}
+
+/* The two draws 2 * block and 2 * block + 1 of a stream. */
+static void random_block(uint64_t seed, uint64_t stream, uint64_t block, uint64_t bits[2])
+{
+    uint32_t c[4] = {(uint32_t)stream, (uint32_t)(stream >> 32), (uint32_t)block,
+                     (uint32_t)(block >> 32)};
+    random_philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
+    bits[0] = c[0] | (uint64_t)c[1] << 32;
+    bits[1] = c[2] | (uint64_t)c[3] << 32;
+}
+
+static double random_unit(uint64_t bits)
+{
+    return (double)(bits >> 11) * 0x1p-53;
+}
+
+uint64_t ht_random_bits(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    uint64_t bits[2];
+    random_block(seed, stream, index / 2, bits);
+    return bits[index & 1];
+}
+
+double ht_random_uniform(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    return random_unit(ht_random_bits(seed, stream, index));
+}
+
+int64_t ht_random_below(uint64_t seed, uint64_t stream, uint64_t index, int64_t n)
+{
+    HT_ASSERT(n > 0, "ht_random_below: n is %lld, expected > 0", (long long)n);
+    random_wide scaled = (random_wide)ht_random_bits(seed, stream, index) * (uint64_t)n;
+    return (int64_t)(scaled >> 64);
+}
+
+void ht_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *order)
+{
+    HT_ASSERT(n >= 0 && (order || n == 0),
+              "ht_random_permutation: n is %lld, expected >= 0, and order %p",
+              (long long)n, (void *)order);
+    for (int64_t i = 0; i < n; i++) order[i] = i;
+    for (int64_t i = n - 1; i > 0; i--) {
+        int64_t j = ht_random_below(seed, stream, (uint64_t)i, i + 1);
+        int64_t moved = order[i];
+        order[i] = order[j];
+        order[j] = moved;
+    }
+}
+
+/* Box & Muller (1958): with u, v uniform, r = sqrt(-2 log(1 - u)), the numbers r cos(2 pi
+ * v) and r sin(2 pi v) are independent standard normals. 1 - u is never 0. */
+static void random_normal_pair(const uint64_t bits[2], double z[2])
+{
+    const double two_pi = 6.283185307179586476925;
+    double r = sqrt(-2 * log(1 - random_unit(bits[0])));
+    double angle = two_pi * random_unit(bits[1]);
+    z[0] = r * cos(angle);
+    z[1] = r * sin(angle);
+}
+
+static void random_uniform_pair(const uint64_t bits[2], double z[2])
+{
+    z[0] = random_unit(bits[0]);
+    z[1] = random_unit(bits[1]);
+}
+
+typedef void (*random_pair_fn)(const uint64_t bits[2], double z[2]);
+
+static void random_store(const ht_array *x, int64_t i, double value)
+{
+    if (x->dtype == HT_F32)
+        ((float *)x->data)[i] = (float)value;
+    else
+        ((double *)x->data)[i] = value;
+}
+
+/* x_i = shift + scale z_i, the z drawn two at a time. */
+static ht_status random_fill(ht_tensor *x, uint64_t stream, random_pair_fn pair,
+                             double shift, double scale, const char *who)
+{
+    char text[HT_SHAPE_TEXT];
+    HT_ASSERT(x->borrows == 0,
+              "%s: a live tape still borrows this %s %s tensor: reset or free the tape "
+              "first",
+              who, ht_dtype_name(x->array.dtype), ht_shape_text(x->array.shape, text));
+    if (!hti_dtype_is_float(x->array.dtype))
+        return ht_context_fail(x->ctx, HT_ERROR_DTYPE, NULL,
+                               "%s: expected an f32 or f64 tensor, got %s", who,
+                               ht_dtype_name(x->array.dtype));
+    int64_t count = ht_shape_count(x->array.shape);
+    for (int64_t i = 0; i < count; i += 2) {
+        uint64_t bits[2];
+        double z[2];
+        random_block(x->ctx->options.seed, stream, (uint64_t)i / 2, bits);
+        pair(bits, z);
+        random_store(&x->array, i, shift + scale * z[0]);
+        if (i + 1 < count) random_store(&x->array, i + 1, shift + scale * z[1]);
+    }
+    return HT_OK;
+}
+
+ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high)
+{
+    HT_ASSERT(x, "ht_tensor_uniform: the tensor is NULL");
+    if (!(isfinite(low) && isfinite(high) && low <= high))
+        return ht_context_fail(
+            x->ctx, HT_ERROR_ARGUMENT, NULL,
+            "ht_tensor_uniform: expected finite low <= high, got %g, %g", low, high);
+    return random_fill(x, stream, random_uniform_pair, low, high - low,
+                       "ht_tensor_uniform");
+}
+
+ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation)
+{
+    HT_ASSERT(x, "ht_tensor_normal: the tensor is NULL");
+    if (!(isfinite(mean) && isfinite(deviation) && deviation >= 0))
+        return ht_context_fail(
+            x->ctx, HT_ERROR_ARGUMENT, NULL,
+            "ht_tensor_normal: expected a finite mean and deviation >= 0, "
+            "got %g, %g",
+            mean, deviation);
+    return random_fill(x, stream, random_normal_pair, mean, deviation,
+                       "ht_tensor_normal");
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* tensor.c: a contiguous array with an owner. Struct and data share one block, so a
+ * tensor is one allocation and one thing that can fail. Read next: random.c, kernels.h.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* A tensor of `bytes` of its own zeroed data (0: the caller sets the data). */
+static ht_tensor *tensor_block(ht_context *ctx, ht_dtype dtype, ht_shape shape,
+                               size_t bytes)
+{
+    /* The allocator promises malloc's alignment only: HTI_ALIGN bytes of slack. */
+    size_t block = sizeof(ht_tensor) + (bytes ? bytes + HTI_ALIGN : 0);
+    ht_tensor *x = hti_zalloc(ctx, 1, block);
+    if (!x) return NULL;
+    *x = (ht_tensor){.ctx = ctx, .block = block};
+    uintptr_t end = (uintptr_t)(x + 1);
+    x->array = hti_contiguous((char *)(x + 1) + (hti_round_up(end, HTI_ALIGN) - end),
+                              dtype, shape);
+    return x;
+}
+
+/* The bytes of such a tensor, or SIZE_MAX with the error kept. */
+static size_t tensor_bytes(ht_context *ctx, ht_dtype dtype, ht_shape shape,
+                           const char *who)
+{
+    char text[HT_SHAPE_TEXT];
+    HT_ASSERT(ctx, "%s: the context is NULL", who);
+    if (!hti_dtype_is_valid(dtype)) {
+        ht_context_fail(ctx, HT_ERROR_DTYPE, NULL,
+                        "%s: dtype %d, expected HT_F32, HT_F64, HT_I32 or HT_U8", who,
+                        (int)dtype);
+        return SIZE_MAX;
+    }
+    size_t bytes = hti_bytes(dtype, shape);
+    if (bytes == SIZE_MAX)
+        ht_context_fail(
+            ctx, HT_ERROR_SHAPE, NULL,
+            "%s: %s %s is no shape: expected up to %d axes, none negative, and "
+            "at most %td bytes in all",
+            who, ht_dtype_name(dtype), ht_shape_text(shape, text), HT_MAX_RANK,
+            (ptrdiff_t)PTRDIFF_MAX);
+    return bytes;
+}
+
+ht_tensor *ht_tensor_new(ht_context *ctx, ht_dtype dtype, ht_shape shape)
+{
+    size_t bytes = tensor_bytes(ctx, dtype, shape, "ht_tensor_new");
+    if (bytes == SIZE_MAX) return NULL;
+    /* An empty tensor has an address too. */
+    return tensor_block(ctx, dtype, shape, bytes ? bytes : 1);
+}
+
+ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data)
+{
+    size_t bytes = tensor_bytes(ctx, dtype, shape, "ht_tensor_wrap");
+    if (bytes == SIZE_MAX) return NULL;
+    HT_ASSERT(data || bytes == 0, "ht_tensor_wrap: data is NULL, %zu bytes expected",
+              bytes);
+    HT_ASSERT((uintptr_t)data % ht_dtype_bytes(dtype) == 0,
+              "ht_tensor_wrap: data %p is not aligned for %s", data,
+              ht_dtype_name(dtype));
+    ht_tensor *x = tensor_block(ctx, dtype, shape, 0);
+    if (x) x->array.data = data;
+    return x;
+}
+
+/* A tape read this memory and may read it again: it must stay as it is until the reset.
+ */
+static void tensor_assert_unborrowed(const ht_tensor *x, const char *who)
+{
+    char text[HT_SHAPE_TEXT];
+    HT_ASSERT(x, "%s: the tensor is NULL", who);
+    HT_ASSERT(x->borrows == 0,
+              "%s: a live tape still borrows this %s %s tensor: reset or free the tape "
+              "first",
+              who, ht_dtype_name(x->array.dtype), ht_shape_text(x->array.shape, text));
+}
+
+void ht_tensor_free(ht_tensor *x)
+{
+    if (!x) return;
+    tensor_assert_unborrowed(x, "ht_tensor_free");
+    hti_resize(x->ctx, x, x->block, 0);
+}
+
+ht_shape ht_tensor_shape(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_shape: the tensor is NULL");
+    return x->array.shape;
+}
+
+ht_dtype ht_tensor_dtype(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_dtype: the tensor is NULL");
+    return x->array.dtype;
+}
+
+int64_t ht_tensor_count(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_count: the tensor is NULL");
+    return ht_shape_count(x->array.shape);
+}
+
+size_t ht_tensor_bytes(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_bytes: the tensor is NULL");
+    return hti_bytes(x->array.dtype, x->array.shape);
+}
+
+ht_context *ht_tensor_context(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_context: the tensor is NULL");
+    return x->ctx;
+}
+
+void *ht_tensor_data(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_data: the tensor is NULL");
+    return x->array.data;
+}
+
+ht_array ht_tensor_array(const ht_tensor *x)
+{
+    HT_ASSERT(x, "ht_tensor_array: the tensor is NULL");
+    return x->array;
+}
+
+double ht_tensor_get(const ht_tensor *x, int64_t i)
+{
+    int64_t count = ht_tensor_count(x);
+    HT_ASSERT(i >= 0 && i < count, "ht_tensor_get: element %lld of %lld", (long long)i,
+              (long long)count);
+    const void *data = x->array.data;
+    switch (x->array.dtype) {
+    case HT_F32:
+        return (double)((const float *)data)[i];
+    case HT_F64:
+        return ((const double *)data)[i];
+    case HT_I32:
+        return ((const int32_t *)data)[i];
+    case HT_U8:
+        return ((const uint8_t *)data)[i];
+    }
+    return (double)NAN;
+}
+
+/* To the nearest integer; one outside the dtype's range is a bug of the caller's. */
+static double tensor_round(double value, double low, double high)
+{
+    double rounded = rint(value);
+    HT_ASSERT(rounded >= low && rounded <= high,
+              "ht_tensor_set: %g is outside the dtype's %.0f .. %.0f", value, low, high);
+    return rounded;
+}
+
+void ht_tensor_set(ht_tensor *x, int64_t i, double value)
+{
+    tensor_assert_unborrowed(x, "ht_tensor_set");
+    int64_t count = ht_tensor_count(x);
+    HT_ASSERT(i >= 0 && i < count, "ht_tensor_set: element %lld of %lld", (long long)i,
+              (long long)count);
+    void *data = x->array.data;
+    switch (x->array.dtype) {
+    case HT_F32:
+        ((float *)data)[i] = (float)value;
+        break;
+    case HT_F64:
+        ((double *)data)[i] = value;
+        break;
+    case HT_I32:
+        ((int32_t *)data)[i] = (int32_t)tensor_round(value, INT32_MIN, INT32_MAX);
+        break;
+    case HT_U8:
+        ((uint8_t *)data)[i] = (uint8_t)tensor_round(value, 0, UINT8_MAX);
+        break;
+    }
+}
+
+void ht_tensor_fill(ht_tensor *x, double value)
+{
+    tensor_assert_unborrowed(x, "ht_tensor_fill");
+    hti_run_fill(x->ctx, x->array, value);
+}
+
+ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from)
+{
+    char got[HT_SHAPE_TEXT], expected[HT_SHAPE_TEXT];
+    tensor_assert_unborrowed(to, "ht_tensor_copy");
+    HT_ASSERT(from, "ht_tensor_copy: from is NULL");
+    if (!ht_shape_equal(to->array.shape, from->array.shape))
+        return ht_context_fail(to->ctx, HT_ERROR_SHAPE, NULL,
+                               "ht_tensor_copy: expected a %s tensor to copy, got %s",
+                               ht_shape_text(to->array.shape, expected),
+                               ht_shape_text(from->array.shape, got));
+    if (to != from) hti_run_copy(to->ctx, to->array, from->array);
+    return HT_OK;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* tensor_internal.h: what the layers above may see of contexts, arrays and files, beyond
+ * ht_tensor.h. Read next: context.c, kernels.h. */
+#ifndef HTI_TENSOR_INTERNAL_H
+#define HTI_TENSOR_INTERNAL_H
+
+#include <stdio.h>
+
+#include "ht_tensor.h"
+
+enum { HTI_MESSAGE = 1024, HTI_ALIGN = 64 };
+
+struct hti_kernels;
+
+struct ht_context {
+    ht_context_options options;
+    const struct hti_kernels
+        *kernels; /* one ISA's table, chosen when the context is made */
+    size_t live, peak;
+    uint64_t allocations;
+    ht_status status;
+    char message[HTI_MESSAGE];
+};
+
+struct ht_tensor {
+    ht_context *ctx;
+    ht_array array; /* contiguous */
+    size_t block;   /* bytes of the allocation this struct stands at the head of */
+    int borrows;    /* live eager tapes that read it */
+};
+
+/* All memory of the library goes through these two. hti_resize(ctx, NULL, 0, n) allocates
+ * (contents undefined), hti_resize(ctx, p, n, 0) frees and returns NULL. On failure the
+ * error is kept, NULL returned and the old block left as it was. */
+void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size);
+/* Zeroed. count * size is checked for overflow. */
+void *hti_zalloc(ht_context *ctx, size_t count, size_t size);
+
+/* Bytes an array of this type takes, or SIZE_MAX if shape is invalid or overflows. */
+size_t hti_bytes(ht_dtype dtype, ht_shape shape);
+/* Row-major strides. */
+ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);
+bool hti_is_contiguous(const ht_array *a);
+bool hti_dtype_is_float(ht_dtype dtype);
+bool hti_dtype_is_valid(ht_dtype dtype);
+/* numpy's rule: align the last axes; equal or 1. False if they do not fit. */
+bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out);
+/* a seen with `shape` (a's shape must broadcast to it): repeated axes get stride 0. */
+ht_array hti_broadcast_array(ht_array a, ht_shape shape);
+
+static inline size_t hti_round_up(size_t bytes, size_t to)
+{
+    return (bytes + to - 1) / to * to;
+}
+
+/* A regular file that is not empty, open for reading, and its size; NULL after an error.
+ */
+FILE *hti_file_open(ht_context *ctx, const char *path, int64_t *bytes);
+
+/* A file in the making, under a temporary name. The first failure sticks, is kept on the
+ * context, and makes the calls after it do nothing. */
+typedef struct hti_draft {
+    ht_context *ctx;
+    const char *path; /* borrowed until close */
+    char *temporary;
+    size_t temporary_bytes;
+    FILE *file;
+    ht_status status;
+} hti_draft;
+
+void hti_draft_open(hti_draft *draft, ht_context *ctx, const char *path);
+void hti_draft_write(hti_draft *draft, const void *from, size_t n);
+/* Gives the file its name, or removes it if anything failed. */
+ht_status hti_draft_close(hti_draft *draft);
+
+#endif

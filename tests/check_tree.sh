@@ -1,0 +1,110 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# check_tree.sh: the house rules a machine can check. Prints offenders; fails if any.
+# Run by `./dev lint`; what the rules are for: CONTRIBUTING.md.
+set -eu
+cd "$(dirname "$0")/.."
+
+library='tensor autograd nn bilevel data'
+offenders=$(mktemp)
+found=$(mktemp)
+trap 'rm -f "$offenders" "$found"' EXIT
+
+# c_files <list of folders>
+c_files() {
+    # shellcheck disable=SC2086 # a list
+    find $1 -type f \
+        \( -name '*.c' -o -name '*.h' -o -name '*.def' \) 2>/dev/null | sort
+}
+
+all_files() {
+    # shellcheck disable=SC2086 # a list of folders
+    find dev .ci meson.build meson_options.txt ./*.md $library tests examples -type f \
+        ! -path 'data/bundled/*' ! -path 'data/full/*' \
+        \( -name '*.[ch]' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \
+        -o -name '*.md' -o -name 'meson*' -o -name dev -o -name run \) | sort
+}
+
+spdx_line() {
+    c_files "$library tests examples hypertape.h" | while read -r file; do
+        head -n 1 "$file" | grep -qx '/\* SPDX-License-Identifier: MIT \*/' ||
+            echo "$file:1: the first line is not the SPDX line"
+    done
+}
+
+# Characters, not bytes: continuation bytes of UTF-8 do not count.
+line_width() {
+    c_files "$library tests examples hypertape.h" | while read -r file; do
+        LC_ALL=C tr -d '\200-\277' <"$file" | awk -v file="$file" '
+            length > 90 { printf "%s:%d: %d columns, 90 at most\n", file, NR, length }'
+    done
+}
+
+file_length() {
+    c_files "$library" | while read -r file; do
+        case $file in
+        */ht_*.h) limit=400 ;;
+        *) limit=600 ;;
+        esac
+        lines=$(wc -l <"$file")
+        [ "$lines" -le "$limit" ] || echo "$file: $lines lines, $limit at most"
+    done
+}
+
+# A function opens with `{` and closes with `}` in column 0 and begins after the last line
+# that is blank, a directive, or the end of something else.
+function_length() {
+    c_files "$library" | while read -r file; do
+        awk -v file="$file" '
+            /^\{/ { inside = 1 }
+            inside && /^\}/ {
+                lines = NR - start
+                if (lines > 60)
+                    printf "%s:%d: a function of %d lines, 60 at most\n", \
+                        file, start + 1, lines
+                inside = 0
+            }
+            !inside && /^$|^#|^\}|\*\/ *$/ { start = NR }' "$file"
+    done
+}
+
+unfinished() {
+    all_files | while read -r file; do
+        grep -nwE 'TO[D]O|FIX[M]E|XX[X]' "$file" | sed "s|^|$file:|"
+    done
+}
+
+includes() {
+    c_files "$library" | xargs grep -n '#include.*cblas\.h' >"$found" || true
+    [ "$(wc -l <"$found")" -le 1 ] ||
+        sed 's/$/ belongs in one file/' "$found"
+    c_files "$library examples" | grep -v '^data/' |
+        xargs grep -nE '#include.*(zlib\.h|stb_)' | sed 's/$/ belongs in data/'
+}
+
+# A definition's name: the identifier before the first parenthesis, attributes apart. Its
+# return type may stand on a line of its own.
+unique_statics() {
+    # shellcheck disable=SC2016 # an awk program
+    c_files "$library" | xargs awk '
+        FNR == 1 { type = "" }
+        { line = type $0; type = "" }
+        line ~ /^static [^=;({]*$/ { type = line " "; next }
+        line ~ /^static [^=;]*\(/ && line !~ /; *$/ {
+            gsub(/__attribute__ *\(\([^()]*(\([^()]*\))?[^()]*\)\)/, "", line)
+            if (!match(line, /[A-Za-z_0-9]+\(/)) next
+            name = substr(line, RSTART, RLENGTH - 1)
+            if (name in first && first[name] != FILENAME)
+                printf "%s:%d: static %s is also in %s\n", FILENAME, FNR, name, \
+                    first[name]
+            else
+                first[name] = FILENAME
+        }'
+}
+
+for rule in spdx_line line_width file_length function_length unfinished includes \
+    unique_statics; do
+    "$rule" || true
+done >"$offenders"
+cat "$offenders"
+[ ! -s "$offenders" ]

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* test_data.h: what the tests of files share: a context and a folder that are both left
+ * empty, and an allocator that fails its n-th call. Read next: test_data_idx.c. */
+#ifndef HTI_TEST_DATA_H
+#define HTI_TEST_DATA_H
+
+#include "test.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include "ht_data.h"
+
+enum { PATH = 320 };
+
+typedef struct fixture {
+    ht_context *ctx;
+    size_t live; /* bytes of the context itself */
+    char folder[32];
+} fixture;
+
+static inline int fixture_new(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    f->ctx = ht_context_new(&(ht_context_options){.seed = 7, .threads = 1});
+    f->live = ht_context_live_bytes(f->ctx);
+    strcpy(f->folder, "data_XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    *state = f;
+    return 0;
+}
+
+static inline const char *path_in(const fixture *f, const char *name, char path[PATH])
+{
+    snprintf(path, PATH, "%s/%s", f->folder, name);
+    return path;
+}
+
+/* The number of files in the fixture's folder, which it empties if asked. */
+static inline int count_files(const fixture *f, bool empty)
+{
+    int n = 0;
+    char path[PATH];
+    DIR *folder = opendir(f->folder);
+    assert_non_null(folder);
+    for (struct dirent *e; (e = readdir(folder));) {
+        if (e->d_name[0] == '.') continue;
+        n++;
+        if (empty) remove(path_in(f, e->d_name, path));
+    }
+    closedir(folder);
+    return n;
+}
+
+static inline int fixture_free(void **state)
+{
+    fixture *f = *state;
+    count_files(f, true);
+    rmdir(f->folder);
+    assert_int_equal(ht_context_live_bytes(f->ctx), f->live);
+    ht_context_free(f->ctx);
+    free(f);
+    return 0;
+}
+
+/* The user pointer of failing_alloc. */
+typedef struct failing {
+    int calls, fail_at;
+} failing;
+
+static inline void *failing_alloc(void *user, void *old, size_t old_size, size_t new_size)
+{
+    failing *f = user;
+    (void)old_size;
+    if (new_size == 0) {
+        free(old);
+        return NULL;
+    }
+    return ++f->calls == f->fail_at ? NULL : realloc(old, new_size);
+}
+
+#endif

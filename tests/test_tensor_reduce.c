@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/* test_tensor_reduce.c: sums and maxima of every length and random view against a plain
+ * f64 loop, bit for bit across instruction sets and threads. */
+#include "loops.h"
+#include "test_arrays.h"
+
+static struct test_random any;
+
+static ht_shape reduced_shape(ht_shape shape, unsigned axes)
+{
+    for (int i = 0; i < shape.rank; ++i)
+        if (axes & (1u << i)) shape.dim[i] = 1;
+    return shape;
+}
+
+/* Output element that input element i goes to. */
+static int64_t reduced_index(ht_shape in, ht_shape out, int64_t i)
+{
+    int64_t at = 0, step = 1;
+    for (int k = in.rank - 1; k >= 0; --k) {
+        at += (out.dim[k] == 1 ? 0 : i % in.dim[k]) * step;
+        step *= out.dim[k];
+        i /= in.dim[k];
+    }
+    return at;
+}
+
+/* A sum may be off by `tolerance` of the sum of the absolute values, a maximum not at
+ * all. */
+static void check_reduce(const ht_array *out, const ht_array *a, hti_reduce f,
+                         double tolerance)
+{
+    int64_t n = ht_shape_count(a->shape), outputs = ht_shape_count(out->shape);
+    double *want = calloc((size_t)outputs + 1, sizeof *want);
+    double *scale = calloc((size_t)outputs + 1, sizeof *scale);
+    assert_non_null(want);
+    assert_non_null(scale);
+    for (int64_t i = 0; i < outputs && f == HTI_MAX; ++i) want[i] = -INFINITY;
+    for (int64_t i = 0; i < n; ++i) {
+        int64_t o = reduced_index(a->shape, out->shape, i);
+        double x = test_get(a, i);
+        scale[o] += fabs(x);
+        if (f == HTI_SUM)
+            want[o] += x;
+        else if (x > want[o] || isnan(x))
+            want[o] = x;
+    }
+    for (int64_t i = 0; i < outputs; ++i) {
+        double got = test_get(out, i), allowed = f == HTI_SUM ? tolerance * scale[i] : 0;
+        bool same = got == want[i] || (isnan(got) && isnan(want[i]));
+        if (!same && !(fabs(got - want[i]) <= allowed))
+            fail_msg("output %lld of %lld: got %.17g, want %.17g", (long long)i,
+                     (long long)outputs, got, want[i]);
+    }
+    free(want);
+    free(scale);
+}
+
+static double tolerance_of(ht_dtype dtype)
+{
+    return dtype == HT_F32 ? 1e-6 : dtype == HT_F64 ? 1e-12 : 0;
+}
+
+static void check_every_isa(ht_context *ctx, hti_reduce f, const ht_array *a,
+                            unsigned axes)
+{
+    ht_shape shape = reduced_shape(a->shape, axes);
+    struct test_array out = test_dense(&any, a->dtype, shape);
+    struct test_array first = test_dense(&any, a->dtype, shape);
+    for (int isa = 0; hti_kernels_at(isa); ++isa) {
+        ctx->kernels = hti_kernels_at(isa);
+        hti_run_reduce(ctx, f, out.array, *a, axes);
+        if (isa == 0) hti_run_copy(ctx, first.array, out.array);
+        test_same_bits(&out.array, &first.array, hti_kernels_name(ctx->kernels));
+    }
+    check_reduce(&first.array, a, f, tolerance_of(a->dtype));
+    test_array_free(&out), test_array_free(&first);
+}
+
+static void reduce_any_length_matches_reference(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    for (int f = 0; f < HTI_N_REDUCE; ++f)
+        for (int d = HT_F32; d <= (f == HTI_SUM ? HT_I32 : HT_F64); ++d)
+            for (int64_t n = 0; n <= 67; ++n) {
+                struct test_array run = test_dense(&any, (ht_dtype)d, HT_SHAPE(3, n));
+                struct test_array tall =
+                    test_dense(&any, (ht_dtype)d, HT_SHAPE(n, 70 - n));
+                check_every_isa(ctx, (hti_reduce)f, &run.array, 2);
+                check_every_isa(ctx, (hti_reduce)f, &tall.array, 1);
+                check_every_isa(ctx, (hti_reduce)f, &tall.array, 3);
+                test_array_free(&run), test_array_free(&tall);
+            }
+    ht_context_free(ctx);
+}
+
+static void reduce_random_views_match_reference(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    for (int k = 0; k < 1500; ++k) {
+        hti_reduce f = k % 5 < 3 ? HTI_SUM : HTI_MAX;
+        ht_dtype dtype = (ht_dtype)(HT_F32 + k % (f == HTI_SUM ? 3 : 2));
+        struct test_array a = test_view(&any, dtype, test_shape(&any), true);
+        unsigned axes = (unsigned)test_below(&any, 1 << a.array.shape.rank);
+        check_every_isa(ctx, f, &a.array, axes);
+        test_array_free(&a);
+    }
+    ht_context_free(ctx);
+}
+
+static void reduce_long_axes_match_reference(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    ht_shape shapes[] = {HT_SHAPE(5000, 10), HT_SHAPE(1300, 784), HT_SHAPE(3, 2500),
+                         HT_SHAPE(30, 7, 600), HT_SHAPE(2100, 3, 5)};
+    for (int k = 0; k < 20; ++k) {
+        ht_shape shape = shapes[k % 5];
+        struct test_array a = test_view(&any, k % 2 ? HT_F64 : HT_F32, shape, k > 10);
+        for (unsigned axes = 0; axes < 1u << shape.rank; ++axes) {
+            check_every_isa(ctx, HTI_SUM, &a.array, axes);
+            check_every_isa(ctx, HTI_MAX, &a.array, axes);
+        }
+        test_array_free(&a);
+    }
+    ht_context_free(ctx);
+}
+
+/* Added up in f32 one after the other, ten million tenths come to 1087937. */
+static void reduce_ten_million_tenths_keep_f32_accuracy(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(2);
+    float tenth = 0.1f, sum[4] = {0};
+    ht_array a = {.data = &tenth, .dtype = HT_F32, .shape = HT_SHAPE(10000000, 1)};
+    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(sum, HT_F32, HT_SHAPE(1, 1)), a, 3);
+    assert_near(sum[0] / 1e7, (double)tenth, 1e-7);
+    a.shape = HT_SHAPE(2500000, 4);
+    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(sum, HT_F32, HT_SHAPE(1, 4)), a, 1);
+    for (int i = 0; i < 4; ++i) assert_near(sum[i] / 2.5e6, (double)tenth, 1e-7);
+    ht_context_free(ctx);
+}
+
+static void reduce_nothing_gives_zero_and_minus_infinity(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    float nothing = 5, out[3] = {5, 5, 5};
+    ht_array a = hti_contiguous(&nothing, HT_F32, HT_SHAPE(3, 0));
+    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(out, HT_F32, HT_SHAPE(3, 1)), a, 2);
+    for (int i = 0; i < 3; ++i) assert_near(out[i], 0, 0);
+    hti_run_reduce(ctx, HTI_MAX, hti_contiguous(out, HT_F32, HT_SHAPE(3, 1)), a, 2);
+    for (int i = 0; i < 3; ++i) assert_near(out[i], -INFINITY, 0);
+    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(NULL, HT_F32, HT_SHAPE(1, 0)), a, 1);
+    assert_int_equal(ht_context_status(ctx), HT_OK);
+    ht_context_free(ctx);
+}
+
+static void reduce_nan_anywhere_wins(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    for (int64_t n = 1; n <= 67; ++n)
+        for (int64_t at = 0; at < n; ++at) {
+            struct test_array a = test_dense(&any, HT_F32, HT_SHAPE(n, 2));
+            test_put(&a.array, 2 * at, NAN);
+            float out[2];
+            ht_array o = hti_contiguous(out, HT_F32, HT_SHAPE(1, 2));
+            for (int isa = 0; hti_kernels_at(isa); ++isa)
+                for (int f = 0; f < HTI_N_REDUCE; ++f) {
+                    ctx->kernels = hti_kernels_at(isa);
+                    hti_run_reduce(ctx, (hti_reduce)f, o, a.array, 1);
+                    assert_near(out[0], NAN, 0);
+                    assert_int_equal(isnan(out[1]) != 0, 0);
+                }
+            test_array_free(&a);
+        }
+    ht_context_free(ctx);
+}
+
+static void reduce_large_arrays_same_bits_for_any_threads(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    ht_shape shapes[] = {HT_SHAPE(300007, 1), HT_SHAPE(30011, 10), HT_SHAPE(400, 784),
+                         HT_SHAPE(7, 3, 10007)};
+    for (int k = 0; k < 8; ++k) {
+        struct test_array a = test_view(&any, HT_F32, shapes[k % 4], false);
+        for (unsigned axes = 0; axes < 1u << a.array.shape.rank; ++axes) {
+            ht_shape shape = reduced_shape(a.array.shape, axes);
+            struct test_array one = test_dense(&any, HT_F32, shape);
+            struct test_array two = test_dense(&any, HT_F32, shape);
+            ctx->options.threads = 1;
+            hti_run_reduce(ctx, HTI_SUM, one.array, a.array, axes);
+            ctx->options.threads = 2;
+            hti_run_reduce(ctx, HTI_SUM, two.array, a.array, axes);
+            test_same_bits(&two.array, &one.array, "2 threads");
+            check_reduce(&two.array, &a.array, HTI_SUM, 1e-6);
+            test_array_free(&one), test_array_free(&two);
+        }
+        test_array_free(&a);
+    }
+    ht_context_free(ctx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reduce_any_length_matches_reference),
+        cmocka_unit_test(reduce_random_views_match_reference),
+        cmocka_unit_test(reduce_long_axes_match_reference),
+        cmocka_unit_test(reduce_ten_million_tenths_keep_f32_accuracy),
+        cmocka_unit_test(reduce_nothing_gives_zero_and_minus_infinity),
+        cmocka_unit_test(reduce_nan_anywhere_wins),
+        cmocka_unit_test(reduce_large_arrays_same_bits_for_any_threads),
+    };
+    any.seed = test_seed();
+    return TEST_MAIN(tests);
+}
