@@ -2,7 +2,12 @@
 /* matmul.c: matrix products: three plain loops that say what is meant, and OpenBLAS where
  * the strides can be said to it. This is the one file that knows BLAS. Which of them runs
  * depends on shapes and strides alone, so the same product has the same bits wherever it
- * stands. Read next: autograd's matmul op. */
+ * stands.
+ *
+ * OpenBLAS is always asked for one thread; large products are cut into bands of the result
+ * on our own. Its own threading calls malloc in every product, gains nothing where the
+ * result is narrow, and in the pthread build fights our loops for the cores. A band's sums
+ * run in the order the whole has them. Read next: autograd's matmul op. */
 #include <limits.h>
 #include <string.h>
 
@@ -22,7 +27,7 @@ typedef struct matmul_view {
     int64_t rows, cols, row, col;
 } matmul_view;
 
-typedef void (*matmul_fn)(matmul_view out, matmul_view a, matmul_view b);
+typedef void (*matmul_fn)(int threads, matmul_view out, matmul_view a, matmul_view b);
 
 static matmul_view matmul_matrix(const ht_array *a, int64_t batch)
 {
@@ -56,8 +61,8 @@ static bool matmul_fits(const ht_array *out, const ht_array *a, const ht_array *
            b->dtype == out->dtype && hti_is_contiguous(out);
 }
 
-static void matmul_batches(const ht_array *out, const ht_array *a, const ht_array *b,
-                           matmul_fn product)
+static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_array *a,
+                           const ht_array *b, matmul_fn product)
 {
     char o[HT_SHAPE_TEXT], p[HT_SHAPE_TEXT], q[HT_SHAPE_TEXT];
     HT_ASSERT(matmul_fits(out, a, b), "hti_run_matmul: %s %s = %s %s . %s %s",
@@ -69,7 +74,8 @@ static void matmul_batches(const ht_array *out, const ht_array *a, const ht_arra
     int rank = out->shape.rank;
     int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
     for (int64_t i = 0; i < count / size; i++)
-        product(matmul_matrix(out, i), matmul_matrix(a, i), matmul_matrix(b, i));
+        product(ctx->options.threads, matmul_matrix(out, i), matmul_matrix(a, i),
+                matmul_matrix(b, i));
 }
 
 static double matmul_dot_f32(int64_t k, const float *x, int64_t dx, const float *y,
@@ -89,8 +95,9 @@ static double matmul_dot_f64(int64_t k, const double *x, int64_t dx, const doubl
 }
 
 /* out_ij = sum over l of a_il b_lj. */
-static void matmul_reference(matmul_view out, matmul_view a, matmul_view b)
+static void matmul_reference(int threads, matmul_view out, matmul_view a, matmul_view b)
 {
+    (void)threads;
     for (int64_t i = 0; i < out.rows; i++)
         for (int64_t j = 0; j < out.cols; j++) {
             int64_t at = i * out.row + j * out.col, p = i * a.row, q = j * b.col;
@@ -107,8 +114,7 @@ static void matmul_reference(matmul_view out, matmul_view a, matmul_view b)
 
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
-    (void)ctx;
-    matmul_batches(&out, &a, &b, matmul_reference);
+    matmul_batches(ctx, &out, &a, &b, matmul_reference);
 }
 
 #if HTI_BLAS
@@ -176,17 +182,54 @@ static bool matmul_gemm(matmul_view out, matmul_view a, matmul_view b)
 {
     matmul_stored s, t;
     if (!matmul_store(&a, &s) || !matmul_store(&b, &t)) return false;
-    int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols;
+    int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols, leading = (int)out.row;
     if (out.dtype == HT_F32)
         cblas_sgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, 0, out.data, n);
+                    s.leading, b.data, t.leading, 0, out.data, leading);
     else
         cblas_dgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, 0, out.data, n);
+                    s.leading, b.data, t.leading, 0, out.data, leading);
     return true;
 }
 
-static void matmul_blas(matmul_view out, matmul_view a, matmul_view b)
+/* Multiply-adds below which a second thread costs more than it brings, and the width of a
+ * band in units of BLAS's own tiles. */
+enum { MATMUL_SERIAL = 1 << 21, MATMUL_BAND = 32 };
+
+/* Rows first .. last-1. */
+static matmul_view matmul_rows(matmul_view x, int64_t first, int64_t last)
+{
+    x.data = (char *)x.data + first * x.row * (int64_t)ht_dtype_bytes(x.dtype);
+    x.rows = last - first;
+    return x;
+}
+
+/* The result in `pieces` bands of rows, each a product of its own. */
+static bool matmul_bands(int pieces, matmul_view out, matmul_view a, matmul_view b)
+{
+    matmul_stored s;
+    if (!matmul_store(&a, &s) || !matmul_store(&b, &s)) return false;
+    int64_t bands = (out.rows + MATMUL_BAND - 1) / MATMUL_BAND;
+#pragma omp parallel for num_threads(pieces) schedule(static, 1)
+    for (int i = 0; i < pieces; i++) {
+        int64_t first = bands * i / pieces * MATMUL_BAND;
+        int64_t last = bands * (i + 1) / pieces * MATMUL_BAND;
+        if (last > out.rows) last = out.rows;
+        if (first < last)
+            matmul_gemm(matmul_rows(out, first, last), matmul_rows(a, first, last), b);
+    }
+    return true;
+}
+
+static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_view b)
+{
+    int64_t pieces = out.rows / MATMUL_BAND < threads ? out.rows / MATMUL_BAND : threads;
+    if (pieces < 2 || out.rows * out.cols * a.cols < MATMUL_SERIAL)
+        return matmul_gemm(out, a, b);
+    return matmul_bands((int)pieces, out, a, b);
+}
+
+static void matmul_blas(int threads, matmul_view out, matmul_view a, matmul_view b)
 {
     bool done = false;
     if (a.cols > 0) {
@@ -196,27 +239,26 @@ static void matmul_blas(matmul_view out, matmul_view a, matmul_view b)
             done = matmul_gemv(matmul_transposed(out), matmul_transposed(b),
                                matmul_transposed(a));
         else
-            done = matmul_gemm(out, a, b);
+            done = matmul_threads(threads, out, a, b);
     }
-    if (!done) matmul_reference(out, a, b);
+    if (!done) matmul_reference(1, out, a, b);
 }
 
-/* OpenBLAS's thread count belongs to the process, and its OpenMP build follows the
- * calling thread's OpenMP setting: both are asked each time, so no copy of them can go
- * stale. */
-static void matmul_use_threads(int threads)
+/* The thread count belongs to the process, and OpenBLAS's OpenMP build follows the calling
+ * thread's OpenMP setting: both are asked each time, so that no copy of them can go stale. */
+static void matmul_one_thread(void)
 {
-    bool ready = openblas_get_num_threads() == threads;
+    bool ready = openblas_get_num_threads() == 1;
 #ifdef _OPENMP
-    ready = ready && omp_get_max_threads() == threads;
+    ready = ready && omp_get_max_threads() == 1;
 #endif
-    if (!ready) openblas_set_num_threads(threads);
+    if (!ready) openblas_set_num_threads(1);
 }
 
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
-    matmul_use_threads(ctx->options.threads);
-    matmul_batches(&out, &a, &b, matmul_blas);
+    matmul_one_thread();
+    matmul_batches(ctx, &out, &a, &b, matmul_blas);
 }
 
 /* OPENBLAS_VERSION is " OpenBLAS 0.3.21 ", spaces included. How it was threaded is asked
