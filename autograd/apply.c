@@ -166,6 +166,7 @@ static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht
         if (hti_is_poison(in[i])) return in[i];
         if (ht_is_zero(in[i]) && op->flags & HT_OP_LINEAR) return HT_ZERO;
         HT_ASSERT(!ht_is_zero(in[i]), "%s: input %d is HT_ZERO", op->name, i);
+        if (op == &hti_op_where && i == 0) continue; /* a condition has no say */
         weak = weak && tape->weak[in[i].index];
     }
     ht_type type;
@@ -199,7 +200,7 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
 bool hti_is_constant(ht_var x, double *value)
 {
     if (hti_is_number(x)) return *value = hti_number_value(x), true;
-    if (ht_is_zero(x) || hti_is_poison(x)) return false;
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return false;
     ht_tape *tape = x.tape;
     uint32_t i = x.index;
     while (tape->op[i] == &hti_op_broadcast) i = tape->edge[tape->first_in[i]];

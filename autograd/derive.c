@@ -64,7 +64,8 @@ static bool hti_walk_begin(hti_walk *w, ht_tape *tape, int n, const ht_var *x, i
         bool depends = false;
         for (uint32_t e = 0; e < tape->n_in[i]; e++)
             depends = depends || (in[e] >= w->low && w->depends[in[e] - w->low]);
-        w->depends[k] = w->variable[k] || (depends && hti_node_derives(tape, i));
+        w->depends[k] = w->variable[k] ? hti_dtype_is_float(tape->type[i].dtype)
+                                       : depends && hti_node_derives(tape, i);
     }
     for (size_t k = span; k-- > 0;) {
         uint32_t i = w->low + (uint32_t)k;
@@ -190,8 +191,9 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
     }
     for (int i = 0; ok && i < n; i++) {
         bool inside = x[i].index <= w.high;
-        if (reached) reached[i] = inside && w.needed[x[i].index - w.low];
-        dx[i] = inside ? w.value[x[i].index - w.low] : HT_ZERO;
+        size_t k = inside ? x[i].index - w.low : 0;
+        if (reached) reached[i] = inside && w.needed[k] && w.depends[k];
+        dx[i] = inside && w.depends[k] ? w.value[k] : HT_ZERO;
     }
     hti_walk_end(&w);
     return ok && tape->ctx->status == HT_OK;
@@ -282,6 +284,14 @@ static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
     for (int i = 0; ok && strict && i < n; i++) {
         if (reached[i]) continue;
         const char *made = tape->site[x[i].index];
+        ht_dtype dtype = hti_type(x[i])->dtype;
+        if (!hti_dtype_is_float(dtype)) {
+            hti_fail(tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                     "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i,
+                     x[i].index, ht_dtype_name(dtype));
+            ok = false;
+            continue;
+        }
         hti_fail(tape, HT_ERROR_NO_GRADIENT, site, "grad",
                  "y does not depend on x[%d] (node %%%u%s%s)\n"
                  "  hint: ht_grad_or_zero gives zeros",

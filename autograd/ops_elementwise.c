@@ -148,7 +148,8 @@ static ht_var div_slope_b(const ht_rule *r, ht_var v)
     return ht_neg(ht_div(ht_mul(v, r->out), r->in[1]));
 }
 
-/* b a^(b-1), and 0 where b = 0 (not 0 * inf at a = 0). A constant b needs no select. */
+/* b a^(b-1). Only 0^0 is singular (0 * inf): it is seen as 1^0, so that b = 0 elsewhere
+ * keeps its mixed derivative 1/a. A constant b needs no select. */
 static ht_var pow_slope_a(const ht_rule *r, ht_var v)
 {
     ht_var a = r->in[0], b = r->in[1];
@@ -157,9 +158,8 @@ static ht_var pow_slope_a(const ht_rule *r, ht_var v)
         if (number == 0) return HT_ZERO;
         return ht_mul(v, ht_mul(b, ht_pow(a, ht_sub(b, 1.0))));
     }
-    ht_var zero = ht_equal(b, 0.0), safe = ht_where(zero, 1.0, b);
-    ht_var slope = ht_mul(safe, ht_pow(a, ht_sub(safe, 1.0)));
-    return ht_mul(v, ht_where(zero, 0.0, slope));
+    ht_var safe = ht_where(ht_equal(b, 0.0), ht_where(ht_equal(a, 0.0), 1.0, a), a);
+    return ht_mul(v, ht_mul(b, ht_pow(safe, ht_sub(b, 1.0))));
 }
 
 /* a^b log a, and 0 where a is not positive. */
@@ -301,7 +301,9 @@ ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
  * HT_ZERO if it is not. */
 static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 {
-    if (!elementwise_is(one, 1) || hti_is_number(x) || hti_is_poison(x)) return HT_ZERO;
+    if (!elementwise_is(one, 1) || hti_is_number(x) || ht_is_zero(x)) return HT_ZERO;
+    if (hti_check_var(x) == HTI_NONE || !hti_dtype_is_float(hti_type(x)->dtype))
+        return HT_ZERO;
     if (hti_is_number(one)) return x;
     ht_shape shape;
     bool same = hti_type(one)->dtype == hti_type(x)->dtype && !x.tape->weak[x.index];

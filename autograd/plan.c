@@ -180,6 +180,7 @@ bool hti_program_plan(ht_program *p)
 {
     hti_plan_uses(p);
     hti_plan_constants(p);
+    for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
     hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 1, sizeof *gaps.gap)};
     if (!gaps.gap) return false;
     for (uint32_t i = p->n_in; i < p->n_values; i++) {

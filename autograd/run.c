@@ -54,7 +54,6 @@ static void hti_program_point(ht_program *p, void *const *in, void *const *out)
         unsigned char *memory = hti_value_memory(p, &p->value[v->root], in, out);
         v->array.data = v->root == i ? memory : memory + v->from_root;
     }
-    for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
     p->arena = arena;
 }
 
@@ -127,13 +126,14 @@ ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
 /* The checked form. */
 
 static bool hti_program_fits(const ht_program *p, const char *what, uint32_t k,
-                             const ht_type *want, const ht_tensor *got)
+                             const hti_value *value, const ht_tensor *got)
 {
+    const ht_type *want = &value->type;
     HT_ASSERT(got, "%s %u is NULL", what, k);
     if (want->dtype == got->array.dtype && ht_shape_equal(want->shape, got->array.shape))
         return true;
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    ht_context_fail(p->ctx, HT_ERROR_SHAPE, p->value[0].site,
+    ht_context_fail(p->ctx, HT_ERROR_SHAPE, value->site,
                     "program: %s %u must be %s %s, not %s %s\n"
                     "  hint: a program has one shape; record another for another",
                     what, k, ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
@@ -190,10 +190,9 @@ ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *c
     HT_ASSERT(p, "program is NULL");
     if (p->ctx->status != HT_OK) return p->ctx->status;
     for (uint32_t j = 0; j < p->n_in; j++)
-        if (!hti_program_fits(p, "input", j, hti_program_in_type(p, j), in[j]))
-            return p->ctx->status;
+        if (!hti_program_fits(p, "input", j, &p->value[j], in[j])) return p->ctx->status;
     for (uint32_t k = 0; k < p->n_out; k++) {
-        if (!hti_program_fits(p, "output", k, hti_program_out_type(p, k), out[k]))
+        if (!hti_program_fits(p, "output", k, &p->value[p->out[k]], out[k]))
             return p->ctx->status;
         HT_ASSERT(out[k]->borrows == 0,
                   "a live tape still borrows output %u: reset it first", k);

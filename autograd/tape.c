@@ -134,6 +134,10 @@ void ht_tape_free(ht_tape *tape)
 
 ht_mark ht_tape_mark(ht_tape *tape)
 {
+    /* A mark at this very node is as good, or a loop of mark and rewind would pile them
+     * up. */
+    if (tape->n_marks && tape->marks[tape->n_marks - 1].mark.nodes == tape->n)
+        return tape->marks[tape->n_marks - 1].mark;
     ht_mark mark = {tape->n, tape->current_stamp};
     if (tape->n_marks == tape->mark_capacity) {
         uint32_t capacity = tape->mark_capacity ? 2 * tape->mark_capacity : 16;

@@ -225,9 +225,18 @@ static bool hti_find_bad(ht_bilevel *b, uint64_t outer_step)
     return ok;
 }
 
+/* Programs and pointer lists were made for these many tensors. */
+static void hti_check_counts(const ht_bilevel *b)
+{
+    HT_ASSERT(b->theta->n == b->final->n && b->eta->n == b->gradient->n,
+              "theta or eta grew since ht_bilevel_new: %d and %d tensors, then %d and %d",
+              b->theta->n, b->eta->n, b->final->n, b->gradient->n);
+}
+
 static ht_bilevel_result hti_run(ht_bilevel *b, uint64_t outer_step, bool evaluating)
 {
     ht_context *ctx = b->ctx;
+    hti_check_counts(b);
     size_t peak = ctx->peak, live = ctx->live;
     ctx->peak = live;
     b->evaluating = evaluating;

@@ -19,10 +19,12 @@ static double coordinate_value(const ht_coordinate *c, double u)
     return u;
 }
 
+/* So near an end that the quotient under- or overflows is outside as well. */
 static bool coordinate_inside(const ht_coordinate *c, double value)
 {
     if (c->kind == HT_LOG) return value > 0 && isfinite(value);
-    if (c->kind == HT_SIGMOID) return value > c->low && value < c->high;
+    if (c->kind == HT_SIGMOID)
+        return value > c->low && value < c->high && isfinite(coordinate_of(c, value));
     return true;
 }
 

@@ -55,11 +55,13 @@ static size_t hti_memory_bytes(const ht_bilevel *b, int64_t slots, bool logged)
            HTI_ALIGN;
 }
 
-/* The schedule's own memory: a step and a place per slot, at most. */
+/* The peak: of recording, for a small problem, else what stays with the memory of runs
+ * and the schedule's own (a step per slot). */
 static size_t hti_bytes_with(const ht_bilevel *b, int64_t slots, bool logged)
 {
-    return b->recorded_bytes + hti_memory_bytes(b, slots, logged) + 256 +
-           (size_t)slots * 2 * sizeof(int64_t);
+    size_t bytes = b->recorded_bytes + hti_memory_bytes(b, slots, logged) + 256 +
+                   (size_t)slots * sizeof(int64_t);
+    return bytes > b->recorded_peak ? bytes : b->recorded_peak;
 }
 
 static bool hti_fits(const ht_bilevel *b, const ht_bilevel_options *o, int64_t slots,
@@ -84,6 +86,14 @@ static int64_t hti_most_slots(const ht_bilevel *b, const ht_bilevel_options *o, 
 
 static bool hti_too_small(ht_bilevel *b, const ht_bilevel_options *o, int64_t n)
 {
+    if (b->method == HT_FORWARD) {
+        ht_context_fail(b->ctx, HT_ERROR_MEMORY, NULL,
+                        "bilevel: a budget of %zu bytes is too small for forward mode "
+                        "over %lld outer elements\n  hint: it needs %zu",
+                        o->bytes, (long long)ht_set_elements(b->eta),
+                        hti_bytes_with(b, 0, false));
+        return false;
+    }
     ht_context_fail(
         b->ctx, HT_ERROR_MEMORY, NULL,
         "bilevel: a budget of %zu bytes is too small for %lld steps\n"

@@ -78,12 +78,34 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     return NULL;
 }
 
+/* Gradient i by its name; NULL after an error. */
+static const ht_tensor *hti_optimizer_gradient(const ht_optimizer *o,
+                                               const ht_set *gradient, int i)
+{
+    const ht_tensor *w = o->theta->tensor[i];
+    const ht_tensor *g = ht_set_tensor(gradient, o->theta->name[i]);
+    if (!g) return NULL;
+    ht_shape want = ht_tensor_shape(w), got = ht_tensor_shape(g);
+    bool same_dtype = ht_tensor_dtype(w) == ht_tensor_dtype(g);
+    if (same_dtype && ht_shape_equal(want, got)) return g;
+    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
+    ht_context_fail(o->ctx, same_dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
+                    "ht_optimizer_step: the gradient of \"%s\" must be %s %s, not %s %s",
+                    o->theta->name[i], ht_dtype_name(ht_tensor_dtype(w)),
+                    ht_shape_text(want, a), ht_dtype_name(ht_tensor_dtype(g)),
+                    ht_shape_text(got, b));
+    return NULL;
+}
+
 ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
 {
     HT_ASSERT(o && gradient, "optimizer or gradient is NULL");
     int n = o->theta->n, n_state = o->state->n;
+    HT_ASSERT(2 * n + n_state + 1 == o->n_in,
+              "theta has %d tensors; it had %d when the optimizer was made", n,
+              (o->n_in - n_state - 1) / 2);
     for (int i = 0; i < n; i++) {
-        const ht_tensor *g = ht_set_tensor(gradient, o->theta->name[i]);
+        const ht_tensor *g = hti_optimizer_gradient(o, gradient, i);
         if (!g) return o->ctx->status;
         o->in[i] = o->out[i] = o->theta->tensor[i];
         o->in[n + n_state + i] = g;
@@ -97,11 +119,13 @@ ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
 
 int64_t ht_optimizer_steps(const ht_optimizer *o)
 {
+    HT_ASSERT(o, "optimizer is NULL (did making it fail? see ht_check)");
     return *(const int32_t *)ht_tensor_data(o->step);
 }
 
 const ht_set *ht_optimizer_state(const ht_optimizer *o)
 {
+    HT_ASSERT(o, "optimizer is NULL (did making it fail? see ht_check)");
     return o->state;
 }
 

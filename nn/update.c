@@ -3,6 +3,8 @@
  * replays it; bilevel/ differentiates it. Scalars are 0-d f64 variables, so that 1 -
  * beta^t keeps its digits; they meet the parameters' dtype at the last moment. Read next:
  * optimizer.c. */
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "nn_internal.h"
@@ -76,7 +78,8 @@ static hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t 
     hti_scalar_axes a = {.valid = shape.rank == 0};
     if (shape.rank == 1) {
         a.per_step = shape.dim[0] == steps;
-        a.per_tensor = shape.dim[0] == n;
+        /* One step of one tensor: both readings are the same. */
+        a.per_tensor = shape.dim[0] == n && (steps != 1 || n != 1);
         a.valid = a.per_step != a.per_tensor;
     } else if (shape.rank == 2) {
         a.per_step = shape.dim[0] == steps;
@@ -123,6 +126,32 @@ static bool hti_outer_check(ht_context *ctx, const ht_update *u, const char *fie
     return false;
 }
 
+/* A negative clip would turn the gradient round. */
+static bool hti_fixed_check(ht_context *ctx, const ht_update *u, const char *field,
+                            const ht_scalar *s)
+{
+    if (s->outer) return true;
+    if (!isfinite(s->value)) return hti_update_complain(ctx, u, field, "is not finite");
+    if (s == &u->clip && s->value < 0)
+        return hti_update_complain(ctx, u, field, "is negative");
+    return true;
+}
+
+static bool hti_parameters_check(ht_context *ctx, const ht_update *u, const ht_set *theta)
+{
+    if (!theta->n)
+        return hti_update_complain(ctx, u, "theta", "is empty: nothing to train");
+    for (int i = 0; i < theta->n; i++) {
+        ht_dtype dtype = ht_tensor_dtype(theta->tensor[i]);
+        if (hti_dtype_is_float(dtype)) continue;
+        ht_context_fail(ctx, HT_ERROR_DTYPE, NULL,
+                        "update rule %s: parameter \"%s\" is %s; it must be f32 or f64",
+                        u->rule->name, theta->name[i], ht_dtype_name(dtype));
+        return false;
+    }
+    return true;
+}
+
 bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
                       const ht_set *eta, int64_t steps)
 {
@@ -150,24 +179,34 @@ bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
                 ctx, u, field[k].name,
                 "is zero\n  hint: usual are rate 0.1 (adam 0.001), beta2 "
                 "0.999, eps 1e-8");
-        if (!hti_outer_check(ctx, u, field[k].name, field[k].scalar, theta, eta, steps))
+        if (!hti_fixed_check(ctx, u, field[k].name, field[k].scalar) ||
+            !hti_outer_check(ctx, u, field[k].name, field[k].scalar, theta, eta, steps))
             return false;
     }
-    return true;
+    return hti_parameters_check(ctx, u, theta);
 }
 
 /* State. */
+
+/* Adds zeros like parameter i's under "name.part". */
+static bool hti_state_add(ht_set *state, const ht_set *theta, int i, const char *part)
+{
+    const ht_tensor *w = theta->tensor[i];
+    size_t bytes = strlen(theta->name[i]) + strlen(part) + 2;
+    char *name = hti_resize(state->ctx, NULL, 0, bytes);
+    if (!name) return false;
+    snprintf(name, bytes, "%s.%s", theta->name[i], part);
+    bool done = ht_set_add(state, name, ht_tensor_dtype(w), ht_tensor_shape(w)) != NULL;
+    hti_resize(state->ctx, name, bytes, 0);
+    return done;
+}
 
 ht_set *hti_update_state(const ht_update *u, const ht_set *theta)
 {
     ht_set *state = ht_set_new(theta->ctx);
     for (int i = 0; state && i < theta->n; i++) {
         for (int k = 0; k < u->rule->n_state; k++) {
-            char name[256];
-            snprintf(name, sizeof name, "%s.%s", theta->name[i], u->rule->state[k]);
-            if (ht_set_add(state, name, ht_tensor_dtype(theta->tensor[i]),
-                           ht_tensor_shape(theta->tensor[i])))
-                continue;
+            if (hti_state_add(state, theta, i, u->rule->state[k])) continue;
             ht_set_free(state);
             return NULL;
         }
@@ -201,17 +240,23 @@ static ht_var hti_scalar_var(const hti_emit *e, const ht_scalar *s, int i)
     return ht_cast(ht_reshape(x, HT_SCALAR), HT_F64);
 }
 
-/* min(1, clip/|g|) over all of g, f64; HT_ZERO if clipping is off. A per-tensor clip
- * makes no sense of a global norm, so the first parameter's is taken. */
-static ht_var hti_clip_scale(const hti_emit *e, const ht_var *g)
+/* |g| over all of g, f64; HT_ZERO if clipping is off. */
+static ht_var hti_clip_norm(const hti_emit *e, const ht_var *g)
 {
     if (hti_scalar_is_zero(&e->u->clip)) return HT_ZERO;
     ht_var total = HT_ZERO;
     for (int i = 0; i < e->theta->n; i++)
         total = ht_add(total, ht_cast(ht_sum(ht_square(g[i])), HT_F64));
-    ht_var norm = ht_sqrt(total), clip = hti_scalar_var(e, &e->u->clip, 0);
-    ht_var over = ht_greater(norm, clip);
-    return ht_where(over, ht_div(clip, ht_where(over, norm, 1.0)), 1.0);
+    return ht_sqrt(total);
+}
+
+/* g min(1, clip/norm). The norm is one for all; a clip per tensor scales its own. */
+static ht_var hti_clip(const hti_emit *e, ht_var norm, ht_var g, int i)
+{
+    if (ht_is_zero(norm)) return g;
+    ht_var clip = hti_scalar_var(e, &e->u->clip, i), over = ht_greater(norm, clip);
+    ht_var scale = ht_where(over, ht_div(clip, ht_where(over, norm, 1.0)), 1.0);
+    return ht_mul(g, hti_beside(scale, g));
 }
 
 void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *state,
@@ -219,11 +264,10 @@ void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *st
                      ht_var *new_theta, ht_var *new_state)
 {
     hti_emit e = {u, theta, eta, steps, theta->tape};
-    ht_var clip = hti_clip_scale(&e, gradient);
+    ht_var norm = hti_clip_norm(&e, gradient);
     int n_state = u->rule->n_state;
     for (int i = 0; i < theta->n; i++) {
-        hti_step s = {.w = theta->var[i], .g = gradient[i]};
-        if (!ht_is_zero(clip)) s.g = ht_mul(s.g, hti_beside(clip, s.w));
+        hti_step s = {.w = theta->var[i], .g = hti_clip(&e, norm, gradient[i], i)};
         if (!hti_scalar_is_zero(&u->decay))
             s.g = ht_add(s.g,
                          ht_mul(hti_beside(hti_scalar_var(&e, &u->decay, i), s.w), s.w));

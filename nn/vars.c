@@ -58,28 +58,31 @@ ht_var ht_get(const ht_vars *vars, const char *name)
 
 ht_var ht_step(const ht_vars *vars)
 {
+    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
     return vars->step;
 }
 
 int ht_vars_count(const ht_vars *vars)
 {
+    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
     return vars->n;
 }
 
 ht_var ht_vars_at(const ht_vars *vars, int i)
 {
-    HT_ASSERT(i >= 0 && i < vars->n, "variable %d of %d", i, vars->n);
+    HT_ASSERT(i >= 0 && i < ht_vars_count(vars), "variable %d of %d", i, vars->n);
     return vars->var[i];
 }
 
 const char *ht_vars_name(const ht_vars *vars, int i)
 {
-    HT_ASSERT(i >= 0 && i < vars->n, "variable %d of %d", i, vars->n);
+    HT_ASSERT(i >= 0 && i < ht_vars_count(vars), "variable %d of %d", i, vars->n);
     return vars->name[i];
 }
 
 ht_tape *ht_vars_tape(const ht_vars *vars)
 {
+    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
     return vars->tape;
 }
 
@@ -92,13 +95,15 @@ void ht_vars_set(ht_vars *vars, const char *name, ht_var value)
         return;
     }
     if (hti_check_var(value) == HTI_NONE || hti_is_poison(vars->var[i])) return;
+    HT_ASSERT(value.tape == vars->tape, "the value of \"%s\" is on another tape", name);
     const ht_type *want = hti_type(vars->var[i]), *got = hti_type(value);
     if (want->dtype == got->dtype && ht_shape_equal(want->shape, got->shape)) {
         vars->var[i] = value;
         return;
     }
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    hti_fail(vars->tape, HT_ERROR_SHAPE, value.tape->site[value.index], "ht_vars_set",
+    hti_fail(vars->tape, want->dtype == got->dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
+             value.tape->site[value.index], "ht_vars_set",
              "\"%s\" is %s %s, the value %s %s", name, ht_dtype_name(want->dtype),
              ht_shape_text(want->shape, a), ht_dtype_name(got->dtype),
              ht_shape_text(got->shape, b));

@@ -100,11 +100,10 @@ ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape)
 
 bool hti_is_contiguous(const ht_array *a)
 {
-    if (ht_shape_count(a->shape) == 0) return true;
     int64_t stride = 1;
     for (int i = a->shape.rank - 1; i >= 0; i--) {
         if (a->shape.dim[i] == 1) continue; /* its stride is never stepped */
-        if (a->stride[i] != stride) return false;
+        if (a->stride[i] != stride) return ht_shape_count(a->shape) == 0;
         stride *= a->shape.dim[i];
     }
     return true;
@@ -125,6 +124,7 @@ bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out)
 
 ht_array hti_broadcast_array(ht_array a, ht_shape shape)
 {
+    if (ht_shape_equal(a.shape, shape)) return a;
     ht_array seen = {.data = a.data, .dtype = a.dtype, .shape = shape};
     char from[HT_SHAPE_TEXT], to[HT_SHAPE_TEXT];
     int added = shape.rank - a.shape.rank;

@@ -186,6 +186,7 @@ static void context_fail_alloc(ht_context *ctx, size_t asked)
 void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size)
 {
     const ht_context_options *options = &ctx->options;
+    if (!old && new_size == 0) return NULL;
     HT_ASSERT(old ? old_size <= ctx->live : old_size == 0,
               "hti_resize: a block of %zu bytes, but %zu are live", old_size, ctx->live);
     size_t others = ctx->live - old_size;

@@ -30,8 +30,9 @@ struct ht_tensor {
 };
 
 /* All memory of the library goes through these two. hti_resize(ctx, NULL, 0, n) allocates
- * (contents undefined), hti_resize(ctx, p, n, 0) frees and returns NULL. On failure the
- * error is kept, NULL returned and the old block left as it was. */
+ * (contents undefined), hti_resize(ctx, p, n, 0) frees and returns NULL; with p NULL that
+ * does nothing whatever n, so that what was never made is freed as if it had been. On
+ * failure the error is kept, NULL returned and the old block left as it was. */
 void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size);
 /* Zeroed. count * size is checked for overflow. */
 void *hti_zalloc(ht_context *ctx, size_t count, size_t size);

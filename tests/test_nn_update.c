@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/* test_nn_update.c: plain training: every rule against loops and against PyTorch's
+ * numbers, what the optimizer refuses, and its memory.
+ * Read next: nn/update.c, nn/optimizer.c, test_nn_update_outer.c. */
+#include "reference/update.h"
+#include "update_loops.h"
+
+/* Random parameters of the shapes, named "p0", "p1", ... */
+static ht_set *random_set(ht_context *ctx, ht_dtype dtype, uint64_t stream)
+{
+    ht_set *set = ht_set_new(ctx);
+    for (int i = 0; i < N_SHAPES; i++) {
+        char name[] = {'p', (char)('0' + i), '\0'};
+        ht_tensor *x = ht_set_add(set, name, dtype, shapes[i]);
+        ht_tensor_normal(x, stream + (uint64_t)i, 0, 1);
+    }
+    return set;
+}
+
+static ht_update update_of(const ht_update_rule *rule, const numbers *x)
+{
+    return (ht_update){.rule = rule,
+                       .rate = HT_FIXED(x->rate),
+                       .momentum = HT_FIXED(x->momentum),
+                       .beta2 = HT_FIXED(x->beta2),
+                       .eps = HT_FIXED(x->eps),
+                       .decay = HT_FIXED(x->decay),
+                       .clip = HT_FIXED(x->clip)};
+}
+
+/* Plain training. */
+
+static const struct rule_case {
+    const char *name;
+    const ht_update_rule *rule;
+    numbers x;
+} rule_cases[] = {
+    {"sgd", &ht_sgd, {0.1, 0, 0, 0, 0, 0}},
+    {"sgd, decay", &ht_sgd, {0.1, 0, 0, 0, 0.3, 0}},
+    {"sgd, clip", &ht_sgd, {0.1, 0, 0, 0, 0, 2.5}},
+    {"sgd, clip never reached", &ht_sgd, {0.1, 0, 0, 0, 0, 1e6}},
+    {"momentum", &ht_momentum, {0.05, 0.9, 0, 0, 0, 0}},
+    {"momentum zero", &ht_momentum, {0.05, 0, 0, 0, 0, 0}},
+    {"momentum, decay, clip", &ht_momentum, {0.05, 0.9, 0, 0, 0.2, 3}},
+    {"adam", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0, 0}},
+    {"adam, beta1 zero", &ht_adam, {0.01, 0, 0.99, 1e-8, 0, 0}},
+    {"adam, large eps", &ht_adam, {0.1, 0.8, 0.9, 0.5, 0, 0}},
+    {"adam, decay", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 0}},
+    {"adam, decay, clip", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 2}},
+};
+enum { N_RULE_CASES = sizeof rule_cases / sizeof rule_cases[0], STEPS = 9 };
+
+static void check_rule(const fixture *f, const struct rule_case *c, ht_dtype dtype,
+                       double tolerance)
+{
+    ht_set *theta = random_set(f->ctx, dtype, 100);
+    ht_set *gradient = random_set(f->ctx, dtype, 0);
+    ht_update update = update_of(c->rule, &c->x);
+    numbers x[N_SHAPES];
+    for (int i = 0; i < N_SHAPES; i++) x[i] = c->x;
+    loop l = loop_of(c->rule, theta);
+    ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
+    test_no_error(f->ctx);
+    for (int step = 0; step < STEPS; step++) {
+        assert_int_equal(ht_optimizer_steps(optimizer), step);
+        random_fill(gradient, 1000 + 10 * (uint64_t)step);
+        loop_step(&l, x, step + 1, gradient);
+        ht_optimizer_step(optimizer, gradient);
+        test_no_error(f->ctx);
+        check_loop(&l, theta, tolerance, c->name, step);
+    }
+    ht_optimizer_free(optimizer);
+    ht_set_free(theta);
+    ht_set_free(gradient);
+}
+
+static void optimizer_step_of_every_rule_in_f64_is_the_loop(void **state)
+{
+    for (int c = 0; c < N_RULE_CASES; c++)
+        check_rule(*state, &rule_cases[c], HT_F64, 1e-14);
+}
+
+static void optimizer_step_of_every_rule_in_f32_is_the_loop(void **state)
+{
+    for (int c = 0; c < N_RULE_CASES; c++)
+        check_rule(*state, &rule_cases[c], HT_F32, 1e-6);
+}
+
+/* As tests/reference/update.py makes them. */
+static void reference_gradient(const ht_tensor *w, int step, ht_tensor *g)
+{
+    for (int i = 0; i < 5; i++)
+        ht_tensor_set(g, i,
+                      (i + 1) / 8.0 * ht_tensor_get(w, i) -
+                          ((7 * i + 3 * step) % 11 - 5) / 4.0);
+}
+
+static void optimizer_step_ten_times_agrees_with_pytorch(void **state)
+{
+    fixture *f = *state;
+    static const double start[] = {0.5, -1.25, 2.0, 0.0, -0.75};
+    enum { N = sizeof update_references / sizeof update_references[0] };
+    assert_int_equal(N, 8);
+    for (int c = 0; c < N; c++) {
+        const struct update_reference *r = &update_references[c];
+        numbers x = {r->rate, r->momentum, r->beta2, r->eps, r->decay, r->clip};
+        ht_update update = update_of(r->rule, &x);
+        ht_set *theta = ht_set_new(f->ctx), *gradient = ht_set_new(f->ctx);
+        ht_tensor *w = ht_set_add(theta, "w", HT_F64, HT_SHAPE(5));
+        ht_tensor *g = ht_set_add(gradient, "w", HT_F64, HT_SHAPE(5));
+        for (int i = 0; i < 5; i++) ht_tensor_set(w, i, start[i]);
+        ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
+        for (int step = 0; step < 10; step++) {
+            reference_gradient(w, step, g);
+            ht_optimizer_step(optimizer, gradient);
+        }
+        test_no_error(f->ctx);
+        for (int i = 0; i < 5; i++) {
+            double got = ht_tensor_get(w, i),
+                   relative = fabs(got - r->w[i]) / fabs(r->w[i]);
+            if (!(relative <= 1e-10))
+                fail_msg("%s, element %d: got %.17g, PyTorch %.17g", r->name, i, got,
+                         r->w[i]);
+        }
+        ht_optimizer_free(optimizer);
+        ht_set_free(theta);
+        ht_set_free(gradient);
+    }
+}
+
+static void optimizer_state_is_named_after_parameters(void **state)
+{
+    fixture *f = *state;
+    char name[400], part[404];
+    memset(name, 'w', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    ht_set *theta = ht_set_new(f->ctx), *gradient = ht_set_new(f->ctx);
+    ht_set_add(theta, name, HT_F32, HT_SHAPE(2));
+    ht_tensor *g = ht_set_add(gradient, name, HT_F32, HT_SHAPE(2));
+    ht_tensor_set(g, 1, 2);
+    ht_update update = update_of(&ht_adam, &rule_cases[7].x);
+    ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
+    test_no_error(f->ctx);
+    const ht_set *s = ht_optimizer_state(optimizer);
+    assert_int_equal(ht_set_count(s), 2);
+    snprintf(part, sizeof part, "%s.m", name);
+    assert_string_equal(ht_set_name(s, 0), part);
+    snprintf(part, sizeof part, "%s.v", name);
+    assert_string_equal(ht_set_name(s, 1), part);
+    ht_optimizer_step(optimizer, gradient);
+    assert_near(ht_tensor_get(ht_set_at(s, 0), 0), 0, 0);
+    assert_near(ht_tensor_get(ht_set_at(s, 0), 1), 0.2, 1e-7);
+    assert_near(ht_tensor_get(ht_set_at(s, 1), 1), 0.004, 1e-9);
+    ht_optimizer_free(optimizer);
+    ht_optimizer_free(NULL);
+    ht_set_free(theta);
+    ht_set_free(gradient);
+}
+
+/* Refusals. */
+
+static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
+{
+    fixture *f = *state;
+    ht_set *theta = random_set(f->ctx, HT_F32, 1);
+    size_t live = ht_context_live_bytes(f->ctx);
+    const ht_scalar x = HT_FIXED(0.5), rate = HT_OUTER("rate");
+    const struct {
+        ht_update update;
+        const char *message;
+    } wrong[] = {
+        {{.rule = &ht_sgd}, "update rule sgd: rate is zero"},
+        {{.rule = &ht_adam, .beta2 = x, .eps = x}, "update rule adam: rate is zero"},
+        {{.rule = &ht_adam, .rate = x, .eps = x}, "update rule adam: beta2 is zero"},
+        {{.rule = &ht_adam, .rate = x, .beta2 = x}, "update rule adam: eps is zero"},
+        {{.rule = &ht_sgd, .rate = x, .momentum = x}, "sgd: momentum is set, but"},
+        {{.rule = &ht_sgd, .rate = x, .beta2 = x}, "sgd: beta2 is set, but"},
+        {{.rule = &ht_sgd, .rate = x, .eps = rate}, "sgd: eps is set, but"},
+        {{.rule = &ht_momentum, .rate = x, .beta2 = x}, "momentum: beta2 is set, but"},
+        {{.rule = &ht_momentum, .rate = x, .eps = x}, "momentum: eps is set, but"},
+        {{.rule = &ht_sgd, .rate = rate}, "rate is an outer variable; plain training"},
+        {{.rule = &ht_sgd, .rate = x, .decay = rate}, "decay is an outer variable"},
+        {{.rule = &ht_sgd, .rate = x, .clip = HT_FIXED(-1)}, "clip is negative"},
+        {{.rule = &ht_sgd, .rate = HT_FIXED((double)NAN)}, "rate is not finite"},
+    };
+    for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+        assert_null(ht_optimizer_new(theta, &wrong[k].update));
+        test_error(f->ctx, HT_ERROR_ARGUMENT, wrong[k].message);
+        assert_int_equal(ht_context_live_bytes(f->ctx), live);
+    }
+    ht_set_free(theta);
+}
+
+static void optimizer_new_of_no_or_integer_parameters_is_an_error(void **state)
+{
+    fixture *f = *state;
+    ht_set *theta = ht_set_new(f->ctx);
+    const ht_update update = {.rule = &ht_sgd, .rate = HT_FIXED(0.1)};
+    assert_null(ht_optimizer_new(theta, &update));
+    test_error(f->ctx, HT_ERROR_ARGUMENT, "theta is empty");
+    ht_set_add(theta, "w", HT_F32, HT_SCALAR);
+    ht_set_add(theta, "labels", HT_I32, HT_SHAPE(3));
+    assert_null(ht_optimizer_new(theta, &update));
+    test_error(f->ctx, HT_ERROR_DTYPE, "parameter \"labels\" is i32");
+    ht_set_free(theta);
+}
+
+/* One parameter "w" f64 (2, 3) of ones, "b" f64 (3) of twos, and their optimizer. */
+typedef struct small {
+    ht_set *theta, *gradient;
+    ht_optimizer *optimizer;
+} small;
+
+static small small_new(ht_context *ctx)
+{
+    const ht_update update = {.rule = &ht_sgd, .rate = HT_FIXED(0.5)};
+    small s = {.theta = ht_set_new(ctx), .gradient = ht_set_new(ctx)};
+    ht_tensor_fill(ht_set_add(s.theta, "w", HT_F64, HT_SHAPE(2, 3)), 1);
+    ht_tensor_fill(ht_set_add(s.theta, "b", HT_F64, HT_SHAPE(3)), 2);
+    s.optimizer = ht_optimizer_new(s.theta, &update);
+    test_no_error(ctx);
+    return s;
+}
+
+static void small_free(small *s)
+{
+    ht_optimizer_free(s->optimizer);
+    ht_set_free(s->theta);
+    ht_set_free(s->gradient);
+}
+
+static void expect_small(const small *s, double w, double b, int64_t steps)
+{
+    for (int k = 0; k < 6; k++)
+        assert_near(ht_tensor_get(ht_set_at(s->theta, 0), k), w, 0);
+    for (int k = 0; k < 3; k++)
+        assert_near(ht_tensor_get(ht_set_at(s->theta, 1), k), b, 0);
+    assert_int_equal(ht_optimizer_steps(s->optimizer), steps);
+}
+
+static void optimizer_step_with_a_name_missing_lists_names(void **state)
+{
+    fixture *f = *state;
+    small s = small_new(f->ctx);
+    ht_tensor_fill(ht_set_add(s.gradient, "w", HT_F64, HT_SHAPE(2, 3)), 1);
+    ht_set_add(s.gradient, "bias", HT_F64, HT_SHAPE(3));
+    assert_int_equal(ht_optimizer_step(s.optimizer, s.gradient), HT_ERROR_ARGUMENT);
+    test_error(f->ctx, HT_ERROR_ARGUMENT, "no tensor \"b\"; this set has: w, bias");
+    expect_small(&s, 1, 2, 0);
+    ht_tensor_fill(ht_set_add(s.gradient, "b", HT_F64, HT_SHAPE(3)), 2);
+    assert_int_equal(ht_optimizer_step(s.optimizer, s.gradient), HT_OK);
+    expect_small(&s, 0.5, 1, 1);
+    small_free(&s);
+}
+
+static void optimizer_step_with_another_type_names_the_parameter(void **state)
+{
+    fixture *f = *state;
+    small s = small_new(f->ctx);
+    ht_set_add(s.gradient, "w", HT_F64, HT_SHAPE(3, 2));
+    ht_set_add(s.gradient, "b", HT_F64, HT_SHAPE(3));
+    assert_int_equal(ht_optimizer_step(s.optimizer, s.gradient), HT_ERROR_SHAPE);
+    test_error(f->ctx, HT_ERROR_SHAPE,
+               "gradient of \"w\" must be f64 (2, 3), not f64 (3, 2)");
+    ht_set *narrow = ht_set_clone(s.theta, HT_F32);
+    assert_int_equal(ht_optimizer_step(s.optimizer, narrow), HT_ERROR_DTYPE);
+    test_error(f->ctx, HT_ERROR_DTYPE,
+               "gradient of \"w\" must be f64 (2, 3), not f32 (2, 3)");
+    expect_small(&s, 1, 2, 0);
+    ht_set_free(narrow);
+    small_free(&s);
+}
+
+static void step_small(void *argument)
+{
+    const small *s = argument;
+    ht_optimizer_step(s->optimizer, s->gradient);
+}
+
+static void optimizer_step_while_a_tape_borrows_theta_aborts(void **state)
+{
+    fixture *f = *state;
+    small s = small_new(f->ctx);
+    ht_tensor_fill(ht_set_add(s.gradient, "w", HT_F64, HT_SHAPE(2, 3)), 1);
+    ht_tensor_fill(ht_set_add(s.gradient, "b", HT_F64, HT_SHAPE(3)), 2);
+    ht_tape *tape = ht_tape_new(f->ctx, HT_EAGER);
+    ht_vars_input(tape, s.theta, 0);
+    test_aborts(step_small, &s, "a live tape still borrows output 0");
+    ht_tape_reset(tape);
+    assert_int_equal(ht_optimizer_step(s.optimizer, s.gradient), HT_OK);
+    expect_small(&s, 0.5, 1, 1);
+    ht_tape_free(tape);
+    small_free(&s);
+}
+
+static void optimizer_step_after_theta_grew_aborts(void **state)
+{
+    fixture *f = *state;
+    small s = small_new(f->ctx);
+    ht_set_add(s.theta, "late", HT_F64, HT_SCALAR);
+    test_aborts(step_small, &s, "theta has 3 tensors; it had 2");
+    small_free(&s);
+}
+
+/* Memory. */
+
+static void optimizer_step_after_the_first_allocates_nothing(void **state)
+{
+    fixture *f = *state;
+    for (int c = 0; c < N_RULE_CASES; c++) {
+        ht_set *theta = random_set(f->ctx, HT_F32, 100);
+        ht_set *gradient = random_set(f->ctx, HT_F32, 200);
+        ht_update update = update_of(rule_cases[c].rule, &rule_cases[c].x);
+        ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
+        ht_optimizer_step(optimizer, gradient);
+        uint64_t allocations = ht_context_allocations(f->ctx);
+        size_t live = ht_context_live_bytes(f->ctx);
+        for (int step = 0; step < 20; step++) ht_optimizer_step(optimizer, gradient);
+        test_no_error(f->ctx);
+        assert_int_equal(ht_context_allocations(f->ctx), allocations);
+        assert_int_equal(ht_context_live_bytes(f->ctx), live);
+        ht_optimizer_free(optimizer);
+        ht_set_free(theta);
+        ht_set_free(gradient);
+    }
+}
+
+/* Two Adam steps whose fail_at-th allocation fails. False after an error, and then theta
+ * is what it was: only the first step allocates. */
+static bool adam_twice(ht_context *ctx, int fail_at)
+{
+    ht_set *theta = random_set(ctx, HT_F64, 1), *gradient = random_set(ctx, HT_F64, 50);
+    ht_set *before = ht_set_clone(theta, 0);
+    assert_non_null(before);
+    failing *user = ctx->options.user;
+    user->fail_at = user->calls + fail_at;
+    ht_update update = update_of(&ht_adam, &rule_cases[11].x);
+    ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
+    assert_int_equal(optimizer == NULL, ht_context_status(ctx) != HT_OK);
+    for (int step = 0; optimizer && step < 2; step++)
+        ht_optimizer_step(optimizer, gradient);
+    bool done = ht_context_status(ctx) == HT_OK;
+    for (int i = 0; !done && i < N_SHAPES; i++)
+        assert_memory_equal(ht_tensor_data(ht_set_at(theta, i)),
+                            ht_tensor_data(ht_set_at(before, i)),
+                            ht_tensor_bytes(ht_set_at(theta, i)));
+    ht_optimizer_free(optimizer);
+    ht_set_free(theta);
+    ht_set_free(gradient);
+    ht_set_free(before);
+    return done;
+}
+
+static void optimizer_with_nth_allocation_failing_leaks_and_changes_nothing(void **state)
+{
+    (void)state;
+    int fail_at = 1;
+    for (bool done = false; !done; fail_at++) {
+        failing user = {.fail_at = 0};
+        ht_context *ctx = ht_context_new(
+            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
+        size_t live = ht_context_live_bytes(ctx);
+        done = adam_twice(ctx, fail_at);
+        assert_int_equal(ht_context_status(ctx), done ? HT_OK : HT_ERROR_MEMORY);
+        assert_int_equal(ht_context_live_bytes(ctx), live);
+        ht_context_free(ctx);
+    }
+    printf("# %d allocations failed, one at a time\n", fail_at - 2);
+    assert_in_range(fail_at - 2, 30, 400);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
+        CASE(optimizer_step_of_every_rule_in_f64_is_the_loop),
+        CASE(optimizer_step_of_every_rule_in_f32_is_the_loop),
+        CASE(optimizer_step_ten_times_agrees_with_pytorch),
+        CASE(optimizer_state_is_named_after_parameters),
+        CASE(optimizer_new_of_wrong_numbers_names_rule_and_field),
+        CASE(optimizer_new_of_no_or_integer_parameters_is_an_error),
+        CASE(optimizer_step_with_a_name_missing_lists_names),
+        CASE(optimizer_step_with_another_type_names_the_parameter),
+        CASE(optimizer_step_while_a_tape_borrows_theta_aborts),
+        CASE(optimizer_step_after_theta_grew_aborts),
+        CASE(optimizer_step_after_the_first_allocates_nothing),
+        CASE(optimizer_with_nth_allocation_failing_leaks_and_changes_nothing),
+    };
+    return TEST_MAIN(tests);
+}

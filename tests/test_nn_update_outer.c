@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* test_nn_update_outer.c: update rules whose scalars are outer variables: every layout
+ * against loops, shapes that are refused, and Adam's derivatives where a gradient is
+ * always zero. Read next: nn/update.c, test_bilevel_closed_form.c. */
+#include "update_loops.h"
+
+/* (), (steps), (n), (steps, n), (steps, 1), (1, n) */
+enum layout { ONE, STEP, TENSOR, BOTH, STEP_1, TENSOR_1, N_LAYOUTS };
+
+static ht_shape layout_shape(enum layout layout, int64_t steps, int64_t n)
+{
+    const ht_shape of[N_LAYOUTS] = {HT_SCALAR,          HT_SHAPE(steps),
+                                    HT_SHAPE(n),        HT_SHAPE(steps, n),
+                                    HT_SHAPE(steps, 1), HT_SHAPE(1, n)};
+    return of[layout];
+}
+
+/* Where the number for (step, tensor) stands. */
+static int64_t layout_place(enum layout layout, int64_t n, int64_t step, int64_t i)
+{
+    const int64_t of[N_LAYOUTS] = {0, step, i, step * n + i, step, i};
+    return of[layout];
+}
+
+/* Six outer variables in one layout, and the same numbers looked up by hand. */
+static const char *const scalar_names[] = {"rate", "momentum", "beta2",
+                                           "eps",  "decay",    "clip"};
+
+static ht_set *layout_eta(ht_context *ctx, enum layout layout, int64_t steps, int64_t n,
+                          ht_dtype dtype)
+{
+    static const double low[] = {0.05, 0.7, 0.8, 0.01, 0.1, 1.5};
+    ht_set *eta = ht_set_new(ctx);
+    for (int k = 0; k < 6; k++) {
+        ht_tensor *x =
+            ht_set_add(eta, scalar_names[k], dtype, layout_shape(layout, steps, n));
+        ht_tensor_uniform(x, ht_stream(scalar_names[k]), low[k], low[k] * 1.2);
+    }
+    return eta;
+}
+
+static numbers layout_numbers(const ht_update_rule *rule, const ht_set *eta, int64_t at)
+{
+    double x[6];
+    for (int k = 0; k < 6; k++) x[k] = ht_tensor_get(ht_set_at(eta, k), at);
+    bool adam = rule == &ht_adam;
+    return (numbers){
+        x[0], rule == &ht_sgd ? 0 : x[1], adam ? x[2] : 0, adam ? x[3] : 0, x[4], x[5]};
+}
+
+static ht_update outer_update(const ht_update_rule *rule)
+{
+    ht_update u = {.rule = rule,
+                   .rate = HT_OUTER("rate"),
+                   .decay = HT_OUTER("decay"),
+                   .clip = HT_OUTER("clip")};
+    if (rule != &ht_sgd) u.momentum = HT_OUTER("momentum");
+    if (rule == &ht_adam) u.beta2 = HT_OUTER("beta2");
+    if (rule == &ht_adam) u.eps = HT_OUTER("eps");
+    return u;
+}
+
+/* One step on an eager tape, written back to theta and state. */
+static void emit_step(const ht_update *u, ht_set *theta, ht_set *s, const ht_set *eta,
+                      int64_t steps, int step, const ht_set *gradient)
+{
+    ht_context *ctx = ht_set_context(theta);
+    ht_var new_theta[N_SHAPES], new_state[2 * N_SHAPES], g[N_SHAPES];
+    ht_set *next = ht_set_clone(theta, 0), *next_state = ht_set_clone(s, 0);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_vars *theta_vars = ht_vars_input(tape, theta, step);
+    ht_vars *state_vars = ht_vars_input(tape, s, step);
+    ht_vars *eta_vars = ht_vars_input(tape, eta, step);
+    for (int i = 0; i < ht_set_count(gradient); i++)
+        g[i] = ht_input(tape, ht_set_at(gradient, i));
+    hti_update_emit(u, theta_vars, state_vars, eta_vars, steps, g, new_theta, new_state);
+    test_no_error(ctx);
+    for (int i = 0; i < ht_set_count(theta); i++)
+        ht_tensor_copy(ht_set_at(next, i), ht_value(new_theta[i]));
+    for (int i = 0; i < ht_set_count(s); i++)
+        ht_tensor_copy(ht_set_at(next_state, i), ht_value(new_state[i]));
+    ht_tape_free(tape);
+    ht_set_copy(theta, next);
+    ht_set_copy(s, next_state);
+    ht_set_free(next);
+    ht_set_free(next_state);
+}
+
+/* theta's first n tensors only. */
+static ht_set *first_of(ht_context *ctx, ht_dtype dtype, uint64_t stream, int n)
+{
+    ht_set *set = ht_set_new(ctx);
+    for (int i = 0; i < n; i++) {
+        char name[] = {'p', (char)('0' + i), '\0'};
+        ht_tensor_normal(ht_set_add(set, name, dtype, shapes[i]), stream + (uint64_t)i, 0,
+                         1);
+    }
+    return set;
+}
+
+static void check_layout(ht_context *ctx, const ht_update_rule *rule, enum layout layout,
+                         int64_t steps, int n, ht_dtype dtype)
+{
+    char what[80];
+    snprintf(what, sizeof what, "rule %s, layout %d, %d steps, %d tensors, %s",
+             rule->name, (int)layout, (int)steps, n, ht_dtype_name(dtype));
+    ht_set *theta = first_of(ctx, dtype, 300, n), *gradient = first_of(ctx, dtype, 0, n);
+    ht_set *eta = layout_eta(ctx, layout, steps, n, dtype);
+    ht_update update = outer_update(rule);
+    assert_true(hti_update_check(ctx, &update, theta, eta, steps));
+    ht_set *s = hti_update_state(&update, theta);
+    loop l = loop_of(rule, theta);
+    for (int step = 0; step < (int)steps; step++) {
+        numbers x[N_SHAPES];
+        for (int i = 0; i < n; i++)
+            x[i] = layout_numbers(rule, eta, layout_place(layout, n, step, i));
+        random_fill(gradient, 1000 + 10 * (uint64_t)step);
+        loop_step(&l, x, step + 1, gradient);
+        emit_step(&update, theta, s, eta, steps, step, gradient);
+        check_loop(&l, theta, dtype == HT_F64 ? 1e-14 : 1e-6, what, step);
+    }
+    ht_set_free(theta);
+    ht_set_free(gradient);
+    ht_set_free(eta);
+    ht_set_free(s);
+}
+
+static void update_emit_of_every_layout_is_the_loop(void **state)
+{
+    fixture *f = *state;
+    const ht_update_rule *const rules[] = {&ht_sgd, &ht_momentum, &ht_adam};
+    static const struct {
+        int64_t steps;
+        int n;
+    } problem[] = {{5, 3}, {4, 4}, {1, 3}, {4, 1}, {1, 1}};
+    int checked = 0;
+    for (int p = 0; p < 5; p++)
+        for (int r = 0; r < 3; r++)
+            for (int layout = 0; layout < N_LAYOUTS; layout++) {
+                int64_t steps = problem[p].steps;
+                bool vector = layout == STEP || layout == TENSOR;
+                if (vector && steps == problem[p].n && steps > 1) continue;
+                check_layout(f->ctx, rules[r], (enum layout)layout, steps, problem[p].n,
+                             HT_F64);
+                check_layout(f->ctx, rules[r], (enum layout)layout, steps, problem[p].n,
+                             HT_F32);
+                checked++;
+            }
+    assert_int_equal(checked, 5 * 3 * N_LAYOUTS - 3 * 2);
+}
+
+static void update_check_of_wrong_shapes_says_which_would_do(void **state)
+{
+    fixture *f = *state;
+    const ht_shape wrong[] = {{1, {4}},    {1, {6}},    {1, {1}},
+                              {2, {3, 5}}, {2, {5, 2}}, {2, {4, 3}},
+                              {2, {2, 1}}, {2, {1, 5}}, {3, {5, 3, 1}}};
+    const ht_update update = {
+        .rule = &ht_momentum, .rate = HT_FIXED(1), .momentum = HT_OUTER("mu")};
+    ht_set *theta = first_of(f->ctx, HT_F32, 1, 3);
+    for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+        ht_set *eta = ht_set_new(f->ctx);
+        ht_set_add(eta, "mu", HT_F32, wrong[k]);
+        char text[HT_SHAPE_TEXT];
+        assert_false(hti_update_check(f->ctx, &update, theta, eta, 5));
+        assert_contains(ht_context_message(f->ctx), ht_shape_text(wrong[k], text));
+        test_error(f->ctx, HT_ERROR_SHAPE,
+                   "must be f32 or f64 and () for one value, (5) per step, (3) per "
+                   "parameter tensor or (5, 3) for both");
+        ht_set_free(eta);
+    }
+    ht_set_free(theta);
+}
+
+static void update_check_of_equal_sizes_asks_which(void **state)
+{
+    fixture *f = *state;
+    const ht_update update = {.rule = &ht_sgd, .rate = HT_OUTER("rate")};
+    ht_set *theta = first_of(f->ctx, HT_F32, 1, 3);
+    const ht_shape given[] = {{1, {3}}, {2, {3, 1}}, {2, {1, 3}}, {2, {3, 3}}};
+    for (int k = 0; k < 4; k++) {
+        ht_set *eta = ht_set_new(f->ctx);
+        ht_set_add(eta, "rate", HT_F32, given[k]);
+        assert_int_equal(hti_update_check(f->ctx, &update, theta, eta, 3), k > 0);
+        if (k == 0)
+            test_error(f->ctx, HT_ERROR_SHAPE,
+                       "where the two are equal, (steps, 1) or (1, n) says which");
+        test_no_error(f->ctx);
+        ht_set_free(eta);
+    }
+    ht_set_free(theta);
+}
+
+static void update_check_of_unknown_name_or_integers_is_an_error(void **state)
+{
+    fixture *f = *state;
+    ht_update update = {.rule = &ht_sgd, .rate = HT_OUTER("rat")};
+    ht_set *theta = first_of(f->ctx, HT_F32, 1, 2), *eta = ht_set_new(f->ctx);
+    ht_set_add(eta, "lambda", HT_F32, HT_SCALAR);
+    ht_set_add(eta, "count", HT_I32, HT_SCALAR);
+    assert_false(hti_update_check(f->ctx, &update, theta, eta, 3));
+    test_error(f->ctx, HT_ERROR_ARGUMENT,
+               "no tensor \"rat\"; this set has: lambda, count");
+    update.rate = HT_OUTER("count");
+    assert_false(hti_update_check(f->ctx, &update, theta, eta, 3));
+    test_error(f->ctx, HT_ERROR_SHAPE, "outer variable \"count\" of i32 ()");
+    ht_set_free(theta);
+    ht_set_free(eta);
+}
+
+/* Derivatives. */
+
+/* Three Adam steps of w (4), gradient c * g_t with g_t[0] = 0 always. x: w, c, then rate,
+ * momentum, beta2, eps, each 0-d. The mean of w_3^2 / 2 + w_3. */
+enum { ADAM_STEPS = 3 };
+static const double adam_gradient[ADAM_STEPS][4] = {
+    {0, 1.5, -0.3, 0.02}, {0, -0.7, 0.9, 0.01}, {0, 0.4, 1.1, -0.03}};
+
+static ht_var adam_unrolled(ht_tape *tape, int n, const ht_var *x, void *user)
+{
+    const ht_update *update = user;
+    ht_context *ctx = ht_tape_context(tape);
+    (void)n;
+    ht_set *theta = ht_set_new(ctx), *eta = ht_set_new(ctx);
+    ht_set_add(theta, "w", HT_F64, HT_SHAPE(4));
+    for (int k = 0; k < 4; k++) ht_set_add(eta, scalar_names[k], HT_F64, HT_SCALAR);
+    ht_set *s = hti_update_state(update, theta);
+    ht_var w = x[0], states[2] = {ht_mul(x[0], 0.0), ht_mul(x[0], 0.0)};
+    for (int t = 0; t < ADAM_STEPS; t++) {
+        ht_var step = ht_cast(ht_constant(tape, t), HT_I32), g[4];
+        for (int i = 0; i < 4; i++)
+            g[i] = ht_reshape(ht_cast(ht_constant(tape, adam_gradient[t][i]), HT_F64),
+                              HT_SHAPE(1));
+        ht_var gradient = ht_mul(ht_concat(4, g, 0), x[1]);
+        ht_vars *theta_vars = hti_vars_new(tape, theta, step);
+        ht_vars *state_vars = hti_vars_new(tape, s, step);
+        ht_vars *eta_vars = hti_vars_new(tape, eta, step);
+        theta_vars->var[0] = w;
+        for (int k = 0; k < 2; k++) state_vars->var[k] = states[k];
+        for (int k = 0; k < 4; k++) eta_vars->var[k] = x[2 + k];
+        hti_update_emit(update, theta_vars, state_vars, eta_vars, ADAM_STEPS, &gradient,
+                        &w, states);
+    }
+    ht_set_free(theta);
+    ht_set_free(eta);
+    ht_set_free(s);
+    return ht_mean(ht_add(ht_mul(ht_square(w), 0.5), w));
+}
+
+static ht_update adam_outer(void)
+{
+    return (ht_update){.rule = &ht_adam,
+                       .rate = HT_OUTER("rate"),
+                       .momentum = HT_OUTER("momentum"),
+                       .beta2 = HT_OUTER("beta2"),
+                       .eps = HT_OUTER("eps")};
+}
+
+static ht_set *adam_point(ht_context *ctx)
+{
+    static const double at[] = {0.05, 0.8, 0.9, 1e-2};
+    ht_set *set = ht_set_new(ctx);
+    ht_tensor *w = ht_set_add(set, "w", HT_F64, HT_SHAPE(4));
+    for (int i = 0; i < 4; i++) ht_tensor_set(w, i, 0.5 * i - 0.7);
+    ht_tensor_fill(ht_set_add(set, "c", HT_F64, HT_SCALAR), 1.2);
+    for (int k = 0; k < 4; k++)
+        ht_tensor_fill(ht_set_add(set, scalar_names[k], HT_F64, HT_SCALAR), at[k]);
+    return set;
+}
+
+static void adam_with_a_gradient_always_zero_has_finite_derivatives(void **state)
+{
+    fixture *f = *state;
+    ht_set *point = adam_point(f->ctx);
+    ht_update update = adam_outer();
+    ht_tape *tape = ht_tape_new(f->ctx, HT_EAGER);
+    ht_vars *vars = ht_vars_input(tape, point, 0);
+    ht_var g[6], v[6], hv[6];
+    ht_var y = adam_unrolled(tape, 6, vars->var, &update);
+    ht_vars_grad(y, vars, g);
+    for (int k = 0; k < 6; k++) v[k] = ht_add(ht_mul(vars->var[k], 0.0), 1.0);
+    ht_hvp(y, 6, vars->var, v, hv);
+    test_no_error(f->ctx);
+    for (int k = 0; k < 6; k++)
+        for (int64_t i = 0; i < ht_tensor_count(ht_set_at(point, k)); i++) {
+            assert_true(isfinite(ht_tensor_get(ht_value(g[k]), i)));
+            assert_true(isfinite(ht_tensor_get(ht_value(hv[k]), i)));
+        }
+    /* The coordinate stays where it was: d mean(w^2/2 + w)/dw_0 = (w_0 + 1)/4, whose own
+     * derivative along v is 1/4. */
+    assert_near(ht_tensor_get(ht_value(g[0]), 0), (-0.7 + 1) / 4, 1e-15);
+    assert_near(ht_tensor_get(ht_value(hv[0]), 0), 0.25, 1e-15);
+    ht_tape_free(tape);
+    ht_set_free(point);
+}
+
+static void adam_derivatives_agree_with_differences(void **state)
+{
+    fixture *f = *state;
+    ht_set *point = adam_point(f->ctx);
+    const ht_tensor *at[6];
+    ht_update update = adam_outer();
+    for (int k = 0; k < 6; k++) at[k] = ht_set_at(point, k);
+    assert_true(ht_gradient_check(f->ctx, adam_unrolled, 6, at, &update, stderr));
+    test_no_error(f->ctx);
+    ht_set_free(point);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
+        CASE(update_emit_of_every_layout_is_the_loop),
+        CASE(update_check_of_wrong_shapes_says_which_would_do),
+        CASE(update_check_of_equal_sizes_asks_which),
+        CASE(update_check_of_unknown_name_or_integers_is_an_error),
+        CASE(adam_with_a_gradient_always_zero_has_finite_derivatives),
+        CASE(adam_derivatives_agree_with_differences),
+    };
+    return TEST_MAIN(tests);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* update_loops.h: the update rules as plain loops over arrays, one number for each
+ * scalar, step and parameter tensor: what the tape functions are held against.
+ * Read next: test_nn_update.c, test_nn_update_outer.c. */
+#ifndef HTI_TEST_UPDATE_LOOPS_H
+#define HTI_TEST_UPDATE_LOOPS_H
+
+#include "nn_internal.h"
+#include "test_nn.h"
+
+typedef struct numbers {
+    double rate, momentum, beta2, eps, decay, clip;
+} numbers;
+
+/* One tensor's step t = 1, 2, ... in type `real`; scalars are made in f64, as documented.
+ * s holds n elements of each state. */
+#define LOOP_STEP(real, sqrt_real)                                                    \
+    static inline void loop_step_##real(const ht_update_rule *rule, const numbers *x, \
+                                        double scale, int t, int64_t n, real *w,      \
+                                        const real *gradient, real *s)                \
+    {                                                                                 \
+        real rate = (real)x->rate, beta = (real)x->momentum;                          \
+        real size = (real)(x->rate / (1 - pow(x->momentum, t)));                      \
+        real below = (real)sqrt(1 - pow(x->beta2, t)), eps = (real)x->eps;            \
+        for (int64_t i = 0; i < n; i++) {                                             \
+            real g = gradient[i] * (real)scale + (real)x->decay * w[i];               \
+            if (rule == &ht_sgd) {                                                    \
+                w[i] -= rate * g;                                                     \
+            } else if (rule == &ht_momentum) {                                        \
+                s[i] = beta * s[i] + g;                                               \
+                w[i] -= rate * s[i];                                                  \
+            } else {                                                                  \
+                real *m = s, *v = s + n;                                              \
+                m[i] = beta * m[i] + (real)(1 - x->momentum) * g;                     \
+                v[i] = (real)x->beta2 * v[i] + (real)(1 - x->beta2) * (g * g);        \
+                w[i] -= size * m[i] / (sqrt_real(v[i]) / below + eps);                \
+            }                                                                         \
+        }                                                                             \
+    }
+LOOP_STEP(double, sqrt)
+LOOP_STEP(float, sqrtf)
+
+static const ht_shape shapes[] = {{0, {0}},  {1, {1}},       {1, {3}},   {2, {4, 5}},
+                                  {1, {67}}, {3, {2, 3, 4}}, {2, {0, 3}}};
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0], MOST = 67 };
+
+/* Parameters and states of a few tensors, as the loops see them. */
+typedef struct loop {
+    const ht_update_rule *rule;
+    ht_dtype dtype;
+    int n;
+    int64_t count[N_SHAPES];
+    union values {
+        double f64[2 * MOST];
+        float f32[2 * MOST];
+    } w[N_SHAPES], s[N_SHAPES];
+    double reach[N_SHAPES][MOST];
+} loop;
+
+static inline loop loop_of(const ht_update_rule *rule, const ht_set *theta)
+{
+    loop l = {.rule = rule, .n = ht_set_count(theta)};
+    l.dtype = ht_tensor_dtype(ht_set_at(theta, 0));
+    for (int i = 0; i < l.n; i++) {
+        const ht_tensor *x = ht_set_at(theta, i);
+        l.count[i] = ht_tensor_count(x);
+        memcpy(&l.w[i], ht_tensor_data(x), ht_tensor_bytes(x));
+        for (int64_t k = 0; k < l.count[i]; k++)
+            l.reach[i][k] = fabs(ht_tensor_get(x, k));
+    }
+    return l;
+}
+
+static inline double norm_of(const ht_set *gradient)
+{
+    double sum = 0;
+    for (int i = 0; i < ht_set_count(gradient); i++)
+        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(gradient, i)); k++)
+            sum += pow(ht_tensor_get(ht_set_at(gradient, i), k), 2);
+    return sqrt(sum);
+}
+
+/* Step t with numbers x[i] for tensor i. */
+static inline void loop_step(loop *l, const numbers *x, int t, const ht_set *gradient)
+{
+    double norm = norm_of(gradient);
+    for (int i = 0; i < l->n; i++) {
+        double scale = x[i].clip > 0 && norm > x[i].clip ? x[i].clip / norm : 1;
+        const void *g = ht_tensor_data(ht_set_at(gradient, i));
+        if (l->dtype == HT_F64)
+            loop_step_double(l->rule, &x[i], scale, t, l->count[i], l->w[i].f64, g,
+                             l->s[i].f64);
+        else
+            loop_step_float(l->rule, &x[i], scale, t, l->count[i], l->w[i].f32, g,
+                            l->s[i].f32);
+    }
+}
+
+/* Element k of parameter tensor i. */
+static inline double loop_get(const loop *l, int i, int64_t k)
+{
+    return l->dtype == HT_F64 ? l->w[i].f64[k] : (double)l->w[i].f32[k];
+}
+
+/* Largest |got - want| over the largest |want| that element has had: what it was rounded
+ * to on its way, even if it is near zero now. */
+static inline double loop_difference(loop *l, const ht_set *theta, double *at)
+{
+    double most = 0;
+    for (int i = 0; i < l->n; i++)
+        for (int64_t k = 0; k < l->count[i]; k++) {
+            double got = ht_tensor_get(ht_set_at(theta, i), k), want = loop_get(l, i, k);
+            l->reach[i][k] = fmax(l->reach[i][k], fabs(want));
+            double difference = fabs(got - want) / l->reach[i][k];
+            if (difference <= most) continue;
+            most = difference;
+            at[0] = got;
+            at[1] = want;
+            if (isnan(difference)) return difference;
+        }
+    return most;
+}
+
+static inline void check_loop(loop *l, const ht_set *theta, double tolerance,
+                              const char *what, int step)
+{
+    double at[2] = {0, 0}, difference = loop_difference(l, theta, at);
+    if (!(difference <= tolerance))
+        fail_msg("%s, step %d: got %.17g, want %.17g (relative %.2e, tolerance %.0e)",
+                 what, step, at[0], at[1], difference, tolerance);
+}
+
+static inline void random_fill(ht_set *set, uint64_t stream)
+{
+    for (int i = 0; i < ht_set_count(set); i++)
+        ht_tensor_normal(ht_set_at(set, i), stream + (uint64_t)i, 0.1, 1);
+}
+
+#endif
