@@ -76,7 +76,7 @@ static ht_dtype hti_partner_dtype(int n, const ht_var *in)
 {
     for (int i = 0; i < n; i++)
         if (!hti_is_number(in[i]) && !ht_is_zero(in[i]) && !in[i].tape->weak[in[i].index])
-            return hti_type(in[i])->dtype;
+            return hti_type(in[i]).dtype;
     return 0;
 }
 
@@ -89,7 +89,7 @@ static ht_var hti_resolve(ht_tape *tape, const ht_op *op, ht_var x, ht_dtype dty
         return hti_number_node(tape, op, hti_number_value(x), weak ? HT_F64 : dtype, weak,
                                site);
     if (ht_is_zero(x) || weak || !tape->weak[x.index]) return x;
-    if (hti_is_constant(x, &value) && hti_type(x)->shape.rank == 0)
+    if (hti_is_constant(x, &value) && hti_type(x).shape.rank == 0)
         return hti_number_node(tape, op, value, dtype, false, site);
     return ht_cast_at(x, dtype, site);
 }
@@ -125,7 +125,7 @@ static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
         n <= 4 ? few : hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *types);
     bool ok = types != NULL;
     if (ok) {
-        for (int i = 0; i < n; i++) types[i] = *hti_type(in[i]);
+        for (int i = 0; i < n; i++) types[i] = hti_type(in[i]);
         ht_infer it = {.op = op,
                        .ctx = tape->ctx,
                        .n_in = n,
@@ -219,7 +219,7 @@ ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site)
 ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site)
 {
     if (ht_is_zero(v) || hti_is_poison(v)) return v;
-    ht_shape from = hti_type(v)->shape;
+    ht_shape from = hti_type(v).shape;
     if (ht_shape_equal(from, shape)) return v;
     ht_axes axes = {0};
     int extra = from.rank - shape.rank;

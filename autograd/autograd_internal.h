@@ -94,7 +94,8 @@ double hti_number_value(ht_var x);
 /* Stops the program unless x is a live variable (or poison) of a tape; returns the index.
  */
 uint32_t hti_check_var(ht_var x);
-const ht_type *hti_type(ht_var x);
+/* A copy: appending moves the columns. */
+ht_type hti_type(ht_var x);
 
 /* Records the error with the op's name and returns poison. */
 #if defined(__GNUC__)

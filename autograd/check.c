@@ -124,7 +124,7 @@ static bool hti_check_first(hti_check *c)
     const double h = 1e-5;
     double worst = 0, forward = 0;
     hti_check_gradient_at(c, c->gradient[0]);
-    for (uint64_t k = 0; k < HTI_DIRECTIONS; k++) {
+    for (uint64_t k = 0; k < HTI_DIRECTIONS && c->ctx->status == HT_OK; k++) {
         ht_tensor_normal(c->direction[0], 2 * k, 0, 1 / sqrt((double)c->count));
         hti_check_move(c, c->direction[0], h);
         double up = ht_item(hti_check_value(c));
@@ -171,7 +171,7 @@ static bool hti_check_second(hti_check *c)
 {
     const double h = 1e-5;
     double worst = 0, modes = 0, symmetry = 0;
-    for (uint64_t k = 0; k < HTI_DIRECTIONS; k++) {
+    for (uint64_t k = 0; k < HTI_DIRECTIONS && c->ctx->status == HT_OK; k++) {
         ht_tensor *u = c->direction[0], *w = c->direction[1], **g = c->gradient;
         ht_tensor_normal(u, 100 + 2 * k, 0, 1 / sqrt((double)c->count));
         ht_tensor_normal(w, 101 + 2 * k, 0, 1 / sqrt((double)c->count));

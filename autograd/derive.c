@@ -129,7 +129,7 @@ static bool hti_vjp_node(hti_walk *w, uint32_t i)
     for (int e = 0; ok && e < r.n_in; e++) {
         if (!wanted[e] || ht_is_zero(d[e])) continue;
         ht_var *sum = &w->value[r.in[e].index - w->low];
-        *sum = ht_add(*sum, hti_sum_to(d[e], hti_type(r.in[e])->shape, HT_HERE));
+        *sum = ht_add(*sum, hti_sum_to(d[e], hti_type(r.in[e]).shape, HT_HERE));
         ok = !hti_is_poison(*sum);
     }
     hti_arena_rewind(&tape->scratch, mark);
@@ -141,21 +141,21 @@ static bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what,
                       const char *site)
 {
     if (ht_is_zero(*dx)) return true;
-    const ht_type *type = hti_type(x);
+    ht_type type = hti_type(x);
     if (hti_is_number(*dx))
         *dx = ht_broadcast_at(
-            hti_constant(tape, hti_number_value(*dx), type->dtype, false, site),
-            type->shape, site);
+            hti_constant(tape, hti_number_value(*dx), type.dtype, false, site),
+            type.shape, site);
     hti_check_var(*dx);
     if (hti_is_poison(*dx)) return false;
-    if (tape->weak[dx->index]) *dx = ht_cast_at(*dx, type->dtype, site);
-    const ht_type *is = hti_type(*dx);
-    if (is->dtype == type->dtype && ht_shape_equal(is->shape, type->shape)) return true;
+    if (tape->weak[dx->index]) *dx = ht_cast_at(*dx, type.dtype, site);
+    ht_type is = hti_type(*dx);
+    if (is.dtype == type.dtype && ht_shape_equal(is.shape, type.shape)) return true;
     char want[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
     hti_fail(tape, HT_ERROR_SHAPE, site, what,
              "the vector for a %s %s variable must have its type, not %s %s",
-             ht_dtype_name(type->dtype), ht_shape_text(type->shape, want),
-             ht_dtype_name(is->dtype), ht_shape_text(is->shape, got));
+             ht_dtype_name(type.dtype), ht_shape_text(type.shape, want),
+             ht_dtype_name(is.dtype), ht_shape_text(is.shape, got));
     return false;
 }
 
@@ -260,7 +260,7 @@ static void hti_deliver(bool ok, ht_tape *tape, int n, const ht_var *x, ht_var *
         if (!ok)
             dx[i] = hti_poison(tape);
         else if (ht_is_zero(dx[i]))
-            dx[i] = hti_zeros(tape, *hti_type(x[i]), site);
+            dx[i] = hti_zeros(tape, hti_type(x[i]), site);
     }
 }
 
@@ -270,11 +270,11 @@ static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
 {
     ht_tape *tape = y.tape;
     if (hti_check_var(y) == HTI_NONE || tape->ctx->status != HT_OK) return false;
-    if (hti_type(y)->shape.rank != 0) {
+    if (hti_type(y).shape.rank != 0) {
         char text[HT_SHAPE_TEXT];
         hti_fail(tape, HT_ERROR_SHAPE, site, "grad",
                  "y must be 0-d, not %s\n  hint: ht_sum or ht_mean it, or use ht_vjp",
-                 ht_shape_text(hti_type(y)->shape, text));
+                 ht_shape_text(hti_type(y).shape, text));
         return false;
     }
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
@@ -284,7 +284,7 @@ static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
     for (int i = 0; ok && strict && i < n; i++) {
         if (reached[i]) continue;
         const char *made = tape->site[x[i].index];
-        ht_dtype dtype = hti_type(x[i])->dtype;
+        ht_dtype dtype = hti_type(x[i]).dtype;
         if (!hti_dtype_is_float(dtype)) {
             hti_fail(tape, HT_ERROR_NO_GRADIENT, site, "grad",
                      "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i,

@@ -277,7 +277,7 @@ static ht_var add_scattered(ht_var base, ht_var x, const char *site)
     if (tape->op[i] != &hti_op_scatter_add || base.tape != tape) return HT_ZERO;
     const uint32_t *in = tape->edge + tape->first_in[i];
     if (!elementwise_is(hti_var(tape, in[0]), 0)) return HT_ZERO;
-    if (!ht_shape_equal(hti_type(base)->shape, tape->type[i].shape)) return HT_ZERO;
+    if (!ht_shape_equal(hti_type(base).shape, tape->type[i].shape)) return HT_ZERO;
     return ht_scatter_add_at(base, hti_var(tape, in[1]), hti_var(tape, in[2]), site);
 }
 
@@ -302,12 +302,12 @@ ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
 static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 {
     if (!elementwise_is(one, 1) || hti_is_number(x) || ht_is_zero(x)) return HT_ZERO;
-    if (hti_check_var(x) == HTI_NONE || !hti_dtype_is_float(hti_type(x)->dtype))
+    if (hti_check_var(x) == HTI_NONE || !hti_dtype_is_float(hti_type(x).dtype))
         return HT_ZERO;
     if (hti_is_number(one)) return x;
     ht_shape shape;
-    bool same = hti_type(one)->dtype == hti_type(x)->dtype && !x.tape->weak[x.index];
-    if (!same || !hti_broadcast_shapes(hti_type(x)->shape, hti_type(one)->shape, &shape))
+    bool same = hti_type(one).dtype == hti_type(x).dtype && !x.tape->weak[x.index];
+    if (!same || !hti_broadcast_shapes(hti_type(x).shape, hti_type(one).shape, &shape))
         return HT_ZERO;
     return ht_broadcast_at(x, shape, site);
 }

@@ -143,10 +143,11 @@ ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site)
     HT_ASSERT(hti_dtype_is_valid(dtype), "dtype %d", (int)dtype);
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     double value;
-    if (hti_type(x)->dtype == dtype && !x.tape->weak[x.index]) return x;
+    if (hti_type(x).dtype == dtype && !x.tape->weak[x.index]) return x;
+    ht_shape shape = hti_type(x).shape;
     if (hti_dtype_is_float(dtype) && x.tape->weak[x.index] && hti_is_constant(x, &value))
-        return ht_broadcast_at(hti_constant(x.tape, value, dtype, false, site),
-                               hti_type(x)->shape, site);
+        return ht_broadcast_at(hti_constant(x.tape, value, dtype, false, site), shape,
+                               site);
     cast_attributes a = {dtype};
     return ht_apply(&hti_op_cast, 1, &x, &a, site);
 }

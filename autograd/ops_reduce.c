@@ -142,7 +142,7 @@ ht_var ht_argmax_at(ht_var x, const char *site)
 static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site,
                         uint64_t *bits)
 {
-    int rank = hti_type(x)->shape.rank;
+    int rank = hti_type(x).shape.rank;
     *bits = 0;
     for (int i = 0; i < axes.n; i++) {
         int axis = axes.axis[i] < 0 ? axes.axis[i] + rank : axes.axis[i];
@@ -151,7 +151,7 @@ static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site
             hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
                      "axis %d is not one of -%d .. %d (each once) of shape %s",
                      axes.axis[i], rank, rank - 1,
-                     ht_shape_text(hti_type(x)->shape, text));
+                     ht_shape_text(hti_type(x).shape, text));
             return false;
         }
         *bits |= (uint64_t)1 << axis;
@@ -165,7 +165,7 @@ static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     reduce_attributes a;
     if (!reduce_axes(x, op->name, axes, site, &a.axes)) return hti_poison(x.tape);
-    ht_shape shape = hti_type(x)->shape, kept = {0, {0}};
+    ht_shape shape = hti_type(x).shape, kept = {0, {0}};
     for (int i = 0; i < shape.rank; i++)
         if (!(a.axes >> i & 1)) kept.dim[kept.rank++] = shape.dim[i];
     ht_var out = ht_apply(op, 1, &x, &a, site);
@@ -195,8 +195,8 @@ ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     ht_var sum = reduce_apply(&hti_op_sum, x, axes, keep, site);
     if (ht_is_zero(sum) || hti_is_poison(sum)) return sum;
-    double n = (double)ht_shape_count(hti_type(x)->shape) /
-               (double)ht_shape_count(hti_type(sum)->shape);
+    double n = (double)ht_shape_count(hti_type(x).shape) /
+               (double)ht_shape_count(hti_type(sum).shape);
     return ht_mul_at(sum, ht_number(1 / n), site);
 }
 

@@ -125,8 +125,8 @@ static void cross_entropy_run(const ht_run *r)
 
 static ht_var cross_entropy_slope(const ht_rule *r)
 {
-    const ht_type *type = hti_type(r->in[0]);
-    ht_var hot = ht_one_hot(r->in[1], type->shape.dim[1], type->dtype);
+    ht_type type = hti_type(r->in[0]);
+    ht_var hot = ht_one_hot(r->in[1], type.shape.dim[1], type.dtype);
     return ht_sub(ht_softmax(r->in[0]), hot);
 }
 

@@ -117,10 +117,10 @@ ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
             known *= shape.dim[i];
     }
     if (open >= 0 && known > 0)
-        shape.dim[open] = ht_shape_count(hti_type(x)->shape) / known;
-    if (ht_shape_equal(shape, hti_type(x)->shape)) return x;
+        shape.dim[open] = ht_shape_count(hti_type(x).shape) / known;
+    if (ht_shape_equal(shape, hti_type(x).shape)) return x;
     ht_var inner = shape_inner(x, &hti_op_reshape);
-    if (ht_shape_equal(shape, hti_type(inner)->shape)) return inner;
+    if (ht_shape_equal(shape, hti_type(inner).shape)) return inner;
     hti_shape_attributes a = shape_attributes(shape);
     return ht_apply(&hti_op_reshape, 1, &inner, &a, site);
 }
@@ -200,7 +200,7 @@ ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
     const hti_shape_attributes *first =
         inner.index == x.index ? NULL : x.tape->attributes[x.index];
     hti_shape_attributes a = {.rank = axes.n};
-    bool identity = true, valid = axes.n == hti_type(x)->shape.rank;
+    bool identity = true, valid = axes.n == hti_type(x).shape.rank;
     for (int i = 0; i < axes.n && valid; i++) {
         int axis = axes.axis[i] < 0 ? axes.axis[i] + axes.n : axes.axis[i];
         valid = axis >= 0 && axis < axes.n;
@@ -210,14 +210,14 @@ ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
     if (!valid)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "permute",
                         "the axes must name each of %d axes once",
-                        hti_type(x)->shape.rank);
+                        hti_type(x).shape.rank);
     return identity ? inner : ht_apply(&hti_op_permute, 1, &inner, &a, site);
 }
 
 ht_var ht_transpose_at(ht_var x, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    int rank = hti_type(x)->shape.rank;
+    int rank = hti_type(x).shape.rank;
     if (rank < 2)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "transpose",
                         "needs at least 2 axes, not %d", rank);
@@ -280,7 +280,7 @@ const ht_op hti_op_broadcast = {
 ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    if (ht_shape_equal(shape, hti_type(x)->shape)) return x;
+    if (ht_shape_equal(shape, hti_type(x).shape)) return x;
     hti_shape_attributes a = shape_attributes(shape);
     ht_var inner = shape_inner(x, &hti_op_broadcast);
     return ht_apply(&hti_op_broadcast, 1, &inner, &a, site);
@@ -423,11 +423,11 @@ const ht_op hti_op_embed = {
  */
 static int shape_axis(ht_var x, int axis, const char *op, const char *site)
 {
-    int rank = hti_type(x)->shape.rank, at = axis < 0 ? axis + rank : axis;
+    int rank = hti_type(x).shape.rank, at = axis < 0 ? axis + rank : axis;
     if (at >= 0 && at < rank) return at;
     char text[HT_SHAPE_TEXT];
     hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "shape %s has no axis %d",
-             ht_shape_text(hti_type(x)->shape, text), axis);
+             ht_shape_text(hti_type(x).shape, text), axis);
     return -1;
 }
 
@@ -438,7 +438,7 @@ ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t ste
     int at = shape_axis(x, axis, "slice", site);
     if (at < 0) return hti_poison(x.tape);
     slice_attributes a = {at, start, count, step};
-    if (start == 0 && step == 1 && count == hti_type(x)->shape.dim[at]) return x;
+    if (start == 0 && step == 1 && count == hti_type(x).shape.dim[at]) return x;
     return ht_apply(&hti_op_slice, 1, &x, &a, site);
 }
 
@@ -451,7 +451,7 @@ ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "pad",
                         "%lld before and %lld after: neither may be negative",
                         (long long)before, (long long)after);
-    slice_attributes a = {at, before, before + hti_type(x)->shape.dim[at] + after, 1};
+    slice_attributes a = {at, before, before + hti_type(x).shape.dim[at] + after, 1};
     if (before == 0 && after == 0) return x;
     return ht_apply(&hti_op_embed, 1, &x, &a, site);
 }

@@ -94,7 +94,7 @@ static void hti_cut_fill(const hti_cut *cut, ht_program *p, const ht_var *in,
     size_t data = 0;
     p->n_edges = 0;
     for (uint32_t j = 0; j < p->n_in; j++)
-        p->value[j] = (hti_value){.type = *hti_type(in[j]),
+        p->value[j] = (hti_value){.type = hti_type(in[j]),
                                   .site = cut->tape->site[in[j].index],
                                   .place = HTI_IN_INPUT,
                                   .slot = j};
@@ -104,7 +104,7 @@ static void hti_cut_fill(const hti_cut *cut, ht_program *p, const ht_var *in,
         p->out[k] = cut->ordinal[out[k].index];
         if (!hti_output_needs_copy(cut, (int)p->n_in, out, (int)k)) continue;
         p->value[at] = (hti_value){.op = &hti_op_copy,
-                                   .type = *hti_type(out[k]),
+                                   .type = hti_type(out[k]),
                                    .site = site,
                                    .n_in = 1,
                                    .first_in = p->n_edges};
@@ -214,12 +214,12 @@ static bool hti_call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, 
 {
     if (hti_check_var(x) == HTI_NONE) return false;
     HT_ASSERT(x.tape == tape, "input %u is on another tape", j);
-    const ht_type *want = &p->value[j].type, *got = hti_type(x);
-    if (want->dtype == got->dtype && ht_shape_equal(want->shape, got->shape)) return true;
+    ht_type want = p->value[j].type, got = hti_type(x);
+    if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) return true;
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
     hti_fail(tape, HT_ERROR_SHAPE, site, "call", "input %u must be %s %s, not %s %s", j,
-             ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
-             ht_dtype_name(got->dtype), ht_shape_text(got->shape, b));
+             ht_dtype_name(want.dtype), ht_shape_text(want.shape, a),
+             ht_dtype_name(got.dtype), ht_shape_text(got.shape, b));
     return false;
 }
 

@@ -67,13 +67,19 @@ static bool hti_memory_lives_on(const ht_program *p, uint32_t i, const hti_value
     return made->place == HTI_IN_ARENA && made->offset == root->offset;
 }
 
+static void hti_poison_value(const hti_value *v)
+{
+    size_t bytes = hti_bytes(v->type.dtype, v->type.shape);
+    if (bytes) memset(v->array.data, 0xFF, bytes);
+}
+
 static void hti_poison_dead(ht_program *p, uint32_t i)
 {
     for (uint32_t e = 0; e < p->value[i].n_in; e++) {
         hti_value *root = &p->value[p->value[p->edge[p->value[i].first_in + e]].root];
         if (root->place == HTI_IN_ARENA && root->last_use == i &&
             !hti_memory_lives_on(p, i, root))
-            memset(root->array.data, 0xFF, hti_bytes(root->type.dtype, root->type.shape));
+            hti_poison_value(root);
     }
 }
 
@@ -108,9 +114,7 @@ ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
     p->bad = HTI_NONE;
     if (p->poison)
         for (uint32_t i = p->n_in; i < p->n_values; i++)
-            if (p->value[i].place == HTI_IN_ARENA)
-                memset(p->value[i].array.data, 0xFF,
-                       hti_bytes(p->value[i].type.dtype, p->value[i].type.shape));
+            if (p->value[i].place == HTI_IN_ARENA) hti_poison_value(&p->value[i]);
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         hti_value *v = &p->value[i];
         if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT) continue;

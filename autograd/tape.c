@@ -363,19 +363,19 @@ uint32_t hti_check_var(ht_var x)
     return x.index;
 }
 
-const ht_type *hti_type(ht_var x)
+ht_type hti_type(ht_var x)
 {
-    return &x.tape->type[x.index];
+    return x.tape->type[x.index];
 }
 
 ht_shape ht_var_shape(ht_var x)
 {
-    return hti_check_var(x) == HTI_NONE ? HT_SCALAR : hti_type(x)->shape;
+    return hti_check_var(x) == HTI_NONE ? HT_SCALAR : hti_type(x).shape;
 }
 
 ht_dtype ht_var_dtype(ht_var x)
 {
-    return hti_check_var(x) == HTI_NONE ? HT_F32 : hti_type(x)->dtype;
+    return hti_check_var(x) == HTI_NONE ? HT_F32 : hti_type(x).dtype;
 }
 
 /* The strided value made contiguous, as a tensor that dies with the node. */

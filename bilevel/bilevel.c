@@ -50,6 +50,8 @@ static bool hti_coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
     for (int k = 0; k < p->n_coordinates; k++) {
         const ht_coordinate *c = &p->coordinates[k];
         if (!ht_set_tensor(p->eta, c->outer)) return false;
+        if (c->kind < HT_IDENTITY || c->kind > HT_SIGMOID)
+            return hti_problem_fail(ctx, "no such kind of coordinate");
         if (c->kind == HT_SIGMOID && !(c->low < c->high))
             return hti_problem_fail(ctx, "a sigmoid coordinate needs low < high");
     }

@@ -127,13 +127,13 @@ bool hti_loss_valid(ht_bilevel *b, ht_tape *tape, ht_var loss, const char *which
               "the %s loss is a number, not a variable of the tape", which);
     if (hti_check_var(loss) == HTI_NONE) return false;
     HT_ASSERT(loss.tape == tape, "the %s loss is on another tape", which);
-    const ht_type *type = hti_type(loss);
-    if (type->shape.rank == 0 && hti_dtype_is_float(type->dtype)) return true;
+    ht_type type = hti_type(loss);
+    if (type.shape.rank == 0 && hti_dtype_is_float(type.dtype)) return true;
     char text[HT_SHAPE_TEXT];
     ht_context_fail(b->ctx, HT_ERROR_SHAPE, tape->site[loss.index],
                     "bilevel: the %s loss must be a 0-d float, it is %s %s\n"
                     "  hint: ht_mean or ht_sum it",
-                    which, ht_dtype_name(type->dtype), ht_shape_text(type->shape, text));
+                    which, ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
     return false;
 }
 

@@ -219,7 +219,7 @@ static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
     b->log = hti_zalloc(b->ctx, (size_t)n_log, sizeof *b->log);
     if (!b->log) return false;
     b->n_log = n_log;
-    for (int k = 0; k < n_log; k++) b->log[k] = *hti_type(l.log[k]);
+    for (int k = 0; k < n_log; k++) b->log[k] = hti_type(l.log[k]);
     hti_push(&l.in_end, l.log, n_log);
     hti_push(&l.forward_end, l.log, n_log);
     return hti_cut_call(b, &b->call[HTI_FORWARD_LOGGED], tape, l.in, l.forward_in_end,

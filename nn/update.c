@@ -227,7 +227,7 @@ typedef struct hti_emit {
 /* The scalar for parameter tensor i in this step, 0-d f64. */
 static ht_var hti_scalar_var(const hti_emit *e, const ht_scalar *s, int i)
 {
-    if (!s->outer) return ht_cast(ht_constant(e->tape, s->value), HT_F64);
+    if (!s->outer) return hti_constant(e->tape, s->value, HT_F64, false, NULL);
     ht_var x = ht_get(e->eta, s->outer);
     if (hti_is_poison(x)) return x;
     ht_shape shape = ht_var_shape(x);

@@ -96,17 +96,17 @@ void ht_vars_set(ht_vars *vars, const char *name, ht_var value)
     }
     if (hti_check_var(value) == HTI_NONE || hti_is_poison(vars->var[i])) return;
     HT_ASSERT(value.tape == vars->tape, "the value of \"%s\" is on another tape", name);
-    const ht_type *want = hti_type(vars->var[i]), *got = hti_type(value);
-    if (want->dtype == got->dtype && ht_shape_equal(want->shape, got->shape)) {
+    ht_type want = hti_type(vars->var[i]), got = hti_type(value);
+    if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) {
         vars->var[i] = value;
         return;
     }
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    hti_fail(vars->tape, want->dtype == got->dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
+    hti_fail(vars->tape, want.dtype == got.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
              value.tape->site[value.index], "ht_vars_set",
-             "\"%s\" is %s %s, the value %s %s", name, ht_dtype_name(want->dtype),
-             ht_shape_text(want->shape, a), ht_dtype_name(got->dtype),
-             ht_shape_text(got->shape, b));
+             "\"%s\" is %s %s, the value %s %s", name, ht_dtype_name(want.dtype),
+             ht_shape_text(want.shape, a), ht_dtype_name(got.dtype),
+             ht_shape_text(got.shape, b));
 }
 
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site)

@@ -1,0 +1,941 @@
+/* SPDX-License-Identifier: MIT */
+/* test_autograd_program.c: cutting, planning, replaying and calling programs: what is
+ * kept and what it costs, which memory may be shared, and random programs whose replay
+ * must be the eager run bit for bit. Read next: autograd/program.c, plan.c, run.c. */
+#include "program_internal.h"
+#include "test.h"
+
+typedef struct fixture {
+    ht_context *ctx;
+    ht_tape *tape, *eager;  /* recorded; eager */
+    ht_tensor *x, *y, *out; /* f64 (100) */
+} fixture;
+
+enum { N = 100, ROUNDED = 832 /* bytes of N doubles, in whole cache lines */ };
+
+static int fixture_new(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    f->ctx = ht_context_new(&(ht_context_options){.seed = 5, .threads = 1});
+    f->tape = ht_tape_new(f->ctx, HT_RECORD);
+    f->eager = ht_tape_new(f->ctx, HT_EAGER);
+    f->x = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(N));
+    f->y = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(N));
+    f->out = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(N));
+    ht_tensor_uniform(f->x, 1, -2, 2);
+    ht_tensor_uniform(f->y, 2, -2, 2);
+    *state = f;
+    return 0;
+}
+
+static int fixture_free(void **state)
+{
+    fixture *f = *state;
+    ht_tape_free(f->tape);
+    ht_tape_free(f->eager);
+    ht_tensor_free(f->x);
+    ht_tensor_free(f->y);
+    ht_tensor_free(f->out);
+    ht_context_free(f->ctx);
+    free(f);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_new, fixture_free)
+
+static ht_program *cut(fixture *f, int n_in, const ht_var *in, int n_out,
+                       const ht_var *out)
+{
+    ht_program *p = ht_program_new(f->tape, n_in, in, n_out, out);
+    if (!p) fail_msg("%s", ht_context_message(f->ctx));
+    ht_program_poison(p, true);
+    return p;
+}
+
+static void run(fixture *f, ht_program *p, const ht_tensor *const *in,
+                ht_tensor *const *out)
+{
+    if (ht_program_run(p, in, out) != HT_OK) fail_msg("%s", ht_context_message(f->ctx));
+}
+
+static void assert_refused(fixture *f, ht_status want, const char *part)
+{
+    assert_int_equal(ht_context_status(f->ctx), want);
+    assert_contains(ht_context_message(f->ctx), part);
+    ht_context_clear(f->ctx);
+}
+
+static double at(const ht_tensor *x, int i)
+{
+    return ht_tensor_get(x, i);
+}
+
+/* Cutting. */
+
+static void cut_keeps_only_what_outputs_need(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), y = ht_input(f->tape, f->y);
+    ht_var t = ht_tanh(x), dead = ht_exp(ht_mul(x, y)), e = ht_exp(t);
+    ht_sum(dead);
+    ht_program *p = cut(f, 1, &x, 1, &e);
+    assert_int_equal(ht_program_nodes(p), 2);
+    run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+    for (int i = 0; i < N; i++) assert_near(at(f->out, i), exp(tanh(at(f->x, i))), 1e-14);
+    ht_program_free(p);
+}
+
+static void cut_at_inner_nodes_needs_nothing_before_them(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), t = ht_tanh(ht_exp(x)), e = ht_mul(t, t);
+    ht_program *p = cut(f, 1, &t, 1, &e);
+    assert_int_equal(ht_program_nodes(p), 1);
+    ht_tape_reset(f->tape);
+    run(f, p, (const ht_tensor *[]){f->y}, &f->out);
+    for (int i = 0; i < N; i++) assert_near(at(f->out, i), at(f->y, i) * at(f->y, i), 0);
+    ht_program_free(p);
+}
+
+/* The vjp of tanh by its known output alone: v (1 - t^2). */
+static void cut_of_a_derivative_takes_known_outputs(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), v = ht_input(f->tape, f->y), t = ht_tanh(x), d;
+    ht_vjp(1, &t, &v, 1, &x, &d);
+    ht_program *p = cut(f, 2, ((ht_var[]){t, v}), 1, &d);
+    run(f, p, (const ht_tensor *[]){f->x, f->y}, &f->out);
+    for (int i = 0; i < N; i++)
+        assert_near(at(f->out, i), at(f->y, i) * (1 - at(f->x, i) * at(f->x, i)), 1e-15);
+    ht_program_free(p);
+}
+
+static void cut_has_common_subexpressions_once(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), y = ht_input(f->tape, f->y);
+    ht_var a = ht_mul(ht_exp(x), y), b = ht_mul(y, ht_exp(x)), sum = ht_add(a, b);
+    ht_program *p = cut(f, 2, ((ht_var[]){x, y}), 1, &sum);
+    assert_int_equal(ht_program_nodes(p), 3);
+    ht_program_free(p);
+}
+
+static void cut_without_a_needed_leaf_names_its_site(void **state)
+{
+    fixture *f = *state;
+    char site[64];
+    ht_var x = ht_input(f->tape, f->x);
+    snprintf(site, sizeof site, "test_autograd_program.c:%d", __LINE__ + 1);
+    ht_var y = ht_input(f->tape, f->y);
+    ht_var sum = ht_add(ht_exp(x), y);
+    assert_null(ht_program_new(f->tape, 1, &x, 1, &sum));
+    assert_contains(ht_context_message(f->ctx), site);
+    assert_refused(f, HT_ERROR_ARGUMENT, "needs leaf %1");
+}
+
+static void cut_outputs_may_be_inputs_views_constants_and_twice_the_same(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), e = ht_exp(x);
+    ht_var view = ht_reshape(ht_slice(e, 0, N - 1, N / 2, -2), HT_SHAPE(2, 25));
+    ht_var three = ht_broadcast(ht_constant(f->tape, 3), HT_SHAPE(2));
+    ht_var out[] = {x, view, three, e, e, x};
+    enum { N_OUT = 6 };
+    ht_program *p = cut(f, 1, &x, N_OUT, out);
+    ht_tensor *to[N_OUT];
+    for (int k = 0; k < N_OUT; k++)
+        to[k] = ht_tensor_new(f->ctx, HT_F64, ht_var_shape(out[k]));
+    for (int pass = 0; pass < 2; pass++) {
+        ht_tensor_uniform(f->x, 7 + (uint64_t)pass, -1, 1);
+        run(f, p, (const ht_tensor *[]){f->x}, to);
+        for (int i = 0; i < N; i++) {
+            assert_near(at(to[0], i), at(f->x, i), 0);
+            assert_near(at(to[3], i), exp(at(f->x, i)), 1e-15);
+            assert_near(at(to[4], i), at(to[3], i), 0);
+            assert_near(at(to[5], i), at(f->x, i), 0);
+        }
+        for (int i = 0; i < N / 2; i++)
+            assert_near(at(to[1], i), at(to[3], N - 1 - 2 * i), 0);
+        assert_near(at(to[2], 0), 3, 0);
+        assert_near(at(to[2], 1), 3, 0);
+    }
+    for (int k = 0; k < N_OUT; k++) ht_tensor_free(to[k]);
+    ht_program_free(p);
+}
+
+/* Memory. */
+
+static void plan_of_an_elementwise_chain_is_one_buffer(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), t = x;
+    for (int i = 0; i < 10; i++) t = ht_tanh(t);
+    ht_program *p = cut(f, 1, &x, 1, &t);
+    assert_int_equal(ht_program_nodes(p), 10);
+    assert_int_equal(ht_program_bytes(p), ROUNDED);
+    ht_program_free(p);
+}
+
+static void plan_of_a_chain_that_may_not_overwrite_is_two_buffers(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), t = x;
+    for (int i = 0; i < 10; i++) t = ht_softmax(t);
+    ht_program *p = cut(f, 1, &x, 1, &t);
+    assert_int_equal(ht_program_bytes(p), 2 * ROUNDED);
+    ht_program_free(p);
+    t = ht_exp(x);
+    p = cut(f, 1, &x, 1, &t);
+    assert_int_equal(ht_program_bytes(p), 0);
+    run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+    ht_program_free(p);
+}
+
+/* All ten tanh are alive until the sum, then three at a time. */
+static void plan_keeps_what_is_read_later(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), t[10], sum = HT_ZERO;
+    for (int i = 0; i < 10; i++) t[i] = ht_tanh(ht_mul(x, 0.1 * (i + 1)));
+    for (int i = 0; i < 10; i++) sum = ht_add(sum, ht_mul(t[i], t[9 - i]));
+    ht_program *p = cut(f, 1, &x, 1, &sum);
+    assert_true(ht_program_bytes(p) >= 10 * ROUNDED);
+    assert_true(ht_program_bytes(p) <= 12 * ROUNDED);
+    run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+    for (int i = 0; i < N; i++) {
+        double want = 0;
+        for (int k = 0; k < 10; k++)
+            want += tanh(at(f->x, i) * (0.1 * (k + 1))) *
+                    tanh(at(f->x, i) * (0.1 * (10 - k)));
+        assert_near(at(f->out, i), want, 1e-13);
+    }
+    ht_program_free(p);
+}
+
+static void run_again_asks_for_no_memory(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), y = ht_input(f->tape, f->y), d;
+    ht_var a = ht_reshape(x, HT_SHAPE(10, 10)), b = ht_reshape(y, HT_SHAPE(10, 10));
+    ht_grad(ht_sum(ht_log_softmax(ht_matmul(ht_tanh(a), ht_transpose(b)))), 1, &x, &d);
+    ht_program *p = cut(f, 2, ((ht_var[]){x, y}), 1, &d);
+    const ht_tensor *in[] = {f->x, f->y};
+    run(f, p, in, &f->out);
+    uint64_t calls = ht_context_allocations(f->ctx);
+    size_t live = ht_context_live_bytes(f->ctx);
+    for (int i = 0; i < 100; i++) run(f, p, in, &f->out);
+    assert_int_equal(ht_context_allocations(f->ctx), calls);
+    assert_int_equal(ht_context_live_bytes(f->ctx), live);
+    ht_program_free(p);
+}
+
+/* A last use that comes too early must show as NaN, or poison proves nothing. */
+static void poison_shows_a_value_that_is_read_too_late(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), e = ht_softmax(x), s = ht_softmax(e);
+    ht_var sum = ht_mul(s, e);
+    ht_program *p = cut(f, 1, &x, 1, &sum);
+    run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+    assert_true(isfinite(at(f->out, 3)));
+    assert_int_equal(p->value[1].last_use, 3);
+    p->value[1].last_use = 2;
+    run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+    assert_true(isnan(at(f->out, 3)));
+    ht_program_poison(p, false);
+    run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+    assert_true(isfinite(at(f->out, 3)));
+    ht_program_free(p);
+}
+
+static void bind_lets_programs_share_an_arena(void **state)
+{
+    fixture *f = *state;
+    _Alignas(64) static unsigned char arena[4 * ROUNDED];
+    ht_var x = ht_input(f->tape, f->x);
+    ht_var a = ht_softmax(ht_softmax(ht_softmax(x))), b = ht_exp(ht_tanh(x));
+    ht_program *p = cut(f, 1, &x, 1, &a), *q = cut(f, 1, &x, 1, &b);
+    hti_program_bind(p, arena);
+    hti_program_bind(q, arena);
+    uint64_t calls = ht_context_allocations(f->ctx);
+    for (int pass = 0; pass < 2; pass++) {
+        run(f, p, (const ht_tensor *[]){f->x}, &f->out);
+        double sum = 0;
+        for (int i = 0; i < N; i++) sum += at(f->out, i);
+        assert_near(sum, 1, 1e-14);
+        run(f, q, (const ht_tensor *[]){f->x}, &f->out);
+        assert_near(at(f->out, 9), exp(tanh(at(f->x, 9))), 1e-14);
+    }
+    assert_int_equal(ht_context_allocations(f->ctx), calls);
+    ht_program_free(p);
+    ht_program_free(q);
+}
+
+/* Sharing memory with inputs. */
+
+static void run_updates_a_parameter_in_place(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), y = ht_input(f->tape, f->y);
+    ht_var mean = ht_mean(ht_square(x));
+    ht_var next = ht_sub(x, ht_mul(ht_mul(y, mean), 0.1));
+    ht_program *p = cut(f, 2, ((ht_var[]){x, y}), 1, &next);
+    run(f, p, (const ht_tensor *[]){f->x, f->y}, &f->out);
+    run(f, p, (const ht_tensor *[]){f->x, f->y}, &f->x);
+    for (int i = 0; i < N; i++) assert_near(at(f->x, i), at(f->out, i), 0);
+    ht_program_free(p);
+}
+
+static void run_into_an_input_that_is_read_later_is_refused(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x);
+    ht_var out[] = {ht_add(x, 1.0), ht_mul(x, 2.0)};
+    ht_program *p = cut(f, 1, &x, 2, out);
+    double x0 = at(f->x, 0);
+    ht_program_run(p, (const ht_tensor *[]){f->x}, (ht_tensor *[]){f->x, f->out});
+    assert_refused(f, HT_ERROR_ARGUMENT, "output 0 is the memory of input 0");
+    assert_near(at(f->x, 0), x0, 0);
+    run(f, p, (const ht_tensor *[]){f->x}, (ht_tensor *[]){f->out, f->x});
+    assert_near(at(f->out, 0), x0 + 1, 0);
+    assert_near(at(f->x, 0), 2 * x0, 0);
+    ht_program_free(p);
+}
+
+static void run_into_an_input_of_an_op_that_may_not_overwrite_is_refused(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), a = ht_reshape(x, HT_SHAPE(10, 10));
+    ht_var flipped = ht_slice(x, 0, N - 1, N, -1);
+    ht_var out[] = {ht_reshape(ht_matmul(a, a), HT_SHAPE(N)), ht_softmax(x),
+                    ht_add(x, flipped), flipped,
+                    ht_reshape(ht_add(a, ht_transpose(a)), HT_SHAPE(N))};
+    for (int k = 0; k < 5; k++) {
+        ht_program *p = cut(f, 1, &x, 1, &out[k]);
+        ht_program_run(p, (const ht_tensor *[]){f->x}, &f->x);
+        if (k == 0 || k == 4) {
+            /* The product is its own buffer, copied out when x is done with. */
+            assert_int_equal(ht_context_status(f->ctx), HT_OK);
+        } else {
+            assert_refused(f, HT_ERROR_ARGUMENT, "output 0 is the memory of input 0");
+        }
+        ht_program_free(p);
+    }
+}
+
+static void run_with_overlapping_memory_is_refused(void **state)
+{
+    fixture *f = *state;
+    double *data = ht_tensor_data(f->x);
+    ht_tensor *shifted = ht_tensor_wrap(f->ctx, HT_F64, HT_SHAPE(N - 1), data + 1);
+    ht_tensor *whole = ht_tensor_wrap(f->ctx, HT_F64, HT_SHAPE(N - 1), data);
+    ht_var x = ht_input(f->tape, shifted), out[] = {ht_exp(x), ht_tanh(x)};
+    ht_program *p = cut(f, 1, &x, 1, out);
+    ht_program_run(p, (const ht_tensor *[]){shifted}, &whole);
+    assert_refused(f, HT_ERROR_ARGUMENT, "output 0 is the memory of input 0");
+    run(f, p, (const ht_tensor *[]){whole}, &whole);
+    ht_program_free(p);
+    p = cut(f, 1, &x, 2, out);
+    ht_program_run(p, (const ht_tensor *[]){f->y}, (ht_tensor *[]){whole, shifted});
+    assert_refused(f, HT_ERROR_SHAPE, "input 0");
+    ht_tensor *apart =
+        ht_tensor_wrap(f->ctx, HT_F64, HT_SHAPE(N - 1), ht_tensor_data(f->y));
+    ht_program_run(p, (const ht_tensor *[]){apart}, (ht_tensor *[]){whole, shifted});
+    assert_refused(f, HT_ERROR_ARGUMENT, "outputs 0 and 1 are the same memory");
+    ht_tensor_free(apart);
+    ht_program_free(p);
+    ht_tensor_free(shifted);
+    ht_tensor_free(whole);
+}
+
+static void run_that_swaps_its_inputs_is_refused(void **state)
+{
+    fixture *f = *state;
+    ht_var in[] = {ht_input(f->tape, f->x), ht_input(f->tape, f->y)};
+    ht_program *p = cut(f, 2, in, 2, ((ht_var[]){in[1], in[0]}));
+    ht_program_run(p, (const ht_tensor *[]){f->x, f->y}, (ht_tensor *[]){f->x, f->y});
+    assert_refused(f, HT_ERROR_ARGUMENT, "output 0 is the memory of input 0");
+    ht_program_free(p);
+    p = cut(f, 2, in, 2, in);
+    double x0 = at(f->x, 0);
+    run(f, p, (const ht_tensor *[]){f->x, f->y}, (ht_tensor *[]){f->x, f->y});
+    assert_near(at(f->x, 0), x0, 0);
+    ht_program_free(p);
+}
+
+static void run_with_wrong_types_names_both(void **state)
+{
+    fixture *f = *state;
+    char site[64];
+    ht_var x = ht_input(f->tape, f->x);
+    snprintf(site, sizeof site, "test_autograd_program.c:%d", __LINE__ + 1);
+    ht_var y = ht_input(f->tape, f->y);
+    ht_var sum = ht_add(x, y);
+    ht_program *p = cut(f, 2, ((ht_var[]){x, y}), 1, &sum);
+    ht_tensor *small = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(3));
+    ht_tensor *single = ht_tensor_new(f->ctx, HT_F32, HT_SHAPE(N));
+    ht_program_run(p, (const ht_tensor *[]){f->x, small}, &f->out);
+    assert_contains(ht_context_message(f->ctx), site);
+    assert_refused(f, HT_ERROR_SHAPE, "input 1 must be f64 (100), not f64 (3)");
+    ht_program_run(p, (const ht_tensor *[]){single, f->y}, &f->out);
+    assert_refused(f, HT_ERROR_SHAPE, "input 0 must be f64 (100), not f32 (100)");
+    ht_program_run(p, (const ht_tensor *[]){f->x, f->y}, &small);
+    assert_refused(f, HT_ERROR_SHAPE, "output 0 must be f64 (100), not f64 (3)");
+    ht_tensor_free(small);
+    ht_tensor_free(single);
+    ht_program_free(p);
+}
+
+/* Calls. */
+
+/* sum(exp(x) y): a program of two inputs. */
+static ht_program *product_program(fixture *f)
+{
+    ht_var in[] = {ht_input(f->tape, f->x), ht_input(f->tape, f->y)};
+    ht_var out = ht_sum(ht_mul(ht_exp(in[0]), in[1]));
+    ht_program *p = cut(f, 2, in, 1, &out);
+    ht_tape_reset(f->tape);
+    return p;
+}
+
+static void call_on_an_eager_tape_can_be_differentiated(void **state)
+{
+    fixture *f = *state;
+    ht_program *p = product_program(f);
+    ht_var in[] = {ht_input(f->eager, f->y), ht_input(f->eager, f->x)}, out, again, d[2];
+    ht_call(f->eager, p, in, &out);
+    ht_call(f->eager, p, in, &again);
+    assert_int_equal(out.index, again.index);
+    double want = 0;
+    for (int i = 0; i < N; i++) want += exp(at(f->y, i)) * at(f->x, i);
+    assert_near(ht_item(out), want, 1e-13);
+    ht_grad(out, 2, in, d);
+    ht_var h;
+    ht_hvp(out, 1, in, &in[1], &h);
+    for (int i = 0; i < N; i++) {
+        double e = exp(at(f->y, i)), x = at(f->x, i);
+        assert_near(at(ht_value(d[0]), i), e * x, 1e-14);
+        assert_near(at(ht_value(d[1]), i), e, 1e-14);
+        assert_near(at(ht_value(h), i), e * x * x, 1e-14);
+    }
+    ht_program_free(p);
+}
+
+/* The gradient program of a called program, called again and differentiated again. */
+static void call_of_a_gradient_program_can_be_differentiated(void **state)
+{
+    fixture *f = *state;
+    ht_program *p = product_program(f);
+    ht_var in[] = {ht_input(f->tape, f->x), ht_input(f->tape, f->y)}, out, d;
+    ht_call(f->tape, p, in, &out);
+    ht_grad(out, 1, in, &d);
+    ht_program *gradient = cut(f, 2, in, 1, &d);
+    ht_tape_reset(f->tape);
+    ht_program_free(p);
+    ht_var at_in[] = {ht_input(f->tape, f->x), ht_input(f->tape, f->y)}, g, h;
+    ht_call(f->tape, gradient, at_in, &g);
+    ht_grad(ht_sum(ht_mul(g, g)), 1, at_in, &h);
+    ht_program *second = cut(f, 2, at_in, 1, &h);
+    ht_program_free(gradient);
+    run(f, second, (const ht_tensor *[]){f->x, f->y}, &f->out);
+    for (int i = 0; i < N; i++) {
+        double e = exp(at(f->x, i)) * at(f->y, i);
+        assert_near(at(f->out, i), 2 * e * e, 1e-13);
+    }
+    ht_program_free(second);
+}
+
+static void call_with_a_wrong_input_names_both_types(void **state)
+{
+    fixture *f = *state;
+    ht_program *p = product_program(f);
+    ht_var x = ht_input(f->eager, f->x), half = ht_slice(x, 0, 0, N / 2, 1), out;
+    ht_call(f->eager, p, ((ht_var[]){x, half}), &out);
+    assert_null(ht_value(out));
+    assert_contains(ht_context_message(f->ctx), "test_autograd_program.c:");
+    assert_refused(f, HT_ERROR_SHAPE, "call: input 1 must be f64 (100), not f64 (50)");
+    ht_program_free(p);
+}
+
+static void call_passes_inputs_constants_and_views_through(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), out[3];
+    ht_var made[] = {x, ht_broadcast(ht_constant(f->tape, 3), HT_SHAPE(2)),
+                     ht_slice(x, 0, N - 1, N, -1)};
+    ht_program *p = cut(f, 1, &x, 3, made);
+    ht_var e = ht_input(f->eager, f->y);
+    ht_call(f->eager, p, &e, out);
+    assert_int_equal(out[0].index, e.index);
+    assert_near(at(ht_value(out[1]), 1), 3, 0);
+    assert_near(at(ht_value(out[2]), 0), at(f->y, N - 1), 0);
+    ht_program_free(p);
+}
+
+static void print_lists_places_bytes_and_flops(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->tape, f->x), a = ht_reshape(ht_tanh(x), HT_SHAPE(10, 10));
+    ht_var out = ht_softmax(ht_matmul(a, a));
+    ht_program *p = cut(f, 1, &x, 1, &out);
+    assert_near(ht_program_flops(p), 2000, 0);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    ht_program_print(p, file);
+    fclose(file);
+    const char *const parts[] = {"in 0",
+                                 "tanh(%0)",
+                                 "view of %1",
+                                 "%2 @ %2",
+                                 "0.002 Mflop",
+                                 "out 0",
+                                 "1 inputs, 4 instructions, 1 outputs",
+                                 "test_autograd_program.c:"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        assert_contains(text, parts[i]);
+    free(text);
+    ht_program_free(p);
+}
+
+/* Random programs. */
+
+enum { LEAVES = 4, MOST_OPS = 40, MOST_ELEMENTS = 240, PROGRAMS = 400, SHOWN = 3 };
+
+/* A program grows from these leaves by ops drawn from a seed, so that an eager and a
+ * recorded tape see the same calls. Smooth: only ops with derivatives of every order. */
+typedef struct grower {
+    uint64_t seed, next;
+    bool smooth;
+    int n;
+    ht_var pool[LEAVES + MOST_OPS], index;
+} grower;
+
+static int64_t draw(grower *g, int64_t n)
+{
+    return ht_random_below(g->seed, 4, g->next++, n);
+}
+
+static ht_var grow_unary(grower *g, ht_var a)
+{
+    switch (draw(g, g->smooth ? 7 : 10)) {
+    case 0:
+        return ht_neg(a);
+    case 1:
+        return ht_exp(ht_tanh(a));
+    case 2:
+        return ht_sigmoid(a);
+    case 3:
+        return ht_tanh(a);
+    case 4:
+        return ht_sqrt(ht_add(ht_square(a), 1.0));
+    case 5:
+        return ht_log(ht_add(ht_square(a), 0.5));
+    case 6:
+        return ht_mul(a, 0.75);
+    case 7:
+        return ht_relu(a);
+    case 8:
+        return ht_abs(a);
+    default:
+        return ht_where(ht_greater(a, 0.25), a, 0.25);
+    }
+}
+
+static ht_var grow_binary(grower *g, ht_var a, ht_var b)
+{
+    switch (draw(g, g->smooth ? 5 : 8)) {
+    case 0:
+        return ht_add(a, b);
+    case 1:
+        return ht_sub(a, b);
+    case 2:
+        return ht_mul(a, ht_tanh(b));
+    case 3:
+        return ht_div(a, ht_add(ht_square(b), 1.0));
+    case 4:
+        return ht_pow(ht_add(ht_square(a), 1.0), ht_tanh(b));
+    case 5:
+        return ht_maximum(a, b);
+    case 6:
+        return ht_minimum(a, b);
+    default:
+        return ht_where(ht_greater_equal(a, b), b, HT_ZERO);
+    }
+}
+
+static ht_var grow_movement(grower *g, ht_var a)
+{
+    ht_shape shape = ht_var_shape(a);
+    int axis = shape.rank ? (int)draw(g, shape.rank) : 0;
+    int64_t n = shape.rank ? shape.dim[axis] : 1;
+    switch (draw(g, 7)) {
+    case 0:
+        return shape.rank >= 2 ? ht_transpose(a) : ht_reshape(a, HT_SHAPE(-1, 1));
+    case 1:
+        return ht_reshape(a, HT_SHAPE(-1));
+    case 2:
+        return shape.rank ? ht_slice(a, axis, n - 1, (n + 1) / 2, -2) : a;
+    case 3:
+        return shape.rank ? ht_pad(a, axis, 1, 0) : a;
+    case 4:
+        return shape.rank ? ht_concat(2, ((ht_var[]){a, ht_tanh(a)}), axis) : a;
+    case 5:
+        return shape.rank == 2 ? ht_broadcast(a, HT_SHAPE(2, shape.dim[0], shape.dim[1]))
+                               : ht_broadcast(ht_sum(a), HT_SHAPE(3, 4));
+    default:
+        if (shape.rank == 3) return ht_permute(a, HT_AXES(1, 2, 0));
+        return g->smooth ? ht_reshape(a, HT_SHAPE(1, -1)) : ht_stop_gradient(a);
+    }
+}
+
+static ht_var grow_reduction(grower *g, ht_var a)
+{
+    ht_shape shape = ht_var_shape(a);
+    if (shape.rank == 0) return ht_mul(a, 0.5);
+    int axis = (int)draw(g, shape.rank);
+    bool keep = draw(g, 2), rows = shape.dim[0] >= 3;
+    switch (draw(g, g->smooth ? 6 : 7)) {
+    case 0:
+        return ht_mean_axes(a, HT_AXES(axis), keep);
+    case 1:
+        return ht_sum_axes(a, HT_AXES(axis), keep);
+    case 2:
+        return ht_softmax(a);
+    case 3:
+        return ht_log_softmax(a);
+    case 4:
+        return rows ? ht_gather(a, g->index) : a;
+    case 5:
+        return rows ? ht_scatter_add(a, g->index, ht_gather(ht_tanh(a), g->index)) : a;
+    default:
+        return ht_max_axes(a, HT_AXES(axis), keep);
+    }
+}
+
+static ht_var grow_product(ht_var a, ht_var b)
+{
+    ht_shape s = ht_var_shape(a), t = ht_var_shape(b);
+    if (s.rank == 2 && t.rank == 2 && s.dim[1] == t.dim[0]) return ht_matmul(a, b);
+    if (s.rank >= 2) return ht_matmul(a, ht_transpose(ht_tanh(a)));
+    return ht_tanh(a);
+}
+
+static void grow(grower *g, int n_ops)
+{
+    for (int i = 0; i < n_ops; i++) {
+        ht_var a = g->pool[draw(g, g->n)], b = g->pool[draw(g, g->n)], out = a;
+        ht_shape both;
+        bool fit = hti_broadcast_shapes(ht_var_shape(a), ht_var_shape(b), &both);
+        switch (draw(g, 6)) {
+        case 0:
+            out = grow_unary(g, a);
+            break;
+        case 1:
+        case 2:
+            out = fit ? grow_binary(g, a, b) : grow_unary(g, a);
+            break;
+        case 3:
+            out = grow_movement(g, a);
+            break;
+        case 4:
+            out = grow_reduction(g, a);
+            break;
+        default:
+            out = grow_product(a, b);
+        }
+        if (ht_shape_count(ht_var_shape(out)) <= MOST_ELEMENTS) g->pool[g->n++] = out;
+    }
+}
+
+/* One random program on both tapes. */
+typedef struct pair {
+    ht_context *ctx;
+    ht_tensor *leaf[LEAVES], *direction[LEAVES], *index;
+    ht_tape *tape[2]; /* eager, recorded */
+    grower g[2];
+    ht_var x[2][LEAVES], u[2][LEAVES], shown[2][SHOWN], loss[2], dx[2][LEAVES],
+        hv[2][LEAVES];
+} pair;
+
+/* The last values are looked at, and the loss is bounded. */
+static void pair_grow(pair *p, uint64_t seed, int n_ops, int which)
+{
+    grower *g = &p->g[which];
+    ht_tape *tape = p->tape[which];
+    *g = (grower){.seed = seed, .smooth = seed % 2};
+    for (int i = 0; i < LEAVES; i++)
+        g->pool[g->n++] = p->x[which][i] = ht_input(tape, p->leaf[i]);
+    g->index = ht_input(tape, p->index);
+    grow(g, n_ops);
+    ht_var loss = HT_ZERO;
+    for (int k = 0; k < SHOWN; k++) {
+        ht_var y = p->shown[which][k] = g->pool[g->n - 1 - k];
+        loss = ht_add(loss, ht_mean(ht_tanh(ht_mul(y, 0.3))));
+    }
+    p->loss[which] = loss;
+}
+
+static void pair_derive(pair *p, int which)
+{
+    for (int i = 0; i < LEAVES; i++)
+        p->u[which][i] = ht_input(p->tape[which], p->direction[i]);
+    ht_grad_or_zero(p->loss[which], LEAVES, p->x[which], p->dx[which]);
+    ht_hvp(p->loss[which], LEAVES, p->x[which], p->u[which], p->hv[which]);
+}
+
+static void pair_open(pair *p, uint64_t seed)
+{
+    const ht_shape shapes[LEAVES] = {HT_SHAPE(3, 4), HT_SHAPE(4), HT_SHAPE(3, 1),
+                                     HT_SCALAR};
+    ht_dtype dtype = seed % 4 < 2 ? HT_F64 : HT_F32;
+    *p = (pair){.ctx = ht_context_new(&(ht_context_options){.seed = seed, .threads = 1})};
+    for (int i = 0; i < LEAVES; i++) {
+        p->leaf[i] = ht_tensor_new(p->ctx, dtype, shapes[i]);
+        p->direction[i] = ht_tensor_new(p->ctx, dtype, shapes[i]);
+        ht_tensor_uniform(p->leaf[i], 1 + (uint64_t)i, -1, 1);
+        ht_tensor_uniform(p->direction[i], 10 + (uint64_t)i, -1, 1);
+    }
+    p->index = ht_tensor_new(p->ctx, HT_I32, HT_SHAPE(3));
+    for (int i = 0; i < 3; i++)
+        ht_tensor_set(p->index, i, (double)ht_random_below(seed, 3, (uint64_t)i, 3));
+    for (int which = 0; which < 2; which++)
+        p->tape[which] = ht_tape_new(p->ctx, which ? HT_RECORD : HT_EAGER);
+}
+
+static void pair_close(pair *p)
+{
+    for (int which = 0; which < 2; which++) ht_tape_free(p->tape[which]);
+    for (int i = 0; i < LEAVES; i++) {
+        ht_tensor_free(p->leaf[i]);
+        ht_tensor_free(p->direction[i]);
+    }
+    ht_tensor_free(p->index);
+    ht_context_free(p->ctx);
+}
+
+static void assert_bits(const pair *p, const ht_tensor *got, const ht_tensor *want,
+                        const char *what, int k)
+{
+    assert_int_equal(ht_tensor_bytes(got), ht_tensor_bytes(want));
+    if (memcmp(ht_tensor_data(got), ht_tensor_data(want), ht_tensor_bytes(want)) == 0)
+        return;
+    for (int64_t i = 0; i < ht_tensor_count(got); i++)
+        if (ht_tensor_get(got, i) != ht_tensor_get(want, i))
+            fail_msg("program of seed %llu: %s %d: element %lld is %.17g, eager %.17g",
+                     (unsigned long long)p->g[0].seed, what, k, (long long)i,
+                     ht_tensor_get(got, i), ht_tensor_get(want, i));
+    fail_msg("program of seed %llu: %s %d: bits differ", (unsigned long long)p->g[0].seed,
+             what, k);
+}
+
+/* Recorded `out` replayed and called again on an eager tape, against eager `want`.
+ * Returns the arena's bytes. */
+static size_t pair_replay(pair *p, int n, const ht_var *out, const ht_var *want,
+                          const char *what)
+{
+    ht_var in[2 * LEAVES + 1], eager[2 * LEAVES + 1], called[SHOWN + 1];
+    const ht_tensor *given[2 * LEAVES + 1];
+    ht_tensor *got[SHOWN + 1];
+    int n_in = 0;
+    for (int i = 0; i < LEAVES; i++) {
+        in[n_in] = p->x[1][i], eager[n_in] = p->x[0][i], given[n_in++] = p->leaf[i];
+        in[n_in] = p->u[1][i], eager[n_in] = p->u[0][i], given[n_in++] = p->direction[i];
+    }
+    in[n_in] = p->g[1].index, eager[n_in] = p->g[0].index, given[n_in++] = p->index;
+    ht_program *program = ht_program_new(p->tape[1], n_in, in, n, out);
+    if (!program) fail_msg("%s", ht_context_message(p->ctx));
+    ht_program_poison(program, true);
+    for (int k = 0; k < n; k++)
+        got[k] = ht_tensor_new(p->ctx, ht_var_dtype(out[k]), ht_var_shape(out[k]));
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(ht_program_run(program, given, got), HT_OK);
+        for (int k = 0; k < n; k++) assert_bits(p, got[k], ht_value(want[k]), what, k);
+    }
+    ht_call(p->tape[0], program, eager, called);
+    for (int k = 0; k < n; k++)
+        assert_bits(p, ht_value(called[k]), ht_value(want[k]), "called", k);
+    for (int k = 0; k < n; k++) ht_tensor_free(got[k]);
+    size_t bytes = ht_program_bytes(program), most = 0;
+    for (uint32_t i = program->n_in; i < program->n_values; i++)
+        if (program->value[i].place == HTI_IN_ARENA)
+            most += hti_round_up(
+                hti_bytes(program->value[i].type.dtype, program->value[i].type.shape),
+                HTI_ALIGN);
+    assert_true(bytes <= most);
+    ht_program_free(program);
+    return most - bytes;
+}
+
+static double pair_loss_at(pair *p, uint64_t seed, int n_ops, double step)
+{
+    ht_tape_reset(p->tape[0]);
+    for (int i = 0; i < LEAVES; i++)
+        for (int64_t k = 0; k < ht_tensor_count(p->leaf[i]); k++)
+            ht_tensor_set(p->leaf[i], k,
+                          ht_tensor_get(p->leaf[i], k) +
+                              step * ht_tensor_get(p->direction[i], k));
+    pair_grow(p, seed, n_ops, 0);
+    return ht_item(p->loss[0]);
+}
+
+/* The loss along the direction, f64 and smooth, by differences of fourth order. */
+static void pair_check_slope(pair *p, uint64_t seed, int n_ops)
+{
+    const double h = 1e-3;
+    double slope = 0, scale = 1;
+    for (int i = 0; i < LEAVES; i++)
+        for (int64_t k = 0; k < ht_tensor_count(p->leaf[i]); k++) {
+            double term = ht_tensor_get(ht_value(p->dx[0][i]), k) *
+                          ht_tensor_get(p->direction[i], k);
+            slope += term;
+            scale += fabs(term);
+        }
+    double a = pair_loss_at(p, seed, n_ops, -2 * h), b = pair_loss_at(p, seed, n_ops, h);
+    double c = pair_loss_at(p, seed, n_ops, 2 * h), d = pair_loss_at(p, seed, n_ops, h);
+    double difference = (8 * (c - b) - (d - a)) / (12 * h);
+    if (fabs(difference - slope) <= 1e-6 * scale) return;
+    fail_msg("program of seed %llu: slope %.12g, by differences %.12g",
+             (unsigned long long)seed, slope, difference);
+}
+
+static void run_of_random_programs_equals_eager_bitwise(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    int slopes = 0, nodes = 0;
+    size_t saved = 0;
+    for (uint64_t s = seed; s < seed + PROGRAMS; s++) {
+        pair p;
+        pair_open(&p, s);
+        int n_ops = 5 + (int)ht_random_below(s, 2, 0, MOST_OPS - 4);
+        for (int which = 0; which < 2; which++) {
+            pair_grow(&p, s, n_ops, which);
+            pair_derive(&p, which);
+        }
+        if (ht_context_status(p.ctx) != HT_OK)
+            fail_msg("program of seed %llu: %s", (unsigned long long)s,
+                     ht_context_message(p.ctx));
+        assert_int_equal(ht_tape_nodes(p.tape[0]), ht_tape_nodes(p.tape[1]));
+        nodes += (int)ht_tape_nodes(p.tape[0]);
+        saved += pair_replay(&p, SHOWN, p.shown[1], p.shown[0], "value");
+        saved += pair_replay(&p, LEAVES, p.dx[1], p.dx[0], "gradient");
+        saved += pair_replay(&p, LEAVES, p.hv[1], p.hv[0], "Hessian product");
+        if (p.g[0].smooth && ht_tensor_dtype(p.leaf[0]) == HT_F64) {
+            pair_check_slope(&p, s, n_ops);
+            slopes++;
+        }
+        pair_close(&p);
+    }
+    printf("# %d programs of %d nodes in all, %d slopes, %zu bytes saved by the plan\n",
+           PROGRAMS, nodes, slopes, saved);
+    assert_true(nodes > 100 * PROGRAMS);
+    assert_true(slopes >= PROGRAMS / 4 - 1);
+    assert_true(saved > 0);
+}
+
+/* Out of memory. */
+
+typedef struct failing {
+    size_t live;
+    int calls, fail_at;
+} failing;
+
+static void *failing_alloc(void *user, void *old, size_t old_size, size_t new_size)
+{
+    failing *f = user;
+    if (new_size == 0) {
+        f->live -= old_size;
+        free(old);
+        return NULL;
+    }
+    if (++f->calls == f->fail_at) return NULL;
+    f->live += new_size - old_size;
+    return realloc(old, new_size);
+}
+
+/* Records, derives, cuts, replays and calls; whatever could be made is freed. */
+static ht_status scenario(ht_context *ctx)
+{
+    ht_tape *tape = ht_tape_new(ctx, HT_RECORD), *eager = ht_tape_new(ctx, HT_EAGER);
+    ht_tensor *x = ht_tensor_new(ctx, HT_F64, HT_SHAPE(8, 4));
+    ht_tensor *w = ht_tensor_new(ctx, HT_F64, HT_SHAPE(4, 3));
+    ht_tensor *out = ht_tensor_new(ctx, HT_F64, HT_SHAPE(4, 3));
+    ht_program *p = NULL;
+    if (tape && eager) {
+        ht_var in[] = {ht_input(tape, x), ht_input(tape, w)}, d, h, back;
+        ht_var y = ht_sum(ht_log_softmax(ht_tanh(ht_matmul(in[0], in[1]))));
+        ht_grad(y, 1, &in[1], &d);
+        ht_hvp(y, 1, &in[1], &d, &h);
+        ht_tape_mark(tape);
+        p = ht_program_new(tape, 2, in, 1, &h);
+        if (p) ht_program_run(p, (const ht_tensor *[]){x, w}, &out);
+        ht_var at_in[] = {ht_input(eager, x), ht_input(eager, w)};
+        if (p) {
+            ht_call(eager, p, at_in, &d);
+            ht_grad_or_zero(ht_sum(d), 1, &at_in[1], &back);
+            ht_value(back);
+        }
+    }
+    ht_status status = ht_context_status(ctx);
+    ht_program_free(p);
+    ht_tape_free(tape);
+    ht_tape_free(eager);
+    ht_tensor_free(x);
+    ht_tensor_free(w);
+    ht_tensor_free(out);
+    return status;
+}
+
+static void program_without_memory_at_any_call_leaks_nothing(void **state)
+{
+    (void)state;
+    int n = 1;
+    for (ht_status status = HT_ERROR_MEMORY; status != HT_OK; n++) {
+        failing f = {.fail_at = n};
+        ht_context *ctx = ht_context_new(
+            &(ht_context_options){.alloc = failing_alloc, .user = &f, .threads = 1});
+        status = HT_ERROR_MEMORY;
+        if (ctx) {
+            status = scenario(ctx);
+            assert_int_equal(status, f.calls >= n ? HT_ERROR_MEMORY : HT_OK);
+            ht_context_free(ctx);
+        }
+        assert_int_equal(f.live, 0);
+        assert_true(n < 10000);
+    }
+    printf("# failed at each of %d calls\n", n - 2);
+    assert_true(n > 40);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(cut_keeps_only_what_outputs_need),
+        TEST(cut_at_inner_nodes_needs_nothing_before_them),
+        TEST(cut_of_a_derivative_takes_known_outputs),
+        TEST(cut_has_common_subexpressions_once),
+        TEST(cut_without_a_needed_leaf_names_its_site),
+        TEST(cut_outputs_may_be_inputs_views_constants_and_twice_the_same),
+        TEST(plan_of_an_elementwise_chain_is_one_buffer),
+        TEST(plan_of_a_chain_that_may_not_overwrite_is_two_buffers),
+        TEST(plan_keeps_what_is_read_later),
+        TEST(run_again_asks_for_no_memory),
+        TEST(poison_shows_a_value_that_is_read_too_late),
+        TEST(bind_lets_programs_share_an_arena),
+        TEST(run_updates_a_parameter_in_place),
+        TEST(run_into_an_input_that_is_read_later_is_refused),
+        TEST(run_into_an_input_of_an_op_that_may_not_overwrite_is_refused),
+        TEST(run_with_overlapping_memory_is_refused),
+        TEST(run_that_swaps_its_inputs_is_refused),
+        TEST(run_with_wrong_types_names_both),
+        TEST(call_on_an_eager_tape_can_be_differentiated),
+        TEST(call_of_a_gradient_program_can_be_differentiated),
+        TEST(call_with_a_wrong_input_names_both_types),
+        TEST(call_passes_inputs_constants_and_views_through),
+        TEST(print_lists_places_bytes_and_flops),
+        cmocka_unit_test(run_of_random_programs_equals_eager_bitwise),
+        cmocka_unit_test(program_without_memory_at_any_call_leaks_nothing),
+    };
+    return TEST_MAIN(tests);
+}
