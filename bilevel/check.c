@@ -38,18 +38,23 @@ static void hti_double_init(const ht_vars *eta, ht_vars *theta0, void *user)
     p->init(eta, theta0, p->user);
 }
 
+static ht_status hti_double_fill(ht_batch_fn fill, uint64_t step, ht_set *batch,
+                                 ht_set *data, void *user)
+{
+    ht_status status = fill(step, data ? data : batch, user);
+    return status == HT_OK && data ? ht_set_copy(batch, data) : status;
+}
+
 static ht_status hti_double_inner_batch(uint64_t step, ht_set *batch, void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    ht_status status = p->inner_batch(step, p->inner_data, p->user);
-    return status == HT_OK ? ht_set_copy(batch, p->inner_data) : status;
+    return hti_double_fill(p->inner_batch, step, batch, p->inner_data, p->user);
 }
 
 static ht_status hti_double_outer_batch(uint64_t step, ht_set *batch, void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    ht_status status = p->outer_batch(step, p->outer_data, p->user);
-    return status == HT_OK ? ht_set_copy(batch, p->outer_data) : status;
+    return hti_double_fill(p->outer_batch, step, batch, p->outer_data, p->user);
 }
 
 static bool hti_double_open(hti_double *d, const ht_bilevel_problem *p)
@@ -157,14 +162,16 @@ static bool hti_double_differences(hti_double *d, int n_directions)
         .method = HT_REVERSE, .schedule = HT_REVOLVE, .slots = 1};
     ht_bilevel *b = ht_bilevel_new(d->ctx, &d->problem, &options);
     double scale = 1 / sqrt((double)ht_set_elements(d->direction));
+    ht_set_copy(d->other, d->problem.eta); /* moving back would round */
     for (int k = 0; b && k < n_directions; k++) {
         for (int i = 0; i < d->direction->n; i++)
             ht_tensor_normal(d->direction->tensor[i], (uint64_t)(1000 * k + i), 0, 1);
         hti_set_move(d->problem.eta, d->direction, h * scale);
         double up = ht_bilevel_evaluate(b, 0).outer;
-        hti_set_move(d->problem.eta, d->direction, -2 * h * scale);
+        ht_set_copy(d->problem.eta, d->other);
+        hti_set_move(d->problem.eta, d->direction, -h * scale);
         double down = ht_bilevel_evaluate(b, 0).outer;
-        hti_set_move(d->problem.eta, d->direction, h * scale);
+        ht_set_copy(d->problem.eta, d->other);
         double slope = scale * hti_set_dot(d->gradient, d->direction);
         double error = fabs((up - down) / (2 * h) - slope) / fmax(norm * scale, 1e-6);
         worst = error > worst || isnan(error) ? error : worst;

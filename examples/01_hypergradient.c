@@ -18,9 +18,9 @@ int main(void)
     ht_tensor_fill(ht_set_add(eta, "penalty", HT_F64, HT_SCALAR), 0.1);
     ht_tensor_normal(ht_set_add(data, "x", HT_F64, HT_SHAPE(20, 8)), 1, 0, 1);
     ht_tensor_normal(ht_set_add(data, "y", HT_F64, HT_SHAPE(20, 1)), 2, 0, 1);
-    ht_bilevel_problem problem = {loss, fit, .theta = theta, .eta = eta, .steps = 50,
-        .inner_data = data, .outer_data = data, .update = {&ht_sgd, HT_FIXED(0.1)}};
-    ht_bilevel *training = ht_bilevel_new(ctx, &problem, NULL);
+    ht_bilevel_problem p = {loss, fit, .theta = theta, .eta = eta, .inner_data = data,
+        .outer_data = data, .steps = 50, .update = {&ht_sgd, .rate = HT_FIXED(0.1)}};
+    ht_bilevel *training = ht_bilevel_new(ctx, &p, NULL);
     ht_check(ctx);
     double slope = ht_tensor_get(ht_set_at(ht_bilevel_run(training, 0).gradient, 0), 0);
     double F[2], h = 1e-5;

@@ -4,10 +4,10 @@
  * depends on shapes and strides alone, so the same product has the same bits wherever it
  * stands.
  *
- * OpenBLAS is always asked for one thread; large products are cut into bands of the result
- * on our own. Its own threading calls malloc in every product, gains nothing where the
- * result is narrow, and in the pthread build fights our loops for the cores. A band's sums
- * run in the order the whole has them. Read next: autograd's matmul op. */
+ * OpenBLAS is always asked for one thread; large products are cut into bands of the
+ * result on our own. Its own threading calls malloc in every product, gains nothing where
+ * the result is narrow, and in the pthread build fights our loops for the cores. A band's
+ * sums run in the order the whole has them. Read next: autograd's matmul op. */
 #include <limits.h>
 #include <string.h>
 
@@ -244,8 +244,9 @@ static void matmul_blas(int threads, matmul_view out, matmul_view a, matmul_view
     if (!done) matmul_reference(1, out, a, b);
 }
 
-/* The thread count belongs to the process, and OpenBLAS's OpenMP build follows the calling
- * thread's OpenMP setting: both are asked each time, so that no copy of them can go stale. */
+/* The thread count belongs to the process, and OpenBLAS's OpenMP build follows the
+ * calling thread's OpenMP setting: both are asked each time, so that no copy of them can
+ * go stale. */
 static void matmul_one_thread(void)
 {
     bool ready = openblas_get_num_threads() == 1;

@@ -210,6 +210,7 @@ static const ht_bilevel_options ways[] = {
     {.schedule = HT_REVOLVE, .slots = 3},
     {.method = HT_REVERSE_REVERSE},
     {.truncate = 7},
+    {.method = HT_FORWARD},
 };
 enum { N_WAYS = sizeof ways / sizeof *ways, STEPS = 30 };
 
@@ -355,7 +356,7 @@ static void bilevel_any_failed_allocation_is_a_clean_error(void **state)
                                           {.schedule = HT_REVOLVE, .slots = 2},
                                           {.schedule = HT_TWO_LEVEL},
                                           {.method = HT_REVERSE_REVERSE},
-                                          {.bytes = 600000}};
+                                          {.bytes = 1100000}};
     ht_images images = mnist_images(f->ctx);
     for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
         uint64_t n = fail_each_call(f, &images, options[k]);

@@ -16,24 +16,32 @@
  *   minimise  F(lambda) = 1/V sum_j CE(validation image j; theta_T(lambda))
  *   subject to  0 <= lambda_i <= 1,  sum_i lambda_i <= R
  *
- * ht_bilevel_run gives dF/dlambda, exactly, through all T steps: one number per image that
- * says whether training more on it makes validation worse. Adam moves lambda along it, and
- * after each step lambda is projected onto the constraint. The budget R forces a choice: a
- * weight that ends below 0.001 says "this label is wrong". R is an option and never taken
- * from the number of wrong labels, which nobody knows.
+ * ht_bilevel_run gives dF/dlambda, exactly, through all T steps: one number per image
+ * that says whether training more on it makes validation worse. Adam moves lambda along
+ * it, and after each step lambda is projected onto the constraint. The budget R forces a
+ * choice: a weight that ends below 0.001 says "this label is wrong". R is an option and
+ * never taken from the number of wrong labels, which nobody knows.
  *
- * lambda starts at R/N for everybody, on the constraint. At the start of Adam every step
- * is as long as its rate, whatever the gradient's scale, so a dozen steps suffice. The
- * inner rate acts on a loss whose weights are a fifth on average: 0.3 is like 0.06 of
- * plain training. A larger one fits V images better and, where V is small, too well.
+ * lambda starts at R/N for everybody, on the constraint. At first every step of Adam is
+ * as long as its rate, whatever the gradient's scale, so a dozen steps suffice. The inner
+ * rate acts on a loss whose weights are a fifth on average: 0.3 is like 0.06 of plain
+ * training. A larger one fits the V images better and, where V is small, too well.
  *
- * The true labels are used twice only, both after the fact: to score what was found, and
- * to train the oracle. What the learned weights are worth is decided by plain trainings on
- * train + validation images, all alike: see hyperclean_train.c.
+ * The true labels are used twice only, both after the fact: to score what was found and
+ * to train the oracle. What the learned weights are worth is decided by plain trainings
+ * on train + validation images, all alike: see hyperclean_train.c.
  *
  * Output of the default run, seed 1 (the last digits depend on the machine's BLAS):
  *
-@OUTPUT@
+ *   Found wrong (weight below 0.001): 2412 labels, 2313 of them rightly
+ *     precision 0.959, recall 0.925, F1 0.942
+ *     12 outer steps of T = 100, store-all; weights sum to at most R = 1000
+ *
+ *                      trained on                                  test accuracy
+ *     baseline         5000 given labels + 5000 clean               88.37 %
+ *     validation only  5000 clean                                   90.25 %
+ *     cleaned          5000 weighted labels + 5000 clean            90.57 % best
+ *     oracle           2500 right labels + 5000 clean; knows all    90.90 %
  *
  * Read next: hyperclean_train.c, hyperclean_report.c, bilevel/README.md. */
 #include <math.h>
@@ -283,8 +291,9 @@ static ht_bilevel *problem_new(ht_context *ctx, const clean_options *options,
         .outer_data = data->validation,
         .update = {.rule = &ht_sgd, .rate = HT_FIXED(options->rate)},
         .steps = options->inner_steps};
-    const ht_bilevel_options how = {.schedule = options->schedule,
-                                    .bytes = options->memory};
+    ht_bilevel_options how = {.schedule = options->schedule, .bytes = options->memory};
+    if (how.schedule == HT_REVOLVE && !how.bytes)
+        how.slots = (int64_t)ceil(sqrt((double)options->inner_steps));
     ht_bilevel *bilevel = ht_bilevel_new(ctx, &problem, &how);
     ht_check(ctx);
     return bilevel;

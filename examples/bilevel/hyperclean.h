@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* hyperclean.h: what the files of the hyper-cleaning demo share. The method and its
- * mathematics are in hyperclean.c; options in hyperclean_options.c, the plain trainings in
- * hyperclean_train.c, what is shown and written in hyperclean_report.c and
- * contact_sheet.c. Read next: hyperclean.c. */
+ * mathematics are in hyperclean.c; options in hyperclean_options.c, the plain trainings
+ * in hyperclean_train.c, what is shown and written in hyperclean_report.c,
+ * hyperclean_write.c and contact_sheet.c. Read next: hyperclean.c. */
 #ifndef HYPERCLEAN_H
 #define HYPERCLEAN_H
 
@@ -28,11 +28,11 @@ clean_parsed clean_options_parse(clean_options *options, int argc, char **argv);
 /* Sets hold "x" (n, pixels) f32 and "label" (n) i32. */
 typedef struct clean_data {
     int64_t n_train, n_validation, n_test;
-    int64_t rows, cols;                 /* of an image */
-    int64_t *image;                     /* (n_train + n_validation): which in the file */
-    int32_t *truth;                     /* (n_train) labels before corruption */
-    uint8_t *corrupted;                 /* (n_train) 1 where the label was changed */
-    ht_set *train, *validation, *test;  /* train carries the corrupted labels */
+    int64_t rows, cols;                /* of an image */
+    int64_t *image;                    /* (n_train + n_validation): which in the file */
+    int32_t *truth;                    /* (n_train) labels before corruption */
+    uint8_t *corrupted;                /* (n_train) 1 where the label was changed */
+    ht_set *train, *validation, *test; /* train carries the corrupted labels */
 } clean_data;
 
 /* How well lambda < FOUND_WRONG tells the corrupted labels; NAN where 0/0. */
@@ -60,7 +60,7 @@ typedef struct clean_training {
 typedef struct clean_result {
     clean_step *step; /* (outer_steps), the first n_steps done */
     int64_t n_steps;
-    ht_set *eta; /* "lambda" (n_train) */
+    ht_set *eta;      /* "lambda" (n_train) */
     double *distrust; /* (n_train) sum of the hypergradients so far */
     clean_training training[N_TRAININGS];
     double seconds, hypergradient_seconds, inner_seconds;

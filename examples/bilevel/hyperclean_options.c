@@ -51,7 +51,8 @@ static const flag flags[] = {
     {"memory", "BYTES", BYTES, FIELD(memory), 0, 0, false,
      "for the unroll, like 50000000 or 50M; 0: no limit (0)"},
     {"schedule", "NAME", SCHEDULE, FIELD(schedule), 0, 0, false,
-     "auto, store-all, two-level or revolve (auto)"},
+     "auto, store-all, two-level or revolve (auto); revolve keeps\n"
+     "                         sqrt(T) states if --memory says nothing"},
     {"data", "DIR", TEXT, FIELD(data), 0, 0, false, "MNIST as IDX files, plain or .gz"},
     {"out", "DIR", TEXT, FIELD(out), 0, 0, false,
      "write metrics.csv, the weights and a contact sheet"},
@@ -115,13 +116,18 @@ static bool unknown_flag(const char *given)
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(given, "="), given);
     const char *word = name + strspn(name, "-");
-    int nearest = 0;
-    for (int i = 1; i < N_FLAGS; i++)
-        if (word_distance(word, flags[i].name) < word_distance(word, flags[nearest].name))
-            nearest = i;
+    size_t length = strlen(word), least = length / 3 + 1;
+    const char *nearest = NULL;
+    for (int i = 0; i < N_FLAGS; i++) {
+        size_t distance = word_distance(word, flags[i].name);
+        if (length >= 3 && !strncmp(word, flags[i].name, length)) distance = 0;
+        if (distance >= least) continue;
+        least = distance;
+        nearest = flags[i].name;
+    }
     fprintf(stderr, "hyperclean: unknown flag %s\n", name);
-    if (word_distance(word, flags[nearest].name) <= 3)
-        fprintf(stderr, "  hint: did you mean --%s?\n", flags[nearest].name);
+    if (nearest)
+        fprintf(stderr, "  hint: did you mean --%s?\n", nearest);
     else
         fprintf(stderr, "  hint: --help lists the flags\n");
     return false;
@@ -239,7 +245,7 @@ static bool take_flag(clean_options *options, int argc, char **argv, int *i)
     if (f->kind == SWITCH) {
         if (value) return bad_value(f, value, "no value");
     } else if (!value) {
-        if (*i + 1 >= argc) return bad_value(f, "", f->argument);
+        if (*i + 1 >= argc) return bad_value(f, "", "a value after it");
         value = argv[++*i];
     }
     return read_flag(f, value, options);
