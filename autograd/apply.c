@@ -203,7 +203,8 @@ bool hti_is_constant(ht_var x, double *value)
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return false;
     ht_tape *tape = x.tape;
     uint32_t i = x.index;
-    while (tape->op[i] == &hti_op_broadcast) i = tape->edge[tape->first_in[i]];
+    while (tape->op[i] == &hti_op_broadcast || tape->op[i] == &hti_op_reshape)
+        i = tape->edge[tape->first_in[i]];
     if (tape->op[i] != &hti_op_constant) return false;
     *value = ((const hti_constant_attributes *)tape->attributes[i])->value;
     return true;

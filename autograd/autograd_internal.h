@@ -112,7 +112,8 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
 /* A number as a 0-d node of dtype. */
 ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
                     const char *site);
-/* True if x is one number everywhere, and which. Looks through broadcasts. */
+/* True if x is one number everywhere, and which. Looks through broadcasts
+ * and reshapes. */
 bool hti_is_constant(ht_var x, double *value);
 /* Zeros of a type, as a view of one number. */
 ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site);

@@ -19,6 +19,7 @@ static const ht_sample leaf_samples[] = {{.n_in = 0}};
 
 const ht_op hti_op_input = {
     .name = "input",
+    .formula = "input",
     .flags = HT_OP_NO_GRADIENT,
     .infer = leaf_never_infer,
     .run = leaf_never_run,
@@ -41,6 +42,7 @@ static void constant_describe(const void *attributes, char *text, size_t size)
 
 const ht_op hti_op_constant = {
     .name = "constant",
+    .formula = "constant",
     .flags = HT_OP_NO_GRADIENT,
     .attribute_size = sizeof(hti_constant_attributes),
     .infer = leaf_never_infer,

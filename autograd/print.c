@@ -63,6 +63,14 @@ void hti_print_bytes(FILE *f, double bytes)
         fprintf(f, "%5.1f GB", bytes / 1e9);
 }
 
+static void hti_print_flops(FILE *f, double flops)
+{
+    static const char *const unit[] = {"flop", "kflop", "Mflop", "Gflop"};
+    int k = 0;
+    for (; k < 3 && flops >= 1000; k++) flops /= 1000;
+    fprintf(f, "%.4g %s", flops, unit[k]);
+}
+
 /* "%12 = tanh(%3)    f32 (64, 10)   2.6 kB" */
 static void hti_print_line(FILE *f, uint32_t name, const char *formula,
                            const ht_type *type)
@@ -196,11 +204,16 @@ void ht_program_print(const ht_program *p, FILE *f)
         hti_print_line(f, i, formula, &v->type);
         hti_print_place(v, f);
         double flops = hti_value_flops(p, v);
-        if (flops > 0) fprintf(f, "  %.3g Mflop", flops / 1e6);
+        if (flops > 0) {
+            fprintf(f, "  ");
+            hti_print_flops(f, flops);
+        }
         fprintf(f, "  %s\n", hti_site_name(v->site));
     }
     fprintf(f, "program: %u inputs, %lld instructions, %u outputs, arena ", p->n_in,
             (long long)ht_program_nodes(p), p->n_out);
     hti_print_bytes(f, (double)p->arena_bytes);
-    fprintf(f, ", products %.4g Mflop\n", ht_program_flops(p) / 1e6);
+    fprintf(f, ", products ");
+    hti_print_flops(f, ht_program_flops(p));
+    fprintf(f, "\n");
 }

@@ -488,7 +488,7 @@ static void print_lists_places_bytes_and_flops(void **state)
                                  "tanh(%0)",
                                  "view of %1",
                                  "%2 @ %2",
-                                 "0.002 Mflop",
+                                 "2 kflop",
                                  "out 0",
                                  "1 inputs, 4 instructions, 1 outputs",
                                  "test_autograd_program.c:"};
