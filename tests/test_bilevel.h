@@ -136,7 +136,8 @@ static inline double slope_distance(ht_bilevel *bilevel, ht_tensor *x,
 {
     int64_t count = ht_tensor_count(x);
     int64_t *order = malloc((size_t)count * sizeof *order);
-    double *got = malloc((size_t)n * sizeof *got), *want = malloc((size_t)n * sizeof *want);
+    double *got = malloc((size_t)n * sizeof *got),
+           *want = malloc((size_t)n * sizeof *want);
     assert_true(order && got && want && n <= count);
     ht_random_permutation(test_seed(), 77, count, order);
     for (int64_t k = 0; k < n; k++) {

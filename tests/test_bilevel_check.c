@@ -28,9 +28,9 @@ static ht_var small_inner(const ht_vars *theta, const ht_vars *eta, const ht_var
     (void)user;
     ht_var loss = ht_cross_entropy(small_logits(theta, batch), ht_get(batch, "y"));
     ht_var squares = ht_sum(ht_square(ht_get(theta, "out.weight")));
-    return ht_add(ht_mean(ht_mul(ht_gather(ht_get(eta, "lambda"), ht_get(batch, "row")),
-                                 loss)),
-                  ht_mul(ht_get(eta, "penalty"), squares));
+    return ht_add(
+        ht_mean(ht_mul(ht_gather(ht_get(eta, "lambda"), ht_get(batch, "row")), loss)),
+        ht_mul(ht_get(eta, "penalty"), squares));
 }
 
 static ht_var small_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
@@ -115,7 +115,8 @@ static bool small_check(small *s)
     rewind(s->report);
     s->text[fread(s->text, 1, n > 0 ? (size_t)n : 0, s->report)] = '\0';
     assert_true(n >= 0 && (size_t)n < sizeof s->text);
-    printf("%s", s->text);
+    for (const char *at = s->text; *at; at += strcspn(at, "\n") + 1)
+        printf("# %.*s\n", (int)strcspn(at, "\n"), at);
     assert_int_equal(ht_context_live_bytes(s->ctx), live);
     assert_same_bits(s->theta, theta, "theta");
     assert_same_bits(s->eta, eta, "eta");
@@ -209,8 +210,9 @@ static ht_status small_fill(uint64_t step, ht_set *batch, void *user)
     ht_batch_order(3, step, ROWS, BATCH, rows);
     for (int64_t i = 0; i < BATCH; i++) {
         for (int k = 0; k < INPUTS; k++)
-            ht_tensor_set(ht_set_tensor(batch, "x"), i * INPUTS + k,
-                          ht_tensor_get(ht_set_tensor(s->all, "x"), rows[i] * INPUTS + k));
+            ht_tensor_set(
+                ht_set_tensor(batch, "x"), i * INPUTS + k,
+                ht_tensor_get(ht_set_tensor(s->all, "x"), rows[i] * INPUTS + k));
         ht_tensor_set(ht_set_tensor(batch, "y"), i,
                       ht_tensor_get(ht_set_tensor(s->all, "y"), rows[i]));
         ht_tensor_set(ht_set_tensor(batch, "row"), i, (double)rows[i]);
@@ -224,6 +226,40 @@ static void bilevel_check_minibatches_hold(void **state)
     s->all = s->train;
     s->train = s->problem.inner_data = small_data(s->ctx, 1, BATCH);
     s->problem.inner_batch = small_fill;
+    assert_true(small_check(s));
+}
+
+static ht_status fill_nothing(uint64_t step, ht_set *batch, void *user)
+{
+    (void)step, (void)user;
+    assert_int_equal(ht_set_count(batch), 0);
+    return HT_OK;
+}
+
+static ht_var bare_loss(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                        void *user)
+{
+    (void)batch, (void)user;
+    ht_var product = ht_mul(ht_get(theta, "out.bias"), ht_mean(ht_get(eta, "lambda")));
+    return ht_mean(ht_square(ht_sub(product, 1)));
+}
+
+/* A batch callback may have nowhere to put a batch. */
+static void bilevel_check_batches_without_data_hold(void **state)
+{
+    small *s = *state;
+    ht_set *theta = s->theta, *eta = s->eta;
+    s->theta = s->problem.theta = ht_set_new(s->ctx);
+    ht_tensor_fill(ht_set_add(s->theta, "out.bias", HT_F32, HT_SHAPE(3)), 0.5);
+    s->eta = s->problem.eta = ht_set_new(s->ctx);
+    ht_tensor_fill(ht_set_add(s->eta, "lambda", HT_F32, HT_SHAPE(2)), 0.7);
+    ht_set_free(theta);
+    ht_set_free(eta);
+    s->problem.inner = s->problem.outer = bare_loss;
+    s->problem.inner_data = s->problem.outer_data = NULL;
+    s->problem.inner_batch = s->problem.outer_batch = fill_nothing;
+    s->problem.update = (ht_update){.rule = &ht_sgd, .rate = HT_FIXED(0.1)};
+    s->problem.n_coordinates = 0;
     assert_true(small_check(s));
 }
 
@@ -384,6 +420,7 @@ int main(void)
         CASE(bilevel_check_init_holds_and_unreached_is_refused),
         CASE(bilevel_check_forward_mode_is_left_out_beyond_a_few),
         CASE(bilevel_check_minibatches_hold),
+        CASE(bilevel_check_batches_without_data_hold),
         CASE(bilevel_check_failing_batch_is_false_with_the_error),
         CASE(bilevel_check_wrong_derivative_is_found),
         CASE(bilevel_check_wrong_inner_rule_trains_by_what_it_says),

@@ -46,15 +46,14 @@ static int cleaning_new(void **state)
     ht_linear_init(c->theta, "layer", HT_F64, 784, 10);
     c->eta = ht_set_new(c->ctx);
     ht_tensor_uniform(ht_set_add(c->eta, "lambda", HT_F64, HT_SHAPE(N)), 2, 0.1, 1);
-    c->problem =
-        (ht_bilevel_problem){.inner = cleaning_inner,
-                             .outer = cleaning_outer,
-                             .theta = c->theta,
-                             .eta = c->eta,
-                             .inner_data = c->train,
-                             .outer_data = c->validation,
-                             .steps = STEPS,
-                             .update = {.rule = &ht_sgd, .rate = HT_FIXED(0.5)}};
+    c->problem = (ht_bilevel_problem){.inner = cleaning_inner,
+                                      .outer = cleaning_outer,
+                                      .theta = c->theta,
+                                      .eta = c->eta,
+                                      .inner_data = c->train,
+                                      .outer_data = c->validation,
+                                      .steps = STEPS,
+                                      .update = {.rule = &ht_sgd, .rate = HT_FIXED(0.5)}};
     assert_int_equal(ht_context_status(c->ctx), HT_OK);
     *state = c;
     return 0;
@@ -134,7 +133,8 @@ static void bilevel_run_mnist_weights_match_central_differences(void **state)
                                    ht_set_tensor(gradient, "lambda"), SLOPES, 1e-4),
                     1e-6, "weights, against differences");
     assert_distance(slope_distance(bilevel, ht_set_tensor(c->theta, "layer.bias"),
-                                   ht_set_tensor(gradient_theta0, "layer.bias"), 10, 1e-3),
+                                   ht_set_tensor(gradient_theta0, "layer.bias"), 10,
+                                   1e-3),
                     1e-6, "initial bias, against differences");
     ht_set_free(gradient);
     ht_set_free(gradient_theta0);
@@ -163,8 +163,7 @@ static void bilevel_run_mnist_mixed_mode_equals_reverse_over_reverse(void **stat
 static double binomial(int64_t n, int64_t k)
 {
     double value = 1;
-    for (int64_t i = 1; i <= k; i++)
-        value = value * (double)(n - k + i) / (double)i;
+    for (int64_t i = 1; i <= k; i++) value = value * (double)(n - k + i) / (double)i;
     return k < 0 ? 0 : nearbyint(value);
 }
 
@@ -207,7 +206,8 @@ static void assert_within(size_t got, size_t want, double tolerance, const char 
 {
     printf("# %-36s %zu bytes, %zu seen\n", what, got, want);
     if (fabs((double)got - (double)want) <= tolerance * (double)want) return;
-    fail_msg("%s: %zu bytes predicted, the allocator's high water is %zu", what, got, want);
+    fail_msg("%s: %zu bytes predicted, the allocator's high water is %zu", what, got,
+             want);
 }
 
 static void bilevel_bytes_mnist_equal_the_allocators_high_water(void **state)
@@ -253,9 +253,9 @@ static offer refused_offer(cleaning *c, ht_bilevel_options options)
     assert_int_equal(ht_context_status(c->ctx), HT_ERROR_MEMORY);
     const char *message = ht_context_message(c->ctx);
     const char *hint = strstr(message, "revolve with 1 slot needs");
-    if (!hint || sscanf(hint,
-                        "revolve with 1 slot needs %zu, two-level %zu, store-all %zu (%zu",
-                        &o.revolve, &o.two_level, &o.store_all, &o.logged) != 4)
+    if (!hint ||
+        sscanf(hint, "revolve with 1 slot needs %zu, two-level %zu, store-all %zu (%zu",
+               &o.revolve, &o.two_level, &o.store_all, &o.logged) != 4)
         fail_msg("no sizes in \"%s\"", message);
     ht_context_clear(c->ctx);
     return o;
@@ -306,8 +306,8 @@ static void bilevel_new_any_budget_is_honoured(void **state)
     offer o = refused_offer(c, (ht_bilevel_options){.bytes = 1});
     int64_t steps = INT64_MAX;
     for (int k = 0; k <= 8; k++) {
-        ht_bilevel_options options = {.bytes =
-                                          o.revolve + (o.logged - o.revolve) / 8 * (size_t)k};
+        ht_bilevel_options options = {.bytes = o.revolve +
+                                               (o.logged - o.revolve) / 8 * (size_t)k};
         outcome got = cleaning_run(c, options);
         printf("# budget %zu: high water %zu, %lld forward steps\n", options.bytes,
                got.high_water, (long long)got.result.forward_steps);
