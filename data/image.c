@@ -5,9 +5,25 @@
  * Read next: split.c (which rows), png.c (images out). */
 #include "data_internal.h"
 
+#include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 enum { IMAGE_PATH = 4096, IMAGE_CLASSES = 10 };
+
+static ht_status image_fail_finding(ht_context *ctx, const char *folder, const char *name)
+{
+    struct stat about;
+    const char *got = "one with neither";
+    if (stat(folder, &about) != 0)
+        got = strerror(errno);
+    else if (!S_ISDIR(about.st_mode))
+        got = "a file";
+    return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                           "%s: expected a folder with %s or %s.gz, got %s\n"
+                           "  hint: ./dev data mnist fetches the full set",
+                           folder, name, name, got);
+}
 
 /* Finds `name` or `name`.gz in the folder. */
 static ht_status image_find(ht_context *ctx, const char *folder, const char *name,
@@ -19,10 +35,7 @@ static ht_status image_find(ht_context *ctx, const char *folder, const char *nam
         int n = snprintf(path, IMAGE_PATH, "%s/%s%s", folder, name, endings[i]);
         if (n < IMAGE_PATH && stat(path, &about) == 0) return HT_OK;
     }
-    return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                           "%s: expected %s or %s.gz in this folder, got neither\n"
-                           "  hint: ./dev data mnist fetches the full set",
-                           folder, name, name);
+    return image_fail_finding(ctx, folder, name);
 }
 
 static ht_tensor *image_read(ht_context *ctx, const char *path, int rank)

@@ -198,16 +198,23 @@ static double sum_weights(const clean_data *data, const float *lambda)
     return sum;
 }
 
-/* Divergence is a result of a run, not an error; here it ends the program. */
-static void check_run(ht_context *ctx, const ht_bilevel_result *run)
+/* Divergence is a result of a run, not an error; here it ends the program. The gradient
+ * of cross-entropy is bounded, so that theta grows by rate times a constant a step and
+ * only an absurd rate overflows it. The hypergradient is a product of T factors
+ * I - rate H and overflows long before. */
+static void check_run(ht_context *ctx, const clean_options *options,
+                      const ht_bilevel_result *run)
 {
     ht_check(ctx);
     if (run->bad_step < 0) return;
+    bool trained = isfinite(run->outer) && isfinite(run->inner);
     clean_progress_end();
     ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                    "hyperclean: training diverged: step %lld, op %s\n"
-                    "  hint: a smaller --rate",
-                    (long long)run->bad_step, run->bad_op ? run->bad_op : "unknown");
+                    "hyperclean: %s diverged: step %lld of %lld, op %s\n"
+                    "  hint: a smaller --rate, or fewer --inner-steps",
+                    trained ? "training is finite, but its derivative" : "training",
+                    (long long)run->bad_step, (long long)options->inner_steps,
+                    run->bad_op);
     ht_check(ctx);
 }
 
@@ -219,10 +226,11 @@ double clean_outer_work(const clean_options *options, int64_t steps)
 }
 
 /* The time of a plain training of T steps, and F at the weights as they stand. */
-static double evaluate(ht_context *ctx, ht_bilevel *bilevel, double *validation_loss)
+static double evaluate(ht_context *ctx, const clean_options *options, ht_bilevel *bilevel,
+                       double *validation_loss)
 {
     ht_bilevel_result run = ht_bilevel_evaluate(bilevel, 0);
-    check_run(ctx, &run);
+    check_run(ctx, options, &run);
     *validation_loss = run.outer;
     return run.seconds;
 }
@@ -234,7 +242,7 @@ static void outer_step(ht_context *ctx, const clean_options *options,
 {
     ht_tensor *lambda = ht_set_tensor(result->eta, "lambda");
     ht_bilevel_result run = ht_bilevel_run(bilevel, 0);
-    check_run(ctx, &run);
+    check_run(ctx, options, &run);
     const float *gradient = ht_tensor_data(ht_set_tensor(run.gradient, "lambda"));
     for (int64_t i = 0; i < data->n_train; i++)
         result->distrust[i] += (double)gradient[i];
@@ -264,7 +272,7 @@ static void clean(ht_context *ctx, const clean_options *options, const clean_dat
                                                    .beta2 = HT_FIXED(0.999),
                                                    .eps = HT_FIXED(1e-12)});
     ht_check(ctx);
-    double first = evaluate(ctx, bilevel, &result->validation_loss);
+    double first = evaluate(ctx, options, bilevel, &result->validation_loss);
     while (result->n_steps < options->outer_steps && !clean_stopped()) {
         outer_step(ctx, options, data, bilevel, optimizer, result);
         char text[80];
@@ -274,7 +282,7 @@ static void clean(ht_context *ctx, const clean_options *options, const clean_dat
                  step->validation_loss);
         clean_progress(clean_outer_work(options, result->n_steps), text);
     }
-    double last = evaluate(ctx, bilevel, &result->validation_loss);
+    double last = evaluate(ctx, options, bilevel, &result->validation_loss);
     result->inner_seconds = (first + last) / 2 * (double)result->n_steps;
     ht_optimizer_free(optimizer);
 }

@@ -46,7 +46,7 @@ static const flag flags[] = {
      "of Adam on the weights (12)"},
     {"final-steps", "N", COUNT, FIELD(final_steps), 1, MOST_STEPS, false,
      "of each training in the final table (300)"},
-    {"rate", "X", NUMBER, FIELD(rate), 0, 1e6, true, "of the inner descent (0.3)"},
+    {"rate", "X", NUMBER, FIELD(rate), 0, 1e38, true, "of the inner descent (0.3)"},
     {"outer-rate", "X", NUMBER, FIELD(outer_rate), 0, 1e6, true, "of Adam (0.1)"},
     {"memory", "BYTES", BYTES, FIELD(memory), 0, 0, false,
      "for the unroll, like 50000000 or 50M; 0: no limit (0)"},

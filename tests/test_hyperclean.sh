@@ -1,0 +1,331 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# test_hyperclean.sh: the demo as its users meet it, in TAP: what it refuses and how, what
+# it writes, Ctrl-C, and that neither schedule, memory nor threads change its numbers.
+# Its claims about MNIST are in test_hyperclean_claims.sh.
+# Usage: test_hyperclean.sh <built hyperclean> <bundled MNIST folder>
+set -u
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+mnist=$2
+n=0 failed=0
+kept=
+work=$(mktemp -d)
+running=
+trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
+mkdir "$work/folder" && cd "$work/folder" || exit 1
+out=$work/out err=$work/err
+
+ok() {
+    n=$((n + 1))
+    echo "ok $n - $1"
+}
+
+# not_ok <case> <why>: and what the program said last
+not_ok() {
+    n=$((n + 1)) failed=1
+    echo "not ok $n - $1"
+    printf '%s\n' "$2" | sed 's/^/# /'
+    head -n 5 "$err" | sed 's/^/# stderr: /'
+}
+
+# verdict <case> <complaints, empty if none>
+verdict() {
+    if [ -z "$2" ]; then ok "$1"; else not_ok "$1" "$2"; fi
+}
+
+differs() { # <what> <expected> <got>
+    [ "$2" = "$3" ] || echo "$1: expected $2, got $3"
+}
+
+contains() { # <file> <word>...
+    contains_file=$1
+    shift
+    for word in "$@"; do
+        grep -qF -e "$word" "$contains_file" || echo "not in ${contains_file##*/}: $word"
+    done
+}
+
+# The number or word of a key in the JSON line.
+field() {
+    tail -n 1 "$out" | sed -n "s/.*\"$1\":\([^,}]*\).*/\1/p"
+}
+
+# small [flags]
+small() {
+    "$program" --train 200 --validation 100 --inner-steps 5 --outer-steps 2 \
+        --final-steps 5 "$@" >"$out" 2>"$err"
+}
+
+holds() {
+    find . | sort
+    find . -type f -exec cksum {} + | sort
+}
+
+# The names in a folder, on one line.
+listing() {
+    (cd "$1" && echo *)
+}
+
+# refused <case> <exit status> <decisive words> [flags]: nothing on stdout, and the folder
+# holds what it held.
+refused() {
+    name=$1 status=$2 words=$3
+    shift 3
+    before=$(holds)
+    small --out result "$@"
+    got=$?
+    after=$(holds)
+    verdict "hyperclean_$name" "$(
+        differs 'exit status' "$status" "$got"
+        contains "$err" "$words"
+        differs 'bytes on stdout' 0 "$(wc -c <"$out" | tr -d ' ')"
+        differs 'the folder' "$before" "$after"
+    )"
+}
+
+whole() { echo "expected a whole number from $1 to $2, got \"$3\""; }
+
+refused unknown_flag_is_refused 2 'unknown flag --bogus' --bogus
+refused misspelt_flag_is_guessed 2 'did you mean --inner-steps?' --inner-step 5
+refused stray_word_is_refused 2 'unknown flag stray' stray
+refused flag_without_value_is_refused 2 '--seed: expected a value' --seed
+refused switch_with_value_is_refused 2 '--json: expected no value' --json=yes
+refused seed_of_letters_is_refused 2 'expected a whole number below 2^64, got "x"' --seed x
+refused seed_below_zero_is_refused 2 'expected a whole number below 2^64, got "-1"' --seed -1
+refused seed_of_2_64_is_refused 2 'below 2^64' --seed 18446744073709551616
+refused train_fraction_is_refused 2 "$(whole 1 100000000 1.5)" --train 1.5
+refused train_zero_is_refused 2 "$(whole 1 100000000 0)" --train 0
+refused train_of_23_digits_is_refused 2 '--train: expected' --train 99999999999999999999999
+refused validation_empty_is_refused 2 "$(whole 1 100000000 '')" --validation=
+refused threads_absurd_is_refused 2 "$(whole 0 1024 99999)" --threads 99999
+refused inner_steps_zero_is_refused 2 "$(whole 1 1000000 0)" --inner-steps 0
+refused outer_steps_zero_is_refused 2 "$(whole 1 1000000 0)" --outer-steps 0
+refused final_steps_zero_is_refused 2 "$(whole 1 1000000 0)" --final-steps 0
+refused corrupt_above_one_is_refused 2 'from 0 to 1, got "1.5"' --corrupt 1.5
+refused corrupt_below_zero_is_refused 2 'from 0 to 1, got "-0.1"' --corrupt -0.1
+refused corrupt_nan_is_refused 2 'from 0 to 1, got "nan"' --corrupt nan
+refused corrupt_with_a_tail_is_refused 2 'from 0 to 1, got "0.5x"' --corrupt 0.5x
+refused radius_zero_is_refused 2 'expected a number above 0' --radius 0
+refused radius_infinite_is_refused 2 'expected a number above 0' --radius inf
+refused rate_beyond_float_is_refused 2 '--rate: expected a number above 0' --rate 1e39
+refused schedule_unknown_lists_them 2 'auto, store-all, two-level or revolve' --schedule best
+refused memory_unit_unknown_is_refused 2 'a number of bytes, like' --memory 12Q
+refused memory_too_small_says_what_would_do 1 'revolve with 1 slot needs' --memory 1000
+refused images_more_than_exist_counts_them 1 'ask for 14000 images' --train 9000 \
+    --validation 5000
+refused data_empty_name_is_refused 2 '--data: expected the name of a folder' --data ''
+refused data_folder_missing_says_so 1 \
+    'ubyte or train-images-idx3-ubyte.gz, got No such file or directory' \
+    --data nowhere
+echo text >file
+refused data_folder_a_file_says_so 1 'ubyte.gz, got a file' --data file
+
+# The bundled set with one file to be spoiled: <name without .gz>
+spoil() {
+    rm -rf spoilt
+    mkdir spoilt
+    for archive in "$mnist"/*.gz; do
+        [ "$archive" = "$mnist/$1.gz" ] || ln -s "$archive" spoilt/
+    done
+}
+
+first_part() { # <file> <bytes>
+    dd if="$1" bs="$2" count=1 2>/dev/null
+}
+
+spoil t10k-images-idx3-ubyte
+refused data_file_missing_names_it 1 \
+    't10k-images-idx3-ubyte.gz, got one with neither' --data spoilt
+spoil train-images-idx3-ubyte
+first_part "$mnist/train-images-idx3-ubyte.gz" 1000000 >spoilt/train-images-idx3-ubyte.gz
+refused data_truncated_gzip_is_refused 1 'offset 1000000: truncated gzip' --data spoilt
+first_part "$mnist/train-images-idx3-ubyte.gz" 5000 >spoilt/train-images-idx3-ubyte.gz
+refused data_gzip_cannot_hold_the_promise 1 \
+    'the header promises u8 (10000, 28, 28), 7840000 bytes; a file of 5000 bytes' \
+    --data spoilt
+spoil t10k-labels-idx1-ubyte
+: >spoilt/t10k-labels-idx1-ubyte.gz
+refused data_empty_file_is_refused 1 'offset 0: expected data, got an empty file' --data spoilt
+spoil train-labels-idx1-ubyte
+labels=spoilt/train-labels-idx1-ubyte
+gzip -dc "$mnist/train-labels-idx1-ubyte.gz" >all
+first_part all 9000 >$labels
+refused data_idx_shorter_than_its_header 1 \
+    'the header promises u8 (10000), 10000 bytes; a file of 9000 bytes' --data spoilt
+cp all $labels
+printf '\013' | dd of=$labels bs=1 seek=20 conv=notrunc 2>/dev/null
+refused data_label_out_of_range_names_row 1 'row 12: expected a label in 0..9, got 11' \
+    --data spoilt
+{ printf '\000\000\010\001\000\000\047\017' && first_part all 10007 | tail -c 9999; } >$labels
+refused data_labels_fewer_than_images 1 'expected as many labels as' --data spoilt
+rm -rf spoilt all
+
+refused out_a_file_is_refused 1 'cannot be created: Not a directory' --out file
+refused out_below_a_file_is_refused 1 'cannot be made: Not a directory' --out file/result
+refused out_below_nothing_is_refused 1 'cannot be made: No such file' --out no/such/result
+refused out_empty_name_is_refused 2 '--out: expected the name of a folder' --out ''
+if [ "$(id -u)" = 0 ]; then
+    ok 'hyperclean_out_not_writable_is_refused # SKIP root may write anywhere'
+else
+    mkdir locked
+    chmod 500 locked
+    refused out_not_writable_is_refused 1 'cannot be created: Permission denied' --out locked
+fi
+
+# Divergence is a result, met while computing: --out is an empty folder by then.
+diverged() { # <case> <extended regular expression> [flags]
+    name=$1 words=$2
+    shift 2
+    "$program" --train 300 --validation 200 --inner-steps 100 --outer-steps 4 \
+        --final-steps 5 --threads 1 --out result "$@" >"$out" 2>"$err"
+    got=$?
+    verdict "hyperclean_$name" "$(
+        differs 'exit status' 1 "$got"
+        grep -qE "$words" "$err" || echo "not on stderr: $words"
+        differs 'bytes on stdout' 0 "$(wc -c <"$out" | tr -d ' ')"
+        differs 'files written' '' "$(ls result)"
+    )"
+    rm -rf result
+}
+where='diverged: step [0-9]+ of 100, op [a-z_]+$'
+diverged training_overflows_names_step_and_op "hyperclean: training $where" --rate 1e38
+diverged derivative_overflows_names_step_and_op "finite, but its derivative $where" \
+    --rate 1000
+
+"$program" --help >"$out" 2>"$err"
+verdict hyperclean_help_lists_every_flag "$(
+    differs 'exit status' 0 $?
+    contains "$out" --seed --threads --train --validation --corrupt --radius --inner-steps \
+        --outer-steps --memory --schedule --data --json --out --help
+)"
+
+files='distrusted.png metrics.csv model.safetensors weights.csv weights.safetensors'
+
+# A seed that a double cannot hold. The line with it may be long.
+small --threads 1 --seed 9007199254740993 --json --out whole
+status=$?
+verdict hyperclean_json_has_every_key "$(
+    differs 'exit status' 0 $status
+    number='-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?'
+    value="($number|null|true|false|\"[a-z-]*\")"
+    tail -n 1 "$out" | grep -qE "^\{\"[a-z0-9_]+\":$value(,\"[a-z0-9_]+\":$value)*\}\$" ||
+        echo "the last line is not one flat JSON object: $(tail -n 1 "$out")"
+    for key in baseline_accuracy oracle_accuracy validation_only_accuracy \
+        cleaned_accuracy f1 recall outer_steps inner_steps seconds \
+        hypergradient_seconds inner_seconds predicted_bytes peak_bytes peak_rss_bytes; do
+        case $(field $key) in
+        [0-9]*) ;;
+        *) echo "$key: expected a number, got '$(field $key)'" ;;
+        esac
+    done
+    tail -n 1 "$out" | grep -q '"precision":' || echo 'no key precision'
+    differs seed 9007199254740993 "$(field seed)"
+    differs outer_steps 2 "$(field outer_steps)"
+    differs interrupted false "$(field interrupted)"
+)"
+verdict hyperclean_table_has_every_training "$(
+    contains "$out" '  baseline ' '  validation only ' '  cleaned ' '  oracle ' \
+        'Best without knowing the answer:' 'Written to whole:'
+    differs 'lines over 80 columns' '' "$(sed '1d;$d' "$out" | grep -E '.{81}')"
+)"
+verdict hyperclean_out_holds_every_file "$(
+    differs files "$files" "$(listing whole)"
+    differs 'PNG signature' 89504e470d0a1a0a \
+        "$(od -An -tx1 -N8 whole/distrusted.png | tr -d ' \n')"
+    differs 'PNG end' 49454e44ae426082 \
+        "$(tail -c 8 whole/distrusted.png | od -An -tx1 | tr -d ' \n')"
+    differs 'rows of metrics.csv' 3 "$(wc -l <whole/metrics.csv | tr -d ' ')"
+    differs 'rows of weights.csv' 201 "$(wc -l <whole/weights.csv | tr -d ' ')"
+    differs 'wrong labels in weights.csv' 100 \
+        "$(awk -F, 'NR > 1 && $2 != $3' whole/weights.csv | wc -l | tr -d ' ')"
+)"
+
+# same <case> <schedule> [flags]: the numbers and weights of the run in kept/, to the bit
+same() {
+    name=$1 schedule=$2
+    shift 2
+    "$program" --train 500 --validation 300 --inner-steps 30 --outer-steps 3 \
+        --final-steps 20 --json --out same "$@" >"$out" 2>"$err"
+    got=$?
+    numbers=$(for key in f1 validation_loss cleaned_accuracy baseline_accuracy \
+        validation_only_accuracy oracle_accuracy; do echo "$key $(field $key)"; done)
+    [ -n "$kept" ] || { cp -R same kept && kept=$numbers; }
+    verdict "hyperclean_$name" "$(
+        differs 'exit status' 0 $got
+        differs schedule "\"$schedule\"" "$(field schedule)"
+        differs numbers "$kept" "$numbers"
+        cmp kept/weights.csv same/weights.csv 2>&1
+        cmp kept/model.safetensors same/model.safetensors 2>&1
+        case $(field f1) in 0.[6-9]*) ;; *) echo "f1: expected above 0.6, got $(field f1)" ;; esac
+    )"
+    rm -rf same
+}
+same store_all_finds_labels store-all --threads 1 --schedule store-all
+same two_level_changes_no_bit two-level --threads 1 --schedule two-level
+same revolve_changes_no_bit revolve --threads 1 --schedule revolve
+# Between what revolve and what two-level needs; see the message of a budget too small.
+same small_memory_changes_no_bit revolve --threads 1 --memory 600K
+verdict hyperclean_small_memory_keeps_its_budget "$(
+    [ "$(field peak_bytes)" -le 614400 ] || echo "$(field peak_bytes) of 614400 bytes"
+)"
+same two_threads_change_no_bit store-all --threads 2
+
+# interrupt <progress to wait for> [flags]: SIGINT once it shows; $status afterwards
+interrupt() {
+    wanted=$1
+    shift
+    : >"$err"
+    "$program" --train 100 --validation 100 --threads 1 --json --out stopped "$@" \
+        >"$out" 2>"$err" &
+    running=$!
+    until grep -qE "$wanted" "$err" || ! kill -0 $running 2>/dev/null; do sleep 0.1; done
+    kill -INT $running
+    wait $running
+    status=$?
+    running=
+}
+
+interrupt 'cleaning [0-9]' --inner-steps 10 --outer-steps 1000000 --final-steps 5
+done_steps=$(field outer_steps)
+verdict hyperclean_interrupt_while_cleaning_keeps_steps "$(
+    differs 'exit status' 130 $status
+    contains "$err" 'stopping after this step'
+    contains "$out" "Interrupted: $done_steps of 1000000 outer steps done" \
+        'what there is has been written' 'Written to stopped:' 'not run'
+    differs interrupted true "$(field interrupted)"
+    differs cleaned_accuracy null "$(field cleaned_accuracy)"
+    differs files 'distrusted.png metrics.csv weights.csv weights.safetensors' \
+        "$(listing stopped)"
+    differs 'rows of metrics.csv' "$((done_steps + 1))" \
+        "$(wc -l <stopped/metrics.csv | tr -d ' ')"
+    [ "$done_steps" -ge 1 ] || echo "expected a step done, got $done_steps"
+)"
+rm -rf stopped
+
+interrupt 'training on the cleaned' --inner-steps 5 --outer-steps 1 --final-steps 1000000
+verdict hyperclean_interrupt_in_first_training_keeps_weights "$(
+    differs 'exit status' 130 $status
+    contains "$err" 'stopping after this step'
+    contains "$out" 'Interrupted: 1 of 1 outer steps done' 'not run'
+    differs interrupted true "$(field interrupted)"
+    differs cleaned_accuracy null "$(field cleaned_accuracy)"
+    differs files 'distrusted.png metrics.csv weights.csv weights.safetensors' \
+        "$(listing stopped)"
+)"
+rm -rf stopped
+
+interrupt 'training (the|on validation)' --inner-steps 5 --outer-steps 1 --final-steps 20000
+verdict hyperclean_interrupt_in_later_training_keeps_model "$(
+    differs 'exit status' 130 $status
+    contains "$err" 'stopping after this step'
+    contains "$out" 'Interrupted: 1 of 1 outer steps done' 'not run'
+    differs oracle_accuracy null "$(field oracle_accuracy)"
+    case $(field cleaned_accuracy) in
+    [0-9]*) ;;
+    *) echo "cleaned_accuracy: expected a number, got $(field cleaned_accuracy)" ;;
+    esac
+    differs files "$files" "$(listing stopped)"
+)"
+
+echo "1..$n"
+exit $failed
