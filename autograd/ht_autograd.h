@@ -181,6 +181,7 @@ typedef struct ht_run {
     int n_in;
     const ht_array *const *in; /* any strides */
     const void *attributes;
+    void *workspace; /* as long as the row's `workspace` said, 64-byte aligned */
     const char *site;
 } ht_run;
 
@@ -227,6 +228,10 @@ struct ht_op {
     void (*vjp)(ht_rule *r);
     ht_var (*jvp)(const ht_rule *r);
     double (*flops)(const ht_type *in, const ht_type *out); /* NULL: one per element */
+    /* Bytes `run` needs to work in, contents undefined before and lost after. NULL: none.
+     */
+    size_t (*workspace)(const ht_context *ctx, const ht_type *in, const ht_type *out,
+                        const void *attributes);
     void (*describe)(const void *attributes, char *text, size_t size); /* for listings */
     int n_samples;
     const ht_sample *samples;

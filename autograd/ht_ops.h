@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* ht_ops.h: the ops, included by ht_autograd.h. Each is a macro over its _at function, which
- * takes the caller's file and line; wherever a variable is taken a number is, where that
- * makes sense. Read next: autograd/README.md, "Add an op". */
+/* ht_ops.h: the ops, included by ht_autograd.h. Each is a macro over its _at function,
+ * which takes the caller's file and line; wherever a variable is taken a number is, where
+ * that makes sense. Read next: autograd/README.md, "Add an op". */
 #ifndef HT_OPS_H
 #define HT_OPS_H
 
@@ -64,6 +64,38 @@ ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site);
 HT_OP_1(stop_gradient);
 #define ht_stop_gradient(x) ht_stop_gradient_at(x, HT_HERE)
 
+/* Computed without cancellation: log(1 + x), exp(x) - 1, log(1 + exp(x)). At 0, rsqrt
+ * (1 / sqrt x) and reciprocal are inf with slope -inf. silu is x sigmoid(x); gelu is
+ * x (1 + erf(x / sqrt 2)) / 2, gelu_tanh its usual approximation. */
+HT_OP_1(log1p);
+HT_OP_1(expm1);
+HT_OP_1(softplus);
+HT_OP_1(rsqrt);
+HT_OP_1(reciprocal);
+HT_OP_1(sin);
+HT_OP_1(cos);
+HT_OP_1(erf);
+HT_OP_1(silu);
+HT_OP_1(gelu);
+HT_OP_1(gelu_tanh);
+#define ht_log1p(x)      ht_log1p_at(x, HT_HERE)
+#define ht_expm1(x)      ht_expm1_at(x, HT_HERE)
+#define ht_softplus(x)   ht_softplus_at(x, HT_HERE)
+#define ht_rsqrt(x)      ht_rsqrt_at(x, HT_HERE)
+#define ht_reciprocal(x) ht_reciprocal_at(x, HT_HERE)
+#define ht_sin(x)        ht_sin_at(x, HT_HERE)
+#define ht_cos(x)        ht_cos_at(x, HT_HERE)
+#define ht_erf(x)        ht_erf_at(x, HT_HERE)
+#define ht_silu(x)       ht_silu_at(x, HT_HERE)
+#define ht_gelu(x)       ht_gelu_at(x, HT_HERE)
+#define ht_gelu_tanh(x)  ht_gelu_tanh_at(x, HT_HERE)
+/* x where positive, elsewhere slope x; at 0 the derivative is slope. */
+ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site);
+#define ht_leaky_relu(x, slope) ht_leaky_relu_at(x, slope, HT_HERE)
+/* low .. high, each a number or a variable; x has derivative 1 at the ends too. */
+ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site);
+#define ht_clamp(x, low, high) ht_clamp_at(x, HT_VAR(low), HT_VAR(high), HT_HERE)
+
 /* Ops: reductions. */
 
 /* Axes from -rank to rank-1, each once. */
@@ -84,9 +116,27 @@ ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 #define ht_sum_axes(x, axes, keep)  ht_sum_axes_at(x, axes, keep, HT_HERE)
 #define ht_mean_axes(x, axes, keep) ht_mean_axes_at(x, axes, keep, HT_HERE)
 #define ht_max_axes(x, axes, keep)  ht_max_axes_at(x, axes, keep, HT_HERE)
+ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+#define ht_min_axes(x, axes, keep) ht_min_axes_at(x, axes, keep, HT_HERE)
+/* log(sum(exp(x))) without overflow; infinite if the largest is, its derivative NaN. */
+ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+#define ht_logsumexp_axes(x, axes, keep) ht_logsumexp_axes_at(x, axes, keep, HT_HERE)
+/* Squared distance from the mean, divided by the number of elements less correction. */
+ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
+                           const char *site);
+#define ht_variance_axes(x, axes, keep, correction) \
+    ht_variance_axes_at(x, axes, keep, correction, HT_HERE)
+/* sqrt(sum(x^2)); where it is 0, so is its derivative. */
+ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+#define ht_norm_axes(x, axes, keep) ht_norm_axes_at(x, axes, keep, HT_HERE)
+/* out[i] = x[0] + ... + x[i] along one axis. */
+ht_var ht_cumsum_at(ht_var x, int axis, const char *site);
+#define ht_cumsum(x, axis) ht_cumsum_at(x, axis, HT_HERE)
 /* Index (i32) of the first largest element along the last axis; no gradient. */
 HT_OP_1(argmax);
 #define ht_argmax(x) ht_argmax_at(x, HT_HERE)
+HT_OP_1(argmin);
+#define ht_argmin(x) ht_argmin_at(x, HT_HERE)
 
 /* Ops: movement (views wherever strides allow). */
 
@@ -111,6 +161,11 @@ ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *
 #define ht_pad(x, axis, before, after) ht_pad_at(x, axis, before, after, HT_HERE)
 ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site);
 #define ht_concat(n, x, axis) ht_concat_at(n, x, axis, HT_HERE)
+/* Along a new axis, from -rank-1 to rank; flip turns one axis round. */
+ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site);
+#define ht_stack(n, x, axis) ht_stack_at(n, x, axis, HT_HERE)
+ht_var ht_flip_at(ht_var x, int axis, const char *site);
+#define ht_flip(x, axis) ht_flip_at(x, axis, HT_HERE)
 
 /* Ops: indices (i32, checked when run), products, rows. */
 
@@ -134,6 +189,88 @@ HT_OP_1(log_softmax);
 /* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row. */
 HT_OP_2(cross_entropy);
 #define ht_cross_entropy(logits, labels) ht_cross_entropy_at(logits, labels, HT_HERE)
+
+/* Ops: images (n, c, h, w). Options by axis, h then w; sizes and strides at least 1. */
+
+typedef struct ht_conv_options {
+    int64_t stride[2], padding[2], dilation[2], groups;
+} ht_conv_options;
+/* weight (o, c/groups, kh, kw), zeros around: (n, o, yh, yw) with
+ * yh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1. Not flipped, as usual. */
+ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char *site);
+#define ht_conv2d(x, weight, options) ht_conv2d_at(x, weight, options, HT_HERE)
+typedef struct ht_pool_options {
+    int64_t kernel[2], stride[2], padding[2]; /* padding at most half the kernel */
+} ht_pool_options;
+/* Of each window the first largest, which takes all of the gradient; the mean, zeros of
+ * the padding counted; the mean of each plane, (n, c). */
+ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site);
+ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site);
+HT_OP_1(global_avg_pool2d);
+#define ht_max_pool2d(x, options) ht_max_pool2d_at(x, options, HT_HERE)
+#define ht_avg_pool2d(x, options) ht_avg_pool2d_at(x, options, HT_HERE)
+#define ht_global_avg_pool2d(x)   ht_global_avg_pool2d_at(x, HT_HERE)
+/* out[..., k] = x[..., index[..., k]]: gather in each row by itself. */
+HT_OP_2(take_last);
+#define ht_take_last(x, index) ht_take_last_at(x, index, HT_HERE)
+
+/* Ops: normalisation. Rows to mean 0 and mean square 1: (x - mean)/sqrt(variance + eps),
+ * by the variance with 1/n, then gain and shift, HT_ZERO for none; eps > 0. */
+
+/* Along the last axis (Ba, Kiros & Hinton 2016); without the mean (Zhang & Sennrich
+ * 2019). */
+ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site);
+ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site);
+/* x (n, channels, ...), gain and shift (channels): over groups of neighbouring channels
+ * of one example (Wu & He 2018); over the batch, by channel (Ioffe & Szegedy 2015). */
+ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
+                       const char *site);
+ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site);
+/* A batch's mean and variance (1/n), each (channels): to be averaged by the caller, who
+ * keeps them, for evaluation: (x - mean)/sqrt(variance + eps). */
+void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site);
+ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
+                             const char *site);
+#define ht_layernorm(x, gain, shift, eps) ht_layernorm_at(x, gain, shift, eps, HT_HERE)
+#define ht_rmsnorm(x, gain, eps)          ht_rmsnorm_at(x, gain, eps, HT_HERE)
+#define ht_groupnorm(x, groups, gain, shift, eps) \
+    ht_groupnorm_at(x, groups, gain, shift, eps, HT_HERE)
+#define ht_batchnorm(x, gain, shift, eps) ht_batchnorm_at(x, gain, shift, eps, HT_HERE)
+#define ht_batch_statistics(x, mean, variance) \
+    ht_batch_statistics_at(x, mean, variance, HT_HERE)
+#define ht_batchnorm_given(x, mean, variance, eps) \
+    ht_batchnorm_given_at(x, mean, variance, eps, HT_HERE)
+
+/* Ops: attention. */
+
+/* x where column - row <= diagonal in the last two axes, else fill. */
+ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site);
+#define ht_tril(x, diagonal, fill) ht_tril_at(x, diagonal, fill, HT_HERE)
+/* softmax(q k' / sqrt(d) + mask) v for q (..., t, d), k (..., s, d), v (..., s, e); mask
+ * broadcasts to (..., t, s), HT_ZERO for none; causal: row i sees columns 0 .. i only. A
+ * row must see something. */
+ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
+                       const char *site);
+#define ht_attention(q, k, v, mask, causal) \
+    ht_attention_at(q, k, v, mask, causal, HT_HERE)
+
+/* Ops: random numbers of the context's seed, as it is when the op is appended, a stream
+ * of the caller's choice (ht_stream) and a step, i32 and 0-d: the same wherever, and
+ * however often, they are computed. No gradient. Ops of one stream and step are equal. */
+
+ht_var ht_uniform_at(ht_var step, ht_type type, uint64_t stream, const char *site);
+ht_var ht_normal_at(ht_var step, ht_type type, uint64_t stream, const char *site);
+/* Variadic, so that a type can be written in place: (ht_type){HT_F32, shape}. */
+#define ht_uniform(...) ht_uniform_at(__VA_ARGS__, HT_HERE)
+#define ht_normal(...)  ht_normal_at(__VA_ARGS__, HT_HERE)
+/* 0 with probability rate, else 1/(1 - rate); dropout is x times that (Srivastava et al.
+ * 2014). 0 <= rate < 1; rate 0 is x itself. */
+ht_var ht_dropout_mask_at(ht_var step, ht_type type, double rate, uint64_t stream,
+                          const char *site);
+ht_var ht_dropout_at(ht_var x, double rate, uint64_t stream, ht_var step,
+                     const char *site);
+#define ht_dropout_mask(...)              ht_dropout_mask_at(__VA_ARGS__, HT_HERE)
+#define ht_dropout(x, rate, stream, step) ht_dropout_at(x, rate, stream, step, HT_HERE)
 
 #undef HT_OP_1
 #undef HT_OP_2

@@ -163,6 +163,16 @@ static void hti_plan_release(ht_program *p, hti_gaps *gaps, uint32_t i, uint32_t
     }
 }
 
+/* What the op works in: alive during its own instruction, so beside its operands. */
+static size_t hti_plan_workspace(const ht_program *p, const hti_value *v)
+{
+    if (!v->op->workspace) return 0;
+    ht_type in[4] = {0};
+    for (uint32_t e = 0; e < v->n_in && e < 4; e++)
+        in[e] = p->value[p->edge[v->first_in + e]].type;
+    return hti_round_up(v->op->workspace(p->ctx, in, &v->type, v->attributes), HTI_ALIGN);
+}
+
 /* A constant's value stands behind its attributes, which take half of a 16-byte slot. */
 static void hti_plan_constants(ht_program *p)
 {
@@ -181,7 +191,7 @@ bool hti_program_plan(ht_program *p)
     hti_plan_uses(p);
     hti_plan_constants(p);
     for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
-    hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 1, sizeof *gaps.gap)};
+    hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 2, sizeof *gaps.gap)};
     if (!gaps.gap) return false;
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         hti_value *v = &p->value[i];
@@ -191,9 +201,14 @@ bool hti_program_plan(ht_program *p)
             v->offset = taken != HTI_NONE ? p->value[taken].offset
                                           : hti_gaps_take(&gaps, hti_value_bytes(v));
         }
+        v->workspace_bytes = hti_plan_workspace(p, v);
+        if (v->workspace_bytes)
+            v->workspace_offset = hti_gaps_take(&gaps, v->workspace_bytes);
         hti_plan_release(p, &gaps, i, taken);
+        if (v->workspace_bytes)
+            hti_gaps_give(&gaps, v->workspace_offset, v->workspace_bytes);
     }
-    hti_resize(p->ctx, gaps.gap, (p->n_values + 1) * sizeof *gaps.gap, 0);
+    hti_resize(p->ctx, gaps.gap, (p->n_values + 2) * sizeof *gaps.gap, 0);
     p->arena_bytes = gaps.top;
     return true;
 }

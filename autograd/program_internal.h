@@ -28,6 +28,8 @@ typedef struct hti_value {
         root;          /* root: the value whose memory this one is a view of, or itself */
     uint32_t last_use; /* roots: the last instruction that reads the memory */
     size_t offset;     /* HTI_IN_ARENA */
+    size_t workspace_bytes, workspace_offset; /* in the arena, during the run only */
+    void *workspace;                          /* set when memory is bound */
     ptrdiff_t from_root; /* bytes between the root's memory and this value's */
     ht_array array;      /* data is set when memory is bound */
 } hti_value;

@@ -53,6 +53,7 @@ static void hti_program_point(ht_program *p, void *const *in, void *const *out)
         hti_value *v = &p->value[i];
         unsigned char *memory = hti_value_memory(p, &p->value[v->root], in, out);
         v->array.data = v->root == i ? memory : memory + v->from_root;
+        v->workspace = p->arena + v->workspace_offset;
     }
     p->arena = arena;
 }
@@ -118,8 +119,9 @@ ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         hti_value *v = &p->value[i];
         if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT) continue;
+        if (p->poison) memset(v->workspace, 0xFF, v->workspace_bytes);
         v->op->run(&(ht_run){v->op, ctx, v->array, (int)v->n_in, p->operand + v->first_in,
-                             v->attributes, v->site});
+                             v->attributes, v->workspace, v->site});
         if (ctx->status != HT_OK) return ctx->status;
         if (p->watch && p->bad == HTI_NONE && !hti_all_finite(&v->array)) p->bad = i;
         if (p->poison) hti_poison_dead(p, i);

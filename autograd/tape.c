@@ -238,6 +238,17 @@ static bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
 
 /* Append. */
 
+/* What the op of node i works in, from scratch; NULL after an error. */
+static void *hti_node_workspace(ht_tape *tape, uint32_t i)
+{
+    ht_type in[4] = {0};
+    for (uint32_t k = 0; k < tape->n_in[i] && k < 4; k++)
+        in[k] = tape->type[tape->edge[tape->first_in[i] + k]];
+    return hti_arena_alloc(
+        &tape->scratch,
+        tape->op[i]->workspace(tape->ctx, in, &tape->type[i], tape->attributes[i]));
+}
+
 /* The value of node i on an eager tape: a view if it can be one, else memory and a run.
  */
 static bool hti_node_run(ht_tape *tape, uint32_t i)
@@ -253,12 +264,13 @@ static bool hti_node_run(ht_tape *tape, uint32_t i)
     const ht_array **arrays = hti_arena_alloc(&tape->scratch, n * sizeof *arrays);
     void *data = hti_arena_alloc(&tape->memory,
                                  hti_bytes(tape->type[i].dtype, tape->type[i].shape));
-    bool ok = arrays && data;
+    void *workspace = op->workspace ? hti_node_workspace(tape, i) : NULL;
+    bool ok = arrays && data && (workspace || !op->workspace);
     if (ok) {
         for (uint32_t k = 0; k < n; k++) arrays[k] = &tape->array[in[k]];
         *out = hti_contiguous(data, tape->type[i].dtype, tape->type[i].shape);
         op->run(&(ht_run){op, tape->ctx, *out, (int)n, arrays, tape->attributes[i],
-                          tape->site[i]});
+                          workspace, tape->site[i]});
         ok = tape->ctx->status == HT_OK;
     }
     hti_arena_rewind(&tape->scratch, mark);

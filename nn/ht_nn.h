@@ -76,6 +76,77 @@ ht_var ht_linear_at(ht_var x, const ht_vars *theta, const char *name, const char
  * BackProp, 1998; torch's default), from the stream named after the tensor. */
 void ht_linear_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                     int64_t n_out);
+/* Rows index (i32) of name.weight (n, width), which starts standard normal (torch). */
+ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
+                       const char *site);
+#define ht_embedding(index, theta, name) ht_embedding_at(index, theta, name, HT_HERE)
+void ht_embedding_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n,
+                       int64_t width);
+/* ht_dropout of the stream named after the layer, at the step of theta. For evaluation
+ * leave it out. */
+ht_var ht_dropout_layer_at(ht_var x, const ht_vars *theta, const char *name, double rate,
+                           const char *site);
+#define ht_dropout_layer(x, theta, name, rate) \
+    ht_dropout_layer_at(x, theta, name, rate, HT_HERE)
+
+/* The ops of the same name with name.gain, and name.shift if there is one. ht_norm_init
+ * adds both (n), ones and zeros, for any of them; rmsnorm uses the gain alone, and
+ * ht_rmsnorm_init adds no other. */
+ht_var ht_layernorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
+                             const char *site);
+ht_var ht_rmsnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
+                           const char *site);
+ht_var ht_groupnorm_layer_at(ht_var x, const ht_vars *theta, const char *name,
+                             int64_t groups, double eps, const char *site);
+/* By the batch's own statistics; running ones are the caller's (ht_batch_statistics). */
+ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
+                             const char *site);
+#define ht_layernorm_layer(x, theta, name, eps) \
+    ht_layernorm_layer_at(x, theta, name, eps, HT_HERE)
+#define ht_rmsnorm_layer(x, theta, name, eps) \
+    ht_rmsnorm_layer_at(x, theta, name, eps, HT_HERE)
+#define ht_groupnorm_layer(x, theta, name, groups, eps) \
+    ht_groupnorm_layer_at(x, theta, name, groups, eps, HT_HERE)
+#define ht_batchnorm_layer(x, theta, name, eps) \
+    ht_batchnorm_layer_at(x, theta, name, eps, HT_HERE)
+void ht_norm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
+void ht_rmsnorm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
+
+typedef struct ht_heads {
+    int64_t heads;      /* divides the width */
+    bool causal;        /* position i sees 0 .. i only */
+    const ht_var *mask; /* added to the scores (..., heads, t, s); NULL: none */
+} ht_heads;
+/* x (..., t, width) attends to context (..., s, width), which may be x (Vaswani et al.
+ * 2017). Four linear layers name.query, name.key, name.value, name.out; their weights
+ * start Glorot uniform, their biases zero. */
+ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta,
+                                  const char *name, const ht_heads *options,
+                                  const char *site);
+/* (x, context, theta, name, &(ht_heads){.heads = 4, .causal = true}) */
+#define ht_multi_head_attention(...) ht_multi_head_attention_at(__VA_ARGS__, HT_HERE)
+void ht_multi_head_attention_init(ht_set *theta, const char *name, ht_dtype dtype,
+                                  int64_t width);
+
+/* One step of a recurrent cell: x (n, n_in) and h (n, n_hidden) give the next h. Both
+ * have linear layers name.input and name.hidden, whose columns are the gates side by
+ * side; all start uniform in +-1/sqrt(n_hidden) (torch).
+ *   gru   r, z, c:  r = sigmoid(.), z = sigmoid(.), c = tanh(x_c + r h_c);
+ *         h' = c + z (h - c)   (Cho et al. 2014, reset after the product as in cuDNN)
+ *   lstm  i, f, g, o:  c' = sigmoid(f) c + sigmoid(i) tanh(g);
+ *         h' = sigmoid(o) tanh(c')   (Hochreiter & Schmidhuber 1997, Gers et al. 2000) */
+ht_var ht_gru_cell_at(ht_var x, ht_var h, const ht_vars *theta, const char *name,
+                      const char *site);
+#define ht_gru_cell(x, h, theta, name) ht_gru_cell_at(x, h, theta, name, HT_HERE)
+void ht_gru_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
+                      int64_t n_hidden);
+/* h and c are read and replaced. */
+void ht_lstm_cell_at(ht_var x, ht_var *h, ht_var *c, const ht_vars *theta,
+                     const char *name, const char *site);
+#define ht_lstm_cell(x, h, c, theta, name) ht_lstm_cell_at(x, h, c, theta, name, HT_HERE)
+void ht_lstm_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
+                       int64_t n_hidden);
+
 /* A stream number for a name, so that each tensor has random numbers of its own whatever
  * the order they are made in. */
 uint64_t ht_stream(const char *name);

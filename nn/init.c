@@ -47,22 +47,36 @@ ht_status ht_he_normal(ht_tensor *weight, uint64_t stream)
                             sqrt(2 / (double)ht_tensor_shape(weight).dim[0]));
 }
 
-/* Adds "name.part", uniform in +-bound. */
-static bool init_add(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
-                     ht_shape shape, double bound)
+ht_tensor *hti_init_add(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
+                        ht_shape shape, uint64_t *stream)
 {
     size_t bytes = strlen(name) + strlen(part) + 2;
     char *full = hti_resize(theta->ctx, NULL, 0, bytes);
-    if (!full) return false;
+    if (!full) return NULL;
     snprintf(full, bytes, "%s.%s", name, part);
     ht_tensor *x = ht_set_add(theta, full, dtype, shape);
-    bool done = x && !ht_tensor_uniform(x, ht_stream(full), -bound, bound);
+    if (stream) *stream = ht_stream(full);
     hti_resize(theta->ctx, full, bytes, 0);
-    return done;
+    return x;
 }
 
-/* Half a layer would be worse than none. */
-static void init_undo(ht_set *theta, int n)
+bool hti_init_uniform(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
+                      ht_shape shape, double bound)
+{
+    uint64_t stream;
+    ht_tensor *x = hti_init_add(theta, name, part, dtype, shape, &stream);
+    return x && !ht_tensor_uniform(x, stream, -bound, bound);
+}
+
+bool hti_init_fill(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
+                   int64_t n, double value)
+{
+    ht_tensor *x = hti_init_add(theta, name, part, dtype, HT_SHAPE(n), NULL);
+    if (x && value != 0) ht_tensor_fill(x, value);
+    return x != NULL;
+}
+
+void hti_init_undo(ht_set *theta, int n)
 {
     while (theta->n > n) {
         char *name = theta->name[--theta->n];
@@ -71,22 +85,42 @@ static void init_undo(ht_set *theta, int n)
     }
 }
 
+bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype dtype,
+                    const char *sizes, int64_t a, int64_t b)
+{
+    HT_ASSERT(theta && name, "%s: theta %p, name %p", who, (void *)theta,
+              (const void *)name);
+    bool is_float = hti_dtype_is_float(dtype);
+    if (a > 0 && b > 0 && is_float) return true;
+    ht_context_fail(theta->ctx, is_float ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
+                    "%s: \"%s\": expected HT_F32 or HT_F64, %s, got dtype %d, %lld and "
+                    "%lld",
+                    who, name, sizes, (int)dtype, (long long)a, (long long)b);
+    return false;
+}
+
 void ht_linear_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                     int64_t n_out)
 {
-    HT_ASSERT(theta && name, "ht_linear_init: theta %p, name %p", (void *)theta,
-              (const void *)name);
-    if (n_in <= 0 || n_out <= 0 || !hti_dtype_is_float(dtype)) {
-        ht_context_fail(theta->ctx,
-                        hti_dtype_is_float(dtype) ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
-                        "ht_linear_init: \"%s\": expected HT_F32 or HT_F64, n_in > 0 and "
-                        "n_out > 0, got dtype %d, %lld and %lld",
-                        name, (int)dtype, (long long)n_in, (long long)n_out);
+    if (!hti_init_sizes(theta, "ht_linear_init", name, dtype, "n_in > 0 and n_out > 0",
+                        n_in, n_out))
         return;
-    }
     int before = theta->n;
     double bound = 1 / sqrt((double)n_in);
-    if (!init_add(theta, name, "weight", dtype, HT_SHAPE(n_in, n_out), bound) ||
-        !init_add(theta, name, "bias", dtype, HT_SHAPE(n_out), bound))
-        init_undo(theta, before);
+    if (!hti_init_uniform(theta, name, "weight", dtype, HT_SHAPE(n_in, n_out), bound) ||
+        !hti_init_uniform(theta, name, "bias", dtype, HT_SHAPE(n_out), bound))
+        hti_init_undo(theta, before);
+}
+
+void ht_embedding_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n,
+                       int64_t width)
+{
+    if (!hti_init_sizes(theta, "ht_embedding_init", name, dtype, "n > 0 and width > 0", n,
+                        width))
+        return;
+    int before = theta->n;
+    uint64_t stream;
+    ht_tensor *x =
+        hti_init_add(theta, name, "weight", dtype, HT_SHAPE(n, width), &stream);
+    if (!x || ht_tensor_normal(x, stream, 0, 1)) hti_init_undo(theta, before);
 }

@@ -29,6 +29,31 @@ ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
 /* "a, b, c" (or "none", or cut short) for messages about unknown names. */
 void hti_set_names(char *text, size_t size, int n, char *const *name);
 
+/* Layers. */
+
+/* Index of "name.part", or -1. */
+int hti_layer_find(const ht_vars *theta, const char *name, const char *part);
+/* The variable "name.part"; none is an error that lists the names. */
+ht_var hti_layer_get(const ht_vars *theta, const char *layer, const char *name,
+                     const char *part, const char *site);
+/* HT_ZERO if there is none. */
+ht_var hti_layer_maybe(const ht_vars *theta, const char *name, const char *part);
+
+/* Adds "name.part", zeros; its own stream to *stream unless that is NULL. NULL after an
+ * error. */
+ht_tensor *hti_init_add(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
+                        ht_shape shape, uint64_t *stream);
+/* The same, uniform in +-bound; a vector of one value. False after an error. */
+bool hti_init_uniform(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
+                      ht_shape shape, double bound);
+bool hti_init_fill(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
+                   int64_t n, double value);
+/* Back to n tensors: half a layer would be worse than none. */
+void hti_init_undo(ht_set *theta, int n);
+/* Two positive sizes and a float type, or an error kept that says so. */
+bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype dtype,
+                    const char *sizes, int64_t a, int64_t b);
+
 /* Update rules. */
 
 enum { HTI_MAX_STATE = 2 };

@@ -23,6 +23,13 @@ typedef enum hti_unary {
     HTI_SIGMOID,
     HTI_RELU,
     HTI_ABS,
+    HTI_LOG1P,
+    HTI_EXPM1,
+    HTI_RSQRT,
+    HTI_SIN,
+    HTI_COS,
+    HTI_ERF,
+    HTI_SOFTPLUS, /* log(1 + exp(a)) */
     HTI_N_UNARY
 } hti_unary;
 
@@ -74,6 +81,9 @@ void hti_run_fill(ht_context *ctx, ht_array out, double value);
  * combine them in f64. Max of nothing is -inf; NaN wins. */
 void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
                     unsigned axes);
+/* out = sums of a up to and with each place along one axis, from its end if `backward`.
+ * Floats, added in f64. out is not a. */
+void hti_run_cumsum(ht_context *ctx, ht_array out, ht_array a, int axis, bool backward);
 /* out (i32, a's shape without the last axis) = index of the first largest element. */
 void hti_run_argmax(ht_context *ctx, ht_array out, ht_array a);
 
@@ -81,12 +91,32 @@ void hti_run_argmax(ht_context *ctx, ht_array out, ht_array a);
  * softmax: exp(a - max) / sum; log_softmax: a - max - log(sum exp(a - max)). */
 void hti_run_softmax(ht_context *ctx, ht_array out, ht_array a);
 void hti_run_log_softmax(ht_context *ctx, ht_array out, ht_array a);
+/* out (a's shape without the last axis) = max + log(sum exp(a - max)); an infinite max as
+ * it is. */
+void hti_run_logsumexp(ht_context *ctx, ht_array out, ht_array a);
 /* out (n) = -log_softmax(a (n, classes))[i, labels[i]]. labels i32, checked. Returns the
  * first row whose label lies outside 0 .. classes-1, or -1. */
 int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels);
 /* out (labels' shape + classes) = 1 at the label, else 0. Returns as above (flat index).
  */
 int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels);
+
+/* out = (a - mean) s by rows, or a s if not centred; s = 1/sqrt(mean square + eps), of
+ * what is left of a. The second gives s alone, rows of size 1. f64 inside. */
+void hti_run_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
+                       bool centred);
+void hti_run_inverse_deviation(ht_context *ctx, ht_array out, ht_array a, double eps,
+                               bool centred);
+/* out = a where column - row <= diagonal in the last two axes, else fill. Floats. */
+void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
+                  double fill);
+
+typedef enum hti_random { HTI_UNIFORM, HTI_NORMAL, HTI_DROPOUT } hti_random;
+/* Element i of out (floats) from draw i of (seed, stream), step by step 2^32 draws on:
+ * uniform in [0, 1); standard normal; or 1/(1 - rate), with probability 1 - rate, else 0.
+ * A pure function of its arguments; step 0 draws as ht_tensor_uniform and _normal do. */
+void hti_run_random(ht_context *ctx, hti_random f, ht_array out, uint64_t seed,
+                    uint64_t stream, int32_t step, double rate);
 
 /* out (index shape + x's shape without its axis 0): out[i...] = x[index[i...]]. Any
  * dtype. Returns the flat position of the first index out of range, or -1. */
@@ -104,7 +134,48 @@ void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b);
 /* The same by three plain loops, sums in f64: the oracle, and the only one with
  * -Dblas=disabled. */
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b);
+/* For kernels that cut their work over threads themselves: out (m, n; rows any distance
+ * apart) = a (m, k) . b (k, n), or += if `add`, on the calling thread. hti_matmul_ready
+ * comes first, outside their threads. */
+void hti_matmul_ready(void);
+void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add);
 /* "OpenBLAS 0.3.21 (OpenMP)" or "reference": what matmul runs on. */
 const char *hti_matmul_backend(void);
+
+/* Two-dimensional convolution: x (n, c, h, w), weight (o, c/groups, kh, kw), y (n, o, yh,
+ * yw), zeros around x, group after group of channels by itself:
+ * y[n,o,i,j] = sum over c,p,q of weight[o,c,p,q] x[n, c, i*stride - padding + p*dilation,
+ * j*stride - padding + q*dilation], the options by axis. */
+typedef struct hti_conv_geometry {
+    int64_t stride[2], padding[2], dilation[2], groups;
+} hti_conv_geometry;
+/* Which of the three the other two make; the sum above is read three ways. */
+typedef enum hti_conv_side { HTI_CONV_Y, HTI_CONV_X, HTI_CONV_W } hti_conv_side;
+/* Bytes hti_run_conv works in, for this context's threads. */
+size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
+                          ht_shape x, ht_shape weight, ht_shape y,
+                          const hti_conv_geometry *geometry);
+/* Writes `side` (contiguous) from the other two. Floats. */
+void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weight,
+                  ht_array y, const hti_conv_geometry *geometry, void *workspace);
+
+/* Windows over the last two axes of x (n, c, h, w), to y (n, c, yh, yw). */
+typedef struct hti_pool_geometry {
+    int64_t kernel[2], stride[2], padding[2];
+} hti_pool_geometry;
+/* index (i32) = i*w + j of the first largest element of each window; NaN is largest. */
+void hti_run_max_pool_index(ht_context *ctx, ht_array index, ht_array x,
+                            const hti_pool_geometry *geometry);
+/* y = sum over each window / (kernel's area); zeros count where a window overhangs. */
+void hti_run_avg_pool(ht_context *ctx, ht_array y, ht_array x,
+                      const hti_pool_geometry *geometry);
+/* Its transpose: every y spread evenly over its window. */
+void hti_run_avg_pool_spread(ht_context *ctx, ht_array x, ht_array y,
+                             const hti_pool_geometry *geometry);
+/* Along the last axis, the axes before it equal: out[..., k] = x[..., index[..., k]].
+ * Floats. The flat position of the first index out of range, or -1. */
+int64_t hti_run_take_last(ht_context *ctx, ht_array out, ht_array x, ht_array index);
+/* Its transpose: out[..., index[..., k]] += y[..., k], from zeros, in order of k. */
+int64_t hti_run_put_last(ht_context *ctx, ht_array out, ht_array y, ht_array index);
 
 #endif

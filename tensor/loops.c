@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "loops_math.h"
+#include "loops_wide.h"
 
 #define LOOP_JOIN_(a, b) a##b
 #define LOOP_JOIN(a, b)  LOOP_JOIN_(a, b)
@@ -73,6 +74,44 @@
 
 FLOAT_LOOPS(f32, float, math_exp, math_log, math_tanh, math_sigmoid, sqrtf, fabsf, powf)
 FLOAT_LOOPS(f64, double, exp, log, tanh, math_sigmoid_f64, sqrt, fabs, pow)
+
+UNARY(log1p, f32, float, (float)wide_log1p((double)x))
+UNARY(expm1, f32, float, (float)wide_expm1((double)x))
+UNARY(rsqrt, f32, float, (float)(1.0 / sqrt((double)x)))
+UNARY(erf, f32, float, (float)wide_erf((double)x))
+UNARY(softplus, f32, float, (float)wide_softplus((double)x))
+UNARY(log1p, f64, double, log1p(x))
+UNARY(expm1, f64, double, expm1(x))
+UNARY(rsqrt, f64, double, 1.0 / sqrt(x))
+UNARY(sin, f64, double, sin(x))
+UNARY(cos, f64, double, cos(x))
+UNARY(erf, f64, double, erf(x))
+UNARY(softplus, f64, double, (x < 0 ? 0 : x) + log1p(exp(-fabs(x))))
+
+/* Runs that hold no large argument take the branch-free path; in the others each element
+ * chooses, with the same bits for the small ones. */
+#define ANGLE(name)                                                            \
+    static void loop_##name##_f32(int64_t n, void *out, const void *const *in) \
+    {                                                                          \
+        const float *a = in[0];                                                \
+        float *o = out;                                                        \
+        for (int64_t j = 0; j < n; j += HTI_TILE) {                            \
+            int64_t end = n - j < HTI_TILE ? n : j + HTI_TILE;                 \
+            int large = 0;                                                     \
+            for (int64_t i = j; i < end; ++i)                                  \
+                large |= !(fabsf(a[i]) <= WIDE_MOST_ANGLE);                    \
+            if (!large)                                                        \
+                LOOP_INDEPENDENT for (int64_t i = j; i < end; ++i) o[i] =      \
+                    (float)wide_##name((double)a[i]);                          \
+            else                                                               \
+                for (int64_t i = j; i < end; ++i)                              \
+                    o[i] = (float)(fabsf(a[i]) <= WIDE_MOST_ANGLE              \
+                                       ? wide_##name((double)a[i])             \
+                                       : name((double)a[i]));                  \
+        }                                                                      \
+    }
+ANGLE(sin)
+ANGLE(cos)
 
 /* Integers wrap, as two's complement does. */
 #define WRAP(expression) ((int32_t)(expression))
@@ -256,6 +295,14 @@ SAME(u8, uint8_t)
 #define ROWS_LOG   log
 #include "loops_rows.h"
 
+#define NORM(name) name##_f32
+#define ELEMENT    float
+#include "loops_norm.h"
+
+#define NORM(name) name##_f64
+#define ELEMENT    double
+#include "loops_norm.h"
+
 #define FLOATS(name) loop_##name##_f32, loop_##name##_f64
 #define SIGNED(name) FLOATS(name), loop_##name##_i32
 #define ALL(name)    SIGNED(name), loop_##name##_u8
@@ -269,7 +316,14 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
               [HTI_TANH] = {FLOATS(tanh)},
               [HTI_SIGMOID] = {FLOATS(sigmoid)},
               [HTI_RELU] = {FLOATS(relu)},
-              [HTI_ABS] = {SIGNED(abs)}},
+              [HTI_ABS] = {SIGNED(abs)},
+              [HTI_LOG1P] = {FLOATS(log1p)},
+              [HTI_EXPM1] = {FLOATS(expm1)},
+              [HTI_RSQRT] = {FLOATS(rsqrt)},
+              [HTI_SIN] = {FLOATS(sin)},
+              [HTI_COS] = {FLOATS(cos)},
+              [HTI_ERF] = {FLOATS(erf)},
+              [HTI_SOFTPLUS] = {FLOATS(softplus)}},
     .binary = {[HTI_ADD] = {SIGNED(add)},
                [HTI_SUB] = {SIGNED(sub)},
                [HTI_MUL] = {SIGNED(mul)},
@@ -289,5 +343,7 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .argmax = {ALL(argmax)},
     .softmax = {FLOATS(softmax)},
     .log_softmax = {FLOATS(log_softmax)},
+    .logsumexp = {FLOATS(logsumexp)},
     .cross_entropy = {FLOATS(cross_entropy)},
+    .normalize = {FLOATS(normalize)},
 };

@@ -47,6 +47,10 @@ typedef void (*hti_label_loop)(int64_t rows, int64_t columns, void *out, const v
 typedef void (*hti_argmax_loop)(int64_t rows, int64_t columns, int32_t *out,
                                 const void *a, const int64_t stride[2]);
 
+/* out (n), if not NULL, = (a - mean) s, or a s if not centred; returns s. */
+typedef double (*hti_norm_loop)(int64_t n, void *out, const void *a, int64_t stride,
+                                double eps, bool centred);
+
 /* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */
 struct hti_kernels {
     const char *name;
@@ -59,8 +63,9 @@ struct hti_kernels {
     hti_unpack_loop unpack[HTI_N_DTYPE];
     hti_reduce_loop reduce[HTI_N_REDUCE][HTI_N_DTYPE];
     hti_argmax_loop argmax[HTI_N_DTYPE];
-    hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE];
+    hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
     hti_label_loop cross_entropy[HTI_N_DTYPE];
+    hti_norm_loop normalize[HTI_N_DTYPE];
 };
 
 extern const struct hti_kernels hti_kernels_baseline;

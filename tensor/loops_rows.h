@@ -130,6 +130,32 @@ static void ROWS(loop_log_softmax)(int64_t rows, int64_t columns, void *out,
     }
 }
 
+/* An infinite m is the answer, for inf - inf is none; unless a NaN hides beside it. */
+static ELEMENT ROWS(rows_infinite)(int64_t columns, const ELEMENT *a, int64_t stride,
+                                   ELEMENT m)
+{
+    for (int64_t c = 0; c < columns; ++c)
+        if (a[c * stride] != a[c * stride]) return a[c * stride];
+    return m;
+}
+
+/* m + log s */
+static void ROWS(loop_logsumexp)(int64_t rows, int64_t columns, void *out, const void *a,
+                                 const int64_t stride[2])
+{
+    struct ROWS(rows_tile) t;
+    for (int64_t r = 0; r < rows; r += t.rows) {
+        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
+        ELEMENT *o = (ELEMENT *)out + r;
+        ROWS(rows_sum)(&t, NULL);
+        for (int64_t i = 0; i < t.rows; ++i)
+            o[i] = t.m[i] - t.m[i] == 0
+                       ? t.m[i] + ROWS_LOG(t.s[i])
+                       : ROWS(rows_infinite)(columns, t.a + i * stride[0], stride[1],
+                                             t.m[i]);
+    }
+}
+
 /* log s - (a[label] - m), the very bits of -log_softmax. */
 static void ROWS(loop_cross_entropy)(int64_t rows, int64_t columns, void *out,
                                      const void *a, const int64_t stride[2],

@@ -94,22 +94,29 @@ static double matmul_dot_f64(int64_t k, const double *x, int64_t dx, const doubl
     return sum;
 }
 
-/* out_ij = sum over l of a_il b_lj. */
-static void matmul_reference(int threads, matmul_view out, matmul_view a, matmul_view b)
+/* out_ij = sum over l of a_il b_lj, plus what it was if `add`. */
+static void matmul_loops(matmul_view out, matmul_view a, matmul_view b, bool add)
 {
-    (void)threads;
     for (int64_t i = 0; i < out.rows; i++)
         for (int64_t j = 0; j < out.cols; j++) {
             int64_t at = i * out.row + j * out.col, p = i * a.row, q = j * b.col;
             if (out.dtype == HT_F32)
                 ((float *)out.data)[at] =
+                    (add ? ((float *)out.data)[at] : 0) +
                     (float)matmul_dot_f32(a.cols, (const float *)a.data + p, a.col,
                                           (const float *)b.data + q, b.row);
             else
                 ((double *)out.data)[at] =
+                    (add ? ((double *)out.data)[at] : 0) +
                     matmul_dot_f64(a.cols, (const double *)a.data + p, a.col,
                                    (const double *)b.data + q, b.row);
         }
+}
+
+static void matmul_reference(int threads, matmul_view out, matmul_view a, matmul_view b)
+{
+    (void)threads;
+    matmul_loops(out, a, b, false);
 }
 
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b)
@@ -178,17 +185,17 @@ static bool matmul_gemv(matmul_view out, matmul_view a, matmul_view x)
     return true;
 }
 
-static bool matmul_gemm(matmul_view out, matmul_view a, matmul_view b)
+static bool matmul_gemm(matmul_view out, matmul_view a, matmul_view b, bool add)
 {
     matmul_stored s, t;
     if (!matmul_store(&a, &s) || !matmul_store(&b, &t)) return false;
     int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols, leading = (int)out.row;
     if (out.dtype == HT_F32)
         cblas_sgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, 0, out.data, leading);
+                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
     else
         cblas_dgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, 0, out.data, leading);
+                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
     return true;
 }
 
@@ -216,7 +223,8 @@ static bool matmul_bands(int pieces, matmul_view out, matmul_view a, matmul_view
         int64_t last = bands * (i + 1) / pieces * MATMUL_BAND;
         if (last > out.rows) last = out.rows;
         if (first < last)
-            matmul_gemm(matmul_rows(out, first, last), matmul_rows(a, first, last), b);
+            matmul_gemm(matmul_rows(out, first, last), matmul_rows(a, first, last), b,
+                        false);
     }
     return true;
 }
@@ -225,7 +233,7 @@ static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_v
 {
     int64_t pieces = out.rows / MATMUL_BAND < threads ? out.rows / MATMUL_BAND : threads;
     if (pieces < 2 || out.rows * out.cols * a.cols < MATMUL_SERIAL)
-        return matmul_gemm(out, a, b);
+        return matmul_gemm(out, a, b, false);
     return matmul_bands((int)pieces, out, a, b);
 }
 
@@ -256,6 +264,22 @@ static void matmul_one_thread(void)
     if (!ready) openblas_set_num_threads(1);
 }
 
+void hti_matmul_ready(void)
+{
+    matmul_one_thread();
+}
+
+/* gemm wants its result's rows at least a row apart. */
+void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add)
+{
+    matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
+                q = matmul_matrix(&b, 0);
+    if (o.rows == 0 || o.cols == 0) return;
+    if (o.rows == 1) o.row = o.cols;
+    if (p.cols == 0 || o.row > INT_MAX || !matmul_gemm(o, p, q, add))
+        matmul_loops(o, p, q, add);
+}
+
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     matmul_one_thread();
@@ -277,6 +301,15 @@ const char *hti_matmul_backend(void)
 }
 
 #else
+
+void hti_matmul_ready(void)
+{
+}
+
+void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add)
+{
+    matmul_loops(matmul_matrix(&out, 0), matmul_matrix(&a, 0), matmul_matrix(&b, 0), add);
+}
 
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {

@@ -4,7 +4,8 @@
  * numbers. Read next: nn/'s initialisers. */
 #include <math.h>
 
-#include "tensor_internal.h"
+#include "kernels.h"
+#include "loops.h"
 
 __extension__ typedef unsigned __int128 random_wide;
 
@@ -147,4 +148,44 @@ ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double de
             mean, deviation);
     return random_fill(x, stream, random_normal_pair, mean, deviation,
                        "ht_tensor_normal");
+}
+
+/* As an op: the step is an input, so the draws of a step are fixed wherever it is
+ * computed. */
+
+struct random_work {
+    hti_random f;
+    ht_array out;
+    uint64_t seed, stream, block; /* block: of the draws 0 and 1 */
+    double rate;
+};
+
+/* Pairs of draws [first, last). */
+static void random_task(const void *work, int64_t first, int64_t last)
+{
+    const struct random_work *w = work;
+    int64_t count = ht_shape_count(w->out.shape);
+    for (int64_t pair = first; pair < last; pair++) {
+        uint64_t bits[2];
+        double z[2];
+        random_block(w->seed, w->stream, w->block + (uint64_t)pair, bits);
+        if (w->f == HTI_NORMAL)
+            random_normal_pair(bits, z);
+        else
+            random_uniform_pair(bits, z);
+        for (int k = 0; k < 2 && 2 * pair + k < count; k++) {
+            if (w->f == HTI_DROPOUT) z[k] = z[k] < w->rate ? 0 : 1 / (1 - w->rate);
+            random_store(&w->out, 2 * pair + k, z[k]);
+        }
+    }
+}
+
+void hti_run_random(ht_context *ctx, hti_random f, ht_array out, uint64_t seed,
+                    uint64_t stream, int32_t step, double rate)
+{
+    HT_ASSERT(hti_dtype_is_float(out.dtype), "output %s", ht_dtype_name(out.dtype));
+    struct random_work w = {f, out, seed, stream, (uint64_t)(uint32_t)step << 31, rate};
+    int64_t count = ht_shape_count(out.shape);
+    /* A draw costs about as much as ten elements of other loops. */
+    if (count > 0) hti_parallel(ctx, 10 * count, (count + 1) / 2, random_task, &w);
 }

@@ -87,6 +87,15 @@ void hti_run_log_softmax(ht_context *ctx, ht_array out, ht_array a)
     rows_map(ctx, ctx->kernels->log_softmax[hti_row(a.dtype)], &out, &a);
 }
 
+void hti_run_logsumexp(ht_context *ctx, ht_array out, ht_array a)
+{
+    struct rows w = rows_plan(&out, &a);
+    HT_ASSERT(out.dtype == a.dtype, "output %s, operand %s", ht_dtype_name(out.dtype),
+              ht_dtype_name(a.dtype));
+    w.loop = ctx->kernels->logsumexp[hti_row(a.dtype)];
+    if (w.columns > 0) rows_run(ctx, &w);
+}
+
 int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels)
 {
     HT_ASSERT(a.shape.rank == 2 && labels.shape.rank == 1 &&

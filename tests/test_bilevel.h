@@ -60,6 +60,14 @@ static inline ht_set *mnist_set(ht_context *ctx, const ht_images *images, int64_
     return set;
 }
 
+/* The first line of a text, as a comment in the log. */
+static inline void print_line(const char *text)
+{
+    fputs("# ", stdout);
+    fwrite(text, 1, strcspn(text, "\n"), stdout);
+    putchar('\n');
+}
+
 /* |got - want| / |want| over two lists of numbers. */
 static inline double norm_distance(int64_t n, const double *got, const double *want)
 {

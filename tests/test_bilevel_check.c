@@ -115,8 +115,7 @@ static bool small_check(small *s)
     rewind(s->report);
     s->text[fread(s->text, 1, n > 0 ? (size_t)n : 0, s->report)] = '\0';
     assert_true(n >= 0 && (size_t)n < sizeof s->text);
-    for (const char *at = s->text; *at; at += strcspn(at, "\n") + 1)
-        printf("# %.*s\n", (int)strcspn(at, "\n"), at);
+    for (const char *at = s->text; *at; at += strcspn(at, "\n") + 1) print_line(at);
     assert_int_equal(ht_context_live_bytes(s->ctx), live);
     assert_same_bits(s->theta, theta, "theta");
     assert_same_bits(s->eta, eta, "eta");

@@ -113,7 +113,7 @@ static void assert_refused(regression *g, ht_bilevel_options options, ht_status 
     assert_null(ht_bilevel_new(g->ctx, &g->problem, &options));
     assert_int_equal(g->memory.live, live);
     const char *message = ht_context_message(g->ctx);
-    printf("# %.*s\n", (int)strcspn(message, "\n"), message);
+    print_line(message);
     assert_string_equal(ht_status_name(ht_context_status(g->ctx)),
                         ht_status_name(status));
     assert_contains(message, part);
@@ -383,7 +383,7 @@ static void bilevel_run_failing_batch_ends_with_a_message(void **state)
         regression_bilevel(g, (ht_bilevel_options){.schedule = HT_REVOLVE, .slots = 1});
     assert_non_null(ht_bilevel_run(bilevel, 100).gradient);
     for (int64_t t = 0; t < STEPS; t++) {
-        char text[32];
+        char text[64];
         g->fail_at = t;
         ht_bilevel_result r = ht_bilevel_run(bilevel, 100);
         snprintf(text, sizeof text, "failed at step %lld", (long long)t);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_compose.c: functions that need no row, since they are a few ops one after another:
+ * derivatives of every order come with these, and a kernel of their own would bring
+ * little. Read next: README.md, "Add an op". */
+#include "autograd_internal.h"
+
+/* Absent (HT_ZERO) or poisoned: what the ops below would not take or not change. */
+static bool compose_pass(ht_var x)
+{
+    return ht_is_zero(x) || hti_check_var(x) == HTI_NONE;
+}
+
+/* Elementwise. */
+
+ht_var ht_reciprocal_at(ht_var x, const char *site)
+{
+    return ht_div_at(ht_number(1), x, site);
+}
+
+ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site)
+{
+    if (compose_pass(x)) return x;
+    ht_var positive = ht_greater_at(x, ht_number(0), site);
+    return ht_where_at(positive, x, ht_mul_at(x, ht_number(slope), site), site);
+}
+
+ht_var ht_silu_at(ht_var x, const char *site)
+{
+    if (compose_pass(x)) return x;
+    return ht_mul_at(x, ht_sigmoid_at(x, site), site);
+}
+
+/* x (1 + s) / 2 */
+static ht_var compose_gate(ht_var x, ht_var s, const char *site)
+{
+    ht_var half = ht_mul_at(x, ht_number(0.5), site);
+    return ht_mul_at(half, ht_add_at(s, ht_number(1), site), site);
+}
+
+ht_var ht_gelu_at(ht_var x, const char *site)
+{
+    if (compose_pass(x)) return x;
+    ht_var scaled = ht_mul_at(x, ht_number(0.70710678118654752440), site);
+    return compose_gate(x, ht_erf_at(scaled, site), site);
+}
+
+/* s = tanh(sqrt(2 / pi) (x + 0.044715 x^3)): Hendrycks & Gimpel, arXiv 1606.08415. */
+ht_var ht_gelu_tanh_at(ht_var x, const char *site)
+{
+    if (compose_pass(x)) return x;
+    ht_var cubic = ht_mul_at(ht_square_at(x, site), ht_number(0.044715), site);
+    ht_var inner = ht_mul_at(x, ht_add_at(cubic, ht_number(1), site), site);
+    ht_var scaled = ht_mul_at(inner, ht_number(0.79788456080286535588), site);
+    return compose_gate(x, ht_tanh_at(scaled, site), site);
+}
+
+ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
+{
+    double l, h;
+    if (compose_pass(x)) return x;
+    if (hti_is_constant(low, &l) && hti_is_constant(high, &h) && !(l <= h))
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "clamp",
+                        "low %g must not be above high %g", l, h);
+    ht_var below = ht_greater_at(low, x, site), above = ht_greater_at(x, high, site);
+    return ht_where_at(below, low, ht_where_at(above, high, x, site), site);
+}
+
+/* Reductions. */
+
+ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    if (compose_pass(x)) return x;
+    return ht_neg_at(ht_max_axes_at(ht_neg_at(x, site), axes, keep, site), site);
+}
+
+ht_var ht_argmin_at(ht_var x, const char *site)
+{
+    return ht_argmax_at(ht_neg_at(x, site), site);
+}
+
+/* The number of elements of x for each of out. */
+static double compose_group(ht_var x, ht_var out)
+{
+    double n = 1;
+    ht_shape from = hti_type(x).shape, to = hti_type(out).shape;
+    for (int i = 0; i < from.rank; i++)
+        if (to.dim[i] != from.dim[i]) n *= (double)from.dim[i];
+    return n;
+}
+
+/* Around the mean, not by the mean of squares: that would cancel. */
+ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
+                           const char *site)
+{
+    if (compose_pass(x)) return x;
+    ht_var sum = ht_sum_axes_at(x, axes, true, site);
+    if (hti_is_poison(sum)) return sum;
+    double n = compose_group(x, sum), divisor = n - correction;
+    if (correction < 0 || divisor <= 0)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "variance",
+                        "correction %d of %g elements: needs 0 <= correction < elements",
+                        correction, n);
+    ht_var centred = ht_sub_at(x, ht_mul_at(sum, ht_number(1 / n), site), site);
+    ht_var squares = ht_sum_axes_at(ht_square_at(centred, site), axes, keep, site);
+    return ht_mul_at(squares, ht_number(1 / divisor), site);
+}
+
+ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    if (compose_pass(x)) return x;
+    ht_var squares = ht_sum_axes_at(ht_square_at(x, site), axes, keep, site);
+    return ht_sqrt_at(squares, site);
+}
+
+/* The axes as bits; false (with an error kept) for one out of range or named twice. */
+static bool compose_axes(ht_var x, const char *op, ht_axes axes, const char *site,
+                         unsigned *bits)
+{
+    ht_shape shape = hti_type(x).shape;
+    char text[HT_SHAPE_TEXT];
+    *bits = 0;
+    for (int i = 0; i < axes.n; i++) {
+        int axis = axes.axis[i] < 0 ? axes.axis[i] + shape.rank : axes.axis[i];
+        if (axis < 0 || axis >= shape.rank || *bits >> axis & 1) {
+            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
+                     "axis %d is not one of -%d .. %d (each once) of shape %s",
+                     axes.axis[i], shape.rank, shape.rank - 1,
+                     ht_shape_text(shape, text));
+            return false;
+        }
+        *bits |= 1u << axis;
+    }
+    return true;
+}
+
+/* The row takes the last axis: the folded axes go there and become one. */
+ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    unsigned folded;
+    if (compose_pass(x) || axes.n == 0) return x;
+    if (!compose_axes(x, "logsumexp", axes, site, &folded)) return hti_poison(x.tape);
+    ht_shape kept = hti_type(x).shape, matrix = {0, {0}};
+    ht_axes order = {0};
+    int64_t columns = 1;
+    for (int i = 0; i < kept.rank; i++)
+        if (!(folded >> i & 1)) {
+            order.axis[order.n++] = i;
+            matrix.dim[matrix.rank++] = kept.dim[i];
+        }
+    for (int i = 0; i < kept.rank; i++)
+        if (folded >> i & 1) {
+            order.axis[order.n++] = i;
+            columns *= kept.dim[i];
+            kept.dim[i] = 1;
+        }
+    matrix.dim[matrix.rank++] = columns;
+    ht_var flat = ht_reshape_at(ht_permute_at(x, order, site), matrix, site);
+    ht_var out = ht_apply(&hti_op_logsumexp, 1, &flat, NULL, site);
+    return keep ? ht_reshape_at(out, kept, site) : out;
+}
+
+/* Movement. */
+
+ht_var ht_flip_at(ht_var x, int axis, const char *site)
+{
+    if (compose_pass(x)) return x;
+    ht_shape shape = hti_type(x).shape;
+    int at = axis < 0 ? axis + shape.rank : axis;
+    char text[HT_SHAPE_TEXT];
+    if (at < 0 || at >= shape.rank)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "flip",
+                        "shape %s has no axis %d", ht_shape_text(shape, text), axis);
+    int64_t n = shape.dim[at];
+    return n < 2 ? x : ht_slice_at(x, at, n - 1, n, -1, site);
+}
+
+/* x with an axis of size 1 before axis `at`. */
+static ht_var compose_unsqueeze(ht_var x, int at, const char *site)
+{
+    ht_shape shape = hti_type(x).shape;
+    for (int i = shape.rank++; i > at; i--) shape.dim[i] = shape.dim[i - 1];
+    shape.dim[at] = 1;
+    return ht_reshape_at(x, shape, site);
+}
+
+ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site)
+{
+    HT_ASSERT(n > 0, "stack of %d variables", n);
+    for (int i = 0; i < n; i++)
+        if (hti_check_var(x[i]) == HTI_NONE) return x[i];
+    ht_tape *tape = x[0].tape;
+    ht_shape shape = hti_type(x[0]).shape;
+    int at = axis < 0 ? axis + shape.rank + 1 : axis;
+    char text[HT_SHAPE_TEXT], first[HT_SHAPE_TEXT];
+    if (at < 0 || at > shape.rank || shape.rank == HT_MAX_RANK)
+        return hti_fail(tape, HT_ERROR_ARGUMENT, site, "stack",
+                        "shape %s takes no new axis %d (at most %d axes in all)",
+                        ht_shape_text(shape, text), axis, HT_MAX_RANK);
+    for (int i = 1; i < n; i++)
+        if (!ht_shape_equal(hti_type(x[i]).shape, shape))
+            return hti_fail(tape, HT_ERROR_SHAPE, site, "stack",
+                            "input %d has shape %s, the first %s: all must be alike", i,
+                            ht_shape_text(hti_type(x[i]).shape, text),
+                            ht_shape_text(shape, first));
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    ht_var *wide = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *wide);
+    if (!wide) return hti_poison(tape);
+    for (int i = 0; i < n; i++) wide[i] = compose_unsqueeze(x[i], at, site);
+    ht_var out = ht_concat_at(n, wide, at, site);
+    hti_arena_rewind(&tape->scratch, mark);
+    return out;
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_conv.c: conv and its two transposes. With y = conv(x, w), <v, y> is linear in each
+ * of v, x and w, so three rows make what any two of them leave open:
+ *
+ *   y = conv(x, w)    x = conv_dx(y, w)    w = conv_dw(x, y)
+ *
+ * Each is bilinear and its derivatives are the other two: any order needs no other row.
+ * Read next: ops_pool.c, tensor/conv.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+typedef struct conv_attributes {
+    hti_conv_geometry geometry;
+    int64_t size[2]; /* the last two axes of the result of conv_dx and conv_dw; conv: 0 */
+} conv_attributes;
+
+/* Refuses options that mean nothing; false then. */
+static bool conv_options_fit(ht_infer *it, const hti_conv_geometry *g)
+{
+    for (int i = 0; i < 2; i++) {
+        bool fits = g->stride[i] > 0 && g->dilation[i] > 0 && g->padding[i] >= 0 &&
+                    g->stride[i] <= INT32_MAX && g->dilation[i] <= INT32_MAX &&
+                    g->padding[i] <= INT32_MAX;
+        if (!fits)
+            return ht_infer_fail(
+                it, HT_ERROR_ARGUMENT,
+                "axis %d has stride %lld, dilation %lld, padding %lld; they "
+                "must be at least 1, 1 and 0",
+                i + 2, (long long)g->stride[i], (long long)g->dilation[i],
+                (long long)g->padding[i]);
+    }
+    return g->groups > 0 ||
+           ht_infer_fail(it, HT_ERROR_ARGUMENT, "groups is %lld, must be at least 1",
+                         (long long)g->groups);
+}
+
+static bool conv_types_fit(ht_infer *it)
+{
+    if (it->in[0].shape.rank != 4 || it->in[1].shape.rank != 4)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs 4 axes each: images (n, c, h, w), weight (o, "
+                             "c/groups, kh, kw)");
+    if (it->in[0].dtype != it->in[1].dtype || !hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "needs one float type, f32 or f64\n  hint: ht_cast");
+    it->out.dtype = it->in[0].dtype;
+    return conv_options_fit(it, &((const conv_attributes *)it->attributes)->geometry);
+}
+
+/* The last two axes of y from those of x and of the weight. */
+static bool conv_sizes(ht_infer *it, const int64_t *x, const int64_t *w, int64_t *y)
+{
+    const hti_conv_geometry *g = &((const conv_attributes *)it->attributes)->geometry;
+    for (int i = 0; i < 2; i++) {
+        int64_t room = x[i] + 2 * g->padding[i];
+        if (w[i] < 1 || (w[i] - 1) >= room || (w[i] - 1) > (room - 1) / g->dilation[i])
+            return ht_infer_fail(it, HT_ERROR_SHAPE,
+                                 "axis %d: a kernel of %lld taps, dilation %lld, does "
+                                 "not fit into %lld with padding %lld on both sides",
+                                 i + 2, (long long)w[i], (long long)g->dilation[i],
+                                 (long long)x[i], (long long)g->padding[i]);
+        y[i] = (room - 1 - (w[i] - 1) * g->dilation[i]) / g->stride[i] + 1;
+    }
+    return true;
+}
+
+static bool conv_channels_fit(ht_infer *it, int64_t c, int64_t o, int64_t per_group)
+{
+    int64_t groups = ((const conv_attributes *)it->attributes)->geometry.groups;
+    if (o % groups || c % groups || c / groups != per_group)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "%lld channels in, %lld out and %lld groups need a weight "
+                             "(%lld, %lld / %lld, kh, kw)",
+                             (long long)c, (long long)o, (long long)groups, (long long)o,
+                             (long long)c, (long long)groups);
+    return true;
+}
+
+static bool conv_infer(ht_infer *it)
+{
+    if (!conv_types_fit(it)) return false;
+    const int64_t *x = it->in[0].shape.dim, *w = it->in[1].shape.dim;
+    it->out.shape = HT_SHAPE(x[0], w[0], 0, 0);
+    return conv_channels_fit(it, x[1], w[0], w[1]) &&
+           conv_sizes(it, x + 2, w + 2, it->out.shape.dim + 2);
+}
+
+static bool conv_y_fits(ht_infer *it, const int64_t *x, const int64_t *w,
+                        const int64_t *y)
+{
+    int64_t want[2];
+    if (!conv_sizes(it, x, w, want)) return false;
+    if (want[0] == y[0] && want[1] == y[1]) return true;
+    return ht_infer_fail(it, HT_ERROR_SHAPE, "the images must be %lld x %lld",
+                         (long long)want[0], (long long)want[1]);
+}
+
+/* (y, w) to x. */
+static bool conv_dx_infer(ht_infer *it)
+{
+    const conv_attributes *a = it->attributes;
+    if (!conv_types_fit(it)) return false;
+    const int64_t *y = it->in[0].shape.dim, *w = it->in[1].shape.dim;
+    int64_t c = w[1] * a->geometry.groups;
+    it->out.shape = HT_SHAPE(y[0], c, a->size[0], a->size[1]);
+    if (y[1] != w[0])
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "%lld channels meet a weight of %lld outputs",
+                             (long long)y[1], (long long)w[0]);
+    return conv_channels_fit(it, c, w[0], w[1]) && conv_y_fits(it, a->size, w + 2, y + 2);
+}
+
+/* (x, y) to w. */
+static bool conv_dw_infer(ht_infer *it)
+{
+    const conv_attributes *a = it->attributes;
+    if (!conv_types_fit(it)) return false;
+    const int64_t *x = it->in[0].shape.dim, *y = it->in[1].shape.dim;
+    it->out.shape = HT_SHAPE(y[1], x[1] / a->geometry.groups, a->size[0], a->size[1]);
+    if (x[0] != y[0])
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld images meet %lld", (long long)x[0],
+                             (long long)y[0]);
+    return conv_channels_fit(it, x[1], y[1], it->out.shape.dim[1]) &&
+           conv_y_fits(it, x + 2, a->size, y + 2);
+}
+
+static void conv_run(const ht_run *r)
+{
+    const conv_attributes *a = r->attributes;
+    hti_run_conv(r->ctx, HTI_CONV_Y, *r->in[0], *r->in[1], r->out, &a->geometry,
+                 r->workspace);
+}
+
+static void conv_dx_run(const ht_run *r)
+{
+    const conv_attributes *a = r->attributes;
+    hti_run_conv(r->ctx, HTI_CONV_X, r->out, *r->in[1], *r->in[0], &a->geometry,
+                 r->workspace);
+}
+
+static void conv_dw_run(const ht_run *r)
+{
+    const conv_attributes *a = r->attributes;
+    hti_run_conv(r->ctx, HTI_CONV_W, *r->in[0], r->out, *r->in[1], &a->geometry,
+                 r->workspace);
+}
+
+static size_t conv_workspace(const ht_context *ctx, const ht_type *in, const ht_type *out,
+                             const void *attributes)
+{
+    const conv_attributes *a = attributes;
+    return hti_conv_workspace(ctx, HTI_CONV_Y, out->dtype, in[0].shape, in[1].shape,
+                              out->shape, &a->geometry);
+}
+
+static size_t conv_dx_workspace(const ht_context *ctx, const ht_type *in,
+                                const ht_type *out, const void *attributes)
+{
+    const conv_attributes *a = attributes;
+    return hti_conv_workspace(ctx, HTI_CONV_X, out->dtype, out->shape, in[1].shape,
+                              in[0].shape, &a->geometry);
+}
+
+static size_t conv_dw_workspace(const ht_context *ctx, const ht_type *in,
+                                const ht_type *out, const void *attributes)
+{
+    const conv_attributes *a = attributes;
+    return hti_conv_workspace(ctx, HTI_CONV_W, out->dtype, in[0].shape, out->shape,
+                              in[1].shape, &a->geometry);
+}
+
+/* Two flops for every tap of every element of y. */
+static double conv_taps(const ht_type *y, const ht_type *w)
+{
+    return 2 * (double)ht_shape_count(y->shape) * (double)w->shape.dim[1] *
+           (double)w->shape.dim[2] * (double)w->shape.dim[3];
+}
+
+static double conv_flops(const ht_type *in, const ht_type *out)
+{
+    return conv_taps(out, &in[1]);
+}
+
+static double conv_dx_flops(const ht_type *in, const ht_type *out)
+{
+    (void)out;
+    return conv_taps(&in[0], &in[1]);
+}
+
+static double conv_dw_flops(const ht_type *in, const ht_type *out)
+{
+    return conv_taps(&in[1], out);
+}
+
+/* Rules. Each of the three with the options of the row that asks; `like` has the last two
+ * axes of the result. */
+
+static ht_var conv_of(const ht_rule *r, ht_var x, ht_var w)
+{
+    conv_attributes a = *(const conv_attributes *)r->attributes;
+    a.size[0] = a.size[1] = 0;
+    return ht_apply(&hti_op_conv, 2, (ht_var[]){x, w}, &a, HT_HERE);
+}
+
+static ht_var conv_sized(const ht_op *op, const ht_rule *r, ht_var first, ht_var second,
+                         ht_var like)
+{
+    conv_attributes a = *(const conv_attributes *)r->attributes;
+    for (int i = 0; i < 2; i++) a.size[i] = ht_var_shape(like).dim[i + 2];
+    return ht_apply(op, 2, (ht_var[]){first, second}, &a, HT_HERE);
+}
+
+static void conv_vjp(ht_rule *r)
+{
+    ht_var x = r->in[0], w = r->in[1];
+    if (r->wanted[0]) r->d[0] = conv_sized(&hti_op_conv_dx, r, r->v, w, x);
+    if (r->wanted[1]) r->d[1] = conv_sized(&hti_op_conv_dw, r, x, r->v, w);
+}
+
+static ht_var conv_jvp(const ht_rule *r)
+{
+    return ht_add(conv_of(r, r->t[0], r->in[1]), conv_of(r, r->in[0], r->t[1]));
+}
+
+static void conv_dx_vjp(ht_rule *r)
+{
+    ht_var y = r->in[0], w = r->in[1];
+    if (r->wanted[0]) r->d[0] = conv_of(r, r->v, w);
+    if (r->wanted[1]) r->d[1] = conv_sized(&hti_op_conv_dw, r, r->v, y, w);
+}
+
+static void conv_dw_vjp(ht_rule *r)
+{
+    ht_var x = r->in[0], y = r->in[1];
+    if (r->wanted[0]) r->d[0] = conv_sized(&hti_op_conv_dx, r, y, r->v, x);
+    if (r->wanted[1]) r->d[1] = conv_of(r, x, r->v);
+}
+
+/* conv_dx and conv_dw: bilinear, the size is in the attributes. */
+static ht_var conv_dx_jvp(const ht_rule *r)
+{
+    const ht_op *op = &hti_op_conv_dx;
+    return ht_add(conv_sized(op, r, r->t[0], r->in[1], r->out),
+                  conv_sized(op, r, r->in[0], r->t[1], r->out));
+}
+
+static ht_var conv_dw_jvp(const ht_rule *r)
+{
+    const ht_op *op = &hti_op_conv_dw;
+    return ht_add(conv_sized(op, r, r->t[0], r->in[1], r->out),
+                  conv_sized(op, r, r->in[0], r->t[1], r->out));
+}
+
+static void conv_describe(const void *attributes, char *text, size_t size)
+{
+    const conv_attributes *a = attributes;
+    const hti_conv_geometry *g = &a->geometry;
+    int used = snprintf(
+        text, size, "stride %lld %lld padding %lld %lld dilation %lld %lld groups %lld",
+        (long long)g->stride[0], (long long)g->stride[1], (long long)g->padding[0],
+        (long long)g->padding[1], (long long)g->dilation[0], (long long)g->dilation[1],
+        (long long)g->groups);
+    if (a->size[0] && used > 0 && (size_t)used < size)
+        snprintf(text + used, size - (size_t)used, " size %lld %lld",
+                 (long long)a->size[0], (long long)a->size[1]);
+}
+
+/* x, y, w of one product, seen from each row. Sizes are (n, c, h, w), (n, o, yh, yw) and
+ * (o, c/groups, kh, kw). */
+#define CONV_FIRST                \
+    {                             \
+        {1, 1}, {0, 0}, {1, 1}, 1 \
+    }
+#define CONV_WIDE                 \
+    {                             \
+        {2, 1}, {1, 2}, {1, 2}, 2 \
+    }
+#define CONV_DEPTH                \
+    {                             \
+        {3, 2}, {2, 0}, {2, 1}, 3 \
+    }
+#define CONV_X(n, c, h, w)          \
+    {                               \
+        0, {4, {n, c, h, w}}, -2, 2 \
+    }
+
+static const ht_sample conv_samples[] = {
+    {2, {CONV_X(2, 2, 4, 5), CONV_X(3, 2, 2, 3)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
+    {2, {CONV_X(1, 4, 5, 3), CONV_X(2, 2, 3, 2)}, &(conv_attributes){CONV_WIDE, {0, 0}}},
+    {2, {CONV_X(2, 3, 4, 5), CONV_X(6, 1, 2, 2)}, &(conv_attributes){CONV_DEPTH, {0, 0}}},
+    {2, {CONV_X(2, 3, 1, 7), CONV_X(2, 3, 1, 1)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
+    {2, {CONV_X(0, 2, 3, 3), CONV_X(2, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
+    {2, {CONV_X(2, 0, 3, 3), CONV_X(2, 0, 2, 2)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
+};
+static const ht_sample conv_dx_samples[] = {
+    {2, {CONV_X(2, 3, 3, 3), CONV_X(3, 2, 2, 3)}, &(conv_attributes){CONV_FIRST, {4, 5}}},
+    {2, {CONV_X(1, 2, 3, 5), CONV_X(2, 2, 3, 2)}, &(conv_attributes){CONV_WIDE, {5, 3}}},
+    {2, {CONV_X(2, 6, 2, 2), CONV_X(6, 1, 2, 2)}, &(conv_attributes){CONV_DEPTH, {4, 5}}},
+    {2, {CONV_X(2, 2, 1, 7), CONV_X(2, 3, 1, 1)}, &(conv_attributes){CONV_FIRST, {1, 7}}},
+    {2, {CONV_X(2, 0, 2, 2), CONV_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {3, 3}}},
+};
+static const ht_sample conv_dw_samples[] = {
+    {2, {CONV_X(2, 2, 4, 5), CONV_X(2, 3, 3, 3)}, &(conv_attributes){CONV_FIRST, {2, 3}}},
+    {2, {CONV_X(1, 4, 5, 3), CONV_X(1, 2, 3, 5)}, &(conv_attributes){CONV_WIDE, {3, 2}}},
+    {2, {CONV_X(2, 3, 4, 5), CONV_X(2, 6, 2, 2)}, &(conv_attributes){CONV_DEPTH, {2, 2}}},
+    {2, {CONV_X(2, 3, 1, 7), CONV_X(2, 2, 1, 7)}, &(conv_attributes){CONV_FIRST, {1, 1}}},
+    {2, {CONV_X(0, 2, 3, 3), CONV_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {2, 2}}},
+};
+
+#define CONV_ROW(name)                             \
+    const ht_op hti_op_##name = {                  \
+        #name,                                     \
+        .flags = HT_OP_PRODUCT | HT_OP_LINEAR,     \
+        .attribute_size = sizeof(conv_attributes), \
+        .infer = name##_infer,                     \
+        .run = name##_run,                         \
+        .vjp = name##_vjp,                         \
+        .jvp = name##_jvp,                         \
+        .flops = name##_flops,                     \
+        .workspace = name##_workspace,             \
+        .describe = conv_describe,                 \
+        HTI_SAMPLES(name##_samples),               \
+    };
+
+CONV_ROW(conv)
+CONV_ROW(conv_dx)
+CONV_ROW(conv_dw)
+
+ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char *site)
+{
+    conv_attributes a = {.geometry = {.groups = options.groups}};
+    for (int i = 0; i < 2; i++) {
+        a.geometry.stride[i] = options.stride[i];
+        a.geometry.padding[i] = options.padding[i];
+        a.geometry.dilation[i] = options.dilation[i];
+    }
+    return ht_apply(&hti_op_conv, 2, (ht_var[]){x, weight}, &a, site);
+}

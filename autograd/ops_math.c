@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_math.c: more maths of one input, and two functions along an axis, logsumexp and
+ * cumsum. As in ops_elementwise.c, whose rows these continue, one slope per elementwise
+ * row serves vjp and jvp. Read next: ops_compose.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+/* Elementwise: slope(r, v) is v times the derivative. */
+
+static ht_var log1p_slope(const ht_rule *r, ht_var v)
+{
+    return ht_div(v, ht_add(r->in[0], 1.0));
+}
+
+/* exp(x), not out + 1: the sum has no digits left where x is very negative. */
+static ht_var expm1_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_exp(r->in[0]));
+}
+
+/* -1/2 x^(-3/2): at 0 the limit, -inf, as for 1/x. */
+static ht_var rsqrt_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_mul(ht_div(r->out, r->in[0]), -0.5));
+}
+
+static ht_var sin_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_cos(r->in[0]));
+}
+
+static ht_var cos_slope(const ht_rule *r, ht_var v)
+{
+    return ht_neg(ht_mul(v, ht_sin(r->in[0])));
+}
+
+/* 2 / sqrt(pi) exp(-x^2) */
+static ht_var erf_slope(const ht_rule *r, ht_var v)
+{
+    ht_var bell = ht_exp(ht_neg(ht_square(r->in[0])));
+    return ht_mul(v, ht_mul(bell, 1.12837916709551257390));
+}
+
+static ht_var softplus_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_sigmoid(r->in[0]));
+}
+
+#define MATH_ROW(op, kernel, low, high)                   \
+    static void op##_run(const ht_run *r)                 \
+    {                                                     \
+        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]); \
+    }                                                     \
+    static void op##_vjp(ht_rule *r)                      \
+    {                                                     \
+        r->d[0] = op##_slope(r, r->v);                    \
+    }                                                     \
+    static ht_var op##_jvp(const ht_rule *r)              \
+    {                                                     \
+        return op##_slope(r, r->t[0]);                    \
+    }                                                     \
+    static const ht_sample op##_samples[] = {             \
+        {1, {{0, {2, {3, 7}}, low, high}}, NULL},         \
+        {1, {{0, {0, {0}}, low, high}}, NULL},            \
+        {1, {{0, {1, {67}}, low, high}}, NULL},           \
+        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},      \
+    };                                                    \
+    const ht_op hti_op_##op = {                           \
+        .name = #op,                                      \
+        .flags = HT_OP_ELEMENTWISE,                       \
+        .run = op##_run,                                  \
+        .vjp = op##_vjp,                                  \
+        .jvp = op##_jvp,                                  \
+        HTI_SAMPLES(op##_samples),                        \
+    };                                                    \
+    ht_var ht_##op##_at(ht_var x, const char *site)       \
+    {                                                     \
+        return ht_apply(&hti_op_##op, 1, &x, NULL, site); \
+    }
+
+MATH_ROW(log1p, HTI_LOG1P, -0.6, 2)
+MATH_ROW(expm1, HTI_EXPM1, -2, 2)
+MATH_ROW(rsqrt, HTI_RSQRT, 0.5, 3)
+MATH_ROW(sin, HTI_SIN, -4, 4)
+MATH_ROW(cos, HTI_COS, -4, 4)
+MATH_ROW(erf, HTI_ERF, -2, 2)
+MATH_ROW(softplus, HTI_SOFTPLUS, -4, 4)
+
+/* Logsumexp of the last axis: the derivative is softmax. */
+
+static bool logsumexp_infer(ht_infer *it)
+{
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    if (it->out.shape.rank < 1 || it->out.shape.dim[it->out.shape.rank - 1] < 1)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs a last axis of at least one element");
+    it->out.shape.rank--;
+    return true;
+}
+
+static void logsumexp_run(const ht_run *r)
+{
+    hti_run_logsumexp(r->ctx, r->out, *r->in[0]);
+}
+
+static void logsumexp_vjp(ht_rule *r)
+{
+    ht_shape column = ht_var_shape(r->in[0]);
+    column.dim[column.rank - 1] = 1;
+    r->d[0] = ht_mul(ht_softmax(r->in[0]), ht_reshape(r->v, column));
+}
+
+static ht_var logsumexp_jvp(const ht_rule *r)
+{
+    ht_var weighted = ht_mul(ht_softmax(r->in[0]), r->t[0]);
+    return ht_sum_axes(weighted, HT_AXES(-1), false);
+}
+
+static const ht_sample logsumexp_samples[] = {
+    {1, {{0, {2, {5, 7}}, -2, 2}}, NULL},
+    {1, {{0, {1, {67}}, -2, 2}}, NULL},
+    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, NULL},
+    {1, {{0, {2, {0, 3}}, -2, 2}}, NULL},
+};
+
+const ht_op hti_op_logsumexp = {
+    .name = "logsumexp",
+    .infer = logsumexp_infer,
+    .run = logsumexp_run,
+    .vjp = logsumexp_vjp,
+    .jvp = logsumexp_jvp,
+    HTI_SAMPLES(logsumexp_samples),
+};
+
+/* Cumsum: its transpose is the cumulative sum from the other end. */
+
+typedef struct cumsum_attributes {
+    int64_t axis, backward;
+} cumsum_attributes;
+
+static bool cumsum_infer(ht_infer *it)
+{
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    return true;
+}
+
+static void cumsum_run(const ht_run *r)
+{
+    const cumsum_attributes *a = r->attributes;
+    hti_run_cumsum(r->ctx, r->out, *r->in[0], (int)a->axis, a->backward != 0);
+}
+
+static void cumsum_vjp(ht_rule *r)
+{
+    cumsum_attributes a = *(const cumsum_attributes *)r->attributes;
+    a.backward = !a.backward;
+    r->d[0] = ht_apply(&hti_op_cumsum, 1, &r->v, &a, HT_HERE);
+}
+
+static ht_var cumsum_jvp(const ht_rule *r)
+{
+    return ht_apply(&hti_op_cumsum, 1, r->t, r->attributes, HT_HERE);
+}
+
+static void cumsum_describe(const void *attributes, char *text, size_t size)
+{
+    const cumsum_attributes *a = attributes;
+    snprintf(text, size, "axis %lld%s", (long long)a->axis,
+             a->backward ? " backward" : "");
+}
+
+static const ht_sample cumsum_samples[] = {
+    {1, {{0, {2, {5, 7}}, -2, 2}}, &(cumsum_attributes){0, 0}},
+    {1, {{0, {2, {5, 7}}, -2, 2}}, &(cumsum_attributes){1, 1}},
+    {1, {{0, {3, {3, 4, 5}}, -2, 2}}, &(cumsum_attributes){1, 0}},
+    {1, {{0, {1, {67}}, -2, 2}}, &(cumsum_attributes){0, 0}},
+    {1, {{0, {2, {3, 0}}, -2, 2}}, &(cumsum_attributes){0, 1}},
+};
+
+const ht_op hti_op_cumsum = {
+    .name = "cumsum",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(cumsum_attributes),
+    .infer = cumsum_infer,
+    .run = cumsum_run,
+    .vjp = cumsum_vjp,
+    .jvp = cumsum_jvp,
+    .describe = cumsum_describe,
+    HTI_SAMPLES(cumsum_samples),
+};
+
+ht_var ht_cumsum_at(ht_var x, int axis, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    ht_shape shape = hti_type(x).shape;
+    cumsum_attributes a = {axis < 0 ? axis + shape.rank : axis, 0};
+    char text[HT_SHAPE_TEXT];
+    if (a.axis < 0 || a.axis >= shape.rank)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "cumsum",
+                        "shape %s has no axis %d", ht_shape_text(shape, text), axis);
+    return ht_apply(&hti_op_cumsum, 1, &x, &a, site);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_norm.c: layer, RMS, group and batch normalisation are one row, `normalize`, over
+ * the last axis of some view of x; the gain, the shift and the view are other ops.
+ *
+ * With n elements a row, m their mean (0 if not centred), s = 1/sqrt(mean (x-m)^2 + eps)
+ * and y = (x - m) s:  dy = s (dx - mean dx - y mean(y dx)),  ds = -s^2 mean(y dx).
+ * dy's matrix is its own transpose, and both are said in y and s: closed at every order.
+ * Read next: tensor/norm.c, ops_attention.c. */
+#include <math.h>
+
+#include "autograd_internal.h"
+#include "kernels.h"
+
+typedef struct normalize_attributes {
+    double eps;
+    int64_t centred;
+} normalize_attributes;
+
+static bool normalize_infer(ht_infer *it)
+{
+    const normalize_attributes *a = it->attributes;
+    it->out = it->in[0];
+    int last = it->out.shape.rank - 1;
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    if (last < 0 || it->out.shape.dim[last] < 1)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs a last axis of at least one element");
+    if (!(a->eps > 0 && isfinite(a->eps)))
+        return ht_infer_fail(it, HT_ERROR_ARGUMENT, "needs eps > 0, eps is %g", a->eps);
+    return true;
+}
+
+static bool deviation_infer(ht_infer *it)
+{
+    if (!normalize_infer(it)) return false;
+    it->out.shape.dim[it->out.shape.rank - 1] = 1;
+    return true;
+}
+
+static ht_var normalize_mean(ht_var v)
+{
+    return ht_mean_axes(v, HT_AXES(-1), true);
+}
+
+static void normalize_run(const ht_run *r)
+{
+    const normalize_attributes *a = r->attributes;
+    hti_run_normalize(r->ctx, r->out, *r->in[0], a->eps, a->centred);
+}
+
+static ht_var normalize_jacobian(const ht_rule *r, ht_var v)
+{
+    const normalize_attributes *a = r->attributes;
+    ht_var s = ht_apply(&hti_op_inverse_deviation, 1, r->in, a, HT_HERE);
+    ht_var rest = ht_mul(r->out, normalize_mean(ht_mul(r->out, v)));
+    if (a->centred) rest = ht_add(rest, normalize_mean(v));
+    return ht_mul(s, ht_sub(v, rest));
+}
+
+static void normalize_vjp(ht_rule *r)
+{
+    r->d[0] = normalize_jacobian(r, r->v);
+}
+
+static ht_var normalize_jvp(const ht_rule *r)
+{
+    return normalize_jacobian(r, r->t[0]);
+}
+
+static void normalize_describe(const void *attributes, char *text, size_t size)
+{
+    const normalize_attributes *a = attributes;
+    snprintf(text, size, "eps %g%s", a->eps, a->centred ? "" : ", not centred");
+}
+
+static const ht_sample normalize_samples[] = {
+    {1, {{0, {2, {5, 7}}, -2, 2}}, &(normalize_attributes){1e-1, 1}},
+    {1, {{0, {2, {5, 7}}, -2, 2}}, &(normalize_attributes){1e-1, 0}},
+    {1, {{0, {1, {67}}, -2, 2}}, &(normalize_attributes){0.1, 1}},
+    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
+    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, &(normalize_attributes){0.5, 0}},
+    {1, {{0, {2, {0, 3}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
+};
+
+const ht_op hti_op_normalize = {
+    .name = "normalize",
+    .attribute_size = sizeof(normalize_attributes),
+    .infer = normalize_infer,
+    .run = normalize_run,
+    .vjp = normalize_vjp,
+    .jvp = normalize_jvp,
+    .describe = normalize_describe,
+    HTI_SAMPLES(normalize_samples),
+};
+
+/* Inverse_deviation: s. */
+
+static void deviation_run(const ht_run *r)
+{
+    const normalize_attributes *a = r->attributes;
+    hti_run_inverse_deviation(r->ctx, r->out, *r->in[0], a->eps, a->centred);
+}
+
+/* -s^2 v */
+static ht_var deviation_scale(const ht_rule *r, ht_var v)
+{
+    return ht_neg(ht_mul(ht_mul(r->out, r->out), v));
+}
+
+static void deviation_vjp(ht_rule *r)
+{
+    ht_shape shape = ht_var_shape(r->in[0]);
+    double n = (double)shape.dim[shape.rank - 1];
+    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    r->d[0] = ht_mul(deviation_scale(r, ht_mul(r->v, 1 / n)), y);
+}
+
+static ht_var deviation_jvp(const ht_rule *r)
+{
+    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    return deviation_scale(r, normalize_mean(ht_mul(y, r->t[0])));
+}
+
+const ht_op hti_op_inverse_deviation = {
+    .name = "inverse_deviation",
+    .attribute_size = sizeof(normalize_attributes),
+    .infer = deviation_infer,
+    .run = deviation_run,
+    .vjp = deviation_vjp,
+    .jvp = deviation_jvp,
+    .describe = normalize_describe,
+    HTI_SAMPLES(normalize_samples),
+};
+
+/* The public forms. */
+
+static ht_var normalize_apply(ht_var x, double eps, bool centred, const char *site)
+{
+    normalize_attributes a = {eps, centred};
+    return ht_apply(&hti_op_normalize, 1, &x, &a, site);
+}
+
+/* x gain + shift, either absent. */
+static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *site)
+{
+    if (!ht_is_zero(gain)) x = ht_mul_at(x, gain, site);
+    return ht_is_zero(shift) ? x : ht_add_at(x, shift, site);
+}
+
+ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
+{
+    return normalize_affine(normalize_apply(x, eps, true, site), gain, shift, site);
+}
+
+ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site)
+{
+    return normalize_affine(normalize_apply(x, eps, false, site), gain, HT_ZERO, site);
+}
+
+/* A vector over channels, beside x (n, c, ...): (c, 1, ...). */
+static ht_var normalize_channels(ht_var v, ht_shape x, const char *site)
+{
+    if (ht_is_zero(v) || hti_check_var(v) == HTI_NONE) return v;
+    ht_shape shape = {x.rank - 1, {x.dim[1]}};
+    for (int i = 1; i < shape.rank; i++) shape.dim[i] = 1;
+    return ht_reshape_at(v, shape, site);
+}
+
+/* True for a variable (n, c, ...); else the error is kept. */
+static bool normalize_has_channels(ht_var x, const char *op, const char *site)
+{
+    if (hti_check_var(x) == HTI_NONE) return false;
+    char text[HT_SHAPE_TEXT];
+    if (hti_type(x).shape.rank >= 2) return true;
+    hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "needs x (n, channels, ...), got %s",
+             ht_shape_text(hti_type(x).shape, text));
+    return false;
+}
+
+ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
+                       const char *site)
+{
+    if (!normalize_has_channels(x, "groupnorm", site)) return hti_poison(x.tape);
+    ht_shape shape = hti_type(x).shape;
+    if (groups < 1 || shape.dim[1] % groups)
+        return hti_fail(x.tape, HT_ERROR_SHAPE, site, "groupnorm",
+                        "%lld channels do not make %lld equal groups",
+                        (long long)shape.dim[1], (long long)groups);
+    int64_t group = shape.dim[1] / groups;
+    for (int i = 2; i < shape.rank; i++) group *= shape.dim[i];
+    ht_var y = ht_reshape_at(x, HT_SHAPE(shape.dim[0], groups, group), site);
+    y = ht_reshape_at(normalize_apply(y, eps, true, site), shape, site);
+    return normalize_affine(y, normalize_channels(gain, shape, site),
+                            normalize_channels(shift, shape, site), site);
+}
+
+/* Axes 0 and 1 exchanged: its own inverse. */
+static ht_var normalize_swap(ht_var x, const char *site)
+{
+    ht_axes axes = {ht_var_shape(x).rank, {1, 0, 2, 3, 4, 5}};
+    return ht_permute_at(x, axes, site);
+}
+
+ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
+{
+    if (!normalize_has_channels(x, "batchnorm", site)) return hti_poison(x.tape);
+    ht_shape shape = hti_type(x).shape, turned = shape;
+    turned.dim[0] = shape.dim[1];
+    turned.dim[1] = shape.dim[0];
+    int64_t each = shape.dim[0];
+    for (int i = 2; i < shape.rank; i++) each *= shape.dim[i];
+    ht_var y = ht_reshape_at(normalize_swap(x, site), HT_SHAPE(shape.dim[1], each), site);
+    y = ht_reshape_at(normalize_apply(y, eps, true, site), turned, site);
+    return normalize_affine(normalize_swap(y, site),
+                            normalize_channels(gain, shape, site),
+                            normalize_channels(shift, shape, site), site);
+}
+
+void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site)
+{
+    *mean = *variance = x;
+    if (!normalize_has_channels(x, "batch_statistics", site)) {
+        *mean = *variance = hti_poison(x.tape);
+        return;
+    }
+    int rank = hti_type(x).shape.rank;
+    int64_t channels = hti_type(x).shape.dim[1];
+    ht_axes axes = {rank - 1, {0, 2, 3, 4, 5}};
+    ht_var kept = ht_mean_axes_at(x, axes, true, site);
+    ht_var square = ht_square_at(ht_sub_at(x, kept, site), site);
+    *mean = ht_reshape_at(kept, HT_SHAPE(channels), site);
+    *variance = ht_mean_axes_at(square, axes, false, site);
+}
+
+ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
+                             const char *site)
+{
+    if (!normalize_has_channels(x, "batchnorm_given", site)) return hti_poison(x.tape);
+    ht_shape shape = hti_type(x).shape;
+    ht_var deviation = ht_sqrt_at(ht_add_at(variance, ht_number(eps), site), site);
+    ht_var rest = ht_sub_at(x, normalize_channels(mean, shape, site), site);
+    return ht_div_at(rest, normalize_channels(deviation, shape, site), site);
+}

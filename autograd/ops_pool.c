@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_pool.c: pooling. A maximum is found once, as an index; its value and all
+ * derivatives take and put by that index (take_last and put_last are each other's
+ * transposes, as are avg_pool and avg_pool_spread), so no row here is only once
+ * differentiable. Read next: tensor/pool.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+typedef struct pool_attributes {
+    hti_pool_geometry geometry;
+    int64_t size[2]; /* the last two axes of the result of avg_pool_spread; else 0 */
+} pool_attributes;
+
+static bool pool_types_fit(ht_infer *it)
+{
+    if (it->in[0].shape.rank != 4)
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "needs 4 axes, (n, c, h, w)");
+    if (!hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    return true;
+}
+
+/* The last two axes of y from those of x. Windows reach outside by less than a kernel. */
+static bool pool_sizes(ht_infer *it, const int64_t *x, int64_t *y)
+{
+    const hti_pool_geometry *g = &((const pool_attributes *)it->attributes)->geometry;
+    for (int i = 0; i < 2; i++) {
+        int64_t k = g->kernel[i], p = g->padding[i];
+        bool fits = k > 0 && k <= INT32_MAX && g->stride[i] > 0 && p >= 0 && p <= k / 2;
+        if (!fits)
+            return ht_infer_fail(it, HT_ERROR_ARGUMENT,
+                                 "axis %d has kernel %lld, stride %lld, padding %lld; "
+                                 "they must be at least 1, 1 and 0, padding at most half "
+                                 "the kernel",
+                                 i + 2, (long long)k, (long long)g->stride[i],
+                                 (long long)p);
+        if (x[i] < 1 || x[i] + 2 * p < k)
+            return ht_infer_fail(it, HT_ERROR_SHAPE,
+                                 "axis %d: a kernel of %lld does not fit into %lld with "
+                                 "padding %lld on both sides",
+                                 i + 2, (long long)k, (long long)x[i], (long long)p);
+        y[i] = (x[i] + 2 * p - k) / g->stride[i] + 1;
+    }
+    return true;
+}
+
+static bool pool_infer(ht_infer *it)
+{
+    if (!pool_types_fit(it)) return false;
+    it->out = it->in[0];
+    return pool_sizes(it, it->in[0].shape.dim + 2, it->out.shape.dim + 2);
+}
+
+static void pool_describe(const void *attributes, char *text, size_t size)
+{
+    const pool_attributes *a = attributes;
+    const hti_pool_geometry *g = &a->geometry;
+    snprintf(text, size, "kernel %lld %lld stride %lld %lld padding %lld %lld",
+             (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->stride[0],
+             (long long)g->stride[1], (long long)g->padding[0], (long long)g->padding[1]);
+}
+
+static pool_attributes pool_attributes_of(const ht_pool_options *options)
+{
+    pool_attributes a = {.size = {0, 0}};
+    for (int i = 0; i < 2; i++) {
+        a.geometry.kernel[i] = options->kernel[i];
+        a.geometry.stride[i] = options->stride[i];
+        a.geometry.padding[i] = options->padding[i];
+    }
+    return a;
+}
+
+#define POOL_TWO    \
+    {2, 2}, {2, 2}, \
+    {               \
+        0, 0        \
+    }
+#define POOL_OVERLAP \
+    {3, 2}, {2, 1},  \
+    {                \
+        1, 1         \
+    }
+#define POOL_X(n, c, h, w)          \
+    {                               \
+        0, {4, {n, c, h, w}}, -2, 2 \
+    }
+
+/* Maximum. */
+
+static bool max_pool_index_infer(ht_infer *it)
+{
+    if (!pool_infer(it)) return false;
+    it->out.dtype = HT_I32;
+    return it->in[0].shape.dim[2] <= INT32_MAX / it->in[0].shape.dim[3] ||
+           ht_infer_fail(it, HT_ERROR_SHAPE, "a plane must have at most %d elements",
+                         INT32_MAX);
+}
+
+static void max_pool_index_run(const ht_run *r)
+{
+    const pool_attributes *a = r->attributes;
+    hti_run_max_pool_index(r->ctx, r->out, *r->in[0], &a->geometry);
+}
+
+static const ht_sample max_pool_index_samples[] = {
+    {1, {POOL_X(2, 2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+    {1, {POOL_X(1, 3, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
+    {1, {POOL_X(0, 2, 3, 3)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+};
+
+const ht_op hti_op_max_pool_index = {
+    .name = "max_pool_index",
+    .flags = HT_OP_NO_GRADIENT,
+    .attribute_size = sizeof(pool_attributes),
+    .infer = max_pool_index_infer,
+    .run = max_pool_index_run,
+    .describe = pool_describe,
+    HTI_SAMPLES(max_pool_index_samples),
+};
+
+ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    pool_attributes a = pool_attributes_of(&options);
+    ht_var index = ht_apply(&hti_op_max_pool_index, 1, &x, &a, site);
+    if (hti_is_poison(index)) return index;
+    ht_shape in = hti_type(x).shape, out = hti_type(index).shape;
+    ht_shape planes = HT_SHAPE(in.dim[0], in.dim[1], in.dim[2] * in.dim[3]);
+    ht_shape windows = HT_SHAPE(out.dim[0], out.dim[1], out.dim[2] * out.dim[3]);
+    ht_var most = ht_take_last_at(ht_reshape_at(x, planes, site),
+                                  ht_reshape_at(index, windows, site), site);
+    return ht_reshape_at(most, out, site);
+}
+
+/* By index along the last axis. */
+
+typedef struct put_attributes {
+    int64_t size; /* of the result's last axis */
+} put_attributes;
+
+/* Same shapes but for the last axis, f and i32. */
+static bool pool_indexed_fit(ht_infer *it)
+{
+    ht_shape x = it->in[0].shape, index = it->in[1].shape;
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->in[0].dtype) || it->in[1].dtype != HT_I32)
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "needs values of f32 or f64 and indices of i32");
+    if (x.rank < 1 || x.rank != index.rank)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "values and indices need the same axes, at least one");
+    x.dim[x.rank - 1] = index.dim[x.rank - 1];
+    return ht_shape_equal(x, index) ||
+           ht_infer_fail(it, HT_ERROR_SHAPE,
+                         "values and indices must agree but for the last axis");
+}
+
+static void pool_complain(const ht_run *r, int64_t bad, int64_t size)
+{
+    if (bad < 0) return;
+    ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
+                    "%s: the index at place %lld lies outside 0 .. %lld", r->op->name,
+                    (long long)bad, (long long)size - 1);
+}
+
+static bool take_last_infer(ht_infer *it)
+{
+    if (!pool_indexed_fit(it)) return false;
+    it->out.shape = it->in[1].shape;
+    return true;
+}
+
+static void take_last_run(const ht_run *r)
+{
+    const ht_shape *x = &r->in[0]->shape;
+    pool_complain(r, hti_run_take_last(r->ctx, r->out, *r->in[0], *r->in[1]),
+                  x->dim[x->rank - 1]);
+}
+
+static ht_var put_last(ht_var y, ht_var index, int64_t size)
+{
+    put_attributes a = {size};
+    return ht_apply(&hti_op_put_last, 2, (ht_var[]){y, index}, &a, HT_HERE);
+}
+
+static void take_last_vjp(ht_rule *r)
+{
+    ht_shape x = ht_var_shape(r->in[0]);
+    if (r->wanted[0]) r->d[0] = put_last(r->v, r->in[1], x.dim[x.rank - 1]);
+}
+
+static ht_var take_last_jvp(const ht_rule *r)
+{
+    return ht_take_last(r->t[0], r->in[1]);
+}
+
+static const ht_sample take_last_samples[] = {
+    {2, {{0, {3, {2, 3, 5}}, -2, 2}, {HT_I32, {3, {2, 3, 4}}, 0, 4}}, NULL},
+    {2, {{0, {1, {3}}, -2, 2}, {HT_I32, {1, {7}}, 0, 2}}, NULL},
+    {2, {{0, {2, {2, 3}}, -2, 2}, {HT_I32, {2, {2, 0}}, 0, 2}}, NULL},
+};
+
+const ht_op hti_op_take_last = {
+    .name = "take_last",
+    .flags = HT_OP_LINEAR,
+    .infer = take_last_infer,
+    .run = take_last_run,
+    .vjp = take_last_vjp,
+    .jvp = take_last_jvp,
+    HTI_SAMPLES(take_last_samples),
+};
+
+ht_var ht_take_last_at(ht_var x, ht_var index, const char *site)
+{
+    return ht_apply(&hti_op_take_last, 2, (ht_var[]){x, index}, NULL, site);
+}
+
+static bool put_last_infer(ht_infer *it)
+{
+    if (!pool_indexed_fit(it)) return false;
+    if (!ht_shape_equal(it->in[0].shape, it->in[1].shape))
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "needs one index for each value");
+    it->out.shape.dim[it->out.shape.rank - 1] =
+        ((const put_attributes *)it->attributes)->size;
+    return true;
+}
+
+static void put_last_run(const ht_run *r)
+{
+    pool_complain(r, hti_run_put_last(r->ctx, r->out, *r->in[0], *r->in[1]),
+                  ((const put_attributes *)r->attributes)->size);
+}
+
+static void put_last_vjp(ht_rule *r)
+{
+    if (r->wanted[0]) r->d[0] = ht_take_last(r->v, r->in[1]);
+}
+
+static ht_var put_last_jvp(const ht_rule *r)
+{
+    return put_last(r->t[0], r->in[1], ((const put_attributes *)r->attributes)->size);
+}
+
+static void put_last_describe(const void *attributes, char *text, size_t size)
+{
+    const put_attributes *a = attributes;
+    snprintf(text, size, "size %lld", (long long)a->size);
+}
+
+static const ht_sample put_last_samples[] = {
+    {2,
+     {{0, {3, {2, 3, 4}}, -2, 2}, {HT_I32, {3, {2, 3, 4}}, 0, 4}},
+     &(put_attributes){5}},
+    {2, {{0, {1, {7}}, -2, 2}, {HT_I32, {1, {7}}, 0, 2}}, &(put_attributes){3}},
+    {2, {{0, {2, {2, 0}}, -2, 2}, {HT_I32, {2, {2, 0}}, 0, 2}}, &(put_attributes){3}},
+};
+
+const ht_op hti_op_put_last = {
+    .name = "put_last",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(put_attributes),
+    .infer = put_last_infer,
+    .run = put_last_run,
+    .vjp = put_last_vjp,
+    .jvp = put_last_jvp,
+    .describe = put_last_describe,
+    HTI_SAMPLES(put_last_samples),
+};
+
+/* Average. */
+
+static void avg_pool_run(const ht_run *r)
+{
+    const pool_attributes *a = r->attributes;
+    hti_run_avg_pool(r->ctx, r->out, *r->in[0], &a->geometry);
+}
+
+static void avg_pool_vjp(ht_rule *r)
+{
+    pool_attributes a = *(const pool_attributes *)r->attributes;
+    for (int i = 0; i < 2; i++) a.size[i] = ht_var_shape(r->in[0]).dim[i + 2];
+    r->d[0] = ht_apply(&hti_op_avg_pool_spread, 1, &r->v, &a, HT_HERE);
+}
+
+static ht_var avg_pool_jvp(const ht_rule *r)
+{
+    return ht_apply(&hti_op_avg_pool, 1, r->t, r->attributes, HT_HERE);
+}
+
+static const ht_sample avg_pool_samples[] = {
+    {1, {POOL_X(2, 2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+    {1, {POOL_X(1, 3, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
+    {1, {POOL_X(0, 2, 3, 3)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+};
+
+const ht_op hti_op_avg_pool = {
+    .name = "avg_pool",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(pool_attributes),
+    .infer = pool_infer,
+    .run = avg_pool_run,
+    .vjp = avg_pool_vjp,
+    .jvp = avg_pool_jvp,
+    .describe = pool_describe,
+    HTI_SAMPLES(avg_pool_samples),
+};
+
+static bool avg_pool_spread_infer(ht_infer *it)
+{
+    const pool_attributes *a = it->attributes;
+    int64_t want[2];
+    if (!pool_types_fit(it) || !pool_sizes(it, a->size, want)) return false;
+    const int64_t *y = it->in[0].shape.dim;
+    it->out = it->in[0];
+    for (int i = 0; i < 2; i++) it->out.shape.dim[i + 2] = a->size[i];
+    return (want[0] == y[2] && want[1] == y[3]) ||
+           ht_infer_fail(it, HT_ERROR_SHAPE, "the images must be %lld x %lld",
+                         (long long)want[0], (long long)want[1]);
+}
+
+static void avg_pool_spread_run(const ht_run *r)
+{
+    const pool_attributes *a = r->attributes;
+    hti_run_avg_pool_spread(r->ctx, r->out, *r->in[0], &a->geometry);
+}
+
+static void avg_pool_spread_vjp(ht_rule *r)
+{
+    pool_attributes a = *(const pool_attributes *)r->attributes;
+    a.size[0] = a.size[1] = 0;
+    r->d[0] = ht_apply(&hti_op_avg_pool, 1, &r->v, &a, HT_HERE);
+}
+
+static ht_var avg_pool_spread_jvp(const ht_rule *r)
+{
+    return ht_apply(&hti_op_avg_pool_spread, 1, r->t, r->attributes, HT_HERE);
+}
+
+static const ht_sample avg_pool_spread_samples[] = {
+    {1, {POOL_X(2, 2, 2, 2)}, &(pool_attributes){{POOL_TWO}, {4, 5}}},
+    {1, {POOL_X(1, 3, 3, 5)}, &(pool_attributes){{POOL_OVERLAP}, {5, 4}}},
+    {1, {POOL_X(0, 2, 1, 1)}, &(pool_attributes){{POOL_TWO}, {3, 3}}},
+};
+
+const ht_op hti_op_avg_pool_spread = {
+    .name = "avg_pool_spread",
+    .flags = HT_OP_LINEAR,
+    .attribute_size = sizeof(pool_attributes),
+    .infer = avg_pool_spread_infer,
+    .run = avg_pool_spread_run,
+    .vjp = avg_pool_spread_vjp,
+    .jvp = avg_pool_spread_jvp,
+    .describe = pool_describe,
+    HTI_SAMPLES(avg_pool_spread_samples),
+};
+
+ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site)
+{
+    pool_attributes a = pool_attributes_of(&options);
+    return ht_apply(&hti_op_avg_pool, 1, &x, &a, site);
+}
+
+ht_var ht_global_avg_pool2d_at(ht_var x, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    char text[HT_SHAPE_TEXT];
+    ht_shape shape = hti_type(x).shape;
+    if (shape.rank == 4) return ht_mean_axes_at(x, HT_AXES(2, 3), false, site);
+    return hti_fail(x.tape, HT_ERROR_SHAPE, site, "global_avg_pool2d",
+                    "needs 4 axes, (n, c, h, w), not %s", ht_shape_text(shape, text));
+}

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/* conv.c: convolution and its two transposes as matrix products. A group of one image
+ * becomes a matrix of *columns* (im2col): one row per (channel, tap), one column per
+ * output position. It is made for a few rows of the output at a time, so that it stays in
+ * the second cache, and is never kept:
+ *
+ *   y = weight . columns(x),   x += columns'(weight' . y),   weight += y . columns(x)'
+ *
+ * with columns' the transpose of columns. Work is cut into units whose sums do not depend
+ * on the number of threads. Read next: matmul.c, autograd's ops_conv.c. */
+#include <string.h>
+
+#include "kernels.h"
+#include "loops.h"
+
+enum {
+    CONV_TILE_BYTES = 512 * 1024, /* of the columns of one tile */
+    CONV_PARTIAL_BYTES = 8 << 20, /* of all partial weights, unless there are two */
+    CONV_MOST_PARTIALS = 8,       /* hence threads, where weights are the result */
+    CONV_SERIAL = 1 << 20         /* multiply-adds not worth a second thread */
+};
+
+/* One row of the output: columns[j] and x[(j - first) * step] meet for first <= j < last;
+ * the other columns lie in the zeros around x. */
+typedef void (*conv_row_fn)(int64_t n, int64_t first, int64_t last, void *columns,
+                            void *x, int64_t step);
+
+#define CONV_ROWS(s, T)                                                                 \
+    static void conv_gather_##s(int64_t n, int64_t first, int64_t last, void *columns,  \
+                                void *x, int64_t step)                                  \
+    {                                                                                   \
+        T *o = columns;                                                                 \
+        const T *a = x;                                                                 \
+        for (int64_t j = 0; j < first; j++) o[j] = 0;                                   \
+        if (step == 1)                                                                  \
+            for (int64_t j = first; j < last; j++) o[j] = a[j - first];                 \
+        else                                                                            \
+            for (int64_t j = first; j < last; j++) o[j] = a[(j - first) * step];        \
+        for (int64_t j = last; j < n; j++) o[j] = 0;                                    \
+    }                                                                                   \
+                                                                                        \
+    static void conv_scatter_##s(int64_t n, int64_t first, int64_t last, void *columns, \
+                                 void *x, int64_t step)                                 \
+    {                                                                                   \
+        const T *a = columns;                                                           \
+        T *o = x;                                                                       \
+        (void)n;                                                                        \
+        if (step == 1)                                                                  \
+            for (int64_t j = first; j < last; j++) o[j - first] += a[j];                \
+        else                                                                            \
+            for (int64_t j = first; j < last; j++) o[(j - first) * step] += a[j];       \
+    }
+
+CONV_ROWS(f32, float)
+CONV_ROWS(f64, double)
+
+typedef struct conv_plan {
+    hti_conv_side side;
+    hti_conv_geometry g;
+    ht_dtype dtype;
+    size_t size; /* of an element */
+    ht_shape x, w, y;
+    int64_t channels, outputs, terms;   /* of a group; terms: rows of columns */
+    int64_t tile, tiles;                /* rows of the output */
+    int64_t units, pieces, partials;    /* pieces: of the units, each with a slot */
+    size_t weight_bytes, partial_bytes; /* in workspace, in this order, then slots of */
+    size_t columns_bytes, y_bytes;
+} conv_plan;
+
+static int64_t conv_most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t conv_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t conv_bytes(const conv_plan *p, int64_t count)
+{
+    return hti_round_up((size_t)count * p->size, HTI_ALIGN);
+}
+
+/* Weights summed over images in parts, however many threads there are. */
+static int64_t conv_partials(const conv_plan *p)
+{
+    int64_t bytes = conv_most(1, (int64_t)conv_bytes(p, ht_shape_count(p->w)));
+    int64_t n = conv_least(CONV_MOST_PARTIALS, conv_most(2, CONV_PARTIAL_BYTES / bytes));
+    return conv_most(1, conv_least(n, p->x.dim[0]));
+}
+
+static conv_plan conv_plan_of(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
+                              ht_shape x, ht_shape w, ht_shape y,
+                              const hti_conv_geometry *g)
+{
+    conv_plan p = {.side = side, .g = *g, .dtype = dtype, .x = x, .w = w, .y = y};
+    p.size = ht_dtype_bytes(dtype);
+    p.channels = w.dim[1];
+    p.outputs = w.dim[0] / g->groups;
+    p.terms = p.channels * w.dim[2] * w.dim[3];
+    int64_t row = conv_most(1, p.terms * y.dim[3] * (int64_t)p.size);
+    p.tile = conv_most(1, conv_least(y.dim[2], CONV_TILE_BYTES / row));
+    p.tiles = (y.dim[2] + p.tile - 1) / p.tile;
+    p.partials = side == HTI_CONV_W ? conv_partials(&p) : 1;
+    p.units = side == HTI_CONV_W   ? p.partials
+              : side == HTI_CONV_X ? x.dim[0] * g->groups
+                                   : x.dim[0] * g->groups * p.tiles;
+    int64_t work = ht_shape_count(y) * p.terms;
+    p.pieces = work < CONV_SERIAL
+                   ? 1
+                   : conv_most(1, conv_least(p.units, ht_context_threads(ctx)));
+    p.weight_bytes = side == HTI_CONV_W ? 0 : conv_bytes(&p, ht_shape_count(w));
+    p.partial_bytes = conv_bytes(&p, ht_shape_count(w));
+    p.columns_bytes = conv_bytes(&p, p.terms * p.tile * y.dim[3]);
+    p.y_bytes = side == HTI_CONV_Y ? 0 : conv_bytes(&p, p.outputs * p.tile * y.dim[3]);
+    return p;
+}
+
+static size_t conv_partials_bytes(const conv_plan *p)
+{
+    return (size_t)(p->partials - 1) * p->partial_bytes;
+}
+
+size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
+                          ht_shape x, ht_shape weight, ht_shape y,
+                          const hti_conv_geometry *geometry)
+{
+    conv_plan p = conv_plan_of(ctx, side, dtype, x, weight, y, geometry);
+    return p.weight_bytes + conv_partials_bytes(&p) +
+           (size_t)p.pieces * (p.columns_bytes + p.y_bytes);
+}
+
+/* What the units of a run share. */
+typedef struct conv_work {
+    conv_plan p;
+    const struct hti_kernels *kernels;
+    ht_array x, w, y; /* w contiguous */
+    char *partials, *slots;
+} conv_work;
+
+/* A tile: rows first .. last-1 of the output of one group of one image. */
+typedef struct conv_tile {
+    int64_t image, group, first, last;
+    char *slot;
+} conv_tile;
+
+static conv_tile conv_tile_at(const conv_work *k, int64_t image, int64_t group, int64_t t,
+                              char *slot)
+{
+    int64_t first = t * k->p.tile;
+    return (conv_tile){image, group, first, conv_least(first + k->p.tile, k->p.y.dim[2]),
+                       slot};
+}
+
+static char *conv_at(const ht_array *a, int64_t offset)
+{
+    return (char *)a->data + offset * (int64_t)ht_dtype_bytes(a->dtype);
+}
+
+static ht_array conv_matrix(void *data, ht_dtype dtype, int64_t rows, int64_t cols,
+                            int64_t row, int64_t col)
+{
+    return (ht_array){data, dtype, {2, {rows, cols}}, {row, col}};
+}
+
+static ht_array conv_transposed(ht_array a)
+{
+    return conv_matrix(a.data, a.dtype, a.shape.dim[1], a.shape.dim[0], a.stride[1],
+                       a.stride[0]);
+}
+
+static int64_t conv_positions(const conv_work *k, const conv_tile *t)
+{
+    return (t->last - t->first) * k->p.y.dim[3];
+}
+
+/* Rows of x's planes that follow on another, element by element: the matrix itself can be
+ * read as columns where the kernel is one tap. */
+static bool conv_is_plain(const conv_work *k)
+{
+    const hti_conv_geometry *g = &k->p.g;
+    const ht_array *x = &k->x;
+    return k->p.terms == k->p.channels && g->stride[0] == 1 && g->stride[1] == 1 &&
+           !g->padding[0] && !g->padding[1] && x->stride[3] == 1 &&
+           x->stride[2] == x->shape.dim[3] &&
+           x->stride[1] >= x->shape.dim[2] * x->shape.dim[3];
+}
+
+static ht_array conv_plain(const conv_work *k, const conv_tile *t)
+{
+    int64_t offset = t->image * k->x.stride[0] +
+                     t->group * k->p.channels * k->x.stride[1] +
+                     t->first * k->x.stride[2];
+    return conv_matrix(conv_at(&k->x, offset), k->p.dtype, k->p.terms,
+                       conv_positions(k, t), k->x.stride[1], 1);
+}
+
+static ht_array conv_slot_columns(const conv_work *k, const conv_tile *t)
+{
+    int64_t positions = conv_positions(k, t);
+    return conv_matrix(t->slot, k->p.dtype, k->p.terms, positions, positions, 1);
+}
+
+/* The j of an output row whose element i*stride - padding + tap*dilation is inside. */
+static void conv_span(const conv_work *k, int64_t tap, int64_t *first, int64_t *last)
+{
+    const hti_conv_geometry *g = &k->p.g;
+    int64_t n = k->p.y.dim[3], step = g->stride[1];
+    int64_t shift = g->padding[1] - tap * g->dilation[1];
+    int64_t past = k->p.x.dim[3] + shift; /* inside: shift <= j*step < past */
+    *first = conv_least(n, shift > 0 ? (shift + step - 1) / step : 0);
+    *last = conv_most(*first, conv_least(n, past > 0 ? (past + step - 1) / step : 0));
+}
+
+/* One row of columns: channel c, tap (p, q). */
+static void conv_walk_row(const conv_work *k, const conv_tile *t, int64_t c, int64_t p,
+                          int64_t q, char *columns, conv_row_fn row)
+{
+    const hti_conv_geometry *g = &k->p.g;
+    const ht_array *x = &k->x;
+    int64_t first, last, width = k->p.y.dim[3];
+    conv_span(k, q, &first, &last);
+    int64_t channel = t->group * k->p.channels + c;
+    int64_t plane = t->image * x->stride[0] + channel * x->stride[1];
+    int64_t left = first * g->stride[1] - g->padding[1] + q * g->dilation[1];
+    for (int64_t i = t->first; i < t->last; i++) {
+        int64_t y = i * g->stride[0] - g->padding[0] + p * g->dilation[0];
+        bool inside = y >= 0 && y < k->p.x.dim[2] && first < last;
+        int64_t offset = inside ? plane + y * x->stride[2] + left * x->stride[3] : 0;
+        row(width, inside ? first : width, inside ? last : width, columns,
+            conv_at(x, offset), g->stride[1] * x->stride[3]);
+        columns += width * (int64_t)k->p.size;
+    }
+}
+
+static void conv_walk(const conv_work *k, const conv_tile *t, conv_row_fn row)
+{
+    int64_t bytes = conv_positions(k, t) * (int64_t)k->p.size;
+    char *columns = t->slot;
+    for (int64_t c = 0; c < k->p.channels; c++)
+        for (int64_t p = 0; p < k->p.w.dim[2]; p++)
+            for (int64_t q = 0; q < k->p.w.dim[3]; q++, columns += bytes)
+                conv_walk_row(k, t, c, p, q, columns, row);
+}
+
+/* The columns (terms, positions) of a tile. */
+static ht_array conv_columns(const conv_work *k, const conv_tile *t)
+{
+    if (conv_is_plain(k)) return conv_plain(k, t);
+    conv_walk(k, t, k->p.dtype == HT_F32 ? conv_gather_f32 : conv_gather_f64);
+    return conv_slot_columns(k, t);
+}
+
+/* The tile of y as (outputs, positions), packed where BLAS could not read it. */
+static ht_array conv_y_tile(const conv_work *k, const conv_tile *t)
+{
+    const ht_array *y = &k->y;
+    int64_t width = k->p.y.dim[3], positions = conv_positions(k, t);
+    int64_t offset = t->image * y->stride[0] + t->group * k->p.outputs * y->stride[1] +
+                     t->first * y->stride[2];
+    if (y->stride[3] == 1 && y->stride[2] == width &&
+        y->stride[1] >= k->p.y.dim[2] * width)
+        return conv_matrix(conv_at(y, offset), k->p.dtype, k->p.outputs, positions,
+                           y->stride[1], 1);
+    char *packed = t->slot + k->p.columns_bytes;
+    int64_t bytes = positions * (int64_t)k->p.size;
+    for (int64_t o = 0; o < k->p.outputs; o++)
+        k->kernels->pack[hti_row(k->p.dtype)](
+            t->last - t->first, width, packed + o * bytes,
+            conv_at(y, offset + o * y->stride[1]), y->stride + 2);
+    return conv_matrix(packed, k->p.dtype, k->p.outputs, positions, positions, 1);
+}
+
+/* The weights of a group, (outputs, terms). */
+static ht_array conv_weight(const conv_work *k, char *weights, int64_t group)
+{
+    int64_t offset = group * k->p.outputs * k->p.terms * (int64_t)k->p.size;
+    return conv_matrix(weights + offset, k->p.dtype, k->p.outputs, k->p.terms, k->p.terms,
+                       1);
+}
+
+static void conv_unit_y(const conv_work *k, int64_t unit, char *slot)
+{
+    int64_t at = unit / k->p.tiles;
+    conv_tile t =
+        conv_tile_at(k, at / k->p.g.groups, at % k->p.g.groups, unit % k->p.tiles, slot);
+    hti_matmul_tile(conv_y_tile(k, &t), conv_weight(k, k->w.data, t.group),
+                    conv_columns(k, &t), false);
+}
+
+static void conv_unit_x(const conv_work *k, int64_t unit, char *slot)
+{
+    int64_t image = unit / k->p.g.groups, group = unit % k->p.g.groups;
+    int64_t count = k->p.channels * k->p.x.dim[2] * k->p.x.dim[3];
+    bool plain = conv_is_plain(k);
+    memset(conv_at(&k->x, unit * count), 0, (size_t)count * k->p.size);
+    for (int64_t i = 0; i < k->p.tiles; i++) {
+        conv_tile t = conv_tile_at(k, image, group, i, slot);
+        ht_array to = plain ? conv_plain(k, &t) : conv_slot_columns(k, &t);
+        hti_matmul_tile(to, conv_transposed(conv_weight(k, k->w.data, group)),
+                        conv_y_tile(k, &t), false);
+        if (!plain)
+            conv_walk(k, &t, k->p.dtype == HT_F32 ? conv_scatter_f32 : conv_scatter_f64);
+    }
+}
+
+/* Part `unit` of the images; the first part is summed where the result goes. */
+static void conv_unit_w(const conv_work *k, int64_t unit, char *slot)
+{
+    char *to = unit ? k->partials + (size_t)(unit - 1) * k->p.partial_bytes : k->w.data;
+    int64_t n = k->p.x.dim[0], groups = k->p.g.groups;
+    int64_t first = n * unit / k->p.units, last = n * (unit + 1) / k->p.units;
+    memset(to, 0, (size_t)ht_shape_count(k->p.w) * k->p.size);
+    for (int64_t at = first * groups * k->p.tiles; at < last * groups * k->p.tiles;
+         at++) {
+        conv_tile t = conv_tile_at(k, at / k->p.tiles / groups, at / k->p.tiles % groups,
+                                   at % k->p.tiles, slot);
+        hti_matmul_tile(conv_weight(k, to, t.group), conv_y_tile(k, &t),
+                        conv_transposed(conv_columns(k, &t)), true);
+    }
+}
+
+static void conv_piece(const conv_work *k, int64_t piece)
+{
+    static void (*const run[])(const conv_work *, int64_t, char *) = {
+        [HTI_CONV_Y] = conv_unit_y,
+        [HTI_CONV_X] = conv_unit_x,
+        [HTI_CONV_W] = conv_unit_w,
+    };
+    const conv_plan *p = &k->p;
+    char *slot = k->slots + (size_t)piece * (p->columns_bytes + p->y_bytes);
+    int64_t last = p->units * (piece + 1) / p->pieces;
+    for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
+        run[p->side](k, unit, slot);
+}
+
+void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weight,
+                  ht_array y, const hti_conv_geometry *geometry, void *workspace)
+{
+    conv_work k = {
+        .p = conv_plan_of(ctx, side, x.dtype, x.shape, weight.shape, y.shape, geometry),
+        .kernels = ctx->kernels,
+        .x = x,
+        .w = weight,
+        .y = y};
+    const conv_plan *p = &k.p;
+    char *packed = workspace;
+    k.partials = packed + p->weight_bytes;
+    k.slots = k.partials + conv_partials_bytes(p);
+    if (side != HTI_CONV_W && !hti_is_contiguous(&weight)) {
+        k.w = hti_contiguous(packed, weight.dtype, weight.shape);
+        hti_run_copy(ctx, k.w, weight);
+    }
+    hti_matmul_ready();
+#ifdef _OPENMP
+#pragma omp parallel for num_threads((int)p->pieces) schedule(static, 1)
+#endif
+    for (int64_t piece = 0; piece < p->pieces; piece++) conv_piece(&k, piece);
+    ht_array part = k.w;
+    for (int64_t i = 1; i < p->partials; i++) {
+        part.data = k.partials + (size_t)(i - 1) * p->partial_bytes;
+        hti_run_binary(ctx, HTI_ADD, k.w, k.w, part);
+    }
+}
