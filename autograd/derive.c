@@ -159,11 +159,11 @@ static bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what,
     return false;
 }
 
-/* All variables live, on one tape, not poisoned. */
-static bool hti_match_tape(ht_tape *tape, int n, const ht_var *x)
+/* All variables live, on one tape, not poisoned; HT_ZERO only where it may stand. */
+static bool hti_match_tape(ht_tape *tape, int n, const ht_var *x, bool absent)
 {
     for (int i = 0; i < n; i++) {
-        if (ht_is_zero(x[i])) continue;
+        if (absent && ht_is_zero(x[i])) continue;
         if (hti_check_var(x[i]) == HTI_NONE) return false;
         HT_ASSERT(x[i].tape == tape, "variable %d is on another tape", i);
     }
@@ -174,7 +174,8 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
              const ht_var *x, ht_var *dx, bool *reached, const char *site)
 {
     hti_walk w;
-    if (!hti_match_tape(tape, m, y) || !hti_match_tape(tape, n, x)) return false;
+    if (!hti_match_tape(tape, m, y, true) || !hti_match_tape(tape, n, x, false))
+        return false;
     if (!hti_walk_begin(&w, tape, n, x, m, y)) return false;
     bool ok = true;
     for (int j = 0; ok && j < m; j++) {
@@ -228,7 +229,8 @@ bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
              const ht_var *y, ht_var *dy, const char *site)
 {
     hti_walk w;
-    if (!hti_match_tape(tape, m, y) || !hti_match_tape(tape, n, x)) return false;
+    if (!hti_match_tape(tape, m, y, true) || !hti_match_tape(tape, n, x, false))
+        return false;
     if (!hti_walk_begin(&w, tape, n, x, m, y)) return false;
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {

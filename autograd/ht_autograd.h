@@ -113,11 +113,12 @@ void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
 /* hv = (d2y/dx2) v of a 0-d y: the tangent of the gradient (forward over reverse). */
 void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
                const char *site);
-#define ht_grad(y, n, x, dx)         ht_grad_at(y, n, x, dx, HT_HERE)
-#define ht_grad_or_zero(y, n, x, dx) ht_grad_or_zero_at(y, n, x, dx, HT_HERE)
-#define ht_vjp(m, y, v, n, x, dx)    ht_vjp_at(m, y, v, n, x, dx, HT_HERE)
-#define ht_jvp(n, x, dx, m, y, dy)   ht_jvp_at(n, x, dx, m, y, dy, HT_HERE)
-#define ht_hvp(y, n, x, v, hv)       ht_hvp_at(y, n, x, v, hv, HT_HERE)
+/* ht_grad(y, n, x, dx) and so on: variadic, so that a list may be written in place. */
+#define ht_grad(...)         ht_grad_at(__VA_ARGS__, HT_HERE)
+#define ht_grad_or_zero(...) ht_grad_or_zero_at(__VA_ARGS__, HT_HERE)
+#define ht_vjp(...)          ht_vjp_at(__VA_ARGS__, HT_HERE)
+#define ht_jvp(...)          ht_jvp_at(__VA_ARGS__, HT_HERE)
+#define ht_hvp(...)          ht_hvp_at(__VA_ARGS__, HT_HERE)
 
 /* Programs. */
 
@@ -126,8 +127,7 @@ void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
  * an error. Memory is planned here: ht_program_bytes is known before anything runs. */
 ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
                               const ht_var *out, const char *site);
-#define ht_program_new(tape, n_in, in, n_out, out) \
-    ht_program_new_at(tape, n_in, in, n_out, out, HT_HERE)
+#define ht_program_new(...) ht_program_new_at(__VA_ARGS__, HT_HERE)
 void ht_program_free(ht_program *program); /* NULL: nothing */
 /* Writes out; allocates on the first run only. An out may be the same tensor as an in
  * which the program has finished reading by then (a parameter and its update); where it
@@ -137,7 +137,7 @@ ht_status ht_program_run(ht_program *program, const ht_tensor *const *in,
 /* Appends the program to a tape (eager or recorded) with other inputs. */
 void ht_call_at(ht_tape *tape, const ht_program *program, const ht_var *in, ht_var *out,
                 const char *site);
-#define ht_call(tape, program, in, out) ht_call_at(tape, program, in, out, HT_HERE)
+#define ht_call(...) ht_call_at(__VA_ARGS__, HT_HERE)
 void ht_program_print(const ht_program *program, FILE *f);
 /* Bytes of the arena one run works in (inputs and outputs are the caller's). */
 size_t ht_program_bytes(const ht_program *program);

@@ -160,10 +160,10 @@ ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t ste
 ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *site);
 #define ht_pad(x, axis, before, after) ht_pad_at(x, axis, before, after, HT_HERE)
 ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site);
-#define ht_concat(n, x, axis) ht_concat_at(n, x, axis, HT_HERE)
+#define ht_concat(...) ht_concat_at(__VA_ARGS__, HT_HERE)
 /* Along a new axis, from -rank-1 to rank; flip turns one axis round. */
 ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site);
-#define ht_stack(n, x, axis) ht_stack_at(n, x, axis, HT_HERE)
+#define ht_stack(...) ht_stack_at(__VA_ARGS__, HT_HERE)
 ht_var ht_flip_at(ht_var x, int axis, const char *site);
 #define ht_flip(x, axis) ht_flip_at(x, axis, HT_HERE)
 

@@ -14,8 +14,13 @@ static bool reduce_infer(ht_infer *it)
     it->out = it->in[0];
     if (!hti_dtype_is_float(it->out.dtype))
         return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    for (int i = 0; i < it->out.shape.rank; i++)
-        if (a->axes >> i & 1) it->out.shape.dim[i] = 1;
+    for (int i = 0; i < it->out.shape.rank; i++) {
+        if (!(a->axes >> i & 1)) continue;
+        if (it->op == &hti_op_max && it->out.shape.dim[i] == 0)
+            return ht_infer_fail(it, HT_ERROR_SHAPE,
+                                 "there is no largest element of none (axis %d)", i);
+        it->out.shape.dim[i] = 1;
+    }
     return true;
 }
 

@@ -11,6 +11,15 @@ static void shape_copy_run(const ht_run *r)
     hti_run_copy(r->ctx, r->out, *r->in[0]);
 }
 
+/* A rank out of range would not even fit the attributes. -1 is left to reshape. */
+static bool shape_valid(ht_var x, ht_shape shape, const char *op, const char *site)
+{
+    if (shape.rank >= 0 && shape.rank <= HT_MAX_RANK) return true;
+    hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "a shape of %d axes; 0 to %d can be",
+             shape.rank, HT_MAX_RANK);
+    return false;
+}
+
 static hti_shape_attributes shape_attributes(ht_shape shape)
 {
     hti_shape_attributes a = {.rank = shape.rank};
@@ -109,15 +118,16 @@ const ht_op hti_op_reshape = {
 ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    if (!shape_valid(x, shape, "reshape", site)) return hti_poison(x.tape);
     int64_t known = 1, open = -1;
     for (int i = 0; i < shape.rank; i++) {
         if (shape.dim[i] == -1 && open < 0)
             open = i;
         else
-            known *= shape.dim[i];
+            known = (int64_t)((uint64_t)known * (uint64_t)shape.dim[i]);
     }
-    if (open >= 0 && known > 0)
-        shape.dim[open] = ht_shape_count(hti_type(x).shape) / known;
+    int64_t count = ht_shape_count(hti_type(x).shape);
+    if (open >= 0 && known > 0 && count % known == 0) shape.dim[open] = count / known;
     if (ht_shape_equal(shape, hti_type(x).shape)) return x;
     ht_var inner = shape_inner(x, &hti_op_reshape);
     if (ht_shape_equal(shape, hti_type(inner).shape)) return inner;
@@ -280,6 +290,7 @@ const ht_op hti_op_broadcast = {
 ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    if (!shape_valid(x, shape, "broadcast", site)) return hti_poison(x.tape);
     if (ht_shape_equal(shape, hti_type(x).shape)) return x;
     hti_shape_attributes a = shape_attributes(shape);
     ht_var inner = shape_inner(x, &hti_op_broadcast);
@@ -296,8 +307,11 @@ typedef struct slice_attributes {
 
 static bool slice_fits(const slice_attributes *a, int64_t n, int64_t size)
 {
-    int64_t last = a->start + (n - 1) * a->step;
-    return n == 0 || (a->start >= 0 && a->start < size && last >= 0 && last < size);
+    if (n == 0) return true;
+    if (a->start < 0 || a->start >= size || n > size) return false;
+    int64_t room = a->step > 0 ? size - 1 - a->start : a->start; /* before an end */
+    int64_t most = a->step == INT64_MIN ? 0 : room / (a->step > 0 ? a->step : -a->step);
+    return n - 1 <= most;
 }
 
 static bool slice_infer(ht_infer *it)
@@ -447,11 +461,15 @@ ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     int at = shape_axis(x, axis, "pad", site);
     if (at < 0) return hti_poison(x.tape);
+    int64_t size = hti_type(x).shape.dim[at];
+    if (before > INT64_MAX / 4 || after > INT64_MAX / 4)
+        return hti_fail(x.tape, HT_ERROR_SHAPE, site, "pad",
+                        "the result would be too large");
     if (before < 0 || after < 0)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "pad",
                         "%lld before and %lld after: neither may be negative",
                         (long long)before, (long long)after);
-    slice_attributes a = {at, before, before + hti_type(x).shape.dim[at] + after, 1};
+    slice_attributes a = {at, before, before + size + after, 1};
     if (before == 0 && after == 0) return x;
     return ht_apply(&hti_op_embed, 1, &x, &a, site);
 }

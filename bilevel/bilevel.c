@@ -50,6 +50,9 @@ static bool hti_coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
     for (int k = 0; k < p->n_coordinates; k++) {
         const ht_coordinate *c = &p->coordinates[k];
         if (!ht_set_tensor(p->eta, c->outer)) return false;
+        for (int j = 0; j < k; j++)
+            if (!strcmp(p->coordinates[j].outer, c->outer))
+                return hti_problem_fail(ctx, "an outer variable has two coordinates");
         if (c->kind < HT_IDENTITY || c->kind > HT_SIGMOID)
             return hti_problem_fail(ctx, "no such kind of coordinate");
         if (c->kind == HT_SIGMOID && !(c->low < c->high))
@@ -140,6 +143,10 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
     b->outer_data = problem->outer_data;
     b->method = hti_method(&o);
     b->first = o.truncate ? problem->steps - o.truncate : 0;
+    if (b->first > 0 && b->method == HT_FORWARD)
+        snprintf(b->note, sizeof b->note,
+                 "truncated: forward mode over the last %lld steps",
+                 (long long)o.truncate);
     if (hti_bilevel_build(b, &o, base)) return b;
     ht_bilevel_free(b);
     return NULL;

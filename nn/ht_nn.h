@@ -173,7 +173,8 @@ typedef struct ht_scalar {
  * clip > 0 first scales all of g so that its global norm is at most clip. */
 typedef struct ht_update_rule ht_update_rule;
 extern const ht_update_rule ht_sgd, ht_momentum, ht_adam;
-/* Zero is off (momentum, decay, clip) or an error (rate; Adam's beta2 and eps). A field
+/* Fixed values are finite and not negative, Adam's betas below 1. Zero is off (momentum,
+ * decay, clip) or an error (rate; Adam's beta2 and eps). A field
  * the rule has no use for must be zero. An outer scalar's tensor in eta is () for one
  * value, (steps) per step, (n) per parameter tensor in the order of theta, or (steps, n)
  * for both; where steps = n, (steps, 1) and (1, n) say which. */

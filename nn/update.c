@@ -126,14 +126,16 @@ static bool hti_outer_check(ht_context *ctx, const ht_update *u, const char *fie
     return false;
 }
 
-/* A negative clip would turn the gradient round. */
+/* No scalar of a rule means anything below zero, and an average needs a beta below one. */
 static bool hti_fixed_check(ht_context *ctx, const ht_update *u, const char *field,
                             const ht_scalar *s)
 {
     if (s->outer) return true;
+    bool beta = u->rule->has_beta2 && (s == &u->momentum || s == &u->beta2);
     if (!isfinite(s->value)) return hti_update_complain(ctx, u, field, "is not finite");
-    if (s == &u->clip && s->value < 0)
-        return hti_update_complain(ctx, u, field, "is negative");
+    if (s->value < 0) return hti_update_complain(ctx, u, field, "is negative");
+    if (beta && s->value >= 1)
+        return hti_update_complain(ctx, u, field, "is not below 1, as an average needs");
     return true;
 }
 

@@ -594,6 +594,32 @@ static void error_of_movement_and_reduction_is_refused(void **state)
 #undef REFUSED
 }
 
+/* Numbers so large that sums and products of them would overflow, and ranks past the most. */
+static void error_of_extreme_numbers_is_refused(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->eager, f->wide);
+    ht_shape seven = {.rank = HT_MAX_RANK + 1};
+#define REFUSED(text, call)                                \
+    do {                                                   \
+        ht_var out = call;                                 \
+        assert_null(ht_value(out));                        \
+        assert_contains(ht_context_message(f->ctx), text); \
+        ht_context_clear(f->ctx);                          \
+    } while (0)
+    REFUSED("broadcast: a shape of 7 axes", ht_broadcast(x, seven));
+    REFUSED("reshape: a shape of 7 axes", ht_reshape(x, seven));
+    REFUSED("shape (5, -1)", ht_reshape(x, HT_SHAPE(5, -1)));
+    REFUSED("reshape: ", ht_reshape(x, HT_SHAPE(INT64_MAX, INT64_MAX, 4)));
+    REFUSED("slice: ", ht_slice(x, 0, 0, INT64_MAX, INT64_MAX));
+    REFUSED("slice: ", ht_slice(x, 0, 1, 2, INT64_MIN));
+    REFUSED("slice: ", ht_slice(x, 0, INT64_MAX, 2, 1));
+    REFUSED("pad: the result would be too large", ht_pad(x, 0, INT64_MAX, INT64_MAX));
+    REFUSED("max: there is no largest element",
+            ht_max_axes(ht_slice(x, 0, 0, 0, 1), HT_AXES(0), false));
+#undef REFUSED
+}
+
 static void error_of_an_index_names_it(void **state)
 {
     fixture *f = *state;
@@ -851,6 +877,7 @@ int main(void)
         TEST(error_names_op_shapes_and_call_site),
         TEST(error_is_the_first_and_poisons_what_follows),
         TEST(error_of_movement_and_reduction_is_refused),
+        TEST(error_of_extreme_numbers_is_refused),
         TEST(error_of_an_index_names_it),
         TEST(value_of_a_recorded_variable_is_refused),
         TEST(item_of_more_than_one_element_is_refused),

@@ -182,6 +182,13 @@ static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
         {{.rule = &ht_sgd, .rate = x, .decay = rate}, "decay is an outer variable"},
         {{.rule = &ht_sgd, .rate = x, .clip = HT_FIXED(-1)}, "clip is negative"},
         {{.rule = &ht_sgd, .rate = HT_FIXED((double)NAN)}, "rate is not finite"},
+        {{.rule = &ht_sgd, .rate = HT_FIXED(-0.1)}, "rate is negative"},
+        {{.rule = &ht_adam,
+          .rate = x,
+          .momentum = HT_FIXED(1.5),
+          .beta2 = HT_FIXED(0.9),
+          .eps = HT_FIXED(1e-8)},
+         "momentum is not below 1"},
     };
     for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
         assert_null(ht_optimizer_new(theta, &wrong[k].update));
