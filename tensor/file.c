@@ -3,22 +3,24 @@
  * all. It stands at the bottom because both nn/ and data/ write files.
  * Read next: data/file.c, nn/safetensors.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tensor_internal.h"
 
-static ht_status file_examine(ht_context *ctx, const char *path, FILE *file,
+static ht_status file_examine(ht_context *ctx, const char *path, int descriptor,
                               int64_t *bytes)
 {
     struct stat about;
-    if (fstat(fileno(file), &about) != 0)
+    if (fstat(descriptor, &about) != 0)
         return ht_context_fail(ctx, HT_ERROR_FILE, NULL, "%s: cannot be examined: %s",
                                path, strerror(errno));
     if (!S_ISREG(about.st_mode))
         return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                               "%s: expected a regular file, got a folder or a device\n"
+                               "%s: expected a regular file, got a folder, a pipe or "
+                               "a device\n"
                                "  hint: name the file itself",
                                path);
     *bytes = about.st_size;
@@ -30,19 +32,30 @@ static ht_status file_examine(ht_context *ctx, const char *path, FILE *file,
     return HT_OK;
 }
 
+static void file_fail_opening(ht_context *ctx, const char *path)
+{
+    ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                    "%s: cannot be opened for reading: %s\n"
+                    "  hint: is the path right, seen from the current folder?",
+                    path, strerror(errno));
+}
+
+/* Opening a pipe would wait for someone to write into it; O_NONBLOCK does not wait, and
+ * means nothing to a regular file, the only kind that is kept open. */
 FILE *hti_file_open(ht_context *ctx, const char *path, int64_t *bytes)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                        "%s: cannot be opened for reading: %s\n"
-                        "  hint: is the path right, seen from the current folder?",
-                        path, strerror(errno));
+    int descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0) {
+        file_fail_opening(ctx, path);
         return NULL;
     }
-    if (!file_examine(ctx, path, file, bytes)) return file;
-    fclose(file);
-    return NULL;
+    FILE *file = NULL;
+    if (!file_examine(ctx, path, descriptor, bytes)) {
+        file = fdopen(descriptor, "rb");
+        if (!file) file_fail_opening(ctx, path);
+    }
+    if (!file) close(descriptor);
+    return file;
 }
 
 static void draft_fail(hti_draft *draft, const char *what)

@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <zlib.h>
 
@@ -147,6 +148,24 @@ static void idx_read_of_no_file_says_so(void **state)
     assert_int_equal(ht_context_status(f->ctx), HT_ERROR_FILE);
     assert_contains(ht_context_message(f->ctx), "expected a regular file");
     ht_context_clear(f->ctx);
+}
+
+/* Nobody writes into the pipe: a reader that waits for that would wait for ever, and the
+ * alarm ends it. */
+static void idx_read_of_a_pipe_is_refused_at_once(void **state)
+{
+    fixture *f = *state;
+    char path[PATH];
+    assert_int_equal(mkfifo(path_in(f, "pipe", path), 0600), 0);
+    alarm(10);
+    ht_tensor *x = ht_idx_read(f->ctx, path);
+    alarm(0);
+    assert_null(x);
+    assert_int_equal(ht_context_status(f->ctx), HT_ERROR_FILE);
+    assert_contains(ht_context_message(f->ctx), path);
+    assert_contains(ht_context_message(f->ctx), "expected a regular file");
+    ht_context_clear(f->ctx);
+    assert_int_equal(ht_context_live_bytes(f->ctx), f->live);
 }
 
 static void idx_read_of_bad_headers_says_what_is_wrong(void **state)
@@ -323,6 +342,7 @@ int main(void)
         CASE(idx_write_plain_is_big_endian),
         CASE(idx_read_gzip_of_two_members_joins_them),
         CASE(idx_read_of_no_file_says_so),
+        CASE(idx_read_of_a_pipe_is_refused_at_once),
         CASE(idx_read_of_bad_headers_says_what_is_wrong),
         CASE(idx_read_of_more_promised_than_held_allocates_nothing),
         CASE(idx_read_of_trailing_bytes_says_where),

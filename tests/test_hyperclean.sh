@@ -87,7 +87,9 @@ whole() { echo "expected a whole number from $1 to $2, got \"$3\""; }
 
 refused unknown_flag_is_refused 2 'unknown flag --bogus' --bogus
 refused misspelt_flag_is_guessed 2 'did you mean --inner-steps?' --inner-step 5
-refused stray_word_is_refused 2 'unknown flag stray' stray
+refused stray_word_is_refused 2 'unexpected argument stray' stray
+refused two_dashes_alone_are_refused 2 'unexpected argument --' --
+refused short_flag_is_refused 2 'unknown flag -j' -j
 refused flag_without_value_is_refused 2 '--seed: expected a value' --seed
 refused switch_with_value_is_refused 2 '--json: expected no value' --json=yes
 refused seed_of_letters_is_refused 2 'expected a whole number below 2^64, got "x"' --seed x
@@ -158,6 +160,15 @@ refused data_label_out_of_range_names_row 1 'row 12: expected a label in 0..9, g
     --data spoilt
 { printf '\000\000\010\001\000\000\047\017' && first_part all 10007 | tail -c 9999; } >$labels
 refused data_labels_fewer_than_images 1 'expected as many labels as' --data spoilt
+
+# No test image: accuracies would be 0/0.
+spoil t10k-images-idx3-ubyte
+rm spoilt/t10k-labels-idx1-ubyte.gz
+printf '\000\000\010\003\000\000\000\000\000\000\000\034\000\000\000\034' \
+    >spoilt/t10k-images-idx3-ubyte
+printf '\000\000\010\001\000\000\000\000' >spoilt/t10k-labels-idx1-ubyte
+refused data_without_test_images_is_refused 1 'expected test images with pixels, got (0, 28, 28)' \
+    --data spoilt
 rm -rf spoilt all
 
 refused out_a_file_is_refused 1 'cannot be created: Not a directory' --out file
@@ -199,6 +210,61 @@ verdict hyperclean_help_lists_every_flag "$(
         --outer-steps --memory --schedule --data --json --out --help
 )"
 
+small --threads 1 --corrupt -0 --json
+status=$?
+verdict hyperclean_nothing_wrong_has_no_recall "$(
+    differs 'exit status' 0 $status
+    contains "$out" ' 0 with a wrong label' 'recall -,'
+    differs corrupt 0 "$(field corrupt)"
+    differs recall null "$(field recall)"
+    differs 'lines with nan' '' "$(grep -iw -e '-\{0,1\}nan' "$out")"
+)"
+
+# The oracle is the baseline then.
+verdict hyperclean_equal_trainings_tie "$(
+    differs oracle_accuracy "$(field baseline_accuracy)" "$(field oracle_accuracy)"
+    small --threads 1 --corrupt 0 --radius 200 --outer-rate 1e-12
+    contains "$out" 'cleaned ties with the baseline: +0.00' 'cleaned ties with the oracle: +0.00' \
+        'Best without knowing the answer: baseline and cleaned.'
+)"
+
+# lost <case> <a redirection of stdout> [flags]: what is printed cannot arrive.
+lost() {
+    name=$1 where=$2
+    shift 2
+    (
+        if [ "$where" = closed ]; then exec >&-; else exec >"$where"; fi
+        exec "$program" --train 100 --validation 100 --inner-steps 3 --outer-steps 1 \
+            --final-steps 3 --threads 1 "$@" 2>"$err"
+    )
+    status=$?
+    verdict "hyperclean_$name" "$(
+        differs 'exit status' 1 $status
+        contains "$err" 'standard output cannot be written'
+    )"
+}
+lost closed_stdout_fails closed
+lost closed_stdout_fails_with_json closed --json
+lost closed_stdout_fails_the_help closed --help
+if [ -c /dev/full ]; then
+    lost full_stdout_fails /dev/full
+    lost full_stdout_fails_with_json /dev/full --json
+else
+    ok 'hyperclean_full_stdout_fails # SKIP no /dev/full'
+fi
+
+# A folder where a file should go is met when it is written, at the end.
+mkdir -p blocked/weights.csv
+small --threads 1 --out blocked
+status=$?
+verdict hyperclean_out_failing_at_the_end_still_shows_the_table "$(
+    differs 'exit status' 1 $status
+    contains "$err" 'weights.csv: cannot be written' 'may now hold files of two runs'
+    contains "$out" '  baseline ' '  oracle '
+    differs 'claims of writing' '' "$(grep -i 'written' "$out")"
+)"
+rm -rf blocked
+
 files='distrusted.png metrics.csv model.safetensors weights.csv weights.safetensors'
 
 # A seed that a double cannot hold. The line with it may be long.
@@ -238,6 +304,14 @@ verdict hyperclean_out_holds_every_file "$(
     differs 'rows of weights.csv' 201 "$(wc -l <whole/weights.csv | tr -d ' ')"
     differs 'wrong labels in weights.csv' 100 \
         "$(awk -F, 'NR > 1 && $2 != $3' whole/weights.csv | wc -l | tr -d ' ')"
+)"
+
+small --threads 1 --out whole
+status=$?
+verdict hyperclean_out_of_an_earlier_run_is_announced "$(
+    differs 'exit status' 0 $status
+    differs 'times said' 1 "$(grep -c 'whole holds files of an earlier run' "$err")"
+    differs files "$files" "$(listing whole)"
 )"
 
 # same <case> <schedule> [flags]: the numbers and weights of the run in kept/, to the bit
@@ -302,11 +376,37 @@ verdict hyperclean_interrupt_while_cleaning_keeps_steps "$(
 )"
 rm -rf stopped
 
+# A first evaluation so long that Ctrl-C comes before its end, into the folder of before.
+cp -R whole stopped
+before=$(holds)
+"$program" --train 2000 --validation 100 --threads 1 --json --out stopped \
+    --inner-steps 3000 --memory 200M --outer-steps 1 >"$out" 2>"$err" &
+running=$!
+until grep -q 'earlier run' "$err" || ! kill -0 $running 2>/dev/null; do sleep 0.1; done
+sleep 0.3
+kill -INT $running
+wait $running
+status=$?
+running=
+verdict hyperclean_interrupt_before_a_step_claims_nothing "$(
+    differs 'exit status' 130 $status
+    contains "$out" 'nothing was learned yet' 'not run'
+    differs 'claims of writing' '' "$(grep -i 'written to' "$out")"
+    differs outer_steps 0 "$(field outer_steps)"
+    differs found null "$(field found)"
+    case $(field schedule) in
+    \"[a-z]*\") ;;
+    *) echo "schedule: expected a name, got $(field schedule)" ;;
+    esac
+    differs 'the folder' "$before" "$(holds)"
+)"
+
 interrupt 'training on the cleaned' --inner-steps 5 --outer-steps 1 --final-steps 1000000
 verdict hyperclean_interrupt_in_first_training_keeps_weights "$(
     differs 'exit status' 130 $status
     contains "$err" 'stopping after this step'
     contains "$out" 'Interrupted: 1 of 1 outer steps done' 'not run'
+    contains "$err" 'model.safetensors, of an earlier run, has been removed'
     differs interrupted true "$(field interrupted)"
     differs cleaned_accuracy null "$(field cleaned_accuracy)"
     differs files 'distrusted.png metrics.csv weights.csv weights.safetensors' \

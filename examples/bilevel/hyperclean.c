@@ -126,6 +126,11 @@ static void check_images(ht_context *ctx, const clean_options *options,
                         "%s: train images are %s, test images %s\n"
                         "  hint: the files belong to different sets",
                         options->data, ht_shape_text(one, a), ht_shape_text(other, b));
+    else if (!other.dim[0] || !one.dim[1] || !one.dim[2])
+        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
+                        "%s: expected test images with pixels, got %s\n"
+                        "  hint: ./dev data mnist fetches 10000",
+                        options->data, ht_shape_text(other, b));
     ht_check(ctx);
 }
 
@@ -227,11 +232,13 @@ double clean_outer_work(const clean_options *options, int64_t steps)
 
 /* The time of a plain training of T steps, and F at the weights as they stand. */
 static double evaluate(ht_context *ctx, const clean_options *options, ht_bilevel *bilevel,
-                       double *validation_loss)
+                       clean_result *result)
 {
+    static const char *const schedules[] = {"auto", "store-all", "two-level", "revolve"};
     ht_bilevel_result run = ht_bilevel_evaluate(bilevel, 0);
     check_run(ctx, options, &run);
-    *validation_loss = run.outer;
+    result->validation_loss = run.outer;
+    result->schedule = schedules[run.schedule];
     return run.seconds;
 }
 
@@ -258,8 +265,6 @@ static void outer_step(ht_context *ctx, const clean_options *options,
                      .seconds = run.seconds};
     result->hypergradient_seconds += run.seconds;
     result->peak_bytes = run.peak_bytes;
-    static const char *const schedules[] = {"auto", "store-all", "two-level", "revolve"};
-    result->schedule = schedules[run.schedule];
 }
 
 static void clean(ht_context *ctx, const clean_options *options, const clean_data *data,
@@ -272,7 +277,7 @@ static void clean(ht_context *ctx, const clean_options *options, const clean_dat
                                                    .beta2 = HT_FIXED(0.999),
                                                    .eps = HT_FIXED(1e-12)});
     ht_check(ctx);
-    double first = evaluate(ctx, options, bilevel, &result->validation_loss);
+    double first = evaluate(ctx, options, bilevel, result);
     while (result->n_steps < options->outer_steps && !clean_stopped()) {
         outer_step(ctx, options, data, bilevel, optimizer, result);
         char text[80];
@@ -282,7 +287,7 @@ static void clean(ht_context *ctx, const clean_options *options, const clean_dat
                  step->validation_loss);
         clean_progress(clean_outer_work(options, result->n_steps), text);
     }
-    double last = evaluate(ctx, options, bilevel, &result->validation_loss);
+    double last = result->n_steps ? evaluate(ctx, options, bilevel, result) : first;
     result->inner_seconds = (first + last) / 2 * (double)result->n_steps;
     ht_optimizer_free(optimizer);
 }
@@ -365,10 +370,12 @@ static int run(const clean_options *options)
     if (options->out) clean_out_check(ctx, options->out);
     ht_check(ctx);
     compute(ctx, options, &data, bilevel, theta, &result);
-    if (options->out) clean_write(ctx, options, &data, &result);
-    ht_check(ctx);
+    if (options->out && result.n_steps)
+        result.written = clean_write(ctx, options, &data, &result) == HT_OK;
     clean_print(options, &data, &result);
     bool printed = !options->json || clean_print_json(options, &data, &result);
+    printed = clean_printed() && printed;
+    ht_check(ctx);
     int code = !printed ? 1 : result.interrupted ? 130 : 0;
     ht_bilevel_free(bilevel);
     ht_set_free(theta);
@@ -383,7 +390,7 @@ int main(int argc, char **argv)
     clean_options options;
     switch (clean_options_parse(&options, argc, argv)) {
     case CLEAN_HELP:
-        return 0;
+        return clean_printed() ? 0 : 1;
     case CLEAN_BAD:
         return 2;
     case CLEAN_RUN:

@@ -66,8 +66,8 @@ typedef struct clean_result {
     double seconds, hypergradient_seconds, inner_seconds;
     double validation_loss; /* after the last outer step */
     size_t predicted_bytes, peak_bytes;
-    const char *schedule;
-    bool interrupted;
+    const char *schedule;      /* the one chosen */
+    bool interrupted, written; /* written: all files of --out */
 } clean_result;
 
 /* Cross-entropy per row of softmax regression on a set of images: the model. */
@@ -93,7 +93,11 @@ void clean_print(const clean_options *options, const clean_data *data,
 bool clean_print_json(const clean_options *options, const clean_data *data,
                       const clean_result *result);
 
-/* hyperclean_write.c. The first makes the folder if need be and tries to write in it. */
+/* What was printed has arrived; if not, it is said on stderr. */
+bool clean_printed(void);
+
+/* hyperclean_write.c. The first makes the folder if need be and tries to write in it; it
+ * says so if files of an earlier run are there. Of those the second leaves none. */
 ht_status clean_out_check(ht_context *ctx, const char *folder);
 ht_status clean_write(ht_context *ctx, const clean_options *options,
                       const clean_data *data, const clean_result *result);

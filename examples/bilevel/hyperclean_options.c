@@ -80,7 +80,9 @@ static void clean_help(void)
            "from two measured in the same run, the first and the last. Accuracies are\n"
            "in percent; what was not computed is null.\n\n"
            "Ctrl-C finishes the step, writes what there is and exits with 130; pressed\n"
-           "again, it stops at once.\n");
+           "again, it stops at once.\n\n"
+           "OMP_WAIT_POLICY=passive, which ./dev demo sets, is faster on a busy "
+           "machine.\n");
 }
 
 /* Levenshtein's distance between short words. */
@@ -113,6 +115,7 @@ static const flag *find_flag(const char *name, size_t length)
 
 static bool unknown_flag(const char *given)
 {
+    bool stray = *given != '-' || !strcmp(given, "--") || !given[1];
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(given, "="), given);
     const char *word = name + strspn(name, "-");
@@ -125,7 +128,8 @@ static bool unknown_flag(const char *given)
         least = distance;
         nearest = flags[i].name;
     }
-    fprintf(stderr, "hyperclean: unknown flag %s\n", name);
+    fprintf(stderr, "hyperclean: %s %s\n", stray ? "unexpected argument" : "unknown flag",
+            name);
     if (nearest)
         fprintf(stderr, "  hint: did you mean --%s?\n", nearest);
     else
@@ -186,7 +190,7 @@ static bool read_number(const flag *f, const char *text, double *field)
     if (end == text || *end || !isfinite(value) || value < f->low || value > f->high ||
         (f->above_low && value <= f->low))
         return out_of_range(f, text);
-    *field = value;
+    *field = fabs(value) > 0 ? value : 0; /* and not -0 */
     return true;
 }
 

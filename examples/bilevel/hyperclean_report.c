@@ -2,8 +2,10 @@
 /* hyperclean_report.c: what the demo says: progress on stderr, the table and one JSON
  * object on stdout, and Ctrl-C. Read next: hyperclean_write.c. */
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -46,16 +48,30 @@ void clean_watch_interrupt(void)
 
 /* Progress. */
 
-enum { BAR = 16, LINE = 79 };
+enum { BAR = 16, NARROWEST = 40, WIDEST = 160 };
 
 static struct {
     double work, began, shown;
-    char text[LINE + 1]; /* of the last plain line */
+    int columns;         /* of the terminal */
+    char text[WIDEST];   /* of the last plain line */
     bool terminal, open; /* open: the bar's line is not ended */
 } progress;
 
+/* What the environment says, if it is sensible. The last column stays free: a cursor
+ * there may wrap. */
+static int bar_columns(void)
+{
+    const char *text = getenv("COLUMNS");
+    long columns = text ? strtol(text, NULL, 10) : 0;
+    if (columns <= 0) return 79;
+    return columns < NARROWEST ? NARROWEST - 1
+           : columns < WIDEST  ? (int)columns - 1
+                               : WIDEST - 1;
+}
+
 void clean_progress_begin(double work)
 {
+    progress.columns = bar_columns();
     progress.work = work;
     progress.began = progress.shown = clean_seconds();
     progress.terminal = isatty(STDERR_FILENO) != 0;
@@ -70,13 +86,13 @@ static double seconds_left(double done)
 
 static void draw_bar(double done, const char *text)
 {
-    char bar[BAR + 1], line[LINE + 1];
+    char bar[BAR + 1], line[WIDEST];
     int full = (int)(BAR * done / progress.work + 0.5);
     for (int i = 0; i < BAR; i++) bar[i] = i < full ? '#' : '.';
     bar[BAR] = 0;
-    snprintf(line, sizeof line, "[%s] %3.0f %%  ETA %3.0f s  %s", bar,
+    snprintf(line, (size_t)progress.columns + 1, "[%s] %3.0f %%  ETA %3.0f s  %s", bar,
              100 * done / progress.work, seconds_left(done), text);
-    fprintf(stderr, "\r%-*s", LINE, line);
+    fprintf(stderr, "\r%-*s", progress.columns, line);
     fflush(stderr);
     progress.open = true;
 }
@@ -100,7 +116,7 @@ void clean_progress(double done, const char *text)
 
 void clean_progress_end(void)
 {
-    if (progress.open) fprintf(stderr, "\r%*s\r", LINE, "");
+    if (progress.open) fprintf(stderr, "\r%*s\r", progress.columns, "");
     progress.open = false;
 }
 
@@ -122,16 +138,17 @@ static comparison compare(const clean_data *data, const clean_training *a,
     }
     double difference = only_a - only_b;
     double variance = only_a + only_b - difference * difference / n;
-    return (comparison){100 * difference / n, 100 * sqrt(variance) / n};
+    return (comparison){100 * difference / n, 100 * sqrt(fmax(0, variance)) / n};
 }
 
 static void print_versus(const clean_data *data, const clean_result *result, int other,
                          const char *name)
 {
     comparison c = compare(data, &result->training[CLEANED], &result->training[other]);
-    const char *verdict = fabs(c.points) <= 2 * c.error ? "no clear difference from"
-                          : c.points > 0                ? "beats"
-                                                        : "loses to";
+    const char *verdict = !(fabs(c.points) > 0)           ? "ties with"
+                          : fabs(c.points) <= 2 * c.error ? "no clear difference from"
+                          : c.points > 0                  ? "beats"
+                                                          : "loses to";
     printf("  cleaned %s %s: %+.2f points (+- %.2f)\n", verdict, name, c.points, c.error);
 }
 
@@ -180,8 +197,10 @@ static void print_verdict(const clean_options *options, const clean_data *data,
         all[k] = result->training[k].accuracy;
         if (k < ORACLE && all[k] > all[best]) best = k;
     }
-    printf("\nBest without knowing the answer: %s. On the same test images\n",
-           training_names[best]);
+    printf("\nBest without knowing the answer: %s", training_names[best]);
+    for (int k = best + 1; k < ORACLE; k++)
+        if (all[k] >= all[best]) printf(" and %s", training_names[k]);
+    printf(". On the same test images\n");
     print_versus(data, result, BASELINE, "the baseline");
     print_versus(data, result, VALIDATION_ONLY, "validation only");
     print_versus(data, result, ORACLE, "the oracle");
@@ -225,13 +244,16 @@ void clean_print(const clean_options *options, const clean_data *data,
            (unsigned long long)options->seed);
     if (result->n_steps) print_score(options, result);
     print_trainings(options, data, result);
-    if (result->interrupted)
+    if (result->interrupted && !result->n_steps)
+        printf("\nInterrupted before the first outer step: nothing was learned yet%s\n",
+               options->out ? ", nothing\nhas been written" : "");
+    else if (result->interrupted)
         printf("\nInterrupted: %lld of %lld outer steps done%s\n",
                (long long)result->n_steps, (long long)options->outer_steps,
-               options->out ? "; what there is has been written" : "");
+               result->written ? "; what there is has been written" : "");
     else
         print_verdict(options, data, result);
-    if (options->out)
+    if (result->written)
         printf("\nWritten to %s: metrics.csv, weights.csv, weights.safetensors,\n"
                "  %sdistrusted.png\n"
                "  (given labels beside its images: red is wrong, blue right after all)\n",
@@ -266,7 +288,7 @@ static void add_results(cJSON *object, const clean_result *result)
     add_number(object, "f1", score->f1);
     add_number(object, "precision", score->precision);
     add_number(object, "recall", score->recall);
-    add_number(object, "found", (double)score->found);
+    add_number(object, "found", result->n_steps ? (double)score->found : (double)NAN);
     add_number(object, "validation_loss", result->validation_loss);
     add_number(object, "outer_steps", (double)result->n_steps);
 }
@@ -297,11 +319,18 @@ bool clean_print_json(const clean_options *options, const clean_data *data,
     cJSON_AddBoolToObject(object, "interrupted", result->interrupted);
     cJSON_AddRawToObject(object, "seed", seed);
     char *text = cJSON_PrintUnformatted(object);
-    if (text)
-        printf("%s\n", text);
-    else
-        fprintf(stderr, "hyperclean: no memory for the JSON\n");
+    bool printed = text && printf("%s\n", text) >= 0;
+    if (!text) fprintf(stderr, "hyperclean: no memory for the JSON\n");
     cJSON_free(text);
     cJSON_Delete(object);
-    return text && fflush(stdout) == 0;
+    return printed;
+}
+
+bool clean_printed(void)
+{
+    bool flushed = fflush(stdout) == 0;
+    if (flushed && !ferror(stdout)) return true;
+    fprintf(stderr, "hyperclean: standard output cannot be written: %s\n",
+            flushed ? "an earlier write failed" : strerror(errno));
+    return false;
 }

@@ -13,10 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "hyperclean.h"
 
 enum { MOST_PATH = 4096, SHEET_IMAGES = 96 };
+
+/* In the order of writing. */
+enum { METRICS, WEIGHTS_CSV, WEIGHTS, MODEL, SHEET, N_FILES };
+static const char *const file_names[N_FILES] = {"metrics.csv", "weights.csv",
+                                                "weights.safetensors",
+                                                "model.safetensors", "distrusted.png"};
 
 typedef struct text_file {
     ht_context *ctx;
@@ -65,13 +72,29 @@ static ht_status text_close(text_file *text, bool keep)
     return status;
 }
 
+static bool earlier_files(const char *folder)
+{
+    char path[MOST_PATH];
+    for (int k = 0; k < N_FILES; k++) {
+        int length = snprintf(path, sizeof path, "%s/%s", folder, file_names[k]);
+        if (length < MOST_PATH && access(path, F_OK) == 0) return true;
+    }
+    return false;
+}
+
 ht_status clean_out_check(ht_context *ctx, const char *folder)
 {
     text_file text;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return file_fail(ctx, folder, "cannot be made");
-    if (!text_open(&text, ctx, folder, "metrics.csv")) return ht_context_status(ctx);
-    return text_close(&text, false);
+    if (!text_open(&text, ctx, folder, file_names[METRICS]))
+        return ht_context_status(ctx);
+    ht_status status = text_close(&text, false);
+    if (!status && earlier_files(folder))
+        fprintf(stderr,
+                "hyperclean: %s holds files of an earlier run, which will be replaced\n",
+                folder);
+    return status;
 }
 
 static void put_number(FILE *f, double value)
@@ -86,7 +109,8 @@ static ht_status write_metrics(ht_context *ctx, const char *folder,
                                const clean_result *result)
 {
     text_file text;
-    if (!text_open(&text, ctx, folder, "metrics.csv")) return ht_context_status(ctx);
+    if (!text_open(&text, ctx, folder, file_names[METRICS]))
+        return ht_context_status(ctx);
     fprintf(text.file, "outer_step,validation_loss,inner_loss,found,precision,recall,f1,"
                        "weight_sum,hypergradient_seconds\n");
     for (int64_t k = 0; k < result->n_steps; k++) {
@@ -109,7 +133,8 @@ static ht_status write_weights(ht_context *ctx, const char *folder,
                                const clean_data *data, const clean_result *result)
 {
     text_file text;
-    if (!text_open(&text, ctx, folder, "weights.csv")) return ht_context_status(ctx);
+    if (!text_open(&text, ctx, folder, file_names[WEIGHTS_CSV]))
+        return ht_context_status(ctx);
     const float *lambda = ht_tensor_data(ht_set_tensor(result->eta, "lambda"));
     const int32_t *given = ht_tensor_data(ht_set_tensor(data->train, "label"));
     fprintf(text.file, "image,given_label,true_label,found_wrong,weight,distrust\n");
@@ -161,18 +186,32 @@ static ht_status write_sheet(ht_context *ctx, const char *path, const clean_data
     return contact_sheet_write(ctx, path, data->rows, data->cols, shown, image);
 }
 
+/* The model, or without one nothing: that of an earlier run belongs to other weights. */
+static ht_status write_model(ht_context *ctx, const char *path,
+                             const clean_training *cleaned)
+{
+    if (cleaned->done) return ht_set_write(cleaned->theta, path);
+    if (remove(path) == 0)
+        fprintf(stderr, "hyperclean: %s, of an earlier run, has been removed\n", path);
+    else if (errno != ENOENT)
+        return file_fail(ctx, path, "is of an earlier run and cannot be removed");
+    return HT_OK;
+}
+
 ht_status clean_write(ht_context *ctx, const clean_options *options,
                       const clean_data *data, const clean_result *result)
 {
     char path[MOST_PATH];
+    bool earlier = earlier_files(options->out);
     ht_status status = write_metrics(ctx, options->out, result);
     if (!status) status = write_weights(ctx, options->out, data, result);
-    if (!status && join_path(ctx, options->out, "weights.safetensors", path))
+    if (!status && join_path(ctx, options->out, file_names[WEIGHTS], path))
         status = ht_set_write(result->eta, path);
-    if (!status && result->training[CLEANED].done &&
-        join_path(ctx, options->out, "model.safetensors", path))
-        status = ht_set_write(result->training[CLEANED].theta, path);
-    if (!status && join_path(ctx, options->out, "distrusted.png", path))
-        status = write_sheet(ctx, path, data, result);
+    if (!status && join_path(ctx, options->out, file_names[MODEL], path))
+        status = write_model(ctx, path, &result->training[CLEANED]);
+    if (!status && join_path(ctx, options->out, file_names[SHEET], path))
+        write_sheet(ctx, path, data, result);
+    if (ht_context_status(ctx) && earlier)
+        fprintf(stderr, "hyperclean: %s may now hold files of two runs\n", options->out);
     return ht_context_status(ctx);
 }
