@@ -146,6 +146,41 @@ void hti_print_bytes(FILE *f, double bytes);
 #define HTI_SAMPLES(array) \
     .n_samples = (int)(sizeof(array) / sizeof((array)[0])), .samples = (array)
 
+/* An elementwise row of one input over a kernel of kernels.h, from op##_slope(r, v): v
+ * times the derivative, for vjp and jvp alike. low and high bound its samples. */
+#define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high) \
+    static void op##_run(const ht_run *r)                      \
+    {                                                          \
+        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]);      \
+    }                                                          \
+    static void op##_vjp(ht_rule *r)                           \
+    {                                                          \
+        r->d[0] = op##_slope(r, r->v);                         \
+    }                                                          \
+    static ht_var op##_jvp(const ht_rule *r)                   \
+    {                                                          \
+        return op##_slope(r, r->t[0]);                         \
+    }                                                          \
+    static const ht_sample op##_samples[] = {                  \
+        {1, {{0, {2, {3, 7}}, low, high}}, NULL},              \
+        {1, {{0, {0, {0}}, low, high}}, NULL},                 \
+        {1, {{0, {1, {67}}, low, high}}, NULL},                \
+        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},           \
+    };                                                         \
+    const ht_op hti_op_##op = {                                \
+        .name = #op,                                           \
+        .formula = text,                                       \
+        .flags = HT_OP_ELEMENTWISE | (more_flags),             \
+        .run = op##_run,                                       \
+        .vjp = op##_vjp,                                       \
+        .jvp = op##_jvp,                                       \
+        HTI_SAMPLES(op##_samples),                             \
+    };                                                         \
+    ht_var ht_##op##_at(ht_var x, const char *site)            \
+    {                                                          \
+        return ht_apply(&hti_op_##op, 1, &x, NULL, site);      \
+    }
+
 /* Attributes other files build or read. */
 typedef struct hti_constant_attributes {
     double value;

@@ -88,7 +88,7 @@ static bool conv_infer(ht_infer *it)
 static bool conv_y_fits(ht_infer *it, const int64_t *x, const int64_t *w,
                         const int64_t *y)
 {
-    int64_t want[2];
+    int64_t want[2] = {0};
     if (!conv_sizes(it, x, w, want)) return false;
     if (want[0] == y[0] && want[1] == y[1]) return true;
     return ht_infer_fail(it, HT_ERROR_SHAPE, "the images must be %lld x %lld",

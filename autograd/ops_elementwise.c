@@ -70,47 +70,14 @@ static ht_var abs_slope(const ht_rule *r, ht_var v)
     return elementwise_positive(r->in[0], v, below);
 }
 
-#define UNARY_ROW(op, kernel, text, more_flags, low, high) \
-    static void op##_run(const ht_run *r)                  \
-    {                                                      \
-        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]);  \
-    }                                                      \
-    static void op##_vjp(ht_rule *r)                       \
-    {                                                      \
-        r->d[0] = op##_slope(r, r->v);                     \
-    }                                                      \
-    static ht_var op##_jvp(const ht_rule *r)               \
-    {                                                      \
-        return op##_slope(r, r->t[0]);                     \
-    }                                                      \
-    static const ht_sample op##_samples[] = {              \
-        {1, {{0, {2, {3, 7}}, low, high}}, NULL},          \
-        {1, {{0, {0, {0}}, low, high}}, NULL},             \
-        {1, {{0, {1, {67}}, low, high}}, NULL},            \
-        {1, {{0, {2, {0, 3}}, low, high}}, NULL},          \
-    };                                                     \
-    const ht_op hti_op_##op = {                            \
-        .name = #op,                                       \
-        .formula = text,                                   \
-        .flags = HT_OP_ELEMENTWISE | (more_flags),         \
-        .run = op##_run,                                   \
-        .vjp = op##_vjp,                                   \
-        .jvp = op##_jvp,                                   \
-        HTI_SAMPLES(op##_samples),                         \
-    };                                                     \
-    ht_var ht_##op##_at(ht_var x, const char *site)        \
-    {                                                      \
-        return ht_apply(&hti_op_##op, 1, &x, NULL, site);  \
-    }
-
-UNARY_ROW(neg, HTI_NEG, "-$0", HT_OP_LINEAR, -2, 2)
-UNARY_ROW(exp, HTI_EXP, NULL, 0, -2, 2)
-UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3)
-UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3)
-UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2)
-UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3)
-UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2)
-UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2)
+HTI_UNARY_ROW(neg, HTI_NEG, "-$0", HT_OP_LINEAR, -2, 2)
+HTI_UNARY_ROW(exp, HTI_EXP, NULL, 0, -2, 2)
+HTI_UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3)
+HTI_UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3)
+HTI_UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2)
+HTI_UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3)
+HTI_UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2)
+HTI_UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2)
 
 ht_var ht_square_at(ht_var x, const char *site)
 {

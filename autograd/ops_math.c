@@ -46,45 +46,13 @@ static ht_var softplus_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_sigmoid(r->in[0]));
 }
 
-#define MATH_ROW(op, kernel, low, high)                   \
-    static void op##_run(const ht_run *r)                 \
-    {                                                     \
-        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]); \
-    }                                                     \
-    static void op##_vjp(ht_rule *r)                      \
-    {                                                     \
-        r->d[0] = op##_slope(r, r->v);                    \
-    }                                                     \
-    static ht_var op##_jvp(const ht_rule *r)              \
-    {                                                     \
-        return op##_slope(r, r->t[0]);                    \
-    }                                                     \
-    static const ht_sample op##_samples[] = {             \
-        {1, {{0, {2, {3, 7}}, low, high}}, NULL},         \
-        {1, {{0, {0, {0}}, low, high}}, NULL},            \
-        {1, {{0, {1, {67}}, low, high}}, NULL},           \
-        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},      \
-    };                                                    \
-    const ht_op hti_op_##op = {                           \
-        .name = #op,                                      \
-        .flags = HT_OP_ELEMENTWISE,                       \
-        .run = op##_run,                                  \
-        .vjp = op##_vjp,                                  \
-        .jvp = op##_jvp,                                  \
-        HTI_SAMPLES(op##_samples),                        \
-    };                                                    \
-    ht_var ht_##op##_at(ht_var x, const char *site)       \
-    {                                                     \
-        return ht_apply(&hti_op_##op, 1, &x, NULL, site); \
-    }
-
-MATH_ROW(log1p, HTI_LOG1P, -0.6, 2)
-MATH_ROW(expm1, HTI_EXPM1, -2, 2)
-MATH_ROW(rsqrt, HTI_RSQRT, 0.5, 3)
-MATH_ROW(sin, HTI_SIN, -4, 4)
-MATH_ROW(cos, HTI_COS, -4, 4)
-MATH_ROW(erf, HTI_ERF, -2, 2)
-MATH_ROW(softplus, HTI_SOFTPLUS, -4, 4)
+HTI_UNARY_ROW(log1p, HTI_LOG1P, NULL, 0, -0.6, 2)
+HTI_UNARY_ROW(expm1, HTI_EXPM1, NULL, 0, -2, 2)
+HTI_UNARY_ROW(rsqrt, HTI_RSQRT, NULL, 0, 0.5, 3)
+HTI_UNARY_ROW(sin, HTI_SIN, NULL, 0, -4, 4)
+HTI_UNARY_ROW(cos, HTI_COS, NULL, 0, -4, 4)
+HTI_UNARY_ROW(erf, HTI_ERF, NULL, 0, -2, 2)
+HTI_UNARY_ROW(softplus, HTI_SOFTPLUS, NULL, 0, -4, 4)
 
 /* Logsumexp of the last axis: the derivative is softmax. */
 

@@ -309,7 +309,7 @@ const ht_op hti_op_avg_pool = {
 static bool avg_pool_spread_infer(ht_infer *it)
 {
     const pool_attributes *a = it->attributes;
-    int64_t want[2];
+    int64_t want[2] = {0};
     if (!pool_types_fit(it) || !pool_sizes(it, a->size, want)) return false;
     const int64_t *y = it->in[0].shape.dim;
     it->out = it->in[0];

@@ -119,7 +119,8 @@ ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         hti_value *v = &p->value[i];
         if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT) continue;
-        if (p->poison) memset(v->workspace, 0xFF, v->workspace_bytes);
+        if (p->poison && v->workspace_bytes)
+            memset(v->workspace, 0xFF, v->workspace_bytes);
         v->op->run(&(ht_run){v->op, ctx, v->array, (int)v->n_in, p->operand + v->first_in,
                              v->attributes, v->workspace, v->site});
         if (ctx->status != HT_OK) return ctx->status;

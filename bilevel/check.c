@@ -167,7 +167,8 @@ static bool hti_double_differences(hti_double *d, int n_directions)
     ht_set_copy(d->other, d->problem.eta); /* moving back would round */
     for (int k = 0; b && k < n_directions; k++) {
         for (int i = 0; i < d->direction->n; i++)
-            ht_tensor_normal(d->direction->tensor[i], (uint64_t)(1000 * k + i), 0, 1);
+            ht_tensor_normal(d->direction->tensor[i], (uint64_t)k * 1000 + (uint64_t)i, 0,
+                             1);
         hti_set_move(d->problem.eta, d->direction, h * scale);
         double up = ht_bilevel_evaluate(b, 0).outer;
         ht_set_copy(d->problem.eta, d->other);

@@ -306,7 +306,7 @@ bool hti_bilevel_record(ht_bilevel *b)
                       .n_state = b->state->n,
                       .n_eta = b->eta->n,
                       .mixed = b->method == HT_REVERSE || b->method == HT_TRUNCATED};
-    size_t n_flags = (size_t)(3 * r.n_theta + r.n_state + 2 * r.n_eta);
+    size_t n_flags = 3 * (size_t)r.n_theta + (size_t)r.n_state + 2 * (size_t)r.n_eta;
     r.present = hti_zalloc(b->ctx, n_flags, sizeof *r.present);
     if (!r.present) return false;
     r.eta_reached = r.present + 2 * r.n_theta + r.n_state + r.n_eta;

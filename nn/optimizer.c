@@ -37,8 +37,8 @@ static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
 {
     ht_tape *tape = ht_tape_new(o->ctx, HT_RECORD);
     int n = o->theta->n, at = 0;
-    size_t n_vars = (size_t)(o->n_in + o->n_out);
-    ht_var *in = hti_zalloc(o->ctx, n_vars, sizeof *in), *out = in + o->n_in;
+    size_t n_vars = (size_t)o->n_in + (size_t)o->n_out;
+    ht_var *in = hti_zalloc(o->ctx, n_vars, sizeof *in);
     if (tape && in) {
         ht_var step = hti_optimizer_input(tape, o->step);
         ht_vars *theta = hti_optimizer_vars(tape, o->theta, step, in, &at);
@@ -46,6 +46,7 @@ static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
         ht_vars *gradient =
             state ? hti_optimizer_vars(tape, o->theta, step, in, &at) : NULL;
         if (gradient) {
+            ht_var *out = in + o->n_in;
             in[at] = step;
             hti_update_emit(update, theta, state, NULL, 0, gradient->var, out, out + n);
             o->program = ht_program_new(tape, o->n_in, in, o->n_out, out);

@@ -217,7 +217,7 @@ static ht_status st_parse(st_file *f, const char *text)
                            "%s: offset %lld: expected a header that is one JSON object, "
                            "got \"%.16s\"%s\n"
                            "  hint: a safetensors file is wanted here",
-                           f->path, (long long)(ST_LENGTH + (wrong - text)), wrong,
+                           f->path, (long long)ST_LENGTH + (wrong - text), wrong,
                            f->json ? "" : ", or there is no memory to parse it");
 }
 
@@ -327,7 +327,7 @@ static ht_status st_check_offsets(st_file *f)
                 "%s: offset %lld: tensor \"%s\": expected data_offsets that begin at "
                 "%lld and end by %lld, got [%lld, %lld]: %s\n"
                 "  hint: the file is incomplete or damaged; fetch or copy it again",
-                f->path, (long long)(data + at), e->name, (long long)at,
+                f->path, (long long)data + at, e->name, (long long)at,
                 (long long)f->data_bytes, (long long)e->begin, (long long)e->end,
                 e->end > f->data_bytes ? "outside the file"
                 : e->begin < at        ? "an overlap"
@@ -340,7 +340,7 @@ static ht_status st_check_offsets(st_file *f)
                            "trailing bytes\n"
                            "  hint: the header does not belong to this data, or two "
                            "files were joined",
-                           f->path, (long long)(data + at),
+                           f->path, (long long)data + at,
                            (long long)(f->data_bytes - at));
 }
 

@@ -126,7 +126,7 @@ static bool hti_outer_check(ht_context *ctx, const ht_update *u, const char *fie
     return false;
 }
 
-/* No scalar of a rule means anything below zero, and an average needs a beta below one. */
+/* No scalar of a rule means anything below zero; an average needs a beta below one. */
 static bool hti_fixed_check(ht_context *ctx, const ht_update *u, const char *field,
                             const ht_scalar *s)
 {

@@ -594,7 +594,7 @@ static void error_of_movement_and_reduction_is_refused(void **state)
 #undef REFUSED
 }
 
-/* Numbers so large that sums and products of them would overflow, and ranks past the most. */
+/* Numbers so large that sums and products of them overflow, and ranks past the most. */
 static void error_of_extreme_numbers_is_refused(void **state)
 {
     fixture *f = *state;
