@@ -183,6 +183,7 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
     if (all_zero && op->flags & HT_OP_LINEAR) return HT_ZERO;
     ht_tape *tape = hti_tape_of(op, n, in);
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    if (tape->emitting) return hti_mutation_apply(tape, op, n, in, attributes, site);
     for (int i = 0; i < n; i++)
         if (hti_is_poison(in[i])) return in[i];
     if (!(op->flags & HT_OP_ELEMENTWISE) || n < 2)

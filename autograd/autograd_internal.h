@@ -66,6 +66,8 @@ struct ht_tape {
     hti_arena memory;      /* values and attributes: lives as long as the nodes */
     hti_arena scratch;     /* a derivative's bookkeeping: a stack */
     const char *rule_site; /* while rules emit: the differentiated node's call site */
+    /* A rule made wrong on purpose, and the same while that rule emits; NULL: none. */
+    struct hti_mutation *mutation, *emitting;
 };
 
 #define HTI_NONE UINT32_MAX
@@ -128,6 +130,33 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
              const ht_var *x, ht_var *dx, bool *reached, const char *site);
 bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
              const ht_var *y, ht_var *dy, const char *site);
+
+/* Mutations: a rule made wrong on purpose, to see that the checks notice. A place is
+ * something the rule emits or returns that the mutation could change; places of each kind
+ * are counted from 0 as one call of the rule comes to them. */
+
+typedef enum hti_mutation_kind {
+    HTI_MUTATE_FLIP, /* the sign of an emitted or returned value */
+    HTI_MUTATE_DROP, /* a term of a sum, or a returned value */
+    HTI_MUTATE_SWAP, /* the inputs of an emitted op, or of the rule */
+    HTI_MUTATIONS
+} hti_mutation_kind;
+
+typedef struct hti_mutation {
+    const ht_op *op; /* whose rule */
+    bool jvp;        /* else vjp */
+    hti_mutation_kind kind;
+    int place;               /* -1: none, only count */
+    int seen[HTI_MUTATIONS]; /* places in the rule's present call */
+    int most[HTI_MUTATIONS]; /* ... in any call */
+} hti_mutation;
+
+/* ht_apply while a rule under mutation emits. */
+ht_var hti_mutation_apply(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
+                          const void *attributes, const char *site);
+/* op's rules, called: the one place they are called from. */
+void hti_rule_vjp(ht_tape *tape, const ht_op *op, ht_rule *r);
+ht_var hti_rule_jvp(ht_tape *tape, const ht_op *op, ht_rule *r);
 
 /* Listings. */
 

@@ -98,20 +98,66 @@ static bool hti_rule_begin(ht_tape *tape, uint32_t i, ht_rule *r, bool **wanted,
     return true;
 }
 
-static bool hti_rule_missing(ht_tape *tape, uint32_t i, const char *which)
+/* Where a row has no rule: node i once more, out of other ops; poison if it can't be. */
+static ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *rule)
 {
-    hti_fail(
-        tape, HT_ERROR_NO_GRADIENT, NULL, tape->op[i]->name,
-        "this op has no %s rule\n  hint: give its ht_op row one, or HT_OP_NO_GRADIENT",
-        which);
+    const ht_op *op = tape->op[i];
+    if (!op->decompose)
+        return hti_fail(tape, HT_ERROR_NO_GRADIENT, NULL, op->name,
+                        "this op has no %s rule\n  hint: give its ht_op row one, or "
+                        "`decompose`, or HT_OP_NO_GRADIENT",
+                        rule);
+    ht_var y = op->decompose(r);
+    if (hti_is_poison(y)) return y;
+    ht_type want = hti_type(r->out), got = hti_type(y);
+    HT_ASSERT(y.index != i, "%s: decompose gave the op itself", op->name);
+    if (got.dtype == want.dtype && ht_shape_equal(got.shape, want.shape)) return y;
+    char wanted[HT_SHAPE_TEXT], is[HT_SHAPE_TEXT];
+    return hti_fail(tape, HT_ERROR_SHAPE, NULL, op->name,
+                    "decompose gave %s %s, the op is %s %s", ht_dtype_name(got.dtype),
+                    ht_shape_text(got.shape, is), ht_dtype_name(want.dtype),
+                    ht_shape_text(want.shape, wanted));
+}
+
+/* Whether r's input e stands at an earlier place too. */
+static bool hti_input_repeats(const ht_rule *r, int e)
+{
+    for (int k = 0; k < e; k++)
+        if (r->in[k].index == r->in[e].index) return true;
     return false;
+}
+
+/* The rules of a decomposed node: its inputs, each once, are the variables. */
+static void hti_decomposed_vjp(ht_tape *tape, uint32_t i, ht_rule *r)
+{
+    ht_var *x = hti_arena_alloc(&tape->scratch, 2 * (size_t)r->n_in * sizeof *x);
+    ht_var y = x ? hti_decompose(tape, i, r, "vjp") : hti_poison(tape), *dx = x + r->n_in;
+    int n = 0;
+    for (int e = 0; x && e < r->n_in; e++)
+        if (r->wanted[e] && !hti_input_repeats(r, e)) x[n++] = r->in[e];
+    if (hti_is_poison(y) || !hti_vjp(tape, 1, &y, &r->v, n, x, dx, NULL, NULL)) return;
+    for (int e = 0; e < r->n_in; e++)
+        if (r->wanted[e] && !hti_input_repeats(r, e)) r->d[e] = *dx++;
+}
+
+static ht_var hti_decomposed_jvp(ht_tape *tape, uint32_t i, const ht_rule *r)
+{
+    ht_var *x = hti_arena_alloc(&tape->scratch, 2 * (size_t)r->n_in * sizeof *x);
+    ht_var y = x ? hti_decompose(tape, i, r, "jvp") : hti_poison(tape), dy = y;
+    int n = 0;
+    for (int e = 0; x && e < r->n_in; e++) {
+        if (ht_is_zero(r->t[e]) || hti_input_repeats(r, e)) continue;
+        x[r->n_in + n] = r->t[e];
+        x[n++] = r->in[e];
+    }
+    bool ok = !hti_is_poison(y) && hti_jvp(tape, n, x, x + r->n_in, 1, &y, &dy, NULL);
+    return ok ? dy : hti_poison(tape);
 }
 
 /* Cotangents of node i's inputs, added to what they have. */
 static bool hti_vjp_node(hti_walk *w, uint32_t i)
 {
     ht_tape *tape = w->tape;
-    if (!tape->op[i]->vjp) return hti_rule_missing(tape, i, "vjp");
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_rule r;
     bool *wanted;
@@ -123,7 +169,10 @@ static bool hti_vjp_node(hti_walk *w, uint32_t i)
         r.v = w->value[i - w->low];
         r.wanted = wanted;
         r.d = d;
-        tape->op[i]->vjp(&r);
+        if (tape->op[i]->vjp)
+            hti_rule_vjp(tape, tape->op[i], &r);
+        else
+            hti_decomposed_vjp(tape, i, &r);
         ok = tape->ctx->status == HT_OK;
     }
     for (int e = 0; ok && e < r.n_in; e++) {
@@ -216,8 +265,9 @@ static bool hti_jvp_node(hti_walk *w, uint32_t i)
     }
     if (ok && any) {
         r.t = t;
-        ok = tape->op[i]->jvp != NULL || hti_rule_missing(tape, i, "jvp");
-        ht_var out = ok ? tape->op[i]->jvp(&r) : HT_ZERO;
+        const ht_op *op = tape->op[i];
+        ht_var out =
+            op->jvp ? hti_rule_jvp(tape, op, &r) : hti_decomposed_jvp(tape, i, &r);
         w->value[i - w->low] = ht_broadcast(out, tape->type[i].shape);
         ok = tape->ctx->status == HT_OK;
     }

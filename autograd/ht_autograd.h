@@ -227,6 +227,9 @@ struct ht_op {
     void (*run)(const ht_run *r);
     void (*vjp)(ht_rule *r);
     ht_var (*jvp)(const ht_rule *r);
+    /* out again, out of other ops (r->in and r->attributes only): what the value is held
+     * against, and what is differentiated where vjp or jvp is NULL. */
+    ht_var (*decompose)(const ht_rule *r);
     double (*flops)(const ht_type *in, const ht_type *out); /* NULL: one per element */
     /* Bytes `run` needs to work in, contents undefined before and lost after. NULL: none.
      */
