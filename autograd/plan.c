@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* plan.c: where every value of a program lives. Views share their root's memory; an
- * elementwise result takes over an operand that dies with it; the rest get best-fit
- * offsets in one arena by liveness. Read next: run.c. */
+/* plan.c: where every value of a program lives. Views share their root's memory; what
+ * only a group of fused instructions sees has none; an elementwise result takes over an
+ * operand that dies with it; the rest get best-fit offsets in one arena by liveness. Read
+ * next: fuse.c, run.c. */
 #include <string.h>
 
-#include "kernels.h"
 #include "program_internal.h"
 
 /* The free gaps of the arena, sorted by offset; neighbours are merged. */
@@ -95,13 +95,12 @@ static void hti_plan_place(ht_program *p, uint32_t i)
     v->from_root = (ptrdiff_t)((uintptr_t)array.data - (uintptr_t)hti_plan_origin);
 }
 
-static void hti_plan_uses(ht_program *p)
+static void hti_plan_places(ht_program *p)
 {
     for (uint32_t i = 0; i < p->n_values; i++) {
         hti_plan_place(p, i);
-        p->value[p->value[i].root].last_use = i;
-        for (uint32_t e = 0; e < p->value[i].n_in; e++)
-            p->value[p->value[p->edge[p->value[i].first_in + e]].root].last_use = i;
+        p->value[i].when = i;
+        p->value[i].next = HTI_NONE;
     }
     for (uint32_t k = 0; k < p->n_out; k++) {
         p->value[p->out[k]].place = HTI_IN_OUTPUT;
@@ -109,9 +108,27 @@ static void hti_plan_uses(ht_program *p)
     }
 }
 
+static void hti_plan_use(ht_program *p, uint32_t root, uint32_t when)
+{
+    if (p->value[root].last_use < when) p->value[root].last_use = when;
+}
+
+static void hti_plan_uses(ht_program *p)
+{
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        uint32_t when = p->value[i].when;
+        hti_plan_use(p, p->value[i].root, when);
+        for (uint32_t e = 0; e < p->value[i].n_in; e++)
+            hti_plan_use(p, p->value[p->edge[p->value[i].first_in + e]].root, when);
+    }
+}
+
 /* Offsets. */
 
-bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t e)
+/* Whether instruction i may write over input `e`'s memory: the op allows it and the
+ * operand is its memory, whole and in order (so element k is read before it is written).
+ */
+static bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t e)
 {
     const hti_value *v = &p->value[i];
     const hti_value *in = &p->value[p->edge[v->first_in + e]];
@@ -123,13 +140,14 @@ bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t e)
            hti_value_bytes(&p->value[in->root]) == hti_value_bytes(v);
 }
 
-/* Whether all of instruction i's uses of `root` may be overwritten by its result. */
-static bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
+bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
 {
-    for (uint32_t e = 0; e < p->value[i].n_in; e++)
-        if (p->value[p->edge[p->value[i].first_in + e]].root == root &&
-            !hti_overwrites_operand(p, i, e))
-            return false;
+    for (uint32_t m = hti_first_at(p, p->value[i].when); m != HTI_NONE;
+         m = p->value[m].next)
+        for (uint32_t e = 0; e < p->value[m].n_in; e++)
+            if (p->value[p->edge[p->value[m].first_in + e]].root == root &&
+                (m > i || !hti_overwrites_operand(p, m, e)))
+                return false;
     return true;
 }
 
@@ -137,30 +155,41 @@ static bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
 static uint32_t hti_plan_takeover(const ht_program *p, uint32_t i)
 {
     for (uint32_t e = 0; e < p->value[i].n_in; e++) {
-        uint32_t root = p->value[p->edge[p->value[i].first_in + e]].root;
-        if (p->value[root].place == HTI_IN_ARENA && p->value[root].last_use == i &&
-            hti_overwrites_root(p, i, root))
-            return root;
+        uint32_t at = p->value[p->edge[p->value[i].first_in + e]].root;
+        const hti_value *root = &p->value[at];
+        if (root->place == HTI_IN_ARENA && !root->given &&
+            root->last_use == p->value[i].when && hti_overwrites_root(p, i, at))
+            return at;
     }
     return HTI_NONE;
 }
 
-/* Gives back what dies at instruction i, but for `taken`; a root that is an operand
- * twice, once. */
-static void hti_plan_release(ht_program *p, hti_gaps *gaps, uint32_t i, uint32_t taken)
+/* Memory for the result of instruction i. */
+static void hti_plan_result(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
-    for (uint32_t e = 0; e <= p->value[i].n_in; e++) {
-        uint32_t at = e < p->value[i].n_in ? p->edge[p->value[i].first_in + e] : i;
-        hti_value *root = &p->value[p->value[at].root];
-        if (root->place != HTI_IN_ARENA || root->last_use != i || !hti_value_bytes(root))
-            continue;
-        bool again = false;
-        for (uint32_t f = 0; f < e; f++)
-            again = again ||
-                    p->value[p->edge[p->value[i].first_in + f]].root == p->value[at].root;
-        if (!again && p->value[at].root != taken)
-            hti_gaps_give(gaps, root->offset, hti_value_bytes(root));
-    }
+    hti_value *v = &p->value[i];
+    if (v->place != HTI_IN_ARENA || !hti_value_bytes(v)) return;
+    uint32_t taken = hti_plan_takeover(p, i);
+    v->offset = taken != HTI_NONE ? p->value[taken].offset
+                                  : hti_gaps_take(gaps, hti_value_bytes(v));
+    if (taken != HTI_NONE) p->value[taken].given = true;
+}
+
+static void hti_plan_give(ht_program *p, hti_gaps *gaps, uint32_t value, uint32_t when)
+{
+    hti_value *root = &p->value[p->value[value].root];
+    if (root->place != HTI_IN_ARENA || root->last_use != when || root->given) return;
+    root->given = true;
+    if (hti_value_bytes(root)) hti_gaps_give(gaps, root->offset, hti_value_bytes(root));
+}
+
+/* Gives back what dies with instruction i. */
+static void hti_plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
+{
+    uint32_t when = p->value[i].when;
+    for (uint32_t e = 0; e < p->value[i].n_in; e++)
+        hti_plan_give(p, gaps, p->edge[p->value[i].first_in + e], when);
+    hti_plan_give(p, gaps, i, when);
 }
 
 /* What the op works in: alive during its own instruction, so beside its operands. */
@@ -186,28 +215,31 @@ static void hti_plan_constants(ht_program *p)
     }
 }
 
+/* All that runs at i: results, then workspace, and only then what dies. */
+static void hti_plan_instruction(ht_program *p, hti_gaps *gaps, uint32_t i)
+{
+    hti_value *v = &p->value[i];
+    uint32_t first = hti_first_at(p, i);
+    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next)
+        hti_plan_result(p, gaps, m);
+    v->workspace_bytes = v->group ? 0 : hti_plan_workspace(p, v);
+    if (v->workspace_bytes) v->workspace_offset = hti_gaps_take(gaps, v->workspace_bytes);
+    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next)
+        hti_plan_release(p, gaps, m);
+    if (v->workspace_bytes) hti_gaps_give(gaps, v->workspace_offset, v->workspace_bytes);
+}
+
 bool hti_program_plan(ht_program *p)
 {
+    hti_plan_places(p);
+    if (!hti_program_fuse(p)) return false;
     hti_plan_uses(p);
     hti_plan_constants(p);
     for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
     hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 2, sizeof *gaps.gap)};
     if (!gaps.gap) return false;
-    for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        hti_value *v = &p->value[i];
-        uint32_t taken = HTI_NONE;
-        if (v->place == HTI_IN_ARENA && hti_value_bytes(v)) {
-            taken = hti_plan_takeover(p, i);
-            v->offset = taken != HTI_NONE ? p->value[taken].offset
-                                          : hti_gaps_take(&gaps, hti_value_bytes(v));
-        }
-        v->workspace_bytes = hti_plan_workspace(p, v);
-        if (v->workspace_bytes)
-            v->workspace_offset = hti_gaps_take(&gaps, v->workspace_bytes);
-        hti_plan_release(p, &gaps, i, taken);
-        if (v->workspace_bytes)
-            hti_gaps_give(&gaps, v->workspace_offset, v->workspace_bytes);
-    }
+    for (uint32_t i = p->n_in; i < p->n_values; i++)
+        if (p->value[i].when == i) hti_plan_instruction(p, &gaps, i);
     hti_resize(p->ctx, gaps.gap, (p->n_values + 2) * sizeof *gaps.gap, 0);
     p->arena_bytes = gaps.top;
     return true;

@@ -190,6 +190,9 @@ static void hti_print_place(const hti_value *v, FILE *f)
     case HTI_IN_VIEW:
         fprintf(f, "  view of %%%u", v->slot);
         break;
+    case HTI_IN_TILE:
+        fprintf(f, "  in a tile");
+        break;
     }
 }
 
@@ -203,6 +206,7 @@ void ht_program_print(const ht_program *p, FILE *f)
                         sizeof formula);
         hti_print_line(f, i, formula, &v->type);
         hti_print_place(v, f);
+        if (v->when != i) fprintf(f, ", with %%%u", v->when);
         double flops = hti_value_flops(p, v);
         if (flops > 0) {
             fprintf(f, "  ");

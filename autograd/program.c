@@ -182,6 +182,7 @@ void ht_program_free(ht_program *p)
     hti_resize(p->ctx, p->operand, p->n_edges * sizeof *p->operand, 0);
     hti_resize(p->ctx, p->out, p->n_out * sizeof *p->out, 0);
     hti_resize(p->ctx, p->bound, ((size_t)p->n_in + p->n_out) * sizeof *p->bound, 0);
+    hti_resize(p->ctx, p->group, p->n_groups * sizeof *p->group, 0);
     hti_resize(p->ctx, p->data, p->data_bytes, 0);
     hti_resize(p->ctx, p, sizeof *p, 0);
 }

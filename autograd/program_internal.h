@@ -5,6 +5,7 @@
 #define HTI_PROGRAM_INTERNAL_H
 
 #include "autograd_internal.h"
+#include "kernels.h"
 
 /* Where a value lives. */
 typedef enum hti_place {
@@ -12,8 +13,16 @@ typedef enum hti_place {
     HTI_IN_OUTPUT,   /* the caller's, out[slot] */
     HTI_IN_CONSTANT, /* written once, when the program is made */
     HTI_IN_ARENA,    /* at `offset` */
-    HTI_IN_VIEW      /* of value `slot`, strides said by the op */
+    HTI_IN_VIEW,     /* of value `slot`, strides said by the op */
+    HTI_IN_TILE      /* nowhere: made and read within a group */
 } hti_place;
+
+/* Elementwise instructions that run as one: see fuse.c. */
+typedef struct hti_group {
+    hti_fused fused;
+    uint32_t first; /* instruction; the others by `next` */
+    uint32_t operand[HTI_FUSED_OPERANDS]; /* values, outputs first */
+} hti_group;
 
 /* A value and, past the inputs, the instruction that makes it. Ordinals are topological.
  */
@@ -26,7 +35,11 @@ typedef struct hti_value {
     hti_place place;
     uint32_t slot,
         root;          /* root: the value whose memory this one is a view of, or itself */
-    uint32_t last_use; /* roots: the last instruction that reads the memory */
+    uint32_t when;     /* the instruction it runs at: itself, or its group's root */
+    uint32_t next;     /* in its group; HTI_NONE: last */
+    hti_group *group;  /* of a root of one */
+    uint32_t last_use; /* roots: the last `when` that reads the memory */
+    bool given;        /* while planning: the memory is someone else's already */
     size_t offset;     /* HTI_IN_ARENA */
     size_t workspace_bytes, workspace_offset; /* in the arena, during the run only */
     void *workspace;                          /* set when memory is bound */
@@ -42,7 +55,9 @@ struct ht_program {
     const ht_array **operand; /* edge[k]'s array: what an op's run is given */
     uint32_t *out;            /* value that out[k] is written by */
     void **bound;             /* ht_program_run's tensors' memory: inputs, then outputs */
-    unsigned char *data;      /* attributes and constants */
+    hti_group *group;
+    uint32_t n_groups;
+    unsigned char *data; /* attributes and constants */
     size_t data_bytes, arena_bytes;
     unsigned char *arena;
     bool arena_owned, poison;
@@ -52,6 +67,13 @@ struct ht_program {
 
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
 bool hti_program_plan(ht_program *program);
+/* Its second step: which elementwise instructions run together. */
+bool hti_program_fuse(ht_program *program);
+/* The instructions that run at i, in order, until HTI_NONE. */
+static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
+{
+    return program->value[i].group ? program->value[i].group->first : i;
+}
 
 /* The arena becomes the caller's (borrowed until the program is freed or bound again), at
  * least ht_program_bytes long and 64-byte aligned: programs that never run at once may
@@ -66,9 +88,8 @@ const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
 const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
 
 double hti_value_flops(const ht_program *program, const hti_value *value);
-/* Whether instruction i may write over input `e`'s memory: the op allows it and the
- * operand is its memory, whole and in order (so element k is read before it is written).
- */
-bool hti_overwrites_operand(const ht_program *program, uint32_t i, uint32_t e);
+/* Whether instruction i may write over the memory of `root`: whatever reads it when i runs
+ * has done so by then, element by element. */
+bool hti_overwrites_root(const ht_program *program, uint32_t i, uint32_t root);
 
 #endif

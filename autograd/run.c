@@ -21,6 +21,7 @@ static unsigned char *hti_value_memory(const ht_program *p, const hti_value *roo
         return p->arena + root->offset;
     case HTI_IN_CONSTANT:
     case HTI_IN_VIEW:
+    case HTI_IN_TILE:
         break;
     }
     return root->array.data;
@@ -60,12 +61,14 @@ static void hti_program_point(ht_program *p, void *const *in, void *const *out)
 
 /* Poison. */
 
-/* Whether another value that is alive after instruction i took over this root's memory.
+/* Whether another value that is alive after what runs at i took over this root's memory.
  */
 static bool hti_memory_lives_on(const ht_program *p, uint32_t i, const hti_value *root)
 {
-    const hti_value *made = &p->value[i];
-    return made->place == HTI_IN_ARENA && made->offset == root->offset;
+    for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
+        if (p->value[m].place == HTI_IN_ARENA && p->value[m].offset == root->offset)
+            return true;
+    return false;
 }
 
 static void hti_poison_value(const hti_value *v)
@@ -76,12 +79,13 @@ static void hti_poison_value(const hti_value *v)
 
 static void hti_poison_dead(ht_program *p, uint32_t i)
 {
-    for (uint32_t e = 0; e < p->value[i].n_in; e++) {
-        hti_value *root = &p->value[p->value[p->edge[p->value[i].first_in + e]].root];
-        if (root->place == HTI_IN_ARENA && root->last_use == i &&
-            !hti_memory_lives_on(p, i, root))
-            hti_poison_value(root);
-    }
+    for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
+        for (uint32_t e = 0; e < p->value[m].n_in; e++) {
+            hti_value *root = &p->value[p->value[p->edge[p->value[m].first_in + e]].root];
+            if (root->place == HTI_IN_ARENA && root->last_use == i &&
+                !hti_memory_lives_on(p, i, root))
+                hti_poison_value(root);
+        }
 }
 
 void ht_program_poison(ht_program *program, bool on)
@@ -106,6 +110,36 @@ static bool hti_all_finite(const ht_array *a)
 
 /* Run. */
 
+/* A group, at its root; looks for the first step that is not finite if asked to. */
+static void hti_run_group(ht_program *p, const hti_group *g)
+{
+    ht_array spread[HTI_FUSED_OPERANDS];
+    const ht_array *operand[HTI_FUSED_OPERANDS];
+    for (int k = 0; k < g->fused.n_operands; k++) {
+        operand[k] = &p->value[g->operand[k]].array;
+        if (ht_shape_equal(operand[k]->shape, operand[0]->shape)) continue;
+        spread[k] = hti_broadcast_array(*operand[k], operand[0]->shape);
+        operand[k] = &spread[k];
+    }
+    int bad;
+    bool look = p->watch && p->bad == HTI_NONE;
+    hti_run_fused(p->ctx, &g->fused, operand, look ? &bad : NULL);
+    if (!look || bad == g->fused.n_steps) return;
+    p->bad = g->first;
+    while (bad-- > 0) p->bad = p->value[p->bad].next;
+}
+
+static void hti_run_value(ht_program *p, uint32_t i)
+{
+    hti_value *v = &p->value[i];
+    if (p->poison && v->workspace_bytes) memset(v->workspace, 0xFF, v->workspace_bytes);
+    v->op->run(&(ht_run){v->op, p->ctx, v->array, (int)v->n_in, p->operand + v->first_in,
+                         v->attributes, v->workspace, v->site});
+    if (p->watch && p->bad == HTI_NONE && p->ctx->status == HT_OK &&
+        !hti_all_finite(&v->array))
+        p->bad = i;
+}
+
 ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
 {
     ht_context *ctx = p->ctx;
@@ -117,14 +151,14 @@ ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
         for (uint32_t i = p->n_in; i < p->n_values; i++)
             if (p->value[i].place == HTI_IN_ARENA) hti_poison_value(&p->value[i]);
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        hti_value *v = &p->value[i];
-        if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT) continue;
-        if (p->poison && v->workspace_bytes)
-            memset(v->workspace, 0xFF, v->workspace_bytes);
-        v->op->run(&(ht_run){v->op, ctx, v->array, (int)v->n_in, p->operand + v->first_in,
-                             v->attributes, v->workspace, v->site});
+        const hti_value *v = &p->value[i];
+        if (v->when != i || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
+            continue;
+        if (v->group)
+            hti_run_group(p, v->group);
+        else
+            hti_run_value(p, i);
         if (ctx->status != HT_OK) return ctx->status;
-        if (p->watch && p->bad == HTI_NONE && !hti_all_finite(&v->array)) p->bad = i;
         if (p->poison) hti_poison_dead(p, i);
     }
     return HT_OK;
@@ -150,14 +184,9 @@ static bool hti_program_fits(const ht_program *p, const char *what, uint32_t k,
 
 bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
 {
-    uint32_t i = p->out[k];
-    if (p->value[j].last_use < i) return true;
-    if (p->value[j].last_use > i) return false;
-    for (uint32_t e = 0; e < p->value[i].n_in; e++)
-        if (p->value[p->edge[p->value[i].first_in + e]].root == j &&
-            !hti_overwrites_operand(p, i, e))
-            return false;
-    return true;
+    uint32_t i = p->out[k], when = p->value[i].when;
+    if (p->value[j].last_use != when) return p->value[j].last_use < when;
+    return hti_overwrites_root(p, i, j);
 }
 
 /* Whether the bytes of two tensors meet. */

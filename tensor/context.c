@@ -54,6 +54,7 @@ ht_context *ht_context_new(const ht_context_options *options)
               seed.options.threads);
     if (!seed.options.alloc) seed.options.alloc = context_malloc;
     if (seed.options.threads == 0) seed.options.threads = context_cores();
+    seed.fuse_least = HTI_FUSE_LEAST;
     for (int i = 0; hti_kernels_at(i); i++) seed.kernels = hti_kernels_at(i);
 
     /* Nobody holds this context yet: a failure here is told by NULL alone. */

@@ -1,27 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /* elementwise.c: the array calls that take one element at a time: unary, binary, compare,
- * where, copy, fill.
+ * where, copy, fill, and several of them fused.
  *
  * All are one walk. Axes that lie alike in every operand are merged, and the last two
- * that remain make blocks of rows x columns. A block goes through its loop tile by tile:
- * an operand that is contiguous there is read in place, any other is packed into a tile
- * first; one that is the same in every tile (a number, a repeated row) only once. Read
- * next: loops.h, reduce.c. */
+ * that remain make blocks of rows x columns. A block goes tile by tile through its steps,
+ * each one loop: an operand that is contiguous there is read in place, any other is
+ * packed into a tile first; one that is the same in every tile (a number, a repeated row)
+ * only once; what a step leaves for a later one stays in a tile. Read next: loops.h,
+ * reduce.c. */
+#include <math.h>
+
 #include "kernels.h"
 #include "loops.h"
 
-enum { WALK_OPERANDS = 4, WALK_ELEMENT = 8 };
+enum {
+    WALK_OPERANDS = HTI_FUSED_OPERANDS,
+    WALK_SLOTS = HTI_FUSED_SLOTS,
+    WALK_ELEMENT = 8
+};
 
-/* Operand 0 is the output. */
+/* Slots: outputs, then inputs, then what only steps see. */
+struct walk_step {
+    hti_loop loop;
+    const hti_fused_step *says;
+};
+
 struct walk {
     const struct hti_kernels *kernels;
-    hti_loop loop;
-    int operands, rank; /* rank >= 2: the last two axes are rows and columns */
+    const struct walk_step *step;
+    int steps, outputs, operands;
+    int rank; /* >= 2: the last two axes are rows and columns */
     int64_t dim[HT_MAX_RANK + 2];
     int64_t stride[WALK_OPERANDS][HT_MAX_RANK + 2];
     size_t size[WALK_OPERANDS];
     ht_dtype dtype[WALK_OPERANDS];
     char *data[WALK_OPERANDS];
+    int *bad; /* the first step to give something not finite; NULL: not looked at */
 };
 
 /* A block: where each operand starts, and its tiles (see walk_block). */
@@ -65,43 +79,80 @@ static void walk_init(struct walk *w, const ht_array *const *operand)
     for (int i = 0; i < operand[0]->shape.rank; ++i) walk_axis(w, operand, i);
 }
 
-/* `height` rows of `width` columns from (r, c) of operand k, contiguous. */
-static char *walk_operand(const struct walk *w, const struct walk_block *b, int k,
-                          int64_t r, int64_t c, int64_t height, int64_t width, char *tile)
+/* Whether `height` rows of `width` columns of operand k can be read where they are. */
+static char *walk_place(const struct walk *w, const struct walk_block *b, int k,
+                        int64_t r, int64_t c)
 {
-    char *at =
-        b->start[k] + (r * b->stride[k][0] + c * b->stride[k][1]) * (int64_t)w->size[k];
-    if (b->in_place[k]) return at;
-    if (k > 0 && !(b->same[k] && (r > 0 || c > 0)))
-        w->kernels->pack[hti_row(w->dtype[k])](height, width, tile, at, b->stride[k]);
-    return tile;
+    return b->start[k] +
+           (r * b->stride[k][0] + c * b->stride[k][1]) * (int64_t)w->size[k];
+}
+
+/* The slots of a tile: operands in place or packed, the rest as they are. */
+static void walk_pack(const struct walk *w, const struct walk_block *b, int64_t r,
+                      int64_t c, int64_t height, int64_t width, char **slot,
+                      char (*tile)[HTI_TILE * WALK_ELEMENT])
+{
+    for (int k = 0; k < w->operands; ++k) {
+        char *at = walk_place(w, b, k, r, c);
+        slot[k] = b->in_place[k] ? at : tile[k];
+        if (b->in_place[k] || k < w->outputs || (b->same[k] && (r > 0 || c > 0)))
+            continue;
+        w->kernels->pack[hti_row(w->dtype[k])](height, width, tile[k], at, b->stride[k]);
+    }
+}
+
+static void walk_unpack(const struct walk *w, const struct walk_block *b, int64_t r,
+                        int64_t c, int64_t height, int64_t width, char *const *slot)
+{
+    for (int k = 0; k < w->outputs; ++k)
+        if (!b->in_place[k])
+            w->kernels->unpack[hti_row(w->dtype[k])](
+                height, width, walk_place(w, b, k, r, c), b->stride[k], slot[k]);
+}
+
+static bool walk_all_finite(ht_dtype dtype, int64_t n, const void *a)
+{
+    bool finite = true;
+    if (dtype == HT_F32)
+        for (int64_t i = 0; i < n; ++i)
+            finite = finite && isfinite(((const float *)a)[i]);
+    if (dtype == HT_F64)
+        for (int64_t i = 0; i < n; ++i)
+            finite = finite && isfinite(((const double *)a)[i]);
+    return finite;
+}
+
+static void walk_steps(const struct walk *w, int64_t n, char *const *slot)
+{
+    for (int i = 0; i < w->steps; ++i) {
+        const hti_fused_step *s = w->step[i].says;
+        const void *in[] = {slot[s->in[0]], slot[s->in[1]], slot[s->in[2]]};
+        w->step[i].loop(n, slot[s->out], in);
+        if (w->bad && i < *w->bad && !walk_all_finite(s->to, n, slot[s->out]))
+            *w->bad = i;
+    }
 }
 
 static void walk_tiles(const struct walk *w, const struct walk_block *b)
 {
-    _Alignas(HTI_ALIGN) char tile[WALK_OPERANDS][HTI_TILE * WALK_ELEMENT];
+    _Alignas(HTI_ALIGN) char tile[WALK_SLOTS][HTI_TILE * WALK_ELEMENT];
     int64_t across = b->columns < HTI_TILE ? b->columns : HTI_TILE,
             down = HTI_TILE / across;
+    char *slot[WALK_SLOTS];
+    for (int k = 0; k < WALK_SLOTS; ++k) slot[k] = tile[k];
     for (int64_t r = 0; r < b->rows; r += down)
         for (int64_t c = 0; c < b->columns; c += across) {
             int64_t height = b->rows - r < down ? b->rows - r : down;
             int64_t width = b->columns - c < across ? b->columns - c : across;
-            char *p[WALK_OPERANDS] = {0};
-            for (int k = 0; k < w->operands; ++k)
-                p[k] = walk_operand(w, b, k, r, c, height, width, tile[k]);
-            const void *in[] = {p[1], p[2], p[3]};
-            w->loop(height * width, p[0], in);
-            if (b->in_place[0]) continue;
-            int64_t at = r * b->stride[0][0] + c * b->stride[0][1];
-            w->kernels->unpack[hti_row(w->dtype[0])](
-                height, width, b->start[0] + at * (int64_t)w->size[0], b->stride[0],
-                p[0]);
+            walk_pack(w, b, r, c, height, width, slot, tile);
+            walk_steps(w, height * width, slot);
+            walk_unpack(w, b, r, c, height, width, slot);
         }
 }
 
 static void walk_block(const struct walk *w, struct walk_block *b)
 {
-    bool all_in_place = true;
+    bool whole = w->steps == 1;
     bool one_row_tiles = b->rows == 1 || b->columns >= HTI_TILE;
     for (int k = 0; k < w->operands; ++k) {
         const int64_t *s = b->stride[k];
@@ -109,14 +160,12 @@ static void walk_block(const struct walk *w, struct walk_block *b)
         b->in_place[k] =
             dense || b->columns * b->rows == 1 || (s[1] == 1 && one_row_tiles);
         b->same[k] = s[0] == 0 && (s[1] == 0 || b->columns < HTI_TILE);
-        all_in_place = all_in_place && (dense || b->columns * b->rows == 1);
+        whole = whole && (dense || b->columns * b->rows == 1);
     }
-    if (all_in_place) {
-        const void *in[] = {b->start[1], b->start[2], b->start[3]};
-        w->loop(b->rows * b->columns, b->start[0], in);
-    } else {
+    if (whole)
+        walk_steps(w, b->rows * b->columns, b->start);
+    else
         walk_tiles(w, b);
-    }
 }
 
 /* The block of `rows` rows from row r of the block number `outer`. */
@@ -165,11 +214,26 @@ static void walk_columns(const void *work, int64_t first, int64_t last)
     walk_block(w, &b);
 }
 
+static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *operand)
+{
+    int64_t n = ht_shape_count(operand[0]->shape);
+    if (n == 0) return;
+    w->kernels = ctx->kernels;
+    walk_init(w, operand);
+    int64_t columns = w->dim[w->rank - 1];
+    if (w->bad)
+        walk_rows(w, 0, n / columns);
+    else if (n == columns)
+        hti_parallel(ctx, n, n, walk_columns, w);
+    else
+        hti_parallel(ctx, n, n / columns, walk_rows, w);
+}
+
 /* The usual case of small arrays: one run, nothing to plan. */
 static bool walk_one_run(hti_loop loop, int64_t n, int operands,
                          const ht_array *const *operand)
 {
-    const void *in[WALK_OPERANDS - 1] = {0};
+    const void *in[3] = {0};
     if (n >= HTI_SERIAL || !hti_is_contiguous(operand[0])) return false;
     for (int k = 1; k < operands; ++k) {
         if (!hti_is_contiguous(operand[k])) return false;
@@ -179,19 +243,17 @@ static bool walk_one_run(hti_loop loop, int64_t n, int operands,
     return true;
 }
 
+/* One loop, operand 0 its output. */
 static void walk(ht_context *ctx, hti_loop loop, int operands,
                  const ht_array *const *operand)
 {
+    static const hti_fused_step says = {.in = {1, 2, 3}, .out = 0};
     int64_t n = ht_shape_count(operand[0]->shape);
     HT_ASSERT(loop, "no loop for dtype %s", ht_dtype_name(operand[operands - 1]->dtype));
-    if (n == 0 || walk_one_run(loop, n, operands, operand)) return;
-    struct walk w = {.kernels = ctx->kernels, .loop = loop, .operands = operands};
-    walk_init(&w, operand);
-    int64_t columns = w.dim[w.rank - 1];
-    if (n == columns)
-        hti_parallel(ctx, n, n, walk_columns, &w);
-    else
-        hti_parallel(ctx, n, n / columns, walk_rows, &w);
+    if (walk_one_run(loop, n, operands, operand)) return;
+    struct walk_step step = {loop, &says};
+    struct walk w = {.step = &step, .steps = 1, .outputs = 1, .operands = operands};
+    walk_run(ctx, &w, operand);
 }
 
 static void walk_check(const ht_array *out, const ht_array *in)
@@ -259,4 +321,41 @@ void hti_run_fill(ht_context *ctx, ht_array out, double value)
 {
     ht_array number = {.data = &value, .dtype = HT_F64, .shape = out.shape};
     hti_run_copy(ctx, out, number);
+}
+
+static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
+{
+    switch (s->kind) {
+    case HTI_LOOP_UNARY:
+        return k->unary[s->function][hti_row(s->from)];
+    case HTI_LOOP_BINARY:
+        return k->binary[s->function][hti_row(s->from)];
+    case HTI_LOOP_COMPARE:
+        return k->compare[s->function][hti_row(s->from)];
+    case HTI_LOOP_WHERE:
+        return k->where[hti_row(s->from)];
+    case HTI_LOOP_CONVERT:
+        return k->convert[hti_row(s->to)][hti_row(s->from)];
+    case HTI_LOOP_NONE:
+        break;
+    }
+    return NULL;
+}
+
+void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *operand,
+                   int *bad)
+{
+    struct walk_step step[HTI_FUSED_STEPS];
+    struct walk w = {.step = step,
+                     .steps = f->n_steps,
+                     .outputs = f->n_outputs,
+                     .operands = f->n_operands,
+                     .bad = bad};
+    for (int i = 0; i < f->n_steps; ++i) {
+        step[i] = (struct walk_step){walk_loop(ctx->kernels, &f->step[i]), &f->step[i]};
+        HT_ASSERT(step[i].loop, "no loop for dtype %s", ht_dtype_name(f->step[i].from));
+    }
+    for (int k = 1; k < f->n_operands; ++k) walk_check(operand[0], operand[k]);
+    if (bad) *bad = f->n_steps;
+    walk_run(ctx, &w, operand);
 }

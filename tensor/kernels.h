@@ -76,6 +76,38 @@ void hti_run_copy(ht_context *ctx, ht_array out, ht_array a);
 /* out = value, converted. */
 void hti_run_fill(ht_context *ctx, ht_array out, double value);
 
+/* Several of the above over tiles that stay in the nearest cache. A slot is an operand
+ * (outputs first) or, past them, what only later steps see. A step may write over a slot
+ * it reads. */
+typedef enum hti_loop_kind {
+    HTI_LOOP_NONE,
+    HTI_LOOP_UNARY,
+    HTI_LOOP_BINARY,
+    HTI_LOOP_COMPARE,
+    HTI_LOOP_WHERE,
+    HTI_LOOP_CONVERT
+} hti_loop_kind;
+enum {
+    HTI_FUSED_STEPS = 32,
+    HTI_FUSED_OPERANDS = 16,
+    HTI_FUSED_SLOTS = HTI_FUSED_OPERANDS + HTI_FUSED_STEPS,
+    HTI_FUSE_LEAST = 64 /* fewer elements cost what the calls cost, fused or not */
+};
+typedef struct hti_fused_step {
+    uint8_t kind, function; /* an hti_loop_kind; an hti_unary, ... */
+    uint8_t in[3], out;     /* slots */
+    uint8_t from, to;       /* dtypes: of the last input, of the output */
+} hti_fused_step;
+typedef struct hti_fused {
+    int n_steps, n_outputs, n_operands;
+    hti_fused_step step[HTI_FUSED_STEPS];
+} hti_fused;
+/* operand: outputs, contiguous, then inputs, all of one shape. An output may be the very
+ * memory of a contiguous input that no later step reads. bad, if not NULL, becomes the
+ * first step whose result is not finite, n_steps if all are; on one thread then. */
+void hti_run_fused(ht_context *ctx, const hti_fused *fused,
+                   const ht_array *const *operand, int *bad);
+
 /* Reduces the axes whose bit is set in `axes` (bit i: axis i); out has a's shape with
  * those axes of size 1. Floats; sum also i32. f32 sums keep partial sums short and
  * combine them in f64. Max of nothing is -inf; NaN wins. */

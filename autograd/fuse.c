@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* fuse.c: elementwise instructions that run together, tile by tile, so that what one
+ * leaves for the next never reaches memory.
+ *
+ * A group runs where its last instruction, its root, stands. An instruction joins the
+ * group of its first reader if whatever else reads it is in the group too or runs later
+ * than the root: then order, and with it acyclicity, is that of the list. Values that
+ * only the group reads have no memory. The loops and their order are those of the
+ * instructions one by one: the same bits. Read next: plan.c. */
+#include <string.h>
+
+#include "kernels.h"
+#include "program_internal.h"
+
+static const struct fuse_loop {
+    const ht_op *op;
+    hti_loop_kind kind;
+    int function;
+} fuse_loops[] = {
+    {&hti_op_neg, HTI_LOOP_UNARY, HTI_NEG},
+    {&hti_op_exp, HTI_LOOP_UNARY, HTI_EXP},
+    {&hti_op_log, HTI_LOOP_UNARY, HTI_LOG},
+    {&hti_op_sqrt, HTI_LOOP_UNARY, HTI_SQRT},
+    {&hti_op_tanh, HTI_LOOP_UNARY, HTI_TANH},
+    {&hti_op_sigmoid, HTI_LOOP_UNARY, HTI_SIGMOID},
+    {&hti_op_relu, HTI_LOOP_UNARY, HTI_RELU},
+    {&hti_op_abs, HTI_LOOP_UNARY, HTI_ABS},
+    {&hti_op_log1p, HTI_LOOP_UNARY, HTI_LOG1P},
+    {&hti_op_expm1, HTI_LOOP_UNARY, HTI_EXPM1},
+    {&hti_op_rsqrt, HTI_LOOP_UNARY, HTI_RSQRT},
+    {&hti_op_sin, HTI_LOOP_UNARY, HTI_SIN},
+    {&hti_op_cos, HTI_LOOP_UNARY, HTI_COS},
+    {&hti_op_erf, HTI_LOOP_UNARY, HTI_ERF},
+    {&hti_op_softplus, HTI_LOOP_UNARY, HTI_SOFTPLUS},
+    {&hti_op_add, HTI_LOOP_BINARY, HTI_ADD},
+    {&hti_op_sub, HTI_LOOP_BINARY, HTI_SUB},
+    {&hti_op_mul, HTI_LOOP_BINARY, HTI_MUL},
+    {&hti_op_div, HTI_LOOP_BINARY, HTI_DIV},
+    {&hti_op_pow, HTI_LOOP_BINARY, HTI_POW},
+    {&hti_op_maximum, HTI_LOOP_BINARY, HTI_MAXIMUM},
+    {&hti_op_minimum, HTI_LOOP_BINARY, HTI_MINIMUM},
+    {&hti_op_equal, HTI_LOOP_COMPARE, HTI_EQUAL},
+    {&hti_op_greater, HTI_LOOP_COMPARE, HTI_GREATER},
+    {&hti_op_greater_equal, HTI_LOOP_COMPARE, HTI_GREATER_EQUAL},
+    {&hti_op_where, HTI_LOOP_WHERE, 0},
+    {&hti_op_cast, HTI_LOOP_CONVERT, 0},
+};
+
+static const struct fuse_loop *fuse_loop_of(const ht_op *op)
+{
+    for (size_t k = 0; k < sizeof fuse_loops / sizeof fuse_loops[0]; k++)
+        if (fuse_loops[k].op == op) return &fuse_loops[k];
+    return NULL;
+}
+
+/* Who reads what, and the groups as they grow. */
+typedef struct fuse_plan {
+    ht_program *p;
+    uint32_t *first_reader, *reader; /* readers of i: reader[first_reader[i] ..] */
+    struct fuse_group {
+        uint32_t members, operands, operand[HTI_FUSED_OPERANDS];
+    } * group; /* by root */
+} fuse_plan;
+
+/* Counted, then filled from the back, which leaves every start where it belongs. */
+static void fuse_readers(fuse_plan *f)
+{
+    ht_program *p = f->p;
+    for (uint32_t e = 0; e < p->n_edges; e++) f->first_reader[p->edge[e]]++;
+    for (uint32_t i = 0, sum = 0; i <= p->n_values; i++) {
+        sum += f->first_reader[i];
+        f->first_reader[i] = sum;
+    }
+    for (uint32_t i = p->n_values; i-- > p->n_in;)
+        for (uint32_t e = p->value[i].n_in; e-- > 0;)
+            f->reader[--f->first_reader[p->edge[p->value[i].first_in + e]]] = i;
+}
+
+/* Whether element k of an operand is read no later than element k of the result is
+ * written, should both be the same memory: a view that turns memory of the result's own
+ * shape around would not do. */
+static bool fuse_operand_in_order(const ht_program *p, const hti_value *v, uint32_t e)
+{
+    const hti_value *in = &p->value[p->edge[v->first_in + e]];
+    return !ht_shape_equal(p->value[in->root].type.shape, v->type.shape) ||
+           (in->from_root == 0 && hti_is_contiguous(&in->array));
+}
+
+static bool fuse_can(const ht_program *p, uint32_t i)
+{
+    const hti_value *v = &p->value[i];
+    if (i < p->n_in || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
+        return false;
+    if (ht_shape_count(v->type.shape) < p->ctx->fuse_least || !fuse_loop_of(v->op))
+        return false;
+    for (uint32_t e = 0; e < v->n_in; e++)
+        if (!fuse_operand_in_order(p, v, e)) return false;
+    return true;
+}
+
+/* Whether moving i to `root` would read an input after an output that could be the same
+ * memory is written. */
+static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
+{
+    const hti_value *v = &p->value[i];
+    for (uint32_t e = 0; e < v->n_in; e++) {
+        const hti_value *in = &p->value[p->value[p->edge[v->first_in + e]].root];
+        if (in->place != HTI_IN_INPUT) continue;
+        for (uint32_t k = 0; k < p->n_out; k++) {
+            const hti_value *out = &p->value[p->out[k]];
+            if (p->out[k] > i && out->when < root && out->type.dtype == in->type.dtype &&
+                ht_shape_equal(out->type.shape, in->type.shape))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The group once i is in it; false if it would be too large. What is kept is an operand
+ * whether it was one already or not. */
+static bool fuse_join(const ht_program *p, uint32_t i, bool kept, struct fuse_group *g)
+{
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < g->operands; k++)
+        if (g->operand[k] != i || kept) g->operand[n++] = g->operand[k];
+    for (uint32_t e = 0; e < p->value[i].n_in; e++) {
+        uint32_t in = p->edge[p->value[i].first_in + e], k = 0;
+        while (k < n && g->operand[k] != in) k++;
+        if (k < n) continue;
+        if (n == HTI_FUSED_OPERANDS) return false;
+        g->operand[n++] = in;
+    }
+    g->operands = n;
+    return ++g->members <= HTI_FUSED_STEPS;
+}
+
+/* Whether anything outside the group `root` reads i. */
+static bool fuse_is_kept(const fuse_plan *f, uint32_t i, uint32_t root)
+{
+    bool kept = f->p->value[i].place == HTI_IN_OUTPUT;
+    for (uint32_t u = f->first_reader[i]; u < f->first_reader[i + 1]; u++)
+        kept = kept || f->p->value[f->reader[u]].when != root;
+    return kept;
+}
+
+/* Puts i into the group of its first reader, or starts one. */
+static void fuse_place(fuse_plan *f, uint32_t i)
+{
+    ht_program *p = f->p;
+    uint32_t first = f->first_reader[i], end = f->first_reader[i + 1];
+    struct fuse_group alone = {.operands = 1, .operand = {i}}, g;
+    fuse_join(p, i, true, &alone);
+    f->group[i] = alone;
+    if (first == end || !fuse_can(p, f->reader[first])) return;
+    uint32_t root = p->value[f->reader[first]].when;
+    if (!ht_shape_equal(p->value[root].type.shape, p->value[i].type.shape)) return;
+    for (uint32_t u = first; u < end; u++)
+        if (p->value[f->reader[u]].when < root) return;
+    g = f->group[root];
+    if (fuse_crosses_output(p, i, root) || !fuse_join(p, i, fuse_is_kept(f, i, root), &g))
+        return;
+    f->group[root] = g;
+    p->value[i].when = root;
+}
+
+/* Groups said as slots and steps. */
+
+static uint8_t fuse_slot_of(const hti_group *g, const uint8_t *tile, uint32_t value)
+{
+    for (int k = 0; k < g->fused.n_operands; k++)
+        if (g->operand[k] == value) return (uint8_t)k;
+    return tile[value];
+}
+
+/* Outputs first, then what is read. Values nobody outside reads lose their memory. */
+static void fuse_operands(const fuse_plan *f, uint32_t root, hti_group *g)
+{
+    ht_program *p = f->p;
+    for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
+        if (fuse_is_kept(f, m, root) || m == root)
+            g->operand[g->fused.n_outputs++] = m;
+        else
+            p->value[m].place = HTI_IN_TILE;
+    }
+    g->fused.n_operands = g->fused.n_outputs;
+    for (uint32_t k = 0; k < f->group[root].operands; k++)
+        if (p->value[f->group[root].operand[k]].when != root)
+            g->operand[g->fused.n_operands++] = f->group[root].operand[k];
+}
+
+/* Step after step; a tile is free again once the last step that reads it is said. */
+static void fuse_steps(const fuse_plan *f, hti_group *g, uint8_t *tile)
+{
+    ht_program *p = f->p;
+    bool busy[HTI_FUSED_SLOTS] = {false};
+    for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
+        const hti_value *v = &p->value[m];
+        const struct fuse_loop *loop = fuse_loop_of(v->op);
+        const uint32_t *in = p->edge + v->first_in;
+        hti_fused_step *s = &g->fused.step[g->fused.n_steps++];
+        *s = (hti_fused_step){.kind = (uint8_t)loop->kind,
+                              .function = (uint8_t)loop->function,
+                              .from = (uint8_t)p->value[in[v->n_in - 1]].type.dtype,
+                              .to = (uint8_t)v->type.dtype};
+        if (v->place == HTI_IN_TILE) {
+            int k = g->fused.n_operands;
+            while (busy[k]) k++;
+            busy[k] = true;
+            tile[m] = (uint8_t)k;
+        }
+        s->out = fuse_slot_of(g, tile, m);
+        for (uint32_t e = 0; e < v->n_in; e++) s->in[e] = fuse_slot_of(g, tile, in[e]);
+        for (uint32_t e = 0; e < v->n_in; e++)
+            if (p->value[in[e]].place == HTI_IN_TILE &&
+                f->reader[f->first_reader[in[e] + 1] - 1] == m)
+                busy[s->in[e]] = false;
+    }
+}
+
+static bool fuse_say(fuse_plan *f, uint8_t *tile)
+{
+    ht_program *p = f->p;
+    for (uint32_t i = p->n_in; i < p->n_values; i++)
+        p->n_groups += f->group[i].members > 1 && p->value[i].when == i;
+    p->group = hti_zalloc(p->ctx, p->n_groups, sizeof *p->group);
+    if (p->ctx->status != HT_OK) return false;
+    hti_group *g = p->group;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        if (f->group[i].members < 2 || p->value[i].when != i) continue;
+        p->value[i].group = g;
+        g++->first = i;
+    }
+    for (uint32_t i = p->n_values; i-- > p->n_in;) {
+        hti_group *own = p->value[p->value[i].when].group;
+        if (!own || p->value[i].when == i) continue;
+        p->value[i].next = own->first;
+        own->first = i;
+    }
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        if (!p->value[i].group) continue;
+        fuse_operands(f, i, p->value[i].group);
+        fuse_steps(f, p->value[i].group, tile);
+    }
+    return true;
+}
+
+bool hti_program_fuse(ht_program *p)
+{
+    size_t n = p->n_values;
+    fuse_plan f = {.p = p,
+                   .first_reader = hti_zalloc(p->ctx, n + 1, sizeof *f.first_reader),
+                   .reader = hti_zalloc(p->ctx, p->n_edges, sizeof *f.reader),
+                   .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
+    uint8_t *tile = hti_zalloc(p->ctx, n, 1);
+    bool ok = p->ctx->status == HT_OK;
+    if (ok) {
+        fuse_readers(&f);
+        for (uint32_t i = p->n_values; i-- > p->n_in;)
+            if (fuse_can(p, i)) fuse_place(&f, i);
+        ok = fuse_say(&f, tile);
+    }
+    hti_resize(p->ctx, tile, n, 0);
+    hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
+    hti_resize(p->ctx, f.reader, p->n_edges * sizeof *f.reader, 0);
+    hti_resize(p->ctx, f.first_reader, (n + 1) * sizeof *f.first_reader, 0);
+    return ok;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* test_autograd_fuse.c: programs whose elementwise instructions run together give the
+ * bits they give one by one, on random graphs over broadcasts and views, in place, watched
+ * and poisoned; what is fused, and what is not. Read next: autograd/fuse.c. */
+#include "program_internal.h"
+#include "test.h"
+
+enum { LEAVES = 5, OUTPUTS = 4, MOST = 96 };
+
+typedef struct fuse_case {
+    ht_context *ctx;
+    ht_tape *tape;
+    uint64_t seed, drawn;
+    ht_tensor *leaf[LEAVES];
+    ht_var x[LEAVES], pool[MOST], out[OUTPUTS];
+    int n;
+} fuse_case;
+
+static int64_t draw(fuse_case *c, int64_t n)
+{
+    return ht_random_below(c->seed, 3, c->drawn++, n);
+}
+
+/* Square, so that a transpose has its operand's type. */
+static void fuse_open(fuse_case *c, uint64_t seed, ht_dtype dtype, int threads)
+{
+    *c = (fuse_case){.seed = seed};
+    c->ctx = ht_context_new(&(ht_context_options){.seed = seed, .threads = threads});
+    c->tape = ht_tape_new(c->ctx, HT_RECORD);
+    int64_t n = 1 + draw(c, 40);
+    const ht_shape shape[LEAVES] = {HT_SHAPE(n, n), HT_SHAPE(n, n), HT_SHAPE(n),
+                                    HT_SHAPE(n, 1), HT_SHAPE(2 * n, n)};
+    for (int i = 0; i < LEAVES; i++) {
+        c->leaf[i] = ht_tensor_new(c->ctx, dtype, shape[i]);
+        ht_tensor_uniform(c->leaf[i], 1 + (uint64_t)i, 0.5, 2);
+        c->x[i] = ht_input(c->tape, c->leaf[i]);
+        if (i < 4) c->pool[c->n++] = c->x[i];
+    }
+    c->pool[c->n++] = ht_transpose(c->x[0]);
+    c->pool[c->n++] = ht_slice(c->x[4], 0, 0, n, 2);
+    c->pool[c->n++] = ht_flip(c->x[1], 1);
+}
+
+static void fuse_close(fuse_case *c)
+{
+    ht_tape_free(c->tape);
+    for (int i = 0; i < LEAVES; i++) ht_tensor_free(c->leaf[i]);
+    ht_context_free(c->ctx);
+}
+
+static ht_var fuse_draw_op(fuse_case *c, ht_var a, ht_var b, ht_var d)
+{
+    switch (draw(c, 12)) {
+    case 0:
+        return ht_sub(a, b);
+    case 1:
+        return ht_mul(a, ht_add(b, 0.25));
+    case 2:
+        return ht_div(a, ht_add(ht_abs(b), 1.0));
+    case 3:
+        return ht_where(ht_greater(a, b), d, a);
+    case 4:
+        return ht_maximum(a, ht_neg(b));
+    case 5:
+        return ht_sqrt(ht_abs(a));
+    case 6:
+        return ht_cast(ht_cast(ht_tanh(a), HT_F64), ht_var_dtype(a));
+    case 7:
+        return ht_softmax(a);
+    case 8:
+        return ht_transpose(ht_add(a, c->x[1]));
+    case 9:
+        return ht_mul(ht_sum_axes(a, HT_AXES(-1), true), b);
+    default:
+        return ht_add(a, b);
+    }
+}
+
+static void fuse_grow(fuse_case *c)
+{
+    int64_t n = ht_var_shape(c->x[2]).dim[0], square = c->n;
+    for (int i = 0; i < 60; i++) {
+        ht_var out = fuse_draw_op(c, c->pool[draw(c, c->n)], c->pool[draw(c, c->n)],
+                                  c->pool[draw(c, c->n)]);
+        if (ht_shape_equal(ht_var_shape(out), HT_SHAPE(n, n))) c->pool[c->n++] = out;
+    }
+    assert_true(c->n > square + OUTPUTS);
+    for (int k = 0; k < OUTPUTS; k++) c->out[k] = c->pool[c->n - 1 - k];
+}
+
+static ht_program *fuse_cut(fuse_case *c, int64_t least)
+{
+    c->ctx->fuse_least = least;
+    ht_program *p = ht_program_new(c->tape, LEAVES, c->x, OUTPUTS, c->out);
+    if (!p)
+        fail_msg("seed %llu: %s", (unsigned long long)c->seed,
+                 ht_context_message(c->ctx));
+    return p;
+}
+
+static void fuse_run(fuse_case *c, ht_program *p, ht_tensor **out)
+{
+    for (int k = 0; k < OUTPUTS; k++)
+        out[k] = ht_tensor_new(c->ctx, ht_var_dtype(c->out[k]), ht_var_shape(c->out[k]));
+    for (int pass = 0; pass < 2; pass++)
+        assert_int_equal(ht_program_run(p, (const ht_tensor *const *)c->leaf, out),
+                         HT_OK);
+}
+
+/* How many instructions run with another. */
+static int fuse_count(const ht_program *p)
+{
+    int n = 0;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) n += p->value[i].when != i;
+    return n;
+}
+
+static int check_program(uint64_t seed)
+{
+    fuse_case c;
+    ht_tensor *alone[OUTPUTS], *fused[OUTPUTS];
+    fuse_open(&c, seed, seed % 2 ? HT_F32 : HT_F64, 1 + (int)(seed / 2 % 2));
+    fuse_grow(&c);
+    ht_program *p = fuse_cut(&c, INT64_MAX), *q = fuse_cut(&c, 1);
+    assert_int_equal(fuse_count(p), 0);
+    ht_program_poison(p, true);
+    ht_program_poison(q, true);
+    fuse_run(&c, p, alone);
+    fuse_run(&c, q, fused);
+    for (int k = 0; k < OUTPUTS; k++)
+        if (memcmp(ht_tensor_data(alone[k]), ht_tensor_data(fused[k]),
+                   ht_tensor_bytes(fused[k])))
+            fail_msg("seed %llu: output %d differs", (unsigned long long)seed, k);
+    int n = fuse_count(q);
+    for (int k = 0; k < OUTPUTS; k++) {
+        ht_tensor_free(alone[k]);
+        ht_tensor_free(fused[k]);
+    }
+    ht_program_free(p);
+    ht_program_free(q);
+    fuse_close(&c);
+    return n;
+}
+
+static void run_of_fused_programs_gives_the_bits_of_each_op_alone(void **state)
+{
+    (void)state;
+    int joined = 0;
+    uint64_t seed = test_seed();
+    for (uint64_t k = 0; k < 400; k++) joined += check_program(seed + k);
+    printf("# 400 programs, %d instructions fused\n", joined);
+    assert_true(joined > 4000);
+}
+
+/* One more than a group holds makes two groups, and the first result is kept. */
+static void fuse_of_a_long_chain_makes_several_groups(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+    ht_tensor *x = ht_tensor_new(ctx, HT_F32, HT_SHAPE(1000));
+    ht_var a = ht_input(tape, x), y = a;
+    for (int i = 0; i < HTI_FUSED_STEPS + 1; i++) y = ht_tanh(y);
+    ht_program *p = ht_program_new(tape, 1, &a, 1, &y);
+    assert_int_equal(fuse_count(p), HTI_FUSED_STEPS - 1);
+    assert_int_equal(ht_program_bytes(p), 4032); /* 1000 floats, whole lines */
+    ht_program_free(p);
+    ht_tape_free(tape);
+    ht_tensor_free(x);
+    ht_context_free(ctx);
+}
+
+/* w, m and v of Adam are read and written in place in one group. */
+static void run_of_a_fused_update_works_in_place(void **state)
+{
+    (void)state;
+    enum { N = 5000 };
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+    ht_tensor *t[4];
+    double want[3][N];
+    for (int i = 0; i < 4; i++) {
+        t[i] = ht_tensor_new(ctx, HT_F64, HT_SHAPE(N));
+        ht_tensor_uniform(t[i], (uint64_t)i, 0.1, 1);
+    }
+    for (int k = 0; k < N; k++) {
+        double w = ht_tensor_get(t[0], k), g = ht_tensor_get(t[3], k);
+        want[1][k] = 0.9 * ht_tensor_get(t[1], k) + 0.1 * g;
+        want[2][k] = 0.99 * ht_tensor_get(t[2], k) + 0.01 * (g * g);
+        want[0][k] = w - 0.5 * want[1][k] / (sqrt(want[2][k]) + 1e-3);
+    }
+    ht_var in[4];
+    for (int i = 0; i < 4; i++) in[i] = ht_input(tape, t[i]);
+    ht_var m = ht_add(ht_mul(0.9, in[1]), ht_mul(0.1, in[3]));
+    ht_var v = ht_add(ht_mul(0.99, in[2]), ht_mul(0.01, ht_square(in[3])));
+    ht_var w = ht_sub(in[0], ht_div(ht_mul(0.5, m), ht_add(ht_sqrt(v), 1e-3)));
+    ht_program *p = ht_program_new(tape, 4, in, 3, ((ht_var[]){w, m, v}));
+    assert_int_equal(p->n_groups, 1);
+    assert_int_equal(ht_program_bytes(p), 0);
+    assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, t), HT_OK);
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < N; k++)
+            assert_near(ht_tensor_get(t[i], k), want[i][k], 1e-15);
+    ht_program_free(p);
+    ht_tape_free(tape);
+    for (int i = 0; i < 4; i++) ht_tensor_free(t[i]);
+    ht_context_free(ctx);
+}
+
+/* The sum reads w before it is overwritten, although both are elementwise over w: it may
+ * not be moved behind the output, nor may what reads w turned around. */
+static void fuse_never_moves_a_reader_behind_a_writer(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+    ht_tensor *w = ht_tensor_new(ctx, HT_F64, HT_SHAPE(20, 20));
+    ht_tensor *other = ht_tensor_new(ctx, HT_F64, HT_SHAPE(20, 20));
+    ht_tensor_uniform(w, 1, 1, 2);
+    ht_var x = ht_input(tape, w);
+    ht_var turned = ht_exp(ht_transpose(x)), early = ht_exp(x);
+    ht_var updated = ht_mul(ht_add(x, turned), 0.5);
+    ht_var late = ht_add(ht_softmax(updated), early);
+    ht_program *p = ht_program_new(tape, 1, &x, 2, ((ht_var[]){updated, late}));
+    double want = (ht_tensor_get(w, 21) + exp(ht_tensor_get(w, 21))) * 0.5;
+    double corner = exp(ht_tensor_get(w, 399)), first = ht_tensor_get(w, 1),
+           opposite = exp(ht_tensor_get(w, 20));
+    assert_int_equal(
+        ht_program_run(p, (const ht_tensor *[]){w}, (ht_tensor *[]){w, other}), HT_OK);
+    assert_near(ht_tensor_get(w, 21), want, 1e-14);
+    assert_near(ht_tensor_get(w, 1), (first + opposite) * 0.5, 1e-14);
+    assert_true(ht_tensor_get(other, 399) >= corner);
+    assert_true(ht_tensor_get(other, 399) <= corner + 1);
+    ht_program_free(p);
+    ht_tape_free(tape);
+    ht_tensor_free(w);
+    ht_tensor_free(other);
+    ht_context_free(ctx);
+}
+
+/* The step inside a group that first gave a NaN is named, not the group's last. */
+static void watch_names_the_instruction_inside_a_group(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+    ht_tensor *t = ht_tensor_new(ctx, HT_F32, HT_SHAPE(3000));
+    ht_tensor *out = ht_tensor_new(ctx, HT_F32, HT_SHAPE(3000));
+    ht_tensor_fill(t, 1);
+    ht_tensor_set(t, 2900, -1);
+    ht_var x = ht_input(tape, t);
+    ht_var y = ht_tanh(ht_mul(ht_log(ht_add(x, 0.5)), 2.0));
+    ht_program *p = ht_program_new(tape, 1, &x, 1, &y);
+    assert_int_equal(fuse_count(p), 3);
+    p->watch = true;
+    ht_program_run(p, (const ht_tensor *[]){t}, &out);
+    assert_true(p->bad != HTI_NONE);
+    assert_string_equal(p->value[p->bad].op->name, "log");
+    ht_tensor_set(t, 2900, 1);
+    ht_program_run(p, (const ht_tensor *[]){t}, &out);
+    assert_int_equal(p->bad, HTI_NONE);
+    ht_program_free(p);
+    ht_tape_free(tape);
+    ht_tensor_free(t);
+    ht_tensor_free(out);
+    ht_context_free(ctx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_of_fused_programs_gives_the_bits_of_each_op_alone),
+        cmocka_unit_test(fuse_of_a_long_chain_makes_several_groups),
+        cmocka_unit_test(run_of_a_fused_update_works_in_place),
+        cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
+        cmocka_unit_test(watch_names_the_instruction_inside_a_group),
+    };
+    return TEST_MAIN(tests);
+}
