@@ -20,39 +20,52 @@ enum {
     CONV_SERIAL = 1 << 20         /* multiply-adds not worth a second thread */
 };
 
-/* One row of the output: columns[j] and x[(j - first) * step] meet for first <= j < last;
- * the other columns lie in the zeros around x. */
-typedef void (*conv_row_fn)(int64_t n, int64_t first, int64_t last, void *columns,
-                            void *x, int64_t step);
+/* A block of a row of columns, `rows` times n, `pitch` apart, and the elements of x it
+ * stands for. */
+typedef void (*conv_block_fn)(const struct hti_kernels *kernels, int64_t rows, int64_t n,
+                              void *columns, int64_t pitch, void *x,
+                              const int64_t stride[2]);
 
-#define CONV_ROWS(s, T)                                                                 \
-    static void conv_gather_##s(int64_t n, int64_t first, int64_t last, void *columns,  \
-                                void *x, int64_t step)                                  \
+#define CONV_BLOCKS(s, T, D)                                                            \
+    static void conv_gather_##s(const struct hti_kernels *kernels, int64_t rows,        \
+                                int64_t n, void *columns, int64_t pitch, void *x,       \
+                                const int64_t stride[2])                                \
     {                                                                                   \
         T *o = columns;                                                                 \
         const T *a = x;                                                                 \
-        for (int64_t j = 0; j < first; j++) o[j] = 0;                                   \
-        if (step == 1)                                                                  \
-            for (int64_t j = first; j < last; j++) o[j] = a[j - first];                 \
-        else                                                                            \
-            for (int64_t j = first; j < last; j++) o[j] = a[(j - first) * step];        \
-        for (int64_t j = last; j < n; j++) o[j] = 0;                                    \
+        (void)kernels;                                                                  \
+        for (int64_t r = 0; r < rows; r++, o += pitch, a += stride[0])                  \
+            if (stride[1] == 1)                                                         \
+                memcpy(o, a, (size_t)n * sizeof *o);                                    \
+            else                                                                        \
+                for (int64_t j = 0; j < n; j++) o[j] = a[j * stride[1]];                \
     }                                                                                   \
                                                                                         \
-    static void conv_scatter_##s(int64_t n, int64_t first, int64_t last, void *columns, \
-                                 void *x, int64_t step)                                 \
+    static void conv_scatter_##s(const struct hti_kernels *kernels, int64_t rows,       \
+                                 int64_t n, void *columns, int64_t pitch, void *x,      \
+                                 const int64_t stride[2])                               \
     {                                                                                   \
         const T *a = columns;                                                           \
         T *o = x;                                                                       \
-        (void)n;                                                                        \
-        if (step == 1)                                                                  \
-            for (int64_t j = first; j < last; j++) o[j - first] += a[j];                \
-        else                                                                            \
-            for (int64_t j = first; j < last; j++) o[(j - first) * step] += a[j];       \
+        hti_loop add = kernels->binary[HTI_ADD][hti_row(D)];                            \
+        for (int64_t r = 0; r < rows; r++, a += pitch, o += stride[0])                  \
+            if (stride[1] == 1)                                                         \
+                add(n, o, (const void *[]){o, a});                                      \
+            else                                                                        \
+                for (int64_t j = 0; j < n; j++) o[j * stride[1]] += a[j];               \
+    }                                                                                   \
+                                                                                        \
+    static void conv_sides_##s(int64_t rows, int64_t width, const int64_t inside[2],    \
+                               void *columns)                                           \
+    {                                                                                   \
+        T *o = columns;                                                                 \
+        for (int64_t j = 0; j < width; j++)                                             \
+            for (int64_t r = j < inside[0] || j >= inside[1] ? 0 : rows; r < rows; r++) \
+                o[r * width + j] = 0;                                                   \
     }
 
-CONV_ROWS(f32, float)
-CONV_ROWS(f64, double)
+CONV_BLOCKS(f32, float, HT_F32)
+CONV_BLOCKS(f64, double, HT_F64)
 
 typedef struct conv_plan {
     hti_conv_side side;
@@ -82,7 +95,8 @@ static size_t conv_bytes(const conv_plan *p, int64_t count)
     return hti_round_up((size_t)count * p->size, HTI_ALIGN);
 }
 
-/* Weights summed over images in parts, however many threads there are. */
+/* Weights summed over images in parts, however many threads there are; the parts are
+ * transposed, (terms, outputs), since BLAS is slow at the other way of this product. */
 static int64_t conv_partials(const conv_plan *p)
 {
     int64_t bytes = conv_most(1, (int64_t)conv_bytes(p, ht_shape_count(p->w)));
@@ -102,7 +116,8 @@ static conv_plan conv_plan_of(const ht_context *ctx, hti_conv_side side, ht_dtyp
     int64_t row = conv_most(1, p.terms * y.dim[3] * (int64_t)p.size);
     p.tile = conv_most(1, conv_least(y.dim[2], CONV_TILE_BYTES / row));
     p.tiles = (y.dim[2] + p.tile - 1) / p.tile;
-    p.partials = side == HTI_CONV_W ? conv_partials(&p) : 1;
+    p.tile = conv_most(1, (y.dim[2] + p.tiles - 1) / conv_most(1, p.tiles));
+    p.partials = side == HTI_CONV_W ? conv_partials(&p) : 0;
     p.units = side == HTI_CONV_W   ? p.partials
               : side == HTI_CONV_X ? x.dim[0] * g->groups
                                    : x.dim[0] * g->groups * p.tiles;
@@ -119,7 +134,7 @@ static conv_plan conv_plan_of(const ht_context *ctx, hti_conv_side side, ht_dtyp
 
 static size_t conv_partials_bytes(const conv_plan *p)
 {
-    return (size_t)(p->partials - 1) * p->partial_bytes;
+    return (size_t)p->partials * p->partial_bytes;
 }
 
 size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
@@ -202,53 +217,78 @@ static ht_array conv_slot_columns(const conv_work *k, const conv_tile *t)
     return conv_matrix(t->slot, k->p.dtype, k->p.terms, positions, positions, 1);
 }
 
-/* The j of an output row whose element i*stride - padding + tap*dilation is inside. */
-static void conv_span(const conv_work *k, int64_t tap, int64_t *first, int64_t *last)
+/* The i of one axis of the output whose element i*stride - padding + tap*dilation is
+ * inside x, among from .. to-1. */
+static void conv_span(const conv_work *k, int axis, int64_t tap, int64_t from, int64_t to,
+                      int64_t span[2])
 {
     const hti_conv_geometry *g = &k->p.g;
-    int64_t n = k->p.y.dim[3], step = g->stride[1];
-    int64_t shift = g->padding[1] - tap * g->dilation[1];
-    int64_t past = k->p.x.dim[3] + shift; /* inside: shift <= j*step < past */
-    *first = conv_least(n, shift > 0 ? (shift + step - 1) / step : 0);
-    *last = conv_most(*first, conv_least(n, past > 0 ? (past + step - 1) / step : 0));
+    int64_t step = g->stride[axis], shift = g->padding[axis] - tap * g->dilation[axis];
+    int64_t past = k->p.x.dim[axis + 2] + shift; /* inside: shift <= i*step < past */
+    span[0] = shift > 0 ? (shift + step - 1) / step : 0;
+    span[1] = past > 0 ? (past + step - 1) / step : 0;
+    span[0] = conv_least(to, conv_most(from, span[0]));
+    span[1] = conv_least(to, conv_most(span[0], span[1]));
 }
 
-/* One row of columns: channel c, tap (p, q). */
-static void conv_walk_row(const conv_work *k, const conv_tile *t, int64_t c, int64_t p,
-                          int64_t q, char *columns, conv_row_fn row)
+/* Zeros in a row of columns, (rows, width), outside of rows i and columns j. */
+static void conv_frame(const conv_work *k, char *columns, int64_t rows, const int64_t *i,
+                       const int64_t *j)
 {
+    int64_t width = k->p.y.dim[3], bytes = width * (int64_t)k->p.size;
+    memset(columns, 0, (size_t)(i[0] * bytes));
+    memset(columns + i[1] * bytes, 0, (size_t)((rows - i[1]) * bytes));
+    columns += i[0] * bytes;
+    if (k->p.dtype == HT_F32)
+        conv_sides_f32(i[1] - i[0], width, j, columns);
+    else
+        conv_sides_f64(i[1] - i[0], width, j, columns);
+}
+
+/* One row of columns: channel c, tap (p, q). Where its rows lie as x's do, the frame's
+ * zeros let them pass as a single run. */
+static void conv_walk_row(const conv_work *k, const conv_tile *t, int64_t c, int64_t p,
+                          int64_t q, char *columns, bool gather)
+{
+    static const conv_block_fn blocks[2][2] = {{conv_scatter_f32, conv_scatter_f64},
+                                               {conv_gather_f32, conv_gather_f64}};
     const hti_conv_geometry *g = &k->p.g;
     const ht_array *x = &k->x;
-    int64_t first, last, width = k->p.y.dim[3];
-    conv_span(k, q, &first, &last);
-    int64_t channel = t->group * k->p.channels + c;
-    int64_t plane = t->image * x->stride[0] + channel * x->stride[1];
-    int64_t left = first * g->stride[1] - g->padding[1] + q * g->dilation[1];
-    for (int64_t i = t->first; i < t->last; i++) {
-        int64_t y = i * g->stride[0] - g->padding[0] + p * g->dilation[0];
-        bool inside = y >= 0 && y < k->p.x.dim[2] && first < last;
-        int64_t offset = inside ? plane + y * x->stride[2] + left * x->stride[3] : 0;
-        row(width, inside ? first : width, inside ? last : width, columns,
-            conv_at(x, offset), g->stride[1] * x->stride[3]);
-        columns += width * (int64_t)k->p.size;
-    }
+    int64_t i[2], j[2], width = k->p.y.dim[3];
+    conv_span(k, 0, p, t->first, t->last, i);
+    conv_span(k, 1, q, 0, width, j);
+    int64_t rows = i[1] - i[0], n = j[1] - j[0], first = i[0] - t->first;
+    int64_t y = i[0] * g->stride[0] - g->padding[0] + p * g->dilation[0];
+    int64_t left = j[0] * g->stride[1] - g->padding[1] + q * g->dilation[1];
+    int64_t plane =
+        t->image * x->stride[0] + (t->group * k->p.channels + c) * x->stride[1];
+    int64_t stride[2] = {g->stride[0] * x->stride[2], g->stride[1] * x->stride[3]};
+    bool run = rows > 0 && n > 0 && stride[1] == 1 && stride[0] == width;
+    const int64_t inside[2] = {first, first + rows};
+    if (!gather && run) conv_frame(k, columns, t->last - t->first, inside, j);
+    if (rows > 0 && n > 0)
+        blocks[gather][k->p.dtype == HT_F64](
+            k->kernels, run ? 1 : rows, run ? (rows - 1) * width + n : n,
+            columns + (first * width + j[0]) * (int64_t)k->p.size, width,
+            conv_at(x, plane + y * x->stride[2] + left * x->stride[3]), stride);
+    if (gather) conv_frame(k, columns, t->last - t->first, inside, j);
 }
 
-static void conv_walk(const conv_work *k, const conv_tile *t, conv_row_fn row)
+static void conv_walk(const conv_work *k, const conv_tile *t, bool gather)
 {
     int64_t bytes = conv_positions(k, t) * (int64_t)k->p.size;
     char *columns = t->slot;
     for (int64_t c = 0; c < k->p.channels; c++)
         for (int64_t p = 0; p < k->p.w.dim[2]; p++)
             for (int64_t q = 0; q < k->p.w.dim[3]; q++, columns += bytes)
-                conv_walk_row(k, t, c, p, q, columns, row);
+                conv_walk_row(k, t, c, p, q, columns, gather);
 }
 
 /* The columns (terms, positions) of a tile. */
 static ht_array conv_columns(const conv_work *k, const conv_tile *t)
 {
     if (conv_is_plain(k)) return conv_plain(k, t);
-    conv_walk(k, t, k->p.dtype == HT_F32 ? conv_gather_f32 : conv_gather_f64);
+    conv_walk(k, t, true);
     return conv_slot_columns(k, t);
 }
 
@@ -300,15 +340,15 @@ static void conv_unit_x(const conv_work *k, int64_t unit, char *slot)
         ht_array to = plain ? conv_plain(k, &t) : conv_slot_columns(k, &t);
         hti_matmul_tile(to, conv_transposed(conv_weight(k, k->w.data, group)),
                         conv_y_tile(k, &t), false);
-        if (!plain)
-            conv_walk(k, &t, k->p.dtype == HT_F32 ? conv_scatter_f32 : conv_scatter_f64);
+        if (!plain) conv_walk(k, &t, false);
     }
 }
 
-/* Part `unit` of the images; the first part is summed where the result goes. */
+/* Part `unit` of the images, each group (terms, outputs). */
 static void conv_unit_w(const conv_work *k, int64_t unit, char *slot)
 {
-    char *to = unit ? k->partials + (size_t)(unit - 1) * k->p.partial_bytes : k->w.data;
+    if (ht_shape_count(k->p.w) == 0) return;
+    char *to = k->partials + (size_t)unit * k->p.partial_bytes;
     int64_t n = k->p.x.dim[0], groups = k->p.g.groups;
     int64_t first = n * unit / k->p.units, last = n * (unit + 1) / k->p.units;
     memset(to, 0, (size_t)ht_shape_count(k->p.w) * k->p.size);
@@ -316,9 +356,25 @@ static void conv_unit_w(const conv_work *k, int64_t unit, char *slot)
          at++) {
         conv_tile t = conv_tile_at(k, at / k->p.tiles / groups, at / k->p.tiles % groups,
                                    at % k->p.tiles, slot);
-        hti_matmul_tile(conv_weight(k, to, t.group), conv_y_tile(k, &t),
-                        conv_transposed(conv_columns(k, &t)), true);
+        int64_t group = t.group * k->p.terms * k->p.outputs * (int64_t)k->p.size;
+        hti_matmul_tile(conv_matrix(to + group, k->p.dtype, k->p.terms, k->p.outputs,
+                                    k->p.outputs, 1),
+                        conv_columns(k, &t), conv_transposed(conv_y_tile(k, &t)), true);
     }
+}
+
+/* The parts added up in order, into the first, and turned round into w. */
+static void conv_join(ht_context *ctx, const conv_work *k)
+{
+    const conv_plan *p = &k->p;
+    ht_shape shape = HT_SHAPE(p->g.groups, p->outputs, p->terms);
+    ht_array sum = {k->partials, p->dtype, {1, {ht_shape_count(p->w)}}, {1}}, part = sum;
+    for (int64_t i = 1; i < p->partials; i++) {
+        part.data = k->partials + (size_t)i * p->partial_bytes;
+        hti_run_binary(ctx, HTI_ADD, sum, sum, part);
+    }
+    ht_array turned = {sum.data, p->dtype, shape, {p->outputs * p->terms, 1, p->outputs}};
+    hti_run_copy(ctx, hti_contiguous(k->w.data, p->dtype, shape), turned);
 }
 
 static void conv_piece(const conv_work *k, int64_t piece)
@@ -357,9 +413,5 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
 #pragma omp parallel for num_threads((int)p->pieces) schedule(static, 1)
 #endif
     for (int64_t piece = 0; piece < p->pieces; piece++) conv_piece(&k, piece);
-    ht_array part = k.w;
-    for (int64_t i = 1; i < p->partials; i++) {
-        part.data = k.partials + (size_t)(i - 1) * p->partial_bytes;
-        hti_run_binary(ctx, HTI_ADD, k.w, k.w, part);
-    }
+    if (side == HTI_CONV_W) conv_join(ctx, &k);
 }

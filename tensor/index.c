@@ -22,10 +22,21 @@ static int64_t index_at(const ht_array *index, int64_t i)
     return ((const int32_t *)index->data)[hti_offset(index, i)];
 }
 
+/* The usual case, without a division for each element: all are right. */
+static bool index_all_inside(const ht_array *index, int64_t count, int64_t n)
+{
+    const int32_t *k = index->data;
+    int outside = 0;
+    if (!hti_is_contiguous(index)) return false;
+    for (int64_t i = 0; i < count; ++i) outside |= (k[i] < 0) | (k[i] >= n);
+    return !outside;
+}
+
 int64_t hti_first_outside(const ht_array *index, int64_t n)
 {
     int64_t count = ht_shape_count(index->shape);
     HT_ASSERT(index->dtype == HT_I32, "index of dtype %s", ht_dtype_name(index->dtype));
+    if (index_all_inside(index, count, n)) return -1;
     for (int64_t i = 0; i < count; ++i) {
         int64_t k = index_at(index, i);
         if (k < 0 || k >= n) return i;

@@ -303,6 +303,14 @@ SAME(u8, uint8_t)
 #define ELEMENT    double
 #include "loops_norm.h"
 
+#define WINDOW(name) name##_f32
+#define ELEMENT      float
+#include "loops_window.h"
+
+#define WINDOW(name) name##_f64
+#define ELEMENT      double
+#include "loops_window.h"
+
 #define FLOATS(name) loop_##name##_f32, loop_##name##_f64
 #define SIGNED(name) FLOATS(name), loop_##name##_i32
 #define ALL(name)    SIGNED(name), loop_##name##_u8
@@ -346,4 +354,7 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .logsumexp = {FLOATS(logsumexp)},
     .cross_entropy = {FLOATS(cross_entropy)},
     .normalize = {FLOATS(normalize)},
+    .window_index = {FLOATS(window_index)},
+    .window_mean = {FLOATS(window_mean)},
+    .window_spread = {FLOATS(window_spread)},
 };

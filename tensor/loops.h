@@ -51,6 +51,17 @@ typedef void (*hti_argmax_loop)(int64_t rows, int64_t columns, int32_t *out,
 typedef double (*hti_norm_loop)(int64_t n, void *out, const void *a, int64_t stride,
                                 double eps, bool centred);
 
+/* A plane of x, `in` rows and columns, under windows to `out` of them. `stride` is of the
+ * operand read; what is written is contiguous. */
+typedef struct hti_window {
+    hti_pool_geometry geometry;
+    int64_t in[2], out[2], stride[2];
+} hti_window;
+typedef void (*hti_window_index_loop)(const hti_window *w, int32_t *index, const void *x);
+/* y = scale * sum of x over each window; or the transpose: x += scale * y. */
+typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in,
+                                double scale);
+
 /* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */
 struct hti_kernels {
     const char *name;
@@ -66,6 +77,8 @@ struct hti_kernels {
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
     hti_label_loop cross_entropy[HTI_N_DTYPE];
     hti_norm_loop normalize[HTI_N_DTYPE];
+    hti_window_index_loop window_index[HTI_N_DTYPE];
+    hti_window_loop window_mean[HTI_N_DTYPE], window_spread[HTI_N_DTYPE];
 };
 
 extern const struct hti_kernels hti_kernels_baseline;

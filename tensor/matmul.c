@@ -27,6 +27,9 @@ typedef struct matmul_view {
     int64_t rows, cols, row, col;
 } matmul_view;
 
+/* Multiply-adds below which a second thread costs more than it brings. */
+enum { MATMUL_SERIAL = 1 << 21 };
+
 typedef void (*matmul_fn)(int threads, matmul_view out, matmul_view a, matmul_view b);
 
 static matmul_view matmul_matrix(const ht_array *a, int64_t batch)
@@ -61,6 +64,43 @@ static bool matmul_fits(const ht_array *out, const ht_array *a, const ht_array *
            b->dtype == out->dtype && hti_is_contiguous(out);
 }
 
+/* One b for a whole batch, whose rows follow each other: a single product. */
+static bool matmul_is_tall(const ht_array *out, const ht_array *a, const ht_array *b)
+{
+    int rows = out->shape.rank - 2;
+    int64_t next = a->shape.dim[rows] * a->stride[rows];
+    for (int i = rows - 1; i >= 0; i--) {
+        int64_t n = out->shape.dim[i];
+        if (n > 1 && (b->stride[i] != 0 || a->stride[i] != next)) return false;
+        next *= n;
+    }
+    return true;
+}
+
+static matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
+{
+    matmul_view all = matmul_matrix(a, 0);
+    all.rows = rows;
+    return all;
+}
+
+/* The products of a batch, over threads where each is too small to be cut. */
+static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_array *a,
+                        const ht_array *b, matmul_fn product)
+{
+    int rank = out->shape.rank, threads = ht_context_threads(ctx);
+    int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
+    int64_t n = ht_shape_count(out->shape) / size, work = size * a->shape.dim[rank - 1];
+    bool share = work < MATMUL_SERIAL && work * n >= MATMUL_SERIAL;
+    int pieces = !share ? 1 : n < threads ? (int)n : threads;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(pieces) schedule(static) if (pieces > 1)
+#endif
+    for (int64_t i = 0; i < n; i++)
+        product(pieces > 1 ? 1 : threads, matmul_matrix(out, i), matmul_matrix(a, i),
+                matmul_matrix(b, i));
+}
+
 static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_array *a,
                            const ht_array *b, matmul_fn product)
 {
@@ -71,11 +111,13 @@ static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_
               ht_dtype_name(b->dtype), ht_shape_text(b->shape, q));
     int64_t count = ht_shape_count(out->shape);
     if (count == 0) return;
-    int rank = out->shape.rank;
-    int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
-    for (int64_t i = 0; i < count / size; i++)
-        product(ctx->options.threads, matmul_matrix(out, i), matmul_matrix(a, i),
-                matmul_matrix(b, i));
+    if (matmul_is_tall(out, a, b)) {
+        int64_t rows = count / out->shape.dim[out->shape.rank - 1];
+        product(ctx->options.threads, matmul_of_rows(out, rows), matmul_of_rows(a, rows),
+                matmul_matrix(b, 0));
+    } else {
+        matmul_each(ctx, out, a, b, product);
+    }
 }
 
 static double matmul_dot_f32(int64_t k, const float *x, int64_t dx, const float *y,
@@ -199,9 +241,7 @@ static bool matmul_gemm(matmul_view out, matmul_view a, matmul_view b, bool add)
     return true;
 }
 
-/* Multiply-adds below which a second thread costs more than it brings, and the width of a
- * band in units of BLAS's own tiles. */
-enum { MATMUL_SERIAL = 1 << 21, MATMUL_BAND = 32 };
+enum { MATMUL_BAND = 32 }; /* rows: a multiple of BLAS's own tiles */
 
 /* Rows first .. last-1. */
 static matmul_view matmul_rows(matmul_view x, int64_t first, int64_t last)

@@ -15,7 +15,7 @@ struct hti_kernels;
 struct ht_context {
     ht_context_options options;
     const struct hti_kernels
-        *kernels; /* one ISA's table, chosen when the context is made */
+        *kernels;       /* one ISA's table, chosen when the context is made */
     int64_t fuse_least; /* elements from which programs fuse; set by tests */
     size_t live, peak;
     uint64_t allocations;

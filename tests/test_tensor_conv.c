@@ -36,16 +36,17 @@ static void check_sums(const struct test_conv *c, hti_conv_side side, const ht_a
     for (int i = 0; i < 3; i++) free(size[i]);
 }
 
-/* The operands as views, the result dense and filled with NaN, as is the workspace. */
+/* The operands as views or dense, the result dense and filled with NaN, as is the
+ * workspace. */
 static void check_conv(ht_context *ctx, const struct test_conv *c, ht_dtype dtype,
-                       hti_conv_side side)
+                       hti_conv_side side, bool dense)
 {
     const ht_shape shape[] = {c->y, c->x, c->w};
     struct test_array a[3];
     double *loops[3];
     for (int i = 0; i < 3; i++) {
-        a[i] = i == (int)side ? test_dense(&any, dtype, shape[i])
-                              : test_view(&any, dtype, shape[i], true);
+        a[i] = dense || i == (int)side ? test_dense(&any, dtype, shape[i])
+                                       : test_view(&any, dtype, shape[i], true);
         loops[i] = test_doubles(&a[i].array);
     }
     size_t n = (size_t)ht_shape_count(shape[side]);
@@ -70,7 +71,7 @@ static void conv_random_views_agree_with_loops(void **state)
     for (int k = 0; k < 600; k++) {
         struct test_conv c = test_conv_any(&any, 8);
         for (int side = HTI_CONV_Y; side <= HTI_CONV_W; side++, n++)
-            check_conv(ctx, &c, k % 2 ? HT_F32 : HT_F64, (hti_conv_side)side);
+            check_conv(ctx, &c, k % 2 ? HT_F32 : HT_F64, (hti_conv_side)side, k % 3 == 0);
     }
     printf("# %d products\n", n);
     assert_int_equal(n, 1800);
@@ -116,7 +117,23 @@ static void conv_any_thread_count_gives_the_same_bits(void **state)
     }
     ht_context *ctx = test_context(3);
     for (int side = HTI_CONV_Y; side <= HTI_CONV_W; side++)
-        check_conv(ctx, &c, HT_F64, (hti_conv_side)side);
+        check_conv(ctx, &c, HT_F64, (hti_conv_side)side, false);
+    ht_context_free(ctx);
+}
+
+/* Rows of y as long as those of x: columns are copied in runs, the border put right
+ * afterwards. */
+static void conv_rows_alike_in_several_tiles_agree_with_loops(void **state)
+{
+    (void)state;
+    struct test_conv c = {.x = HT_SHAPE(3, 40, 23, 64),
+                          .w = HT_SHAPE(4, 40, 3, 5),
+                          .y = HT_SHAPE(3, 4, 23, 64),
+                          .g = {{1, 1}, {1, 2}, {1, 1}, 1}};
+    ht_context *ctx = test_context(2);
+    for (int side = HTI_CONV_Y; side <= HTI_CONV_W; side++)
+        for (int dtype = HT_F32; dtype <= HT_F64; dtype++)
+            check_conv(ctx, &c, (ht_dtype)dtype, (hti_conv_side)side, true);
     ht_context_free(ctx);
 }
 
@@ -127,6 +144,7 @@ struct windows {
     hti_pool_geometry g;
 };
 
+/* One in fifty has rows of y longer than a tile of the loops. */
 static struct windows windows_any(void)
 {
     struct windows w = {.x =
@@ -136,11 +154,25 @@ static struct windows windows_any(void)
         int64_t kernel = 1 + test_below(&any, 4), stride = 1 + test_below(&any, 4);
         int64_t padding = test_below(&any, kernel / 2 + 1);
         int64_t size = kernel + test_below(&any, 7);
+        if (i == 1 && test_below(&any, 50) == 0) size += 600 * stride;
         w.g.kernel[i] = kernel, w.g.stride[i] = stride, w.g.padding[i] = padding;
         w.x.dim[i + 2] = size;
         w.y.dim[i + 2] = (size + 2 * padding - kernel) / stride + 1;
     }
     return w;
+}
+
+static struct test_array windows_array(int k, ht_dtype dtype, ht_shape shape)
+{
+    return k % 3 ? test_view(&any, dtype, shape, true) : test_dense(&any, dtype, shape);
+}
+
+/* Each instruction set in turn. */
+static const struct hti_kernels *windows_kernels(int k)
+{
+    int n = 0;
+    while (hti_kernels_at(n)) n++;
+    return hti_kernels_at(k % n);
 }
 
 /* Element (i, j) of window `at` of y lies at the flat place of x, or outside: -1. */
@@ -160,8 +192,9 @@ static void max_pool_index_random_views_find_the_first_largest(void **state)
     ht_context *ctx = test_context(2);
     for (int k = 0; k < 500; k++) {
         struct windows w = windows_any();
-        struct test_array x = test_view(&any, k % 2 ? HT_F32 : HT_F64, w.x, true);
+        struct test_array x = windows_array(k, k % 2 ? HT_F32 : HT_F64, w.x);
         struct test_array index = test_dense(&any, HT_I32, w.y);
+        ctx->kernels = windows_kernels(k);
         if (k % 5 == 0 && ht_shape_count(w.x)) test_put(&x.array, 0, (double)NAN);
         hti_run_max_pool_index(ctx, index.array, x.array, &w.g);
         for (int64_t at = 0; at < ht_shape_count(w.y); at++) {
@@ -192,8 +225,9 @@ static void avg_pool_and_its_transpose_agree_with_loops(void **state)
         struct windows w = windows_any();
         ht_dtype dtype = k % 2 ? HT_F32 : HT_F64;
         double tolerance = dtype == HT_F32 ? 2e-5 : 1e-13;
-        struct test_array x = test_view(&any, dtype, w.x, true), mean;
-        struct test_array y = test_view(&any, dtype, w.y, true), spread;
+        struct test_array x = windows_array(k, dtype, w.x), mean;
+        struct test_array y = windows_array(k, dtype, w.y), spread;
+        ctx->kernels = windows_kernels(k);
         mean = test_dense(&any, dtype, w.y), spread = test_dense(&any, dtype, w.x);
         hti_run_avg_pool(ctx, mean.array, x.array, &w.g);
         hti_run_avg_pool_spread(ctx, spread.array, y.array, &w.g);
@@ -217,6 +251,42 @@ static void avg_pool_and_its_transpose_agree_with_loops(void **state)
         test_array_free(&mean), test_array_free(&spread);
     }
     ht_context_free(ctx);
+}
+
+/* Ties and NaN of few different values included. */
+static void pool_any_instruction_set_and_threads_give_the_same_bits(void **state)
+{
+    (void)state;
+    ht_shape wide = HT_SHAPE(3, 70, 19, 34), narrow = HT_SHAPE(3, 70, 10, 17);
+    hti_pool_geometry g = {{3, 2}, {2, 2}, {1, 0}};
+    for (int d = HT_F32; d <= HT_F64; d++) {
+        ht_dtype dtype = (ht_dtype)d;
+        struct test_array x = test_dense(&any, dtype, wide), y, first[3], next[3];
+        y = test_dense(&any, dtype, narrow);
+        for (int64_t i = 0; i < ht_shape_count(wide); i += 2)
+            test_put(&x.array, i, i % 5 ? (double)(i % 3) : (double)NAN);
+        for (int isa = 0; hti_kernels_at(isa); isa++)
+            for (int threads = 1; threads <= 2; threads++) {
+                bool begin = isa == 0 && threads == 1;
+                struct test_array *to = begin ? first : next;
+                ht_context *ctx = test_context(threads);
+                ctx->kernels = hti_kernels_at(isa);
+                to[0] = test_dense(&any, HT_I32, narrow);
+                to[1] = test_dense(&any, dtype, narrow);
+                to[2] = test_dense(&any, dtype, wide);
+                hti_run_max_pool_index(ctx, to[0].array, x.array, &g);
+                hti_run_avg_pool(ctx, to[1].array, x.array, &g);
+                hti_run_avg_pool_spread(ctx, to[2].array, y.array, &g);
+                for (int i = 0; i < 3 && !begin; i++) {
+                    test_same_bits(&to[i].array, &first[i].array,
+                                   hti_kernels_name(ctx->kernels));
+                    test_array_free(&to[i]);
+                }
+                ht_context_free(ctx);
+            }
+        for (int i = 0; i < 3; i++) test_array_free(&first[i]);
+        test_array_free(&x), test_array_free(&y);
+    }
 }
 
 static void take_last_and_put_last_random_views_go_by_index(void **state)
@@ -262,8 +332,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conv_random_views_agree_with_loops),
         cmocka_unit_test(conv_any_thread_count_gives_the_same_bits),
+        cmocka_unit_test(conv_rows_alike_in_several_tiles_agree_with_loops),
         cmocka_unit_test(max_pool_index_random_views_find_the_first_largest),
         cmocka_unit_test(avg_pool_and_its_transpose_agree_with_loops),
+        cmocka_unit_test(pool_any_instruction_set_and_threads_give_the_same_bits),
         cmocka_unit_test(take_last_and_put_last_random_views_go_by_index),
     };
     any.seed = test_seed();

@@ -185,6 +185,33 @@ static void matmul_repeated_gives_the_same_bits(void **state)
     ht_context_free(two);
 }
 
+/* Many small products are shared out; under one b they are a single tall one. */
+static void matmul_batch_any_thread_count_gives_the_same_bits(void **state)
+{
+    (void)state;
+    dice d = {.seed = test_seed()};
+    void *p, *q;
+    ht_shape batch = HT_SHAPE(5, 8), shape = HT_SHAPE(5, 8, 64, 64);
+    for (int one_b = 0; one_b < 2; one_b++) {
+        ht_array a = random_view(&d, HT_F32, batched(&batch, 64, 24), ROWS, false, &p);
+        ht_array b = random_view(&d, HT_F32, batched(&batch, 24, 64), ROWS, one_b, &q);
+        ht_array first = nan_array(HT_F32, shape), more = nan_array(HT_F32, shape);
+        for (int threads = 1; threads <= 3; threads++) {
+            ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
+            check_product(ctx, a, b, shape);
+            hti_run_matmul(ctx, threads == 1 ? first : more, a, b);
+            if (threads > 1)
+                assert_memory_equal(first.data, more.data,
+                                    (size_t)ht_shape_count(shape) * sizeof(float));
+            ht_context_free(ctx);
+        }
+        free(first.data);
+        free(more.data);
+        free(p);
+        free(q);
+    }
+}
+
 static void matmul_reference_worked_by_hand_agrees(void **state)
 {
     (void)state;
@@ -259,6 +286,7 @@ int main(void)
         cmocka_unit_test(matmul_random_views_agree_with_reference),
         cmocka_unit_test(matmul_large_agrees_for_every_thread_count),
         cmocka_unit_test(matmul_repeated_gives_the_same_bits),
+        cmocka_unit_test(matmul_batch_any_thread_count_gives_the_same_bits),
         cmocka_unit_test(matmul_without_terms_is_zero),
     };
     return TEST_MAIN(tests);

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* loops_window.h: pooling of one plane, included by loops.c for each float type with
+ *   WINDOW(name) names, ELEMENT.
+ *
+ * A window is taken tap by tap: tap (p, q) of all the windows of a row of y is one run
+ * over a row of x, whose step is the windows'. So windows of four elements fill vectors,
+ * and each window still meets its elements in order. Read next: pool.c. */
+
+#ifndef LOOP_TAPS
+#define LOOP_TAPS
+
+/* Tap (p, q), if `pair` also (p, q + 1), of windows first .. last-1 of a row of y: in
+ * `row` of x, from column `left` on. A pair of windows two apart is a whole run of x,
+ * which makes vectors where every second element does not. */
+struct loop_tap {
+    int64_t p, q, row, left, first, last;
+    bool pair;
+};
+
+/* From here on, the next tap is the first one. */
+static inline struct loop_tap loop_no_tap(void)
+{
+    return (struct loop_tap){.q = -1};
+}
+
+/* The next tap (or pair, if allowed) inside x for the windows from .. to-1 of row i of y,
+ * if there is one. Only where windows overhang it takes a division. */
+static inline bool loop_next_tap(const hti_window *w, int64_t i, int64_t from, int64_t to,
+                                 bool pairs, struct loop_tap *t)
+{
+    const hti_pool_geometry *g = &w->geometry;
+    const int64_t step = g->stride[1];
+    for (;;) {
+        t->q += t->pair ? 2 : 1;
+        t->pair = false;
+        if (t->q == g->kernel[1]) t->q = 0, t->p++;
+        if (t->p == g->kernel[0]) return false;
+        t->row = i * g->stride[0] - g->padding[0] + t->p;
+        int64_t shift = g->padding[1] - t->q, past = w->in[1] + shift;
+        if (t->row < 0 || t->row >= w->in[0]) t->q = g->kernel[1] - 1, past = 0;
+        if (past <= from * step) continue;
+        t->first = shift > from * step ? (shift + step - 1) / step : from;
+        t->last = past > (to - 1) * step ? to : (past + step - 1) / step;
+        t->left = t->first * step - shift;
+        if (t->first >= t->last) continue;
+        t->pair = pairs && step == 2 && t->q + 1 < g->kernel[1] && shift <= from * step &&
+                  past - 1 > (to - 1) * step;
+        return true;
+    }
+}
+
+#endif
+
+static void WINDOW(window_start)(const hti_window *w, int64_t i, int64_t from, int64_t n,
+                                 ELEMENT *most, int32_t *best)
+{
+    const hti_pool_geometry *g = &w->geometry;
+    int64_t row = i * g->stride[0] - g->padding[0];
+    for (int64_t j = 0; j < n; ++j) {
+        int64_t left = (from + j) * g->stride[1] - g->padding[1];
+        most[j] = -(ELEMENT)INFINITY;
+        best[j] = (int32_t)((row > 0 ? row : 0) * w->in[1] + (left > 0 ? left : 0));
+    }
+}
+
+/* What a tap reads, window by window: where it lies, or else in packed; the other of a
+ * pair HTI_TILE further. */
+static inline const ELEMENT *WINDOW(window_read)(const hti_window *w,
+                                                 const struct loop_tap *t, const void *x,
+                                                 ELEMENT *packed)
+{
+    const ELEMENT *a =
+        (const ELEMENT *)x + t->row * w->stride[0] + t->left * w->stride[1];
+    const int64_t n = t->last - t->first, step = w->geometry.stride[1] * w->stride[1];
+    ELEMENT *other = packed + HTI_TILE;
+    if (step == 1) return a;
+    if (t->pair) LOOP_INDEPENDENT for (int64_t j = 0; j < n; ++j)
+        {
+            packed[j] = a[2 * j];
+            other[j] = a[2 * j + 1];
+        }
+    else
+        for (int64_t j = 0; j < n; ++j) packed[j] = a[j * step];
+    return packed;
+}
+
+static inline void WINDOW(window_larger)(int64_t n, const ELEMENT *a, int32_t at,
+                                         int32_t by, ELEMENT *most, int32_t *best)
+{
+    LOOP_INDEPENDENT for (int64_t j = 0; j < n; ++j)
+    {
+        ELEMENT value = a[j], old = most[j];
+        int more = !(value <= old) & (old == old), place = at + (int32_t)j * by;
+        most[j] = more ? value : old;
+        best[j] = more ? place : best[j];
+    }
+}
+
+/* The place, row * in[1] + column, of the first largest of each window; a NaN is larger
+ * than any number. Windows are never empty: padding is smaller than the kernel. */
+static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const void *x)
+{
+    ELEMENT most[HTI_TILE], packed[2 * HTI_TILE];
+    const int32_t hop = (int32_t)w->geometry.stride[1];
+    for (int64_t i = 0; i < w->out[0]; ++i)
+        for (int64_t from = 0, n; from < w->out[1]; from += n, index += n) {
+            n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
+            WINDOW(window_start)(w, i, from, n, most, index);
+            struct loop_tap t = loop_no_tap();
+            while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
+                const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
+                int32_t at = (int32_t)(t.row * w->in[1] + t.left);
+                for (int other = 0; other <= t.pair; ++other) WINDOW(window_larger)
+                (t.last - t.first, a + other * HTI_TILE, at + other, hop,
+                 most + (t.first - from), index + (t.first - from));
+            }
+        }
+}
+
+/* y = scale * sum over the window. */
+static void WINDOW(loop_window_mean)(const hti_window *w, void *y, const void *x,
+                                     double scale)
+{
+    ELEMENT packed[2 * HTI_TILE], *o = y;
+    double sum[HTI_TILE];
+    for (int64_t i = 0; i < w->out[0]; ++i)
+        for (int64_t from = 0, n; from < w->out[1]; from += n, o += n) {
+            n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
+            for (int64_t j = 0; j < n; ++j) sum[j] = 0;
+            struct loop_tap t = loop_no_tap();
+            while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
+                const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
+                double *s = sum + (t.first - from);
+                for (int other = 0; other <= t.pair; ++other)
+                    for (int64_t j = 0; j < t.last - t.first; ++j)
+                        s[j] += (double)a[other * HTI_TILE + j];
+            }
+            for (int64_t j = 0; j < n; ++j) o[j] = (ELEMENT)(scale * sum[j]);
+        }
+}
+
+/* Its transpose, x += scale * y over the window; x is dense, y has the strides. */
+static void WINDOW(loop_window_spread)(const hti_window *w, void *x, const void *y,
+                                       double scale)
+{
+    ELEMENT part[HTI_TILE];
+    const int64_t step = w->geometry.stride[1];
+    for (int64_t i = 0; i < w->out[0]; ++i)
+        for (int64_t from = 0, n; from < w->out[1]; from += n) {
+            n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
+            const ELEMENT *row = (const ELEMENT *)y + i * w->stride[0];
+            for (int64_t j = 0; j < n; ++j)
+                part[j] = (ELEMENT)(scale * (double)row[(from + j) * w->stride[1]]);
+            struct loop_tap t = loop_no_tap();
+            while (loop_next_tap(w, i, from, from + n, true, &t)) {
+                ELEMENT *a = (ELEMENT *)x + t.row * w->in[1] + t.left;
+                const ELEMENT *p = part + (t.first - from);
+                const int64_t last = t.last - t.first;
+                if (t.pair) LOOP_INDEPENDENT for (int64_t j = 0; j < last; ++j)
+                    {
+                        a[2 * j] += p[j];
+                        a[2 * j + 1] += p[j];
+                    }
+                else
+                    for (int64_t j = 0; j < last; ++j) a[j * step] += p[j];
+            }
+        }
+}
+
+#undef WINDOW
+#undef ELEMENT
