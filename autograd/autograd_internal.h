@@ -131,9 +131,8 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
 bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
              const ht_var *y, ht_var *dy, const char *site);
 
-/* Mutations: a rule made wrong on purpose, to see that the checks notice. A place is
- * something the rule emits or returns that the mutation could change; places of each kind
- * are counted from 0 as one call of the rule comes to them. */
+/* Mutations: a rule made wrong on purpose, to see that the checks notice. Places are
+ * what the rule emits and returns, counted from 0 for each kind. */
 
 typedef enum hti_mutation_kind {
     HTI_MUTATE_FLIP, /* the sign of an emitted or returned value */
@@ -146,9 +145,9 @@ typedef struct hti_mutation {
     const ht_op *op; /* whose rule */
     bool jvp;        /* else vjp */
     hti_mutation_kind kind;
-    int place;               /* -1: none, only count */
-    int seen[HTI_MUTATIONS]; /* places in the rule's present call */
-    int most[HTI_MUTATIONS]; /* ... in any call */
+    int place;                      /* -1: none, only look */
+    int seen[HTI_MUTATIONS];        /* places come to in the rule's present call */
+    uint64_t places[HTI_MUTATIONS]; /* bit k: in some call place k could be changed */
 } hti_mutation;
 
 /* ht_apply while a rule under mutation emits. */
@@ -157,6 +156,22 @@ ht_var hti_mutation_apply(ht_tape *tape, const ht_op *op, int n, const ht_var *i
 /* op's rules, called: the one place they are called from. */
 void hti_rule_vjp(ht_tape *tape, const ht_op *op, ht_rule *r);
 ht_var hti_rule_jvp(ht_tape *tape, const ht_op *op, ht_rule *r);
+
+/* Checks of a row. */
+
+enum { HTI_OP_ROUNDS = 6 };
+typedef struct hti_op_options {
+    uint64_t seed;
+    int rounds;             /* points for every sample and view */
+    hti_mutation *mutation; /* hung on every tape; NULL: none */
+    FILE *report;           /* NULL: none */
+} hti_op_options;
+typedef struct hti_op_tally {
+    int64_t cases, ratios; /* ratios: halved steps whose errors could be compared */
+} hti_op_tally;
+/* ht_op_check with options: stops at the first identity that fails. */
+bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *options,
+                      hti_op_tally *tally);
 
 /* Listings. */
 
@@ -171,43 +186,44 @@ void hti_print_bytes(FILE *f, double bytes);
 #include "ops.def"
 #undef HT_OP_ROW
 
-/* A row needs samples to compile: HTI_SAMPLES(array) fills both fields. */
-#define HTI_SAMPLES(array) \
-    .n_samples = (int)(sizeof(array) / sizeof((array)[0])), .samples = (array)
+/* A built-in row: its name, an array of samples (without one, or with an empty one, it
+ * does not compile), then the other fields. tests/check_tree.sh wants all made so. */
+#define HTI_ROW(op, table, ...)                                                     \
+    _Static_assert(sizeof(table) >= sizeof(ht_sample), #op " has no samples");      \
+    const ht_op hti_op_##op = {.name = #op,                                         \
+                               .n_samples = (int)(sizeof(table) / sizeof *(table)), \
+                               .samples = (table),                                  \
+                               __VA_ARGS__}
 
 /* An elementwise row of one input over a kernel of kernels.h, from op##_slope(r, v): v
- * times the derivative, for vjp and jvp alike. low and high bound its samples. */
-#define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high) \
-    static void op##_run(const ht_run *r)                      \
-    {                                                          \
-        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]);      \
-    }                                                          \
-    static void op##_vjp(ht_rule *r)                           \
-    {                                                          \
-        r->d[0] = op##_slope(r, r->v);                         \
-    }                                                          \
-    static ht_var op##_jvp(const ht_rule *r)                   \
-    {                                                          \
-        return op##_slope(r, r->t[0]);                         \
-    }                                                          \
-    static const ht_sample op##_samples[] = {                  \
-        {1, {{0, {2, {3, 7}}, low, high}}, NULL},              \
-        {1, {{0, {0, {0}}, low, high}}, NULL},                 \
-        {1, {{0, {1, {67}}, low, high}}, NULL},                \
-        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},           \
-    };                                                         \
-    const ht_op hti_op_##op = {                                \
-        .name = #op,                                           \
-        .formula = text,                                       \
-        .flags = HT_OP_ELEMENTWISE | (more_flags),             \
-        .run = op##_run,                                       \
-        .vjp = op##_vjp,                                       \
-        .jvp = op##_jvp,                                       \
-        HTI_SAMPLES(op##_samples),                             \
-    };                                                         \
-    ht_var ht_##op##_at(ht_var x, const char *site)            \
-    {                                                          \
-        return ht_apply(&hti_op_##op, 1, &x, NULL, site);      \
+ * times the derivative, for vjp and jvp alike. low and high bound its samples; `parts` is
+ * its decompose, or NULL. */
+#define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high, parts)                    \
+    static void op##_run(const ht_run *r)                                                \
+    {                                                                                    \
+        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]);                                \
+    }                                                                                    \
+    static void op##_vjp(ht_rule *r)                                                     \
+    {                                                                                    \
+        r->d[0] = op##_slope(r, r->v);                                                   \
+    }                                                                                    \
+    static ht_var op##_jvp(const ht_rule *r)                                             \
+    {                                                                                    \
+        return op##_slope(r, r->t[0]);                                                   \
+    }                                                                                    \
+    static const ht_sample op##_samples[] = {                                            \
+        {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, low, high}}, NULL},                          \
+        {1, {{0, {0, {0}}, low, high}}, NULL},                                           \
+        {1, {{0, {1, {HT_SOME_1}}, low, high}}, NULL},                                   \
+        {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, low, high}}, NULL},                     \
+        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},                                     \
+    };                                                                                   \
+    HTI_ROW(op, op##_samples, .formula = text,                                           \
+            .flags = HT_OP_ELEMENTWISE | (more_flags), .run = op##_run, .vjp = op##_vjp, \
+            .jvp = op##_jvp, .decompose = parts);                                        \
+    ht_var ht_##op##_at(ht_var x, const char *site)                                      \
+    {                                                                                    \
+        return ht_apply(&hti_op_##op, 1, &x, NULL, site);                                \
     }
 
 /* Attributes other files build or read. */

@@ -197,8 +197,18 @@ typedef struct ht_rule {
     const ht_var *t; /* jvp: tangents of the inputs, HT_ZERO where none */
 } ht_rule;
 
-/* One input of a sample: dtype 0 means "the float type under test"; values uniform in
- * [low, high] (integers for i32/u8). */
+/* Sizes of a sample that are drawn anew for every case, 0 or 1 now and then, up to 67;
+ * SOME are at least 1. The same name is the same size throughout the sample. */
+enum {
+    HT_ANY_1 = -1,
+    HT_ANY_2 = -2,
+    HT_ANY_3 = -3,
+    HT_SOME_1 = -4,
+    HT_SOME_2 = -5,
+    HT_SOME_3 = -6
+};
+/* One input of a sample: dtype 0 means "the float type under test"; floats in (low,
+ * high), no two alike; integers from low to high. */
 typedef struct ht_sample_input {
     ht_dtype dtype;
     ht_shape shape;
@@ -249,6 +259,24 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
 
 /* The built-in rows, for i = 0, 1, ... until NULL. */
 const ht_op *ht_op_at(int i);
+
+/* Checks a row, the caller's own as well as a built-in one, over its samples: dense,
+ * transposed, stepped and repeated views of each, six times, at points and sizes drawn
+ * from the context's seed. In f64: vjp and jvp against differences, whose error a halved
+ * step must quarter; <u, J w> = <J' u, w>; the Hessian against differences, symmetric and
+ * alike in all four orders of modes; the third derivative; run against decompose, if the
+ * row has it; no gradient where there is said to be none. In f32: close to f64. In both,
+ * bit by bit: what HT_OP_LINEAR and HT_OP_COMMUTATIVE say; replayed in poisoned memory;
+ * with every instruction set.
+ *
+ * True if all holds. Else the first failure is a line in report (NULL: none) that names
+ * sample, shapes, view, dtype, seed, identity and both values. A row without samples, or
+ * without rules, is such a failure. *cases (or NULL): how many groups of identities were
+ * checked, each at one point in one dtype: first order, second, third, decomposed,
+ * refused, f32, flags, replay, instruction sets. A sample's inputs together, and its
+ * output, have at most 1024 elements. Works on a context of its own with ctx's allocator
+ * and limit, so no error is left on ctx. About 50 ms a row. */
+bool ht_op_check(ht_context *ctx, const ht_op *op, FILE *report, int64_t *cases);
 
 typedef ht_var (*ht_scalar_fn)(ht_tape *tape, int n, const ht_var *x, void *user);
 /* f's gradient against central differences and its Hessian (along random directions)

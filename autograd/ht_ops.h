@@ -186,7 +186,9 @@ HT_OP_1(softmax); /* along the last axis, as is log_softmax */
 HT_OP_1(log_softmax);
 #define ht_softmax(x)     ht_softmax_at(x, HT_HERE)
 #define ht_log_softmax(x) ht_log_softmax_at(x, HT_HERE)
-/* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row. */
+/* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row. Or
+ * labels of the logits' type, a distribution p each row: -sum(p log softmax), with a
+ * gradient to both. */
 HT_OP_2(cross_entropy);
 #define ht_cross_entropy(logits, labels) ht_cross_entropy_at(logits, labels, HT_HERE)
 

@@ -6,11 +6,14 @@
 
 #include "autograd_internal.h"
 
-static bool mutation_hits(hti_mutation *m, hti_mutation_kind kind)
+/* Comes to the next place of a kind, where the mutation may apply or not: so the number
+ * of a place does not depend on shapes. */
+static bool mutation_hits(hti_mutation *m, hti_mutation_kind kind, bool may)
 {
     int place = m->seen[kind]++;
-    if (m->seen[kind] > m->most[kind]) m->most[kind] = m->seen[kind];
-    return m->kind == kind && m->place == place;
+    HT_ASSERT(place < 64, "%s: more than 64 places in a rule", m->op->name);
+    if (may) m->places[kind] |= (uint64_t)1 << place;
+    return may && m->kind == kind && m->place == place;
 }
 
 static bool mutation_is_float(ht_var x)
@@ -20,18 +23,24 @@ static bool mutation_is_float(ht_var x)
             (!hti_is_poison(x) && hti_dtype_is_float(hti_type(x).dtype)));
 }
 
-/* Whether exchanging a and b leaves types as they were and may change the value. */
-static bool mutation_swaps(ht_var a, ht_var b)
+/* Whether a and b can change places, being of one type or broadcast to one. */
+static bool mutation_swaps(ht_var a, ht_var b, bool broadcast)
 {
     if (!mutation_is_float(a) || !mutation_is_float(b)) return false;
-    if (hti_is_number(a) || hti_is_number(b)) return true;
+    if (hti_is_number(a) || hti_is_number(b)) return broadcast;
     return a.index != b.index && hti_type(a).dtype == hti_type(b).dtype &&
-           ht_shape_equal(hti_type(a).shape, hti_type(b).shape);
+           (broadcast || ht_shape_equal(hti_type(a).shape, hti_type(b).shape));
 }
 
-static bool mutation_is_sum(const ht_op *op)
+/* What is left of in[0] + in[1] or in[0] - in[1] without term k. */
+static ht_var mutation_drop(const ht_op *op, const ht_var *in, int k, ht_var out,
+                            const char *site)
 {
-    return op == &hti_op_add || op == &hti_op_sub;
+    ht_var rest = in[1 - k];
+    if (hti_is_number(rest))
+        rest = ht_add_at(ht_mul_at(out, ht_number(0), site), rest, site);
+    if (k == 0 && op == &hti_op_sub) rest = ht_neg_at(rest, site);
+    return ht_broadcast_at(rest, hti_type(out).shape, site);
 }
 
 /* An emitted op: inputs exchanged, a term left out, the sign of the result flipped. */
@@ -39,22 +48,22 @@ static ht_var mutation_emit(hti_mutation *m, const ht_op *op, int n, const ht_va
                             const void *attributes, const char *site)
 {
     int first = op == &hti_op_where;
-    bool two = n == 2 + first && !(op->flags & HT_OP_COMMUTATIVE);
-    if (two && mutation_swaps(in[first], in[first + 1]) &&
-        mutation_hits(m, HTI_MUTATE_SWAP)) {
-        ht_var swapped[3] = {in[0], in[first + 1], in[first]};
-        if (!first) swapped[0] = in[1], swapped[1] = in[0];
-        return ht_apply(op, n, swapped, attributes, site);
+    if (n == 2 + first && !(op->flags & HT_OP_COMMUTATIVE)) {
+        bool may =
+            mutation_swaps(in[first], in[first + 1], op->flags & HT_OP_ELEMENTWISE);
+        if (mutation_hits(m, HTI_MUTATE_SWAP, may)) {
+            ht_var swapped[3] = {in[0], in[1], in[2 * first]};
+            swapped[first] = in[first + 1];
+            swapped[first + 1] = in[first];
+            return ht_apply(op, n, swapped, attributes, site);
+        }
     }
     ht_var out = ht_apply(op, n, in, attributes, site);
-    for (int k = 0; mutation_is_sum(op) && k < 2; k++) {
-        ht_var rest = in[1 - k];
-        bool whole = !hti_is_number(rest) && !hti_is_poison(out) &&
-                     ht_shape_equal(hti_type(rest).shape, hti_type(out).shape);
-        if (whole && mutation_hits(m, HTI_MUTATE_DROP))
-            return k == 0 && op == &hti_op_sub ? ht_neg_at(rest, site) : rest;
-    }
-    return mutation_is_float(out) && mutation_hits(m, HTI_MUTATE_FLIP)
+    if (hti_is_poison(out)) return out;
+    for (int k = 0; k < 2 && (op == &hti_op_add || op == &hti_op_sub); k++)
+        if (mutation_hits(m, HTI_MUTATE_DROP, true))
+            return mutation_drop(op, in, k, out, site);
+    return mutation_hits(m, HTI_MUTATE_FLIP, mutation_is_float(out))
                ? ht_neg_at(out, site)
                : out;
 }
@@ -72,16 +81,17 @@ ht_var hti_mutation_apply(ht_tape *tape, const ht_op *op, int n, const ht_var *i
 /* The rule's own result. */
 static ht_var mutation_return(hti_mutation *m, ht_var d)
 {
-    if (!mutation_is_float(d)) return d;
-    if (mutation_hits(m, HTI_MUTATE_FLIP)) return ht_neg(d);
-    return mutation_hits(m, HTI_MUTATE_DROP) ? HT_ZERO : d;
+    bool may = mutation_is_float(d);
+    if (mutation_hits(m, HTI_MUTATE_FLIP, may)) return ht_neg(d);
+    return mutation_hits(m, HTI_MUTATE_DROP, may) ? HT_ZERO : d;
 }
 
 /* r's first two inputs exchanged in `swapped`, if that is the mutation. */
 static void mutation_inputs(hti_mutation *m, ht_rule *r, ht_var *swapped)
 {
-    if (r->n_in < 2 || r->n_in > 3 || !mutation_swaps(r->in[0], r->in[1])) return;
-    if (!mutation_hits(m, HTI_MUTATE_SWAP)) return;
+    if (r->n_in < 2 || r->n_in > 3) return;
+    bool may = mutation_swaps(r->in[0], r->in[1], false);
+    if (!mutation_hits(m, HTI_MUTATE_SWAP, may)) return;
     memcpy(swapped, r->in, (size_t)r->n_in * sizeof *swapped);
     swapped[0] = r->in[1];
     swapped[1] = r->in[0];

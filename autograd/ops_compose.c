@@ -67,14 +67,53 @@ ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
 
 /* Reductions. */
 
+/* False, with an error kept, unless x is of floats. */
+static bool compose_floats(ht_var x, const char *op, const char *site)
+{
+    ht_type type = hti_type(x);
+    char text[HT_SHAPE_TEXT];
+    if (hti_dtype_is_float(type.dtype)) return true;
+    hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
+             "needs f32 or f64, not %s %s\n  hint: ht_cast", ht_dtype_name(type.dtype),
+             ht_shape_text(type.shape, text));
+    return false;
+}
+
+/* The axes as bits; false (with an error kept) for one out of range or named twice, and
+ * where x is not of floats. */
+static bool compose_axes(ht_var x, const char *op, ht_axes axes, const char *site,
+                         unsigned *bits)
+{
+    ht_shape shape = hti_type(x).shape;
+    char text[HT_SHAPE_TEXT];
+    *bits = 0;
+    if (!compose_floats(x, op, site)) return false;
+    for (int i = 0; i < axes.n; i++) {
+        int axis = axes.axis[i] < 0 ? axes.axis[i] + shape.rank : axes.axis[i];
+        if (axis < 0 || axis >= shape.rank || *bits >> axis & 1) {
+            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
+                     "axis %d is not one of -%d .. %d (each once) of shape %s",
+                     axes.axis[i], shape.rank, shape.rank - 1,
+                     ht_shape_text(shape, text));
+            return false;
+        }
+        *bits |= 1u << axis;
+    }
+    return true;
+}
+
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
+    unsigned bits;
     if (compose_pass(x)) return x;
+    if (!compose_axes(x, "min", axes, site, &bits)) return hti_poison(x.tape);
     return ht_neg_at(ht_max_axes_at(ht_neg_at(x, site), axes, keep, site), site);
 }
 
 ht_var ht_argmin_at(ht_var x, const char *site)
 {
+    if (compose_pass(x)) return x;
+    if (!compose_floats(x, "argmin", site)) return hti_poison(x.tape);
     return ht_argmax_at(ht_neg_at(x, site), site);
 }
 
@@ -92,14 +131,18 @@ static double compose_group(ht_var x, ht_var out)
 ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                            const char *site)
 {
+    unsigned bits;
+    char text[HT_SHAPE_TEXT];
     if (compose_pass(x)) return x;
+    if (!compose_axes(x, "variance", axes, site, &bits)) return hti_poison(x.tape);
     ht_var sum = ht_sum_axes_at(x, axes, true, site);
     if (hti_is_poison(sum)) return sum;
     double n = compose_group(x, sum), divisor = n - correction;
     if (correction < 0 || divisor <= 0)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "variance",
-                        "correction %d of %g elements: needs 0 <= correction < elements",
-                        correction, n);
+                        "correction %d of %g elements, of shape %s: needs 0 <= "
+                        "correction < elements",
+                        correction, n, ht_shape_text(hti_type(x).shape, text));
     ht_var centred = ht_sub_at(x, ht_mul_at(sum, ht_number(1 / n), site), site);
     ht_var squares = ht_sum_axes_at(ht_square_at(centred, site), axes, keep, site);
     return ht_mul_at(squares, ht_number(1 / divisor), site);
@@ -107,30 +150,11 @@ ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
 
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
+    unsigned bits;
     if (compose_pass(x)) return x;
+    if (!compose_axes(x, "norm", axes, site, &bits)) return hti_poison(x.tape);
     ht_var squares = ht_sum_axes_at(ht_square_at(x, site), axes, keep, site);
     return ht_sqrt_at(squares, site);
-}
-
-/* The axes as bits; false (with an error kept) for one out of range or named twice. */
-static bool compose_axes(ht_var x, const char *op, ht_axes axes, const char *site,
-                         unsigned *bits)
-{
-    ht_shape shape = hti_type(x).shape;
-    char text[HT_SHAPE_TEXT];
-    *bits = 0;
-    for (int i = 0; i < axes.n; i++) {
-        int axis = axes.axis[i] < 0 ? axes.axis[i] + shape.rank : axes.axis[i];
-        if (axis < 0 || axis >= shape.rank || *bits >> axis & 1) {
-            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
-                     "axis %d is not one of -%d .. %d (each once) of shape %s",
-                     axes.axis[i], shape.rank, shape.rank - 1,
-                     ht_shape_text(shape, text));
-            return false;
-        }
-        *bits |= 1u << axis;
-    }
-    return true;
 }
 
 /* The row takes the last axis: the folded axes go there and become one. */
@@ -197,7 +221,13 @@ ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site)
                         "shape %s takes no new axis %d (at most %d axes in all)",
                         ht_shape_text(shape, text), axis, HT_MAX_RANK);
     for (int i = 1; i < n; i++)
-        if (!ht_shape_equal(hti_type(x[i]).shape, shape))
+        if (hti_type(x[i]).dtype != hti_type(x[0]).dtype)
+            return hti_fail(tape, HT_ERROR_DTYPE, site, "stack",
+                            "element types differ: input %d is %s, the first %s\n"
+                            "  hint: ht_cast",
+                            i, ht_dtype_name(hti_type(x[i]).dtype),
+                            ht_dtype_name(hti_type(x[0]).dtype));
+        else if (!ht_shape_equal(hti_type(x[i]).shape, shape))
             return hti_fail(tape, HT_ERROR_SHAPE, site, "stack",
                             "input %d has shape %s, the first %s: all must be alike", i,
                             ht_shape_text(hti_type(x[i]).shape, text),

@@ -285,42 +285,54 @@ static void conv_describe(const void *attributes, char *text, size_t size)
     }
 
 static const ht_sample conv_samples[] = {
-    {2, {CONV_X(2, 2, 4, 5), CONV_X(3, 2, 2, 3)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
-    {2, {CONV_X(1, 4, 5, 3), CONV_X(2, 2, 3, 2)}, &(conv_attributes){CONV_WIDE, {0, 0}}},
-    {2, {CONV_X(2, 3, 4, 5), CONV_X(6, 1, 2, 2)}, &(conv_attributes){CONV_DEPTH, {0, 0}}},
-    {2, {CONV_X(2, 3, 1, 7), CONV_X(2, 3, 1, 1)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
+    {2,
+     {CONV_X(HT_ANY_1, HT_SOME_2, 4, 5), CONV_X(HT_SOME_3, HT_SOME_2, 2, 3)},
+     &(conv_attributes){CONV_FIRST, {0, 0}}},
+    {2,
+     {CONV_X(HT_SOME_1, 4, 5, 3), CONV_X(2, 2, 3, 2)},
+     &(conv_attributes){CONV_WIDE, {0, 0}}},
+    {2,
+     {CONV_X(HT_SOME_1, 3, 4, 5), CONV_X(6, 1, 2, 2)},
+     &(conv_attributes){CONV_DEPTH, {0, 0}}},
+    {2,
+     {CONV_X(HT_SOME_1, HT_SOME_2, 1, HT_SOME_3), CONV_X(2, HT_SOME_2, 1, 1)},
+     &(conv_attributes){CONV_FIRST, {0, 0}}},
     {2, {CONV_X(0, 2, 3, 3), CONV_X(2, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
     {2, {CONV_X(2, 0, 3, 3), CONV_X(2, 0, 2, 2)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
 };
 static const ht_sample conv_dx_samples[] = {
-    {2, {CONV_X(2, 3, 3, 3), CONV_X(3, 2, 2, 3)}, &(conv_attributes){CONV_FIRST, {4, 5}}},
-    {2, {CONV_X(1, 2, 3, 5), CONV_X(2, 2, 3, 2)}, &(conv_attributes){CONV_WIDE, {5, 3}}},
-    {2, {CONV_X(2, 6, 2, 2), CONV_X(6, 1, 2, 2)}, &(conv_attributes){CONV_DEPTH, {4, 5}}},
+    {2,
+     {CONV_X(HT_ANY_1, HT_SOME_2, 3, 3), CONV_X(HT_SOME_2, HT_SOME_3, 2, 3)},
+     &(conv_attributes){CONV_FIRST, {4, 5}}},
+    {2,
+     {CONV_X(HT_SOME_1, 2, 3, 5), CONV_X(2, 2, 3, 2)},
+     &(conv_attributes){CONV_WIDE, {5, 3}}},
+    {2,
+     {CONV_X(HT_SOME_1, 6, 2, 2), CONV_X(6, 1, 2, 2)},
+     &(conv_attributes){CONV_DEPTH, {4, 5}}},
     {2, {CONV_X(2, 2, 1, 7), CONV_X(2, 3, 1, 1)}, &(conv_attributes){CONV_FIRST, {1, 7}}},
     {2, {CONV_X(2, 0, 2, 2), CONV_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {3, 3}}},
 };
 static const ht_sample conv_dw_samples[] = {
-    {2, {CONV_X(2, 2, 4, 5), CONV_X(2, 3, 3, 3)}, &(conv_attributes){CONV_FIRST, {2, 3}}},
-    {2, {CONV_X(1, 4, 5, 3), CONV_X(1, 2, 3, 5)}, &(conv_attributes){CONV_WIDE, {3, 2}}},
-    {2, {CONV_X(2, 3, 4, 5), CONV_X(2, 6, 2, 2)}, &(conv_attributes){CONV_DEPTH, {2, 2}}},
+    {2,
+     {CONV_X(HT_ANY_1, HT_SOME_2, 4, 5), CONV_X(HT_ANY_1, HT_SOME_3, 3, 3)},
+     &(conv_attributes){CONV_FIRST, {2, 3}}},
+    {2,
+     {CONV_X(HT_SOME_1, 4, 5, 3), CONV_X(HT_SOME_1, 2, 3, 5)},
+     &(conv_attributes){CONV_WIDE, {3, 2}}},
+    {2,
+     {CONV_X(HT_SOME_1, 3, 4, 5), CONV_X(HT_SOME_1, 6, 2, 2)},
+     &(conv_attributes){CONV_DEPTH, {2, 2}}},
     {2, {CONV_X(2, 3, 1, 7), CONV_X(2, 2, 1, 7)}, &(conv_attributes){CONV_FIRST, {1, 1}}},
     {2, {CONV_X(0, 2, 3, 3), CONV_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {2, 2}}},
 };
 
-#define CONV_ROW(name)                             \
-    const ht_op hti_op_##name = {                  \
-        #name,                                     \
-        .flags = HT_OP_PRODUCT | HT_OP_LINEAR,     \
-        .attribute_size = sizeof(conv_attributes), \
-        .infer = name##_infer,                     \
-        .run = name##_run,                         \
-        .vjp = name##_vjp,                         \
-        .jvp = name##_jvp,                         \
-        .flops = name##_flops,                     \
-        .workspace = name##_workspace,             \
-        .describe = conv_describe,                 \
-        HTI_SAMPLES(name##_samples),               \
-    };
+#define CONV_ROW(name)                                                        \
+    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,      \
+            .attribute_size = sizeof(conv_attributes), .infer = name##_infer, \
+            .run = name##_run, .vjp = name##_vjp, .jvp = name##_jvp,          \
+            .flops = name##_flops, .workspace = name##_workspace,             \
+            .describe = conv_describe);
 
 CONV_ROW(conv)
 CONV_ROW(conv_dx)

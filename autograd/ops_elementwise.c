@@ -70,14 +70,29 @@ static ht_var abs_slope(const ht_rule *r, ht_var v)
     return elementwise_positive(r->in[0], v, below);
 }
 
-HTI_UNARY_ROW(neg, HTI_NEG, "-$0", HT_OP_LINEAR, -2, 2)
-HTI_UNARY_ROW(exp, HTI_EXP, NULL, 0, -2, 2)
-HTI_UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3)
-HTI_UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3)
-HTI_UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2)
-HTI_UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3)
-HTI_UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2)
-HTI_UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2)
+static ht_var sigmoid_decompose(const ht_rule *r)
+{
+    return ht_div(1.0, ht_add(ht_exp(ht_neg(r->in[0])), 1.0));
+}
+
+static ht_var relu_decompose(const ht_rule *r)
+{
+    return elementwise_positive(r->in[0], r->in[0], HT_ZERO);
+}
+
+static ht_var abs_decompose(const ht_rule *r)
+{
+    return elementwise_positive(r->in[0], r->in[0], ht_neg(r->in[0]));
+}
+
+HTI_UNARY_ROW(neg, HTI_NEG, "-$0", HT_OP_LINEAR, -2, 2, NULL)
+HTI_UNARY_ROW(exp, HTI_EXP, NULL, 0, -2, 2, NULL)
+HTI_UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3, NULL)
+HTI_UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3, NULL)
+HTI_UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2, NULL)
+HTI_UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3, sigmoid_decompose)
+HTI_UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2, relu_decompose)
+HTI_UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2, abs_decompose)
 
 ht_var ht_square_at(ht_var x, const char *site)
 {
@@ -183,40 +198,44 @@ static bool arithmetic_infer(ht_infer *it)
     return true;
 }
 
-#define BINARY_ROW(op, kernel, text, more_flags, infer_fn, low, high)             \
-    static void op##_run(const ht_run *r)                                         \
+/* Shapes come in parentheses: (rank, {sizes}). */
+#define BINARY_SHAPE(rank, ...) \
+    {                           \
+        rank, __VA_ARGS__       \
+    }
+#define BINARY_SAMPLE(low, high, a, b)                                            \
     {                                                                             \
-        hti_run_binary(r->ctx, kernel, r->out, elementwise_in(r, 0),              \
-                       elementwise_in(r, 1));                                     \
-    }                                                                             \
-    static void op##_vjp(ht_rule *r)                                              \
-    {                                                                             \
-        if (r->wanted[0]) r->d[0] = op##_slope_a(r, r->v);                        \
-        if (r->wanted[1]) r->d[1] = op##_slope_b(r, r->v);                        \
-    }                                                                             \
-    static ht_var op##_jvp(const ht_rule *r)                                      \
-    {                                                                             \
-        ht_var a = ht_is_zero(r->t[0]) ? HT_ZERO : op##_slope_a(r, r->t[0]);      \
-        ht_var b = ht_is_zero(r->t[1]) ? HT_ZERO : op##_slope_b(r, r->t[1]);      \
-        return ht_add(a, b);                                                      \
-    }                                                                             \
-    static const ht_sample op##_samples[] = {                                     \
-        {2, {{0, {2, {4, 5}}, low, high}, {0, {2, {4, 5}}, low, high}}, NULL},    \
-        {2, {{0, {2, {3, 7}}, low, high}, {0, {1, {7}}, low, high}}, NULL},       \
-        {2, {{0, {2, {5, 1}}, low, high}, {0, {3, {2, 1, 3}}, low, high}}, NULL}, \
-        {2, {{0, {0, {0}}, low, high}, {0, {2, {2, 2}}, low, high}}, NULL},       \
-        {2, {{0, {2, {0, 3}}, low, high}, {0, {1, {3}}, low, high}}, NULL},       \
-    };                                                                            \
-    const ht_op hti_op_##op = {                                                   \
-        .name = #op,                                                              \
-        .formula = text,                                                          \
-        .flags = HT_OP_ELEMENTWISE | (more_flags),                                \
-        .infer = infer_fn,                                                        \
-        .run = op##_run,                                                          \
-        .vjp = op##_vjp,                                                          \
-        .jvp = op##_jvp,                                                          \
-        HTI_SAMPLES(op##_samples),                                                \
-    };
+        2, {{0, BINARY_SHAPE a, low, high}, {0, BINARY_SHAPE b, low, high}}, NULL \
+    }
+
+#define BINARY_ROW(op, kernel, text, more_flags, infer_fn, low, high)                   \
+    static void op##_run(const ht_run *r)                                               \
+    {                                                                                   \
+        hti_run_binary(r->ctx, kernel, r->out, elementwise_in(r, 0),                    \
+                       elementwise_in(r, 1));                                           \
+    }                                                                                   \
+    static void op##_vjp(ht_rule *r)                                                    \
+    {                                                                                   \
+        if (r->wanted[0]) r->d[0] = op##_slope_a(r, r->v);                              \
+        if (r->wanted[1]) r->d[1] = op##_slope_b(r, r->v);                              \
+    }                                                                                   \
+    static ht_var op##_jvp(const ht_rule *r)                                            \
+    {                                                                                   \
+        ht_var a = ht_is_zero(r->t[0]) ? HT_ZERO : op##_slope_a(r, r->t[0]);            \
+        ht_var b = ht_is_zero(r->t[1]) ? HT_ZERO : op##_slope_b(r, r->t[1]);            \
+        return ht_add(a, b);                                                            \
+    }                                                                                   \
+    static const ht_sample op##_samples[] = {                                           \
+        BINARY_SAMPLE(low, high, (2, {HT_ANY_1, HT_ANY_2}), (2, {HT_ANY_1, HT_ANY_2})), \
+        BINARY_SAMPLE(low, high, (2, {HT_SOME_1, HT_SOME_2}), (1, {HT_SOME_2})),        \
+        BINARY_SAMPLE(low, high, (2, {HT_ANY_1, 1}), (3, {HT_ANY_2, 1, HT_ANY_3})),     \
+        BINARY_SAMPLE(low, high, (0, {0}), (2, {HT_SOME_1, HT_SOME_2})),                \
+        BINARY_SAMPLE(low, high, (1, {HT_SOME_1}), (0, {0})),                           \
+        BINARY_SAMPLE(low, high, (2, {0, 3}), (1, {3})),                                \
+    };                                                                                  \
+    HTI_ROW(op, op##_samples, .formula = text,                                          \
+            .flags = HT_OP_ELEMENTWISE | (more_flags), .infer = infer_fn,               \
+            .run = op##_run, .vjp = op##_vjp, .jvp = op##_jvp);
 
 BINARY_ROW(add, HTI_ADD, "$0 + $1", HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
 BINARY_ROW(sub, HTI_SUB, "$0 - $1", 0, arithmetic_infer, -2, 2)
@@ -327,27 +346,25 @@ static bool compare_infer(ht_infer *it)
 }
 
 static const ht_sample compare_samples[] = {
-    {2, {{0, {2, {4, 5}}, -1, 1}, {0, {1, {5}}, -1, 1}}, NULL},
-    {2, {{HT_I32, {2, {9, 5}}, 0, 3}, {HT_I32, {2, {9, 1}}, 0, 3}}, NULL},
+    {2, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -1, 1}, {0, {1, {HT_ANY_2}}, -1, 1}}, NULL},
+    {2, {{0, {0, {0}}, -1, 1}, {0, {0, {0}}, -1, 1}}, NULL},
+    {2,
+     {{HT_I32, {2, {HT_SOME_1, HT_SOME_2}}, 0, 3}, {HT_I32, {2, {HT_SOME_1, 1}}, 0, 3}},
+     NULL},
 };
 
-#define COMPARE_ROW(op, kernel, text, more_flags)                      \
-    static void op##_run(const ht_run *r)                              \
-    {                                                                  \
-        hti_run_compare(r->ctx, kernel, r->out, elementwise_in(r, 0),  \
-                        elementwise_in(r, 1));                         \
-    }                                                                  \
-    const ht_op hti_op_##op = {                                        \
-        .name = #op,                                                   \
-        .formula = text,                                               \
-        .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags), \
-        .infer = compare_infer,                                        \
-        .run = op##_run,                                               \
-        HTI_SAMPLES(compare_samples),                                  \
-    };                                                                 \
-    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)          \
-    {                                                                  \
-        return elementwise_apply(&hti_op_##op, a, b, site);            \
+#define COMPARE_ROW(op, kernel, text, more_flags)                          \
+    static void op##_run(const ht_run *r)                                  \
+    {                                                                      \
+        hti_run_compare(r->ctx, kernel, r->out, elementwise_in(r, 0),      \
+                        elementwise_in(r, 1));                             \
+    }                                                                      \
+    HTI_ROW(op, compare_samples, .formula = text,                          \
+            .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags), \
+            .infer = compare_infer, .run = op##_run);                      \
+    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)              \
+    {                                                                      \
+        return elementwise_apply(&hti_op_##op, a, b, site);                \
     }
 
 COMPARE_ROW(equal, HTI_EQUAL, "$0 == $1", HT_OP_COMMUTATIVE)
@@ -395,21 +412,24 @@ static ht_var where_jvp(const ht_rule *r)
 
 static const ht_sample where_samples[] = {
     {3,
-     {{HT_U8, {2, {4, 5}}, 0, 1}, {0, {2, {4, 5}}, -2, 2}, {0, {2, {4, 5}}, -2, 2}},
+     {{HT_U8, {2, {HT_ANY_1, HT_ANY_2}}, 0, 1},
+      {0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2},
+      {0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}},
      NULL},
-    {3, {{HT_U8, {2, {4, 1}}, 0, 1}, {0, {0, {0}}, -2, 2}, {0, {1, {5}}, -2, 2}}, NULL},
+    {3,
+     {{HT_U8, {2, {HT_SOME_1, 1}}, 0, 1},
+      {0, {0, {0}}, -2, 2},
+      {0, {1, {HT_SOME_2}}, -2, 2}},
+     NULL},
+    {3,
+     {{HT_U8, {0, {0}}, 0, 1},
+      {0, {1, {HT_SOME_1}}, -2, 2},
+      {0, {2, {HT_SOME_2, 1}}, -2, 2}},
+     NULL},
 };
 
-const ht_op hti_op_where = {
-    .name = "where",
-    .formula = "$0 ? $1 : $2",
-    .flags = HT_OP_ELEMENTWISE,
-    .infer = where_infer,
-    .run = where_run,
-    .vjp = where_vjp,
-    .jvp = where_jvp,
-    HTI_SAMPLES(where_samples),
-};
+HTI_ROW(where, where_samples, .formula = "$0 ? $1 : $2", .flags = HT_OP_ELEMENTWISE,
+        .infer = where_infer, .run = where_run, .vjp = where_vjp, .jvp = where_jvp);
 
 ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site)
 {

@@ -41,7 +41,9 @@ static bool gather_infer(ht_infer *it)
         return ht_infer_fail(it, HT_ERROR_DTYPE, "indices must be i32");
     if (!index_rows_shape(it->in[1].shape, it->in[0].shape, &it->out.shape))
         return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "needs at least one axis to take rows of");
+                             "needs at least one axis to take rows of, and at most %d "
+                             "axes in the result",
+                             HT_MAX_RANK);
     return true;
 }
 
@@ -64,21 +66,13 @@ static ht_var gather_jvp(const ht_rule *r)
 }
 
 static const ht_sample gather_samples[] = {
-    {2, {{0, {2, {4, 3}}, -2, 2}, {HT_I32, {1, {6}}, 0, 3}}, NULL},
+    {2, {{0, {2, {4, HT_ANY_1}}, -2, 2}, {HT_I32, {1, {HT_ANY_2}}, 0, 3}}, NULL},
     {2, {{0, {1, {5}}, -2, 2}, {HT_I32, {0, {0}}, 0, 4}}, NULL},
-    {2, {{0, {2, {3, 2}}, -2, 2}, {HT_I32, {2, {2, 2}}, 0, 2}}, NULL},
+    {2, {{0, {3, {3, HT_SOME_1, 2}}, -2, 2}, {HT_I32, {2, {2, HT_SOME_2}}, 0, 2}}, NULL},
 };
 
-const ht_op hti_op_gather = {
-    .name = "gather",
-    .formula = "$0[$1]",
-    .flags = HT_OP_LINEAR,
-    .infer = gather_infer,
-    .run = gather_run,
-    .vjp = gather_vjp,
-    .jvp = gather_jvp,
-    HTI_SAMPLES(gather_samples),
-};
+HTI_ROW(gather, gather_samples, .formula = "$0[$1]", .flags = HT_OP_LINEAR,
+        .infer = gather_infer, .run = gather_run, .vjp = gather_vjp, .jvp = gather_jvp);
 
 ht_var ht_gather_at(ht_var x, ht_var index, const char *site)
 {
@@ -127,21 +121,21 @@ static ht_var scatter_jvp(const ht_rule *r)
 
 static const ht_sample scatter_samples[] = {
     {3,
-     {{0, {2, {4, 3}}, -2, 2}, {HT_I32, {1, {6}}, 0, 3}, {0, {2, {6, 3}}, -2, 2}},
+     {{0, {2, {4, HT_ANY_1}}, -2, 2},
+      {HT_I32, {1, {HT_ANY_2}}, 0, 3},
+      {0, {2, {HT_ANY_2, HT_ANY_1}}, -2, 2}},
+     NULL},
+    {3,
+     {{0, {1, {5}}, -2, 2},
+      {HT_I32, {2, {HT_SOME_1, HT_SOME_2}}, 0, 4},
+      {0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}},
      NULL},
     {3, {{0, {1, {5}}, -2, 2}, {HT_I32, {0, {0}}, 0, 4}, {0, {0, {0}}, -2, 2}}, NULL},
 };
 
-const ht_op hti_op_scatter_add = {
-    .name = "scatter_add",
-    .formula = "$0; [$1] += $2",
-    .flags = HT_OP_OVERWRITES,
-    .infer = scatter_infer,
-    .run = scatter_run,
-    .vjp = scatter_vjp,
-    .jvp = scatter_jvp,
-    HTI_SAMPLES(scatter_samples),
-};
+HTI_ROW(scatter_add, scatter_samples, .formula = "$0; [$1] += $2",
+        .flags = HT_OP_OVERWRITES, .infer = scatter_infer, .run = scatter_run,
+        .vjp = scatter_vjp, .jvp = scatter_jvp);
 
 ht_var ht_scatter_add_at(ht_var base, ht_var index, ht_var updates, const char *site)
 {
@@ -165,8 +159,10 @@ static bool one_hot_infer(ht_infer *it)
         return ht_infer_fail(it, HT_ERROR_DTYPE, "makes f32 or f64, not %s",
                              ht_dtype_name(it->out.dtype));
     if (it->out.shape.rank == HT_MAX_RANK || a->classes < 1)
-        return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld classes as a further axis",
-                             (long long)a->classes);
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "%lld classes as a further axis: needs at least 1, and at "
+                             "most %d axes in all",
+                             (long long)a->classes, HT_MAX_RANK);
     it->out.shape.dim[it->out.shape.rank++] = a->classes;
     return true;
 }
@@ -184,19 +180,14 @@ static void one_hot_describe(const void *attributes, char *text, size_t size)
 }
 
 static const ht_sample one_hot_samples[] = {
-    {1, {{HT_I32, {1, {6}}, 0, 3}}, &(one_hot_attributes){4, HT_F64}},
+    {1, {{HT_I32, {1, {HT_ANY_1}}, 0, 3}}, &(one_hot_attributes){4, HT_F64}},
     {1, {{HT_I32, {0, {0}}, 0, 2}}, &(one_hot_attributes){3, HT_F32}},
+    {1, {{HT_I32, {2, {HT_SOME_1, HT_SOME_2}}, 0, 2}}, &(one_hot_attributes){3, HT_F32}},
 };
 
-const ht_op hti_op_one_hot = {
-    .name = "one_hot",
-    .flags = HT_OP_NO_GRADIENT,
-    .attribute_size = sizeof(one_hot_attributes),
-    .infer = one_hot_infer,
-    .run = one_hot_run,
-    .describe = one_hot_describe,
-    HTI_SAMPLES(one_hot_samples),
-};
+HTI_ROW(one_hot, one_hot_samples, .flags = HT_OP_NO_GRADIENT,
+        .attribute_size = sizeof(one_hot_attributes), .infer = one_hot_infer,
+        .run = one_hot_run, .describe = one_hot_describe);
 
 ht_var ht_one_hot_at(ht_var labels, int64_t classes, ht_dtype dtype, const char *site)
 {

@@ -17,14 +17,8 @@ static void leaf_never_run(const ht_run *r)
 
 static const ht_sample leaf_samples[] = {{.n_in = 0}};
 
-const ht_op hti_op_input = {
-    .name = "input",
-    .formula = "input",
-    .flags = HT_OP_NO_GRADIENT,
-    .infer = leaf_never_infer,
-    .run = leaf_never_run,
-    HTI_SAMPLES(leaf_samples),
-};
+HTI_ROW(input, leaf_samples, .formula = "input", .flags = HT_OP_NO_GRADIENT,
+        .infer = leaf_never_infer, .run = leaf_never_run);
 
 /* Constant: one number, 0-d. */
 
@@ -40,16 +34,9 @@ static void constant_describe(const void *attributes, char *text, size_t size)
     snprintf(text, size, "%.9g", a->value);
 }
 
-const ht_op hti_op_constant = {
-    .name = "constant",
-    .formula = "constant",
-    .flags = HT_OP_NO_GRADIENT,
-    .attribute_size = sizeof(hti_constant_attributes),
-    .infer = leaf_never_infer,
-    .run = constant_run,
-    .describe = constant_describe,
-    HTI_SAMPLES(leaf_samples),
-};
+HTI_ROW(constant, leaf_samples, .formula = "constant", .flags = HT_OP_NO_GRADIENT,
+        .attribute_size = sizeof(hti_constant_attributes), .infer = leaf_never_infer,
+        .run = constant_run, .describe = constant_describe);
 
 /* Copy: what a program writes an output with that no instruction makes. */
 
@@ -74,17 +61,13 @@ static ht_var copy_jvp(const ht_rule *r)
     return r->t[0];
 }
 
-static const ht_sample copy_samples[] = {{1, {{0, {2, {3, 5}}, -2, 2}}, NULL}};
-
-const ht_op hti_op_copy = {
-    .name = "copy",
-    .flags = HT_OP_LINEAR,
-    .infer = copy_infer,
-    .run = copy_run,
-    .vjp = copy_vjp,
-    .jvp = copy_jvp,
-    HTI_SAMPLES(copy_samples),
+static const ht_sample copy_samples[] = {
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, NULL},
+    {1, {{0, {0, {0}}, -2, 2}}, NULL},
 };
+
+HTI_ROW(copy, copy_samples, .flags = HT_OP_LINEAR, .infer = copy_infer, .run = copy_run,
+        .vjp = copy_vjp, .jvp = copy_jvp);
 
 /* Cast. */
 
@@ -124,21 +107,14 @@ static void cast_describe(const void *attributes, char *text, size_t size)
 }
 
 static const ht_sample cast_samples[] = {
-    {1, {{0, {2, {3, 5}}, -2, 2}}, &(cast_attributes){HT_F64}},
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(cast_attributes){HT_F64}},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(cast_attributes){HT_F64}},
     {1, {{0, {0, {0}}, -2, 2}}, &(cast_attributes){HT_F64}},
 };
 
-const ht_op hti_op_cast = {
-    .name = "cast",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(cast_attributes),
-    .infer = cast_infer,
-    .run = cast_run,
-    .vjp = cast_vjp,
-    .jvp = cast_jvp,
-    .describe = cast_describe,
-    HTI_SAMPLES(cast_samples),
-};
+HTI_ROW(cast, cast_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(cast_attributes), .infer = cast_infer, .run = cast_run,
+        .vjp = cast_vjp, .jvp = cast_jvp, .describe = cast_describe);
 
 ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site)
 {
@@ -164,16 +140,12 @@ static bool stop_view(const void *attributes, const ht_type *out, const ht_array
     return true;
 }
 
-static const ht_sample stop_samples[] = {{1, {{0, {1, {4}}, -2, 2}}, NULL}};
-
-const ht_op hti_op_stop_gradient = {
-    .name = "stop_gradient",
-    .flags = HT_OP_NO_GRADIENT | HT_OP_STOPS,
-    .infer = copy_infer,
-    .view = stop_view,
-    .run = copy_run,
-    HTI_SAMPLES(stop_samples),
+static const ht_sample stop_samples[] = {
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, NULL},
 };
+
+HTI_ROW(stop_gradient, stop_samples, .flags = HT_OP_NO_GRADIENT | HT_OP_STOPS,
+        .infer = copy_infer, .view = stop_view, .run = copy_run);
 
 ht_var ht_stop_gradient_at(ht_var x, const char *site)
 {

@@ -50,10 +50,28 @@ static void matmul_run(const ht_run *r)
                    matmul_operand(r->in[1], r->out.shape));
 }
 
+/* All matrices of a batch as one, its rows one after another. */
+static ht_var matmul_tall(ht_var x)
+{
+    ht_shape shape = ht_var_shape(x);
+    int64_t cols = shape.dim[shape.rank - 1], rows = 1;
+    for (int i = 0; i < shape.rank - 1; i++) rows *= shape.dim[i];
+    return ht_reshape(x, HT_SHAPE(rows, cols));
+}
+
+/* One b for a whole batch: the sum over the batch is part of the product. */
+static ht_var matmul_slope_b(const ht_rule *r)
+{
+    ht_var a = r->in[0], v = r->v;
+    if (ht_var_shape(a).rank > 2 && ht_var_shape(r->in[1]).rank == 2)
+        a = matmul_tall(a), v = matmul_tall(v);
+    return ht_matmul(ht_transpose(a), v);
+}
+
 static void matmul_vjp(ht_rule *r)
 {
     if (r->wanted[0]) r->d[0] = ht_matmul(r->v, ht_transpose(r->in[1]));
-    if (r->wanted[1]) r->d[1] = ht_matmul(ht_transpose(r->in[0]), r->v);
+    if (r->wanted[1]) r->d[1] = matmul_slope_b(r);
 }
 
 static ht_var matmul_jvp(const ht_rule *r)
@@ -68,24 +86,28 @@ static double matmul_flops(const ht_type *in, const ht_type *out)
 }
 
 static const ht_sample matmul_samples[] = {
-    {2, {{0, {2, {4, 3}}, -2, 2}, {0, {2, {3, 5}}, -2, 2}}, NULL},
-    {2, {{0, {2, {1, 7}}, -2, 2}, {0, {2, {7, 1}}, -2, 2}}, NULL},
-    {2, {{0, {3, {2, 3, 4}}, -2, 2}, {0, {2, {4, 2}}, -2, 2}}, NULL},
-    {2, {{0, {3, {1, 3, 2}}, -2, 2}, {0, {4, {2, 3, 2, 2}}, -2, 2}}, NULL},
+    {2,
+     {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}, {0, {2, {HT_ANY_2, HT_ANY_3}}, -2, 2}},
+     NULL},
+    {2,
+     {{0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}, {0, {2, {HT_SOME_2, HT_SOME_3}}, -2, 2}},
+     NULL},
+    {2, {{0, {2, {1, HT_SOME_1}}, -2, 2}, {0, {2, {HT_SOME_1, 1}}, -2, 2}}, NULL},
+    {2,
+     {{0, {2, {HT_SOME_1, HT_SOME_1}}, -2, 2}, {0, {2, {HT_SOME_1, HT_SOME_1}}, -2, 2}},
+     NULL},
+    {2,
+     {{0, {3, {HT_ANY_1, 3, HT_ANY_2}}, -2, 2}, {0, {2, {HT_ANY_2, HT_ANY_3}}, -2, 2}},
+     NULL},
+    {2,
+     {{0, {3, {1, HT_SOME_1, 2}}, -2, 2}, {0, {4, {2, HT_SOME_2, 2, HT_SOME_3}}, -2, 2}},
+     NULL},
     {2, {{0, {2, {3, 0}}, -2, 2}, {0, {2, {0, 2}}, -2, 2}}, NULL},
 };
 
-const ht_op hti_op_matmul = {
-    .name = "matmul",
-    .formula = "$0 @ $1",
-    .flags = HT_OP_PRODUCT | HT_OP_LINEAR,
-    .infer = matmul_infer,
-    .run = matmul_run,
-    .vjp = matmul_vjp,
-    .jvp = matmul_jvp,
-    .flops = matmul_flops,
-    HTI_SAMPLES(matmul_samples),
-};
+HTI_ROW(matmul, matmul_samples, .formula = "$0 @ $1",
+        .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer, .run = matmul_run,
+        .vjp = matmul_vjp, .jvp = matmul_jvp, .flops = matmul_flops);
 
 ht_var ht_matmul_at(ht_var a, ht_var b, const char *site)
 {

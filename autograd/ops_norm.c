@@ -74,25 +74,42 @@ static void normalize_describe(const void *attributes, char *text, size_t size)
     snprintf(text, size, "eps %g%s", a->eps, a->centred ? "" : ", not centred");
 }
 
+/* The mean's distance, and s from it. */
+static ht_var normalize_parts(const ht_rule *r, ht_var *s)
+{
+    const normalize_attributes *a = r->attributes;
+    ht_var rest = r->in[0];
+    if (a->centred) rest = ht_sub(rest, normalize_mean(rest));
+    *s = ht_div(1.0, ht_sqrt(ht_add(normalize_mean(ht_mul(rest, rest)), a->eps)));
+    return rest;
+}
+
+static ht_var normalize_decompose(const ht_rule *r)
+{
+    ht_var s, rest = normalize_parts(r, &s);
+    return ht_mul(rest, s);
+}
+
+static ht_var deviation_decompose(const ht_rule *r)
+{
+    ht_var s;
+    normalize_parts(r, &s);
+    return s;
+}
+
 static const ht_sample normalize_samples[] = {
-    {1, {{0, {2, {5, 7}}, -2, 2}}, &(normalize_attributes){1e-1, 1}},
-    {1, {{0, {2, {5, 7}}, -2, 2}}, &(normalize_attributes){1e-1, 0}},
-    {1, {{0, {1, {67}}, -2, 2}}, &(normalize_attributes){0.1, 1}},
-    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
-    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, &(normalize_attributes){0.5, 0}},
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(normalize_attributes){1e-1, 1}},
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(normalize_attributes){1e-1, 0}},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(normalize_attributes){0.1, 1}},
+    {1, {{0, {3, {HT_SOME_1, 3, 1}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
+    {1, {{0, {3, {2, HT_SOME_1, 1}}, -2, 2}}, &(normalize_attributes){0.5, 0}},
     {1, {{0, {2, {0, 3}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
 };
 
-const ht_op hti_op_normalize = {
-    .name = "normalize",
-    .attribute_size = sizeof(normalize_attributes),
-    .infer = normalize_infer,
-    .run = normalize_run,
-    .vjp = normalize_vjp,
-    .jvp = normalize_jvp,
-    .describe = normalize_describe,
-    HTI_SAMPLES(normalize_samples),
-};
+HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attributes),
+        .infer = normalize_infer, .run = normalize_run, .vjp = normalize_vjp,
+        .jvp = normalize_jvp, .decompose = normalize_decompose,
+        .describe = normalize_describe);
 
 /* Inverse_deviation: s. */
 
@@ -122,16 +139,10 @@ static ht_var deviation_jvp(const ht_rule *r)
     return deviation_scale(r, normalize_mean(ht_mul(y, r->t[0])));
 }
 
-const ht_op hti_op_inverse_deviation = {
-    .name = "inverse_deviation",
-    .attribute_size = sizeof(normalize_attributes),
-    .infer = deviation_infer,
-    .run = deviation_run,
-    .vjp = deviation_vjp,
-    .jvp = deviation_jvp,
-    .describe = normalize_describe,
-    HTI_SAMPLES(normalize_samples),
-};
+HTI_ROW(inverse_deviation, normalize_samples,
+        .attribute_size = sizeof(normalize_attributes), .infer = deviation_infer,
+        .run = deviation_run, .vjp = deviation_vjp, .jvp = deviation_jvp,
+        .decompose = deviation_decompose, .describe = normalize_describe);
 
 /* The public forms. */
 
@@ -141,58 +152,100 @@ static ht_var normalize_apply(ht_var x, double eps, bool centred, const char *si
     return ht_apply(&hti_op_normalize, 1, &x, &a, site);
 }
 
-/* x gain + shift, either absent. */
-static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *site)
+/* False, with an error kept, if v, which is x's `what`, does not broadcast with it. */
+static bool normalize_fits(ht_var x, ht_var v, const char *op, const char *what,
+                           const char *site)
 {
+    ht_shape both;
+    if (ht_is_zero(v) || hti_is_number(v) || hti_is_poison(x) ||
+        hti_check_var(v) == HTI_NONE ||
+        hti_broadcast_shapes(hti_type(x).shape, hti_type(v).shape, &both))
+        return true;
+    char text[2][HT_SHAPE_TEXT];
+    hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "%s %s does not broadcast with x %s", what,
+             ht_shape_text(hti_type(v).shape, text[0]),
+             ht_shape_text(hti_type(x).shape, text[1]));
+    return false;
+}
+
+/* x gain + shift, either absent. */
+static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *op,
+                               const char *site)
+{
+    if (!normalize_fits(x, gain, op, "gain", site) ||
+        !normalize_fits(x, shift, op, "shift", site))
+        return hti_poison(x.tape);
     if (!ht_is_zero(gain)) x = ht_mul_at(x, gain, site);
     return ht_is_zero(shift) ? x : ht_add_at(x, shift, site);
 }
 
 ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
-    return normalize_affine(normalize_apply(x, eps, true, site), gain, shift, site);
+    return normalize_affine(normalize_apply(x, eps, true, site), gain, shift, "layernorm",
+                            site);
 }
 
 ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site)
 {
-    return normalize_affine(normalize_apply(x, eps, false, site), gain, HT_ZERO, site);
+    return normalize_affine(normalize_apply(x, eps, false, site), gain, HT_ZERO,
+                            "rmsnorm", site);
 }
 
-/* A vector over channels, beside x (n, c, ...): (c, 1, ...). */
-static ht_var normalize_channels(ht_var v, ht_shape x, const char *site)
+/* A vector over channels, x's `what`, beside x (n, c, ...): (c, 1, ...). */
+static ht_var normalize_channels(ht_var v, ht_shape x, const char *op, const char *what,
+                                 const char *site)
 {
     if (ht_is_zero(v) || hti_check_var(v) == HTI_NONE) return v;
+    char text[2][HT_SHAPE_TEXT];
+    if (ht_shape_count(hti_type(v).shape) != x.dim[1])
+        return hti_fail(v.tape, HT_ERROR_SHAPE, site, op,
+                        "%s %s must be (%lld), one for each channel of x %s", what,
+                        ht_shape_text(hti_type(v).shape, text[0]), (long long)x.dim[1],
+                        ht_shape_text(x, text[1]));
     ht_shape shape = {x.rank - 1, {x.dim[1]}};
     for (int i = 1; i < shape.rank; i++) shape.dim[i] = 1;
     return ht_reshape_at(v, shape, site);
 }
 
-/* True for a variable (n, c, ...); else the error is kept. */
-static bool normalize_has_channels(ht_var x, const char *op, const char *site)
+/* True for floats (n, c, ...) and a fit eps; else the error is kept. */
+static bool normalize_has_channels(ht_var x, double eps, const char *op, const char *site)
 {
     if (hti_check_var(x) == HTI_NONE) return false;
     char text[HT_SHAPE_TEXT];
-    if (hti_type(x).shape.rank >= 2) return true;
-    hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "needs x (n, channels, ...), got %s",
-             ht_shape_text(hti_type(x).shape, text));
+    ht_type type = hti_type(x);
+    ht_shape_text(type.shape, text);
+    if (type.shape.rank < 2)
+        hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "needs x (n, channels, ...), got %s",
+                 text);
+    else if (!hti_dtype_is_float(type.dtype))
+        hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
+                 "needs f32 or f64, x is %s %s\n  hint: ht_cast",
+                 ht_dtype_name(type.dtype), text);
+    else if (!(eps > 0 && isfinite(eps)))
+        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "needs eps > 0, eps is %g", eps);
+    else
+        return true;
     return false;
 }
 
 ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
                        const char *site)
 {
-    if (!normalize_has_channels(x, "groupnorm", site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, eps, "groupnorm", site)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape;
+    char text[HT_SHAPE_TEXT];
     if (groups < 1 || shape.dim[1] % groups)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "groupnorm",
-                        "%lld channels do not make %lld equal groups",
-                        (long long)shape.dim[1], (long long)groups);
+                        "%lld channels of x %s do not make %lld equal groups",
+                        (long long)shape.dim[1], ht_shape_text(shape, text),
+                        (long long)groups);
     int64_t group = shape.dim[1] / groups;
     for (int i = 2; i < shape.rank; i++) group *= shape.dim[i];
     ht_var y = ht_reshape_at(x, HT_SHAPE(shape.dim[0], groups, group), site);
     y = ht_reshape_at(normalize_apply(y, eps, true, site), shape, site);
-    return normalize_affine(y, normalize_channels(gain, shape, site),
-                            normalize_channels(shift, shape, site), site);
+    return normalize_affine(y, normalize_channels(gain, shape, "groupnorm", "gain", site),
+                            normalize_channels(shift, shape, "groupnorm", "shift", site),
+                            "groupnorm", site);
 }
 
 /* Axes 0 and 1 exchanged: its own inverse. */
@@ -204,7 +257,7 @@ static ht_var normalize_swap(ht_var x, const char *site)
 
 ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
-    if (!normalize_has_channels(x, "batchnorm", site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, eps, "batchnorm", site)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape, turned = shape;
     turned.dim[0] = shape.dim[1];
     turned.dim[1] = shape.dim[0];
@@ -213,14 +266,15 @@ ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const ch
     ht_var y = ht_reshape_at(normalize_swap(x, site), HT_SHAPE(shape.dim[1], each), site);
     y = ht_reshape_at(normalize_apply(y, eps, true, site), turned, site);
     return normalize_affine(normalize_swap(y, site),
-                            normalize_channels(gain, shape, site),
-                            normalize_channels(shift, shape, site), site);
+                            normalize_channels(gain, shape, "batchnorm", "gain", site),
+                            normalize_channels(shift, shape, "batchnorm", "shift", site),
+                            "batchnorm", site);
 }
 
 void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site)
 {
     *mean = *variance = x;
-    if (!normalize_has_channels(x, "batch_statistics", site)) {
+    if (!normalize_has_channels(x, 1, "batch_statistics", site)) {
         *mean = *variance = hti_poison(x.tape);
         return;
     }
@@ -236,9 +290,11 @@ void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char
 ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
                              const char *site)
 {
-    if (!normalize_has_channels(x, "batchnorm_given", site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, eps, "batchnorm_given", site))
+        return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape;
+    mean = normalize_channels(mean, shape, "batchnorm_given", "mean", site);
+    variance = normalize_channels(variance, shape, "batchnorm_given", "variance", site);
     ht_var deviation = ht_sqrt_at(ht_add_at(variance, ht_number(eps), site), site);
-    ht_var rest = ht_sub_at(x, normalize_channels(mean, shape, site), site);
-    return ht_div_at(rest, normalize_channels(deviation, shape, site), site);
+    return ht_div_at(ht_sub_at(x, mean, site), deviation, site);
 }

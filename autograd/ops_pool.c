@@ -104,20 +104,14 @@ static void max_pool_index_run(const ht_run *r)
 }
 
 static const ht_sample max_pool_index_samples[] = {
-    {1, {POOL_X(2, 2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
-    {1, {POOL_X(1, 3, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
+    {1, {POOL_X(HT_ANY_1, HT_ANY_2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+    {1, {POOL_X(HT_SOME_1, HT_SOME_2, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
     {1, {POOL_X(0, 2, 3, 3)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
 };
 
-const ht_op hti_op_max_pool_index = {
-    .name = "max_pool_index",
-    .flags = HT_OP_NO_GRADIENT,
-    .attribute_size = sizeof(pool_attributes),
-    .infer = max_pool_index_infer,
-    .run = max_pool_index_run,
-    .describe = pool_describe,
-    HTI_SAMPLES(max_pool_index_samples),
-};
+HTI_ROW(max_pool_index, max_pool_index_samples, .flags = HT_OP_NO_GRADIENT,
+        .attribute_size = sizeof(pool_attributes), .infer = max_pool_index_infer,
+        .run = max_pool_index_run, .describe = pool_describe);
 
 ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site)
 {
@@ -159,9 +153,11 @@ static bool pool_indexed_fit(ht_infer *it)
 static void pool_complain(const ht_run *r, int64_t bad, int64_t size)
 {
     if (bad < 0) return;
+    char text[HT_SHAPE_TEXT];
     ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
-                    "%s: the index at place %lld lies outside 0 .. %lld", r->op->name,
-                    (long long)bad, (long long)size - 1);
+                    "%s: the index at place %lld of shape %s lies outside 0 .. %lld",
+                    r->op->name, (long long)bad, ht_shape_text(r->in[1]->shape, text),
+                    (long long)size - 1);
 }
 
 static bool take_last_infer(ht_infer *it)
@@ -196,20 +192,16 @@ static ht_var take_last_jvp(const ht_rule *r)
 }
 
 static const ht_sample take_last_samples[] = {
-    {2, {{0, {3, {2, 3, 5}}, -2, 2}, {HT_I32, {3, {2, 3, 4}}, 0, 4}}, NULL},
-    {2, {{0, {1, {3}}, -2, 2}, {HT_I32, {1, {7}}, 0, 2}}, NULL},
+    {2,
+     {{0, {3, {HT_ANY_1, HT_ANY_2, 5}}, -2, 2},
+      {HT_I32, {3, {HT_ANY_1, HT_ANY_2, HT_ANY_3}}, 0, 4}},
+     NULL},
+    {2, {{0, {1, {3}}, -2, 2}, {HT_I32, {1, {HT_SOME_1}}, 0, 2}}, NULL},
     {2, {{0, {2, {2, 3}}, -2, 2}, {HT_I32, {2, {2, 0}}, 0, 2}}, NULL},
 };
 
-const ht_op hti_op_take_last = {
-    .name = "take_last",
-    .flags = HT_OP_LINEAR,
-    .infer = take_last_infer,
-    .run = take_last_run,
-    .vjp = take_last_vjp,
-    .jvp = take_last_jvp,
-    HTI_SAMPLES(take_last_samples),
-};
+HTI_ROW(take_last, take_last_samples, .flags = HT_OP_LINEAR, .infer = take_last_infer,
+        .run = take_last_run, .vjp = take_last_vjp, .jvp = take_last_jvp);
 
 ht_var ht_take_last_at(ht_var x, ht_var index, const char *site)
 {
@@ -250,23 +242,19 @@ static void put_last_describe(const void *attributes, char *text, size_t size)
 
 static const ht_sample put_last_samples[] = {
     {2,
-     {{0, {3, {2, 3, 4}}, -2, 2}, {HT_I32, {3, {2, 3, 4}}, 0, 4}},
+     {{0, {3, {HT_ANY_1, HT_ANY_2, HT_ANY_3}}, -2, 2},
+      {HT_I32, {3, {HT_ANY_1, HT_ANY_2, HT_ANY_3}}, 0, 4}},
      &(put_attributes){5}},
-    {2, {{0, {1, {7}}, -2, 2}, {HT_I32, {1, {7}}, 0, 2}}, &(put_attributes){3}},
+    {2,
+     {{0, {1, {HT_SOME_1}}, -2, 2}, {HT_I32, {1, {HT_SOME_1}}, 0, 2}},
+     &(put_attributes){3}},
     {2, {{0, {2, {2, 0}}, -2, 2}, {HT_I32, {2, {2, 0}}, 0, 2}}, &(put_attributes){3}},
 };
 
-const ht_op hti_op_put_last = {
-    .name = "put_last",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(put_attributes),
-    .infer = put_last_infer,
-    .run = put_last_run,
-    .vjp = put_last_vjp,
-    .jvp = put_last_jvp,
-    .describe = put_last_describe,
-    HTI_SAMPLES(put_last_samples),
-};
+HTI_ROW(put_last, put_last_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(put_attributes), .infer = put_last_infer,
+        .run = put_last_run, .vjp = put_last_vjp, .jvp = put_last_jvp,
+        .describe = put_last_describe);
 
 /* Average. */
 
@@ -289,22 +277,15 @@ static ht_var avg_pool_jvp(const ht_rule *r)
 }
 
 static const ht_sample avg_pool_samples[] = {
-    {1, {POOL_X(2, 2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
-    {1, {POOL_X(1, 3, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
+    {1, {POOL_X(HT_ANY_1, HT_ANY_2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+    {1, {POOL_X(HT_SOME_1, HT_SOME_2, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
     {1, {POOL_X(0, 2, 3, 3)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
 };
 
-const ht_op hti_op_avg_pool = {
-    .name = "avg_pool",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(pool_attributes),
-    .infer = pool_infer,
-    .run = avg_pool_run,
-    .vjp = avg_pool_vjp,
-    .jvp = avg_pool_jvp,
-    .describe = pool_describe,
-    HTI_SAMPLES(avg_pool_samples),
-};
+HTI_ROW(avg_pool, avg_pool_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(pool_attributes), .infer = pool_infer,
+        .run = avg_pool_run, .vjp = avg_pool_vjp, .jvp = avg_pool_jvp,
+        .describe = pool_describe);
 
 static bool avg_pool_spread_infer(ht_infer *it)
 {
@@ -338,22 +319,15 @@ static ht_var avg_pool_spread_jvp(const ht_rule *r)
 }
 
 static const ht_sample avg_pool_spread_samples[] = {
-    {1, {POOL_X(2, 2, 2, 2)}, &(pool_attributes){{POOL_TWO}, {4, 5}}},
-    {1, {POOL_X(1, 3, 3, 5)}, &(pool_attributes){{POOL_OVERLAP}, {5, 4}}},
+    {1, {POOL_X(HT_ANY_1, HT_ANY_2, 2, 2)}, &(pool_attributes){{POOL_TWO}, {4, 5}}},
+    {1, {POOL_X(HT_SOME_1, HT_SOME_2, 3, 5)}, &(pool_attributes){{POOL_OVERLAP}, {5, 4}}},
     {1, {POOL_X(0, 2, 1, 1)}, &(pool_attributes){{POOL_TWO}, {3, 3}}},
 };
 
-const ht_op hti_op_avg_pool_spread = {
-    .name = "avg_pool_spread",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(pool_attributes),
-    .infer = avg_pool_spread_infer,
-    .run = avg_pool_spread_run,
-    .vjp = avg_pool_spread_vjp,
-    .jvp = avg_pool_spread_jvp,
-    .describe = pool_describe,
-    HTI_SAMPLES(avg_pool_spread_samples),
-};
+HTI_ROW(avg_pool_spread, avg_pool_spread_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(pool_attributes), .infer = avg_pool_spread_infer,
+        .run = avg_pool_spread_run, .vjp = avg_pool_spread_vjp,
+        .jvp = avg_pool_spread_jvp, .describe = pool_describe);
 
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site)
 {

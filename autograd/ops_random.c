@@ -27,8 +27,11 @@ static bool random_infer(ht_infer *it)
     if (it->in[0].shape.rank != 0)
         return ht_infer_fail(it, HT_ERROR_SHAPE, "needs a 0-d step\n  hint: ht_step");
     int64_t count = ht_shape_count(shape);
+    char text[HT_SHAPE_TEXT];
     if (count < 0 || count > UINT32_MAX)
-        return ht_infer_fail(it, HT_ERROR_SHAPE, "makes 0 to 2^32 - 1 elements a step");
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "makes 0 to 2^32 - 1 elements a step, not shape %s",
+                             ht_shape_text(shape, text));
     if (!(a->rate >= 0 && a->rate < 1))
         return ht_infer_fail(it, HT_ERROR_ARGUMENT, "needs 0 <= rate < 1, the rate is %g",
                              a->rate);
@@ -72,19 +75,22 @@ static const ht_sample random_samples[] = {
     {1, {{HT_I32, {0, {0}}, 0, 9}}, &(random_attributes){3, 5, HT_F64, 0, {2, {0, 3}}}},
 };
 
-#define RANDOM_ROW(op)                               \
-    const ht_op hti_op_##op = {                      \
-        .name = #op,                                 \
-        .flags = HT_OP_NO_GRADIENT,                  \
-        .attribute_size = sizeof(random_attributes), \
-        .infer = random_infer,                       \
-        .run = op##_run,                             \
-        .describe = random_describe,                 \
-        HTI_SAMPLES(random_samples),                 \
-    };
-RANDOM_ROW(uniform)
-RANDOM_ROW(normal)
-RANDOM_ROW(dropout_mask)
+/* The same draw, held against the rate. */
+static ht_var dropout_mask_decompose(const ht_rule *r)
+{
+    const random_attributes *a = r->attributes;
+    ht_var draw = ht_apply(&hti_op_uniform, 1, r->in, a, HT_HERE);
+    ht_var kept = ht_cast(ht_greater_equal(draw, a->rate), (ht_dtype)a->dtype);
+    return ht_mul(kept, 1 / (1 - a->rate));
+}
+
+#define RANDOM_ROW(op, parts)                                                   \
+    HTI_ROW(op, random_samples, .flags = HT_OP_NO_GRADIENT,                     \
+            .attribute_size = sizeof(random_attributes), .infer = random_infer, \
+            .run = op##_run, .decompose = parts, .describe = random_describe);
+RANDOM_ROW(uniform, NULL)
+RANDOM_ROW(normal, NULL)
+RANDOM_ROW(dropout_mask, dropout_mask_decompose)
 
 static ht_var random_apply(const ht_op *op, ht_var step, ht_type type, uint64_t stream,
                            double rate, const char *site)

@@ -34,10 +34,12 @@ static void reduce_describe(const void *attributes, char *text, size_t size)
 }
 
 static const ht_sample reduce_samples[] = {
-    {1, {{0, {2, {5, 7}}, -2, 2}}, &(reduce_attributes){1}},
-    {1, {{0, {2, {5, 7}}, -2, 2}}, &(reduce_attributes){2}},
-    {1, {{0, {3, {3, 4, 5}}, -2, 2}}, &(reduce_attributes){5}},
-    {1, {{0, {3, {3, 1, 5}}, -2, 2}}, &(reduce_attributes){7}},
+    {1, {{0, {2, {HT_SOME_1, HT_ANY_1}}, -2, 2}}, &(reduce_attributes){1}},
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(reduce_attributes){2}},
+    {1, {{0, {3, {HT_SOME_1, HT_ANY_1, HT_SOME_2}}, -2, 2}}, &(reduce_attributes){5}},
+    {1, {{0, {3, {3, 1, HT_SOME_1}}, -2, 2}}, &(reduce_attributes){7}},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(reduce_attributes){1}},
+    {1, {{0, {0, {0}}, -2, 2}}, &(reduce_attributes){0}},
 };
 
 /* Sum. */
@@ -58,17 +60,21 @@ static ht_var sum_jvp(const ht_rule *r)
     return ht_apply(&hti_op_sum, 1, r->t, r->attributes, HT_HERE);
 }
 
-const ht_op hti_op_sum = {
-    .name = "sum",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(reduce_attributes),
-    .infer = reduce_infer,
-    .run = sum_run,
-    .vjp = sum_vjp,
-    .jvp = sum_jvp,
-    .describe = reduce_describe,
-    HTI_SAMPLES(reduce_samples),
+/* Of nothing too: there is a sum but no largest. */
+static const ht_sample sum_samples[] = {
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -0.5, 0.5}}, &(reduce_attributes){1}},
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -0.5, 0.5}}, &(reduce_attributes){2}},
+    {1,
+     {{0, {3, {HT_SOME_1, HT_SOME_2, HT_SOME_3}}, -0.5, 0.5}},
+     &(reduce_attributes){5}},
+    {1, {{0, {3, {3, 1, HT_SOME_1}}, -0.5, 0.5}}, &(reduce_attributes){7}},
+    {1, {{0, {0, {0}}, -0.5, 0.5}}, &(reduce_attributes){0}},
+    {1, {{0, {2, {0, 3}}, -0.5, 0.5}}, &(reduce_attributes){1}},
 };
+
+HTI_ROW(sum, sum_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(reduce_attributes), .infer = reduce_infer,
+        .run = sum_run, .vjp = sum_vjp, .jvp = sum_jvp, .describe = reduce_describe);
 
 /* Max: the winners of each group share equally. */
 
@@ -96,16 +102,9 @@ static ht_var max_jvp(const ht_rule *r)
     return ht_apply(&hti_op_sum, 1, &t, r->attributes, HT_HERE);
 }
 
-const ht_op hti_op_max = {
-    .name = "max",
-    .attribute_size = sizeof(reduce_attributes),
-    .infer = reduce_infer,
-    .run = max_run,
-    .vjp = max_vjp,
-    .jvp = max_jvp,
-    .describe = reduce_describe,
-    HTI_SAMPLES(reduce_samples),
-};
+HTI_ROW(max, reduce_samples, .attribute_size = sizeof(reduce_attributes),
+        .infer = reduce_infer, .run = max_run, .vjp = max_vjp, .jvp = max_jvp,
+        .describe = reduce_describe);
 
 /* Argmax. */
 
@@ -126,15 +125,13 @@ static void argmax_run(const ht_run *r)
     hti_run_argmax(r->ctx, r->out, *r->in[0]);
 }
 
-static const ht_sample argmax_samples[] = {{1, {{0, {2, {5, 7}}, -2, 2}}, NULL}};
-
-const ht_op hti_op_argmax = {
-    .name = "argmax",
-    .flags = HT_OP_NO_GRADIENT,
-    .infer = argmax_infer,
-    .run = argmax_run,
-    HTI_SAMPLES(argmax_samples),
+static const ht_sample argmax_samples[] = {
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, NULL},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, NULL},
 };
+
+HTI_ROW(argmax, argmax_samples, .flags = HT_OP_NO_GRADIENT, .infer = argmax_infer,
+        .run = argmax_run);
 
 ht_var ht_argmax_at(ht_var x, const char *site)
 {
@@ -164,12 +161,12 @@ static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site
     return true;
 }
 
-static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
-                           const char *site)
+static ht_var reduce_apply(const ht_op *op, const char *name, ht_var x, ht_axes axes,
+                           bool keep, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     reduce_attributes a;
-    if (!reduce_axes(x, op->name, axes, site, &a.axes)) return hti_poison(x.tape);
+    if (!reduce_axes(x, name, axes, site, &a.axes)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape, kept = {0, {0}};
     for (int i = 0; i < shape.rank; i++)
         if (!(a.axes >> i & 1)) kept.dim[kept.rank++] = shape.dim[i];
@@ -188,17 +185,17 @@ static ht_axes reduce_all(ht_var x)
 
 ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    return reduce_apply(&hti_op_sum, x, axes, keep, site);
+    return reduce_apply(&hti_op_sum, "sum", x, axes, keep, site);
 }
 
 ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    return reduce_apply(&hti_op_max, x, axes, keep, site);
+    return reduce_apply(&hti_op_max, "max", x, axes, keep, site);
 }
 
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    ht_var sum = reduce_apply(&hti_op_sum, x, axes, keep, site);
+    ht_var sum = reduce_apply(&hti_op_sum, "mean", x, axes, keep, site);
     if (ht_is_zero(sum) || hti_is_poison(sum)) return sum;
     double n = (double)ht_shape_count(hti_type(x).shape) /
                (double)ht_shape_count(hti_type(sum).shape);

@@ -22,9 +22,10 @@ static bool rows_infer(ht_infer *it)
 }
 
 static const ht_sample rows_samples[] = {
-    {1, {{0, {2, {5, 7}}, -2, 2}}, NULL},
-    {1, {{0, {1, {4}}, -2, 2}}, NULL},
-    {1, {{0, {3, {2, 3, 1}}, -2, 2}}, NULL},
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, NULL},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, NULL},
+    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 1}}, -2, 2}}, NULL},
+    {1, {{0, {2, {0, 3}}, -2, 2}}, NULL},
 };
 
 /* Softmax: J = diag(p) - p p', its own transpose. */
@@ -50,14 +51,20 @@ static ht_var softmax_jvp(const ht_rule *r)
     return softmax_jacobian(r, r->t[0]);
 }
 
-const ht_op hti_op_softmax = {
-    .name = "softmax",
-    .infer = rows_infer,
-    .run = softmax_run,
-    .vjp = softmax_vjp,
-    .jvp = softmax_jvp,
-    HTI_SAMPLES(rows_samples),
-};
+/* exp(x - max), which the rows below say in primitives. */
+static ht_var rows_shifted(ht_var x)
+{
+    return ht_sub(x, ht_max_axes(x, rows_last(x), true));
+}
+
+static ht_var softmax_decompose(const ht_rule *r)
+{
+    ht_var weight = ht_exp(rows_shifted(r->in[0]));
+    return ht_div(weight, ht_sum_axes(weight, rows_last(weight), true));
+}
+
+HTI_ROW(softmax, rows_samples, .infer = rows_infer, .run = softmax_run,
+        .vjp = softmax_vjp, .jvp = softmax_jvp, .decompose = softmax_decompose);
 
 ht_var ht_softmax_at(ht_var x, const char *site)
 {
@@ -83,14 +90,16 @@ static ht_var log_softmax_jvp(const ht_rule *r)
     return ht_sub(r->t[0], ht_sum_axes(weighted, rows_last(r->out), true));
 }
 
-const ht_op hti_op_log_softmax = {
-    .name = "log_softmax",
-    .infer = rows_infer,
-    .run = log_softmax_run,
-    .vjp = log_softmax_vjp,
-    .jvp = log_softmax_jvp,
-    HTI_SAMPLES(rows_samples),
-};
+static ht_var log_softmax_decompose(const ht_rule *r)
+{
+    ht_var shifted = rows_shifted(r->in[0]);
+    ht_var sum = ht_sum_axes(ht_exp(shifted), rows_last(shifted), true);
+    return ht_sub(shifted, ht_log(sum));
+}
+
+HTI_ROW(log_softmax, rows_samples, .infer = rows_infer, .run = log_softmax_run,
+        .vjp = log_softmax_vjp, .jvp = log_softmax_jvp,
+        .decompose = log_softmax_decompose);
 
 ht_var ht_log_softmax_at(ht_var x, const char *site)
 {
@@ -102,12 +111,17 @@ ht_var ht_log_softmax_at(ht_var x, const char *site)
 static bool cross_entropy_infer(ht_infer *it)
 {
     it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype) || it->in[1].dtype != HT_I32)
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs float logits and i32 labels");
-    if (it->out.shape.rank != 2 || it->in[1].shape.rank != 1 ||
+    bool soft = it->in[1].dtype == it->out.dtype; /* here only if it does not fit */
+    if (!hti_dtype_is_float(it->out.dtype) || (it->in[1].dtype != HT_I32 && !soft))
+        return ht_infer_fail(
+            it, HT_ERROR_DTYPE,
+            "needs float logits, and labels of i32 or probabilities of the "
+            "logits' dtype");
+    if (soft || it->out.shape.rank != 2 || it->in[1].shape.rank != 1 ||
         it->out.shape.dim[1] < 1 || it->out.shape.dim[0] != it->in[1].shape.dim[0])
         return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "needs logits (n, classes) and labels (n) of the same n");
+                             "needs logits (n, classes) and labels (n) of the same n, "
+                             "or probabilities of the logits' shape");
     it->out.shape.rank = 1;
     return true;
 }
@@ -142,21 +156,37 @@ static ht_var cross_entropy_jvp(const ht_rule *r)
 }
 
 static const ht_sample cross_entropy_samples[] = {
-    {2, {{0, {2, {5, 7}}, -2, 2}, {HT_I32, {1, {5}}, 0, 6}}, NULL},
-    {2, {{0, {2, {3, 1}}, -2, 2}, {HT_I32, {1, {3}}, 0, 0}}, NULL},
+    {2, {{0, {2, {HT_ANY_1, 7}}, -2, 2}, {HT_I32, {1, {HT_ANY_1}}, 0, 6}}, NULL},
+    {2, {{0, {2, {HT_SOME_1, 1}}, -2, 2}, {HT_I32, {1, {HT_SOME_1}}, 0, 0}}, NULL},
+    {2, {{0, {2, {1, HT_SOME_1}}, -2, 2}, {HT_I32, {1, {1}}, 0, 0}}, NULL},
     {2, {{0, {2, {0, 4}}, -2, 2}, {HT_I32, {1, {0}}, 0, 3}}, NULL},
 };
 
-const ht_op hti_op_cross_entropy = {
-    .name = "cross_entropy",
-    .infer = cross_entropy_infer,
-    .run = cross_entropy_run,
-    .vjp = cross_entropy_vjp,
-    .jvp = cross_entropy_jvp,
-    HTI_SAMPLES(cross_entropy_samples),
-};
+static ht_var cross_entropy_decompose(const ht_rule *r)
+{
+    ht_type type = hti_type(r->in[0]);
+    ht_var hot = ht_one_hot(r->in[1], type.shape.dim[1], type.dtype);
+    return ht_neg(ht_sum_axes(ht_mul(hot, log_softmax_decompose(r)), HT_AXES(1), false));
+}
+
+HTI_ROW(cross_entropy, cross_entropy_samples, .infer = cross_entropy_infer,
+        .run = cross_entropy_run, .vjp = cross_entropy_vjp, .jvp = cross_entropy_jvp,
+        .decompose = cross_entropy_decompose);
+
+/* Probabilities for labels: -sum(p log_softmax(z)), with derivatives to both. */
+static ht_var cross_entropy_soft(ht_var logits, ht_var labels, const char *site)
+{
+    ht_var terms = ht_mul_at(labels, ht_log_softmax_at(logits, site), site);
+    return ht_neg_at(ht_sum_axes_at(terms, HT_AXES(1), false, site), site);
+}
 
 ht_var ht_cross_entropy_at(ht_var logits, ht_var labels, const char *site)
 {
+    if (hti_check_var(logits) == HTI_NONE) return logits;
+    if (hti_check_var(labels) == HTI_NONE) return labels;
+    ht_type z = hti_type(logits), p = hti_type(labels);
+    if (hti_dtype_is_float(p.dtype) && z.dtype == p.dtype && z.shape.rank == 2 &&
+        ht_shape_equal(z.shape, p.shape))
+        return cross_entropy_soft(logits, labels, site);
     return ht_apply(&hti_op_cross_entropy, 2, (ht_var[]){logits, labels}, NULL, site);
 }

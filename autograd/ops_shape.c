@@ -100,20 +100,14 @@ static void reshape_run(const ht_run *r)
 static const ht_sample reshape_samples[] = {
     {1, {{0, {2, {4, 6}}, -2, 2}}, &(hti_shape_attributes){3, {2, 3, 4}}},
     {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {1, 1}}},
+    {1, {{0, {2, {67, 1}}, -2, 2}}, &(hti_shape_attributes){1, {67}}},
+    {1, {{0, {2, {3, 0}}, -2, 2}}, &(hti_shape_attributes){3, {0, 5, 2}}},
 };
 
-const ht_op hti_op_reshape = {
-    .name = "reshape",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(hti_shape_attributes),
-    .infer = reshape_infer,
-    .view = reshape_view,
-    .run = reshape_run,
-    .vjp = reshape_vjp,
-    .jvp = reshape_jvp,
-    .describe = shape_describe,
-    HTI_SAMPLES(reshape_samples),
-};
+HTI_ROW(reshape, reshape_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(hti_shape_attributes), .infer = reshape_infer,
+        .view = reshape_view, .run = reshape_run, .vjp = reshape_vjp, .jvp = reshape_jvp,
+        .describe = shape_describe);
 
 ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
 {
@@ -186,26 +180,21 @@ static ht_var permute_jvp(const ht_rule *r)
 }
 
 static const ht_sample permute_samples[] = {
-    {1, {{0, {2, {4, 6}}, -2, 2}}, &(hti_shape_attributes){2, {1, 0}}},
-    {1, {{0, {3, {2, 3, 4}}, -2, 2}}, &(hti_shape_attributes){3, {2, 0, 1}}},
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(hti_shape_attributes){2, {1, 0}}},
+    {1,
+     {{0, {3, {HT_SOME_1, HT_SOME_2, 4}}, -2, 2}},
+     &(hti_shape_attributes){3, {2, 0, 1}}},
 };
 
-const ht_op hti_op_permute = {
-    .name = "permute",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(hti_shape_attributes),
-    .infer = permute_infer,
-    .view = permute_view,
-    .run = shape_copy_run,
-    .vjp = permute_vjp,
-    .jvp = permute_jvp,
-    .describe = shape_describe,
-    HTI_SAMPLES(permute_samples),
-};
+HTI_ROW(permute, permute_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(hti_shape_attributes), .infer = permute_infer,
+        .view = permute_view, .run = shape_copy_run, .vjp = permute_vjp,
+        .jvp = permute_jvp, .describe = shape_describe);
 
 ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    char text[HT_SHAPE_TEXT];
     ht_var inner = shape_inner(x, &hti_op_permute);
     const hti_shape_attributes *first =
         inner.index == x.index ? NULL : x.tape->attributes[x.index];
@@ -219,8 +208,8 @@ ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
     }
     if (!valid)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "permute",
-                        "the axes must name each of %d axes once",
-                        hti_type(x).shape.rank);
+                        "the axes must name each of %d axes once, of shape %s",
+                        hti_type(x).shape.rank, ht_shape_text(hti_type(x).shape, text));
     return identity ? inner : ht_apply(&hti_op_permute, 1, &inner, &a, site);
 }
 
@@ -228,9 +217,11 @@ ht_var ht_transpose_at(ht_var x, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     int rank = hti_type(x).shape.rank;
+    char text[HT_SHAPE_TEXT];
     if (rank < 2)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "transpose",
-                        "needs at least 2 axes, not %d", rank);
+                        "needs at least 2 axes, got shape %s",
+                        ht_shape_text(hti_type(x).shape, text));
     ht_axes axes = {.n = rank};
     for (int i = 0; i < rank; i++) axes.axis[i] = i;
     axes.axis[rank - 2] = rank - 1;
@@ -271,21 +262,15 @@ static ht_var broadcast_jvp(const ht_rule *r)
 
 static const ht_sample broadcast_samples[] = {
     {1, {{0, {2, {4, 1}}, -2, 2}}, &(hti_shape_attributes){3, {2, 4, 5}}},
+    {1, {{0, {3, {1, 1, 1}}, -2, 2}}, &(hti_shape_attributes){3, {3, 0, 67}}},
+    {1, {{0, {2, {1, 67}}, -2, 2}}, &(hti_shape_attributes){3, {2, 3, 67}}},
     {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {3, 2}}},
 };
 
-const ht_op hti_op_broadcast = {
-    .name = "broadcast",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(hti_shape_attributes),
-    .infer = broadcast_infer,
-    .view = broadcast_view,
-    .run = shape_copy_run,
-    .vjp = broadcast_vjp,
-    .jvp = broadcast_jvp,
-    .describe = shape_describe,
-    HTI_SAMPLES(broadcast_samples),
-};
+HTI_ROW(broadcast, broadcast_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(hti_shape_attributes), .infer = broadcast_infer,
+        .view = broadcast_view, .run = shape_copy_run, .vjp = broadcast_vjp,
+        .jvp = broadcast_jvp, .describe = shape_describe);
 
 ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site)
 {
@@ -367,23 +352,15 @@ static void slice_describe(const void *attributes, char *text, size_t size)
 }
 
 static const ht_sample slice_samples[] = {
-    {1, {{0, {2, {6, 5}}, -2, 2}}, &(slice_attributes){0, 1, 3, 2}},
-    {1, {{0, {2, {4, 7}}, -2, 2}}, &(slice_attributes){1, 6, 7, -1}},
+    {1, {{0, {2, {6, HT_ANY_1}}, -2, 2}}, &(slice_attributes){0, 1, 3, 2}},
+    {1, {{0, {2, {HT_ANY_1, 7}}, -2, 2}}, &(slice_attributes){1, 6, 7, -1}},
     {1, {{0, {1, {5}}, -2, 2}}, &(slice_attributes){0, 2, 0, 1}},
 };
 
-const ht_op hti_op_slice = {
-    .name = "slice",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(slice_attributes),
-    .infer = slice_infer,
-    .view = slice_view,
-    .run = shape_copy_run,
-    .vjp = slice_vjp,
-    .jvp = slice_jvp,
-    .describe = slice_describe,
-    HTI_SAMPLES(slice_samples),
-};
+HTI_ROW(slice, slice_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(slice_attributes), .infer = slice_infer,
+        .view = slice_view, .run = shape_copy_run, .vjp = slice_vjp, .jvp = slice_jvp,
+        .describe = slice_describe);
 
 static bool embed_infer(ht_infer *it)
 {
@@ -417,21 +394,14 @@ static ht_var embed_jvp(const ht_rule *r)
 }
 
 static const ht_sample embed_samples[] = {
-    {1, {{0, {2, {3, 5}}, -2, 2}}, &(slice_attributes){0, 1, 7, 2}},
-    {1, {{0, {2, {4, 3}}, -2, 2}}, &(slice_attributes){1, 4, 5, -2}},
+    {1, {{0, {2, {3, HT_ANY_1}}, -2, 2}}, &(slice_attributes){0, 1, 7, 2}},
+    {1, {{0, {2, {HT_ANY_1, 3}}, -2, 2}}, &(slice_attributes){1, 4, 5, -2}},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(slice_attributes){0, 1, 70, 1}},
 };
 
-const ht_op hti_op_embed = {
-    .name = "embed",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(slice_attributes),
-    .infer = embed_infer,
-    .run = embed_run,
-    .vjp = embed_vjp,
-    .jvp = embed_jvp,
-    .describe = slice_describe,
-    HTI_SAMPLES(embed_samples),
-};
+HTI_ROW(embed, embed_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(slice_attributes), .infer = embed_infer,
+        .run = embed_run, .vjp = embed_vjp, .jvp = embed_jvp, .describe = slice_describe);
 
 /* A negative axis counts from the end; -1 (with an error kept) if there is no such axis.
  */
@@ -462,13 +432,18 @@ ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *
     int at = shape_axis(x, axis, "pad", site);
     if (at < 0) return hti_poison(x.tape);
     int64_t size = hti_type(x).shape.dim[at];
+    char text[HT_SHAPE_TEXT];
     if (before > INT64_MAX / 4 || after > INT64_MAX / 4)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "pad",
-                        "the result would be too large");
+                        "the result would be too large: shape %s with %lld before "
+                        "and %lld after",
+                        ht_shape_text(hti_type(x).shape, text), (long long)before,
+                        (long long)after);
     if (before < 0 || after < 0)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "pad",
-                        "%lld before and %lld after: neither may be negative",
-                        (long long)before, (long long)after);
+                        "%lld before and %lld after shape %s: neither may be negative",
+                        (long long)before, (long long)after,
+                        ht_shape_text(hti_type(x).shape, text));
     slice_attributes a = {at, before, before + size + after, 1};
     if (before == 0 && after == 0) return x;
     return ht_apply(&hti_op_embed, 1, &x, &a, site);
@@ -543,23 +518,22 @@ static void concat_describe(const void *attributes, char *text, size_t size)
 }
 
 static const ht_sample concat_samples[] = {
-    {2, {{0, {2, {2, 5}}, -2, 2}, {0, {2, {3, 5}}, -2, 2}}, &(concat_attributes){0}},
+    {2,
+     {{0, {2, {HT_ANY_1, HT_ANY_3}}, -2, 2}, {0, {2, {HT_ANY_2, HT_ANY_3}}, -2, 2}},
+     &(concat_attributes){0}},
     {3,
-     {{0, {2, {3, 2}}, -2, 2}, {0, {2, {3, 0}}, -2, 2}, {0, {2, {3, 4}}, -2, 2}},
+     {{0, {2, {HT_SOME_1, 2}}, -2, 2},
+      {0, {2, {HT_SOME_1, 0}}, -2, 2},
+      {0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}},
      &(concat_attributes){1}},
+    {3,
+     {{0, {1, {HT_ANY_1}}, -2, 2}, {0, {1, {HT_ANY_2}}, -2, 2}, {0, {1, {1}}, -2, 2}},
+     &(concat_attributes){0}},
 };
 
-const ht_op hti_op_concat = {
-    .name = "concat",
-    .flags = HT_OP_LINEAR,
-    .attribute_size = sizeof(concat_attributes),
-    .infer = concat_infer,
-    .run = concat_run,
-    .vjp = concat_vjp,
-    .jvp = concat_jvp,
-    .describe = concat_describe,
-    HTI_SAMPLES(concat_samples),
-};
+HTI_ROW(concat, concat_samples, .attribute_size = sizeof(concat_attributes),
+        .infer = concat_infer, .run = concat_run, .vjp = concat_vjp, .jvp = concat_jvp,
+        .describe = concat_describe);
 
 ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site)
 {

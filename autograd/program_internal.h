@@ -20,7 +20,7 @@ typedef enum hti_place {
 /* Elementwise instructions that run as one: see fuse.c. */
 typedef struct hti_group {
     hti_fused fused;
-    uint32_t first; /* instruction; the others by `next` */
+    uint32_t first;                       /* instruction; the others by `next` */
     uint32_t operand[HTI_FUSED_OPERANDS]; /* values, outputs first */
 } hti_group;
 
@@ -88,8 +88,8 @@ const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
 const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
 
 double hti_value_flops(const ht_program *program, const hti_value *value);
-/* Whether instruction i may write over the memory of `root`: whatever reads it when i runs
- * has done so by then, element by element. */
+/* Whether instruction i may write over the memory of `root`: whatever reads it when i
+ * runs has done so by then, element by element. */
 bool hti_overwrites_root(const ht_program *program, uint32_t i, uint32_t root);
 
 #endif

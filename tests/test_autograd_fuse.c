@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_autograd_fuse.c: programs whose elementwise instructions run together give the
- * bits they give one by one, on random graphs over broadcasts and views, in place, watched
- * and poisoned; what is fused, and what is not. Read next: autograd/fuse.c. */
+ * bits they give one by one, on random graphs over broadcasts and views, in place,
+ * watched and poisoned; what is fused, and what is not. Read next: autograd/fuse.c. */
 #include "program_internal.h"
 #include "test.h"
 

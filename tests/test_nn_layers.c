@@ -453,7 +453,7 @@ static void layers_refuse_what_does_not_fit(void **state)
     static const char *const message[] = {
         "normalize: needs eps > 0, eps is 0",
         "normalize: needs a last axis of at least one element",
-        "groupnorm: 6 channels do not make 4 equal groups",
+        "groupnorm: 6 channels of x (2, 6) do not make 4 equal groups",
         "batchnorm: needs x (n, channels, ...), got (12)",
         "batchnorm_given: needs x (n, channels, ...), got (12)",
         "attention: needs q (..., t, d), k (..., s, d) and v (..., s, e), got (2, 6), "
