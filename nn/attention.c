@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* attention.c: multi-head attention: four linear layers about the op. Read next:
- * recurrent.c. */
+/* attention.c: multi-head attention: four linear layers about the op; and the block of
+ * transformers, made of it and other layers by name. Read next: recurrent.c. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "nn_internal.h"
-
-/* x . name.part.weight + name.part.bias */
-static ht_var heads_linear(ht_var x, const ht_vars *theta, const char *name,
-                           const char *part, const char *site)
-{
-    char weight[32], bias[32];
-    snprintf(weight, sizeof weight, "%s.weight", part);
-    snprintf(bias, sizeof bias, "%s.bias", part);
-    ht_var w = hti_layer_get(theta, "multi_head_attention", name, weight, site);
-    return ht_add_at(ht_matmul_at(x, w, site), hti_layer_maybe(theta, name, bias), site);
-}
 
 /* (..., t, heads, d) and (..., heads, t, d): its own inverse. */
 static ht_var heads_swap(ht_var x, const char *site)
@@ -74,13 +64,17 @@ ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta
 {
     HT_ASSERT(theta && name && options, "theta, name or options is NULL");
     if (!heads_check(x, context, options, site)) return hti_poison(theta->tape);
-    int64_t n = options->heads;
-    ht_var q = heads_split(heads_linear(x, theta, name, "query", site), n, site);
-    ht_var k = heads_split(heads_linear(context, theta, name, "key", site), n, site);
-    ht_var v = heads_split(heads_linear(context, theta, name, "value", site), n, site);
+    int64_t n = options->heads, width = hti_layer_size(x, -1);
+    hti_layer layer = {theta, "multi_head_attention", name, site, x, false};
+    ht_var q = hti_layer_linear(&layer, "query.weight", "query.bias", width);
+    layer.x = context;
+    ht_var k = hti_layer_linear(&layer, "key.weight", "key.bias", width);
+    ht_var v = hti_layer_linear(&layer, "value.weight", "value.bias", width);
     ht_var mask = options->mask ? *options->mask : HT_ZERO;
-    ht_var y = ht_attention_at(q, k, v, mask, options->causal, site);
-    return heads_linear(heads_join(y, site), theta, name, "out", site);
+    ht_var y = ht_attention_at(heads_split(q, n, site), heads_split(k, n, site),
+                               heads_split(v, n, site), mask, options->causal, site);
+    layer.x = heads_join(y, site);
+    return hti_layer_linear(&layer, "out.weight", "out.bias", width);
 }
 
 void ht_multi_head_attention_init(ht_set *theta, const char *name, ht_dtype dtype,
@@ -102,4 +96,79 @@ void ht_multi_head_attention_init(ht_set *theta, const char *name, ht_dtype dtyp
             hti_init_undo(theta, before);
             return;
         }
+}
+
+/* The transformer block. */
+
+typedef struct block {
+    const ht_vars *theta;
+    const char *name;
+    const ht_transformer_options *options;
+    const char *site;
+} block;
+
+/* "name.part" in the tape's memory, "" when there is none left: the error is kept. */
+static const char *block_part(const block *b, const char *part)
+{
+    size_t bytes = strlen(b->name) + strlen(part) + 2;
+    char *full = hti_arena_alloc(&b->theta->tape->memory, bytes);
+    if (!full) return "";
+    snprintf(full, bytes, "%s.%s", b->name, part);
+    return full;
+}
+
+static ht_var block_attend(const block *b, ht_var x)
+{
+    return ht_multi_head_attention_at(x, x, b->theta, block_part(b, "attention"),
+                                      &b->options->attention, b->site);
+}
+
+static ht_var block_feed(const block *b, ht_var x)
+{
+    ht_var y = ht_linear_at(x, b->theta, block_part(b, "hidden"), b->site);
+    return ht_linear_at(ht_gelu_at(y, b->site), b->theta, block_part(b, "out"), b->site);
+}
+
+/* x + dropout(f(norm(x))), or norm(x + dropout(f(x))). */
+static ht_var block_half(const block *b, ht_var x, ht_var (*f)(const block *b, ht_var x),
+                         const char *norm, const char *dropout)
+{
+    const ht_transformer_options *o = b->options;
+    norm = block_part(b, norm);
+    ht_var y =
+        o->post_norm ? x : ht_layernorm_layer_at(x, b->theta, norm, o->eps, b->site);
+    y = ht_dropout_layer_at(f(b, y), b->theta, block_part(b, dropout), o->dropout,
+                            b->site);
+    y = ht_add_at(x, y, b->site);
+    return o->post_norm ? ht_layernorm_layer_at(y, b->theta, norm, o->eps, b->site) : y;
+}
+
+ht_var ht_transformer_block_at(ht_var x, const ht_vars *theta, const char *name,
+                               const ht_transformer_options *options, const char *site)
+{
+    HT_ASSERT(theta && name && options, "theta, name or options is NULL");
+    block b = {theta, name, options, site};
+    x = block_half(&b, x, block_attend, "norm1", "dropout1");
+    return block_half(&b, x, block_feed, "norm2", "dropout2");
+}
+
+void ht_transformer_block_init(ht_set *theta, const char *name, ht_dtype dtype,
+                               int64_t width, int64_t hidden)
+{
+    static const char *const parts[] = {"norm1", "attention", "norm2", "hidden", "out"};
+    enum { TENSORS = 2 + 8 + 2 + 2 + 2 };
+    if (!hti_init_sizes(theta, "ht_transformer_block_init", name, dtype,
+                        "width > 0 and hidden > 0", width, hidden))
+        return;
+    int before = theta->n;
+    for (int i = 0; i < 5; i++) {
+        char *full = hti_init_name(theta->ctx, name, parts[i]);
+        if (!full) break;
+        if (i == 0 || i == 2) ht_norm_init(theta, full, dtype, width);
+        if (i == 1) ht_multi_head_attention_init(theta, full, dtype, width);
+        if (i == 3) ht_linear_init(theta, full, dtype, width, hidden);
+        if (i == 4) ht_linear_init(theta, full, dtype, hidden, width);
+        hti_init_unname(theta->ctx, full);
+    }
+    if (theta->n != before + TENSORS) hti_init_undo(theta, before);
 }

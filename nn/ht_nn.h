@@ -26,6 +26,15 @@ ht_tensor *ht_set_at(const ht_set *set, int i);
 const char *ht_set_name(const ht_set *set, int i);
 int ht_set_find(const ht_set *set, const char *name); /* -1: no such name, no error */
 int64_t ht_set_elements(const ht_set *set);
+/* How much there is in the tensors whose names match (ht_name_matches; NULL: all). */
+typedef struct ht_counts {
+    int tensors;
+    int64_t elements;
+    size_t bytes;
+} ht_counts;
+ht_counts ht_set_counts(const ht_set *set, const char *pattern);
+/* A table: name, dtype, shape, elements and bytes of each tensor, and the total. */
+void ht_set_print(const ht_set *set, FILE *f);
 ht_context *ht_set_context(const ht_set *set);
 /* A new set of the same names, shapes and values; dtype 0 keeps dtypes, else floats
  * become it. Owned. */
@@ -66,7 +75,10 @@ void ht_vars_set(ht_vars *vars, const char *name, ht_var value);
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site);
 #define ht_vars_grad(y, vars, gradient) ht_vars_grad_at(y, vars, gradient, HT_HERE)
 
-/* Layers. */
+/* Layers. All take x and variables of one float type, and are differentiable by both to
+ * any order. A name that is missing, or a shape or dtype that does not fit x, is an error
+ * with the layer, both types, what is expected and the caller's line. The ht_*_init add
+ * all of a layer's tensors or, with an error, none. */
 
 /* x (..., n_in) . name.weight (n_in, n_out) + name.bias (n_out), the bias if there is
  * one. */
@@ -76,6 +88,13 @@ ht_var ht_linear_at(ht_var x, const ht_vars *theta, const char *name, const char
  * BackProp, 1998; torch's default), from the stream named after the tensor. */
 void ht_linear_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                     int64_t n_out);
+/* ht_conv2d of x (n, c, h, w) and name.weight (out, c / groups, kh, kw), with name.bias
+ * (out) if there is one. ht_conv2d_init adds both, uniform in +-1/sqrt(n_in) of the
+ * n_in = c / groups kh kw inputs (torch); for He's, ht_he_normal of the weight after. */
+ht_var ht_conv2d_layer_at(ht_var x, const ht_vars *theta, const char *name,
+                          ht_conv_options options, const char *site);
+#define ht_conv2d_layer(...) ht_conv2d_layer_at(__VA_ARGS__, HT_HERE)
+void ht_conv2d_init(ht_set *theta, const char *name, ht_dtype dtype, ht_shape weight);
 /* Rows index (i32) of name.weight (n, width), which starts standard normal (torch). */
 ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
                        const char *site);
@@ -98,7 +117,7 @@ ht_var ht_rmsnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, dou
                            const char *site);
 ht_var ht_groupnorm_layer_at(ht_var x, const ht_vars *theta, const char *name,
                              int64_t groups, double eps, const char *site);
-/* By the batch's own statistics; running ones are the caller's (ht_batch_statistics). */
+/* By the batch's own statistics (torch's train()); running ones: below. */
 ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                              const char *site);
 #define ht_layernorm_layer(x, theta, name, eps) \
@@ -111,6 +130,23 @@ ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, d
     ht_batchnorm_layer_at(x, theta, name, eps, HT_HERE)
 void ht_norm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
 void ht_rmsnorm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
+
+/* Running statistics are a set of the caller's, name.mean and name.variance (n), which
+ * start at 0 and 1. In training, for the x that batchnorm `name` is given, track puts
+ *   r + momentum (b - r),  b the batch's mean, and its variance with 1/(count - 1)
+ * in the place of each variable r of running (torch, momentum 0.1; 0 < momentum <= 1):
+ * ht_get then gives what to keep, an output like any other. Nothing else changes. */
+void ht_batchnorm_running_init(ht_set *running, const char *name, ht_dtype dtype,
+                               int64_t n);
+void ht_batchnorm_track_at(ht_var x, ht_vars *running, const char *name, double momentum,
+                           const char *site);
+#define ht_batchnorm_track(x, running, name, momentum) \
+    ht_batchnorm_track_at(x, running, name, momentum, HT_HERE)
+/* Evaluation (torch's eval()): (x - mean)/sqrt(variance + eps) gain + shift, eps > 0. */
+ht_var ht_batchnorm_given_layer_at(ht_var x, const ht_vars *theta, const ht_vars *running,
+                                   const char *name, double eps, const char *site);
+#define ht_batchnorm_given_layer(x, theta, running, name, eps) \
+    ht_batchnorm_given_layer_at(x, theta, running, name, eps, HT_HERE)
 
 typedef struct ht_heads {
     int64_t heads;      /* divides the width */
@@ -127,6 +163,22 @@ ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta
 #define ht_multi_head_attention(...) ht_multi_head_attention_at(__VA_ARGS__, HT_HERE)
 void ht_multi_head_attention_init(ht_set *theta, const char *name, ht_dtype dtype,
                                   int64_t width);
+
+typedef struct ht_transformer_options {
+    ht_heads attention;
+    double eps;     /* of the norms, > 0 */
+    double dropout; /* rate of what is added to x; 0: none, as for evaluation */
+    bool post_norm; /* norm(x + f(x)), as in Vaswani et al. */
+} ht_transformer_options;
+/* x (..., t, width) -> the same: x + f(norm(x)) for f attention to itself, then for f two
+ * linear layers with a gelu between (pre-norm: Xiong et al. 2020; torch's
+ * TransformerEncoderLayer). Parts name.norm1, .attention, .norm2, .hidden (width,
+ * hidden), .out (hidden, width); streams .dropout1, .dropout2. */
+ht_var ht_transformer_block_at(ht_var x, const ht_vars *theta, const char *name,
+                               const ht_transformer_options *options, const char *site);
+#define ht_transformer_block(...) ht_transformer_block_at(__VA_ARGS__, HT_HERE)
+void ht_transformer_block_init(ht_set *theta, const char *name, ht_dtype dtype,
+                               int64_t width, int64_t hidden);
 
 /* One step of a recurrent cell: x (n, n_in) and h (n, n_hidden) give the next h. Both
  * have linear layers name.input and name.hidden, whose columns are the gates side by
@@ -150,49 +202,104 @@ void ht_lstm_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t 
 /* A stream number for a name, so that each tensor has random numbers of its own whatever
  * the order they are made in. */
 uint64_t ht_stream(const char *name);
-/* For a (n_in, n_out) weight: uniform +-sqrt(6/(n_in + n_out)) (Glorot & Bengio 2010);
- * normal of deviation sqrt(2/n_in) (He et al. 2015). */
+/* For a weight (n_in, n_out) or (out, in, kh, kw), whose n_in = in kh kw, n_out = out kh
+ * kw: uniform +-sqrt(6/(n_in + n_out)) (Glorot & Bengio 2010); normal of deviation
+ * sqrt(2/n_in) (He et al. 2015). */
 ht_status ht_glorot_uniform(ht_tensor *weight, uint64_t stream);
 ht_status ht_he_normal(ht_tensor *weight, uint64_t stream);
 
+#include "ht_losses.h"
+
 /* Update rules. */
 
+/* A schedule: the factor, 0-d, of a scalar at a step (i32, 0 in the first). */
+typedef ht_var (*ht_schedule_fn)(ht_var step, const void *options);
 typedef struct ht_scalar {
     double value;
-    const char *outer; /* a name in eta; NULL: value */
+    const char *outer;       /* a name in eta; NULL: value */
+    ht_schedule_fn schedule; /* value or outer times this; NULL: as it is */
+    const void *user;        /* the schedule's options */
 } ht_scalar;
 #define HT_FIXED(v)    ((ht_scalar){.value = (v)})
 #define HT_OUTER(name) ((ht_scalar){.outer = (name)})
 
-/* With gradient g, all per element. State starts at zero; step t counts from 1.
- *   ht_sgd       w -= rate (g + decay w)
- *   ht_momentum  s = momentum s + g + decay w;  w -= rate s
+/* Schedules: {0.1, .schedule = ht_rate_cosine, .user = &(ht_rate){.steps = 1000}}. The
+ * first `warmup` steps t = 0, 1, ... rise on a line from `start` to 1; then, t from 0,
+ *   constant   1
+ *   step       factor^floor(t / every)
+ *   cosine     from 1 to final in `steps`, and no further: final + (1 - final)
+ *              (1 + cos(pi t/steps))/2   (Loshchilov & Hutter 2017, no restarts)
+ *   one_cycle  by half cosines from start to 1 at t = rise steps - 1, then to final at
+ *              t = steps - 1; no warmup   (Smith & Topin 2018; torch: div_factor is
+ *              1/start, final_div_factor start/final) */
+typedef struct ht_rate {
+    int64_t warmup;
+    double start; /* factor of the first step */
+    int64_t steps;
+    double final; /* factor at the end */
+    int64_t every;
+    double factor;
+    double rise; /* of the steps; 0.3 is usual */
+} ht_rate;
+ht_var ht_rate_constant(ht_var step, const void *options);
+ht_var ht_rate_step(ht_var step, const void *options);
+ht_var ht_rate_cosine(ht_var step, const void *options);
+ht_var ht_rate_one_cycle(ht_var step, const void *options);
+
+/* With gradient g, all per element, to which decay w has been added but for adamw. State
+ * starts at zero; step t counts from 1; eps stands where torch has it.
+ *   ht_sgd       w -= rate g
+ *   ht_momentum  s = momentum s + g;  w -= rate s
+ *   ht_nesterov  the same s;  w -= rate (g + momentum s)   (Sutskever et al. 2013)
  *   ht_adam      m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2;
  *                w -= rate/(1-beta1^t) m / (sqrt(v)/sqrt(1-beta2^t) + eps)
- *                (Kingma & Ba 2015, eps as in torch; decay joins g, as torch's Adam does)
- * clip > 0 first scales all of g so that its global norm is at most clip. */
+ *                (Kingma & Ba 2015)
+ *   ht_adamw     first w -= rate decay w, then Adam's step (Loshchilov & Hutter 2019)
+ *   ht_rmsprop   v = beta2 v + (1-beta2) g^2;  w -= rate g / (sqrt(v) + eps)
+ *                (Tieleman & Hinton 2012; beta2 is torch's alpha)
+ *   ht_adagrad   v += g^2;  w -= rate g / (sqrt(v) + eps)   (Duchi et al. 2011)
+ * Before all that clip_value > 0 cuts each element of g to +-clip_value; then clip > 0
+ * scales all of g so that its global norm is at most clip; then decay w is added. */
 typedef struct ht_update_rule ht_update_rule;
-extern const ht_update_rule ht_sgd, ht_momentum, ht_adam;
-/* Fixed values are finite and not negative, Adam's betas below 1. Zero is off (momentum,
- * decay, clip) or an error (rate; Adam's beta2 and eps). A field
- * the rule has no use for must be zero. An outer scalar's tensor in eta is () for one
- * value, (steps) per step, (n) per parameter tensor in the order of theta, or (steps, n)
- * for both; where steps = n, (steps, 1) and (1, n) say which. */
+extern const ht_update_rule ht_sgd, ht_momentum, ht_nesterov, ht_adam, ht_adamw,
+    ht_rmsprop, ht_adagrad;
+typedef struct ht_update_group ht_update_group;
+/* Fixed values are finite and not negative, betas of averages below 1. Zero is off
+ * (momentum, decay, clips) or an error (rate; beta2 and eps). A field the rule has no use
+ * for must be zero. An outer scalar's tensor in eta is () for one value, (steps) per
+ * step, (n) per parameter tensor in the order of theta, or (steps, n) for both; where
+ * steps = n, (steps, 1) and (1, n) say which. What an update points to is read while an
+ * optimizer or a bilevel is made, and not later. */
 typedef struct ht_update {
     const ht_update_rule *rule;
-    ht_scalar rate, momentum /* beta1 */, beta2, eps, decay, clip;
+    ht_scalar rate, momentum /* beta1 */, beta2, eps, decay, clip, clip_value;
+    const ht_update_group *groups; /* for parameters that differ; NULL: none */
+    int n_groups;
 } ht_update;
+/* Parameters whose name matches follow another update, complete in itself, or none; of
+ * several groups the first. A pattern that matches no name is an error. clip stands in
+ * the main update only, its norm that of all that trains. n above still counts all. */
+struct ht_update_group {
+    const char *pattern;     /* "*.bias" */
+    const ht_update *update; /* without groups; NULL: frozen, needs no gradient */
+};
+/* Shell patterns: * is any text, ? any character. */
+bool ht_name_matches(const char *pattern, const char *name);
 
 typedef struct ht_optimizer ht_optimizer;
-/* Plain training. theta is borrowed until ht_optimizer_free; update is copied, every
- * scalar fixed. Owned; NULL after an error. */
+/* Plain training. theta is borrowed until ht_optimizer_free; of update every scalar is
+ * fixed, with a schedule or without. Owned; NULL after an error. */
 ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
-/* Moves theta by one step along a gradient of theta's names and types. Allocates nothing
- * after the first. */
+/* Moves theta by one step along a gradient of theta's names and types; those of frozen
+ * parameters may be missing. Allocates nothing after the first. */
 ht_status ht_optimizer_step(ht_optimizer *optimizer, const ht_set *gradient);
 int64_t ht_optimizer_steps(const ht_optimizer *optimizer);
 /* "<parameter>.<m or v or s>" tensors, borrowed until ht_optimizer_free. */
 const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);
+/* As if `steps` steps had led to this state, of the same names and types: with theta as
+ * it was then, training goes on bit for bit. On an error nothing is copied. */
+ht_status ht_optimizer_restore(ht_optimizer *optimizer, const ht_set *state,
+                               int64_t steps);
 void ht_optimizer_free(ht_optimizer *optimizer); /* NULL: nothing */
 
 #ifdef __cplusplus

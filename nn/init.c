@@ -18,45 +18,64 @@ uint64_t ht_stream(const char *name)
     return hash;
 }
 
-/* A matrix with at least one input, so that the formulas have a value. */
-static ht_status init_check(const ht_tensor *weight, const char *who)
+/* The numbers of inputs and outputs of a weight, (n_in, n_out) or, of a convolution,
+ * (out, in, kh, kw), whose taps count. Without an input the formulas have no value. */
+static ht_status init_fans(const ht_tensor *weight, const char *who, double *n_in,
+                           double *n_out)
 {
     char text[HT_SHAPE_TEXT];
     HT_ASSERT(weight, "%s: the weight is NULL", who);
     ht_shape shape = ht_tensor_shape(weight);
-    if (shape.rank == 2 && shape.dim[0] > 0) return HT_OK;
-    return ht_context_fail(ht_tensor_context(weight), HT_ERROR_SHAPE, NULL,
-                           "%s: expected a weight (n_in, n_out) with n_in > 0, got %s",
-                           who, ht_shape_text(shape, text));
+    bool conv = shape.rank == 4;
+    double taps = conv ? (double)shape.dim[2] * (double)shape.dim[3] : 1;
+    *n_in = taps * (double)shape.dim[conv];
+    *n_out = taps * (double)shape.dim[!conv];
+    if ((conv || shape.rank == 2) && *n_in > 0) return HT_OK;
+    return ht_context_fail(
+        ht_tensor_context(weight), HT_ERROR_SHAPE, NULL,
+        "%s: expected a weight (n_in, n_out) or (out, in, kh, kw) with "
+        "inputs, got %s",
+        who, ht_shape_text(shape, text));
 }
 
 ht_status ht_glorot_uniform(ht_tensor *weight, uint64_t stream)
 {
-    ht_status status = init_check(weight, "ht_glorot_uniform");
+    double n_in, n_out;
+    ht_status status = init_fans(weight, "ht_glorot_uniform", &n_in, &n_out);
     if (status) return status;
-    ht_shape shape = ht_tensor_shape(weight);
-    double bound = sqrt(6 / ((double)shape.dim[0] + (double)shape.dim[1]));
+    double bound = sqrt(6 / (n_in + n_out));
     return ht_tensor_uniform(weight, stream, -bound, bound);
 }
 
 ht_status ht_he_normal(ht_tensor *weight, uint64_t stream)
 {
-    ht_status status = init_check(weight, "ht_he_normal");
+    double n_in, n_out;
+    ht_status status = init_fans(weight, "ht_he_normal", &n_in, &n_out);
     if (status) return status;
-    return ht_tensor_normal(weight, stream, 0,
-                            sqrt(2 / (double)ht_tensor_shape(weight).dim[0]));
+    return ht_tensor_normal(weight, stream, 0, sqrt(2 / n_in));
+}
+
+char *hti_init_name(ht_context *ctx, const char *name, const char *part)
+{
+    size_t bytes = strlen(name) + strlen(part) + 2;
+    char *full = hti_resize(ctx, NULL, 0, bytes);
+    if (full) snprintf(full, bytes, "%s.%s", name, part);
+    return full;
+}
+
+void hti_init_unname(ht_context *ctx, char *name)
+{
+    hti_resize(ctx, name, strlen(name) + 1, 0);
 }
 
 ht_tensor *hti_init_add(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
                         ht_shape shape, uint64_t *stream)
 {
-    size_t bytes = strlen(name) + strlen(part) + 2;
-    char *full = hti_resize(theta->ctx, NULL, 0, bytes);
+    char *full = hti_init_name(theta->ctx, name, part);
     if (!full) return NULL;
-    snprintf(full, bytes, "%s.%s", name, part);
     ht_tensor *x = ht_set_add(theta, full, dtype, shape);
     if (stream) *stream = ht_stream(full);
-    hti_resize(theta->ctx, full, bytes, 0);
+    hti_init_unname(theta->ctx, full);
     return x;
 }
 
@@ -109,6 +128,27 @@ void ht_linear_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_i
     double bound = 1 / sqrt((double)n_in);
     if (!hti_init_uniform(theta, name, "weight", dtype, HT_SHAPE(n_in, n_out), bound) ||
         !hti_init_uniform(theta, name, "bias", dtype, HT_SHAPE(n_out), bound))
+        hti_init_undo(theta, before);
+}
+
+void ht_conv2d_init(ht_set *theta, const char *name, ht_dtype dtype, ht_shape weight)
+{
+    HT_ASSERT(theta && name, "ht_conv2d_init: theta %p, name %p", (void *)theta,
+              (const void *)name);
+    char text[HT_SHAPE_TEXT];
+    bool is_float = hti_dtype_is_float(dtype);
+    if (weight.rank != 4 || ht_shape_count(weight) < 1 || !is_float) {
+        ht_context_fail(theta->ctx, is_float ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
+                        "ht_conv2d_init: \"%s\": expected HT_F32 or HT_F64 and a weight "
+                        "(out, in / groups, kh, kw), none of them 0, got dtype %d, %s",
+                        name, (int)dtype, ht_shape_text(weight, text));
+        return;
+    }
+    int before = theta->n;
+    int64_t out = weight.dim[0];
+    double bound = 1 / sqrt((double)ht_shape_count(weight) / (double)out);
+    if (!hti_init_uniform(theta, name, "weight", dtype, weight, bound) ||
+        !hti_init_uniform(theta, name, "bias", dtype, HT_SHAPE(out), bound))
         hti_init_undo(theta, before);
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* layers.c: layers are functions of variables found by name. Read
- * next: norm.c, attention.c, recurrent.c, init.c. */
+/* layers.c: layers are functions of variables found by name, whose shapes and dtypes are
+ * checked as they are found. Read next: norm.c, attention.c, recurrent.c, init.c. */
 #include <stdio.h>
 #include <string.h>
 
 #include "nn_internal.h"
 
-int hti_layer_find(const ht_vars *theta, const char *name, const char *part)
+/* Index of "name.part", or -1. */
+static int layer_find(const ht_vars *theta, const char *name, const char *part)
 {
     size_t length = strlen(name);
     for (int i = 0; i < theta->n; i++)
@@ -16,36 +17,116 @@ int hti_layer_find(const ht_vars *theta, const char *name, const char *part)
     return -1;
 }
 
-ht_var hti_layer_get(const ht_vars *theta, const char *layer, const char *name,
-                     const char *part, const char *site)
+int64_t hti_layer_size(ht_var x, int axis)
 {
-    HT_ASSERT(theta && name, "theta or name is NULL");
-    int i = hti_layer_find(theta, name, part);
-    if (i >= 0) return theta->var[i];
-    char names[HTI_MESSAGE / 2];
-    hti_set_names(names, sizeof names, theta->n, theta->name);
-    return hti_fail(theta->tape, HT_ERROR_ARGUMENT, site, layer,
-                    "no variable \"%s.%s\"; there are: %s", name, part, names);
+    if (hti_check_var(x) == HTI_NONE) return -1;
+    ht_shape shape = hti_type(x).shape;
+    int at = axis < 0 ? axis + shape.rank : axis;
+    return at >= 0 && at < shape.rank ? shape.dim[at] : -1;
 }
 
-ht_var hti_layer_maybe(const ht_vars *theta, const char *name, const char *part)
+/* "(3, *)" */
+static const char *layer_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT])
 {
-    int i = hti_layer_find(theta, name, part);
-    return i < 0 ? HT_ZERO : theta->var[i];
+    size_t used = (size_t)snprintf(text, HT_SHAPE_TEXT, "(");
+    for (int i = 0; i < shape.rank; i++) {
+        char size[32] = "*";
+        if (shape.dim[i] >= 0)
+            snprintf(size, sizeof size, "%lld", (long long)shape.dim[i]);
+        used += (size_t)snprintf(text + used, HT_SHAPE_TEXT - used, "%s%s", i ? ", " : "",
+                                 size);
+    }
+    snprintf(text + used, HT_SHAPE_TEXT - used, ")");
+    return text;
+}
+
+static bool layer_fits(ht_shape want, ht_shape got)
+{
+    if (want.rank != got.rank) return false;
+    for (int i = 0; i < want.rank; i++)
+        if (want.dim[i] >= 0 && want.dim[i] != got.dim[i]) return false;
+    return true;
+}
+
+static ht_var layer_checked(const hti_layer *layer, const char *part, ht_shape shape,
+                            ht_var found)
+{
+    if (hti_check_var(layer->x) == HTI_NONE) return layer->x;
+    if (hti_check_var(found) == HTI_NONE) return found;
+    ht_type x = hti_type(layer->x), got = hti_type(found);
+    bool same = layer->any_dtype || got.dtype == x.dtype;
+    char text[3][HT_SHAPE_TEXT];
+    if (same && layer_fits(shape, got.shape)) return found;
+    return hti_fail(layer->theta->tape, same ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
+                    layer->site, layer->kind,
+                    "\"%s.%s\" is %s %s; beside x %s %s it must be %s%s", layer->name,
+                    part, ht_dtype_name(got.dtype), ht_shape_text(got.shape, text[0]),
+                    ht_dtype_name(x.dtype), ht_shape_text(x.shape, text[1]),
+                    layer_shape_text(shape, text[2]),
+                    same ? "" : " of the same dtype\n  hint: ht_cast one of them");
+}
+
+ht_var hti_layer_get(const hti_layer *layer, const char *part, ht_shape shape)
+{
+    const ht_vars *theta = layer->theta;
+    HT_ASSERT(theta && layer->name, "%s: theta or name is NULL", layer->kind);
+    int i = layer_find(theta, layer->name, part);
+    if (i >= 0) return layer_checked(layer, part, shape, theta->var[i]);
+    char names[HTI_MESSAGE / 2];
+    hti_set_names(names, sizeof names, theta->n, theta->name);
+    return hti_fail(theta->tape, HT_ERROR_ARGUMENT, layer->site, layer->kind,
+                    "no variable \"%s.%s\"; there are: %s", layer->name, part, names);
+}
+
+ht_var hti_layer_maybe(const hti_layer *layer, const char *part, ht_shape shape)
+{
+    int i = layer_find(layer->theta, layer->name, part);
+    return i < 0 ? HT_ZERO : layer_checked(layer, part, shape, layer->theta->var[i]);
+}
+
+void hti_layer_set(ht_vars *vars, const char *name, const char *part, ht_var value)
+{
+    int i = layer_find(vars, name, part);
+    if (i >= 0) vars->var[i] = value;
+}
+
+ht_var hti_layer_linear(const hti_layer *layer, const char *weight, const char *bias,
+                        int64_t n_out)
+{
+    ht_var x = layer->x;
+    ht_var w = hti_layer_get(layer, weight, HT_SHAPE(hti_layer_size(x, -1), n_out));
+    ht_var b = hti_layer_maybe(layer, bias, HT_SHAPE(hti_layer_size(w, 1)));
+    return ht_add_at(ht_matmul_at(x, w, layer->site), b, layer->site);
 }
 
 ht_var ht_linear_at(ht_var x, const ht_vars *theta, const char *name, const char *site)
 {
-    ht_var weight = hti_layer_get(theta, "linear", name, "weight", site);
-    ht_var y = ht_matmul_at(x, weight, site);
-    return ht_add_at(y, hti_layer_maybe(theta, name, "bias"), site);
+    hti_layer layer = {theta, "linear", name, site, x, false};
+    return hti_layer_linear(&layer, "weight", "bias", -1);
+}
+
+ht_var ht_conv2d_layer_at(ht_var x, const ht_vars *theta, const char *name,
+                          ht_conv_options options, const char *site)
+{
+    hti_layer layer = {theta, "conv2d", name, site, x, false};
+    int64_t c = hti_layer_size(x, 3) < 0 ? -1 : hti_layer_size(x, 1);
+    int64_t groups = options.groups;
+    /* Where x or the groups make no sense of their own the op says so. */
+    bool divides = c > 0 && groups > 0 && c % groups == 0;
+    ht_var w =
+        hti_layer_get(&layer, "weight", HT_SHAPE(-1, divides ? c / groups : -1, -1, -1));
+    int64_t n_out = hti_layer_size(w, 0);
+    ht_var b = hti_layer_maybe(&layer, "bias", HT_SHAPE(n_out));
+    ht_var y = ht_conv2d_at(x, w, options, site);
+    if (ht_is_zero(b) || hti_is_poison(y)) return y;
+    return ht_add_at(y, ht_reshape_at(b, HT_SHAPE(n_out, 1, 1), site), site);
 }
 
 ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
                        const char *site)
 {
-    return ht_gather_at(hti_layer_get(theta, "embedding", name, "weight", site), index,
-                        site);
+    hti_layer layer = {theta, "embedding", name, site, index, true};
+    return ht_gather_at(hti_layer_get(&layer, "weight", HT_SHAPE(-1, -1)), index, site);
 }
 
 ht_var ht_dropout_layer_at(ht_var x, const ht_vars *theta, const char *name, double rate,

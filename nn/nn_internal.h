@@ -31,14 +31,30 @@ void hti_set_names(char *text, size_t size, int n, char *const *name);
 
 /* Layers. */
 
-/* Index of "name.part", or -1. */
-int hti_layer_find(const ht_vars *theta, const char *name, const char *part);
-/* The variable "name.part"; none is an error that lists the names. */
-ht_var hti_layer_get(const ht_vars *theta, const char *layer, const char *name,
-                     const char *part, const char *site);
-/* HT_ZERO if there is none. */
-ht_var hti_layer_maybe(const ht_vars *theta, const char *name, const char *part);
+/* One call of a layer, for looking its variables up and for what messages say. */
+typedef struct hti_layer {
+    const ht_vars *theta;
+    const char *kind, *name, *site;
+    ht_var x;
+    bool any_dtype; /* variables need not be of x's */
+} hti_layer;
 
+/* Size of an axis of x, from the end if negative; -1 where there is none. */
+int64_t hti_layer_size(ht_var x, int axis);
+/* The variable "name.part" of this shape, where -1 is any size, and of x's dtype; none is
+ * an error that lists the names, one that does not fit an error that says both. */
+ht_var hti_layer_get(const hti_layer *layer, const char *part, ht_shape shape);
+/* The same, but HT_ZERO if there is none. */
+ht_var hti_layer_maybe(const hti_layer *layer, const char *part, ht_shape shape);
+/* "name.part", found before, stands for value from now on. */
+void hti_layer_set(ht_vars *vars, const char *name, const char *part, ht_var value);
+/* x . weight + bias, which may be missing; n_out -1: any. */
+ht_var hti_layer_linear(const hti_layer *layer, const char *weight, const char *bias,
+                        int64_t n_out);
+
+/* "name.part", owned, to be given back by hti_init_unname. NULL after an error. */
+char *hti_init_name(ht_context *ctx, const char *name, const char *part);
+void hti_init_unname(ht_context *ctx, char *name);
 /* Adds "name.part", zeros; its own stream to *stream unless that is NULL. NULL after an
  * error. */
 ht_tensor *hti_init_add(ht_set *theta, const char *name, const char *part, ht_dtype dtype,
@@ -63,6 +79,7 @@ enum { HTI_MAX_STATE = 2 };
 typedef struct hti_step {
     ht_var w, g, state[HTI_MAX_STATE];
     ht_var rate, momentum, beta2, eps, t;
+    ht_var decay; /* for rules that decay themselves; HT_ZERO: none */
     ht_var new_w, new_state[HTI_MAX_STATE];
 } hti_step;
 
@@ -71,17 +88,33 @@ struct ht_update_rule {
     int n_state;
     const char *state[HTI_MAX_STATE];
     bool has_momentum, has_beta2, has_eps;
+    bool decays_itself; /* else decay w has been added to g */
     void (*apply)(hti_step *s);
 };
 
-/* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names and
- * shapes that do not fit. eta NULL: every scalar must be fixed. */
+/* A 0-d f64 scalar for use beside x. */
+ht_var hti_beside(ht_var scalar, ht_var x);
+
+/* How an outer scalar's tensor is read. */
+typedef struct hti_scalar_axes {
+    bool valid, per_step, per_tensor;
+} hti_scalar_axes;
+
+hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n);
+/* Fixed at zero: off. */
+bool hti_scalar_is_zero(const ht_scalar *s);
+/* The update a parameter of this name follows, by the groups; NULL: frozen. */
+const ht_update *hti_update_of(const ht_update *update, const char *name);
+
+/* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names, shapes
+ * that do not fit and groups. eta NULL: every scalar must be fixed. */
 bool hti_update_check(ht_context *ctx, const ht_update *update, const ht_set *theta,
                       const ht_set *eta, int64_t steps);
-/* The rule's state for theta: parameter by parameter, zeros. Owned. */
+/* The state for theta: parameter by parameter what its rule has, zeros. Owned. */
 ht_set *hti_update_state(const ht_update *update, const ht_set *theta);
 /* Appends one step: theta->n new parameters and as many states as hti_update_state has,
- * in its order. eta may be NULL. */
+ * in its order. A frozen parameter is its own new one, and its gradient is not looked at.
+ * eta may be NULL. */
 void hti_update_emit(const ht_update *update, const ht_vars *theta, const ht_vars *state,
                      const ht_vars *eta, int64_t steps, const ht_var *gradient,
                      ht_var *new_theta, ht_var *new_state);

@@ -11,10 +11,12 @@ struct ht_optimizer {
     ht_set *theta;
     ht_set *state;
     ht_tensor *step;      /* i32, steps done */
-    ht_program *program;  /* theta, state, gradient, step -> theta, state */
+    ht_program *program;  /* theta, state, gradient, step -> theta, state; of theta and
+                             gradient what is not frozen */
     const ht_tensor **in; /* what the program reads */
     ht_tensor **out;      /* and writes */
     int n_in, n_out;
+    int *trained, n_trained, n_theta; /* places in theta, in order */
 };
 
 static ht_var hti_optimizer_input(ht_tape *tape, const ht_tensor *tensor)
@@ -23,32 +25,40 @@ static ht_var hti_optimizer_input(ht_tape *tape, const ht_tensor *tensor)
                          ((ht_type){ht_tensor_dtype(tensor), ht_tensor_shape(tensor)}));
 }
 
-/* Variables for a set's tensors, which are also listed as inputs from *at on. */
-static ht_vars *hti_optimizer_vars(ht_tape *tape, const ht_set *set, ht_var step,
-                                   ht_var *in, int *at)
+/* Variables for a set's tensors, or n of them, also listed as inputs from *at on. */
+static ht_vars *hti_optimizer_vars(ht_tape *tape, const ht_set *set, int n,
+                                   const int *some, ht_var step, ht_var *in, int *at)
 {
     ht_vars *vars = hti_vars_new(tape, set, step);
-    for (int i = 0; vars && i < set->n; i++)
+    for (int k = 0; vars && k < n; k++) {
+        int i = some ? some[k] : k;
         in[(*at)++] = vars->var[i] = hti_optimizer_input(tape, set->tensor[i]);
+    }
     return vars;
 }
 
 static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
 {
     ht_tape *tape = ht_tape_new(o->ctx, HT_RECORD);
-    int n = o->theta->n, at = 0;
-    size_t n_vars = (size_t)o->n_in + (size_t)o->n_out;
+    int n = o->theta->n, n_trained = o->n_trained, n_state = o->state->n, at = 0;
+    size_t n_vars = (size_t)o->n_in + (size_t)n + (size_t)n_state;
     ht_var *in = hti_zalloc(o->ctx, n_vars, sizeof *in);
     if (tape && in) {
         ht_var step = hti_optimizer_input(tape, o->step);
-        ht_vars *theta = hti_optimizer_vars(tape, o->theta, step, in, &at);
-        ht_vars *state = theta ? hti_optimizer_vars(tape, o->state, step, in, &at) : NULL;
-        ht_vars *gradient =
-            state ? hti_optimizer_vars(tape, o->theta, step, in, &at) : NULL;
+        ht_vars *theta =
+            hti_optimizer_vars(tape, o->theta, n_trained, o->trained, step, in, &at);
+        ht_vars *state =
+            theta ? hti_optimizer_vars(tape, o->state, n_state, NULL, step, in, &at)
+                  : NULL;
+        ht_vars *gradient = state ? hti_optimizer_vars(tape, o->theta, n_trained,
+                                                       o->trained, step, in, &at)
+                                  : NULL;
         if (gradient) {
             ht_var *out = in + o->n_in;
             in[at] = step;
             hti_update_emit(update, theta, state, NULL, 0, gradient->var, out, out + n);
+            for (int k = 0; k < n_trained; k++) out[k] = out[o->trained[k]];
+            memmove(out + n_trained, out + n, (size_t)n_state * sizeof *out);
             o->program = ht_program_new(tape, o->n_in, in, o->n_out, out);
         }
     }
@@ -69,9 +79,13 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     o->theta = theta;
     o->state = hti_update_state(update, theta);
     o->step = ht_tensor_new(ctx, HT_I32, HT_SCALAR);
+    o->n_theta = theta->n;
+    o->trained = hti_zalloc(ctx, (size_t)theta->n, sizeof *o->trained);
+    for (int i = 0; o->trained && i < theta->n; i++)
+        if (hti_update_of(update, theta->name[i])) o->trained[o->n_trained++] = i;
     int n_state = o->state ? o->state->n : 0;
-    o->n_in = 2 * theta->n + n_state + 1;
-    o->n_out = theta->n + n_state;
+    o->n_in = 2 * o->n_trained + n_state + 1;
+    o->n_out = o->n_trained + n_state;
     o->in = hti_zalloc(ctx, (size_t)o->n_in, sizeof *o->in);
     o->out = hti_zalloc(ctx, (size_t)o->n_out, sizeof *o->out);
     if (ctx->status == HT_OK && hti_optimizer_record(o, update)) return o;
@@ -79,42 +93,60 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     return NULL;
 }
 
-/* Gradient i by its name; NULL after an error. */
-static const ht_tensor *hti_optimizer_gradient(const ht_optimizer *o,
-                                               const ht_set *gradient, int i)
+/* The tensor of `from` that has the name and type of set's tensor i; NULL after an error
+ * that calls it `what`. */
+static const ht_tensor *hti_optimizer_same(const ht_set *set, int i, const ht_set *from,
+                                           const char *what)
 {
-    const ht_tensor *w = o->theta->tensor[i];
-    const ht_tensor *g = ht_set_tensor(gradient, o->theta->name[i]);
+    const ht_tensor *w = set->tensor[i], *g = ht_set_tensor(from, set->name[i]);
     if (!g) return NULL;
     ht_shape want = ht_tensor_shape(w), got = ht_tensor_shape(g);
     bool same_dtype = ht_tensor_dtype(w) == ht_tensor_dtype(g);
     if (same_dtype && ht_shape_equal(want, got)) return g;
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    ht_context_fail(o->ctx, same_dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
-                    "ht_optimizer_step: the gradient of \"%s\" must be %s %s, not %s %s",
-                    o->theta->name[i], ht_dtype_name(ht_tensor_dtype(w)),
-                    ht_shape_text(want, a), ht_dtype_name(ht_tensor_dtype(g)),
-                    ht_shape_text(got, b));
+    ht_context_fail(set->ctx, same_dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
+                    "%s \"%s\" must be %s %s, not %s %s", what, set->name[i],
+                    ht_dtype_name(ht_tensor_dtype(w)), ht_shape_text(want, a),
+                    ht_dtype_name(ht_tensor_dtype(g)), ht_shape_text(got, b));
     return NULL;
 }
 
 ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
 {
     HT_ASSERT(o && gradient, "optimizer or gradient is NULL");
-    int n = o->theta->n, n_state = o->state->n;
-    HT_ASSERT(2 * n + n_state + 1 == o->n_in,
-              "theta has %d tensors; it had %d when the optimizer was made", n,
-              (o->n_in - n_state - 1) / 2);
-    for (int i = 0; i < n; i++) {
-        const ht_tensor *g = hti_optimizer_gradient(o, gradient, i);
+    int n = o->n_trained, n_state = o->state->n;
+    HT_ASSERT(o->theta->n == o->n_theta,
+              "theta has %d tensors; it had %d when the optimizer was made", o->theta->n,
+              o->n_theta);
+    for (int k = 0; k < n; k++) {
+        int i = o->trained[k];
+        const ht_tensor *g = hti_optimizer_same(o->theta, i, gradient,
+                                                "ht_optimizer_step: the gradient of");
         if (!g) return o->ctx->status;
-        o->in[i] = o->out[i] = o->theta->tensor[i];
-        o->in[n + n_state + i] = g;
+        o->in[k] = o->out[k] = o->theta->tensor[i];
+        o->in[n + n_state + k] = g;
     }
     for (int k = 0; k < n_state; k++) o->in[n + k] = o->out[n + k] = o->state->tensor[k];
     o->in[2 * n + n_state] = o->step;
     ht_status status = ht_program_run(o->program, o->in, o->out);
     if (status == HT_OK) ++*(int32_t *)ht_tensor_data(o->step);
+    return status;
+}
+
+ht_status ht_optimizer_restore(ht_optimizer *o, const ht_set *state, int64_t steps)
+{
+    HT_ASSERT(o && state, "optimizer or state is NULL");
+    if (o->ctx->status != HT_OK) return o->ctx->status;
+    if (steps < 0 || steps > INT32_MAX)
+        return ht_context_fail(o->ctx, HT_ERROR_ARGUMENT, NULL,
+                               "ht_optimizer_restore: steps is %lld; it must lie in "
+                               "0 .. 2^31 - 1",
+                               (long long)steps);
+    for (int k = 0; k < o->state->n; k++)
+        if (!hti_optimizer_same(o->state, k, state, "ht_optimizer_restore: state"))
+            return o->ctx->status;
+    ht_status status = ht_set_copy(o->state, state);
+    if (status == HT_OK) *(int32_t *)ht_tensor_data(o->step) = (int32_t)steps;
     return status;
 }
 
@@ -138,5 +170,6 @@ void ht_optimizer_free(ht_optimizer *o)
     ht_set_free(o->state);
     hti_resize(o->ctx, o->in, (size_t)o->n_in * sizeof *o->in, 0);
     hti_resize(o->ctx, o->out, (size_t)o->n_out * sizeof *o->out, 0);
+    hti_resize(o->ctx, o->trained, (size_t)o->n_theta * sizeof *o->trained, 0);
     hti_resize(o->ctx, o, sizeof *o, 0);
 }

@@ -5,13 +5,14 @@
 
 #include "nn_internal.h"
 
-static ht_var cell_linear(ht_var x, const ht_vars *theta, const char *cell,
-                          const char *name, bool hidden, const char *site)
+/* x . input and h . hidden: the gates of both, each as wide as h, side by side. */
+static void cell_products(hti_layer layer, ht_var h, int64_t gates, ht_var *in,
+                          ht_var *back)
 {
-    ht_var weight =
-        hti_layer_get(theta, cell, name, hidden ? "hidden.weight" : "input.weight", site);
-    ht_var bias = hti_layer_maybe(theta, name, hidden ? "hidden.bias" : "input.bias");
-    return ht_add_at(ht_matmul_at(x, weight, site), bias, site);
+    int64_t columns = gates * hti_layer_size(h, 1);
+    *in = hti_layer_linear(&layer, "input.weight", "input.bias", columns);
+    layer.x = h;
+    *back = hti_layer_linear(&layer, "hidden.weight", "hidden.bias", columns);
 }
 
 /* Gate i of `gates` that lie side by side in the last axis. */
@@ -23,25 +24,34 @@ static ht_var cell_gate(ht_var all, int i, int gates, const char *site)
     return ht_slice_at(all, -1, i * n, n, 1, site);
 }
 
-static bool cell_check(ht_var x, ht_var h, const char *cell, const char *site)
+/* c is h where a cell has no other state. */
+static bool cell_check(ht_var x, ht_var h, ht_var c, const char *cell, const char *site)
 {
-    if (hti_check_var(x) == HTI_NONE || hti_check_var(h) == HTI_NONE) return false;
-    ht_shape a = ht_var_shape(x), b = ht_var_shape(h);
+    if (hti_check_var(x) == HTI_NONE || hti_check_var(h) == HTI_NONE ||
+        hti_check_var(c) == HTI_NONE)
+        return false;
+    ht_shape a = ht_var_shape(x), b = ht_var_shape(h), other = ht_var_shape(c);
     char text[2][HT_SHAPE_TEXT];
-    if (a.rank == 2 && b.rank == 2 && a.dim[0] == b.dim[0]) return true;
-    hti_fail(x.tape, HT_ERROR_SHAPE, site, cell,
-             "needs x (n, n_in) and h (n, n_hidden) of the same n, got %s and %s",
-             ht_shape_text(a, text[0]), ht_shape_text(b, text[1]));
-    return false;
+    bool fits = a.rank == 2 && b.rank == 2 && a.dim[0] == b.dim[0];
+    if (!fits)
+        hti_fail(x.tape, HT_ERROR_SHAPE, site, cell,
+                 "needs x (n, n_in) and h (n, n_hidden) of the same n, got %s and %s",
+                 ht_shape_text(a, text[0]), ht_shape_text(b, text[1]));
+    else if (!ht_shape_equal(b, other))
+        hti_fail(x.tape, HT_ERROR_SHAPE, site, cell,
+                 "needs h and c of the same shape, got %s and %s",
+                 ht_shape_text(b, text[0]), ht_shape_text(other, text[1]));
+    return fits && ht_shape_equal(b, other);
 }
 
 ht_var ht_gru_cell_at(ht_var x, ht_var h, const ht_vars *theta, const char *name,
                       const char *site)
 {
     HT_ASSERT(theta && name, "theta or name is NULL");
-    if (!cell_check(x, h, "gru_cell", site)) return hti_poison(theta->tape);
-    ht_var in = cell_linear(x, theta, "gru_cell", name, false, site);
-    ht_var back = cell_linear(h, theta, "gru_cell", name, true, site);
+    if (!cell_check(x, h, h, "gru_cell", site)) return hti_poison(theta->tape);
+    hti_layer layer = {theta, "gru_cell", name, site, x, false};
+    ht_var in, back;
+    cell_products(layer, h, 3, &in, &back);
     ht_var gate[3];
     for (int i = 0; i < 2; i++)
         gate[i] = ht_sigmoid_at(
@@ -56,12 +66,13 @@ void ht_lstm_cell_at(ht_var x, ht_var *h, ht_var *c, const ht_vars *theta,
                      const char *name, const char *site)
 {
     HT_ASSERT(theta && name && h && c, "theta, name, h or c is NULL");
-    if (!cell_check(x, *h, "lstm_cell", site)) {
+    if (!cell_check(x, *h, *c, "lstm_cell", site)) {
         *h = *c = hti_poison(theta->tape);
         return;
     }
-    ht_var in = cell_linear(x, theta, "lstm_cell", name, false, site);
-    ht_var back = cell_linear(*h, theta, "lstm_cell", name, true, site);
+    hti_layer layer = {theta, "lstm_cell", name, site, x, false};
+    ht_var in, back;
+    cell_products(layer, *h, 4, &in, &back);
     ht_var all = ht_add_at(in, back, site);
     ht_var gate[4];
     for (int i = 0; i < 4; i++) {

@@ -159,6 +159,27 @@ static void glorot_and_he_of_many_sizes_have_their_variance(void **state)
     ht_context_free(ctx);
 }
 
+/* Torch's default, and what the formulas call inputs and outputs: taps times channels. */
+static void init_of_convolutions_counts_their_taps(void **state)
+{
+    (void)state;
+    ht_context *ctx = context_of(test_seed(), 1);
+    ht_set *theta = ht_set_new(ctx);
+    ht_conv2d_init(theta, "c", HT_F64, HT_SHAPE(64, 5, 3, 2));
+    test_no_error(ctx);
+    ht_tensor *w = ht_set_tensor(theta, "c.weight"), *b = ht_set_tensor(theta, "c.bias");
+    assert_true(ht_shape_equal(ht_tensor_shape(w), HT_SHAPE(64, 5, 3, 2)));
+    assert_true(ht_shape_equal(ht_tensor_shape(b), HT_SHAPE(64)));
+    check_uniform(w, 1 / sqrt(30));
+    check_uniform(b, 1 / sqrt(30));
+    assert_int_equal(ht_glorot_uniform(w, 1), HT_OK);
+    check_uniform(w, sqrt(6.0 / (5 * 6 + 64 * 6)));
+    assert_int_equal(ht_he_normal(w, 1), HT_OK);
+    check_moments(w, 2.0 / 30, 3, 105.0 / 9 - 1);
+    ht_set_free(theta);
+    ht_context_free(ctx);
+}
+
 static void glorot_and_he_of_a_stream_repeat_and_of_another_differ(void **state)
 {
     (void)state;
@@ -188,6 +209,7 @@ int main(void)
         cmocka_unit_test(linear_init_of_weight_and_bias_draws_unrelated_numbers),
         cmocka_unit_test(linear_init_depends_on_seed_and_name_alone),
         cmocka_unit_test(glorot_and_he_of_many_sizes_have_their_variance),
+        cmocka_unit_test(init_of_convolutions_counts_their_taps),
         cmocka_unit_test(glorot_and_he_of_a_stream_repeat_and_of_another_differ),
     };
     return TEST_MAIN(tests);

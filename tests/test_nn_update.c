@@ -25,7 +25,8 @@ static ht_update update_of(const ht_update_rule *rule, const numbers *x)
                        .beta2 = HT_FIXED(x->beta2),
                        .eps = HT_FIXED(x->eps),
                        .decay = HT_FIXED(x->decay),
-                       .clip = HT_FIXED(x->clip)};
+                       .clip = HT_FIXED(x->clip),
+                       .clip_value = HT_FIXED(x->clip_value)};
 }
 
 /* Plain training. */
@@ -35,18 +36,27 @@ static const struct rule_case {
     const ht_update_rule *rule;
     numbers x;
 } rule_cases[] = {
-    {"sgd", &ht_sgd, {0.1, 0, 0, 0, 0, 0}},
-    {"sgd, decay", &ht_sgd, {0.1, 0, 0, 0, 0.3, 0}},
-    {"sgd, clip", &ht_sgd, {0.1, 0, 0, 0, 0, 2.5}},
-    {"sgd, clip never reached", &ht_sgd, {0.1, 0, 0, 0, 0, 1e6}},
-    {"momentum", &ht_momentum, {0.05, 0.9, 0, 0, 0, 0}},
-    {"momentum zero", &ht_momentum, {0.05, 0, 0, 0, 0, 0}},
-    {"momentum, decay, clip", &ht_momentum, {0.05, 0.9, 0, 0, 0.2, 3}},
-    {"adam", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0, 0}},
-    {"adam, beta1 zero", &ht_adam, {0.01, 0, 0.99, 1e-8, 0, 0}},
-    {"adam, large eps", &ht_adam, {0.1, 0.8, 0.9, 0.5, 0, 0}},
-    {"adam, decay", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 0}},
-    {"adam, decay, clip", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 2}},
+    {"sgd", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0}},
+    {"sgd, decay", &ht_sgd, {0.1, 0, 0, 0, 0.3, 0, 0}},
+    {"sgd, clip", &ht_sgd, {0.1, 0, 0, 0, 0, 2.5, 0}},
+    {"sgd, clip never reached", &ht_sgd, {0.1, 0, 0, 0, 0, 1e6, 0}},
+    {"sgd, clip value", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0.5}},
+    {"momentum", &ht_momentum, {0.05, 0.9, 0, 0, 0, 0, 0}},
+    {"momentum zero", &ht_momentum, {0.05, 0, 0, 0, 0, 0, 0}},
+    {"momentum, decay, both clips", &ht_momentum, {0.05, 0.9, 0, 0, 0.2, 3, 0.75}},
+    {"nesterov", &ht_nesterov, {0.05, 0.9, 0, 0, 0, 0, 0}},
+    {"nesterov, decay, clip", &ht_nesterov, {0.05, 0.8, 0, 0, 0.2, 3, 0}},
+    {"adam", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0}},
+    {"adam, beta1 zero", &ht_adam, {0.01, 0, 0.99, 1e-8, 0, 0, 0}},
+    {"adam, large eps", &ht_adam, {0.1, 0.8, 0.9, 0.5, 0, 0, 0}},
+    {"adam, decay", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 0, 0}},
+    {"adam, decay, clip", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 2, 0}},
+    {"adamw", &ht_adamw, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0}},
+    {"adamw, decay, clip value", &ht_adamw, {0.01, 0.9, 0.99, 1e-8, 0.5, 0, 0.5}},
+    {"rmsprop", &ht_rmsprop, {0.01, 0, 0.99, 1e-8, 0, 0, 0}},
+    {"rmsprop, decay, clip", &ht_rmsprop, {0.01, 0, 0.9, 1e-4, 0.1, 2, 0}},
+    {"adagrad", &ht_adagrad, {0.1, 0, 0, 1e-10, 0, 0, 0}},
+    {"adagrad, decay, clip", &ht_adagrad, {0.1, 0, 0, 1e-3, 0.1, 2, 0}},
 };
 enum { N_RULE_CASES = sizeof rule_cases / sizeof rule_cases[0], STEPS = 9 };
 
@@ -100,10 +110,11 @@ static void optimizer_step_ten_times_agrees_with_pytorch(void **state)
     fixture *f = *state;
     static const double start[] = {0.5, -1.25, 2.0, 0.0, -0.75};
     enum { N = sizeof update_references / sizeof update_references[0] };
-    assert_int_equal(N, 8);
+    assert_int_equal(N, 20);
     for (int c = 0; c < N; c++) {
-        const struct update_reference *r = &update_references[c];
-        numbers x = {r->rate, r->momentum, r->beta2, r->eps, r->decay, r->clip};
+        const update_reference *r = &update_references[c];
+        numbers x = {r->rate,  r->momentum, r->beta2,     r->eps,
+                     r->decay, r->clip,     r->clip_value};
         ht_update update = update_of(r->rule, &x);
         ht_set *theta = ht_set_new(f->ctx), *gradient = ht_set_new(f->ctx);
         ht_tensor *w = ht_set_add(theta, "w", HT_F64, HT_SHAPE(5));
@@ -138,7 +149,7 @@ static void optimizer_state_is_named_after_parameters(void **state)
     ht_set_add(theta, name, HT_F32, HT_SHAPE(2));
     ht_tensor *g = ht_set_add(gradient, name, HT_F32, HT_SHAPE(2));
     ht_tensor_set(g, 1, 2);
-    ht_update update = update_of(&ht_adam, &rule_cases[7].x);
+    ht_update update = update_of(&ht_adam, &rule_cases[10].x);
     ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
     test_no_error(f->ctx);
     const ht_set *s = ht_optimizer_state(optimizer);
@@ -155,6 +166,109 @@ static void optimizer_state_is_named_after_parameters(void **state)
     ht_optimizer_free(NULL);
     ht_set_free(theta);
     ht_set_free(gradient);
+}
+
+/* Resuming. */
+
+static void expect_same_bits(const ht_set *got, const ht_set *want, const char *what)
+{
+    for (int i = 0; i < ht_set_count(want); i++)
+        if (memcmp(ht_tensor_data(ht_set_at(got, i)), ht_tensor_data(ht_set_at(want, i)),
+                   ht_tensor_bytes(ht_set_at(want, i))) != 0)
+            fail_msg("%s: %s differs", what, ht_set_name(want, i));
+}
+
+static void train_more(ht_optimizer *optimizer, ht_set *gradient, int from, int to)
+{
+    for (int step = from; step < to; step++) {
+        random_fill(gradient, 1000 + 10 * (uint64_t)step);
+        ht_optimizer_step(optimizer, gradient);
+    }
+}
+
+static void optimizer_restored_goes_on_with_the_same_bits(void **state)
+{
+    fixture *f = *state;
+    const ht_rate cosine = {.warmup = 2, .start = 0.5, .steps = 8};
+    for (int c = 0; c < N_RULE_CASES; c++) {
+        ht_update update = update_of(rule_cases[c].rule, &rule_cases[c].x);
+        update.rate.schedule = ht_rate_cosine;
+        update.rate.user = &cosine;
+        ht_set *theta = random_set(f->ctx, HT_F32, 100);
+        ht_set *gradient = random_set(f->ctx, HT_F32, 0);
+        ht_optimizer *whole = ht_optimizer_new(theta, &update);
+        train_more(whole, gradient, 0, 4);
+        ht_set *theta4 = ht_set_clone(theta, 0);
+        ht_set *state4 = ht_set_clone(ht_optimizer_state(whole), 0);
+        train_more(whole, gradient, 4, STEPS);
+        ht_optimizer *resumed = ht_optimizer_new(theta4, &update);
+        assert_int_equal(ht_optimizer_restore(resumed, state4, 4), HT_OK);
+        assert_int_equal(ht_optimizer_steps(resumed), 4);
+        train_more(resumed, gradient, 4, STEPS);
+        test_no_error(f->ctx);
+        assert_int_equal(ht_optimizer_steps(resumed), STEPS);
+        expect_same_bits(theta4, theta, rule_cases[c].name);
+        expect_same_bits(ht_optimizer_state(resumed), ht_optimizer_state(whole),
+                         rule_cases[c].name);
+        ht_optimizer_free(whole);
+        ht_optimizer_free(resumed);
+        ht_set_free(theta);
+        ht_set_free(theta4);
+        ht_set_free(state4);
+        ht_set_free(gradient);
+    }
+}
+
+/* A momentum optimizer of "w" f64 (3) after one step, so that its state is not zero. */
+static ht_optimizer *stepped_once(ht_context *ctx, ht_set **theta)
+{
+    const ht_update update = {
+        .rule = &ht_momentum, .rate = HT_FIXED(0.5), .momentum = HT_FIXED(0.9)};
+    *theta = ht_set_new(ctx);
+    ht_tensor_fill(ht_set_add(*theta, "w", HT_F64, HT_SHAPE(3)), 1);
+    ht_optimizer *optimizer = ht_optimizer_new(*theta, &update);
+    ht_set *gradient = ht_set_clone(*theta, 0);
+    assert_int_equal(ht_optimizer_step(optimizer, gradient), HT_OK);
+    ht_set_free(gradient);
+    return optimizer;
+}
+
+static void optimizer_restore_of_another_state_copies_nothing(void **state)
+{
+    fixture *f = *state;
+    const struct {
+        const char *name, *more;
+        ht_dtype dtype;
+        int64_t count, steps;
+        ht_status status;
+        const char *message;
+    } wrong[] = {
+        {"w.v", NULL, HT_F64, 3, 1, HT_ERROR_ARGUMENT, "no tensor \"w.s\""},
+        {"w.s", NULL, HT_F32, 3, 1, HT_ERROR_DTYPE,
+         "ht_optimizer_restore: state \"w.s\" must be f64 (3), not f32 (3)"},
+        {"w.s", NULL, HT_F64, 4, 1, HT_ERROR_SHAPE, "must be f64 (3), not f64 (4)"},
+        {"w.s", "b.s", HT_F64, 3, 1, HT_ERROR_ARGUMENT, "no tensor \"b.s\""},
+        {"w.s", NULL, HT_F64, 3, -1, HT_ERROR_ARGUMENT, "steps is -1"},
+        {"w.s", NULL, HT_F64, 3, INT64_C(1) << 31, HT_ERROR_ARGUMENT,
+         "steps is 2147483648"},
+    };
+    ht_set *theta;
+    ht_optimizer *optimizer = stepped_once(f->ctx, &theta);
+    for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+        ht_set *saved = ht_set_new(f->ctx);
+        ht_tensor_fill(
+            ht_set_add(saved, wrong[k].name, wrong[k].dtype, HT_SHAPE(wrong[k].count)),
+            7);
+        if (wrong[k].more) ht_set_add(saved, wrong[k].more, HT_F64, HT_SCALAR);
+        assert_int_equal(ht_optimizer_restore(optimizer, saved, wrong[k].steps),
+                         wrong[k].status);
+        test_error(f->ctx, wrong[k].status, wrong[k].message);
+        assert_int_equal(ht_optimizer_steps(optimizer), 1);
+        assert_near(ht_tensor_get(ht_set_at(ht_optimizer_state(optimizer), 0), 2), 1, 0);
+        ht_set_free(saved);
+    }
+    ht_optimizer_free(optimizer);
+    ht_set_free(theta);
 }
 
 /* Refusals. */
@@ -181,7 +295,21 @@ static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
         {{.rule = &ht_sgd, .rate = rate}, "rate is an outer variable; plain training"},
         {{.rule = &ht_sgd, .rate = x, .decay = rate}, "decay is an outer variable"},
         {{.rule = &ht_sgd, .rate = x, .clip = HT_FIXED(-1)}, "clip is negative"},
+        {{.rule = &ht_sgd, .rate = x, .clip_value = HT_FIXED(-1)},
+         "clip_value is negative"},
         {{.rule = &ht_sgd, .rate = HT_FIXED((double)NAN)}, "rate is not finite"},
+        {{.rule = &ht_sgd, .rate = x, .decay = {.schedule = ht_rate_constant}},
+         "decay has a schedule, but is zero"},
+        {{.rule = &ht_nesterov, .rate = x, .eps = x}, "nesterov: eps is set, but"},
+        {{.rule = &ht_adamw, .rate = x, .beta2 = x}, "adamw: eps is zero"},
+        {{.rule = &ht_rmsprop, .rate = x, .eps = x}, "rmsprop: beta2 is zero"},
+        {{.rule = &ht_rmsprop, .rate = x, .eps = x, .momentum = x},
+         "rmsprop: momentum is set, but"},
+        {{.rule = &ht_rmsprop, .rate = x, .eps = x, .beta2 = HT_FIXED(1)},
+         "rmsprop: beta2 is not below 1"},
+        {{.rule = &ht_adagrad, .rate = x}, "adagrad: eps is zero"},
+        {{.rule = &ht_adagrad, .rate = x, .eps = x, .beta2 = x},
+         "adagrad: beta2 is set, but"},
         {{.rule = &ht_sgd, .rate = HT_FIXED(-0.1)}, "rate is negative"},
         {{.rule = &ht_adam,
           .rate = x,
@@ -341,7 +469,7 @@ static bool adam_twice(ht_context *ctx, int fail_at)
     assert_non_null(before);
     failing *user = ctx->options.user;
     user->fail_at = user->calls + fail_at;
-    ht_update update = update_of(&ht_adam, &rule_cases[11].x);
+    ht_update update = update_of(&ht_adam, &rule_cases[14].x);
     ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
     assert_int_equal(optimizer == NULL, ht_context_status(ctx) != HT_OK);
     for (int step = 0; optimizer && step < 2; step++)
@@ -384,6 +512,8 @@ int main(void)
         CASE(optimizer_step_of_every_rule_in_f32_is_the_loop),
         CASE(optimizer_step_ten_times_agrees_with_pytorch),
         CASE(optimizer_state_is_named_after_parameters),
+        CASE(optimizer_restored_goes_on_with_the_same_bits),
+        CASE(optimizer_restore_of_another_state_copies_nothing),
         CASE(optimizer_new_of_wrong_numbers_names_rule_and_field),
         CASE(optimizer_new_of_no_or_integer_parameters_is_an_error),
         CASE(optimizer_step_with_a_name_missing_lists_names),

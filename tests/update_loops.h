@@ -9,33 +9,48 @@
 #include "test_nn.h"
 
 typedef struct numbers {
-    double rate, momentum, beta2, eps, decay, clip;
+    double rate, momentum, beta2, eps, decay, clip, clip_value;
 } numbers;
+
+/* What clip_value leaves of a gradient. */
+static inline double cut_of(double g, double clip_value)
+{
+    return clip_value > 0 ? fmin(fmax(g, -clip_value), clip_value) : g;
+}
 
 /* One tensor's step t = 1, 2, ... in type `real`; scalars are made in f64, as documented.
  * s holds n elements of each state. */
-#define LOOP_STEP(real, sqrt_real)                                                    \
-    static inline void loop_step_##real(const ht_update_rule *rule, const numbers *x, \
-                                        double scale, int t, int64_t n, real *w,      \
-                                        const real *gradient, real *s)                \
-    {                                                                                 \
-        real rate = (real)x->rate, beta = (real)x->momentum;                          \
-        real size = (real)(x->rate / (1 - pow(x->momentum, t)));                      \
-        real below = (real)sqrt(1 - pow(x->beta2, t)), eps = (real)x->eps;            \
-        for (int64_t i = 0; i < n; i++) {                                             \
-            real g = gradient[i] * (real)scale + (real)x->decay * w[i];               \
-            if (rule == &ht_sgd) {                                                    \
-                w[i] -= rate * g;                                                     \
-            } else if (rule == &ht_momentum) {                                        \
-                s[i] = beta * s[i] + g;                                               \
-                w[i] -= rate * s[i];                                                  \
-            } else {                                                                  \
-                real *m = s, *v = s + n;                                              \
-                m[i] = beta * m[i] + (real)(1 - x->momentum) * g;                     \
-                v[i] = (real)x->beta2 * v[i] + (real)(1 - x->beta2) * (g * g);        \
-                w[i] -= size * m[i] / (sqrt_real(v[i]) / below + eps);                \
-            }                                                                         \
-        }                                                                             \
+#define LOOP_STEP(real, sqrt_real)                                                      \
+    static inline void loop_step_##real(const ht_update_rule *rule, const numbers *x,   \
+                                        double scale, int t, int64_t n, real *w,        \
+                                        const real *gradient, real *s)                  \
+    {                                                                                   \
+        real rate = (real)x->rate, beta = (real)x->momentum, beta2 = (real)x->beta2;    \
+        real size = (real)(x->rate / (1 - pow(x->momentum, t)));                        \
+        real below = (real)sqrt(1 - pow(x->beta2, t)), eps = (real)x->eps;              \
+        real decay = (real)x->decay, rest = (real)(1 - x->beta2);                       \
+        for (int64_t i = 0; i < n; i++) {                                               \
+            real g = (real)cut_of(gradient[i], (real)x->clip_value) * (real)scale;      \
+            if (rule == &ht_adamw)                                                      \
+                w[i] -= (real)(x->rate * x->decay) * w[i];                              \
+            else                                                                        \
+                g += decay * w[i];                                                      \
+            if (rule == &ht_sgd) {                                                      \
+                w[i] -= rate * g;                                                       \
+            } else if (rule == &ht_momentum || rule == &ht_nesterov) {                  \
+                s[i] = beta * s[i] + g;                                                 \
+                w[i] -= rate * (rule == &ht_momentum ? s[i] : g + beta * s[i]);         \
+            } else if (rule == &ht_rmsprop || rule == &ht_adagrad) {                    \
+                s[i] =                                                                  \
+                    rule == &ht_adagrad ? s[i] + g * g : beta2 * s[i] + rest * (g * g); \
+                w[i] -= rate * g / (sqrt_real(s[i]) + eps);                             \
+            } else {                                                                    \
+                real *m = s, *v = s + n;                                                \
+                m[i] = beta * m[i] + (real)(1 - x->momentum) * g;                       \
+                v[i] = beta2 * v[i] + rest * (g * g);                                   \
+                w[i] -= size * m[i] / (sqrt_real(v[i]) / below + eps);                  \
+            }                                                                           \
+        }                                                                               \
     }
 LOOP_STEP(double, sqrt)
 LOOP_STEP(float, sqrtf)
@@ -71,19 +86,20 @@ static inline loop loop_of(const ht_update_rule *rule, const ht_set *theta)
     return l;
 }
 
-static inline double norm_of(const ht_set *gradient)
+static inline double norm_of(const ht_set *gradient, const numbers *x)
 {
     double sum = 0;
     for (int i = 0; i < ht_set_count(gradient); i++)
         for (int64_t k = 0; k < ht_tensor_count(ht_set_at(gradient, i)); k++)
-            sum += pow(ht_tensor_get(ht_set_at(gradient, i), k), 2);
+            sum +=
+                pow(cut_of(ht_tensor_get(ht_set_at(gradient, i), k), x[i].clip_value), 2);
     return sqrt(sum);
 }
 
 /* Step t with numbers x[i] for tensor i. */
 static inline void loop_step(loop *l, const numbers *x, int t, const ht_set *gradient)
 {
-    double norm = norm_of(gradient);
+    double norm = norm_of(gradient, x);
     for (int i = 0; i < l->n; i++) {
         double scale = x[i].clip > 0 && norm > x[i].clip ? x[i].clip / norm : 1;
         const void *g = ht_tensor_data(ht_set_at(gradient, i));

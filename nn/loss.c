@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* loss.c: losses by row, as compositions of ops whose derivatives stay finite where a
+ * textbook formula would give 0 * inf. Read next: ht_losses.h, autograd/ops_rows.c. */
+#include <math.h>
+
+#include "nn_internal.h"
+
+/* What a loss is called with, for checks and messages. */
+typedef struct loss {
+    const char *name, *x_name, *target_name, *site;
+    int axes; /* x has at least so many */
+} loss;
+
+/* False, with an error kept, unless x is of floats and target of x's very type: a target
+ * that broadcasts is nearly always a mistake, and a quiet one. A number becomes a
+ * constant. */
+static bool loss_check(const loss *l, ht_var x, ht_var *target)
+{
+    if (hti_check_var(x) == HTI_NONE) return false;
+    ht_type a = hti_type(x);
+    double number;
+    bool one = hti_is_constant(*target, &number) &&
+               (hti_is_number(*target) || hti_type(*target).shape.rank == 0);
+    if (one) *target = hti_constant(x.tape, number, a.dtype, false, l->site);
+    if (hti_check_var(*target) == HTI_NONE) return false;
+    ht_type b = hti_type(*target);
+    bool dtypes = hti_dtype_is_float(a.dtype) && a.dtype == b.dtype;
+    bool shapes = a.shape.rank >= l->axes && (one || ht_shape_equal(a.shape, b.shape));
+    char text[2][HT_SHAPE_TEXT];
+    if (dtypes && shapes) return true;
+    hti_fail(x.tape, dtypes ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, l->site, l->name,
+             "needs %s of f32 or f64, and %s of the same dtype and shape, got %s %s and "
+             "%s %s",
+             l->x_name, l->target_name, ht_dtype_name(a.dtype),
+             ht_shape_text(a.shape, text[0]), ht_dtype_name(b.dtype),
+             ht_shape_text(b.shape, text[1]));
+    return false;
+}
+
+/* All axes but the first. */
+static ht_axes loss_axes(ht_var x)
+{
+    return (ht_axes){hti_type(x).shape.rank - 1, {1, 2, 3, 4, 5}};
+}
+
+static ht_var loss_rows(ht_var v, const char *site)
+{
+    if (hti_check_var(v) == HTI_NONE || hti_type(v).shape.rank == 1) return v;
+    return ht_mean_axes_at(v, loss_axes(v), false, site);
+}
+
+/* -sum_j log_softmax_j / classes: the cross-entropy of the uniform distribution. */
+static ht_var loss_uniform(ht_var logits, const char *site)
+{
+    ht_var log_q = ht_log_softmax_at(logits, site);
+    return ht_neg_at(ht_mean_axes_at(log_q, HT_AXES(-1), false, site), site);
+}
+
+ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothing,
+                                    const char *site)
+{
+    const char *name = "cross_entropy_smoothed";
+    ht_var rows = ht_cross_entropy_at(logits, labels, site);
+    if (hti_check_var(rows) == HTI_NONE) return rows;
+    if (hti_is_number(smoothing)) {
+        double s = hti_number_value(smoothing);
+        if (!(s >= 0 && s <= 1))
+            return hti_fail(rows.tape, HT_ERROR_ARGUMENT, site, name,
+                            "needs 0 <= smoothing <= 1, got %g", s);
+    } else if (hti_check_var(smoothing) == HTI_NONE) {
+        return smoothing;
+    } else {
+        ht_shape shape = hti_type(smoothing).shape;
+        char text[2][HT_SHAPE_TEXT];
+        if (shape.rank > 0 && !ht_shape_equal(shape, hti_type(rows).shape))
+            return hti_fail(rows.tape, HT_ERROR_SHAPE, site, name,
+                            "needs smoothing () or, one for each row, %s, got %s",
+                            ht_shape_text(hti_type(rows).shape, text[0]),
+                            ht_shape_text(shape, text[1]));
+    }
+    ht_var rest = ht_sub_at(loss_uniform(logits, site), rows, site);
+    return ht_add_at(rows, ht_mul_at(rest, smoothing, site), site);
+}
+
+/* t softplus(-z) + (1 - t) softplus(z): for t = 0 and 1, one term that keeps its digits
+ * however sure the logit; softplus(z) - t z would cancel. */
+ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site)
+{
+    loss l = {"binary_cross_entropy", "logits (n, ...)", "target", site, 1};
+    if (!loss_check(&l, logits, &target)) return hti_poison(logits.tape);
+    ht_var no = ht_sub_at(ht_number(1), target, site);
+    ht_var yes = ht_mul_at(target, ht_softplus_at(ht_neg_at(logits, site), site), site);
+    no = ht_mul_at(no, ht_softplus_at(logits, site), site);
+    return loss_rows(ht_add_at(yes, no, site), site);
+}
+
+ht_var ht_squared_error_at(ht_var x, ht_var target, const char *site)
+{
+    loss l = {"squared_error", "x (n, ...)", "target", site, 1};
+    if (!loss_check(&l, x, &target)) return hti_poison(x.tape);
+    return loss_rows(ht_square_at(ht_sub_at(x, target, site), site), site);
+}
+
+/* With d = x - target and c = d clamped to +-delta, c (d - c / 2): d^2 / 2 inside, delta
+ * (|d| - delta / 2) outside, without a select whose branches could differ. */
+ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site)
+{
+    loss l = {"huber", "x (n, ...)", "target", site, 1};
+    if (!loss_check(&l, x, &target)) return hti_poison(x.tape);
+    if (hti_is_number(delta)) {
+        double number = hti_number_value(delta);
+        if (!(number > 0 && isfinite(number)))
+            return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, l.name,
+                            "needs delta > 0, got %g", number);
+        delta = hti_constant(x.tape, number, hti_type(x).dtype, false, site);
+    }
+    if (hti_check_var(delta) == HTI_NONE) return delta;
+    char text[HT_SHAPE_TEXT];
+    if (hti_type(delta).shape.rank > 0)
+        return hti_fail(x.tape, HT_ERROR_SHAPE, site, l.name, "needs delta (), got %s",
+                        ht_shape_text(hti_type(delta).shape, text));
+    ht_var d = ht_sub_at(x, target, site);
+    ht_var c = ht_clamp_at(d, ht_neg_at(delta, site), delta, site);
+    ht_var rest = ht_sub_at(d, ht_mul_at(c, ht_number(0.5), site), site);
+    return loss_rows(ht_mul_at(c, rest, site), site);
+}
+
+/* p (log p - log q). Where p = 0, log p is seen as log 1 and an infinite log q as 0: the
+ * singular inputs are replaced, not the results, whose derivatives would be 0 * inf. */
+ht_var ht_kl_divergence_at(ht_var log_q, ht_var p, const char *site)
+{
+    loss l = {"kl_divergence", "log_q (n, classes, ...)", "p", site, 2};
+    if (!loss_check(&l, log_q, &p)) return hti_poison(log_q.tape);
+    ht_var none = ht_equal_at(p, ht_number(0), site);
+    ht_var log_p = ht_log_at(ht_where_at(none, ht_number(1), p, site), site);
+    ht_var never = ht_equal_at(log_q, ht_number(-(double)INFINITY), site);
+    ht_var zero = ht_where_at(none, ht_number(0), log_q, site);
+    log_q = ht_where_at(never, zero, log_q, site);
+    ht_var each = ht_mul_at(p, ht_sub_at(log_p, log_q, site), site);
+    if (hti_check_var(each) == HTI_NONE) return each;
+    return ht_sum_axes_at(each, loss_axes(each), false, site);
+}
+
+ht_var ht_weighted_mean_at(ht_var rows, ht_var weights, const char *site)
+{
+    loss l = {"weighted_mean", "rows", "weights", site, 0};
+    if (!loss_check(&l, rows, &weights)) return hti_poison(rows.tape);
+    ht_var total = ht_sum_at(ht_mul_at(weights, rows, site), site);
+    return ht_div_at(total, ht_sum_at(weights, site), site);
+}
+
+/* The sum of f over every element of the variables that match. */
+static ht_var loss_penalty(const char *name, const ht_vars *vars, const char *pattern,
+                           ht_var (*f)(ht_var, const char *), const char *site)
+{
+    HT_ASSERT(vars, "%s: vars is NULL (did making them fail? see ht_check)", name);
+    ht_var total = HT_ZERO;
+    for (int i = 0; i < vars->n; i++) {
+        if (pattern && !ht_name_matches(pattern, vars->name[i])) continue;
+        if (hti_check_var(vars->var[i]) == HTI_NONE) return vars->var[i];
+        ht_dtype dtype = hti_type(vars->var[i]).dtype;
+        ht_dtype want = ht_is_zero(total) ? dtype : hti_type(total).dtype;
+        if (!hti_dtype_is_float(dtype) || dtype != want)
+            return hti_fail(vars->tape, HT_ERROR_DTYPE, site, name,
+                            "needs variables of one float type, \"%s\" is %s%s%s",
+                            vars->name[i], ht_dtype_name(dtype),
+                            want == dtype ? "" : ", those before it ",
+                            want == dtype ? "" : ht_dtype_name(want));
+        total = ht_add_at(total, ht_sum_at(f(vars->var[i], site), site), site);
+        if (hti_check_var(total) == HTI_NONE) return total;
+    }
+    if (!ht_is_zero(total)) return total;
+    char names[HTI_MESSAGE / 2];
+    hti_set_names(names, sizeof names, vars->n, vars->name);
+    return hti_fail(vars->tape, HT_ERROR_ARGUMENT, site, name,
+                    "no variable matches \"%s\"; there are: %s", pattern ? pattern : "*",
+                    names);
+}
+
+ht_var ht_l1_at(const ht_vars *vars, const char *pattern, const char *site)
+{
+    return loss_penalty("l1", vars, pattern, ht_abs_at, site);
+}
+
+ht_var ht_l2_at(const ht_vars *vars, const char *pattern, const char *site)
+{
+    return loss_penalty("l2", vars, pattern, ht_square_at, site);
+}

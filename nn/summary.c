@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* summary.c: how much a set holds, as numbers and as a table. Read next: set.c. */
+#include <string.h>
+
+#include "nn_internal.h"
+
+ht_counts ht_set_counts(const ht_set *set, const char *pattern)
+{
+    ht_counts counts = {0, 0, 0};
+    for (int i = 0; i < ht_set_count(set); i++) {
+        if (pattern && !ht_name_matches(pattern, set->name[i])) continue;
+        counts.tensors++;
+        counts.elements += ht_tensor_count(set->tensor[i]);
+        counts.bytes += ht_tensor_bytes(set->tensor[i]);
+    }
+    return counts;
+}
+
+static void summary_widen(int *width, const char *text)
+{
+    int length = (int)strlen(text);
+    if (length > *width) *width = length;
+}
+
+void ht_set_print(const ht_set *set, FILE *f)
+{
+    HT_ASSERT(set && f, "ht_set_print: set %p, file %p", (const void *)set, (void *)f);
+    int name = 5, shape = 5; /* "total", "shape" */
+    char text[HT_SHAPE_TEXT];
+    for (int i = 0; i < set->n; i++) {
+        summary_widen(&name, set->name[i]);
+        summary_widen(&shape, ht_shape_text(ht_tensor_shape(set->tensor[i]), text));
+    }
+    fprintf(f, "%-*s  dtype  %-*s  %12s  %12s\n", name, "name", shape, "shape",
+            "elements", "bytes");
+    for (int i = 0; i < set->n; i++) {
+        const ht_tensor *x = set->tensor[i];
+        fprintf(f, "%-*s  %-5s  %-*s  %12lld  %12zu\n", name, set->name[i],
+                ht_dtype_name(ht_tensor_dtype(x)), shape,
+                ht_shape_text(ht_tensor_shape(x), text), (long long)ht_tensor_count(x),
+                ht_tensor_bytes(x));
+    }
+    ht_counts all = ht_set_counts(set, NULL);
+    snprintf(text, sizeof text, "%d tensor%s", all.tensors, all.tensors == 1 ? "" : "s");
+    fprintf(f, "%-*s  %-*s  %12lld  %12zu\n", name, "total", shape + 7, text,
+            (long long)all.elements, all.bytes);
+}

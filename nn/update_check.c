@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* update_check.c: what an update is refused for: numbers that are missing, superfluous or
+ * out of range, outer variables of a wrong shape, groups that decide nothing. Read next:
+ * update.c. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "nn_internal.h"
+
+/* One update under examination. */
+typedef struct hti_examined {
+    ht_context *ctx;
+    const ht_update *u;
+    const char *group; /* the pattern it belongs to; NULL: the main update */
+    const ht_set *theta, *eta;
+    int64_t steps;
+} hti_examined;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static bool
+hti_update_complain(const hti_examined *x, ht_status status, const char *format, ...)
+{
+    char text[HTI_MESSAGE / 2];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    ht_context_fail(x->ctx, status, NULL, "update rule %s%s%s%s: %s", x->u->rule->name,
+                    x->group ? " (group \"" : "", x->group ? x->group : "",
+                    x->group ? "\")" : "", text);
+    return false;
+}
+
+bool hti_scalar_is_zero(const ht_scalar *s)
+{
+    return !s->outer && s->value == 0;
+}
+
+hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n)
+{
+    hti_scalar_axes a = {.valid = shape.rank == 0};
+    if (shape.rank == 1) {
+        a.per_step = shape.dim[0] == steps;
+        /* One step of one tensor: both readings are the same. */
+        a.per_tensor = shape.dim[0] == n && (steps != 1 || n != 1);
+        a.valid = a.per_step != a.per_tensor;
+    } else if (shape.rank == 2) {
+        a.per_step = shape.dim[0] == steps;
+        a.per_tensor = shape.dim[1] == n;
+        a.valid =
+            (a.per_step || shape.dim[0] == 1) && (a.per_tensor || shape.dim[1] == 1);
+    }
+    return a;
+}
+
+static bool hti_outer_check(const hti_examined *x, const char *field, const ht_scalar *s)
+{
+    if (!s->outer) return true;
+    if (!x->eta)
+        return hti_update_complain(x, HT_ERROR_ARGUMENT,
+                                   "%s is an outer variable; plain training needs fixed "
+                                   "ones: HT_FIXED(value)",
+                                   field);
+    const ht_tensor *tensor = ht_set_tensor(x->eta, s->outer);
+    if (!tensor) return false;
+    ht_shape shape = ht_tensor_shape(tensor);
+    if (hti_dtype_is_float(ht_tensor_dtype(tensor)) &&
+        hti_scalar_layout(shape, x->steps, x->theta->n).valid)
+        return true;
+    char text[HT_SHAPE_TEXT];
+    return hti_update_complain(
+        x, HT_ERROR_SHAPE,
+        "%s is outer variable \"%s\" of %s %s; it must be f32 or f64 and () for one "
+        "value, (%lld) per step, (%d) per parameter tensor or (%lld, %d) for both\n"
+        "  hint: where the two are equal, (steps, 1) or (1, n) says which",
+        field, s->outer, ht_dtype_name(ht_tensor_dtype(tensor)),
+        ht_shape_text(shape, text), (long long)x->steps, x->theta->n, (long long)x->steps,
+        x->theta->n);
+}
+
+/* No scalar of a rule means anything below zero; an average needs a beta below one. */
+static bool hti_fixed_check(const hti_examined *x, const char *field, const ht_scalar *s)
+{
+    const ht_update *u = x->u;
+    bool beta = u->rule->has_beta2 && (s == &u->momentum || s == &u->beta2);
+    const char *wrong = NULL;
+    if (s->outer) return true;
+    if (!isfinite(s->value))
+        wrong = "is not finite";
+    else if (s->value < 0)
+        wrong = "is negative";
+    else if (beta && s->value >= 1)
+        wrong = "is not below 1, as an average needs";
+    else if (s->schedule && s->value == 0)
+        wrong = "has a schedule, but is zero: a schedule is a factor";
+    return !wrong || hti_update_complain(x, HT_ERROR_ARGUMENT, "%s %s", field, wrong);
+}
+
+static bool hti_fields_check(const hti_examined *x)
+{
+    const ht_update *u = x->u;
+    const struct {
+        const char *name;
+        const ht_scalar *scalar;
+        bool used, needed;
+    } field[] = {
+        {"rate", &u->rate, true, true},
+        {"momentum", &u->momentum, u->rule->has_momentum, false},
+        {"beta2", &u->beta2, u->rule->has_beta2, true},
+        {"eps", &u->eps, u->rule->has_eps, true},
+        {"decay", &u->decay, true, false},
+        {"clip", &u->clip, true, false},
+        {"clip_value", &u->clip_value, true, false},
+    };
+    for (size_t k = 0; k < sizeof field / sizeof field[0]; k++) {
+        bool zero = hti_scalar_is_zero(field[k].scalar);
+        if (!field[k].used && !zero)
+            return hti_update_complain(x, HT_ERROR_ARGUMENT,
+                                       "%s is set, but the rule has no such number",
+                                       field[k].name);
+        if (field[k].used && field[k].needed && zero)
+            return hti_update_complain(x, HT_ERROR_ARGUMENT,
+                                       "%s is zero\n  hint: usual are rate 0.1 (adam "
+                                       "0.001), beta2 0.999, eps 1e-8",
+                                       field[k].name);
+        if (!hti_fixed_check(x, field[k].name, field[k].scalar) ||
+            !hti_outer_check(x, field[k].name, field[k].scalar))
+            return false;
+    }
+    return true;
+}
+
+static bool hti_parameters_check(const hti_examined *x)
+{
+    const ht_set *theta = x->theta;
+    bool trained = false;
+    for (int i = 0; i < theta->n; i++) {
+        ht_dtype dtype = ht_tensor_dtype(theta->tensor[i]);
+        if (!hti_dtype_is_float(dtype))
+            return hti_update_complain(x, HT_ERROR_DTYPE,
+                                       "parameter \"%s\" is %s; it must be f32 or f64",
+                                       theta->name[i], ht_dtype_name(dtype));
+        trained = trained || hti_update_of(x->u, theta->name[i]);
+    }
+    if (trained) return true;
+    return hti_update_complain(x, HT_ERROR_ARGUMENT, "%s: nothing to train",
+                               theta->n ? "every parameter is frozen" : "theta is empty");
+}
+
+static bool hti_group_matches(const ht_set *theta, const char *pattern)
+{
+    for (int i = 0; i < theta->n; i++)
+        if (ht_name_matches(pattern, theta->name[i])) return true;
+    return false;
+}
+
+/* One group: its pattern, then its update like any other, but for what only the main one
+ * may have. */
+static bool hti_group_check(const hti_examined *outside, const ht_update_group *group)
+{
+    hti_examined x = *outside;
+    char names[HTI_MESSAGE / 4];
+    HT_ASSERT(group->pattern, "the pattern of a group is NULL; \"*\" matches all names");
+    hti_set_names(names, sizeof names, x.theta->n, x.theta->name);
+    if (!hti_group_matches(x.theta, group->pattern))
+        return hti_update_complain(&x, HT_ERROR_ARGUMENT,
+                                   "group \"%s\" matches no parameter; they are: %s",
+                                   group->pattern, names);
+    if (!group->update) return true;
+    HT_ASSERT(group->update->rule, "the rule of group \"%s\" is NULL", group->pattern);
+    x.u = group->update;
+    x.group = group->pattern;
+    if (x.u->n_groups)
+        return hti_update_complain(&x, HT_ERROR_ARGUMENT,
+                                   "has groups of its own\n  hint: list all groups in "
+                                   "the main update; the first that matches counts");
+    if (!hti_scalar_is_zero(&x.u->clip))
+        return hti_update_complain(&x, HT_ERROR_ARGUMENT,
+                                   "clip is set, but the norm is of all groups together"
+                                   "\n  hint: set clip in the main update, or clip_value "
+                                   "here");
+    return hti_fields_check(&x);
+}
+
+bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
+                      const ht_set *eta, int64_t steps)
+{
+    HT_ASSERT(u->rule, "update.rule is NULL: &ht_sgd, &ht_momentum, &ht_adam, ...");
+    HT_ASSERT(u->n_groups == 0 || (u->n_groups > 0 && u->groups),
+              "update.groups is %p, n_groups %d", (const void *)u->groups, u->n_groups);
+    hti_examined x = {.ctx = ctx, .u = u, .theta = theta, .eta = eta, .steps = steps};
+    if (!hti_fields_check(&x)) return false;
+    for (int k = 0; k < u->n_groups; k++)
+        if (!hti_group_check(&x, &u->groups[k])) return false;
+    return hti_parameters_check(&x);
+}
