@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bench.c: the benchmark program: picks cases, measures, prints a table or JSON lines. A
  * bound that is missed is reported, not failed: what else the machine does is not ours.
- * Read next: linear.c (the flagship), nodes.c, NOTES.md. */
+ * Read next: linear.c (the flagship), nodes.c, layers.c, NOTES.md. */
 #include "bench.h"
 
 #include <math.h>
@@ -155,6 +155,7 @@ static const struct bench_case {
     {"hyper_linear_memory", "its bytes, nodes and allocations", bench_linear_memory},
     {"eager_scalar", "append and run a 0-d node", bench_eager_scalar},
     {"replay_scalar", "replay a 0-d node", bench_replay_scalar},
+    {"order2", "layer by layer, hvp / gradient", bench_order2},
 };
 enum { BENCH_CASES = sizeof bench_cases / sizeof bench_cases[0] };
 

@@ -42,5 +42,6 @@ bool bench_linear_record(void);
 bool bench_linear_memory(void);
 bool bench_eager_scalar(void);
 bool bench_replay_scalar(void);
+bool bench_order2(void);
 
 #endif
