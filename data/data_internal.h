@@ -34,6 +34,10 @@ ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got);
 int64_t hti_input_most_bytes(const hti_input *in);
 void hti_input_close(hti_input *in);
 
+/* All bytes of a file as they are, to be freed by hti_resize(ctx, bytes, *n, 0). NULL
+ * after an error, and *n zero. For files that hold no more than they are long. */
+void *hti_file_content(ht_context *ctx, const char *path, size_t *n);
+
 /* A draft, plain or gzip: hti_draft's rules hold. */
 typedef struct hti_output {
     hti_draft draft;

@@ -142,6 +142,22 @@ ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got)
     return *got < n && ferror(in->file) ? input_fail_reading(in) : HT_OK;
 }
 
+void *hti_file_content(ht_context *ctx, const char *path, size_t *n)
+{
+    hti_input in = {.ctx = ctx, .path = path};
+    *n = 0;
+    in.file = hti_file_open(ctx, path, &in.file_bytes);
+    if (!in.file) return NULL;
+    size_t bytes = (size_t)in.file_bytes, got;
+    void *content =
+        hti_zalloc(ctx, bytes, 1); /* a file that has just shrunk ends in 0s */
+    if (content && hti_input_read(&in, content, bytes, &got))
+        content = hti_resize(ctx, content, bytes, 0);
+    if (content) *n = bytes;
+    hti_input_close(&in);
+    return content;
+}
+
 static void output_begin_gzip(hti_output *out)
 {
     out->buffer = hti_resize(out->draft.ctx, NULL, 0, FILE_BUFFER);

@@ -34,7 +34,7 @@ ht_status ht_idx_write(const ht_tensor *x, const char *path);
 /* Labelled images. */
 
 typedef struct ht_images {
-    ht_tensor *pixels; /* (n, rows, cols) u8, owned */
+    ht_tensor *pixels; /* (n, rows, cols) or (n, channels, rows, cols) u8, owned */
     ht_tensor *labels; /* (n) i32, each in 0 .. classes-1, owned */
     int classes;
 } ht_images;
@@ -46,16 +46,28 @@ typedef struct ht_images {
  * disagree, or a label past 9. Source: LeCun, Cortes & Burges, "The MNIST database of
  * handwritten digits". */
 ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
+/* Reads CIFAR-10 as sheets from `folder`: data_batch_1.png, data_batch_2.png, ... as long
+ * as there are labels for them in train_lables.json (with `test`: test_batch.png and
+ * test_lables.json; the spelling is the package's). A row of a sheet, 1024 RGB pixels, is
+ * one image; the labels are one JSON list. Pixels are (n, 3, 32, 32). *out as
+ * ht_mnist_read; errors: HT_ERROR_FILE, HT_ERROR_FORMAT (not such files, a label past 9,
+ * counts that disagree), HT_ERROR_MEMORY. Source: Krizhevsky, "Learning multiple layers
+ * of features from tiny images", 2009. */
+ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
 /* Frees both tensors and zeroes *images, which may be all zero already. */
 void ht_images_free(ht_images *images);
 
-/* Fills x (n, rows * cols), f32 or f64, with pixel / 255, and labels (n) i32 (NULL: not
- * wanted) from the images order[first] .. order[first + n - 1]. order NULL: images as
- * they stand. Errors: HT_ERROR_SHAPE, HT_ERROR_DTYPE, and HT_ERROR_ARGUMENT for a row
- * that does not exist; x and labels then hold anything. */
+/* Fills x (n, ...), f32 or f64, of an image's elements a row, with pixel / 255, and
+ * labels (n) i32 (NULL: not wanted) from the images order[first] .. order[first + n - 1].
+ * order NULL: images as they stand. Errors: HT_ERROR_SHAPE, HT_ERROR_DTYPE, and
+ * HT_ERROR_ARGUMENT for a row that does not exist; x and labels then hold anything. */
 ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t first,
                          int64_t n, ht_tensor *x, ht_tensor *labels);
 
+/* Reads a PNG of 8 bits, grey or RGB, not interlaced, as u8 (height, width) or (height,
+ * width, 3). Owned; NULL after an error: HT_ERROR_FILE, HT_ERROR_FORMAT (another kind of
+ * PNG, damaged, truncated, bytes after its end) or HT_ERROR_MEMORY. */
+ht_tensor *ht_png_read(ht_context *ctx, const char *path);
 /* Writes a u8 tensor (height, width), grey, or (height, width, 3), RGB, as PNG; whole
  * file or nothing. Errors: HT_ERROR_DTYPE, HT_ERROR_SHAPE, HT_ERROR_FILE,
  * HT_ERROR_MEMORY. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* image.c: labelled image sets in MNIST's layout, and their rows as floats.
+/* image.c: labelled image sets in MNIST's layout, and any set's rows as floats.
  *
  * Pixels stay bytes in memory; a training set becomes floats only for the rows in use.
- * Read next: split.c (which rows), png.c (images out). */
+ * Read next: split.c (which rows), cifar.c (colour). */
 #include "data_internal.h"
 
 #include <errno.h>
@@ -127,13 +127,21 @@ void ht_images_free(ht_images *images)
     *images = (ht_images){0};
 }
 
+/* Elements of one image. */
+static int64_t image_width(const ht_images *images)
+{
+    ht_shape shape = ht_tensor_shape(images->pixels);
+    int64_t width = 1;
+    for (int axis = 1; axis < shape.rank; axis++) width *= shape.dim[axis];
+    return width;
+}
+
 static ht_status image_check_rows(const ht_images *images, int64_t n, const ht_tensor *x,
                                   const ht_tensor *labels)
 {
     char got[HT_SHAPE_TEXT], wanted[HT_SHAPE_TEXT];
     ht_context *ctx = ht_tensor_context(images->pixels);
-    ht_shape all = ht_tensor_shape(images->pixels);
-    ht_shape rows = HT_SHAPE(n, all.dim[1] * all.dim[2]);
+    ht_shape given = ht_tensor_shape(x), rows = HT_SHAPE(n, image_width(images));
     if (!hti_dtype_is_float(ht_tensor_dtype(x)) ||
         (labels && ht_tensor_dtype(labels) != HT_I32))
         return ht_context_fail(
@@ -142,12 +150,14 @@ static ht_status image_check_rows(const ht_images *images, int64_t n, const ht_t
             "got %s and %s\n  hint: pass labels NULL if they are not wanted",
             ht_dtype_name(ht_tensor_dtype(x)),
             labels ? ht_dtype_name(ht_tensor_dtype(labels)) : "none");
-    if (!ht_shape_equal(ht_tensor_shape(x), rows))
-        return ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
-                               "ht_images_rows: expected x of shape %s, got %s\n"
-                               "  hint: one row an image, one column a pixel",
-                               ht_shape_text(rows, wanted),
-                               ht_shape_text(ht_tensor_shape(x), got));
+    int64_t width = given.rank > 0 ? 1 : 0;
+    for (int axis = 1; axis < given.rank; axis++) width *= given.dim[axis];
+    if (width != rows.dim[1] || given.dim[0] != n)
+        return ht_context_fail(
+            ctx, HT_ERROR_SHAPE, NULL,
+            "ht_images_rows: expected x of shape %s, got %s\n"
+            "  hint: one row an image, one column a pixel, or the image's own axes",
+            ht_shape_text(rows, wanted), ht_shape_text(given, got));
     if (labels && !ht_shape_equal(ht_tensor_shape(labels), HT_SHAPE(n)))
         return ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
                                "ht_images_rows: expected labels of shape %s, got %s\n"
@@ -176,7 +186,7 @@ ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t 
               (void *)images->pixels, (void *)images->labels, (void *)x);
     ht_status status = image_check_rows(images, n, x, labels);
     if (status) return status;
-    int64_t count = ht_tensor_count(images->labels), width = ht_tensor_shape(x).dim[1];
+    int64_t count = ht_tensor_count(images->labels), width = image_width(images);
     const uint8_t *pixels = ht_tensor_data(images->pixels);
     const int32_t *given = ht_tensor_data(images->labels);
     int32_t *kept = labels ? ht_tensor_data(labels) : NULL;

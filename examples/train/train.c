@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/* train.c: plain training: one step recorded once and replayed, epochs, validation.
+ *
+ *   loss = 1/batch sum_i CE(logits(theta, x_i), y_i),  theta moves along its gradient
+ *
+ * A batch, its mirrored images included, is a pure function of (seed, step): a run that
+ * was stopped goes on to the same bits. A program has one shape: an epoch drops what does
+ * not fill a batch, evaluation fills its last one with images seen before and forgets
+ * them. Read next: train_file.c. */
+#include "train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_TENSORS = 400, STREAM_SPLIT = 1, STREAM_FLIP = 2, VALIDATION_PART = 10 };
+
+int64_t train_epoch_steps(const train_run *run)
+{
+    return run->n_fit / run->options->batch;
+}
+
+double train_accuracy(train_score score)
+{
+    return score.images > 0 ? 100 * score.right / (double)score.images : 0;
+}
+
+/* Data. */
+
+static int64_t limited(const train_options *options, const ht_images *images)
+{
+    int64_t n = ht_tensor_count(images->labels);
+    return options->limit > 0 && options->limit < n ? options->limit : n;
+}
+
+static void read_data(train_run *run)
+{
+    const train_options *options = run->options;
+    run->task->read(run->ctx, options->data, false, &run->train);
+    run->task->read(run->ctx, options->data, true, &run->test);
+    ht_check(run->ctx);
+    int64_t n = limited(options, &run->train);
+    run->n_test = limited(options, &run->test);
+    run->n_validation = n / VALIDATION_PART;
+    run->n_fit = n - run->n_validation;
+    if (options->batch > run->n_fit)
+        ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: expected a batch of at most %lld, the images to train on, "
+                        "got %lld\n  hint: --batch, --limit",
+                        run->task->name, (long long)run->n_fit,
+                        (long long)options->batch);
+    run->fit = malloc((size_t)(n + options->batch) * sizeof *run->fit);
+    if (!run->fit)
+        ht_context_fail(run->ctx, HT_ERROR_MEMORY, NULL, "%s: no memory for %lld rows",
+                        run->task->name, (long long)n);
+    ht_check(run->ctx);
+    run->validation = run->fit + run->n_fit;
+    run->rows = run->fit + n;
+    ht_split(run->ctx, STREAM_SPLIT, n, 2, (int64_t[]){run->n_fit, run->n_validation},
+             (int64_t *[]){run->fit, run->validation});
+    ht_shape shape = ht_tensor_shape(run->train.pixels);
+    shape.dim[0] = options->batch;
+    run->batch = ht_set_new(run->ctx);
+    ht_check(run->ctx);
+    ht_set_add(run->batch, "x", HT_F32, shape);
+    ht_set_add(run->batch, "label", HT_I32, HT_SHAPE(options->batch));
+    ht_check(run->ctx);
+}
+
+/* Turns half of the images, lines of `width` in planes of `lines`, left to right. */
+static void flip_batch(const train_run *run, ht_tensor *x, uint64_t first)
+{
+    ht_shape shape = ht_tensor_shape(x);
+    int64_t width = shape.dim[shape.rank - 1];
+    int64_t lines = ht_tensor_count(x) / shape.dim[0] / width;
+    float *line = ht_tensor_data(x);
+    for (int64_t i = 0; i < shape.dim[0]; i++) {
+        bool turn =
+            ht_random_bits(run->options->seed, STREAM_FLIP, first + (uint64_t)i) & 1;
+        for (int64_t y = 0; y < lines; y++, line += width)
+            for (int64_t a = 0, b = width - 1; turn && a < b; a++, b--) {
+                float swapped = line[a];
+                line[a] = line[b];
+                line[b] = swapped;
+            }
+    }
+}
+
+static void fill_batch(train_run *run, int64_t step)
+{
+    int64_t n = run->options->batch;
+    int64_t *rows = run->rows;
+    ht_batch_order(run->options->seed, (uint64_t)step, run->n_fit, n, rows);
+    for (int64_t i = 0; i < n; i++) rows[i] = run->fit[rows[i]];
+    ht_tensor *x = ht_set_at(run->batch, 0);
+    ht_images_rows(&run->train, rows, 0, n, x, ht_set_at(run->batch, 1));
+    ht_check(run->ctx);
+    if (run->task->flip) flip_batch(run, x, (uint64_t)step * (uint64_t)n);
+}
+
+/* Programs. */
+
+typedef struct recording {
+    ht_tape *tape;
+    ht_vars *theta;
+    ht_var logits, label, in[MOST_TENSORS], out[MOST_TENSORS];
+    int n_in;
+} recording;
+
+static void record_begin(recording *r, const train_run *run)
+{
+    r->tape = ht_tape_new(run->ctx, HT_RECORD);
+    ht_check(run->ctx);
+    r->theta = ht_vars_input(r->tape, run->theta, 0);
+    ht_vars *batch = ht_vars_input(r->tape, run->batch, 0);
+    ht_check(run->ctx);
+    int n = ht_vars_count(r->theta);
+    HT_ASSERT(n + 2 <= MOST_TENSORS, "%d parameter tensors, %d at most", n,
+              MOST_TENSORS - 2);
+    for (int i = 0; i < n; i++) r->in[i] = ht_vars_at(r->theta, i);
+    r->label = ht_get(batch, "label");
+    r->logits = run->task->logits(r->theta, ht_get(batch, "x"));
+    r->in[n] = ht_get(batch, "x");
+    r->in[n + 1] = r->label;
+    r->n_in = n + 2;
+}
+
+static ht_program *record_end(recording *r, const train_run *run, int n_out)
+{
+    ht_program *program = ht_program_new(r->tape, r->n_in, r->in, n_out, r->out);
+    ht_tape_free(r->tape);
+    ht_check(run->ctx);
+    return program;
+}
+
+static void record_step(train_run *run)
+{
+    recording r;
+    record_begin(&r, run);
+    ht_var right = ht_equal(ht_argmax(r.logits), r.label);
+    r.out[0] = ht_mean(ht_cross_entropy(r.logits, r.label));
+    r.out[1] = ht_sum(ht_cast(right, HT_F32));
+    ht_vars_grad(r.out[0], r.theta, r.out + 2);
+    run->step = record_end(&r, run, ht_vars_count(r.theta) + 2);
+    run->loss = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
+    run->right = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
+    ht_check(run->ctx);
+}
+
+static void record_classify(train_run *run)
+{
+    recording r;
+    ht_shape rows = HT_SHAPE(run->options->batch);
+    record_begin(&r, run);
+    ht_var best = ht_max_axes(ht_log_softmax(r.logits), HT_AXES(-1), false);
+    r.out[0] = ht_cross_entropy(r.logits, r.label);
+    r.out[1] = ht_argmax(r.logits);
+    r.out[2] = ht_exp(best);
+    run->classify = record_end(&r, run, 3);
+    run->row_loss = ht_tensor_new(run->ctx, HT_F32, rows);
+    run->row_class = ht_tensor_new(run->ctx, HT_I32, rows);
+    run->row_probability = ht_tensor_new(run->ctx, HT_F32, rows);
+    ht_check(run->ctx);
+}
+
+static void list_inputs(const train_run *run, const ht_tensor *in[MOST_TENSORS])
+{
+    int n = ht_set_count(run->theta);
+    for (int i = 0; i < n; i++) in[i] = ht_set_at(run->theta, i);
+    in[n] = ht_set_at(run->batch, 0);
+    in[n + 1] = ht_set_at(run->batch, 1);
+}
+
+static void make_model(train_run *run)
+{
+    const train_options *options = run->options;
+    run->theta = ht_set_new(run->ctx);
+    ht_check(run->ctx);
+    run->task->init(run->theta);
+    ht_check(run->ctx);
+    run->gradient = ht_set_clone(run->theta, 0);
+    int64_t steps = train_epoch_steps(run);
+    int64_t warmup = llround(run->task->warmup * (double)steps);
+    run->schedule = (ht_rate){.warmup = warmup,
+                              .start = warmup > 0 ? 0.01 : 0,
+                              .steps = options->decay_epochs * steps - warmup,
+                              .final = 0.01};
+    ht_update update = run->task->update;
+    update.rate = (ht_scalar){
+        .value = options->rate, .schedule = ht_rate_cosine, .user = &run->schedule};
+    run->optimizer = ht_optimizer_new(run->theta, &update);
+    ht_check(run->ctx);
+    record_classify(run);
+    if (!options->evaluate) record_step(run);
+}
+
+/* Training. */
+
+static void train_step(train_run *run, int64_t step)
+{
+    const ht_tensor *in[MOST_TENSORS];
+    ht_tensor *out[MOST_TENSORS] = {run->loss, run->right};
+    for (int i = 0; i < ht_set_count(run->gradient); i++)
+        out[i + 2] = ht_set_at(run->gradient, i);
+    list_inputs(run, in);
+    fill_batch(run, step);
+    ht_program_run(run->step, in, out);
+    ht_optimizer_step(run->optimizer, run->gradient);
+    ht_check(run->ctx);
+    double n = (double)run->options->batch;
+    run->epoch.loss += n * ht_tensor_get(run->loss, 0);
+    run->epoch.right += ht_tensor_get(run->right, 0);
+    run->epoch.images += run->options->batch;
+    if (!isfinite(run->epoch.loss))
+        ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: the loss is %g at step %lld: training has diverged\n"
+                        "  hint: a smaller --rate than %g",
+                        run->task->name, ht_tensor_get(run->loss, 0), (long long)step,
+                        run->options->rate);
+    ht_check(run->ctx);
+}
+
+/* Sums over images order[0 .. n-1] (NULL: 0 .. n-1); predictions to f if not NULL. */
+static train_score evaluate(train_run *run, const ht_images *images, const int64_t *order,
+                            int64_t n, FILE *f)
+{
+    const ht_tensor *in[MOST_TENSORS];
+    train_score score = {.images = n};
+    int64_t batch = run->options->batch;
+    int64_t *rows = run->rows;
+    list_inputs(run, in);
+    ht_tensor *label = ht_set_at(run->batch, 1);
+    for (int64_t first = 0; first < n; first += batch) {
+        int64_t valid = n - first < batch ? n - first : batch;
+        for (int64_t i = 0; i < batch; i++) {
+            int64_t at = (first + i) % n;
+            rows[i] = order ? order[at] : at;
+        }
+        ht_images_rows(images, rows, 0, batch, ht_set_at(run->batch, 0), label);
+        ht_program_run(
+            run->classify, in,
+            (ht_tensor *[]){run->row_loss, run->row_class, run->row_probability});
+        ht_check(run->ctx);
+        for (int64_t i = 0; i < valid; i++) {
+            score.loss += ht_tensor_get(run->row_loss, i);
+            score.right += ht_tensor_get(run->row_class, i) == ht_tensor_get(label, i);
+        }
+        if (f) train_predict(run, f, first, valid);
+    }
+    return score;
+}
+
+static void end_epoch(train_run *run)
+{
+    train_score score =
+        evaluate(run, &run->train, run->validation, run->n_validation, NULL);
+    run->validation_accuracy = train_accuracy(score);
+    run->validated = score.images > 0;
+    train_show_epoch(run, score);
+    if (run->options->save) train_save(run);
+    run->epoch_began = train_seconds();
+}
+
+/* False if Ctrl-C came before the end. */
+static bool train_epochs(train_run *run)
+{
+    int64_t per_epoch = train_epoch_steps(run);
+    int64_t step = ht_optimizer_steps(run->optimizer);
+    run->epoch_began = train_seconds();
+    while (step < run->options->epochs * per_epoch) {
+        if (train_stopped()) return false;
+        if (step % per_epoch == 0) run->epoch = (train_score){0};
+        train_step(run, step++);
+        run->validated = false;
+        train_show_step(run);
+        if (step % per_epoch == 0) end_epoch(run);
+    }
+    return true;
+}
+
+static void test_model(train_run *run)
+{
+    FILE *f = run->options->predict ? train_predict_open(run) : NULL;
+    run->test_accuracy = train_accuracy(evaluate(run, &run->test, NULL, run->n_test, f));
+    if (f) train_predict_close(run, f);
+    run->seconds = train_seconds() - run->began;
+    fprintf(train_text(run->options),
+            "test accuracy %.2f %% on %lld images, %.1f seconds\n", run->test_accuracy,
+            (long long)run->n_test, run->seconds);
+    if (run->options->json) train_write_json(run);
+}
+
+static void free_run(train_run *run)
+{
+    ht_tensor *const tensors[] = {run->loss, run->right, run->row_loss, run->row_class,
+                                  run->row_probability};
+    for (int i = 0; i < 5; i++) ht_tensor_free(tensors[i]);
+    ht_program_free(run->step);
+    ht_program_free(run->classify);
+    ht_optimizer_free(run->optimizer);
+    ht_set_free(run->file);
+    ht_set_free(run->batch);
+    ht_set_free(run->gradient);
+    ht_set_free(run->theta);
+    ht_images_free(&run->train);
+    ht_images_free(&run->test);
+    free(run->fit);
+    ht_context_free(run->ctx);
+}
+
+static int interrupted(train_run *run)
+{
+    fprintf(stderr, "%s: stopped after step %lld%s%s\n", run->task->name,
+            (long long)ht_optimizer_steps(run->optimizer),
+            run->options->save ? "; --resume goes on from " : "; nothing was saved",
+            run->options->save ? run->options->save : "");
+    return 130;
+}
+
+int train_main(int argc, char **argv, const train_task *task)
+{
+    int status = 0;
+    train_options options = task->defaults;
+    if (!train_parse(&options, task, argc, argv, &status)) return status;
+    if (options.resume) {
+        train_peek(&options, task);
+        train_parse(&options, task, argc, argv, &status);
+    }
+    train_run run = {.task = task, .options = &options, .began = train_seconds()};
+    run.ctx = ht_context_new(
+        &(ht_context_options){.seed = options.seed, .threads = options.threads});
+    HT_ASSERT(run.ctx, "no memory for a context");
+    train_check_outputs(run.ctx, &options);
+    read_data(&run);
+    make_model(&run);
+    if (options.resume) train_resume(&run);
+    train_show_start(&run);
+    train_watch_interrupt();
+    bool finished = options.evaluate || train_epochs(&run);
+    if (!finished && options.save) train_save(&run);
+    if (finished)
+        test_model(&run);
+    else
+        status = interrupted(&run);
+    free_run(&run);
+    return status;
+}

@@ -1,0 +1,204 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# test_train.sh: the training scripts as their users meet them, in TAP: what they refuse and
+# how, what they write, Ctrl-C, and that a training stopped and resumed has the same bits.
+# Usage: test_train.sh <built mnist_mlp> <built cifar_convnet> <built cifar_vit>
+set -u
+absolute() {
+    echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"
+}
+mnist=$(absolute "$1") convnet=$(absolute "$2") vit=$(absolute "$3")
+n=0 failed=0
+work=$(mktemp -d)
+running=
+trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
+mkdir "$work/folder" && cd "$work/folder" || exit 1
+out=$work/out err=$work/err
+
+# verdict <case> <complaints, empty if none>
+verdict() {
+    n=$((n + 1))
+    if [ -z "$2" ]; then
+        echo "ok $n - train_$1"
+    else
+        failed=1
+        echo "not ok $n - train_$1"
+        printf '%s\n' "$2" | sed 's/^/# /'
+        head -n 5 "$err" | sed 's/^/# stderr: /'
+    fi
+}
+
+differs() { # <what> <expected> <got>
+    [ "$2" = "$3" ] || echo "$1: expected $2, got $3"
+}
+
+contains() { # <file> <word>...
+    contains_file=$1
+    shift
+    for word in "$@"; do
+        grep -qF -e "$word" "$contains_file" || echo "not in ${contains_file##*/}: $word"
+    done
+}
+
+same_bytes() {
+    cmp "$1" "$2" 2>&1
+}
+
+# run <expected status> <program> [flags]
+run() {
+    run_wanted=$1
+    shift
+    "$@" >"$out" 2>"$err"
+    differs 'exit status' "$run_wanted" $?
+}
+
+# refused <case> <exit status> <decisive words> <program> [flags]: and nothing is written
+refused() {
+    name=$1 status=$2 words=$3
+    shift 3
+    before=$(ls)
+    verdict "$name" "$(
+        run "$status" "$@"
+        contains "$err" "$words" '  hint: '
+        differs 'bytes on stdout' 0 "$(wc -c <"$out" | tr -d ' ')"
+        differs 'the folder' "$before" "$(ls)"
+    )"
+}
+
+refused unknown_flag_is_refused 2 'unknown flag --bogus' "$mnist" --bogus
+refused stray_word_is_refused 2 'unexpected argument stray' "$mnist" stray
+refused flag_without_value_is_refused 2 '--rate: expected a value' "$mnist" --rate
+refused epochs_of_letters_are_refused 2 'a whole number from 0 to 100000, got "x"' \
+    "$mnist" --epochs x
+refused epochs_and_a_half_are_refused 2 'whole number' "$mnist" --epochs 1.5
+refused batch_of_none_is_refused 2 'whole number from 1' "$mnist" --batch 0
+refused rate_of_zero_is_refused 2 'a number above 0' "$mnist" --rate 0
+refused rate_nan_is_refused 2 'got "nan"' "$mnist" --rate=nan
+refused seed_below_zero_is_refused 2 'below 2^64, got "-1"' "$mnist" --seed -1
+refused switch_with_value_is_refused 2 'expected no value' "$mnist" --evaluate=yes
+refused evaluate_of_nothing_is_refused 2 'expected --resume FILE' "$mnist" --evaluate
+refused absent_data_is_refused 1 'absent: expected a folder' "$mnist" --data absent
+refused absent_colour_data_is_refused 1 './dev data cifar' "$vit" --data absent
+refused batch_above_the_images_is_refused 1 'a batch of at most 90' \
+    "$mnist" --limit 100 --batch 91
+refused absent_resume_is_refused 1 'absent: cannot be opened' "$mnist" --resume absent
+refused unwritable_save_is_refused_first 1 'absent/x: --save' "$mnist" --save absent/x
+refused unwritable_json_is_refused_first 1 'absent/x: --json' "$mnist" --json absent/x
+refused folder_for_csv_is_refused_first 1 '.: --csv' "$mnist" --csv .
+
+verdict help_lists_the_flags "$(
+    run 0 "$vit" --help
+    contains "$out" 'usage: cifar_vit' --resume --decay-epochs --predict
+)"
+
+# small <program> [flags]: a few steps on the bundled part
+small() {
+    small_program=$1
+    shift
+    run 0 "$small_program" --limit 100 --batch 20 "$@"
+}
+
+# The bits of a training of 4 epochs do not depend on a stop after 2: the file holds all
+# there is, sums of the log included.
+for program in "$mnist" "$convnet" "$vit"; do
+    verdict "$(basename "$program")_resumed_has_the_same_bits" "$(
+        small "$program" --epochs 4 --save whole --csv whole.csv
+        small "$program" --epochs 2 --save half --csv half.csv
+        small "$program" --epochs 4 --resume half --save rest --csv half.csv
+        same_bytes whole rest
+        cmp -s whole half && echo 'two more epochs changed nothing'
+        cut -d , -f 1-6 whole.csv >a
+        cut -d , -f 1-6 half.csv >b
+        same_bytes a b
+        differs 'lines of the log' 5 "$(wc -l <whole.csv | tr -d ' ')"
+    )"
+done
+
+verdict other_seed_is_another_training "$(
+    small "$mnist" --epochs 1 --save one
+    small "$mnist" --epochs 1 --seed 2 --save two
+    small "$mnist" --epochs 1 --seed 1 --save again
+    same_bytes one again
+    cmp -s one two && echo 'seeds 1 and 2 gave the same'
+)"
+
+refused file_of_another_script_is_refused 1 \
+    'expected a training saved by cifar_vit, got one of mnist_mlp' "$vit" --resume one
+refused file_of_another_batch_is_refused 1 'expected a batch of 20' \
+    "$mnist" --limit 100 --resume one --batch 10
+refused file_of_other_images_is_refused 1 'expected images to train on, 90' \
+    "$mnist" --limit 200 --resume one
+refused file_of_another_seed_is_refused 1 'expected the seed 1' \
+    "$mnist" --limit 100 --resume one --seed 2
+head -c 1000 one >'cut'
+refused cut_file_is_refused 1 'cut: ' "$mnist" --resume cut
+
+accuracy='[0-9.]*'
+verdict json_has_the_result "$(
+    small "$mnist" --epochs 1 --json result.json
+    grep -qx "{\"model\":\"mnist_mlp\",\"test_accuracy\":$accuracy,\"validation_accuracy\"\
+:$accuracy,\"seconds\":[0-9.]*,\"parameters\":669706,\"epochs\":1,\"steps\":4,\
+\"train_images\":90,\"validation_images\":10,\"test_images\":100,\"seed\":1}" result.json ||
+        sed 's/^/got /' result.json
+)"
+verdict json_alone_stands_on_stdout "$(
+    small "$mnist" --epochs 1 --json -
+    differs 'lines on stdout' 1 "$(wc -l <"$out" | tr -d ' ')"
+    contains "$out" '"test_accuracy":'
+    contains "$err" 'epoch 1/1' 'test accuracy'
+)"
+
+# The accuracy said must be that of the verdicts written.
+verdict predictions_agree_with_the_accuracy "$(
+    small "$mnist" --epochs 2 --predict p.csv --json r.json --save trained
+    differs columns index,label,predicted,probability "$(head -n 1 p.csv)"
+    differs rows 101 "$(wc -l <p.csv | tr -d ' ')"
+    differs 'right ones' "$(sed 's/.*"test_accuracy":\([0-9]*\).*/\1/' r.json)" \
+        "$(awk -F , 'NR > 1 && $2 == $3 { n++ } END { print n + 0 }' p.csv)"
+    differs 'odd rows' 0 "$(awk -F , 'NR > 1 && ($1 != NR - 2 || $4 < 0.1 || $4 > 1)' p.csv |
+        wc -l | tr -d ' ')"
+)"
+verdict evaluation_repeats_the_accuracy "$(
+    before=$(cksum trained)
+    small "$mnist" --evaluate --resume trained --predict q.csv
+    same_bytes p.csv q.csv
+    differs 'the file' "$before" "$(cksum trained)"
+)"
+verdict batches_that_do_not_divide_the_test_images_count_each_once "$(
+    run 0 "$mnist" --limit 100 --batch 33 --evaluate --resume trained --predict q.csv
+    cut -d , -f 1-3 p.csv >a
+    cut -d , -f 1-3 q.csv >b
+    same_bytes a b
+)"
+
+# A training without end, Ctrl-C after its first line: hardly ever between two epochs, as
+# one has 45 steps.
+verdict interrupt_saves_what_there_is "$(
+    "$mnist" --limit 100 --batch 2 --epochs 100000 --save stopped >"$out" 2>"$err" &
+    running=$!
+    tries=0
+    until grep -q '^epoch 1/' "$out" || [ $tries = 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    kill -INT "$running"
+    wait "$running"
+    differs 'exit status' 130 $?
+    contains "$err" 'stopped after step' '--resume goes on from stopped'
+    steps=$(sed -n 's/.*stopped after step \([0-9]*\);.*/\1/p' "$err")
+    epochs=$((steps / 45 + 1))
+    small "$mnist" --batch 2 --epochs $epochs --resume stopped --save rest
+    contains "$out" "resumed stopped after step $steps"
+    small "$mnist" --batch 2 --epochs $epochs --save whole
+    same_bytes whole rest
+)"
+
+# A few epochs on the bundled part teach something: chance is 10 %.
+verdict mnist_is_learned "$(
+    run 0 "$mnist" --epochs 3 --json -
+    accuracy=$(sed 's/.*"test_accuracy":\([0-9]*\).*/\1/' "$out")
+    [ "$accuracy" -ge 90 ] || echo "test accuracy: expected 90 % or more, got $accuracy"
+)"
+
+echo "1..$n"
+exit $failed
