@@ -25,6 +25,12 @@ bool ht_is_zero(ht_var x)
 
 /* Errors. */
 
+/* What an error calls `op`. A rule's ops are not what anybody called. */
+static const char *hti_called(const ht_tape *tape, const char *op)
+{
+    return tape->calling && !tape->rule_site ? tape->calling : op;
+}
+
 ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
                 const char *format, ...)
 {
@@ -34,7 +40,7 @@ ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *o
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     ht_context_fail(tape->ctx, status, tape->rule_site ? tape->rule_site : site, "%s: %s",
-                    op, text);
+                    hti_called(tape, op), text);
     return hti_poison(tape);
 }
 
@@ -50,8 +56,8 @@ bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
         snprintf(types + used, sizeof types - used, "%s%s %s", i ? ", " : "",
                  ht_dtype_name(it->in[i].dtype), ht_shape_text(it->in[i].shape, shape));
     }
-    ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->op->name,
-                    text, types, it->n_in > 4 ? ", ..." : "");
+    ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->name, text,
+                    types, it->n_in > 4 ? ", ..." : "");
     return false;
 }
 
@@ -131,7 +137,8 @@ static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
                        .n_in = n,
                        .in = types,
                        .attributes = attributes,
-                       .site = tape->rule_site ? tape->rule_site : site};
+                       .site = tape->rule_site ? tape->rule_site : site,
+                       .name = hti_called(tape, op->name)};
         ok = op->infer ? op->infer(&it) : hti_infer_default(&it);
         if (ok && hti_bytes(it.out.dtype, it.out.shape) == SIZE_MAX)
             ok = ht_infer_fail(&it, HT_ERROR_SHAPE, "the result would be too large");
@@ -152,7 +159,7 @@ static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in)
         hti_check_var(in[i]);
         if (!tape) tape = in[i].tape;
         HT_ASSERT(tape == in[i].tape, "%s: input %d is on another tape than the first",
-                  op->name, i);
+                  hti_called(tape, op->name), i);
     }
     HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)", op->name);
     return tape;

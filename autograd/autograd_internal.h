@@ -66,6 +66,8 @@ struct ht_tape {
     hti_arena memory;      /* values and attributes: lives as long as the nodes */
     hti_arena scratch;     /* a derivative's bookkeeping: a stack */
     const char *rule_site; /* while rules emit: the differentiated node's call site */
+    const char *calling;   /* the outermost HTI_CALL's name, and how many are open */
+    uint32_t calls;
     /* A rule made wrong on purpose, and the same while that rule emits; NULL: none. */
     struct hti_mutation *mutation, *emitting;
 };
@@ -99,7 +101,22 @@ uint32_t hti_check_var(ht_var x);
 /* A copy: appending moves the columns. */
 ht_type hti_type(ht_var x);
 
-/* Records the error with the op's name and returns poison. */
+/* `call`, a function made of ops, whose errors shall name the function and not those ops:
+ * the outermost, which is what the user wrote. `on` is an input of it. */
+#define HTI_CALL(name, on, call) (hti_call_begin(on, name), hti_call_end(on, call))
+static inline void hti_call_begin(ht_var on, const char *name)
+{
+    if (hti_is_number(on) || !on.tape) return;
+    if (!on.tape->calls++) on.tape->calling = name;
+}
+static inline ht_var hti_call_end(ht_var on, ht_var out)
+{
+    if (!hti_is_number(on) && on.tape && !--on.tape->calls) on.tape->calling = NULL;
+    return out;
+}
+
+/* Records the error with the name of the function called, or of the op if that is none of
+ * HTI_CALL or a rule emits, and returns poison. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif

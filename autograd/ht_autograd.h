@@ -166,9 +166,10 @@ typedef struct ht_infer {
     const ht_type *in;
     const void *attributes;
     const char *site;
-    ht_type out; /* to fill */
+    const char *name; /* of the function called: the op's, or of one made of it */
+    ht_type out;      /* to fill */
 } ht_infer;
-/* Records "<op>: <text>", the input types and the call site; returns false. */
+/* Records "<name>: <text>", the input types and the call site; returns false. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif

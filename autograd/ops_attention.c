@@ -114,8 +114,8 @@ static bool attention_mask_fits(ht_var score, ht_var mask, const char *site)
 
 /* The scale goes on q, the smallest operand. A masked score is -inf, its weight and every
  * derivative of it exactly 0. */
-ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
-                       const char *site)
+static ht_var attention_parts(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
+                              const char *site)
 {
     if (!attention_check(q, k, v, site)) return hti_poison(q.tape);
     ht_shape shape = hti_type(q).shape;
@@ -126,4 +126,10 @@ ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
     if (!ht_is_zero(mask)) score = ht_add_at(score, mask, site);
     if (causal) score = ht_tril_at(score, 0, -(double)INFINITY, site);
     return ht_matmul_at(ht_softmax_at(score, site), v, site);
+}
+
+ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
+                       const char *site)
+{
+    return HTI_CALL("attention", q, attention_parts(q, k, v, mask, causal, site));
 }

@@ -14,20 +14,25 @@ static bool compose_pass(ht_var x)
 
 ht_var ht_reciprocal_at(ht_var x, const char *site)
 {
-    return ht_div_at(ht_number(1), x, site);
+    return HTI_CALL("reciprocal", x, ht_div_at(ht_number(1), x, site));
 }
 
-ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site)
+static ht_var compose_leaky_relu(ht_var x, double slope, const char *site)
 {
     if (compose_pass(x)) return x;
     ht_var positive = ht_greater_at(x, ht_number(0), site);
     return ht_where_at(positive, x, ht_mul_at(x, ht_number(slope), site), site);
 }
 
+ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site)
+{
+    return HTI_CALL("leaky_relu", x, compose_leaky_relu(x, slope, site));
+}
+
 ht_var ht_silu_at(ht_var x, const char *site)
 {
     if (compose_pass(x)) return x;
-    return ht_mul_at(x, ht_sigmoid_at(x, site), site);
+    return HTI_CALL("silu", x, ht_mul_at(x, ht_sigmoid_at(x, site), site));
 }
 
 /* x (1 + s) / 2 */
@@ -37,15 +42,20 @@ static ht_var compose_gate(ht_var x, ht_var s, const char *site)
     return ht_mul_at(half, ht_add_at(s, ht_number(1), site), site);
 }
 
-ht_var ht_gelu_at(ht_var x, const char *site)
+static ht_var compose_gelu(ht_var x, const char *site)
 {
     if (compose_pass(x)) return x;
     ht_var scaled = ht_mul_at(x, ht_number(0.70710678118654752440), site);
     return compose_gate(x, ht_erf_at(scaled, site), site);
 }
 
+ht_var ht_gelu_at(ht_var x, const char *site)
+{
+    return HTI_CALL("gelu", x, compose_gelu(x, site));
+}
+
 /* s = tanh(sqrt(2 / pi) (x + 0.044715 x^3)): Hendrycks & Gimpel, arXiv 1606.08415. */
-ht_var ht_gelu_tanh_at(ht_var x, const char *site)
+static ht_var compose_gelu_tanh(ht_var x, const char *site)
 {
     if (compose_pass(x)) return x;
     ht_var cubic = ht_mul_at(ht_square_at(x, site), ht_number(0.044715), site);
@@ -54,7 +64,12 @@ ht_var ht_gelu_tanh_at(ht_var x, const char *site)
     return compose_gate(x, ht_tanh_at(scaled, site), site);
 }
 
-ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
+ht_var ht_gelu_tanh_at(ht_var x, const char *site)
+{
+    return HTI_CALL("gelu_tanh", x, compose_gelu_tanh(x, site));
+}
+
+static ht_var compose_clamp(ht_var x, ht_var low, ht_var high, const char *site)
 {
     double l, h;
     if (compose_pass(x)) return x;
@@ -63,6 +78,11 @@ ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
                         "low %g must not be above high %g", l, h);
     ht_var below = ht_greater_at(low, x, site), above = ht_greater_at(x, high, site);
     return ht_where_at(below, low, ht_where_at(above, high, x, site), site);
+}
+
+ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
+{
+    return HTI_CALL("clamp", x, compose_clamp(x, low, high, site));
 }
 
 /* Reductions. */
@@ -106,15 +126,17 @@ ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     unsigned bits;
     if (compose_pass(x)) return x;
-    if (!compose_axes(x, "min", axes, site, &bits)) return hti_poison(x.tape);
-    return ht_neg_at(ht_max_axes_at(ht_neg_at(x, site), axes, keep, site), site);
+    if (!compose_axes(x, "min_axes", axes, site, &bits)) return hti_poison(x.tape);
+    return HTI_CALL(
+        "min_axes", x,
+        ht_neg_at(ht_max_axes_at(ht_neg_at(x, site), axes, keep, site), site));
 }
 
 ht_var ht_argmin_at(ht_var x, const char *site)
 {
     if (compose_pass(x)) return x;
     if (!compose_floats(x, "argmin", site)) return hti_poison(x.tape);
-    return ht_argmax_at(ht_neg_at(x, site), site);
+    return HTI_CALL("argmin", x, ht_argmax_at(ht_neg_at(x, site), site));
 }
 
 /* The number of elements of x for each of out. */
@@ -128,18 +150,18 @@ static double compose_group(ht_var x, ht_var out)
 }
 
 /* Around the mean, not by the mean of squares: that would cancel. */
-ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
-                           const char *site)
+static ht_var compose_variance(ht_var x, ht_axes axes, bool keep, int correction,
+                               const char *site)
 {
     unsigned bits;
     char text[HT_SHAPE_TEXT];
     if (compose_pass(x)) return x;
-    if (!compose_axes(x, "variance", axes, site, &bits)) return hti_poison(x.tape);
+    if (!compose_axes(x, "variance_axes", axes, site, &bits)) return hti_poison(x.tape);
     ht_var sum = ht_sum_axes_at(x, axes, true, site);
     if (hti_is_poison(sum)) return sum;
     double n = compose_group(x, sum), divisor = n - correction;
     if (correction < 0 || divisor <= 0)
-        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "variance",
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "variance_axes",
                         "correction %d of %g elements, of shape %s: needs 0 <= "
                         "correction < elements",
                         correction, n, ht_shape_text(hti_type(x).shape, text));
@@ -148,21 +170,34 @@ ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
     return ht_mul_at(squares, ht_number(1 / divisor), site);
 }
 
-ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
+                           const char *site)
+{
+    return HTI_CALL("variance_axes", x,
+                    compose_variance(x, axes, keep, correction, site));
+}
+
+static ht_var compose_norm(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     unsigned bits;
     if (compose_pass(x)) return x;
-    if (!compose_axes(x, "norm", axes, site, &bits)) return hti_poison(x.tape);
+    if (!compose_axes(x, "norm_axes", axes, site, &bits)) return hti_poison(x.tape);
     ht_var squares = ht_sum_axes_at(ht_square_at(x, site), axes, keep, site);
     return ht_sqrt_at(squares, site);
 }
 
+ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    return HTI_CALL("norm_axes", x, compose_norm(x, axes, keep, site));
+}
+
 /* The row takes the last axis: the folded axes go there and become one. */
-ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+static ht_var compose_logsumexp(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     unsigned folded;
     if (compose_pass(x) || axes.n == 0) return x;
-    if (!compose_axes(x, "logsumexp", axes, site, &folded)) return hti_poison(x.tape);
+    if (!compose_axes(x, "logsumexp_axes", axes, site, &folded))
+        return hti_poison(x.tape);
     ht_shape kept = hti_type(x).shape, matrix = {0, {0}};
     ht_axes order = {0};
     int64_t columns = 1;
@@ -181,6 +216,11 @@ ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
     ht_var flat = ht_reshape_at(ht_permute_at(x, order, site), matrix, site);
     ht_var out = ht_apply(&hti_op_logsumexp, 1, &flat, NULL, site);
     return keep ? ht_reshape_at(out, kept, site) : out;
+}
+
+ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    return HTI_CALL("logsumexp_axes", x, compose_logsumexp(x, axes, keep, site));
 }
 
 /* Movement. */
@@ -236,7 +276,7 @@ ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site)
     ht_var *wide = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *wide);
     if (!wide) return hti_poison(tape);
     for (int i = 0; i < n; i++) wide[i] = compose_unsqueeze(x[i], at, site);
-    ht_var out = ht_concat_at(n, wide, at, site);
+    ht_var out = HTI_CALL("stack", x[0], ht_concat_at(n, wide, at, site));
     hti_arena_rewind(&tape->scratch, mark);
     return out;
 }

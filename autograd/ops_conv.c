@@ -346,5 +346,6 @@ ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char
         a.geometry.padding[i] = options.padding[i];
         a.geometry.dilation[i] = options.dilation[i];
     }
-    return ht_apply(&hti_op_conv, 2, (ht_var[]){x, weight}, &a, site);
+    ht_var in[] = {x, weight};
+    return HTI_CALL("conv2d", x, ht_apply(&hti_op_conv, 2, in, &a, site));
 }

@@ -96,7 +96,7 @@ HTI_UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2, abs_decompose)
 
 ht_var ht_square_at(ht_var x, const char *site)
 {
-    return ht_mul_at(x, x, site);
+    return HTI_CALL("square", x, ht_mul_at(x, x, site));
 }
 
 /* Two inputs: a's and b's part of v. */
@@ -263,7 +263,8 @@ static ht_var add_scattered(ht_var base, ht_var x, const char *site)
     if (tape->op[i] != &hti_op_scatter_add || base.tape != tape) return HT_ZERO;
     const uint32_t *in = tape->edge + tape->first_in[i];
     if (!elementwise_is(hti_var(tape, in[0]), 0)) return HT_ZERO;
-    if (!ht_shape_equal(hti_type(base).shape, tape->type[i].shape)) return HT_ZERO;
+    ht_type type = hti_type(base), sum = tape->type[i];
+    if (type.dtype != sum.dtype || !ht_shape_equal(type.shape, sum.shape)) return HT_ZERO;
     return ht_scatter_add_at(base, hti_var(tape, in[1]), hti_var(tape, in[2]), site);
 }
 
@@ -279,7 +280,7 @@ ht_var ht_add_at(ht_var a, ht_var b, const char *site)
 ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
 {
     if (ht_is_zero(b)) return a;
-    if (ht_is_zero(a)) return ht_neg_at(b, site);
+    if (ht_is_zero(a)) return HTI_CALL("sub", b, ht_neg_at(b, site));
     return elementwise_apply(&hti_op_sub, a, b, site);
 }
 

@@ -153,8 +153,7 @@ static ht_var normalize_apply(ht_var x, double eps, bool centred, const char *si
 }
 
 /* False, with an error kept, if v, which is x's `what`, does not broadcast with it. */
-static bool normalize_fits(ht_var x, ht_var v, const char *op, const char *what,
-                           const char *site)
+static bool normalize_fits(ht_var x, ht_var v, const char *what, const char *site)
 {
     ht_shape both;
     if (ht_is_zero(v) || hti_is_number(v) || hti_is_poison(x) ||
@@ -162,43 +161,51 @@ static bool normalize_fits(ht_var x, ht_var v, const char *op, const char *what,
         hti_broadcast_shapes(hti_type(x).shape, hti_type(v).shape, &both))
         return true;
     char text[2][HT_SHAPE_TEXT];
-    hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "%s %s does not broadcast with x %s", what,
+    hti_fail(x.tape, HT_ERROR_SHAPE, site, "normalize",
+             "%s %s does not broadcast with x %s", what,
              ht_shape_text(hti_type(v).shape, text[0]),
              ht_shape_text(hti_type(x).shape, text[1]));
     return false;
 }
 
 /* x gain + shift, either absent. */
-static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *op,
-                               const char *site)
+static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *site)
 {
-    if (!normalize_fits(x, gain, op, "gain", site) ||
-        !normalize_fits(x, shift, op, "shift", site))
+    if (!normalize_fits(x, gain, "gain", site) ||
+        !normalize_fits(x, shift, "shift", site))
         return hti_poison(x.tape);
     if (!ht_is_zero(gain)) x = ht_mul_at(x, gain, site);
     return ht_is_zero(shift) ? x : ht_add_at(x, shift, site);
 }
 
+static ht_var normalize_layer(ht_var x, ht_var gain, ht_var shift, double eps,
+                              const char *site)
+{
+    return normalize_affine(normalize_apply(x, eps, true, site), gain, shift, site);
+}
+
 ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
-    return normalize_affine(normalize_apply(x, eps, true, site), gain, shift, "layernorm",
-                            site);
+    return HTI_CALL("layernorm", x, normalize_layer(x, gain, shift, eps, site));
+}
+
+static ht_var normalize_rms(ht_var x, ht_var gain, double eps, const char *site)
+{
+    return normalize_affine(normalize_apply(x, eps, false, site), gain, HT_ZERO, site);
 }
 
 ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site)
 {
-    return normalize_affine(normalize_apply(x, eps, false, site), gain, HT_ZERO,
-                            "rmsnorm", site);
+    return HTI_CALL("rmsnorm", x, normalize_rms(x, gain, eps, site));
 }
 
 /* A vector over channels, x's `what`, beside x (n, c, ...): (c, 1, ...). */
-static ht_var normalize_channels(ht_var v, ht_shape x, const char *op, const char *what,
-                                 const char *site)
+static ht_var normalize_channels(ht_var v, ht_shape x, const char *what, const char *site)
 {
     if (ht_is_zero(v) || hti_check_var(v) == HTI_NONE) return v;
     char text[2][HT_SHAPE_TEXT];
     if (ht_shape_count(hti_type(v).shape) != x.dim[1])
-        return hti_fail(v.tape, HT_ERROR_SHAPE, site, op,
+        return hti_fail(v.tape, HT_ERROR_SHAPE, site, "normalize",
                         "%s %s must be (%lld), one for each channel of x %s", what,
                         ht_shape_text(hti_type(v).shape, text[0]), (long long)x.dim[1],
                         ht_shape_text(x, text[1]));
@@ -208,34 +215,35 @@ static ht_var normalize_channels(ht_var v, ht_shape x, const char *op, const cha
 }
 
 /* True for floats (n, c, ...) and a fit eps; else the error is kept. */
-static bool normalize_has_channels(ht_var x, double eps, const char *op, const char *site)
+static bool normalize_has_channels(ht_var x, double eps, const char *site)
 {
     if (hti_check_var(x) == HTI_NONE) return false;
     char text[HT_SHAPE_TEXT];
     ht_type type = hti_type(x);
     ht_shape_text(type.shape, text);
     if (type.shape.rank < 2)
-        hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "needs x (n, channels, ...), got %s",
-                 text);
+        hti_fail(x.tape, HT_ERROR_SHAPE, site, "normalize",
+                 "needs x (n, channels, ...), got %s", text);
     else if (!hti_dtype_is_float(type.dtype))
-        hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
+        hti_fail(x.tape, HT_ERROR_DTYPE, site, "normalize",
                  "needs f32 or f64, x is %s %s\n  hint: ht_cast",
                  ht_dtype_name(type.dtype), text);
     else if (!(eps > 0 && isfinite(eps)))
-        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "needs eps > 0, eps is %g", eps);
+        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "normalize", "needs eps > 0, eps is %g",
+                 eps);
     else
         return true;
     return false;
 }
 
-ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
-                       const char *site)
+static ht_var normalize_groups(ht_var x, int64_t groups, ht_var gain, ht_var shift,
+                               double eps, const char *site)
 {
-    if (!normalize_has_channels(x, eps, "groupnorm", site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape;
     char text[HT_SHAPE_TEXT];
     if (groups < 1 || shape.dim[1] % groups)
-        return hti_fail(x.tape, HT_ERROR_SHAPE, site, "groupnorm",
+        return hti_fail(x.tape, HT_ERROR_SHAPE, site, "normalize",
                         "%lld channels of x %s do not make %lld equal groups",
                         (long long)shape.dim[1], ht_shape_text(shape, text),
                         (long long)groups);
@@ -243,9 +251,14 @@ ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, doub
     for (int i = 2; i < shape.rank; i++) group *= shape.dim[i];
     ht_var y = ht_reshape_at(x, HT_SHAPE(shape.dim[0], groups, group), site);
     y = ht_reshape_at(normalize_apply(y, eps, true, site), shape, site);
-    return normalize_affine(y, normalize_channels(gain, shape, "groupnorm", "gain", site),
-                            normalize_channels(shift, shape, "groupnorm", "shift", site),
-                            "groupnorm", site);
+    return normalize_affine(y, normalize_channels(gain, shape, "gain", site),
+                            normalize_channels(shift, shape, "shift", site), site);
+}
+
+ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
+                       const char *site)
+{
+    return HTI_CALL("groupnorm", x, normalize_groups(x, groups, gain, shift, eps, site));
 }
 
 /* Axes 0 and 1 exchanged: its own inverse. */
@@ -255,9 +268,10 @@ static ht_var normalize_swap(ht_var x, const char *site)
     return ht_permute_at(x, axes, site);
 }
 
-ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
+static ht_var normalize_batch(ht_var x, ht_var gain, ht_var shift, double eps,
+                              const char *site)
 {
-    if (!normalize_has_channels(x, eps, "batchnorm", site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape, turned = shape;
     turned.dim[0] = shape.dim[1];
     turned.dim[1] = shape.dim[0];
@@ -266,35 +280,46 @@ ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const ch
     ht_var y = ht_reshape_at(normalize_swap(x, site), HT_SHAPE(shape.dim[1], each), site);
     y = ht_reshape_at(normalize_apply(y, eps, true, site), turned, site);
     return normalize_affine(normalize_swap(y, site),
-                            normalize_channels(gain, shape, "batchnorm", "gain", site),
-                            normalize_channels(shift, shape, "batchnorm", "shift", site),
-                            "batchnorm", site);
+                            normalize_channels(gain, shape, "gain", site),
+                            normalize_channels(shift, shape, "shift", site), site);
 }
 
-void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site)
+ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
-    *mean = *variance = x;
-    if (!normalize_has_channels(x, 1, "batch_statistics", site)) {
-        *mean = *variance = hti_poison(x.tape);
-        return;
-    }
+    return HTI_CALL("batchnorm", x, normalize_batch(x, gain, shift, eps, site));
+}
+
+/* The mean; the variance aside. */
+static ht_var normalize_statistics(ht_var x, ht_var *variance, const char *site)
+{
+    if (!normalize_has_channels(x, 1, site)) return *variance = hti_poison(x.tape);
     int rank = hti_type(x).shape.rank;
     int64_t channels = hti_type(x).shape.dim[1];
     ht_axes axes = {rank - 1, {0, 2, 3, 4, 5}};
     ht_var kept = ht_mean_axes_at(x, axes, true, site);
     ht_var square = ht_square_at(ht_sub_at(x, kept, site), site);
-    *mean = ht_reshape_at(kept, HT_SHAPE(channels), site);
     *variance = ht_mean_axes_at(square, axes, false, site);
+    return ht_reshape_at(kept, HT_SHAPE(channels), site);
+}
+
+void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site)
+{
+    *mean = HTI_CALL("batch_statistics", x, normalize_statistics(x, variance, site));
+}
+
+static ht_var normalize_given(ht_var x, ht_var mean, ht_var variance, double eps,
+                              const char *site)
+{
+    if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
+    ht_shape shape = hti_type(x).shape;
+    mean = normalize_channels(mean, shape, "mean", site);
+    variance = normalize_channels(variance, shape, "variance", site);
+    ht_var deviation = ht_sqrt_at(ht_add_at(variance, ht_number(eps), site), site);
+    return ht_div_at(ht_sub_at(x, mean, site), deviation, site);
 }
 
 ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
                              const char *site)
 {
-    if (!normalize_has_channels(x, eps, "batchnorm_given", site))
-        return hti_poison(x.tape);
-    ht_shape shape = hti_type(x).shape;
-    mean = normalize_channels(mean, shape, "batchnorm_given", "mean", site);
-    variance = normalize_channels(variance, shape, "batchnorm_given", "variance", site);
-    ht_var deviation = ht_sqrt_at(ht_add_at(variance, ht_number(eps), site), site);
-    return ht_div_at(ht_sub_at(x, mean, site), deviation, site);
+    return HTI_CALL("batchnorm_given", x, normalize_given(x, mean, variance, eps, site));
 }

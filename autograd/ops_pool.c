@@ -113,7 +113,7 @@ HTI_ROW(max_pool_index, max_pool_index_samples, .flags = HT_OP_NO_GRADIENT,
         .attribute_size = sizeof(pool_attributes), .infer = max_pool_index_infer,
         .run = max_pool_index_run, .describe = pool_describe);
 
-ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site)
+static ht_var pool_most(ht_var x, ht_pool_options options, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     pool_attributes a = pool_attributes_of(&options);
@@ -125,6 +125,11 @@ ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site)
     ht_var most = ht_take_last_at(ht_reshape_at(x, planes, site),
                                   ht_reshape_at(index, windows, site), site);
     return ht_reshape_at(most, out, site);
+}
+
+ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site)
+{
+    return HTI_CALL("max_pool2d", x, pool_most(x, options, site));
 }
 
 /* By index along the last axis. */
@@ -332,7 +337,7 @@ HTI_ROW(avg_pool_spread, avg_pool_spread_samples, .flags = HT_OP_LINEAR,
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site)
 {
     pool_attributes a = pool_attributes_of(&options);
-    return ht_apply(&hti_op_avg_pool, 1, &x, &a, site);
+    return HTI_CALL("avg_pool2d", x, ht_apply(&hti_op_avg_pool, 1, &x, &a, site));
 }
 
 ht_var ht_global_avg_pool2d_at(ht_var x, const char *site)
@@ -340,7 +345,9 @@ ht_var ht_global_avg_pool2d_at(ht_var x, const char *site)
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     char text[HT_SHAPE_TEXT];
     ht_shape shape = hti_type(x).shape;
-    if (shape.rank == 4) return ht_mean_axes_at(x, HT_AXES(2, 3), false, site);
+    ht_axes plane = HT_AXES(2, 3);
+    if (shape.rank == 4)
+        return HTI_CALL("global_avg_pool2d", x, ht_mean_axes_at(x, plane, false, site));
     return hti_fail(x.tape, HT_ERROR_SHAPE, site, "global_avg_pool2d",
                     "needs 4 axes, (n, c, h, w), not %s", ht_shape_text(shape, text));
 }

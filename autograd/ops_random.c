@@ -127,5 +127,8 @@ ht_var ht_dropout_at(ht_var x, double rate, uint64_t stream, ht_var step,
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     if (rate == 0) return x;
-    return ht_mul_at(x, ht_dropout_mask_at(step, hti_type(x), rate, stream, site), site);
+    ht_type type = hti_type(x);
+    return HTI_CALL(
+        "dropout", x,
+        ht_mul_at(x, ht_dropout_mask_at(step, type, rate, stream, site), site));
 }

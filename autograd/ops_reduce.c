@@ -141,7 +141,7 @@ ht_var ht_argmax_at(ht_var x, const char *site)
 /* The public forms. */
 
 /* The axes as bits; false (with an error kept) for one out of range or named twice. */
-static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site,
+static bool reduce_axes(ht_var x, const ht_op *op, ht_axes axes, const char *site,
                         uint64_t *bits)
 {
     int rank = hti_type(x).shape.rank;
@@ -150,7 +150,7 @@ static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site
         int axis = axes.axis[i] < 0 ? axes.axis[i] + rank : axes.axis[i];
         if (axis < 0 || axis >= rank || *bits >> axis & 1) {
             char text[HT_SHAPE_TEXT];
-            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
+            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op->name,
                      "axis %d is not one of -%d .. %d (each once) of shape %s",
                      axes.axis[i], rank, rank - 1,
                      ht_shape_text(hti_type(x).shape, text));
@@ -161,12 +161,12 @@ static bool reduce_axes(ht_var x, const char *op, ht_axes axes, const char *site
     return true;
 }
 
-static ht_var reduce_apply(const ht_op *op, const char *name, ht_var x, ht_axes axes,
-                           bool keep, const char *site)
+static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
+                           const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     reduce_attributes a;
-    if (!reduce_axes(x, name, axes, site, &a.axes)) return hti_poison(x.tape);
+    if (!reduce_axes(x, op, axes, site, &a.axes)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape, kept = {0, {0}};
     for (int i = 0; i < shape.rank; i++)
         if (!(a.axes >> i & 1)) kept.dim[kept.rank++] = shape.dim[i];
@@ -185,29 +185,34 @@ static ht_axes reduce_all(ht_var x)
 
 ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    return reduce_apply(&hti_op_sum, "sum", x, axes, keep, site);
+    return HTI_CALL("sum_axes", x, reduce_apply(&hti_op_sum, x, axes, keep, site));
 }
 
 ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    return reduce_apply(&hti_op_max, "max", x, axes, keep, site);
+    return HTI_CALL("max_axes", x, reduce_apply(&hti_op_max, x, axes, keep, site));
 }
 
-ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+static ht_var reduce_mean(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    ht_var sum = reduce_apply(&hti_op_sum, "mean", x, axes, keep, site);
+    ht_var sum = reduce_apply(&hti_op_sum, x, axes, keep, site);
     if (ht_is_zero(sum) || hti_is_poison(sum)) return sum;
     double n = (double)ht_shape_count(hti_type(x).shape) /
                (double)ht_shape_count(hti_type(sum).shape);
     return ht_mul_at(sum, ht_number(1 / n), site);
 }
 
+ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    return HTI_CALL("mean_axes", x, reduce_mean(x, axes, keep, site));
+}
+
 ht_var ht_sum_at(ht_var x, const char *site)
 {
-    return ht_sum_axes_at(x, reduce_all(x), false, site);
+    return HTI_CALL("sum", x, ht_sum_axes_at(x, reduce_all(x), false, site));
 }
 
 ht_var ht_mean_at(ht_var x, const char *site)
 {
-    return ht_mean_axes_at(x, reduce_all(x), false, site);
+    return HTI_CALL("mean", x, ht_mean_axes_at(x, reduce_all(x), false, site));
 }

@@ -187,6 +187,7 @@ ht_var ht_cross_entropy_at(ht_var logits, ht_var labels, const char *site)
     ht_type z = hti_type(logits), p = hti_type(labels);
     if (hti_dtype_is_float(p.dtype) && z.dtype == p.dtype && z.shape.rank == 2 &&
         ht_shape_equal(z.shape, p.shape))
-        return cross_entropy_soft(logits, labels, site);
+        return HTI_CALL("cross_entropy", logits,
+                        cross_entropy_soft(logits, labels, site));
     return ht_apply(&hti_op_cross_entropy, 2, (ht_var[]){logits, labels}, NULL, site);
 }

@@ -446,7 +446,7 @@ ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *
                         ht_shape_text(hti_type(x).shape, text));
     slice_attributes a = {at, before, before + size + after, 1};
     if (before == 0 && after == 0) return x;
-    return ht_apply(&hti_op_embed, 1, &x, &a, site);
+    return HTI_CALL("pad", x, ht_apply(&hti_op_embed, 1, &x, &a, site));
 }
 
 /* Concat. */

@@ -180,7 +180,7 @@ static void random_ops_refuse_what_cannot_be_meant(void **state)
     ht_tensor *steps = ht_tensor_new(f->ctx, HT_I32, HT_SHAPE(4));
     ht_var v = ht_input(f->tape, x), step = ht_input(f->tape, f->step);
     ht_type type = type_of(HT_F64, 4);
-    const char *const message[] = {"dropout_mask: needs 0 <= rate < 1, the rate is 1",
+    const char *const message[] = {"dropout: needs 0 <= rate < 1, the rate is 1",
                                    "the rate is -0.5",
                                    "the rate is nan",
                                    "uniform: needs an i32 step",

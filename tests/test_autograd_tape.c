@@ -445,6 +445,11 @@ static void weak_scalar_takes_the_dtype_of_its_partner(void **state)
         double v = ht_tensor_get(f->wide, k);
         assert_near(ht_tensor_get(ht_value(stepped), k), v > 1 ? v : 0.25 * v, 0);
     }
+    ht_var zeros = ht_broadcast(ht_constant(f->eager, 0), HT_SHAPE(1, 2, 3));
+    ht_var none = ht_cast(ht_constant(f->eager, 0), HT_I32), ones = ht_add(zeros, 1.0);
+    ht_var rows = ht_scatter_add(ht_cast(zeros, HT_F32), none, w);
+    want = 1 + (float)ht_tensor_get(f->wide, 5);
+    assert_near(ht_tensor_get(ht_value(ht_add(ones, rows)), 5), want, 0);
     assert_status(f, HT_OK);
 }
 
@@ -585,8 +590,8 @@ static void error_of_movement_and_reduction_is_refused(void **state)
     REFUSED("slice: ", ht_slice(x, 1, 0, 2, 0));
     REFUSED("slice: ", ht_slice(x, 2, 0, 1, 1));
     REFUSED("pad: ", ht_pad(x, -3, 1, 1));
-    REFUSED("sum: ", ht_sum_axes(x, HT_AXES(2), false));
-    REFUSED("max: ", ht_max_axes(x, HT_AXES(1, -1), false));
+    REFUSED("sum_axes: ", ht_sum_axes(x, HT_AXES(2), false));
+    REFUSED("max_axes: ", ht_max_axes(x, HT_AXES(1, -1), false));
     REFUSED("concat: ", ht_concat(2, ((ht_var[]){x, ht_transpose(x)}), 0));
     REFUSED("gather: ", ht_gather(x, x));
     REFUSED("one_hot: ", ht_one_hot(x, 3, HT_F32));
@@ -615,7 +620,7 @@ static void error_of_extreme_numbers_is_refused(void **state)
     REFUSED("slice: ", ht_slice(x, 0, 1, 2, INT64_MIN));
     REFUSED("slice: ", ht_slice(x, 0, INT64_MAX, 2, 1));
     REFUSED("pad: the result would be too large", ht_pad(x, 0, INT64_MAX, INT64_MAX));
-    REFUSED("max: there is no largest element",
+    REFUSED("max_axes: there is no largest element",
             ht_max_axes(ht_slice(x, 0, 0, 0, 1), HT_AXES(0), false));
 #undef REFUSED
 }

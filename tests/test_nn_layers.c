@@ -642,8 +642,8 @@ static void layers_name_the_variable_that_does_not_fit(void **state)
         "(*, 2, *, *)",
         "conv2d: \"l.weight\" is f64 (4, 5); beside x f64 (2, 3, 4, 4) it must be "
         "(*, 3, *, *)",
-        "conv: 3 channels in, 4 out and 2 groups need a weight (4, 3 / 2, kh, kw)",
-        "conv: needs 4 axes each",
+        "conv2d: 3 channels in, 4 out and 2 groups need a weight (4, 3 / 2, kh, kw)",
+        "conv2d: needs 4 axes each",
         "conv2d: no variable \"n.weight\"; there are: x, ",
         "batchnorm: \"n.gain\" is f64 (3); beside x f64 (2, 2, 4, 4) it must be (2)",
         "layernorm: \"n.gain\" is f64 (3); beside x f64 (2, 3, 4, 4) it must be (4)",
@@ -655,7 +655,7 @@ static void layers_name_the_variable_that_does_not_fit(void **state)
         "batchnorm_track: \"n\": a variance needs two values a channel, x is (1, 4)",
         "batchnorm_track: \"n.mean\" is f64 (3); beside x f64 (2, 2, 4, 4) it must be "
         "(2)",
-        "normalize: needs eps > 0, eps is 0",
+        "layernorm: needs eps > 0, eps is 0",
         "layernorm: no variable \"l.norm1.gain\"",
         "multi_head_attention: needs x (..., t, width) and context (..., s, width)",
         "dropout",
@@ -693,8 +693,8 @@ static void layers_refuse_what_does_not_fit(void **state)
 {
     (void)state;
     static const char *const message[] = {
-        "normalize: needs eps > 0, eps is 0",
-        "normalize: needs a last axis of at least one element",
+        "layernorm: needs eps > 0, eps is 0",
+        "layernorm: needs a last axis of at least one element",
         "groupnorm: 6 channels of x (2, 6) do not make 4 equal groups",
         "batchnorm: needs x (n, channels, ...), got (12)",
         "batchnorm_given: needs x (n, channels, ...), got (12)",
@@ -708,7 +708,7 @@ static void layers_refuse_what_does_not_fit(void **state)
         "(2, 6)",
         "lstm_cell: no variable \"w.input.weight\"",
         "gather: indices must be i32",
-        "normalize: needs f32 or f64",
+        "rmsnorm: needs f32 or f64",
     };
     enum { N = sizeof message / sizeof message[0] };
     ht_context *ctx = ht_context_new(NULL);
