@@ -62,9 +62,26 @@ typedef void (*hti_window_index_loop)(const hti_window *w, int32_t *index, const
 typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in,
                                 double scale);
 
+/* A product of few columns (skinny.c): out = x . w, or x' . w of the transposed loop.
+ * Rows of x, w and out are contiguous, `*_step` apart. */
+enum { HTI_SKINNY_PART = 1024 };
+typedef struct hti_skinny {
+    int64_t m, k, n; /* x (m, k); n columns */
+    const float *x, *w;
+    float *out;
+    int64_t x_step, w_step, out_step;
+} hti_skinny;
+/* Rows first .. last-1 of out; transposed: at most HTI_SKINNY_PART of them. */
+typedef void (*hti_skinny_loop)(const hti_skinny *p, int64_t first, int64_t last);
+typedef struct hti_skinny_loops {
+    int64_t columns; /* at most; 0: not for this instruction set */
+    hti_skinny_loop plain, transposed;
+} hti_skinny_loops;
+
 /* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */
 struct hti_kernels {
     const char *name;
+    const hti_skinny_loops *skinny;
     hti_loop unary[HTI_N_UNARY][HTI_N_DTYPE];
     hti_loop binary[HTI_N_BINARY][HTI_N_DTYPE];
     hti_loop compare[HTI_N_COMPARE][HTI_N_DTYPE];

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "loops.h"
 
 #if HTI_BLAS
 #include <cblas.h>
@@ -30,7 +31,9 @@ typedef struct matmul_view {
 /* Multiply-adds below which a second thread costs more than it brings. */
 enum { MATMUL_SERIAL = 1 << 21 };
 
-typedef void (*matmul_fn)(int threads, matmul_view out, matmul_view a, matmul_view b);
+/* On at most `threads` of the context's threads. */
+typedef void (*matmul_fn)(const ht_context *ctx, int threads, matmul_view out,
+                          matmul_view a, matmul_view b);
 
 static matmul_view matmul_matrix(const ht_array *a, int64_t batch)
 {
@@ -97,7 +100,7 @@ static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_arr
 #pragma omp parallel for num_threads(pieces) schedule(static) if (pieces > 1)
 #endif
     for (int64_t i = 0; i < n; i++)
-        product(pieces > 1 ? 1 : threads, matmul_matrix(out, i), matmul_matrix(a, i),
+        product(ctx, pieces > 1 ? 1 : threads, matmul_matrix(out, i), matmul_matrix(a, i),
                 matmul_matrix(b, i));
 }
 
@@ -113,8 +116,8 @@ static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_
     if (count == 0) return;
     if (matmul_is_tall(out, a, b)) {
         int64_t rows = count / out->shape.dim[out->shape.rank - 1];
-        product(ctx->options.threads, matmul_of_rows(out, rows), matmul_of_rows(a, rows),
-                matmul_matrix(b, 0));
+        product(ctx, ctx->options.threads, matmul_of_rows(out, rows),
+                matmul_of_rows(a, rows), matmul_matrix(b, 0));
     } else {
         matmul_each(ctx, out, a, b, product);
     }
@@ -155,9 +158,10 @@ static void matmul_loops(matmul_view out, matmul_view a, matmul_view b, bool add
         }
 }
 
-static void matmul_reference(int threads, matmul_view out, matmul_view a, matmul_view b)
+static void matmul_reference(const ht_context *ctx, int threads, matmul_view out,
+                             matmul_view a, matmul_view b)
 {
-    (void)threads;
+    (void)ctx, (void)threads;
     matmul_loops(out, a, b, false);
 }
 
@@ -277,10 +281,50 @@ static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_v
     return matmul_bands((int)pieces, out, a, b);
 }
 
-static void matmul_blas(int threads, matmul_view out, matmul_view a, matmul_view b)
+/* Columns and elements of the large operand from which skinny.c is faster: of less, BLAS
+ * keeps its copies in cache. */
+enum { MATMUL_SKINNY_COLUMNS = 4, MATMUL_SKINNY = 1 << 17 };
+
+/* Few columns: see skinny.c. A piece is a run of rows, or of transposed ones a part. */
+static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
+                          matmul_view a, matmul_view b)
 {
-    bool done = false;
-    if (a.cols > 0) {
+    const hti_skinny_loops *loops = ctx->kernels->skinny;
+    bool transposed = a.col != 1;
+    if (out.dtype != HT_F32 || out.cols < MATMUL_SKINNY_COLUMNS ||
+        out.cols > loops->columns || a.rows * a.cols < MATMUL_SKINNY || b.col != 1 ||
+        b.row < b.cols || (transposed ? a.row != 1 || a.col < a.rows : a.row < a.cols))
+        return false;
+    hti_skinny p = {.m = transposed ? a.cols : a.rows,
+                    .k = transposed ? a.rows : a.cols,
+                    .n = out.cols,
+                    .x = a.data,
+                    .w = b.data,
+                    .out = out.data,
+                    .x_step = transposed ? a.col : a.row,
+                    .w_step = b.row,
+                    .out_step = out.row};
+    bool share = threads > 1 && out.rows * out.cols * a.cols >= MATMUL_SERIAL;
+    int pieces = share ? threads : 1;
+    int64_t parts = (out.rows + HTI_SKINNY_PART - 1) / HTI_SKINNY_PART;
+    if (parts < pieces) parts = pieces;
+    (void)pieces; /* without OpenMP */
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(pieces) schedule(static) if (pieces > 1)
+#endif
+    for (int64_t i = 0; i < parts; i++) {
+        /* A row's sum is the same in whatever part it lies. */
+        int64_t first = out.rows * i / parts, last = out.rows * (i + 1) / parts;
+        (transposed ? loops->transposed : loops->plain)(&p, first, last);
+    }
+    return true;
+}
+
+static void matmul_blas(const ht_context *ctx, int threads, matmul_view out,
+                        matmul_view a, matmul_view b)
+{
+    bool done = matmul_skinny(ctx, threads, out, a, b);
+    if (!done && a.cols > 0) {
         if (out.cols == 1)
             done = matmul_gemv(out, a, b);
         else if (out.rows == 1)
@@ -289,7 +333,7 @@ static void matmul_blas(int threads, matmul_view out, matmul_view a, matmul_view
         else
             done = matmul_threads(threads, out, a, b);
     }
-    if (!done) matmul_reference(1, out, a, b);
+    if (!done) matmul_reference(ctx, 1, out, a, b);
 }
 
 /* The thread count belongs to the process, and OpenBLAS's OpenMP build follows the

@@ -4,7 +4,7 @@
  */
 #include "test.h"
 
-#include "kernels.h"
+#include "loops.h"
 
 /* How the last two axes of an operand lie in memory. */
 typedef enum layout {
@@ -162,6 +162,57 @@ static void matmul_large_agrees_for_every_thread_count(void **state)
     }
 }
 
+/* Rows `step` apart in a block that ends with the last element. */
+static ht_array exact_rows(dice *d, int64_t rows, int64_t cols, int64_t step,
+                           void **block)
+{
+    int64_t count = (rows - 1) * step + cols;
+    ht_array a = {.dtype = HT_F32, .shape = HT_SHAPE(rows, cols), .stride = {step, 1}};
+    *block = a.data = malloc((size_t)count * sizeof(float));
+    assert_non_null(a.data);
+    for (int64_t i = 0; i < count; i++)
+        set_element(&a, i, 2 * ht_random_uniform(d->seed, 2, d->index++) - 1);
+    return a;
+}
+
+/* x . w and x' . r of n columns by every instruction set; where the loops are ours, three
+ * threads give the bits of one. */
+static void check_skinny(dice *d, int64_t m, int64_t k, int64_t n, bool transposed)
+{
+    void *p, *q;
+    ht_array x = exact_rows(d, m, k, k + roll(d, 2) * roll(d, 9), &p), a = x;
+    int64_t inner = transposed ? m : k, rows = transposed ? k : m;
+    ht_array b = exact_rows(d, inner, n, n + roll(d, 2) * roll(d, 9), &q);
+    if (transposed) a = (ht_array){x.data, HT_F32, HT_SHAPE(k, m), {1, x.stride[0]}};
+    ht_shape shape = HT_SHAPE(rows, n);
+    ht_array one = nan_array(HT_F32, shape), three = nan_array(HT_F32, shape);
+    for (int i = 0; hti_kernels_at(i); i++) {
+        ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
+        ctx->kernels = hti_kernels_at(i);
+        check_product(ctx, a, b, shape);
+        hti_run_matmul(ctx, one, a, b);
+        ctx->options.threads = 3;
+        hti_run_matmul(ctx, three, a, b);
+        if (n >= 4 && n <= ctx->kernels->skinny->columns)
+            assert_memory_equal(one.data, three.data, (size_t)(rows * n) * sizeof(float));
+        ht_context_free(ctx);
+    }
+    free(one.data);
+    free(three.data);
+    free(p);
+    free(q);
+}
+
+static void matmul_of_few_columns_agrees_with_reference(void **state)
+{
+    (void)state;
+    dice d = {.seed = test_seed()};
+    for (int i = 0; i < 60; i++) {
+        int64_t k = 1 + roll(&d, 1500), n = 1 + roll(&d, 34);
+        check_skinny(&d, (1 << 17) / k + 1 + roll(&d, 40), k, n, i % 2);
+    }
+}
+
 static void matmul_repeated_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -285,6 +336,7 @@ int main(void)
         cmocka_unit_test(matmul_reference_f32_sums_in_f64),
         cmocka_unit_test(matmul_random_views_agree_with_reference),
         cmocka_unit_test(matmul_large_agrees_for_every_thread_count),
+        cmocka_unit_test(matmul_of_few_columns_agrees_with_reference),
         cmocka_unit_test(matmul_repeated_gives_the_same_bits),
         cmocka_unit_test(matmul_batch_any_thread_count_gives_the_same_bits),
         cmocka_unit_test(matmul_without_terms_is_zero),
