@@ -155,6 +155,8 @@ static const struct bench_case {
     {"hyper_linear_memory", "its bytes, nodes and allocations", bench_linear_memory},
     {"eager_scalar", "append and run a 0-d node", bench_eager_scalar},
     {"replay_scalar", "replay a 0-d node", bench_replay_scalar},
+    {"steps", "training steps of four networks / their products by OpenBLAS",
+     bench_steps},
     {"order2", "layer by layer, hvp / gradient", bench_order2},
 };
 enum { BENCH_CASES = sizeof bench_cases / sizeof bench_cases[0] };

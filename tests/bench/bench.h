@@ -43,5 +43,6 @@ bool bench_linear_memory(void);
 bool bench_eager_scalar(void);
 bool bench_replay_scalar(void);
 bool bench_order2(void);
+bool bench_steps(void);
 
 #endif
