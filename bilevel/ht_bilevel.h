@@ -126,7 +126,10 @@ void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 /* The problem again in f64, callbacks and all: the hypergradient against central
  * differences along random directions, mixed mode against reverse-over-reverse and
  * forward mode, schedules against each other. One line each to report (NULL: none). True
- * if all hold. Kinks (relu) make differences lie: use it with smooth activations. */
+ * if all hold. The difference line can be WRONG though the gradient is right where the
+ * training bends on the scale of the differences' step (Adam with eps 1e-8 at gradients
+ * near 0), has kinks (relu) or a stop_gradient: there the lines of independent modes
+ * decide. */
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report);
 

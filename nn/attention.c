@@ -38,6 +38,34 @@ static ht_var heads_join(ht_var x, const char *site)
     return ht_reshape_at(x, shape, site);
 }
 
+/* What the products of queries and keys need, of x and context as (..., t, width). */
+static bool heads_check_keys(ht_var x, ht_var context, const ht_var *mask,
+                             const char *site)
+{
+    const char *name = "multi_head_attention";
+    ht_type a = hti_type(x), b = hti_type(context);
+    ht_shape p = a.shape, q = b.shape, both;
+    char text[2][HT_SHAPE_TEXT];
+    p.rank -= 2;
+    q.rank -= 2;
+    bool leading = hti_broadcast_shapes(p, q, &both);
+    bool keys = q.dim[q.rank] > 0;
+    if (!leading || !keys)
+        hti_fail(x.tape, HT_ERROR_SHAPE, site, name, "x %s and context %s must have %s",
+                 ht_shape_text(a.shape, text[0]), ht_shape_text(b.shape, text[1]),
+                 leading ? "keys: s > 0 in context (..., s, width)"
+                         : "equal leading axes, or axes that broadcast");
+    if (!leading || !keys) return false;
+    if (!mask || ht_is_zero(*mask) || hti_is_number(*mask)) return true;
+    if (hti_check_var(*mask) == HTI_NONE) return false;
+    ht_dtype is = hti_type(*mask).dtype;
+    if (is != a.dtype && !mask->tape->weak[mask->index])
+        hti_fail(x.tape, HT_ERROR_DTYPE, site, name,
+                 "the mask is %s, it must be %s like x\n  hint: ht_cast",
+                 ht_dtype_name(is), ht_dtype_name(a.dtype));
+    return is == a.dtype || mask->tape->weak[mask->index];
+}
+
 static bool heads_check(ht_var x, ht_var context, const ht_heads *options,
                         const char *site)
 {
@@ -55,7 +83,7 @@ static bool heads_check(ht_var x, ht_var context, const ht_heads *options,
             "the width a multiple of the heads, got %s, %s and %lld heads",
             HT_MAX_RANK - 1, ht_shape_text(a, text[0]), ht_shape_text(b, text[1]),
             (long long)options->heads);
-    return ok;
+    return ok && heads_check_keys(x, context, options->mask, site);
 }
 
 ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta,

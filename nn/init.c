@@ -104,6 +104,13 @@ void hti_init_undo(ht_set *theta, int n)
     }
 }
 
+const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT])
+{
+    if (ht_dtype_bytes(dtype)) return ht_dtype_name(dtype);
+    snprintf(text, HTI_DTYPE_TEXT, "dtype %d", (int)dtype);
+    return text;
+}
+
 bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype dtype,
                     const char *sizes, int64_t a, int64_t b)
 {
@@ -111,10 +118,11 @@ bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype d
               (const void *)name);
     bool is_float = hti_dtype_is_float(dtype);
     if (a > 0 && b > 0 && is_float) return true;
+    char text[HTI_DTYPE_TEXT];
     ht_context_fail(theta->ctx, is_float ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
-                    "%s: \"%s\": expected HT_F32 or HT_F64, %s, got dtype %d, %lld and "
-                    "%lld",
-                    who, name, sizes, (int)dtype, (long long)a, (long long)b);
+                    "%s: \"%s\": expected HT_F32 or HT_F64, %s, got %s, %lld and %lld",
+                    who, name, sizes, hti_dtype_text(dtype, text), (long long)a,
+                    (long long)b);
     return false;
 }
 
@@ -135,13 +143,13 @@ void ht_conv2d_init(ht_set *theta, const char *name, ht_dtype dtype, ht_shape we
 {
     HT_ASSERT(theta && name, "ht_conv2d_init: theta %p, name %p", (void *)theta,
               (const void *)name);
-    char text[HT_SHAPE_TEXT];
+    char text[HT_SHAPE_TEXT], type[HTI_DTYPE_TEXT];
     bool is_float = hti_dtype_is_float(dtype);
     if (weight.rank != 4 || ht_shape_count(weight) < 1 || !is_float) {
         ht_context_fail(theta->ctx, is_float ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
                         "ht_conv2d_init: \"%s\": expected HT_F32 or HT_F64 and a weight "
-                        "(out, in / groups, kh, kw), none of them 0, got dtype %d, %s",
-                        name, (int)dtype, ht_shape_text(weight, text));
+                        "(out, in / groups, kh, kw), none of them 0, got %s, %s",
+                        name, hti_dtype_text(dtype, type), ht_shape_text(weight, text));
         return;
     }
     int before = theta->n;

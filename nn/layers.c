@@ -72,7 +72,7 @@ ht_var hti_layer_get(const hti_layer *layer, const char *part, ht_shape shape)
     HT_ASSERT(theta && layer->name, "%s: theta or name is NULL", layer->kind);
     int i = layer_find(theta, layer->name, part);
     if (i >= 0) return layer_checked(layer, part, shape, theta->var[i]);
-    char names[HTI_MESSAGE / 2];
+    char names[HTI_NAMES];
     hti_set_names(names, sizeof names, theta->n, theta->name);
     return hti_fail(theta->tape, HT_ERROR_ARGUMENT, layer->site, layer->kind,
                     "no variable \"%s.%s\"; there are: %s", layer->name, part, names);
@@ -90,13 +90,28 @@ void hti_layer_set(ht_vars *vars, const char *name, const char *part, ht_var val
     if (i >= 0) vars->var[i] = value;
 }
 
+/* x . w; an x of one axis is a row that comes back as one. */
+static ht_var layer_product(const hti_layer *layer, ht_var w)
+{
+    ht_var x = layer->x;
+    if (hti_is_poison(x) || hti_is_poison(w)) return hti_poison(layer->theta->tape);
+    int rank = hti_type(x).shape.rank;
+    if (rank == 0)
+        return hti_fail(x.tape, HT_ERROR_SHAPE, layer->site, layer->kind,
+                        "\"%s\" needs x (..., n_in), got ()", layer->name);
+    if (rank > 1) return ht_matmul_at(x, w, layer->site);
+    x = ht_reshape_at(x, HT_SHAPE(1, hti_layer_size(x, 0)), layer->site);
+    x = ht_matmul_at(x, w, layer->site);
+    return ht_reshape_at(x, HT_SHAPE(hti_layer_size(w, 1)), layer->site);
+}
+
 ht_var hti_layer_linear(const hti_layer *layer, const char *weight, const char *bias,
                         int64_t n_out)
 {
-    ht_var x = layer->x;
-    ht_var w = hti_layer_get(layer, weight, HT_SHAPE(hti_layer_size(x, -1), n_out));
+    int64_t n_in = hti_layer_size(layer->x, -1);
+    ht_var w = hti_layer_get(layer, weight, HT_SHAPE(n_in, n_out));
     ht_var b = hti_layer_maybe(layer, bias, HT_SHAPE(hti_layer_size(w, 1)));
-    return ht_add_at(ht_matmul_at(x, w, layer->site), b, layer->site);
+    return ht_add_at(layer_product(layer, w), b, layer->site);
 }
 
 ht_var ht_linear_at(ht_var x, const ht_vars *theta, const char *name, const char *site)
@@ -126,6 +141,12 @@ ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
                        const char *site)
 {
     hti_layer layer = {theta, "embedding", name, site, index, true};
+    if (hti_check_var(index) == HTI_NONE) return index;
+    ht_dtype dtype = hti_type(index).dtype;
+    if (dtype != HT_I32)
+        return hti_fail(index.tape, HT_ERROR_DTYPE, site, layer.kind,
+                        "index must be i32, got %s\n  hint: ht_cast",
+                        ht_dtype_name(dtype));
     return ht_gather_at(hti_layer_get(&layer, "weight", HT_SHAPE(-1, -1)), index, site);
 }
 

@@ -67,6 +67,8 @@ ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothi
         if (!(s >= 0 && s <= 1))
             return hti_fail(rows.tape, HT_ERROR_ARGUMENT, site, name,
                             "needs 0 <= smoothing <= 1, got %g", s);
+        /* Not rows + 0 rest, which is NaN where the rest is infinite. */
+        if (s == 0) return rows;
     } else if (hti_check_var(smoothing) == HTI_NONE) {
         return smoothing;
     } else {
@@ -88,6 +90,10 @@ ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site
 {
     loss l = {"binary_cross_entropy", "logits (n, ...)", "target", site, 1};
     if (!loss_check(&l, logits, &target)) return hti_poison(logits.tape);
+    double number;
+    if (hti_is_constant(target, &number) && !(number >= 0 && number <= 1))
+        return hti_fail(logits.tape, HT_ERROR_ARGUMENT, site, l.name,
+                        "needs 0 <= target <= 1, got %g", number);
     ht_var no = ht_sub_at(ht_number(1), target, site);
     ht_var yes = ht_mul_at(target, ht_softplus_at(ht_neg_at(logits, site), site), site);
     no = ht_mul_at(no, ht_softplus_at(logits, site), site);
@@ -170,7 +176,7 @@ static ht_var loss_penalty(const char *name, const ht_vars *vars, const char *pa
         if (hti_check_var(total) == HTI_NONE) return total;
     }
     if (!ht_is_zero(total)) return total;
-    char names[HTI_MESSAGE / 2];
+    char names[HTI_NAMES];
     hti_set_names(names, sizeof names, vars->n, vars->name);
     return hti_fail(vars->tape, HT_ERROR_ARGUMENT, site, name,
                     "no variable matches \"%s\"; there are: %s", pattern ? pattern : "*",

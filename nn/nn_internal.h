@@ -26,6 +26,8 @@ struct ht_vars {
 /* One variable per tensor of set, made by the caller (in the order of the set). Belongs
  * to the tape; NULL after an error. */
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
+/* What a list of names may take of hti_fail's message, beside the rest of it. */
+enum { HTI_NAMES = HTI_MESSAGE / 3 };
 /* "a, b, c" (or "none", or cut short) for messages about unknown names. */
 void hti_set_names(char *text, size_t size, int n, char *const *name);
 
@@ -66,6 +68,9 @@ bool hti_init_fill(ht_set *theta, const char *name, const char *part, ht_dtype d
                    int64_t n, double value);
 /* Back to n tensors: half a layer would be worse than none. */
 void hti_init_undo(ht_set *theta, int n);
+/* "f32", or "dtype 9" of one that is none. */
+enum { HTI_DTYPE_TEXT = 24 };
+const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT]);
 /* Two positive sizes and a float type, or an error kept that says so. */
 bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype dtype,
                     const char *sizes, int64_t a, int64_t b);

@@ -41,6 +41,11 @@ ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, d
                              const char *site)
 {
     hti_layer layer = {theta, "batchnorm", name, site, x, false};
+    char text[HT_SHAPE_TEXT];
+    if (hti_layer_size(x, 1) > 0 && ht_shape_count(hti_type(x).shape) == 0)
+        return hti_fail(x.tape, HT_ERROR_SHAPE, site, layer.kind,
+                        "\"%s\": statistics need a value a channel, x is %s", name,
+                        ht_shape_text(hti_type(x).shape, text));
     ht_var shift, gain = norm_gain(&layer, 1, &shift);
     return ht_batchnorm_at(x, gain, shift, eps, site);
 }

@@ -118,6 +118,10 @@ ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
     HT_ASSERT(o->theta->n == o->n_theta,
               "theta has %d tensors; it had %d when the optimizer was made", o->theta->n,
               o->n_theta);
+    if (ht_optimizer_steps(o) == INT32_MAX)
+        return ht_context_fail(o->ctx, HT_ERROR_ARGUMENT, NULL,
+                               "ht_optimizer_step: 2^31 - 1 steps are done, the most "
+                               "its counter holds");
     for (int k = 0; k < n; k++) {
         int i = o->trained[k];
         const ht_tensor *g = hti_optimizer_same(o->theta, i, gradient,

@@ -192,10 +192,11 @@ ht_context *ht_set_context(const ht_set *set)
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype)
 {
     HT_ASSERT(set, "ht_set_clone: the set is NULL");
+    char text[HTI_DTYPE_TEXT];
     if (dtype && !hti_dtype_is_float(dtype)) {
         ht_context_fail(set->ctx, HT_ERROR_DTYPE, NULL,
-                        "ht_set_clone: expected HT_F32, HT_F64 or 0, got dtype %d",
-                        (int)dtype);
+                        "ht_set_clone: expected HT_F32, HT_F64 or 0, got %s",
+                        hti_dtype_text(dtype, text));
         return NULL;
     }
     ht_set *clone = ht_set_new(set->ctx);

@@ -484,6 +484,55 @@ static void init_of_layers_has_the_documented_names_and_values(void **state)
     ht_context_free(ctx);
 }
 
+static void linear_of_one_axis_is_a_row_of_many(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_set *set = ht_set_new(ctx);
+    layer_fill(ht_set_add(set, "x", HT_F64, HT_SHAPE(4)), 1);
+    ht_linear_init(set, "l", HT_F64, 4, 5);
+    ht_vars *vars = ht_vars_input(tape, set, 0);
+    ht_var x = ht_get(vars, "x"), y = ht_linear(x, vars, "l");
+    ht_var row = ht_linear(ht_reshape(x, HT_SHAPE(1, 4)), vars, "l"), g[3], want[3];
+    assert_true(ht_shape_equal(ht_var_shape(y), HT_SHAPE(5)));
+    ht_vars_grad(ht_sum(ht_square(y)), vars, g);
+    ht_vars_grad(ht_sum(ht_square(row)), vars, want);
+    test_no_error(ctx);
+    for (int64_t k = 0; k < 5; k++)
+        assert_near(ht_tensor_get(ht_value(y), k), ht_tensor_get(ht_value(row), k), 0);
+    for (int i = 0; i < 3; i++)
+        for (int64_t k = 0; k < ht_tensor_count(ht_value(want[i])); k++)
+            assert_near(ht_tensor_get(ht_value(g[i]), k),
+                        ht_tensor_get(ht_value(want[i]), k), 1e-15);
+    ht_tape_free(tape);
+    ht_set_free(set);
+    ht_context_free(ctx);
+}
+
+static void layers_list_whole_names_however_many(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_set *set = ht_set_new(ctx);
+    for (int i = 0; i < 60; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "encoder.%d.weight", 10 + i);
+        ht_set_add(set, name, HT_F64, HT_SHAPE(2, 2));
+    }
+    ht_vars *vars = ht_vars_input(tape, set, 0);
+    for (int k = 0; k < 2; k++) {
+        if (k == 0) ht_linear(ht_vars_at(vars, 0), vars, "decoder");
+        if (k == 1) ht_l2(vars, "decoder.*");
+        assert_contains(ht_context_message(ctx), "encoder.10.weight, encoder.11.weight");
+        test_error(ctx, HT_ERROR_ARGUMENT, ".weight, ... (60)\n  at ");
+    }
+    ht_tape_free(tape);
+    ht_set_free(set);
+    ht_context_free(ctx);
+}
+
 static void init_of_bad_sizes_adds_nothing(void **state)
 {
     (void)state;
@@ -492,7 +541,12 @@ static void init_of_bad_sizes_adds_nothing(void **state)
     ht_norm_init(theta, "n", HT_F32, 0);
     test_error(ctx, HT_ERROR_SHAPE, "ht_norm_init: \"n\"");
     ht_embedding_init(theta, "e", HT_I32, 3, 4);
-    test_error(ctx, HT_ERROR_DTYPE, "ht_embedding_init: \"e\"");
+    test_error(
+        ctx, HT_ERROR_DTYPE,
+        "ht_embedding_init: \"e\": expected HT_F32 or HT_F64, n > 0 and width > 0, "
+        "got i32, 3 and 4");
+    ht_embedding_init(theta, "e", (ht_dtype)9, 3, 4);
+    test_error(ctx, HT_ERROR_DTYPE, "got dtype 9, 3 and 4");
     ht_multi_head_attention_init(theta, "m", HT_F32, -1);
     test_error(ctx, HT_ERROR_SHAPE, "ht_multi_head_attention_init: \"m\"");
     ht_gru_cell_init(theta, "g", HT_F32, 3, 0);
@@ -500,15 +554,15 @@ static void init_of_bad_sizes_adds_nothing(void **state)
     ht_conv2d_init(theta, "c", HT_F32, HT_SHAPE(4, 3, 0, 3));
     test_error(ctx, HT_ERROR_SHAPE,
                "ht_conv2d_init: \"c\": expected HT_F32 or HT_F64 and a weight (out, in / "
-               "groups, kh, kw), none of them 0, got dtype 1, (4, 3, 0, 3)");
+               "groups, kh, kw), none of them 0, got f32, (4, 3, 0, 3)");
     ht_conv2d_init(theta, "c", HT_I32, HT_SHAPE(4, 3, 3, 3));
-    test_error(ctx, HT_ERROR_DTYPE, "ht_conv2d_init: \"c\"");
+    test_error(ctx, HT_ERROR_DTYPE, "none of them 0, got i32, (4, 3, 3, 3)");
     ht_batchnorm_running_init(theta, "b", HT_F32, 0);
     test_error(ctx, HT_ERROR_SHAPE, "ht_batchnorm_running_init: \"b\"");
     ht_transformer_block_init(theta, "t", HT_F32, 4, 0);
     test_error(ctx, HT_ERROR_SHAPE,
                "ht_transformer_block_init: \"t\": expected HT_F32 or HT_F64, width > 0 "
-               "and hidden > 0, got dtype 1, 4 and 0");
+               "and hidden > 0, got f32, 4 and 0");
     assert_int_equal(ht_set_count(theta), 0);
     ht_set_add(theta, "l.hidden.bias", HT_F32, HT_SHAPE(1));
     ht_lstm_cell_init(theta, "l", HT_F32, 3, 4);
@@ -567,6 +621,19 @@ static ht_var refused_layer(int k, ht_var x, const ht_vars *vars)
 /* x is (2, 3, 4, 4); "l" a linear layer of the wrong bias, "c" a convolution of 3
  * channels to 4, "n" a batchnorm of 3, "t" a block of width 4, "g" a GRU cell of 4 to
  * 5. */
+/* x is (24, 4), "t.attention" of 4. */
+static ht_var refused_attention(int k, ht_var x, const ht_vars *vars)
+{
+    ht_var mask = ht_cast(ht_slice(x, 0, 0, 1, 1), HT_F32), context = x;
+    ht_heads options = {.heads = 2, .mask = k == 2 ? &mask : NULL};
+    if (k == 0) {
+        x = ht_reshape(x, HT_SHAPE(2, 12, 4));
+        context = ht_reshape(context, HT_SHAPE(3, 8, 4));
+    }
+    if (k == 1) context = ht_slice(x, 0, 0, 0, 1);
+    return ht_multi_head_attention(x, context, vars, "t.attention", &options);
+}
+
 static ht_var refused_by_name(int k, ht_var x, ht_vars *vars)
 {
     ht_conv_options options = {{1, 1}, {0, 0}, {1, 1}, 1};
@@ -625,8 +692,15 @@ static ht_var refused_by_name(int k, ht_var x, ht_vars *vars)
     case 21:
         ht_lstm_cell(flat, &state[0], &state[1], vars, "l");
         return x;
-    default:
+    case 22:
         return ht_gru_cell(flat, state[1], vars, "g");
+    case 23:
+        return ht_linear(ht_sum(x), vars, "g.input");
+    case 24:
+        return ht_batchnorm_layer(ht_slice(ht_slice(flat, 0, 0, 0, 1), 1, 0, 3, 1), vars,
+                                  "n", 1e-5);
+    default:
+        return refused_attention(k - 25, flat, vars);
     }
 }
 
@@ -663,6 +737,13 @@ static void layers_name_the_variable_that_does_not_fit(void **state)
         "lstm_cell: needs h and c of the same shape, got (24, 4) and (24, 2)",
         "gru_cell: \"g.input.weight\" is f64 (4, 15); beside x f64 (24, 4) it must be "
         "(4, 6)",
+        "linear: \"g.input\" needs x (..., n_in), got ()",
+        "batchnorm: \"n\": statistics need a value a channel, x is (0, 3)",
+        "multi_head_attention: x (2, 12, 4) and context (3, 8, 4) must have equal "
+        "leading "
+        "axes",
+        "multi_head_attention: x (24, 4) and context (0, 4) must have keys: s > 0",
+        "multi_head_attention: the mask is f32, it must be f64 like x",
     };
     ht_context *ctx = ht_context_new(NULL);
     ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
@@ -707,7 +788,7 @@ static void layers_refuse_what_does_not_fit(void **state)
         "gru_cell: needs x (n, n_in) and h (n, n_hidden) of the same n, got (3, 8) and "
         "(2, 6)",
         "lstm_cell: no variable \"w.input.weight\"",
-        "gather: indices must be i32",
+        "embedding: index must be i32, got f64",
         "rmsnorm: needs f32 or f64",
     };
     enum { N = sizeof message / sizeof message[0] };
@@ -741,6 +822,8 @@ int main(void)
         cmocka_unit_test(transformer_block_with_dropout_drops_what_it_adds),
         cmocka_unit_test(batchnorm_trained_and_replayed_keeps_its_statistics),
         cmocka_unit_test(init_of_layers_has_the_documented_names_and_values),
+        cmocka_unit_test(linear_of_one_axis_is_a_row_of_many),
+        cmocka_unit_test(layers_list_whole_names_however_many),
         cmocka_unit_test(init_of_bad_sizes_adds_nothing),
         cmocka_unit_test(layers_refuse_what_does_not_fit),
         cmocka_unit_test(layers_name_the_variable_that_does_not_fit),

@@ -304,6 +304,9 @@ static void cross_entropy_smoothed_by_0_and_1_is_either_end(void **state)
     assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0)), 0, 0);
     assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0.1)), 100, 1e-13);
     assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 1)), 1000, 1e-13);
+    z = lossy_input(&l, HT_F64, HT_SHAPE(1, 3), (double[]){2, -INFINITY, 2});
+    assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0)), log(2), 1e-15);
+    assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0.1)), INFINITY, 0);
     test_no_error(l.ctx);
     lossy_close(&l);
 }
@@ -383,8 +386,12 @@ static ht_var refused_loss(int k, ht_var x, ht_var i)
         return ht_kl_divergence(ht_reshape(x, HT_SHAPE(6)), ht_reshape(x, HT_SHAPE(6)));
     case 12:
         return ht_weighted_mean(x, turned);
-    default:
+    case 13:
         return ht_cross_entropy_smoothed(x, i, NAN);
+    case 14:
+        return ht_binary_cross_entropy(x, 1.5);
+    default:
+        return ht_binary_cross_entropy(x, -0.5);
     }
 }
 
@@ -415,6 +422,8 @@ static void losses_refuse_what_does_not_fit(void **state)
         "weighted_mean: needs rows of f32 or f64, and weights of the same dtype and "
         "shape, got f64 (2, 3) and f64 (3, 2)",
         "cross_entropy_smoothed: needs 0 <= smoothing <= 1, got nan",
+        "binary_cross_entropy: needs 0 <= target <= 1, got 1.5",
+        "binary_cross_entropy: needs 0 <= target <= 1, got -0.5",
     };
     lossy l = lossy_open();
     ht_var x = lossy_input(&l, HT_F64, HT_SHAPE(2, 3), (double[]){1, 2, 3, 4, 5, 6});

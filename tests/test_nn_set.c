@@ -136,7 +136,7 @@ static void set_clone_converts_floats_only(void **state)
         ht_set_free(clone);
     }
     assert_null(ht_set_clone(set, HT_I32));
-    expect_error(f, HT_ERROR_DTYPE, "expected HT_F32, HT_F64 or 0");
+    expect_error(f, HT_ERROR_DTYPE, "expected HT_F32, HT_F64 or 0, got i32");
     ht_set_free(set);
 }
 

@@ -233,6 +233,26 @@ static ht_optimizer *stepped_once(ht_context *ctx, ht_set **theta)
     return optimizer;
 }
 
+static void optimizer_step_past_the_counter_is_refused(void **state)
+{
+    fixture *f = *state;
+    ht_set *theta;
+    ht_optimizer *optimizer = stepped_once(f->ctx, &theta);
+    ht_set *saved = ht_set_clone(ht_optimizer_state(optimizer), 0);
+    ht_set *gradient = ht_set_clone(theta, 0);
+    assert_int_equal(ht_optimizer_restore(optimizer, saved, INT32_MAX - 1), HT_OK);
+    assert_int_equal(ht_optimizer_step(optimizer, gradient), HT_OK);
+    double w = ht_tensor_get(ht_set_at(theta, 0), 0);
+    assert_int_equal(ht_optimizer_step(optimizer, gradient), HT_ERROR_ARGUMENT);
+    test_error(f->ctx, HT_ERROR_ARGUMENT, "ht_optimizer_step: 2^31 - 1 steps are done");
+    assert_int_equal(ht_optimizer_steps(optimizer), INT32_MAX);
+    assert_near(ht_tensor_get(ht_set_at(theta, 0), 0), w, 0);
+    ht_optimizer_free(optimizer);
+    ht_set_free(theta);
+    ht_set_free(saved);
+    ht_set_free(gradient);
+}
+
 static void optimizer_restore_of_another_state_copies_nothing(void **state)
 {
     fixture *f = *state;
@@ -513,6 +533,7 @@ int main(void)
         CASE(optimizer_step_ten_times_agrees_with_pytorch),
         CASE(optimizer_state_is_named_after_parameters),
         CASE(optimizer_restored_goes_on_with_the_same_bits),
+        CASE(optimizer_step_past_the_counter_is_refused),
         CASE(optimizer_restore_of_another_state_copies_nothing),
         CASE(optimizer_new_of_wrong_numbers_names_rule_and_field),
         CASE(optimizer_new_of_no_or_integer_parameters_is_an_error),
