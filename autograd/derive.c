@@ -2,6 +2,7 @@
 /* derive.c: the two drivers. vjp walks the tape backward and adds up cotangents; jvp
  * walks it forward and carries tangents. Rules append nodes, so results can be derived
  * again. Absent values (HT_ZERO) never become nodes. Read next: program.c. */
+#include <stdio.h>
 #include <string.h>
 
 #include "autograd_internal.h"
@@ -154,6 +155,45 @@ static ht_var hti_decomposed_jvp(ht_tape *tape, uint32_t i, const ht_rule *r)
     return ok ? dy : hti_poison(tape);
 }
 
+/* Whether `got` is `least`, but for axes of size 1 or none, which may be as in `most`: so
+ * the batch axes of a product are, where others are not the output's. */
+static bool hti_widens(ht_shape least, ht_shape got, ht_shape most)
+{
+    int axes = least.rank > most.rank ? least.rank : most.rank;
+    for (int k = 1; k <= got.rank; k++) {
+        int64_t size = got.dim[got.rank - k];
+        int64_t from = k <= least.rank ? least.dim[least.rank - k] : 1;
+        int64_t to = k <= most.rank ? most.dim[most.rank - k] : from;
+        if (size != from && !(from == 1 && size == to)) return false;
+    }
+    return got.rank >= least.rank && got.rank <= axes;
+}
+
+/* Whether the rule of node i gave *d a type it may have: the dtype of x, which is input
+ * e (the output if e is -1), and a shape that widens `least`. A weak one takes x's. */
+static bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least,
+                          ht_var *d)
+{
+    if (ht_is_zero(*d)) return true;
+    const char *name = tape->op[i]->name, *rule = e < 0 ? "jvp" : "vjp";
+    if (hti_check_var(*d) == HTI_NONE) return false;
+    ht_type want = hti_type(x), got = hti_type(*d);
+    if (got.dtype != want.dtype && tape->weak[d->index]) {
+        *d = ht_cast(*d, want.dtype);
+        if (hti_is_poison(*d)) return false;
+        got.dtype = want.dtype;
+    }
+    bool shape = hti_widens(least, got.shape, tape->type[i].shape);
+    if (shape && got.dtype == want.dtype) return true;
+    char wanted[HT_SHAPE_TEXT], is[HT_SHAPE_TEXT], place[32] = "the output";
+    if (e >= 0) snprintf(place, sizeof place, "input %d", e);
+    hti_fail(tape, shape ? HT_ERROR_DTYPE : HT_ERROR_SHAPE, NULL, name,
+             "%s gave %s %s for %s, expected %s %s", rule, ht_dtype_name(got.dtype),
+             ht_shape_text(got.shape, is), place, ht_dtype_name(want.dtype),
+             ht_shape_text(want.shape, wanted));
+    return false;
+}
+
 /* Cotangents of node i's inputs, added to what they have. */
 static bool hti_vjp_node(hti_walk *w, uint32_t i)
 {
@@ -177,8 +217,11 @@ static bool hti_vjp_node(hti_walk *w, uint32_t i)
     }
     for (int e = 0; ok && e < r.n_in; e++) {
         if (!wanted[e] || ht_is_zero(d[e])) continue;
+        ht_shape shape = hti_type(r.in[e]).shape;
+        ok = hti_rule_fits(tape, i, e, r.in[e], shape, &d[e]);
+        if (!ok) break;
         ht_var *sum = &w->value[r.in[e].index - w->low];
-        *sum = ht_add(*sum, hti_sum_to(d[e], hti_type(r.in[e]).shape, HT_HERE));
+        *sum = ht_add(*sum, hti_sum_to(d[e], shape, HT_HERE));
         ok = !hti_is_poison(*sum);
     }
     hti_arena_rewind(&tape->scratch, mark);
@@ -268,8 +311,10 @@ static bool hti_jvp_node(hti_walk *w, uint32_t i)
         const ht_op *op = tape->op[i];
         ht_var out =
             op->jvp ? hti_rule_jvp(tape, op, &r) : hti_decomposed_jvp(tape, i, &r);
-        w->value[i - w->low] = ht_broadcast(out, tape->type[i].shape);
-        ok = tape->ctx->status == HT_OK;
+        ok = tape->ctx->status == HT_OK &&
+             hti_rule_fits(tape, i, -1, r.out, HT_SCALAR, &out);
+        if (ok) w->value[i - w->low] = ht_broadcast(out, tape->type[i].shape);
+        ok = ok && tape->ctx->status == HT_OK;
     }
     hti_arena_rewind(&tape->scratch, mark);
     return ok;

@@ -53,7 +53,7 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site);
 #define ht_input(tape, value) ht_input_at(tape, value, HT_HERE)
 /* A leaf of a recorded tape, by type alone. */
 ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site);
-#define ht_input_like(tape, type) ht_input_like_at(tape, type, HT_HERE)
+#define ht_input_like(...) ht_input_like_at(__VA_ARGS__, HT_HERE)
 /* 0-d; takes the dtype of its partner (f64 when it has none). */
 ht_var ht_constant(ht_tape *tape, double value);
 
@@ -193,8 +193,8 @@ typedef struct ht_rule {
     const void *attributes;
     ht_var v;           /* vjp: the cotangent of out */
     const bool *wanted; /* vjp: which d[i] are asked for */
-    ht_var *d;       /* vjp: to fill, HT_ZERO before; summed down to in[i]'s shape if it
-                        broadcast */
+    ht_var *d;       /* vjp: to fill, HT_ZERO before; of in[i]'s type, or summed down to
+                        it where in[i] broadcast to out; any other is refused */
     const ht_var *t; /* jvp: tangents of the inputs, HT_ZERO where none */
 } ht_rule;
 
@@ -271,12 +271,13 @@ const ht_op *ht_op_at(int i);
  * with every instruction set.
  *
  * True if all holds. Else the first failure is a line in report (NULL: none) that names
- * sample, shapes, view, dtype, seed, identity and both values. A row without samples, or
- * without rules, is such a failure. *cases (or NULL): how many groups of identities were
- * checked, each at one point in one dtype: first order, second, third, decomposed,
- * refused, f32, flags, replay, instruction sets. A sample's inputs together, and its
- * output, have at most 1024 elements. Works on a context of its own with ctx's allocator
- * and limit, so no error is left on ctx. About 50 ms a row. */
+ * sample, shapes, view, dtype, seed, identity and both values. A row without samples,
+ * with none that has elements, or without rules, is such a failure. *cases (or NULL): how
+ * many groups of identities were checked, each at one point in one dtype: first order,
+ * second, third, decomposed, refused, flat, f32, flags, replay, instruction sets. A
+ * sample's inputs together, and its output, have at most 1024 elements. Works on a
+ * context of its own with ctx's allocator and limit, so no error is left on ctx. About 50
+ * ms a row. */
 bool ht_op_check(ht_context *ctx, const ht_op *op, FILE *report, int64_t *cases);
 
 typedef ht_var (*ht_scalar_fn)(ht_tape *tape, int n, const ht_var *x, void *user);

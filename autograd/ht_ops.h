@@ -109,26 +109,26 @@ HT_OP_1(sum); /* of all elements, 0-d */
 HT_OP_1(mean);
 #define ht_sum(x)  ht_sum_at(x, HT_HERE)
 #define ht_mean(x) ht_mean_at(x, HT_HERE)
-/* Over the given axes, which stay with size 1 if keep. Ties of max share the gradient. */
+/* Over the given axes, which stay with size 1 if keep. Ties of max share the gradient.
+ * Variadic, as all that take a struct, so that one can be written in place. */
 ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_sum_axes(x, axes, keep)  ht_sum_axes_at(x, axes, keep, HT_HERE)
-#define ht_mean_axes(x, axes, keep) ht_mean_axes_at(x, axes, keep, HT_HERE)
-#define ht_max_axes(x, axes, keep)  ht_max_axes_at(x, axes, keep, HT_HERE)
+#define ht_sum_axes(...)  ht_sum_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_mean_axes(...) ht_mean_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_max_axes(...)  ht_max_axes_at(__VA_ARGS__, HT_HERE)
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_min_axes(x, axes, keep) ht_min_axes_at(x, axes, keep, HT_HERE)
+#define ht_min_axes(...) ht_min_axes_at(__VA_ARGS__, HT_HERE)
 /* log(sum(exp(x))) without overflow; infinite if the largest is, its derivative NaN. */
 ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_logsumexp_axes(x, axes, keep) ht_logsumexp_axes_at(x, axes, keep, HT_HERE)
+#define ht_logsumexp_axes(...) ht_logsumexp_axes_at(__VA_ARGS__, HT_HERE)
 /* Squared distance from the mean, divided by the number of elements less correction. */
 ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                            const char *site);
-#define ht_variance_axes(x, axes, keep, correction) \
-    ht_variance_axes_at(x, axes, keep, correction, HT_HERE)
+#define ht_variance_axes(...) ht_variance_axes_at(__VA_ARGS__, HT_HERE)
 /* sqrt(sum(x^2)); where it is 0, so is its derivative. */
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_norm_axes(x, axes, keep) ht_norm_axes_at(x, axes, keep, HT_HERE)
+#define ht_norm_axes(...) ht_norm_axes_at(__VA_ARGS__, HT_HERE)
 /* out[i] = x[0] + ... + x[i] along one axis. */
 ht_var ht_cumsum_at(ht_var x, int axis, const char *site);
 #define ht_cumsum(x, axis) ht_cumsum_at(x, axis, HT_HERE)
@@ -142,15 +142,15 @@ HT_OP_1(argmin);
 
 /* Same elements in row-major order; one dimension may be -1. */
 ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site);
-#define ht_reshape(x, shape) ht_reshape_at(x, shape, HT_HERE)
+#define ht_reshape(...) ht_reshape_at(__VA_ARGS__, HT_HERE)
 /* Axis i of the result is axis axes.axis[i] of x. ht_transpose swaps the last two. */
 ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site);
-#define ht_permute(x, axes) ht_permute_at(x, axes, HT_HERE)
+#define ht_permute(...) ht_permute_at(__VA_ARGS__, HT_HERE)
 HT_OP_1(transpose);
 #define ht_transpose(x) ht_transpose_at(x, HT_HERE)
 /* Repeats axes of size 1 and adds leading ones, by numpy's rule. */
 ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site);
-#define ht_broadcast(x, shape) ht_broadcast_at(x, shape, HT_HERE)
+#define ht_broadcast(...) ht_broadcast_at(__VA_ARGS__, HT_HERE)
 /* count elements start, start+step, ... of one axis; step may be negative, not 0. */
 ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
                    const char *site);
@@ -200,7 +200,7 @@ typedef struct ht_conv_options {
 /* weight (o, c/groups, kh, kw), zeros around: (n, o, yh, yw) with
  * yh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1. Not flipped, as usual. */
 ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char *site);
-#define ht_conv2d(x, weight, options) ht_conv2d_at(x, weight, options, HT_HERE)
+#define ht_conv2d(...) ht_conv2d_at(__VA_ARGS__, HT_HERE)
 typedef struct ht_pool_options {
     int64_t kernel[2], stride[2], padding[2]; /* padding at most half the kernel */
 } ht_pool_options;
@@ -209,9 +209,9 @@ typedef struct ht_pool_options {
 ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site);
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site);
 HT_OP_1(global_avg_pool2d);
-#define ht_max_pool2d(x, options) ht_max_pool2d_at(x, options, HT_HERE)
-#define ht_avg_pool2d(x, options) ht_avg_pool2d_at(x, options, HT_HERE)
-#define ht_global_avg_pool2d(x)   ht_global_avg_pool2d_at(x, HT_HERE)
+#define ht_max_pool2d(...)      ht_max_pool2d_at(__VA_ARGS__, HT_HERE)
+#define ht_avg_pool2d(...)      ht_avg_pool2d_at(__VA_ARGS__, HT_HERE)
+#define ht_global_avg_pool2d(x) ht_global_avg_pool2d_at(x, HT_HERE)
 /* out[..., k] = x[..., index[..., k]]: gather in each row by itself. */
 HT_OP_2(take_last);
 #define ht_take_last(x, index) ht_take_last_at(x, index, HT_HERE)
@@ -262,7 +262,6 @@ ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
 
 ht_var ht_uniform_at(ht_var step, ht_type type, uint64_t stream, const char *site);
 ht_var ht_normal_at(ht_var step, ht_type type, uint64_t stream, const char *site);
-/* Variadic, so that a type can be written in place: (ht_type){HT_F32, shape}. */
 #define ht_uniform(...) ht_uniform_at(__VA_ARGS__, HT_HERE)
 #define ht_normal(...)  ht_normal_at(__VA_ARGS__, HT_HERE)
 /* 0 with probability rate, else 1/(1 - rate); dropout is x times that (Srivastava et al.

@@ -28,6 +28,7 @@ static const struct {
     {hti_op_second, HTI_OP_IS_F64 | HTI_OP_DERIVES | HTI_OP_TRUE},
     {hti_op_third, HTI_OP_IS_F64 | HTI_OP_DERIVES | HTI_OP_TRUE},
     {hti_op_refused, HTI_OP_IS_F64 | HTI_OP_CONSTANT},
+    {hti_op_flat, HTI_OP_IS_F64 | HTI_OP_CONSTANT | HTI_OP_TRUE},
     {hti_op_f32, HTI_OP_IS_F32},
     {hti_op_flags, HTI_OP_PROMISES},
     {hti_op_replayed, 0},
@@ -175,6 +176,8 @@ static bool op_row_holds(hti_op_check *check, const hti_op_options *options)
     if (!ok) op_refuse(check, "%s", ht_context_message(check->ctx));
     for (int s = 0; ok && s < check->op->n_samples; s++)
         ok = op_sample_holds(check, &check->op->samples[s], options);
+    if (ok && !check->compared)
+        return op_refuse(check, "no sample has elements: nothing would be checked");
     return ok;
 }
 

@@ -33,6 +33,7 @@ typedef struct hti_op_check {
     const ht_op *op;
     FILE *report;
     int64_t cases;
+    bool compared;             /* some case had elements to compare */
     int64_t ratios;            /* how often truncation was large enough to be measured */
     ht_tape *eager, *recorded; /* empty between cases */
 } hti_op_check;
@@ -90,8 +91,8 @@ hti_op_fn hti_op_value, hti_op_phi, hti_op_gradient, hti_op_hvp, hti_op_jvp;
 
 /* The groups of identities. True if they hold on the case. */
 typedef bool hti_op_group(hti_op_case *c);
-hti_op_group hti_op_first, hti_op_second, hti_op_third; /* op_check_derive.c */
-hti_op_group hti_op_refused, hti_op_fused, hti_op_f32;  /* op_check_value.c */
+hti_op_group hti_op_first, hti_op_second, hti_op_third, hti_op_flat; /* _derive.c */
+hti_op_group hti_op_refused, hti_op_fused, hti_op_f32;               /* _value.c */
 hti_op_group hti_op_replayed, hti_op_same_on_every_isa, hti_op_flags;
 
 #endif

@@ -141,6 +141,16 @@ bool hti_op_first(hti_op_case *c)
            op_quarters(c, hti_op_phi, &along, "vjp");
 }
 
+/* A row without gradient is constant but for jumps, which so small a step won't meet. */
+bool hti_op_flat(hti_op_case *c)
+{
+    static const double at[] = {1, -1}, weight[] = {0.5, -0.5};
+    hti_op_vec slope = {.n = 0}, none = {.n = 0};
+    op_stencil(c, &c->u_flat, hti_op_value, 2, at, weight, 1e-6, &slope);
+    for (; none.n < slope.n; none.n++) none.at[none.n] = 0;
+    return hti_op_near(c, &slope, &none, 1e-7, "HT_OP_NO_GRADIENT, against differences");
+}
+
 /* Second order. */
 
 /* The Hessian times u in the other three orders of modes, and its symmetry. */

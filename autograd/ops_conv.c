@@ -25,9 +25,9 @@ static bool conv_options_fit(ht_infer *it, const hti_conv_geometry *g)
             return ht_infer_fail(
                 it, HT_ERROR_ARGUMENT,
                 "axis %d has stride %lld, dilation %lld, padding %lld; they "
-                "must be at least 1, 1 and 0",
+                "must be at least 1, 1 and 0, and at most %d",
                 i + 2, (long long)g->stride[i], (long long)g->dilation[i],
-                (long long)g->padding[i]);
+                (long long)g->padding[i], INT32_MAX);
     }
     return g->groups > 0 ||
            ht_infer_fail(it, HT_ERROR_ARGUMENT, "groups is %lld, must be at least 1",

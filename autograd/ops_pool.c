@@ -31,9 +31,9 @@ static bool pool_sizes(ht_infer *it, const int64_t *x, int64_t *y)
             return ht_infer_fail(it, HT_ERROR_ARGUMENT,
                                  "axis %d has kernel %lld, stride %lld, padding %lld; "
                                  "they must be at least 1, 1 and 0, padding at most half "
-                                 "the kernel",
+                                 "the kernel, the kernel at most %d",
                                  i + 2, (long long)k, (long long)g->stride[i],
-                                 (long long)p);
+                                 (long long)p, INT32_MAX);
         if (x[i] < 1 || x[i] + 2 * p < k)
             return ht_infer_fail(it, HT_ERROR_SHAPE,
                                  "axis %d: a kernel of %lld does not fit into %lld with "

@@ -20,9 +20,11 @@ static bool random_infer(ht_infer *it)
     for (int i = 0; i < shape.rank && i < HT_MAX_RANK; i++)
         shape.dim[i] = a->shape.dim[i];
     it->out = (ht_type){(ht_dtype)a->dtype, shape};
-    if (it->in[0].dtype != HT_I32 || !hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE,
-                             "needs an i32 step and makes f32 or f64, not %s",
+    if (it->in[0].dtype != HT_I32)
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "the step must be i32, got %s",
+                             ht_dtype_name(it->in[0].dtype));
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "makes f32 or f64, not %s",
                              ht_dtype_name(it->out.dtype));
     if (it->in[0].shape.rank != 0)
         return ht_infer_fail(it, HT_ERROR_SHAPE, "needs a 0-d step\n  hint: ht_step");

@@ -51,14 +51,27 @@ static ht_var shape_inner(ht_var x, const ht_op *op)
 
 /* Reshape. */
 
+/* What an unresolved -1 stumbled over. */
+static const char *reshape_hint(ht_shape shape)
+{
+    int open = 0;
+    bool empty = false;
+    for (int i = 0; i < shape.rank; i++) {
+        open += shape.dim[i] == -1;
+        empty = empty || shape.dim[i] == 0;
+    }
+    if (open > 1) return "\n  hint: at most one size can be -1";
+    return open && empty ? "\n  hint: beside a size 0, -1 could be any: give it" : "";
+}
+
 static bool reshape_infer(ht_infer *it)
 {
     it->out = (ht_type){it->in[0].dtype, shape_of_attributes(it->attributes)};
     if (ht_shape_count(it->out.shape) == ht_shape_count(it->in[0].shape)) return true;
     char text[HT_SHAPE_TEXT];
-    return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld elements do not make shape %s",
+    return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld elements do not make shape %s%s",
                          (long long)ht_shape_count(it->in[0].shape),
-                         ht_shape_text(it->out.shape, text));
+                         ht_shape_text(it->out.shape, text), reshape_hint(it->out.shape));
 }
 
 /* Axes of size 1 come and go for free; the others must match, or the input be contiguous.
@@ -305,7 +318,9 @@ static bool slice_infer(ht_infer *it)
     it->out = it->in[0];
     int64_t size = it->in[0].shape.dim[a->axis];
     it->out.shape.dim[a->axis] = a->count;
-    if (a->count >= 0 && a->step != 0 && slice_fits(a, a->count, size)) return true;
+    if (a->step == 0)
+        return ht_infer_fail(it, HT_ERROR_ARGUMENT, "step 0: it must not be 0");
+    if (a->count >= 0 && slice_fits(a, a->count, size)) return true;
     return ht_infer_fail(
         it, HT_ERROR_ARGUMENT,
         "start %lld, count %lld, step %lld leaves axis %lld of size %lld",

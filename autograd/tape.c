@@ -336,8 +336,11 @@ ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site)
     HT_ASSERT(tape && tape->policy == HT_RECORD,
               "an eager leaf needs a tensor: ht_input");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    char text[HT_SHAPE_TEXT];
     if (!hti_dtype_is_valid(type.dtype) || ht_shape_count(type.shape) < 0)
-        return hti_fail(tape, HT_ERROR_SHAPE, site, "input", "not a valid type");
+        return hti_fail(tape, HT_ERROR_SHAPE, site, "input_like",
+                        "dtype %d (%s) and shape %s: not a valid type", (int)type.dtype,
+                        ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
     return hti_append(tape, &hti_op_input, 0, NULL, NULL, type, false, site);
 }
 

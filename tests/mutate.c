@@ -190,10 +190,10 @@ static bool print_verdict(void)
     return wrong == 0;
 }
 
-static int show_one(int number)
+static int show_one(long number)
 {
     if (number < 0 || number >= n_mutants) {
-        fprintf(stderr, "mutate: no mutant %d; there are 0 to %d\n", number,
+        fprintf(stderr, "mutate: no mutant %ld; there are 0 to %d\n", number,
                 n_mutants - 1);
         return 2;
     }
@@ -210,11 +210,17 @@ static int show_one(int number)
 
 int main(int argc, char **argv)
 {
+    char *end = NULL;
+    long number = argc == 2 ? strtol(argv[1], &end, 10) : 0;
+    if (argc > 2 || (end && (end == argv[1] || *end))) {
+        fprintf(stderr, "usage: mutate [number]\n");
+        return 2;
+    }
     for (int i = 0; ht_op_at(i); i++) {
         if (ht_op_at(i)->vjp) list_rule(ht_op_at(i), false);
         if (ht_op_at(i)->jvp) list_rule(ht_op_at(i), true);
     }
-    if (argc > 1) return show_one(atoi(argv[1]));
+    if (argc > 1) return show_one(number);
     run_all();
     printf("%-18s rule        flip         drop         swap\n", "op");
     for (int i = 0; ht_op_at(i); i++) {

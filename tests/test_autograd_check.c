@@ -240,6 +240,19 @@ static void gradient_check_of_functions_that_have_none_fails(void **state)
     if (!check(f, constant, NULL)) fail_msg("%s", f->report);
 }
 
+static void gradient_check_of_no_elements_holds(void **state)
+{
+    fixture *f = *state;
+    ht_tensor_free(f->x);
+    ht_tensor_free(f->w);
+    f->x = ht_tensor_new(f->ctx, HT_F32, HT_SHAPE(5, 0));
+    f->w = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(0, 4));
+    if (!check(f, layer_loss, NULL)) fail_msg("%s", f->report);
+    assert_contains(f->report, "nothing to differentiate");
+    assert_int_equal(ht_context_status(f->ctx), HT_OK);
+    assert_false(check(f, not_a_scalar, NULL));
+}
+
 /* The allocator fails its n-th call: false, nothing leaked. */
 
 typedef struct failing {
@@ -295,6 +308,7 @@ int main(void)
         TEST(gradient_check_of_a_wrong_second_derivative_fails),
         TEST(gradient_check_of_a_row_without_rules_names_it),
         TEST(gradient_check_of_functions_that_have_none_fails),
+        TEST(gradient_check_of_no_elements_holds),
         cmocka_unit_test(gradient_check_without_memory_fails_and_leaks_nothing),
     };
     return TEST_MAIN(tests);

@@ -21,8 +21,7 @@ static desk *d;
 
 static ht_var of(ht_dtype dtype, ht_shape shape)
 {
-    ht_type type = {dtype, shape};
-    return ht_input_like(d->tape, type);
+    return ht_input_like(d->tape, (ht_type){dtype, shape});
 }
 #define F64(...) of(HT_F64, HT_SHAPE(__VA_ARGS__))
 #define I32(...) of(HT_I32, HT_SHAPE(__VA_ARGS__))
@@ -214,7 +213,13 @@ static void movement_that_does_not_fit_is_refused(void)
             "6 elements do not make shape (4)", "f64 (2, 3)");
     REFUSED(reshape, SHAPE, ht_reshape(d->f, HT_SHAPE(4, -1)),
             "6 elements do not make shape (4, -1)", "f64 (2, 3)");
-    REFUSED(reshape, SHAPE, ht_reshape(d->f, HT_SHAPE(-1, -1)), "(-1, -1)");
+    REFUSED(reshape, SHAPE, ht_reshape(d->f, HT_SHAPE(-1, -1)), "(-1, -1)",
+            "at most one size can be -1");
+    REFUSED(reshape, SHAPE, ht_reshape(F64(0, 3), HT_SHAPE(-1, 0)), "(-1, 0)",
+            "beside a size 0, -1 could be any");
+    REFUSED(reshape, SHAPE, (ht_reshape(d->f, (ht_shape){2, {4, 4}})), "(4, 4)");
+    REFUSED(broadcast, SHAPE, (ht_broadcast(d->f, (ht_shape){2, {4, 4}})), "(4, 4)");
+    REFUSED(permute, ARGUMENT, (ht_permute(d->f, (ht_axes){2, {1, 1}})), "(2, 3)");
     REFUSED(reshape, SHAPE, ht_reshape(d->f, seven), "7 axes", "0 to 6");
 #define PERMUTE(...)                                                   \
     REFUSED(permute, ARGUMENT, ht_permute(d->f, HT_AXES(__VA_ARGS__)), \
@@ -235,7 +240,8 @@ static void slice_pad_and_join_that_do_not_fit_are_refused(void)
     REFUSED(slice, ARGUMENT, ht_slice(d->f, 2, 0, 1, 1), "no axis 2", "(2, 3)");
     REFUSED(slice, ARGUMENT, ht_slice(d->f, -1, 1, 3, 1),
             "start 1, count 3, step 1 leaves axis 1 of size 3", "f64 (2, 3)");
-    REFUSED(slice, ARGUMENT, ht_slice(d->f, 1, 0, 2, 0), "step 0", "f64 (2, 3)");
+    REFUSED(slice, ARGUMENT, ht_slice(d->f, 1, 0, 2, 0), "step 0: it must not be 0",
+            "f64 (2, 3)");
     REFUSED(slice, ARGUMENT, ht_slice(d->f, 1, 0, -1, 1), "count -1", "f64 (2, 3)");
     REFUSED(slice, ARGUMENT, ht_slice(d->f, 1, 1, 3, -1), "step -1", "f64 (2, 3)");
     REFUSED(embed, ARGUMENT, ht_pad(d->f, 2, 1, 1), "no axis 2", "(2, 3)");
@@ -372,6 +378,10 @@ static void convolution_that_does_not_fit_is_refused(void)
             "at least 1, 1 and 0", "f64 (2, 4, 5, 5)");
     REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, -1, 1, 1)), "padding -1");
     REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, 0, 0, 1)), "dilation 0");
+    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, (int64_t)1 << 31, 1, 1)),
+            "padding 2147483648", "at most 2147483647");
+    REFUSED(conv, ARGUMENT, (ht_conv2d(x, w, (ht_conv_options){.stride = {1, 0}})),
+            "axis 2 has stride 1, dilation 0");
     REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, 0, 1, 0)), "groups is 0",
             "at least 1");
     REFUSED(conv, SHAPE, ht_conv2d(x, F64(6, 4, 3, 7), plain),
@@ -383,6 +393,7 @@ static void pooling_that_does_not_fit_is_refused(void)
     ht_var x = F64(2, 4, 5, 5);
     ht_pool_options big = {{6, 2}, {1, 1}, {0, 0}}, stuck = {{2, 2}, {0, 1}, {0, 0}};
     ht_pool_options padded = {{2, 2}, {1, 1}, {2, 0}};
+    ht_pool_options vast = {{2, (int64_t)1 << 31}, {1, 1}, {0, 0}};
 #define POOL(row, op)                                                                  \
     REFUSED(row, SHAPE, ht_##op(d->f, two), "needs 4 axes", "f64 (2, 3)");             \
     REFUSED(row, DTYPE, ht_##op(I32(1, 1, 2, 2), two), "needs f32 or f64",             \
@@ -392,7 +403,11 @@ static void pooling_that_does_not_fit_is_refused(void)
     REFUSED(row, ARGUMENT, ht_##op(x, stuck), "stride 0", "at least 1, 1 and 0",       \
             "f64 (2, 4, 5, 5)");                                                       \
     REFUSED(row, ARGUMENT, ht_##op(x, padded), "padding 2", "at most half the kernel", \
-            "f64 (2, 4, 5, 5)")
+            "f64 (2, 4, 5, 5)");                                                       \
+    REFUSED(row, ARGUMENT, ht_##op(x, vast), "kernel 2147483648",                      \
+            "the kernel at most 2147483647");                                          \
+    REFUSED(row, ARGUMENT, (ht_##op(x, (ht_pool_options){{0, 2}, {1, 1}, {0, 0}})),    \
+            "kernel 0")
     POOL(max_pool_index, max_pool2d);
     POOL(avg_pool, avg_pool2d);
     REFUSED(sum, SHAPE, ht_global_avg_pool2d(d->f), "needs 4 axes", "(2, 3)");
@@ -460,7 +475,8 @@ static void random_numbers_of_wrong_types_or_rates_are_refused(void)
 {
     ht_type type = {HT_F64, HT_SHAPE(2, 3)}, whole = {HT_I32, HT_SHAPE(2, 3)};
 #define RANDOM(op, ...)                                                                  \
-    REFUSED(op, DTYPE, ht_##op(d->s, type, __VA_ARGS__), "an i32 step", "f64 ()");       \
+    REFUSED(op, DTYPE, ht_##op(d->s, type, __VA_ARGS__),                                 \
+            "the step must be i32, got f64", "f64 ()");                                  \
     REFUSED(op, DTYPE, ht_##op(d->step, whole, __VA_ARGS__), "f32 or f64, not i32");     \
     REFUSED(op, SHAPE, ht_##op(d->i, type, __VA_ARGS__), "a 0-d step", "i32 (2, 3)");    \
     REFUSED(op, SHAPE, ht_##op(d->step, ((ht_type){HT_F32, HT_SHAPE(-1)}), __VA_ARGS__), \
@@ -472,6 +488,8 @@ static void random_numbers_of_wrong_types_or_rates_are_refused(void)
             "the rate is 1");
     REFUSED(dropout_mask, ARGUMENT, ht_dropout(d->f, -0.1, 1, d->step), "0 <= rate < 1",
             "the rate is -0.1");
+    REFUSED(dropout_mask, DTYPE, ht_dropout(d->f, 0.5, 1, d->s),
+            "the step must be i32, got f64");
     REFUSED(dropout_mask, SHAPE, ht_dropout(d->f, 0.5, 1, d->i), "a 0-d step",
             "i32 (2, 3)");
     REFUSED(dropout_mask, DTYPE, ht_dropout(d->i, 0.5, 1, d->step),
@@ -497,6 +515,9 @@ static void rows_of_rules_refuse_what_does_not_fit(void)
     SAMPLE(put_last, DTYPE, 2, d->f, d->f, "indices of i32", "f64 (2, 3), f64 (2, 3)");
     SAMPLE(inverse_deviation, DTYPE, 1, d->i, d->i, "needs f32 or f64", "i32 (2, 3)");
     SAMPLE(input, ARGUMENT, 1, d->f, d->f, "made by ht_input or ht_constant");
+    ht_type none = {(ht_dtype)9, HT_SHAPE(2, -3)};
+    REFUSED(input, SHAPE, ht_input_like(d->tape, none), "dtype 9", "(2, -3)",
+            "not a valid type");
     SAMPLE(constant, ARGUMENT, 1, d->f, d->f, "made by ht_input or ht_constant");
 }
 

@@ -183,7 +183,7 @@ static void random_ops_refuse_what_cannot_be_meant(void **state)
     const char *const message[] = {"dropout: needs 0 <= rate < 1, the rate is 1",
                                    "the rate is -0.5",
                                    "the rate is nan",
-                                   "uniform: needs an i32 step",
+                                   "uniform: the step must be i32",
                                    "normal: needs a 0-d step",
                                    "makes f32 or f64, not i32",
                                    "makes 0 to 2^32 - 1 elements"};

@@ -169,6 +169,45 @@ static ht_var summed_decompose(const ht_rule *r)
 }
 ROW(shrunk, .run = cube_run, .decompose = summed_decompose);
 
+/* Rules of wrong types. */
+
+static void summed_vjp(ht_rule *r)
+{
+    r->d[0] = ht_sum(r->v);
+}
+ROW(summed, .run = cube_run, .vjp = summed_vjp, .jvp = cube_jvp);
+
+static void single_vjp(ht_rule *r)
+{
+    r->d[0] = ht_cast(r->v, HT_F32);
+}
+static ht_var single_jvp(const ht_rule *r)
+{
+    return ht_cast(r->t[0], HT_F32);
+}
+ROW(single, .run = cube_run, .vjp = single_vjp, .jvp = single_jvp);
+
+static void wide_vjp(ht_rule *r)
+{
+    r->d[0] = ht_broadcast(r->v, HT_SHAPE(2, 3));
+}
+static ht_var wide_jvp(const ht_rule *r)
+{
+    return ht_broadcast(r->t[0], HT_SHAPE(2, 3));
+}
+ROW(wide, .run = cube_run, .vjp = wide_vjp, .jvp = wide_jvp);
+
+/* Right where x is 0-d: a weak scalar takes its type. */
+static void weak_vjp(ht_rule *r)
+{
+    r->d[0] = ht_constant(r->v.tape, 12);
+}
+static ht_var weak_jvp(const ht_rule *r)
+{
+    return ht_constant(r->out.tape, 12);
+}
+ROW(weak, .run = cube_run, .vjp = weak_vjp, .jvp = weak_jvp);
+
 /* Wrong rows: values. */
 
 static void f32_run(const ht_run *r)
@@ -274,9 +313,17 @@ static const ht_op minus = {.name = "minus",
                             .n_samples = 1,
                             .samples = pairs};
 
+/* Says it is piecewise constant. */
+static const ht_op unmoved = {.name = "unmoved",
+                              .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT,
+                              .run = cube_run,
+                              .n_samples = N_CUBE_SAMPLES,
+                              .samples = cube_samples};
+
 /* Wrong rows: no rows at all. */
 
 static const ht_sample integers[] = {{1, {{HT_I32, {1, {3}}, 0, 3}}, NULL}};
+static const ht_sample hollows[] = {{1, {{0, {2, {0, 3}}, 0, 3}}, NULL}};
 static const ht_sample many[] = {{1, {{0, {2, {40, 40}}, 0, 3}}, NULL}};
 static const ht_sample sizes[] = {{1, {{0, {1, {-7}}, 0, 3}}, NULL}};
 static const ht_sample table[] = {{1, {{0, {2, {3, 4}}, 0, 3}}, NULL}};
@@ -296,6 +343,7 @@ BARE(unruled, .run = cube_run, OVER(cube_samples));
 static const ht_op contrary = {
     .name = "contrary", .flags = HT_OP_NO_GRADIENT, CUBE, OVER(cube_samples)};
 BARE(underived, CUBE, OVER(integers));
+BARE(hollow, CUBE, OVER(hollows));
 BARE(large, CUBE, OVER(many));
 BARE(sizeless, CUBE, OVER(sizes));
 BARE(rangeless, CUBE, OVER(empty));
@@ -320,6 +368,7 @@ static const verdict verdicts[] = {
     {&twice_only, "third order against differences"},
     {&parts, "value, fused against decomposed"},
     {&shrunk, "decompose gave"},
+    {&summed, "vjp gave f64 () for input 0, expected f64 ("},
     {&coarse, "f32 value against f64"},
     {&dense, "transposed, f64"},
     {&viewed, "jvp against differences"},
@@ -334,6 +383,8 @@ static const verdict verdicts[] = {
     {&unruled, "no vjp and no decompose"},
     {&contrary, "HT_OP_NO_GRADIENT"},
     {&underived, "derivatives would go unchecked"},
+    {&unmoved, "HT_OP_NO_GRADIENT, against differences"},
+    {&hollow, "no sample has elements"},
     {&large, "more than 1024 elements"},
     {&sizeless, "-7 is no size"},
     {&rangeless, "the range [3, 3] is empty"},
@@ -402,6 +453,68 @@ static void apply_of_a_row_of_ones_own_derives(void **state)
     ht_context_free(ctx);
 }
 
+/* What a rule gives must have a type that fits: said of the op, not of what the library
+ * would have done with it. */
+static void rules_of_wrong_types_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const ht_op *op;
+        bool jvp;
+        ht_status status;
+        const char *says;
+    } wrong[] = {
+        {&summed, false, HT_ERROR_SHAPE,
+         "summed: vjp gave f64 () for input 0, expected f64 (3)"},
+        {&single, false, HT_ERROR_DTYPE,
+         "single: vjp gave f32 (3) for input 0, expected f64 (3)"},
+        {&wide, false, HT_ERROR_SHAPE,
+         "wide: vjp gave f64 (2, 3) for input 0, expected f64 (3)"},
+        {&weak, false, HT_ERROR_SHAPE,
+         "weak: vjp gave f64 () for input 0, expected f64 (3)"},
+        {&single, true, HT_ERROR_DTYPE,
+         "single: jvp gave f32 (3) for the output, expected f64 (3)"},
+        {&wide, true, HT_ERROR_SHAPE,
+         "wide: jvp gave f64 (2, 3) for the output, expected f64 (3)"},
+    };
+    ht_context *ctx = ht_context_new(NULL);
+    ht_type type = {HT_F64, HT_SHAPE(3)};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+        ht_var x = ht_input_like(tape, type), dx = HT_ZERO;
+        ht_var y = ht_apply(wrong[k].op, 1, &x, NULL, HT_HERE);
+        if (wrong[k].jvp)
+            ht_jvp(1, &x, &x, 1, &y, &dx);
+        else
+            ht_vjp(1, &y, &x, 1, &x, &dx);
+        assert_int_equal(ht_context_status(ctx), wrong[k].status);
+        assert_contains(ht_context_message(ctx), wrong[k].says);
+        assert_contains(ht_context_message(ctx), "test_autograd_user_op.c:");
+        ht_context_clear(ctx);
+        ht_tape_free(tape);
+    }
+    ht_context_free(ctx);
+}
+
+static void weak_result_of_a_rule_takes_the_type(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tensor *at = ht_tensor_new(ctx, HT_F32, HT_SCALAR);
+    ht_tensor_fill(at, 2);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_var x = ht_input(tape, at), y = ht_apply(&weak, 1, &x, NULL, HT_HERE), g, t;
+    ht_grad(y, 1, &x, &g);
+    ht_jvp(1, &x, &x, 1, &y, &t);
+    assert_int_equal(ht_var_dtype(g), HT_F32);
+    assert_int_equal(ht_var_dtype(t), HT_F32);
+    assert_near(ht_item(g), 12, 0);
+    assert_near(ht_item(t), 12, 0);
+    ht_tape_free(tape);
+    ht_tensor_free(at);
+    ht_context_free(ctx);
+}
+
 /* No memory is a failure, not a crash, wherever it runs out. */
 static void op_check_without_memory_fails(void **state)
 {
@@ -418,6 +531,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(op_check_tells_right_rows_from_wrong),
         cmocka_unit_test(apply_of_a_row_of_ones_own_derives),
+        cmocka_unit_test(rules_of_wrong_types_are_refused),
+        cmocka_unit_test(weak_result_of_a_rule_takes_the_type),
         cmocka_unit_test(op_check_without_memory_fails),
     };
     return TEST_MAIN(tests);
