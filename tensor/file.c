@@ -67,18 +67,39 @@ static void draft_fail(hti_draft *draft, const char *what)
                                     draft->path, what, strerror(errno));
 }
 
-/* The temporary lies beside the path, so that the rename stays within one file system. An
- * exclusive open never touches a file that someone else is writing. */
+/* A link stays: what it leads to is written, be it there already or not. */
+static bool draft_follow(hti_draft *draft)
+{
+    char link[HTI_MOST_PATH];
+    errno = ENAMETOOLONG;
+    if (strlen(draft->path) >= sizeof draft->target) return false;
+    strcpy(draft->target, draft->path);
+    for (int links = 0; links < 40; links++) {
+        ssize_t n = readlink(draft->target, link, sizeof link);
+        if (n < 0) return true;
+        const char *slash = *link == '/' ? NULL : strrchr(draft->target, '/');
+        size_t folder = slash ? (size_t)(slash + 1 - draft->target) : 0;
+        errno = ENAMETOOLONG;
+        if (folder + (size_t)n >= sizeof draft->target) return false;
+        memcpy(draft->target + folder, link, (size_t)n);
+        draft->target[folder + (size_t)n] = 0;
+    }
+    errno = ELOOP;
+    return false;
+}
+
+/* The temporary lies beside the target, so that the rename stays within one file system.
+ * An exclusive open never touches a file that someone else is writing. */
 static void draft_create(hti_draft *draft)
 {
     struct stat about;
-    if (stat(draft->path, &about) == 0 && !S_ISREG(about.st_mode)) {
+    if (stat(draft->target, &about) == 0 && !S_ISREG(about.st_mode)) {
         errno = S_ISDIR(about.st_mode) ? EISDIR : EEXIST;
         draft_fail(draft, "cannot be written: expected a regular file or none");
         return;
     }
     for (int attempt = 0; attempt < 100; attempt++) {
-        snprintf(draft->temporary, draft->temporary_bytes, "%s.part%d", draft->path,
+        snprintf(draft->temporary, sizeof draft->temporary, "%s.part%d", draft->target,
                  attempt);
         draft->file = fopen(draft->temporary, "wbx");
         if (draft->file || errno != EEXIST) break;
@@ -89,12 +110,10 @@ static void draft_create(hti_draft *draft)
 void hti_draft_open(hti_draft *draft, ht_context *ctx, const char *path)
 {
     *draft = (hti_draft){.ctx = ctx, .path = path};
-    draft->temporary_bytes = strlen(path) + sizeof ".part00";
-    draft->temporary = hti_resize(ctx, NULL, 0, draft->temporary_bytes);
-    if (draft->temporary)
+    if (draft_follow(draft))
         draft_create(draft);
     else
-        draft->status = HT_ERROR_MEMORY;
+        draft_fail(draft, "cannot be followed to a file");
 }
 
 void hti_draft_write(hti_draft *draft, const void *from, size_t n)
@@ -110,7 +129,7 @@ static void draft_commit(hti_draft *draft)
         draft_fail(draft, "cannot be written");
     if (fclose(draft->file) != 0 && !draft->status)
         draft_fail(draft, "cannot be written");
-    if (!draft->status && rename(draft->temporary, draft->path) != 0)
+    if (!draft->status && rename(draft->temporary, draft->target) != 0)
         draft_fail(draft, "cannot be given its name");
     if (draft->status) remove(draft->temporary);
 }
@@ -118,8 +137,6 @@ static void draft_commit(hti_draft *draft)
 ht_status hti_draft_close(hti_draft *draft)
 {
     if (draft->file) draft_commit(draft);
-    if (draft->temporary)
-        hti_resize(draft->ctx, draft->temporary, draft->temporary_bytes, 0);
     ht_status status = draft->status;
     *draft = (hti_draft){.status = status};
     return status;

@@ -59,13 +59,15 @@ static inline size_t hti_round_up(size_t bytes, size_t to)
  */
 FILE *hti_file_open(ht_context *ctx, const char *path, int64_t *bytes);
 
+enum { HTI_MOST_PATH = 4096 };
+
 /* A file in the making, under a temporary name. The first failure sticks, is kept on the
  * context, and makes the calls after it do nothing. */
 typedef struct hti_draft {
     ht_context *ctx;
-    const char *path; /* borrowed until close */
-    char *temporary;
-    size_t temporary_bytes;
+    const char *path;           /* borrowed until close */
+    char target[HTI_MOST_PATH]; /* the path, or what a link there leads to */
+    char temporary[HTI_MOST_PATH + 16];
     FILE *file;
     ht_status status;
 } hti_draft;

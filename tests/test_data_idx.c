@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <zlib.h>
 
@@ -280,6 +281,35 @@ static void idx_write_where_it_cannot_leaves_nothing(void **state)
     ht_tensor_free(x);
 }
 
+/* Links of links, to a file that is there and to one that is not: they stay links. */
+static void idx_write_through_a_link_keeps_the_link(void **state)
+{
+    fixture *f = *state;
+    char path[PATH], link[PATH], here[1024], whole[1024 + PATH];
+    unsigned char got[64];
+    struct stat about;
+    assert_non_null(getcwd(here, sizeof here));
+    ht_tensor *x = ht_tensor_new(f->ctx, HT_U8, HT_SHAPE(3));
+    assert_int_equal(symlink("second", path_in(f, "first", link)), 0);
+    snprintf(whole, sizeof whole, "%s/%s", here, path_in(f, "file", path));
+    assert_int_equal(symlink(whole, path_in(f, "second", link)), 0);
+    path_in(f, "first", link);
+    for (int time = 0; time < 2; time++) {
+        assert_int_equal(ht_idx_write(x, link), HT_OK);
+        assert_int_equal(lstat(link, &about), 0);
+        assert_true(S_ISLNK(about.st_mode));
+        assert_int_equal(lstat(path, &about), 0);
+        assert_true(S_ISREG(about.st_mode));
+        assert_int_equal(read_bytes(path, got, sizeof got), 8 + 3);
+    }
+    assert_int_equal(symlink("round", path_in(f, "round", path)), 0);
+    assert_int_equal(ht_idx_write(x, path), HT_ERROR_FILE);
+    assert_contains(ht_context_message(f->ctx), "cannot be followed to a file");
+    ht_context_clear(f->ctx);
+    assert_int_equal(count_files(f, false), 4);
+    ht_tensor_free(x);
+}
+
 /* The disk is full, as far as this process can tell, after 1,000 bytes. */
 static void idx_write_on_a_full_disk_keeps_the_old_file(void **state)
 {
@@ -349,6 +379,7 @@ int main(void)
         CASE(idx_read_of_damaged_gzip_says_how),
         CASE(idx_read_of_any_changed_byte_never_crashes),
         CASE(idx_write_where_it_cannot_leaves_nothing),
+        CASE(idx_write_through_a_link_keeps_the_link),
         CASE(idx_write_on_a_full_disk_keeps_the_old_file),
         CASE(idx_with_nth_allocation_failing_leaks_and_leaves_nothing),
     };

@@ -8,6 +8,7 @@ absolute() {
     echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"
 }
 mnist=$(absolute "$1") convnet=$(absolute "$2") vit=$(absolute "$3")
+data=$(cd "$(dirname "$0")/../data/bundled/mnist" && pwd)
 n=0 failed=0
 work=$(mktemp -d)
 running=
@@ -71,6 +72,17 @@ refused flag_without_value_is_refused 2 '--rate: expected a value' "$mnist" --ra
 refused epochs_of_letters_are_refused 2 'a whole number from 0 to 100000, got "x"' \
     "$mnist" --epochs x
 refused epochs_and_a_half_are_refused 2 'whole number' "$mnist" --epochs 1.5
+refused epochs_in_hexadecimal_are_refused 2 'got "0x2"' "$mnist" --epochs 0x2
+refused two_outputs_of_one_name_are_refused 2 \
+    '--json: expected another file than that of --save, got ./x' "$mnist" --save x --json ./x
+refused log_over_the_resumed_file_is_refused 2 'another file than that of --resume' \
+    "$mnist" --resume absent --csv absent
+refused evaluate_with_save_is_refused 2 'expected no --save beside it' \
+    "$mnist" --resume absent --evaluate --save x
+refused evaluate_with_csv_is_refused 2 'expected no --csv beside it' \
+    "$mnist" --resume absent --evaluate --csv x
+refused device_for_save_is_refused_first 1 '/dev/null: --save' "$mnist" --save /dev/null
+refused device_for_json_is_refused_first 1 '/dev/null: --json' "$mnist" --json /dev/null
 refused batch_of_none_is_refused 2 'whole number from 1' "$mnist" --batch 0
 refused rate_of_zero_is_refused 2 'a number above 0' "$mnist" --rate 0
 refused rate_nan_is_refused 2 'got "nan"' "$mnist" --rate=nan
@@ -124,14 +136,77 @@ verdict other_seed_is_another_training "$(
 
 refused file_of_another_script_is_refused 1 \
     'expected a training saved by cifar_vit, got one of mnist_mlp' "$vit" --resume one
-refused file_of_another_batch_is_refused 1 'expected a batch of 20' \
+refused file_of_another_batch_is_refused 1 'expected a batch of 20, as when it was saved, got 10' \
     "$mnist" --limit 100 --resume one --batch 10
-refused file_of_other_images_is_refused 1 'expected images to train on, 90' \
+refused file_of_other_images_is_refused 1 \
+    'a number of images to train on of 90, as when it was saved, got 180' \
     "$mnist" --limit 200 --resume one
+contains "$err" 'hint: a smaller --limit'
+mkdir ../other
+for file in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do
+    from=t10k-${file#*-}
+    for kind in '' .gz; do
+        test ! -f "$data/$from-ubyte$kind" ||
+            cp "$data/$from-ubyte$kind" "../other/$file-ubyte$kind"
+    done
+done
+refused file_of_as_many_other_images_is_refused 1 'got as many others' \
+    "$mnist" --limit 100 --data ../other --resume one
 refused file_of_another_seed_is_refused 1 'expected the seed 1' \
     "$mnist" --limit 100 --resume one --seed 2
 head -c 1000 one >'cut'
 refused cut_file_is_refused 1 'cut: ' "$mnist" --resume cut
+
+# The first parameter as NaN: eight bytes of length, the header, then the data, of which
+# eight-byte numbers stand first (run.settings) and four-byte ones next.
+verdict parameters_that_are_not_finite_are_refused "$(
+    header=$(od -An -tu8 -N8 one | tr -d ' ')
+    begin=$(head -c $((header + 8)) one | tail -c +9 |
+        sed 's/.*"theta\.hidden1\.weight":[^}]*"data_offsets":\[\([0-9]*\).*/\1/')
+    cp one nan
+    printf '\000\000\300\177' |
+        dd of=nan bs=1 seek=$((header + 8 + begin)) conv=notrunc 2>/dev/null
+    run 1 "$mnist" --limit 100 --resume nan --evaluate
+    contains "$err" 'nan: theta.hidden1.weight[0]: expected a finite number, got nan'
+)"
+
+verdict save_without_a_step_is_written "$(
+    small "$mnist" --epochs 0 --save none
+    small "$mnist" --epochs 1 --resume none --save one.again
+    same_bytes one one.again
+    small "$mnist" --epochs 1 --resume one --save one.copy
+    same_bytes one one.copy
+)"
+
+verdict links_stay_and_are_written_through "$(
+    for kind in save json csv predict; do ln -s "$kind.real" "$kind.link"; done
+    small "$mnist" --epochs 1 --save save.link --json json.link --csv csv.link \
+        --predict predict.link
+    for kind in save json csv predict; do
+        [ -L "$kind.link" ] || echo "$kind.link is no link any more"
+        [ -s "$kind.real" ] || echo "$kind.real was not written"
+    done
+    same_bytes one save.real
+)"
+
+# A log longer than the file resumed, its last line cut: each epoch stands in it once.
+verdict log_of_a_resumed_training_has_each_epoch_once "$(
+    small "$mnist" --epochs 3 --csv log --save three
+    sed -n 1,3p log >kept
+    printf '%s' "$(cat log)" >cut.log
+    small "$mnist" --epochs 2 --save two.epochs
+    small "$mnist" --epochs 3 --resume two.epochs --csv cut.log
+    differs epochs 'epoch 1 2 3' "$(cut -d , -f 1 cut.log | tr '\n' ' ' | sed 's/ $//')"
+    head -n 3 cut.log | same_bytes - kept
+    small "$mnist" --epochs 4 --resume three --csv cut.log
+    printf '%s' "$(cat cut.log)" >log
+    small "$mnist" --epochs 4 --resume three --csv log
+    differs epochs 'epoch 1 2 3 4' "$(cut -d , -f 1 log | tr '\n' ' ' | sed 's/ $//')"
+)"
+echo 'a,b' >other.csv
+refused log_with_other_columns_is_refused 1 'expected a log that begins with epoch,' \
+    "$mnist" --limit 100 --resume one --csv other.csv
+verdict log_with_other_columns_is_kept "$(differs other.csv a,b "$(cat other.csv)")"
 
 accuracy='[0-9.]*'
 verdict json_has_the_result "$(
@@ -163,6 +238,10 @@ verdict evaluation_repeats_the_accuracy "$(
     small "$mnist" --evaluate --resume trained --predict q.csv
     same_bytes p.csv q.csv
     differs 'the file' "$before" "$(cksum trained)"
+)"
+verdict evaluation_on_fewer_images_says_the_epochs_of_the_training "$(
+    run 0 "$mnist" --limit 40 --evaluate --resume trained --json -
+    contains "$out" '"epochs":2,"steps":8,'
 )"
 verdict batches_that_do_not_divide_the_test_images_count_each_once "$(
     run 0 "$mnist" --limit 100 --batch 33 --evaluate --resume trained --predict q.csv

@@ -15,11 +15,6 @@
 
 enum { MOST_TENSORS = 400, STREAM_SPLIT = 1, STREAM_FLIP = 2, VALIDATION_PART = 10 };
 
-int64_t train_epoch_steps(const train_run *run)
-{
-    return run->n_fit / run->options->batch;
-}
-
 double train_accuracy(train_score score)
 {
     return score.images > 0 ? 100 * score.right / (double)score.images : 0;
@@ -43,10 +38,11 @@ static void read_data(train_run *run)
     run->n_test = limited(options, &run->test);
     run->n_validation = n / VALIDATION_PART;
     run->n_fit = n - run->n_validation;
+    run->epoch_steps = run->n_fit / options->batch;
     if (options->batch > run->n_fit)
         ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
                         "%s: expected a batch of at most %lld, the images to train on, "
-                        "got %lld\n  hint: --batch, --limit",
+                        "got %lld\n  hint: a smaller --batch, or a larger --limit",
                         run->task->name, (long long)run->n_fit,
                         (long long)options->batch);
     run->fit = malloc((size_t)(n + options->batch) * sizeof *run->fit);
@@ -179,7 +175,7 @@ static void make_model(train_run *run)
     run->task->init(run->theta);
     ht_check(run->ctx);
     run->gradient = ht_set_clone(run->theta, 0);
-    int64_t steps = train_epoch_steps(run);
+    int64_t steps = run->epoch_steps;
     int64_t warmup = llround(run->task->warmup * (double)steps);
     run->schedule = (ht_rate){.warmup = warmup,
                               .start = warmup > 0 ? 0.01 : 0,
@@ -264,8 +260,10 @@ static void end_epoch(train_run *run)
 /* False if Ctrl-C came before the end. */
 static bool train_epochs(train_run *run)
 {
-    int64_t per_epoch = train_epoch_steps(run);
+    int64_t per_epoch = run->epoch_steps;
     int64_t step = ht_optimizer_steps(run->optimizer);
+    bool due = step < run->options->epochs * per_epoch;
+    if (!due && run->options->save) train_save(run);
     run->epoch_began = train_seconds();
     while (step < run->options->epochs * per_epoch) {
         if (train_stopped()) return false;
@@ -334,6 +332,7 @@ int train_main(int argc, char **argv, const train_task *task)
     read_data(&run);
     make_model(&run);
     if (options.resume) train_resume(&run);
+    if (options.csv) train_log_begin(&run);
     train_show_start(&run);
     train_watch_interrupt();
     bool finished = options.evaluate || train_epochs(&run);

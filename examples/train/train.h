@@ -49,10 +49,12 @@ typedef struct train_run {
     const train_options *options;
     ht_images train, test;
     int64_t n_fit, n_validation, n_test;
+    int64_t epoch_steps;              /* of the training that made theta */
     int64_t *fit, *validation;        /* rows of train; validation is never trained on */
     int64_t *rows;                    /* (batch), of whatever is being read */
     ht_set *theta, *gradient, *batch; /* batch: "x" and "label" */
     ht_set *file;                     /* what --save writes: train_file.c */
+    double mark;                      /* of the training images, in that file */
     ht_rate schedule;
     ht_optimizer *optimizer;
     ht_program *step;     /* theta, x, label -> loss, right, gradient */
@@ -64,7 +66,6 @@ typedef struct train_run {
     bool validated; /* validation_accuracy is that of theta as it is */
 } train_run;
 
-int64_t train_epoch_steps(const train_run *run);
 double train_accuracy(train_score score); /* percent */
 
 /* False: exit with *status. What is wrong is said on stderr. */
@@ -85,6 +86,8 @@ bool train_stopped(void); /* Ctrl-C was pressed since */
 FILE *train_text(const train_options *options);
 void train_show_start(const train_run *run);
 void train_show_step(const train_run *run); /* on a terminal, now and then */
+/* Begins the log, or cuts the resumed one to the epochs that are done. */
+void train_log_begin(const train_run *run);
 void train_show_epoch(const train_run *run, train_score validation);
 void train_write_json(const train_run *run);
 /* One line a test image; called with rows of a batch, the first `n` of them valid. */

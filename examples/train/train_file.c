@@ -4,15 +4,17 @@
  *
  *   theta.<name>  the parameters       state.<name>  the optimizer's state
  *   run.model     the script's name    run.seed      8 bytes, low first
- *   run.settings  batch, images, decay epochs, steps done; rate; sums of the epoch so far
+ *   run.settings  batch, images, decay epochs, steps done; rate; sums of the epoch so
+ *                 far; the mark of the training images
  *
  * Read next: nn/safetensors.c, train_report.c. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "train.h"
 
-enum { BATCH, IMAGES, DECAY_EPOCHS, STEPS, RATE, LOSS, RIGHT, COUNTED, N_SETTINGS };
+enum { BATCH, IMAGES, DECAY_EPOCHS, STEPS, RATE, LOSS, RIGHT, COUNTED, MARK, N_SETTINGS };
 
 static void add_set(ht_set *file, const char *prefix, const ht_set *set)
 {
@@ -24,9 +26,35 @@ static void add_set(ht_set *file, const char *prefix, const ht_set *set)
     }
 }
 
-/* Zeros of every name and type that the file has. */
-static ht_set *file_new(const train_run *run)
+/* FNV-1a (Fowler, Noll & Vo), eight bytes at a time. */
+static uint64_t mark_bytes(uint64_t mark, const void *data, size_t n)
 {
+    const char *bytes = data;
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes + i, n - i < 8 ? n - i : 8);
+        mark = (mark ^ word) * 0x100000001b3;
+        mark ^= mark >> 32; /* or high bits of a word would never reach low ones */
+    }
+    return mark;
+}
+
+/* What tells the training images from others of their number, as a whole double. */
+static double images_mark(const train_run *run)
+{
+    const ht_images *images = &run->train;
+    size_t n = (size_t)(run->n_fit + run->n_validation);
+    size_t row =
+        ht_tensor_bytes(images->pixels) / (size_t)ht_tensor_count(images->labels);
+    uint64_t mark = 0xcbf29ce484222325;
+    mark = mark_bytes(mark, ht_tensor_data(images->labels), n * sizeof(int32_t));
+    return (double)(mark_bytes(mark, ht_tensor_data(images->pixels), n * row) >> 11);
+}
+
+/* Zeros of every name and type that the file has. */
+static ht_set *file_new(train_run *run)
+{
+    run->mark = images_mark(run);
     ht_set *file = ht_set_new(run->ctx);
     ht_check(run->ctx);
     add_set(file, "theta", run->theta);
@@ -70,6 +98,7 @@ void train_save(train_run *run)
     settings[LOSS] = run->epoch.loss;
     settings[RIGHT] = run->epoch.right;
     settings[COUNTED] = (double)run->epoch.images;
+    settings[MARK] = run->mark;
     ht_set_write(file, run->options->save);
     ht_check(run->ctx);
 }
@@ -135,7 +164,7 @@ void train_peek(train_options *options, const train_task *task)
     options->decay_epochs = (int64_t)setting(ctx, file, path, DECAY_EPOCHS, 1, 1e5);
     options->rate = setting(ctx, file, path, RATE, 1e-300, 1e6);
     setting(ctx, file, path, STEPS, 0, INT32_MAX);
-    setting(ctx, file, path, IMAGES, 1, 1e9);
+    setting(ctx, file, path, IMAGES, (double)options->batch, 1e9);
     setting(ctx, file, path, COUNTED, 0, 1e9);
     options->seed = file_seed(file);
     ht_set_free(file);
@@ -148,11 +177,41 @@ static void check_same(const train_run *run, const char *what, const char *hint,
 {
     if (run->options->evaluate || expected == got) return;
     ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
-                    "%s: --resume: expected %s %llu as when it was saved, got %llu\n"
-                    "  hint: %s as then, or start anew without --resume",
+                    "%s: --resume: expected %s %llu, as when it was saved, got %llu\n"
+                    "  hint: %s, or start anew without --resume",
                     run->options->resume, what, (unsigned long long)expected,
                     (unsigned long long)got, hint);
     ht_check(run->ctx);
+}
+
+static void check_images(const train_run *run, int64_t n, double mark)
+{
+    check_same(run, "a number of images to train on of",
+               n < run->n_fit ? "a smaller --limit, or the --data of then"
+                              : "a larger --limit or none, or the --data of then",
+               (uint64_t)n, (uint64_t)run->n_fit);
+    if (!run->options->evaluate && !(mark >= run->mark && mark <= run->mark))
+        ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: --resume: expected the training images and labels that it "
+                        "was saved with, got as many others\n"
+                        "  hint: the --data of then, or start anew without --resume",
+                        run->options->resume);
+    ht_check(run->ctx);
+}
+
+static void check_finite(const train_run *run)
+{
+    for (int i = 0; i < ht_set_count(run->file); i++) {
+        const ht_tensor *x = ht_set_at(run->file, i);
+        for (int64_t k = 0; k < ht_tensor_count(x); k++)
+            if (!isfinite(ht_tensor_get(x, k)))
+                ht_context_fail(run->ctx, HT_ERROR_FORMAT, NULL,
+                                "%s: %s[%lld]: expected a finite number, got %g\n"
+                                "  hint: the file was changed, or is damaged",
+                                run->options->resume, ht_set_name(run->file, i),
+                                (long long)k, ht_tensor_get(x, k));
+        ht_check(run->ctx);
+    }
 }
 
 void train_resume(train_run *run)
@@ -162,11 +221,12 @@ void train_resume(train_run *run)
     ht_set_read(run->file, options->resume);
     ht_check(run->ctx);
     const double *settings = ht_tensor_data(ht_set_tensor(run->file, "run.settings"));
-    check_same(run, "a batch of", "--batch", (uint64_t)settings[BATCH],
+    check_finite(run);
+    check_same(run, "a batch of", "leave --batch out", (uint64_t)settings[BATCH],
                (uint64_t)options->batch);
-    check_same(run, "images to train on,", "--data and --limit",
-               (uint64_t)settings[IMAGES], (uint64_t)run->n_fit);
-    check_same(run, "the seed", "--seed", file_seed(run->file), options->seed);
+    check_images(run, (int64_t)settings[IMAGES], settings[MARK]);
+    check_same(run, "the seed", "leave --seed out", file_seed(run->file), options->seed);
+    run->epoch_steps = (int64_t)settings[IMAGES] / (int64_t)settings[BATCH];
     int n = ht_set_count(run->theta);
     ht_set *state = ht_set_clone(ht_optimizer_state(run->optimizer), 0);
     ht_check(run->ctx);

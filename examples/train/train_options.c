@@ -84,8 +84,11 @@ static bool read_number(const train_task *task, const flag *f, const char *text,
     bool whole = f->kind == COUNT;
     snprintf(expected, sizeof expected, "a%s number %s %g%s%g", whole ? " whole" : "",
              whole ? "from" : "above", f->low, whole ? " to " : ", at most ", f->high);
-    if (end == text || *end || !isfinite(value) || value < f->low || value > f->high ||
-        (whole ? value > floor(value) || *text < '0' || *text > '9' : value <= f->low))
+    /* strtod also takes hexadecimal; a count has nothing but digits */
+    bool odd =
+        whole ? text[strspn(text, "0123456789")] != 0 : strpbrk(text, "xX") != NULL;
+    if (end == text || *end || odd || !isfinite(value) || value < f->low ||
+        value > f->high || (!whole && value <= f->low))
         return bad_value(task, f, text, expected);
     if (!whole)
         *(double *)field = value;
@@ -150,6 +153,55 @@ static bool take_flag(train_options *options, const train_task *task, int argc,
     return read_flag(task, f, value, options);
 }
 
+static bool same_folder(const char *a, const char *b)
+{
+    char name[2][4096];
+    struct stat about[2];
+    const char *path[2] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        const char *slash = strrchr(path[i], '/');
+        snprintf(name[i], sizeof name[i], "%.*s.", slash ? (int)(slash + 1 - path[i]) : 0,
+                 path[i]);
+        if (stat(name[i], &about[i]) != 0) return false;
+    }
+    return about[0].st_dev == about[1].st_dev && about[0].st_ino == about[1].st_ino;
+}
+
+static const char *last_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Spelt another way or through a link, too. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat at_a, at_b;
+    if (!strcmp(a, b)) return true;
+    if (stat(a, &at_a) == 0 && stat(b, &at_b) == 0)
+        return at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
+    return !strcmp(last_name(a), last_name(b)) && same_folder(a, b);
+}
+
+/* Of all files named, only --save may be another's, the one of --resume. */
+static bool outputs_differ(const train_options *options, const train_task *task)
+{
+    bool plain = options->json && !strcmp(options->json, "-");
+    const char *const name[] = {"resume", "save", "csv", "json", "predict"};
+    const char *const path[] = {options->resume, options->save, options->csv,
+                                plain ? NULL : options->json, options->predict};
+    for (int i = 0; i < 5; i++)
+        for (int k = i == 0 ? 2 : i + 1; k < 5; k++) {
+            if (!path[i] || !path[k] || !same_file(path[i], path[k])) continue;
+            fprintf(stderr,
+                    "%s: --%s: expected another file than that of --%s, got %s\n"
+                    "  hint: one would overwrite the other\n",
+                    task->name, name[k], name[i], path[k]);
+            return false;
+        }
+    return true;
+}
+
 bool train_parse(train_options *options, const train_task *task, int argc, char **argv,
                  int *status)
 {
@@ -169,6 +221,15 @@ bool train_parse(train_options *options, const train_task *task, int argc, char 
                 task->name);
         return false;
     }
+    if (options->evaluate && (options->save || options->csv)) {
+        fprintf(stderr,
+                "%s: --evaluate: expected no --%s beside it, got %s\n"
+                "  hint: nothing is trained, so there is nothing to write there\n",
+                task->name, options->save ? "save" : "csv",
+                options->save ? options->save : options->csv);
+        return false;
+    }
+    if (!outputs_differ(options, task)) return false;
     *status = 0;
     return true;
 }

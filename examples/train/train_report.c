@@ -58,7 +58,7 @@ void train_show_start(const train_run *run)
             "%lld to test\n",
             run->task->name, (long long)ht_set_elements(run->theta),
             (long long)run->n_fit, (long long)run->n_validation, (long long)run->n_test);
-    int64_t done = ht_optimizer_steps(run->optimizer) / train_epoch_steps(run);
+    int64_t done = ht_optimizer_steps(run->optimizer) / run->epoch_steps;
     if (options->resume)
         fprintf(f, "resumed %s after step %lld\n", options->resume,
                 (long long)ht_optimizer_steps(run->optimizer));
@@ -81,7 +81,7 @@ void train_show_step(const train_run *run)
     double now = train_seconds();
     if (!live() || now - shown < 0.2) return;
     shown = now;
-    int64_t per_epoch = train_epoch_steps(run);
+    int64_t per_epoch = run->epoch_steps;
     int64_t step = ht_optimizer_steps(run->optimizer) - 1;
     double left = (double)(run->options->epochs * per_epoch - step - 1);
     double pace = (now - run->epoch_began) / (double)(step % per_epoch + 1);
@@ -113,51 +113,11 @@ static void close_text(ht_context *ctx, const char *path, FILE *f)
     if (fclose(f) != 0 || bad) report_fail(ctx, path, "cannot be written");
 }
 
-/* A log begins with its columns; a resumed training goes on in the log it has. */
-static void log_epoch(const train_run *run, train_score validation, int64_t epoch)
-{
-    static bool begun;
-    const char *path = run->options->csv;
-    FILE *f = open_text(run->ctx, path, begun || run->options->resume ? "ab" : "wb");
-    begun = true;
-    fseek(f, 0, SEEK_END);
-    if (ftell(f) == 0)
-        fputs("epoch,steps,train_loss,train_accuracy,validation_loss,"
-              "validation_accuracy,seconds\n",
-              f);
-    fprintf(f, "%lld,%lld,%.9g,%.6g,", (long long)epoch,
-            (long long)ht_optimizer_steps(run->optimizer),
-            run->epoch.loss / (double)run->epoch.images, train_accuracy(run->epoch));
-    if (validation.images > 0)
-        fprintf(f, "%.9g,%.6g", validation.loss / (double)validation.images,
-                train_accuracy(validation));
-    else
-        fputc(',', f);
-    fprintf(f, ",%.3f\n", train_seconds() - run->epoch_began);
-    close_text(run->ctx, path, f);
-}
-
-void train_show_epoch(const train_run *run, train_score validation)
-{
-    int64_t epoch = ht_optimizer_steps(run->optimizer) / train_epoch_steps(run);
-    FILE *f = train_text(run->options);
-    if (live()) fprintf(stderr, "\r%79s\r", "");
-    fprintf(f, "epoch %lld/%lld  train loss %.4f, %.2f %%", (long long)epoch,
-            (long long)run->options->epochs, run->epoch.loss / (double)run->epoch.images,
-            train_accuracy(run->epoch));
-    if (validation.images > 0)
-        fprintf(f, "  validation loss %.4f, %.2f %%",
-                validation.loss / (double)validation.images, train_accuracy(validation));
-    fprintf(f, "  %.1f s\n", train_seconds() - run->epoch_began);
-    fflush(f);
-    if (run->options->csv) log_epoch(run, validation, epoch);
-}
-
-/* Results: a file gets its name when it is whole. */
-
+/* A file gets its name when it is whole; but a link stays, and is written through. */
 static void part_name(const char *path, char *text, size_t size)
 {
-    snprintf(text, size, "%s.part", path);
+    char link;
+    snprintf(text, size, "%s%s", path, readlink(path, &link, 1) < 0 ? ".part" : "");
 }
 
 static FILE *open_part(ht_context *ctx, const char *path)
@@ -175,6 +135,86 @@ static void close_part(ht_context *ctx, const char *path, FILE *f)
     if (rename(part, path) != 0) report_fail(ctx, path, "cannot be given its name");
 }
 
+/* The log. */
+
+static const char columns[] = "epoch,steps,train_loss,train_accuracy,validation_loss,"
+                              "validation_accuracy,seconds";
+
+/* Rows of the epochs that a resumed training has behind it; those after it come again. */
+static void keep_rows(const train_run *run, FILE *from, FILE *to)
+{
+    char *line = NULL;
+    size_t room = 0;
+    int64_t done = ht_optimizer_steps(run->optimizer) / run->epoch_steps;
+    for (int i = 0; getline(&line, &room, from) >= 0; i++) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (i == 0 && strcmp(line, columns) != 0)
+            ht_context_fail(run->ctx, HT_ERROR_FORMAT, NULL,
+                            "%s: --csv: expected a log that begins with %s, got \"%.60s\""
+                            "\n  hint: name another file, or a new one",
+                            run->options->csv, columns, line);
+        ht_check(run->ctx);
+        long long epoch = strtoll(line, NULL, 10);
+        if (i > 0 && epoch >= 1 && epoch <= done) fprintf(to, "%s\n", line);
+    }
+    free(line);
+}
+
+void train_log_begin(const train_run *run)
+{
+    const char *path = run->options->csv;
+    char *kept = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&kept, &size);
+    if (!to) report_fail(run->ctx, path, "no memory for the log");
+    FILE *from = run->options->resume ? fopen(path, "rb") : NULL;
+    if (!from && run->options->resume && errno != ENOENT)
+        report_fail(run->ctx, path, "cannot be read");
+    if (from) {
+        keep_rows(run, from, to);
+        fclose(from);
+    }
+    close_text(run->ctx, path, to);
+    FILE *f = open_part(run->ctx, path);
+    fprintf(f, "%s\n%s", columns, kept);
+    close_part(run->ctx, path, f);
+    free(kept);
+}
+
+static void log_epoch(const train_run *run, train_score validation, int64_t epoch)
+{
+    const char *path = run->options->csv;
+    FILE *f = open_text(run->ctx, path, "ab");
+    fprintf(f, "%lld,%lld,%.9g,%.6g,", (long long)epoch,
+            (long long)ht_optimizer_steps(run->optimizer),
+            run->epoch.loss / (double)run->epoch.images, train_accuracy(run->epoch));
+    if (validation.images > 0)
+        fprintf(f, "%.9g,%.6g", validation.loss / (double)validation.images,
+                train_accuracy(validation));
+    else
+        fputc(',', f);
+    fprintf(f, ",%.3f\n", train_seconds() - run->epoch_began);
+    close_text(run->ctx, path, f);
+}
+
+void train_show_epoch(const train_run *run, train_score validation)
+{
+    int64_t epoch = ht_optimizer_steps(run->optimizer) / run->epoch_steps;
+    FILE *f = train_text(run->options);
+    if (live()) fprintf(stderr, "\r%79s\r", "");
+    fprintf(f, "epoch %lld/%lld  train loss %.4f, %.2f %%", (long long)epoch,
+            (long long)run->options->epochs, run->epoch.loss / (double)run->epoch.images,
+            train_accuracy(run->epoch));
+    if (validation.images > 0)
+        fprintf(f, "  validation loss %.4f, %.2f %%",
+                validation.loss / (double)validation.images, train_accuracy(validation));
+    fprintf(f, "  %.1f s\n", train_seconds() - run->epoch_began);
+    fflush(f);
+    if (run->options->csv) log_epoch(run, validation, epoch);
+}
+
+/* Results. */
+
 void train_write_json(const train_run *run)
 {
     const train_options *options = run->options;
@@ -191,7 +231,7 @@ void train_write_json(const train_run *run)
             "\"train_images\":%lld,\"validation_images\":%lld,\"test_images\":%lld,"
             "\"seed\":%llu}\n",
             run->seconds, (long long)ht_set_elements(run->theta),
-            (long long)(ht_optimizer_steps(run->optimizer) / train_epoch_steps(run)),
+            (long long)(ht_optimizer_steps(run->optimizer) / run->epoch_steps),
             (long long)ht_optimizer_steps(run->optimizer), (long long)run->n_fit,
             (long long)run->n_validation, (long long)run->n_test,
             (unsigned long long)options->seed);
