@@ -113,7 +113,7 @@ static bool has(const ht_set *file, const char *name, ht_dtype dtype, int64_t n)
 static void check_model(ht_context *ctx, const ht_set *file, const train_options *options,
                         const train_task *task)
 {
-    char model[64] = "another program";
+    char model[64] = "another program, or an older one";
     bool ours = has(file, "run.model", HT_U8, 0) && has(file, "run.seed", HT_U8, 8) &&
                 has(file, "run.settings", HT_F64, N_SETTINGS);
     if (ours) {
