@@ -72,8 +72,9 @@ static bool draft_follow(hti_draft *draft)
 {
     char link[HTI_MOST_PATH];
     errno = ENAMETOOLONG;
-    if (strlen(draft->path) >= sizeof draft->target) return false;
-    strcpy(draft->target, draft->path);
+    size_t bytes = strlen(draft->path) + 1;
+    if (bytes > sizeof draft->target) return false;
+    memcpy(draft->target, draft->path, bytes);
     for (int links = 0; links < 40; links++) {
         ssize_t n = readlink(draft->target, link, sizeof link);
         if (n < 0) return true;

@@ -110,7 +110,8 @@ static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const
             while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
                 const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
                 int32_t at = (int32_t)(t.row * w->in[1] + t.left);
-                for (int other = 0; other <= t.pair; ++other) WINDOW(window_larger)
+                for (int other = 0; other < (t.pair ? 2 : 1); ++other)
+                    WINDOW(window_larger)
                 (t.last - t.first, a + other * HTI_TILE, at + other, hop,
                  most + (t.first - from), index + (t.first - from));
             }
@@ -131,7 +132,7 @@ static void WINDOW(loop_window_mean)(const hti_window *w, void *y, const void *x
             while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
                 const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
                 double *s = sum + (t.first - from);
-                for (int other = 0; other <= t.pair; ++other)
+                for (int other = 0; other < (t.pair ? 2 : 1); ++other)
                     for (int64_t j = 0; j < t.last - t.first; ++j)
                         s[j] += (double)a[other * HTI_TILE + j];
             }
