@@ -4,9 +4,11 @@
  *
  * A group runs where its last instruction, its root, stands. An instruction joins the
  * group of its first reader if whatever else reads it is in the group too or runs later
- * than the root: then order, and with it acyclicity, is that of the list. Values that
- * only the group reads have no memory. The loops and their order are those of the
- * instructions one by one: the same bits. Read next: plan.c. */
+ * than the root: then order, and with it acyclicity, is that of the list. Groups that
+ * read the same then run as one, at the later's place, where nothing needs the earlier
+ * before. Sums of all elements may belong to a group. Values that only the group reads
+ * have no memory. The loops and their order are those of the instructions one by one: the
+ * same bits. Read next: plan.c. */
 #include <string.h>
 
 #include "kernels.h"
@@ -44,6 +46,7 @@ static const struct fuse_loop {
     {&hti_op_greater_equal, HTI_LOOP_COMPARE, HTI_GREATER_EQUAL},
     {&hti_op_where, HTI_LOOP_WHERE, 0},
     {&hti_op_cast, HTI_LOOP_CONVERT, 0},
+    {&hti_op_sum, HTI_LOOP_SUM, 0},
 };
 
 static const struct fuse_loop *fuse_loop_of(const ht_op *op)
@@ -57,8 +60,10 @@ static const struct fuse_loop *fuse_loop_of(const ht_op *op)
 typedef struct fuse_plan {
     ht_program *p;
     uint32_t *first_reader, *reader; /* readers of i: reader[first_reader[i] ..] */
+    int64_t *beside; /* elements of what cannot be fused and runs before i */
     struct fuse_group {
-        uint32_t members, operands, operand[HTI_FUSED_OPERANDS];
+        uint32_t first, members, operands, operand[HTI_FUSED_OPERANDS];
+        bool sums;
     } * group; /* by root */
 } fuse_plan;
 
@@ -76,13 +81,27 @@ static void fuse_readers(fuse_plan *f)
             f->reader[--f->first_reader[p->edge[p->value[i].first_in + e]]] = i;
 }
 
+/* What may join. */
+
+static bool fuse_is_sum(const hti_value *v)
+{
+    return v->op == &hti_op_sum;
+}
+
+/* The shape instruction i walks over. */
+static ht_shape fuse_shape(const ht_program *p, uint32_t i)
+{
+    const hti_value *v = &p->value[i];
+    return fuse_is_sum(v) ? p->value[p->edge[v->first_in]].type.shape : v->type.shape;
+}
+
 /* Whether element k of an operand is read no later than element k of the result is
  * written, should both be the same memory: a view that turns memory of the result's own
  * shape around would not do. */
-static bool fuse_operand_in_order(const ht_program *p, const hti_value *v, uint32_t e)
+static bool fuse_operand_in_order(const ht_program *p, uint32_t i, uint32_t e)
 {
-    const hti_value *in = &p->value[p->edge[v->first_in + e]];
-    return !ht_shape_equal(p->value[in->root].type.shape, v->type.shape) ||
+    const hti_value *in = &p->value[p->edge[p->value[i].first_in + e]];
+    return !ht_shape_equal(p->value[in->root].type.shape, fuse_shape(p, i)) ||
            (in->from_root == 0 && hti_is_contiguous(&in->array));
 }
 
@@ -91,15 +110,15 @@ static bool fuse_can(const ht_program *p, uint32_t i)
     const hti_value *v = &p->value[i];
     if (i < p->n_in || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
         return false;
-    if (ht_shape_count(v->type.shape) < p->ctx->fuse_least || !fuse_loop_of(v->op))
+    if (ht_shape_count(fuse_shape(p, i)) < p->ctx->fuse_least || !fuse_loop_of(v->op))
         return false;
     for (uint32_t e = 0; e < v->n_in; e++)
-        if (!fuse_operand_in_order(p, v, e)) return false;
-    return true;
+        if (!fuse_operand_in_order(p, i, e)) return false;
+    return !fuse_is_sum(v) || ht_shape_count(v->type.shape) == 1;
 }
 
-/* Whether moving i to `root` would read an input after an output that could be the same
- * memory is written. */
+/* Whether moving i to `root`, with its group, would read an input after an output that
+ * could be the same memory is written. */
 static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
 {
     const hti_value *v = &p->value[i];
@@ -108,7 +127,8 @@ static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
         if (in->place != HTI_IN_INPUT) continue;
         for (uint32_t k = 0; k < p->n_out; k++) {
             const hti_value *out = &p->value[p->out[k]];
-            if (p->out[k] > i && out->when < root && out->type.dtype == in->type.dtype &&
+            if (p->out[k] > i && out->when != v->when && out->when < root &&
+                out->type.dtype == in->type.dtype &&
                 ht_shape_equal(out->type.shape, in->type.shape))
                 return true;
         }
@@ -116,13 +136,27 @@ static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
     return false;
 }
 
-/* The group once i is in it; false if it would be too large. What is kept is an operand
+/* Whether all of a group's operands lie as one row, which sums ask for. */
+static bool fuse_is_one_row(const ht_program *p, const struct fuse_group *g,
+                            ht_shape shape)
+{
+    for (uint32_t k = 0; k < g->operands; k++) {
+        const hti_value *v = &p->value[g->operand[k]];
+        bool row = ht_shape_equal(v->type.shape, shape) && hti_is_contiguous(&v->array);
+        if (!row && ht_shape_count(v->type.shape) != 1) return false;
+    }
+    return true;
+}
+
+/* The group once i is in it; false if that would not do. What is kept is an operand
  * whether it was one already or not. */
 static bool fuse_join(const ht_program *p, uint32_t i, bool kept, struct fuse_group *g)
 {
     uint32_t n = 0;
     for (uint32_t k = 0; k < g->operands; k++)
-        if (g->operand[k] != i || kept) g->operand[n++] = g->operand[k];
+        if (g->operand[k] != i) g->operand[n++] = g->operand[k];
+    if (n + kept > HTI_FUSED_OPERANDS) return false;
+    if (kept) g->operand[n++] = i;
     for (uint32_t e = 0; e < p->value[i].n_in; e++) {
         uint32_t in = p->edge[p->value[i].first_in + e], k = 0;
         while (k < n && g->operand[k] != in) k++;
@@ -131,13 +165,16 @@ static bool fuse_join(const ht_program *p, uint32_t i, bool kept, struct fuse_gr
         g->operand[n++] = in;
     }
     g->operands = n;
-    return ++g->members <= HTI_FUSED_STEPS;
+    g->first = i;
+    g->sums = g->sums || fuse_is_sum(&p->value[i]);
+    return ++g->members <= HTI_FUSED_STEPS &&
+           (!g->sums || fuse_is_one_row(p, g, fuse_shape(p, i)));
 }
 
 /* Whether anything outside the group `root` reads i. */
 static bool fuse_is_kept(const fuse_plan *f, uint32_t i, uint32_t root)
 {
-    bool kept = f->p->value[i].place == HTI_IN_OUTPUT;
+    bool kept = f->p->value[i].place == HTI_IN_OUTPUT || fuse_is_sum(&f->p->value[i]);
     for (uint32_t u = f->first_reader[i]; u < f->first_reader[i + 1]; u++)
         kept = kept || f->p->value[f->reader[u]].when != root;
     return kept;
@@ -148,19 +185,111 @@ static void fuse_place(fuse_plan *f, uint32_t i)
 {
     ht_program *p = f->p;
     uint32_t first = f->first_reader[i], end = f->first_reader[i + 1];
-    struct fuse_group alone = {.operands = 1, .operand = {i}}, g;
-    fuse_join(p, i, true, &alone);
-    f->group[i] = alone;
-    if (first == end || !fuse_can(p, f->reader[first])) return;
+    fuse_join(p, i, true, &f->group[i]);
+    if (first == end || fuse_is_sum(&p->value[i]) || !fuse_can(p, f->reader[first]))
+        return;
     uint32_t root = p->value[f->reader[first]].when;
-    if (!ht_shape_equal(p->value[root].type.shape, p->value[i].type.shape)) return;
+    if (!ht_shape_equal(fuse_shape(p, root), p->value[i].type.shape)) return;
     for (uint32_t u = first; u < end; u++)
         if (p->value[f->reader[u]].when < root) return;
-    g = f->group[root];
+    struct fuse_group g = f->group[root];
+    uint32_t next = g.first;
     if (fuse_crosses_output(p, i, root) || !fuse_join(p, i, fuse_is_kept(f, i, root), &g))
         return;
     f->group[root] = g;
+    p->value[i].next = next;
     p->value[i].when = root;
+}
+
+/* Groups that read the same. */
+
+/* The last place the group `root` could run at: what reads it, outside, comes no earlier;
+ * a sum is there only after all of its group has run. */
+static uint32_t fuse_latest(const fuse_plan *f, uint32_t root)
+{
+    const ht_program *p = f->p;
+    uint32_t latest = p->n_values;
+    for (uint32_t m = f->group[root].first; m != HTI_NONE; m = p->value[m].next)
+        for (uint32_t u = f->first_reader[m]; u < f->first_reader[m + 1]; u++) {
+            uint32_t when = p->value[f->reader[u]].when;
+            if (when == root) continue;
+            when -= fuse_is_sum(&p->value[m]);
+            if (when < latest) latest = when;
+        }
+    return latest;
+}
+
+/* The next group that reads something this one reads or makes, if in between runs little
+ * that is not fused: what the caches hold stays there. HTI_NONE if there is none. */
+static uint32_t fuse_sibling(const fuse_plan *f, uint32_t root)
+{
+    const ht_program *p = f->p;
+    const struct fuse_group *g = &f->group[root];
+    ht_shape shape = fuse_shape(p, root);
+    uint32_t best = fuse_latest(f, root) + 1;
+    for (uint32_t k = 0; k < g->operands; k++) {
+        uint32_t o = g->operand[k];
+        if (!ht_shape_equal(p->value[o].type.shape, shape)) continue;
+        for (uint32_t u = f->first_reader[o]; u < f->first_reader[o + 1]; u++) {
+            uint32_t when = p->value[f->reader[u]].when;
+            if (when > root && when < best && fuse_can(p, when) &&
+                ht_shape_equal(fuse_shape(p, when), shape))
+                best = when;
+        }
+    }
+    return best <= fuse_latest(f, root) &&
+                   f->beside[best] - f->beside[root] < ht_shape_count(shape)
+               ? best
+               : HTI_NONE;
+}
+
+/* Puts what runs at `root` to what runs at `to`, later; or leaves both. */
+static void fuse_merge(fuse_plan *f, uint32_t root, uint32_t to)
+{
+    ht_program *p = f->p;
+    uint32_t member[HTI_FUSED_STEPS], n = 0;
+    struct fuse_group g = f->group[to];
+    bool fits = g.members + f->group[root].members <= HTI_FUSED_STEPS;
+    for (uint32_t m = f->group[root].first; fits && m != HTI_NONE; m = p->value[m].next) {
+        fits = !fuse_crosses_output(p, m, to);
+        member[n++] = m;
+    }
+    for (uint32_t k = 0; fits && k < n; k++) p->value[member[k]].when = to;
+    for (uint32_t k = n; fits && k-- > 0;)
+        fits = fuse_join(p, member[k], fuse_is_kept(f, member[k], to), &g);
+    if (!fits) {
+        for (uint32_t k = 0; k < n; k++) p->value[member[k]].when = root;
+        return;
+    }
+    /* Both lists are in order; so is what they make. */
+    uint32_t at = f->group[to].first, *link = &g.first;
+    for (uint32_t k = 0; k < n; link = &p->value[*link].next)
+        if (at < member[k]) {
+            *link = at;
+            at = p->value[at].next;
+        } else {
+            *link = member[k++];
+        }
+    *link = at;
+    f->group[to] = g;
+    f->group[root].members = 0;
+}
+
+static void fuse_siblings(fuse_plan *f)
+{
+    ht_program *p = f->p;
+    int64_t beside = 0;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        const hti_value *v = &p->value[i];
+        bool runs = v->place != HTI_IN_VIEW && v->place != HTI_IN_CONSTANT;
+        f->beside[i] = beside;
+        if (runs && !fuse_can(p, i)) beside += ht_shape_count(v->type.shape);
+    }
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        if (!f->group[i].members || p->value[i].when != i) continue;
+        uint32_t to = fuse_sibling(f, i);
+        if (to != HTI_NONE) fuse_merge(f, i, to);
+    }
 }
 
 /* Groups said as slots and steps. */
@@ -172,20 +301,27 @@ static uint8_t fuse_slot_of(const hti_group *g, const uint8_t *tile, uint32_t va
     return tile[value];
 }
 
-/* Outputs first, then what is read. Values nobody outside reads lose their memory. */
+/* Outputs first, then what is read, then sums. Values nobody outside reads lose their
+ * memory. */
 static void fuse_operands(const fuse_plan *f, uint32_t root, hti_group *g)
 {
     ht_program *p = f->p;
+    const struct fuse_group *from = &f->group[root];
+    g->shape = fuse_shape(p, root);
     for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
+        if (fuse_is_sum(&p->value[m])) continue;
         if (fuse_is_kept(f, m, root) || m == root)
             g->operand[g->fused.n_outputs++] = m;
         else
             p->value[m].place = HTI_IN_TILE;
     }
-    g->fused.n_operands = g->fused.n_outputs;
-    for (uint32_t k = 0; k < f->group[root].operands; k++)
-        if (p->value[f->group[root].operand[k]].when != root)
-            g->operand[g->fused.n_operands++] = f->group[root].operand[k];
+    int n = g->fused.n_outputs;
+    for (uint32_t k = 0; k < from->operands; k++)
+        if (p->value[from->operand[k]].when != root) g->operand[n++] = from->operand[k];
+    g->fused.n_operands = n;
+    for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next)
+        if (fuse_is_sum(&p->value[m])) g->operand[n++] = m;
+    g->fused.n_sums = n - g->fused.n_operands;
 }
 
 /* Step after step; a tile is free again once the last step that reads it is said. */
@@ -193,6 +329,7 @@ static void fuse_steps(const fuse_plan *f, hti_group *g, uint8_t *tile)
 {
     ht_program *p = f->p;
     bool busy[HTI_FUSED_SLOTS] = {false};
+    uint8_t sums = 0;
     for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
         const hti_value *v = &p->value[m];
         const struct fuse_loop *loop = fuse_loop_of(v->op);
@@ -208,7 +345,7 @@ static void fuse_steps(const fuse_plan *f, hti_group *g, uint8_t *tile)
             busy[k] = true;
             tile[m] = (uint8_t)k;
         }
-        s->out = fuse_slot_of(g, tile, m);
+        s->out = fuse_is_sum(v) ? sums++ : fuse_slot_of(g, tile, m);
         for (uint32_t e = 0; e < v->n_in; e++) s->in[e] = fuse_slot_of(g, tile, in[e]);
         for (uint32_t e = 0; e < v->n_in; e++)
             if (p->value[in[e]].place == HTI_IN_TILE &&
@@ -227,19 +364,10 @@ static bool fuse_say(fuse_plan *f, uint8_t *tile)
     hti_group *g = p->group;
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         if (f->group[i].members < 2 || p->value[i].when != i) continue;
+        g->first = f->group[i].first;
         p->value[i].group = g;
-        g++->first = i;
-    }
-    for (uint32_t i = p->n_values; i-- > p->n_in;) {
-        hti_group *own = p->value[p->value[i].when].group;
-        if (!own || p->value[i].when == i) continue;
-        p->value[i].next = own->first;
-        own->first = i;
-    }
-    for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        if (!p->value[i].group) continue;
-        fuse_operands(f, i, p->value[i].group);
-        fuse_steps(f, p->value[i].group, tile);
+        fuse_operands(f, i, g);
+        fuse_steps(f, g++, tile);
     }
     return true;
 }
@@ -250,6 +378,7 @@ bool hti_program_fuse(ht_program *p)
     fuse_plan f = {.p = p,
                    .first_reader = hti_zalloc(p->ctx, n + 1, sizeof *f.first_reader),
                    .reader = hti_zalloc(p->ctx, p->n_edges, sizeof *f.reader),
+                   .beside = hti_zalloc(p->ctx, n, sizeof *f.beside),
                    .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
     uint8_t *tile = hti_zalloc(p->ctx, n, 1);
     bool ok = p->ctx->status == HT_OK;
@@ -257,10 +386,12 @@ bool hti_program_fuse(ht_program *p)
         fuse_readers(&f);
         for (uint32_t i = p->n_values; i-- > p->n_in;)
             if (fuse_can(p, i)) fuse_place(&f, i);
+        fuse_siblings(&f);
         ok = fuse_say(&f, tile);
     }
     hti_resize(p->ctx, tile, n, 0);
     hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
+    hti_resize(p->ctx, f.beside, n * sizeof *f.beside, 0);
     hti_resize(p->ctx, f.reader, p->n_edges * sizeof *f.reader, 0);
     hti_resize(p->ctx, f.first_reader, (n + 1) * sizeof *f.first_reader, 0);
     return ok;

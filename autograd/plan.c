@@ -125,15 +125,17 @@ static void hti_plan_uses(ht_program *p)
 
 /* Offsets. */
 
-/* Whether instruction i may write over input `e`'s memory: the op allows it and the
- * operand is its memory, whole and in order (so element k is read before it is written).
- */
-static bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t e)
+/* Whether instruction i may write over the memory of m's input `e`, m being i or running
+ * with it: the op allows it and the operand is i's memory, whole and in order (so element
+ * k is read before it is written). */
+static bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t m,
+                                   uint32_t e)
 {
     const hti_value *v = &p->value[i];
-    const hti_value *in = &p->value[p->edge[v->first_in + e]];
-    bool elementwise = v->op->flags & HT_OP_ELEMENTWISE || v->op == &hti_op_copy;
-    if (!elementwise && !(v->op->flags & HT_OP_OVERWRITES && e == 0)) return false;
+    const ht_op *op = p->value[m].op;
+    const hti_value *in = &p->value[p->edge[p->value[m].first_in + e]];
+    bool elementwise = op->flags & HT_OP_ELEMENTWISE || op == &hti_op_copy || m != i;
+    if (!elementwise && !(op->flags & HT_OP_OVERWRITES && e == 0)) return false;
     return in->from_root == 0 && in->type.dtype == v->type.dtype &&
            ht_shape_equal(in->type.shape, v->type.shape) &&
            hti_is_contiguous(&in->array) &&
@@ -146,7 +148,7 @@ bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
          m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++)
             if (p->value[p->edge[p->value[m].first_in + e]].root == root &&
-                (m > i || !hti_overwrites_operand(p, m, e)))
+                (m > i || !hti_overwrites_operand(p, i, m, e)))
                 return false;
     return true;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* program.c: cutting a program out of a recorded tape, and appending one to a tape. What
- * the outputs do not need is never copied: that is dead-code elimination. Read next:
- * plan.c. */
+ * the outputs do not need is never copied: that is dead-code elimination. Instructions
+ * keep the tape's order, but for small ones between small ones (the arithmetic of a
+ * learning rate): those wait for their first reader, out of the way of what could run
+ * together. Read next: plan.c. */
 #include <string.h>
 
 #include "program_internal.h"
@@ -13,7 +15,11 @@
 typedef struct hti_cut {
     ht_tape *tape;
     uint32_t *ordinal;
-    uint32_t n_nodes; /* span of `ordinal` */
+    /* Of a node that waits: for which, HTI_NONE for the end; and the next that waits for
+     * the same. Of another: the first that waits for it. */
+    uint32_t *waiting, *next;
+    uint32_t end;     /* the first that waits for the end */
+    uint32_t n_nodes; /* span of the above */
     uint32_t n_values, n_edges, n_copies;
     size_t data_bytes;
 } hti_cut;
@@ -52,6 +58,43 @@ static bool hti_cut_mark(hti_cut *cut, int n_in, int n_out, const ht_var *out,
     return true;
 }
 
+/* Whether a node and all it reads are small. */
+static bool hti_cut_waits(const ht_tape *tape, uint32_t node)
+{
+    bool small = ht_shape_count(tape->type[node].shape) < HTI_FUSE_LEAST;
+    for (uint32_t e = 0; small && e < tape->n_in[node]; e++) {
+        uint32_t in = tape->edge[tape->first_in[node] + e];
+        small = ht_shape_count(tape->type[in].shape) < HTI_FUSE_LEAST;
+    }
+    return small;
+}
+
+/* Which nodes wait for which. */
+static void hti_cut_wait(hti_cut *cut)
+{
+    const ht_tape *tape = cut->tape;
+    uint32_t *waiting = cut->waiting;
+    cut->end = HTI_NONE;
+    for (uint32_t i = 0; i < cut->n_nodes; i++) waiting[i] = HTI_NONE;
+    for (uint32_t i = cut->n_nodes; i-- > 0;) {
+        if (cut->ordinal[i] != HTI_NONE - 1) continue;
+        bool waits = hti_cut_waits(tape, i);
+        uint32_t until = waits ? waiting[i] : i;
+        for (uint32_t e = 0; e < tape->n_in[i]; e++) {
+            uint32_t in = tape->edge[tape->first_in[i] + e];
+            if (cut->ordinal[in] == HTI_NONE - 1 && hti_cut_waits(tape, in) &&
+                until < waiting[in])
+                waiting[in] = until;
+        }
+    }
+    for (uint32_t i = cut->n_nodes; i-- > 0;) {
+        if (cut->ordinal[i] != HTI_NONE - 1 || !hti_cut_waits(tape, i)) continue;
+        uint32_t *first = waiting[i] == HTI_NONE ? &cut->end : &waiting[waiting[i]];
+        cut->next[i] = *first;
+        *first = i;
+    }
+}
+
 /* An output is written by the instruction that makes it; one that is an input, a view, a
  * constant or an output already is written by a copy. */
 static bool hti_output_needs_copy(const hti_cut *cut, int n_in, const ht_var *out, int k)
@@ -86,20 +129,31 @@ static void hti_cut_value(const hti_cut *cut, ht_program *p, uint32_t node, uint
     cut->ordinal[node] = (*at)++;
 }
 
-/* Fills the allocated program: inputs, instructions in tape order, copies for outputs. */
+static void hti_cut_values(const hti_cut *cut, ht_program *p, uint32_t *at)
+{
+    size_t data = 0;
+    for (uint32_t i = 0; i < cut->n_nodes; i++) {
+        if (cut->ordinal[i] != HTI_NONE - 1 || hti_cut_waits(cut->tape, i)) continue;
+        for (uint32_t w = cut->waiting[i]; w != HTI_NONE; w = cut->next[w])
+            hti_cut_value(cut, p, w, at, &data);
+        hti_cut_value(cut, p, i, at, &data);
+    }
+    for (uint32_t w = cut->end; w != HTI_NONE; w = cut->next[w])
+        hti_cut_value(cut, p, w, at, &data);
+}
+
+/* Fills the allocated program: inputs, instructions, copies for outputs. */
 static void hti_cut_fill(const hti_cut *cut, ht_program *p, const ht_var *in,
                          const ht_var *out, const char *site)
 {
     uint32_t at = p->n_in;
-    size_t data = 0;
     p->n_edges = 0;
     for (uint32_t j = 0; j < p->n_in; j++)
         p->value[j] = (hti_value){.type = hti_type(in[j]),
                                   .site = cut->tape->site[in[j].index],
                                   .place = HTI_IN_INPUT,
                                   .slot = j};
-    for (uint32_t i = 0; i < cut->n_nodes; i++)
-        if (cut->ordinal[i] == HTI_NONE - 1) hti_cut_value(cut, p, i, &at, &data);
+    hti_cut_values(cut, p, &at);
     for (uint32_t k = 0; k < p->n_out; k++) {
         p->out[k] = cut->ordinal[out[k].index];
         if (!hti_output_needs_copy(cut, (int)p->n_in, out, (int)k)) continue;
@@ -135,13 +189,14 @@ static ht_program *hti_program_alloc(const hti_cut *cut, int n_in, int n_out)
     return NULL;
 }
 
-/* Marks, counts, allocates, fills; `cut->ordinal` is scratch. */
+/* Marks, counts, allocates, fills; the cut's lists are scratch. */
 static ht_program *hti_cut_program(hti_cut *cut, int n_in, const ht_var *in, int n_out,
                                    const ht_var *out, const char *site)
 {
     for (uint32_t i = 0; i < cut->n_nodes; i++) cut->ordinal[i] = HTI_NONE;
     for (int j = n_in; j-- > 0;) cut->ordinal[in[j].index] = (uint32_t)j;
     if (!hti_cut_mark(cut, n_in, n_out, out, site)) return NULL;
+    hti_cut_wait(cut);
     for (int k = 0; k < n_out; k++)
         cut->n_copies += hti_output_needs_copy(cut, n_in, out, k);
     ht_program *p = hti_program_alloc(cut, n_in, n_out);
@@ -166,9 +221,14 @@ ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int
     }
     hti_arena_mark mark = hti_arena_at(&recorded->scratch);
     hti_cut cut = {.tape = recorded, .n_nodes = recorded->n};
-    cut.ordinal = hti_arena_alloc(&recorded->scratch, recorded->n * sizeof *cut.ordinal);
-    ht_program *p =
-        cut.ordinal ? hti_cut_program(&cut, n_in, in, n_out, out, site) : NULL;
+    cut.ordinal =
+        hti_arena_alloc(&recorded->scratch, 3 * recorded->n * sizeof *cut.ordinal);
+    ht_program *p = NULL;
+    if (cut.ordinal) {
+        cut.waiting = cut.ordinal + recorded->n;
+        cut.next = cut.waiting + recorded->n;
+        p = hti_cut_program(&cut, n_in, in, n_out, out, site);
+    }
     hti_arena_rewind(&recorded->scratch, mark);
     return p;
 }

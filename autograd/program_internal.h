@@ -17,11 +17,12 @@ typedef enum hti_place {
     HTI_IN_TILE      /* nowhere: made and read within a group */
 } hti_place;
 
-/* Elementwise instructions that run as one: see fuse.c. */
+/* Elementwise instructions, and sums of what they make, that run as one: see fuse.c. */
 typedef struct hti_group {
     hti_fused fused;
+    ht_shape shape;                       /* of every element's walk */
     uint32_t first;                       /* instruction; the others by `next` */
-    uint32_t operand[HTI_FUSED_OPERANDS]; /* values, outputs first */
+    uint32_t operand[HTI_FUSED_OPERANDS]; /* values: outputs, inputs, sums */
 } hti_group;
 
 /* A value and, past the inputs, the instruction that makes it. Ordinals are topological.

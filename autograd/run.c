@@ -115,10 +115,11 @@ static void hti_run_group(ht_program *p, const hti_group *g)
 {
     ht_array spread[HTI_FUSED_OPERANDS];
     const ht_array *operand[HTI_FUSED_OPERANDS];
-    for (int k = 0; k < g->fused.n_operands; k++) {
+    for (int k = 0; k < g->fused.n_operands + g->fused.n_sums; k++) {
         operand[k] = &p->value[g->operand[k]].array;
-        if (ht_shape_equal(operand[k]->shape, operand[0]->shape)) continue;
-        spread[k] = hti_broadcast_array(*operand[k], operand[0]->shape);
+        if (k >= g->fused.n_operands || ht_shape_equal(operand[k]->shape, g->shape))
+            continue;
+        spread[k] = hti_broadcast_array(*operand[k], g->shape);
         operand[k] = &spread[k];
     }
     int bad;

@@ -6,9 +6,10 @@
  * that remain make blocks of rows x columns. A block goes tile by tile through its steps,
  * each one loop: an operand that is contiguous there is read in place, any other is
  * packed into a tile first; one that is the same in every tile (a number, a repeated row)
- * only once; what a step leaves for a later one stays in a tile. Read next: loops.h,
- * reduce.c. */
+ * only once; what a step leaves for a later one stays in a tile. Steps may add up all
+ * elements besides, in the order reduce.c has. Read next: loops.h, reduce.c. */
 #include <math.h>
+#include <string.h>
 
 #include "kernels.h"
 #include "loops.h"
@@ -16,6 +17,7 @@
 enum {
     WALK_OPERANDS = HTI_FUSED_OPERANDS,
     WALK_SLOTS = HTI_FUSED_SLOTS,
+    WALK_SUMS = HTI_FUSED_STEPS,
     WALK_ELEMENT = 8
 };
 
@@ -35,7 +37,9 @@ struct walk {
     size_t size[WALK_OPERANDS];
     ht_dtype dtype[WALK_OPERANDS];
     char *data[WALK_OPERANDS];
-    int *bad; /* the first step to give something not finite; NULL: not looked at */
+    int *bad;  /* the first step to give something not finite; NULL: not looked at */
+    int parts; /* of the sums */
+    double (*totals)[WALK_SUMS]; /* of every part */
 };
 
 /* A block: where each operand starts, and its tiles (see walk_block). */
@@ -44,6 +48,7 @@ struct walk_block {
     char *start[WALK_OPERANDS];
     int64_t stride[WALK_OPERANDS][2];
     bool in_place[WALK_OPERANDS], same[WALK_OPERANDS];
+    double *total; /* what sums add to */
 };
 
 /* Whether axis i continues the last axis kept in every operand. */
@@ -122,10 +127,15 @@ static bool walk_all_finite(ht_dtype dtype, int64_t n, const void *a)
     return finite;
 }
 
-static void walk_steps(const struct walk *w, int64_t n, char *const *slot)
+static void walk_steps(const struct walk *w, int64_t n, char *const *slot, double *total)
 {
     for (int i = 0; i < w->steps; ++i) {
         const hti_fused_step *s = w->step[i].says;
+        if (s->kind == HTI_LOOP_SUM) {
+            w->kernels->reduce[HTI_SUM][hti_row(s->from)](1, 1, n, 1, &total[s->out],
+                                                          slot[s->in[0]]);
+            continue;
+        }
         const void *in[] = {slot[s->in[0]], slot[s->in[1]], slot[s->in[2]]};
         w->step[i].loop(n, slot[s->out], in);
         if (w->bad && i < *w->bad && !walk_all_finite(s->to, n, slot[s->out]))
@@ -145,7 +155,7 @@ static void walk_tiles(const struct walk *w, const struct walk_block *b)
             int64_t height = b->rows - r < down ? b->rows - r : down;
             int64_t width = b->columns - c < across ? b->columns - c : across;
             walk_pack(w, b, r, c, height, width, slot, tile);
-            walk_steps(w, height * width, slot);
+            walk_steps(w, height * width, slot, b->total);
             walk_unpack(w, b, r, c, height, width, slot);
         }
 }
@@ -163,7 +173,7 @@ static void walk_block(const struct walk *w, struct walk_block *b)
         whole = whole && (dense || b->columns * b->rows == 1);
     }
     if (whole)
-        walk_steps(w, b->rows * b->columns, b->start);
+        walk_steps(w, b->rows * b->columns, b->start, b->total);
     else
         walk_tiles(w, b);
 }
@@ -214,6 +224,22 @@ static void walk_columns(const void *work, int64_t first, int64_t last)
     walk_block(w, &b);
 }
 
+/* Task: parts first .. last - 1 of the only row, with their sums. */
+static void walk_parts(const void *work, int64_t first, int64_t last)
+{
+    const struct walk *w = work;
+    int64_t n = w->dim[w->rank - 1];
+    for (int64_t part = first; part < last; ++part) {
+        struct walk_block b = walk_at(w, 0, 0, 1);
+        int64_t begin = hti_sum_part(n, w->parts, part);
+        b.columns = hti_sum_part(n, w->parts, part + 1) - begin;
+        b.total = w->totals[part];
+        for (int k = 0; k < w->operands; ++k)
+            b.start[k] += begin * b.stride[k][1] * (int64_t)w->size[k];
+        walk_block(w, &b);
+    }
+}
+
 static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *operand)
 {
     int64_t n = ht_shape_count(operand[0]->shape);
@@ -221,7 +247,12 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
     w->kernels = ctx->kernels;
     walk_init(w, operand);
     int64_t columns = w->dim[w->rank - 1];
-    if (w->bad)
+    HT_ASSERT(!w->totals || n == columns, "sums over operands that are not one row");
+    if (w->totals && w->bad)
+        walk_parts(w, 0, w->parts);
+    else if (w->totals)
+        hti_parallel(ctx, n, w->parts, walk_parts, w);
+    else if (w->bad)
         walk_rows(w, 0, n / columns);
     else if (n == columns)
         hti_parallel(ctx, n, n, walk_columns, w);
@@ -336,16 +367,37 @@ static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
         return k->where[hti_row(s->from)];
     case HTI_LOOP_CONVERT:
         return k->convert[hti_row(s->to)][hti_row(s->from)];
+    case HTI_LOOP_SUM:
     case HTI_LOOP_NONE:
         break;
     }
     return NULL;
 }
 
+/* Totals of the parts to the sums' arrays, and a look at them if asked for. */
+static void walk_join(const struct walk *w, const hti_fused *f,
+                      const ht_array *const *sum)
+{
+    for (int i = 0; i < f->n_steps; ++i) {
+        const hti_fused_step *s = &f->step[i];
+        if (s->kind != HTI_LOOP_SUM) continue;
+        const ht_array *out = sum[s->out];
+        double total = w->totals[0][s->out];
+        for (int part = 1; part < w->parts; ++part) total += w->totals[part][s->out];
+        if (out->dtype == HT_F32)
+            *(float *)out->data = (float)total;
+        else
+            *(double *)out->data = total;
+        if (w->bad && i < *w->bad && !walk_all_finite(out->dtype, 1, out->data))
+            *w->bad = i;
+    }
+}
+
 void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *operand,
                    int *bad)
 {
     struct walk_step step[HTI_FUSED_STEPS];
+    double totals[HTI_SUM_PARTS][WALK_SUMS];
     struct walk w = {.step = step,
                      .steps = f->n_steps,
                      .outputs = f->n_outputs,
@@ -353,9 +405,16 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
                      .bad = bad};
     for (int i = 0; i < f->n_steps; ++i) {
         step[i] = (struct walk_step){walk_loop(ctx->kernels, &f->step[i]), &f->step[i]};
-        HT_ASSERT(step[i].loop, "no loop for dtype %s", ht_dtype_name(f->step[i].from));
+        HT_ASSERT(step[i].loop || f->step[i].kind == HTI_LOOP_SUM, "no loop for dtype %s",
+                  ht_dtype_name(f->step[i].from));
     }
     for (int k = 1; k < f->n_operands; ++k) walk_check(operand[0], operand[k]);
     if (bad) *bad = f->n_steps;
+    if (f->n_sums) {
+        w.parts = ht_shape_count(operand[0]->shape) < HTI_SERIAL ? 1 : HTI_SUM_PARTS;
+        w.totals = totals;
+        memset(totals, 0, sizeof totals);
+    }
     walk_run(ctx, &w, operand);
+    if (f->n_sums) walk_join(&w, f, operand + f->n_operands);
 }

@@ -85,7 +85,8 @@ typedef enum hti_loop_kind {
     HTI_LOOP_BINARY,
     HTI_LOOP_COMPARE,
     HTI_LOOP_WHERE,
-    HTI_LOOP_CONVERT
+    HTI_LOOP_CONVERT,
+    HTI_LOOP_SUM /* of all elements: `out` counts sums, not slots */
 } hti_loop_kind;
 enum {
     HTI_FUSED_STEPS = 32,
@@ -99,12 +100,13 @@ typedef struct hti_fused_step {
     uint8_t from, to;       /* dtypes: of the last input, of the output */
 } hti_fused_step;
 typedef struct hti_fused {
-    int n_steps, n_outputs, n_operands;
+    int n_steps, n_outputs, n_operands, n_sums;
     hti_fused_step step[HTI_FUSED_STEPS];
 } hti_fused;
-/* operand: outputs, contiguous, then inputs, all of one shape. An output may be the very
- * memory of a contiguous input that no later step reads. bad, if not NULL, becomes the
- * first step whose result is not finite, n_steps if all are; on one thread then. */
+/* operand: outputs, contiguous, then inputs, all of one shape; then sums, one element
+ * each: with any, all operands are contiguous or repeat one number. An output may be the
+ * very memory of a contiguous input that no later step reads. bad, if not NULL, becomes
+ * the first step whose result is not finite, n_steps if all are; on one thread then. */
 void hti_run_fused(ht_context *ctx, const hti_fused *fused,
                    const ht_array *const *operand, int *bad);
 

@@ -12,10 +12,11 @@
 #include "kernels.h"
 
 enum {
-    HTI_TILE = 512,         /* elements of a tile */
-    HTI_SUM_BLOCK = 1024,   /* most terms added up in f32 */
-    HTI_SERIAL = 64 * 1024, /* arrays of fewer elements are not worth a second thread */
-    HTI_CHUNK = 32 * 1024,  /* elements a task takes, about */
+    HTI_TILE = 512,           /* elements of a tile */
+    HTI_SUM_BLOCK = HTI_TILE, /* most terms added up in f32 */
+    HTI_SUM_PARTS = 8,        /* of a sum to one number, from HTI_SERIAL elements on */
+    HTI_SERIAL = 64 * 1024,   /* arrays of fewer elements are not worth a second thread */
+    HTI_CHUNK = 32 * 1024,    /* elements a task takes, about */
     HTI_N_DTYPE = HT_U8
 };
 
@@ -23,6 +24,13 @@ enum {
 static inline int hti_row(ht_dtype dtype)
 {
     return (int)dtype - 1;
+}
+
+/* Where part `part` of a sum over n elements begins; past the last: where it ends. By n
+ * alone, never by the number of threads. */
+static inline int64_t hti_sum_part(int64_t n, int parts, int64_t part)
+{
+    return part == parts ? n : n / parts * part;
 }
 
 /* out[i] = f(in[0][i], in[1][i], ...), i < n; out may be one of the inputs. */

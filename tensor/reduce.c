@@ -4,7 +4,7 @@
  * Axes of one kind (kept, or folded away) that lie alike are merged. Then the kept and
  * the folded axis of the smallest strides make the block that a loop reduces at once;
  * totals of up to HTI_TILE outputs stay on the stack meanwhile, in f64. A large reduction
- * to a single tile of outputs is cut into REDUCE_PARTS along the folded axis, joined in
+ * to a single tile of outputs is cut into HTI_SUM_PARTS along the folded axis, joined in
  * order: by shape alone, never by the number of threads. Read next: loops_reduce.h,
  * rows.c. */
 #include <math.h>
@@ -12,8 +12,6 @@
 
 #include "kernels.h"
 #include "loops.h"
-
-enum { REDUCE_PARTS = 8 };
 
 /* Axes of one kind, with their strides in a and in the output. The last makes the block.
  */
@@ -37,7 +35,7 @@ struct reduce {
     size_t size; /* of an element */
     struct reduce_axes kept, folded;
     int64_t tiles;              /* along the last kept axis */
-    union reduce_totals *parts; /* (REDUCE_PARTS), of the only tile */
+    union reduce_totals *parts; /* (HTI_SUM_PARTS), of the only tile */
 };
 
 static int64_t reduce_last(const struct reduce_axes *x)
@@ -169,9 +167,8 @@ static void reduce_parts(const void *work, int64_t first, int64_t last)
     const struct reduce *w = work;
     int64_t n = reduce_last(&w->folded);
     for (int64_t part = first; part < last; ++part)
-        reduce_unit(w, 0, n / REDUCE_PARTS * part,
-                    part == REDUCE_PARTS - 1 ? n : n / REDUCE_PARTS * (part + 1),
-                    &w->parts[part]);
+        reduce_unit(w, 0, hti_sum_part(n, HTI_SUM_PARTS, part),
+                    hti_sum_part(n, HTI_SUM_PARTS, part + 1), &w->parts[part]);
 }
 
 static void reduce_join(const struct reduce *w, union reduce_totals *totals,
@@ -188,10 +185,10 @@ static void reduce_join(const struct reduce *w, union reduce_totals *totals,
 
 static void reduce_in_parts(const ht_context *ctx, struct reduce *w, int64_t elements)
 {
-    union reduce_totals parts[REDUCE_PARTS];
+    union reduce_totals parts[HTI_SUM_PARTS];
     w->parts = parts;
-    hti_parallel(ctx, elements, REDUCE_PARTS, reduce_parts, w);
-    for (int part = 1; part < REDUCE_PARTS; ++part)
+    hti_parallel(ctx, elements, HTI_SUM_PARTS, reduce_parts, w);
+    for (int part = 1; part < HTI_SUM_PARTS; ++part)
         reduce_join(w, &parts[0], &parts[part]);
     reduce_write(w, 0, &parts[0]);
 }
@@ -210,7 +207,7 @@ void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
     w.out = out.data;
     reduce_plan(&w, &out, &a, axes);
     int64_t elements = ht_shape_count(a.shape), units = reduce_blocks(&w.kept) * w.tiles;
-    if (units == 1 && elements >= HTI_SERIAL && reduce_last(&w.folded) >= REDUCE_PARTS)
+    if (units == 1 && elements >= HTI_SERIAL && reduce_last(&w.folded) >= HTI_SUM_PARTS)
         reduce_in_parts(ctx, &w, elements);
     else
         hti_parallel(ctx, elements, units, reduce_units, &w);

@@ -50,7 +50,7 @@ static void fuse_close(fuse_case *c)
 
 static ht_var fuse_draw_op(fuse_case *c, ht_var a, ht_var b, ht_var d)
 {
-    switch (draw(c, 12)) {
+    switch (draw(c, 13)) {
     case 0:
         return ht_sub(a, b);
     case 1:
@@ -71,6 +71,8 @@ static ht_var fuse_draw_op(fuse_case *c, ht_var a, ht_var b, ht_var d)
         return ht_transpose(ht_add(a, c->x[1]));
     case 9:
         return ht_mul(ht_sum_axes(a, HT_AXES(-1), true), b);
+    case 10:
+        return ht_add(ht_mul(ht_tanh(ht_sum(ht_mul(a, b))), d), a);
     default:
         return ht_add(a, b);
     }
@@ -207,6 +209,53 @@ static void run_of_a_fused_update_works_in_place(void **state)
     ht_context_free(ctx);
 }
 
+/* Large enough for parts and threads: one group, which leaves the products in tiles, and
+ * the bits of each op alone. What a sum scales is another group. */
+static void sums_join_what_they_add_up(void **state)
+{
+    (void)state;
+    const ht_shape shape = HT_SHAPE(300, 700);
+    double got[2][3];
+    for (int threads = 1; threads <= 2; threads++) {
+        ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
+        ht_tape *tape = ht_tape_new(ctx, HT_RECORD), *eager = ht_tape_new(ctx, HT_EAGER);
+        ht_tensor *in[2], *out[4];
+        ht_var x[2], e[2], y[4], want[4];
+        for (int i = 0; i < 2; i++) {
+            in[i] = ht_tensor_new(ctx, HT_F32, shape);
+            ht_tensor_uniform(in[i], 1 + (uint64_t)i, -1, 2);
+            x[i] = ht_input(tape, in[i]);
+            e[i] = ht_input(eager, in[i]);
+        }
+        for (int pass = 0; pass < 2; pass++) {
+            ht_var *v = pass ? e : x, *to = pass ? want : y;
+            ht_var product = ht_mul(v[0], v[1]), scaled = ht_mul(product, 0.5);
+            to[0] = ht_sum(product);
+            to[1] = scaled;
+            to[2] = ht_sum(ht_square(v[1]));
+            to[3] = ht_mul(v[0], ht_add(to[0], to[2]));
+        }
+        for (int k = 0; k < 4; k++)
+            out[k] = ht_tensor_new(ctx, HT_F32, ht_var_shape(y[k]));
+        ht_program *p = ht_program_new(tape, 2, x, 4, y);
+        assert_int_equal(p->n_groups, 1);
+        assert_int_equal(p->group[0].fused.n_sums, 2);
+        assert_true(ht_program_bytes(p) < 1000);
+        assert_int_equal(ht_program_run(p, (const ht_tensor *const *)in, out), HT_OK);
+        for (int k = 0; k < 4; k++)
+            assert_memory_equal(ht_tensor_data(out[k]), ht_tensor_data(ht_value(want[k])),
+                                ht_tensor_bytes(out[k]));
+        for (int k = 0; k < 3; k++) got[threads - 1][k] = ht_tensor_get(out[k], 0);
+        ht_program_free(p);
+        ht_tape_free(tape);
+        ht_tape_free(eager);
+        for (int i = 0; i < 2; i++) ht_tensor_free(in[i]);
+        for (int k = 0; k < 4; k++) ht_tensor_free(out[k]);
+        ht_context_free(ctx);
+    }
+    assert_memory_equal(got[0], got[1], sizeof got[0]);
+}
+
 /* The sum reads w before it is overwritten, although both are elementwise over w: it may
  * not be moved behind the output, nor may what reads w turned around. */
 static void fuse_never_moves_a_reader_behind_a_writer(void **state)
@@ -272,6 +321,7 @@ int main(void)
         cmocka_unit_test(run_of_fused_programs_gives_the_bits_of_each_op_alone),
         cmocka_unit_test(fuse_of_a_long_chain_makes_several_groups),
         cmocka_unit_test(run_of_a_fused_update_works_in_place),
+        cmocka_unit_test(sums_join_what_they_add_up),
         cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
         cmocka_unit_test(watch_names_the_instruction_inside_a_group),
     };
