@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_matmul.c: batched matrix product. Transposes are strides, so its derivatives are
  * products of views. Read next: ops_rows.c. */
-#include "autograd_internal.h"
 #include "kernels.h"
+#include "program_internal.h"
 
 /* The axes before the last two. */
 static ht_shape matmul_batch(ht_shape shape)
@@ -108,6 +108,24 @@ static const ht_sample matmul_samples[] = {
 HTI_ROW(matmul, matmul_samples, .formula = "$0 @ $1",
         .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer, .run = matmul_run,
         .vjp = matmul_vjp, .jvp = matmul_jvp, .flops = matmul_flops);
+
+/* x + a . b. The plan gives x's memory; elsewhere x is copied first. */
+static void matmul_add_run(const ht_run *r)
+{
+    if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
+    hti_run_matmul_add(r->ctx, r->out, *r->in[1], *r->in[2]);
+}
+
+static double matmul_add_flops(const ht_type *in, const ht_type *out)
+{
+    return matmul_flops(in + 1, out);
+}
+
+const ht_op hti_op_matmul_add = {.name = "matmul_add",
+                                 .formula = "$0; += $1 @ $2",
+                                 .flags = HT_OP_PRODUCT | HT_OP_OVERWRITES,
+                                 .run = matmul_add_run,
+                                 .flops = matmul_add_flops};
 
 ht_var ht_matmul_at(ht_var a, ht_var b, const char *site)
 {

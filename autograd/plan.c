@@ -166,6 +166,50 @@ static uint32_t hti_plan_takeover(const ht_program *p, uint32_t i)
     return HTI_NONE;
 }
 
+/* Whether out[k] may be the memory of input j if instruction i is the first to write. */
+static bool hti_may_overwrite(const ht_program *p, uint32_t i, uint32_t j)
+{
+    uint32_t last = p->value[j].last_use, when = p->value[i].when;
+    return last < when || (last == when && hti_overwrites_root(p, i, j));
+}
+
+bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
+{
+    return hti_may_overwrite(p, p->begun[k], j);
+}
+
+/* What an output is made over, if that is made for it alone and all that could share the
+ * output's memory still can: else HTI_NONE. */
+static uint32_t hti_plan_basis(const ht_program *p, uint32_t i)
+{
+    const hti_value *v = &p->value[i];
+    if (!(v->op->flags & HT_OP_OVERWRITES)) return HTI_NONE;
+    uint32_t at = p->edge[v->first_in];
+    const hti_value *x = &p->value[at];
+    if (x->place != HTI_IN_ARENA || x->root != at || x->last_use != v->when ||
+        !hti_overwrites_root(p, i, at))
+        return HTI_NONE;
+    for (uint32_t j = 0; j < p->n_in; j++)
+        if (p->value[j].type.dtype == v->type.dtype &&
+            ht_shape_equal(p->value[j].type.shape, v->type.shape) &&
+            hti_may_overwrite(p, i, j) && !hti_may_overwrite(p, at, j))
+            return HTI_NONE;
+    return at;
+}
+
+static void hti_plan_outputs(ht_program *p)
+{
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        uint32_t i = p->out[k], basis;
+        while ((basis = hti_plan_basis(p, i)) != HTI_NONE) {
+            p->value[basis].place = HTI_IN_OUTPUT;
+            p->value[basis].slot = k;
+            i = basis;
+        }
+        p->begun[k] = i;
+    }
+}
+
 /* Memory for the result of instruction i. */
 static void hti_plan_result(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
@@ -236,6 +280,7 @@ bool hti_program_plan(ht_program *p)
     hti_plan_places(p);
     if (!hti_program_fuse(p)) return false;
     hti_plan_uses(p);
+    hti_plan_outputs(p);
     hti_plan_constants(p);
     for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
     hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 2, sizeof *gaps.gap)};

@@ -55,6 +55,7 @@ struct ht_program {
     uint32_t *edge;           /* ordinals */
     const ht_array **operand; /* edge[k]'s array: what an op's run is given */
     uint32_t *out;            /* value that out[k] is written by */
+    uint32_t *begun;          /* the first that is written to its memory */
     void **bound;             /* ht_program_run's tensors' memory: inputs, then outputs */
     hti_group *group;
     uint32_t n_groups;
@@ -65,6 +66,9 @@ struct ht_program {
     bool watch;   /* look for the first value that is not finite */
     uint32_t bad; /* which, of the last watched run; HTI_NONE: none */
 };
+
+/* x + a . b, written over x where x dies: made by the cut alone, never on a tape. */
+extern const ht_op hti_op_matmul_add;
 
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
 bool hti_program_plan(ht_program *program);

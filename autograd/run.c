@@ -183,13 +183,6 @@ static bool hti_program_fits(const ht_program *p, const char *what, uint32_t k,
     return false;
 }
 
-bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
-{
-    uint32_t i = p->out[k], when = p->value[i].when;
-    if (p->value[j].last_use != when) return p->value[j].last_use < when;
-    return hti_overwrites_root(p, i, j);
-}
-
 /* Whether the bytes of two tensors meet. */
 static bool hti_tensors_meet(const ht_tensor *a, const ht_tensor *b)
 {

@@ -165,6 +165,11 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
  * be said as a (transposed) matrix with a leading dimension, else the reference. k = 0:
  * zeros. */
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b);
+/* out (m, n) += a (m, k) . b (k, n). */
+void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b);
+/* Whether that gives the bits of the product by itself, then added. */
+bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
+                     int64_t k);
 /* The same by three plain loops, sums in f64: the oracle, and the only one with
  * -Dblas=disabled. */
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b);

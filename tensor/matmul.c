@@ -370,6 +370,23 @@ void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
     matmul_batches(ctx, &out, &a, &b, matmul_blas);
 }
 
+/* Of few terms gemm adds what it has summed up to the result at once. */
+enum { MATMUL_ADDS = 256 };
+
+bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
+                     int64_t k)
+{
+    bool skinny = n <= ctx->kernels->skinny->columns && m * k >= MATMUL_SKINNY;
+    return dtype == HT_F32 && m > 1 && n > 1 && k > 0 && k <= MATMUL_ADDS && !skinny;
+}
+
+void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    (void)ctx;
+    matmul_one_thread();
+    hti_matmul_tile(out, a, b, true);
+}
+
 /* OPENBLAS_VERSION is " OpenBLAS 0.3.21 ", spaces included. How it was threaded is asked
  * of the library loaded, which need not be the one linked. */
 const char *hti_matmul_backend(void)
@@ -398,6 +415,19 @@ void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add)
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     hti_run_matmul_reference(ctx, out, a, b);
+}
+
+bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
+                     int64_t k)
+{
+    (void)ctx, (void)dtype, (void)m, (void)n, (void)k;
+    return false;
+}
+
+void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    (void)ctx;
+    hti_matmul_tile(out, a, b, true);
 }
 
 const char *hti_matmul_backend(void)
