@@ -53,7 +53,7 @@ struct ht_bilevel {
     bool *summed, *initial_summed; /* which eta reverse (initial_reverse) adds to */
     ht_type *log;                  /* products kept by store-all */
     int n_log;
-    bool logged; /* this bilevel keeps them */
+    bool logged; /* this bilevel keeps them, beside the states in slots */
 
     /* Memory: one allocation. A block holds (theta, s) of one step. */
     unsigned char *memory;
@@ -68,10 +68,12 @@ struct ht_bilevel {
     int64_t *free_block, n_free;
     hti_schedule *plan;
     int64_t *pinned; /* block of each slot */
+    bool *kept;      /* whether a slot's products are: its state has been advanced from */
 
     /* The run at hand. */
     int64_t current, before, after; /* blocks; before: what the last step read */
     int cotangents;                 /* which buffer holds them */
+    int64_t slot;                   /* of current; HTI_NO_SLOT: it is in none */
     int32_t step;
     int64_t batch_step; /* what inner_data holds; -1: nothing yet */
     double loss;        /* a program's 0-d output, either float type */

@@ -70,10 +70,11 @@ typedef enum ht_method {
     HT_FORWARD,
     HT_TRUNCATED
 } ht_method;
-/* Which states are kept. Store-all also keeps the step's matrix products, if the budget
- * allows; two-level keeps about 2 sqrt(T) states; revolve is binomial checkpointing
- * (Griewank & Walther 2000). All give the same bits. AUTO: store-all if it fits the
- * budget, else revolve with as many slots as fit. */
+/* Which states are kept, and beside each the matrix products of the step from it, if the
+ * budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
+ * checkpointing (revolve, Griewank & Walther 2000). All give the same bits. AUTO:
+ * store-all if it fits the budget, products and all; else as many slots as fit, with
+ * products or without, whichever costs fewer flops over all T steps. */
 typedef enum ht_schedule {
     HT_SCHEDULE_AUTO,
     HT_STORE_ALL,

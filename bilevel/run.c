@@ -7,7 +7,7 @@
 
 #include "bilevel_internal.h"
 
-enum { HTI_NO_BLOCK = -1 };
+enum { HTI_NO_BLOCK = -1, HTI_NO_SLOT = -1 };
 
 /* Blocks. */
 
@@ -47,6 +47,7 @@ static void hti_blocks_reset(ht_bilevel *b)
     }
     for (int64_t k = 0; k < b->slots; k++) b->pinned[k] = HTI_NO_BLOCK;
     b->current = b->before = b->after = HTI_NO_BLOCK;
+    b->slot = HTI_NO_SLOT;
 }
 
 /* Pointer lists. */
@@ -72,11 +73,12 @@ void **hti_point_block(const ht_bilevel *b, void **to, unsigned char *block)
     return hti_point_room(to, b->state, block + hti_set_room(b->theta));
 }
 
-static void **hti_point_logs(const ht_bilevel *b, void **to, int64_t step)
+/* Of current's slot, if it is in one: else no one will read them. */
+static void **hti_point_logs(const ht_bilevel *b, void **to)
 {
-    size_t place = b->evaluating || step < b->first ? 0 : (size_t)(step - b->first);
-    unsigned char *memory = b->logs + place * b->log_bytes;
-    for (int k = 0; b->logged && k < b->n_log; k++) {
+    size_t slot = b->slot == HTI_NO_SLOT ? 0 : (size_t)b->slot;
+    unsigned char *memory = b->logs + slot * b->log_bytes;
+    for (int k = 0; k < b->n_log; k++) {
         *to++ = memory;
         memory += hti_round_up(hti_bytes(b->log[k].dtype, b->log[k].shape), HTI_ALIGN);
     }
@@ -141,7 +143,9 @@ bool hti_run_initial(ht_bilevel *b)
 /* current (step) -> a fresh block, which becomes current; what was stays as `before`. */
 bool hti_run_step(ht_bilevel *b, int64_t step)
 {
-    hti_call *c = &b->call[b->logged ? HTI_FORWARD_LOGGED : HTI_FORWARD];
+    bool logged = b->logged && b->slot != HTI_NO_SLOT;
+    if (!b->call[HTI_FORWARD].program) logged = true;
+    hti_call *c = &b->call[logged ? HTI_FORWARD_LOGGED : HTI_FORWARD];
     if (!hti_fill_inner(b, step)) return false;
     hti_block_move(b, &b->before, HTI_NO_BLOCK);
     int64_t next = hti_block_take(b);
@@ -149,7 +153,10 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
     void **in = hti_point_block(b, c->in, hti_block(b, b->current));
     in = hti_point_set(hti_point_set(in, b->eta), b->inner_data);
     *in = &b->step;
-    hti_point_logs(b, hti_point_block(b, c->out, hti_block(b, next)), step);
+    void **out = hti_point_block(b, c->out, hti_block(b, next));
+    if (logged) hti_point_logs(b, out);
+    if (b->slot != HTI_NO_SLOT) b->kept[b->slot] = logged;
+    b->slot = HTI_NO_SLOT;
     bool ok = hti_run_call(b, c, step);
     hti_block_move(b, &b->before, b->current);
     hti_block_move(b, &b->current, next);
@@ -204,7 +211,8 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step, unsigned char *gradient_
 /* The derivative of a step: cotangents of state step+1 become those of `step`. */
 static bool hti_run_reverse(ht_bilevel *b, int64_t step)
 {
-    hti_call *c = &b->call[b->logged ? HTI_REVERSE_LOGGED : HTI_REVERSE_STEP];
+    bool logged = b->slot != HTI_NO_SLOT && b->kept[b->slot];
+    hti_call *c = &b->call[logged ? HTI_REVERSE_LOGGED : HTI_REVERSE_STEP];
     if (!hti_fill_inner(b, step)) return false;
     b->step = (int32_t)step;
     void **in = hti_point_block(b, c->in, hti_block(b, b->current));
@@ -212,7 +220,9 @@ static bool hti_run_reverse(ht_bilevel *b, int64_t step)
     *in++ = &b->step;
     in = hti_point_block(b, in, hti_block(b, b->after));
     in = hti_point_block(b, in, b->cotangent[b->cotangents]);
-    hti_point_logs(b, hti_point_sums(b, in, b->summed), step);
+    in = hti_point_sums(b, in, b->summed);
+    if (logged) hti_point_logs(b, in);
+    b->slot = HTI_NO_SLOT;
     b->cotangents = !b->cotangents;
     hti_point_sums(b, hti_point_block(b, c->out, b->cotangent[b->cotangents]), b->summed);
     b->result.reverse_steps++;
@@ -239,12 +249,16 @@ static bool hti_run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
         break;
     case HTI_SAVE:
         hti_block_move(b, &b->pinned[a.slot], b->current);
+        b->slot = a.slot;
+        b->kept[a.slot] = false;
         break;
     case HTI_LOAD:
         hti_block_move(b, &b->current, b->pinned[a.slot]);
+        b->slot = a.slot;
         break;
     case HTI_DROP:
         hti_block_move(b, &b->pinned[a.slot], HTI_NO_BLOCK);
+        b->slot = a.slot; /* its products serve the reverse step that comes next */
         break;
     case HTI_OUTER:
         b->result.inner_seconds = hti_seconds() - b->started;
