@@ -56,6 +56,19 @@ static const struct fuse_loop *fuse_loop_of(const ht_op *op)
     return NULL;
 }
 
+bool hti_program_loop(const ht_program *p, uint32_t i, hti_fused_step *step)
+{
+    const hti_value *v = &p->value[i];
+    const struct fuse_loop *loop = fuse_loop_of(v->op);
+    if (!loop) return false;
+    const hti_value *last = &p->value[p->edge[v->first_in + v->n_in - 1]];
+    *step = (hti_fused_step){.kind = (uint8_t)loop->kind,
+                             .function = (uint8_t)loop->function,
+                             .from = (uint8_t)last->type.dtype,
+                             .to = (uint8_t)v->type.dtype};
+    return true;
+}
+
 /* Who reads what, and the groups as they grow. */
 typedef struct fuse_plan {
     ht_program *p;
@@ -332,13 +345,9 @@ static void fuse_steps(const fuse_plan *f, hti_group *g, uint8_t *tile)
     uint8_t sums = 0;
     for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
         const hti_value *v = &p->value[m];
-        const struct fuse_loop *loop = fuse_loop_of(v->op);
         const uint32_t *in = p->edge + v->first_in;
         hti_fused_step *s = &g->fused.step[g->fused.n_steps++];
-        *s = (hti_fused_step){.kind = (uint8_t)loop->kind,
-                              .function = (uint8_t)loop->function,
-                              .from = (uint8_t)p->value[in[v->n_in - 1]].type.dtype,
-                              .to = (uint8_t)v->type.dtype};
+        hti_program_loop(p, m, s);
         if (v->place == HTI_IN_TILE) {
             int k = g->fused.n_operands;
             while (busy[k]) k++;

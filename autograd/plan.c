@@ -80,6 +80,7 @@ static void hti_plan_place(ht_program *p, uint32_t i)
 {
     hti_value *v = &p->value[i];
     v->root = i;
+    v->next_view = HTI_NONE;
     v->array = hti_contiguous(hti_plan_origin, v->type.dtype, v->type.shape);
     if (i < p->n_in) return;
     v->place = HTI_IN_ARENA;
@@ -93,6 +94,8 @@ static void hti_plan_place(ht_program *p, uint32_t i)
     v->root = from->root;
     v->array = array;
     v->from_root = (ptrdiff_t)((uintptr_t)array.data - (uintptr_t)hti_plan_origin);
+    v->next_view = p->value[v->root].next_view;
+    p->value[v->root].next_view = i;
 }
 
 static void hti_plan_places(ht_program *p)
@@ -204,7 +207,9 @@ static void hti_plan_outputs(ht_program *p)
         while ((basis = hti_plan_basis(p, i)) != HTI_NONE) {
             p->value[basis].place = HTI_IN_OUTPUT;
             p->value[basis].slot = k;
-            i = basis;
+            uint32_t *last = &p->value[i].next_view;
+            while (*last != HTI_NONE) last = &p->value[*last].next_view;
+            *last = i = basis;
         }
         p->begun[k] = i;
     }
@@ -255,8 +260,8 @@ static void hti_plan_constants(ht_program *p)
         hti_value *v = &p->value[i];
         if (v->place != HTI_IN_CONSTANT) continue;
         const hti_constant_attributes *a = v->attributes;
-        v->array.data =
-            p->data + ((const unsigned char *)v->attributes - p->data) + sizeof *a;
+        hti_program_point(
+            p, i, p->data + ((const unsigned char *)v->attributes - p->data) + sizeof *a);
         hti_run_fill(p->ctx, v->array, a->value);
     }
 }
@@ -275,6 +280,25 @@ static void hti_plan_instruction(ht_program *p, hti_gaps *gaps, uint32_t i)
     if (v->workspace_bytes) hti_gaps_give(gaps, v->workspace_offset, v->workspace_bytes);
 }
 
+/* What runs, and which of it is a single call of a loop. */
+static void hti_plan_instructions(ht_program *p)
+{
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        const hti_value *v = &p->value[i];
+        if (v->when != i || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
+            continue;
+        hti_instruction *s = &p->instruction[p->n_instructions++];
+        *s = (hti_instruction){.value = i};
+        hti_fused_step loop;
+        if (v->group || !hti_program_loop(p, i, &loop)) continue;
+        const ht_array *operand[4] = {&v->array};
+        for (uint32_t e = 0; e < v->n_in; e++)
+            operand[e + 1] = p->operand[v->first_in + e];
+        s->loop = hti_whole_loop(p->ctx, &loop, (int)v->n_in + 1, operand);
+        if (s->loop) s->count = (uint32_t)ht_shape_count(v->type.shape);
+    }
+}
+
 bool hti_program_plan(ht_program *p)
 {
     hti_plan_places(p);
@@ -289,5 +313,6 @@ bool hti_program_plan(ht_program *p)
         if (p->value[i].when == i) hti_plan_instruction(p, &gaps, i);
     hti_resize(p->ctx, gaps.gap, (p->n_values + 2) * sizeof *gaps.gap, 0);
     p->arena_bytes = gaps.top;
+    hti_plan_instructions(p);
     return true;
 }

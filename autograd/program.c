@@ -12,6 +12,7 @@ void ht_program_free(ht_program *p)
     hti_resize(p->ctx, p->operand, p->n_edges * sizeof *p->operand, 0);
     hti_resize(p->ctx, p->out, p->n_out * sizeof *p->out, 0);
     hti_resize(p->ctx, p->begun, p->n_out * sizeof *p->begun, 0);
+    hti_resize(p->ctx, p->instruction, p->n_values * sizeof *p->instruction, 0);
     hti_resize(p->ctx, p->bound, ((size_t)p->n_in + p->n_out) * sizeof *p->bound, 0);
     hti_resize(p->ctx, p->group, p->n_groups * sizeof *p->group, 0);
     hti_resize(p->ctx, p->data, p->data_bytes, 0);

@@ -25,6 +25,13 @@ typedef struct hti_group {
     uint32_t operand[HTI_FUSED_OPERANDS]; /* values: outputs, inputs, sums */
 } hti_group;
 
+/* What a run goes through, in order. */
+typedef struct hti_instruction {
+    hti_loop loop;  /* all of it, if its operands are whole; NULL: a group, or op->run */
+    uint32_t value; /* the instruction, or the root of its group */
+    uint32_t count; /* elements, for the loop */
+} hti_instruction;
+
 /* A value and, past the inputs, the instruction that makes it. Ordinals are topological.
  */
 typedef struct hti_value {
@@ -33,19 +40,20 @@ typedef struct hti_value {
     const char *site;
     ht_type type;
     uint32_t first_in, n_in; /* into edges */
+    ht_array array;          /* data is set when memory is bound */
     hti_place place;
     uint32_t slot,
-        root;          /* root: the value whose memory this one is a view of, or itself */
-    uint32_t when;     /* the instruction it runs at: itself, or its group's root */
-    uint32_t next;     /* in its group; HTI_NONE: last */
-    hti_group *group;  /* of a root of one */
-    uint32_t last_use; /* roots: the last `when` that reads the memory */
-    bool given;        /* while planning: the memory is someone else's already */
-    size_t offset;     /* HTI_IN_ARENA */
+        root; /* root: the value whose memory this one is a view of, or itself */
+    uint32_t next_view; /* the next value in its root's memory; HTI_NONE: last */
+    uint32_t when;      /* the instruction it runs at: itself, or its group's root */
+    uint32_t next;      /* in its group; HTI_NONE: last */
+    hti_group *group;   /* of a root of one */
+    uint32_t last_use;  /* roots: the last `when` that reads the memory */
+    bool given;         /* while planning: the memory is someone else's already */
+    size_t offset;      /* HTI_IN_ARENA */
     size_t workspace_bytes, workspace_offset; /* in the arena, during the run only */
     void *workspace;                          /* set when memory is bound */
     ptrdiff_t from_root; /* bytes between the root's memory and this value's */
-    ht_array array;      /* data is set when memory is bound */
 } hti_value;
 
 struct ht_program {
@@ -56,10 +64,11 @@ struct ht_program {
     const ht_array **operand; /* edge[k]'s array: what an op's run is given */
     uint32_t *out;            /* value that out[k] is written by */
     uint32_t *begun;          /* the first that is written to its memory */
-    void **bound;             /* ht_program_run's tensors' memory: inputs, then outputs */
+    void **bound;             /* memory of inputs, then outputs, in the last run */
     hti_group *group;
-    uint32_t n_groups;
-    unsigned char *data; /* attributes and constants */
+    uint32_t n_groups, n_instructions;
+    hti_instruction *instruction; /* n_values of them allocated */
+    unsigned char *data;          /* attributes and constants */
     size_t data_bytes, arena_bytes;
     unsigned char *arena;
     bool arena_owned, poison;
@@ -74,6 +83,10 @@ extern const ht_op hti_op_matmul_add;
 bool hti_program_plan(ht_program *program);
 /* Its second step: which elementwise instructions run together. */
 bool hti_program_fuse(ht_program *program);
+/* Which loop instruction i is; false: it is something else. */
+bool hti_program_loop(const ht_program *program, uint32_t i, hti_fused_step *step);
+/* Points a root, and what views it, at its memory. */
+void hti_program_point(ht_program *program, uint32_t root, unsigned char *memory);
 /* The instructions that run at i, in order, until HTI_NONE. */
 static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
 {

@@ -9,22 +9,22 @@
 
 /* Memory. */
 
-static unsigned char *hti_value_memory(const ht_program *p, const hti_value *root,
-                                       void *const *in, void *const *out)
+void hti_program_point(ht_program *p, uint32_t root, unsigned char *memory)
 {
-    switch (root->place) {
-    case HTI_IN_INPUT:
-        return in[root->slot];
-    case HTI_IN_OUTPUT:
-        return out[root->slot];
-    case HTI_IN_ARENA:
-        return p->arena + root->offset;
-    case HTI_IN_CONSTANT:
-    case HTI_IN_VIEW:
-    case HTI_IN_TILE:
-        break;
+    for (uint32_t i = root; i != HTI_NONE; i = p->value[i].next_view)
+        p->value[i].array.data = memory + p->value[i].from_root;
+}
+
+/* Offsets count from the arena's first aligned byte. */
+static void hti_program_point_arena(ht_program *p)
+{
+    unsigned char *at = (unsigned char *)hti_round_up((uintptr_t)p->arena, HTI_ALIGN);
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        hti_value *v = &p->value[i];
+        if (v->root == i && v->place == HTI_IN_ARENA)
+            hti_program_point(p, i, at + v->offset);
+        if (v->workspace_bytes) v->workspace = at + v->workspace_offset;
     }
-    return root->array.data;
 }
 
 void hti_program_bind(ht_program *program, void *arena)
@@ -33,30 +33,26 @@ void hti_program_bind(ht_program *program, void *arena)
         hti_resize(program->ctx, program->arena, program->arena_bytes + HTI_ALIGN, 0);
     program->arena = arena;
     program->arena_owned = false;
+    hti_program_point_arena(program);
 }
 
-/* Memory of the program's own, on the first run that needs it. The block's start is kept;
- * offsets count from its first aligned byte. */
+/* Memory of the program's own, on the first run that needs it. The block's start is kept.
+ */
 static bool hti_program_own_arena(ht_program *p)
 {
     if (p->arena) return true;
     p->arena = hti_resize(p->ctx, NULL, 0, p->arena_bytes + HTI_ALIGN);
     p->arena_owned = p->arena != NULL;
+    if (p->arena) hti_program_point_arena(p);
     return p->arena_owned;
 }
 
-static void hti_program_point(ht_program *p, void *const *in, void *const *out)
+/* An input's or output's memory, if it is not that of the last run. */
+static void hti_program_set(ht_program *p, uint32_t slot, uint32_t value, void *memory)
 {
-    unsigned char *arena = p->arena;
-    if (p->arena_owned)
-        p->arena = (unsigned char *)hti_round_up((uintptr_t)p->arena, HTI_ALIGN);
-    for (uint32_t i = 0; i < p->n_values; i++) {
-        hti_value *v = &p->value[i];
-        unsigned char *memory = hti_value_memory(p, &p->value[v->root], in, out);
-        v->array.data = v->root == i ? memory : memory + v->from_root;
-        v->workspace = p->arena + v->workspace_offset;
-    }
-    p->arena = arena;
+    if (p->bound[slot] == memory) return;
+    p->bound[slot] = memory;
+    hti_program_point(p, value, memory);
 }
 
 /* Poison. */
@@ -136,33 +132,57 @@ static void hti_run_value(ht_program *p, uint32_t i)
     if (p->poison && v->workspace_bytes) memset(v->workspace, 0xFF, v->workspace_bytes);
     v->op->run(&(ht_run){v->op, p->ctx, v->array, (int)v->n_in, p->operand + v->first_in,
                          v->attributes, v->workspace, v->site});
-    if (p->watch && p->bad == HTI_NONE && p->ctx->status == HT_OK &&
-        !hti_all_finite(&v->array))
-        p->bad = i;
 }
 
-ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
+static inline void hti_run_loop(const ht_program *p, const hti_instruction *s)
 {
-    ht_context *ctx = p->ctx;
-    if (ctx->status != HT_OK) return ctx->status;
-    if (p->arena_bytes && !hti_program_own_arena(p)) return ctx->status;
-    hti_program_point(p, in, out);
+    const hti_value *v = &p->value[s->value];
+    const ht_array *const *operand = p->operand + v->first_in;
+    const void *in[3] = {operand[0]->data};
+    for (uint32_t e = 1; e < v->n_in; e++) in[e] = operand[e]->data;
+    s->loop(s->count, v->array.data, in);
+}
+
+static bool hti_run_instruction(ht_program *p, const hti_instruction *s)
+{
+    const hti_value *v = &p->value[s->value];
+    if (v->group)
+        hti_run_group(p, v->group);
+    else if (s->loop)
+        hti_run_loop(p, s);
+    else
+        hti_run_value(p, s->value);
+    if (p->ctx->status != HT_OK) return false;
+    if (p->watch && !v->group && p->bad == HTI_NONE && !hti_all_finite(&v->array))
+        p->bad = s->value;
+    if (p->poison) hti_poison_dead(p, s->value);
+    return true;
+}
+
+static ht_status hti_program_go(ht_program *p)
+{
+    if (p->arena_bytes && !hti_program_own_arena(p)) return p->ctx->status;
     p->bad = HTI_NONE;
     if (p->poison)
         for (uint32_t i = p->n_in; i < p->n_values; i++)
             if (p->value[i].place == HTI_IN_ARENA) hti_poison_value(&p->value[i]);
-    for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        const hti_value *v = &p->value[i];
-        if (v->when != i || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
-            continue;
-        if (v->group)
-            hti_run_group(p, v->group);
-        else
-            hti_run_value(p, i);
-        if (ctx->status != HT_OK) return ctx->status;
-        if (p->poison) hti_poison_dead(p, i);
-    }
-    return HT_OK;
+    bool plain = !p->poison && !p->watch;
+    for (const hti_instruction *s = p->instruction, *end = s + p->n_instructions; s < end;
+         s++)
+        if (plain && s->loop)
+            hti_run_loop(p, s);
+        else if (!hti_run_instruction(p, s))
+            break;
+    return p->ctx->status;
+}
+
+ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
+{
+    if (p->ctx->status != HT_OK) return p->ctx->status;
+    for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]);
+    for (uint32_t k = 0; k < p->n_out; k++)
+        hti_program_set(p, p->n_in + k, p->out[k], out[k]);
+    return hti_program_go(p);
 }
 
 /* The checked form. */
@@ -215,6 +235,17 @@ static bool hti_program_sharing(const ht_program *p, const ht_tensor *const *in,
     return true;
 }
 
+/* Whether all memory is that of the last run, which was checked. */
+static bool hti_program_is_bound(const ht_program *p, const ht_tensor *const *in,
+                                 ht_tensor *const *out)
+{
+    for (uint32_t j = 0; j < p->n_in; j++)
+        if (p->bound[j] != in[j]->array.data) return false;
+    for (uint32_t k = 0; k < p->n_out; k++)
+        if (p->bound[p->n_in + k] != out[k]->array.data) return false;
+    return true;
+}
+
 ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *const *out)
 {
     HT_ASSERT(p, "program is NULL");
@@ -227,8 +258,10 @@ ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *c
         HT_ASSERT(out[k]->borrows == 0,
                   "a live tape still borrows output %u: reset it first", k);
     }
-    if (!hti_program_sharing(p, in, out)) return p->ctx->status;
-    for (uint32_t j = 0; j < p->n_in; j++) p->bound[j] = in[j]->array.data;
-    for (uint32_t k = 0; k < p->n_out; k++) p->bound[p->n_in + k] = out[k]->array.data;
-    return hti_program_run(p, p->bound, p->bound + p->n_in);
+    if (!hti_program_is_bound(p, in, out) && !hti_program_sharing(p, in, out))
+        return p->ctx->status;
+    for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]->array.data);
+    for (uint32_t k = 0; k < p->n_out; k++)
+        hti_program_set(p, p->n_in + k, p->out[k], out[k]->array.data);
+    return hti_program_go(p);
 }

@@ -261,17 +261,11 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
 }
 
 /* The usual case of small arrays: one run, nothing to plan. */
-static bool walk_one_run(hti_loop loop, int64_t n, int operands,
-                         const ht_array *const *operand)
+static bool walk_is_one_run(int64_t n, int operands, const ht_array *const *operand)
 {
-    const void *in[3] = {0};
-    if (n >= HTI_SERIAL || !hti_is_contiguous(operand[0])) return false;
-    for (int k = 1; k < operands; ++k) {
+    for (int k = 0; k < operands; ++k)
         if (!hti_is_contiguous(operand[k])) return false;
-        in[k - 1] = operand[k]->data;
-    }
-    loop(n, operand[0]->data, in);
-    return true;
+    return n < HTI_SERIAL;
 }
 
 /* One loop, operand 0 its output. */
@@ -281,7 +275,12 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
     static const hti_fused_step says = {.in = {1, 2, 3}, .out = 0};
     int64_t n = ht_shape_count(operand[0]->shape);
     HT_ASSERT(loop, "no loop for dtype %s", ht_dtype_name(operand[operands - 1]->dtype));
-    if (walk_one_run(loop, n, operands, operand)) return;
+    if (walk_is_one_run(n, operands, operand)) {
+        const void *in[3] = {0};
+        for (int k = 1; k < operands; ++k) in[k - 1] = operand[k]->data;
+        loop(n, operand[0]->data, in);
+        return;
+    }
     struct walk_step step = {loop, &says};
     struct walk w = {.step = &step, .steps = 1, .outputs = 1, .operands = operands};
     walk_run(ctx, &w, operand);
@@ -372,6 +371,15 @@ static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
         break;
     }
     return NULL;
+}
+
+hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int operands,
+                        const ht_array *const *operand)
+{
+    int64_t n = ht_shape_count(operand[0]->shape);
+    for (int k = 1; k < operands; ++k)
+        if (ht_shape_count(operand[k]->shape) != n) return NULL;
+    return walk_is_one_run(n, operands, operand) ? walk_loop(ctx->kernels, step) : NULL;
 }
 
 /* Totals of the parts to the sums' arrays, and a look at them if asked for. */

@@ -103,6 +103,12 @@ typedef struct hti_fused {
     int n_steps, n_outputs, n_operands, n_sums;
     hti_fused_step step[HTI_FUSED_STEPS];
 } hti_fused;
+/* out[i] = f(in[0][i], in[1][i], ...), i < n; out may be one of the inputs. */
+typedef void (*hti_loop)(int64_t n, void *out, const void *const *in);
+/* The loop that is all of a step, in one call: where its operands, out first, are
+ * contiguous and of one size, too small for a second thread. NULL where that is not so. */
+hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int operands,
+                        const ht_array *const *operand);
 /* operand: outputs, contiguous, then inputs, all of one shape; then sums, one element
  * each: with any, all operands are contiguous or repeat one number. An output may be the
  * very memory of a contiguous input that no later step reads. bad, if not NULL, becomes

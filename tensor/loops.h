@@ -33,8 +33,6 @@ static inline int64_t hti_sum_part(int64_t n, int parts, int64_t part)
     return part == parts ? n : n / parts * part;
 }
 
-/* out[i] = f(in[0][i], in[1][i], ...), i < n; out may be one of the inputs. */
-typedef void (*hti_loop)(int64_t n, void *out, const void *const *in);
 /* out (rows, columns), contiguous, = a[r * stride[0] + c * stride[1]]. */
 typedef void (*hti_pack_loop)(int64_t rows, int64_t columns, void *out, const void *a,
                               const int64_t stride[2]);
