@@ -20,7 +20,7 @@ double hti_number_value(ht_var x)
 
 bool ht_is_zero(ht_var x)
 {
-    return !x.tape && x.index == HTI_NONE;
+    return hti_is_zero(x);
 }
 
 /* Errors. */
@@ -81,7 +81,8 @@ static ht_var hti_number_node(ht_tape *tape, const ht_op *op, double value,
 static ht_dtype hti_partner_dtype(int n, const ht_var *in)
 {
     for (int i = 0; i < n; i++)
-        if (!hti_is_number(in[i]) && !ht_is_zero(in[i]) && !in[i].tape->weak[in[i].index])
+        if (!hti_is_number(in[i]) && !hti_is_zero(in[i]) &&
+            !in[i].tape->weak[in[i].index])
             return hti_type(in[i]).dtype;
     return 0;
 }
@@ -94,7 +95,7 @@ static ht_var hti_resolve(ht_tape *tape, const ht_op *op, ht_var x, ht_dtype dty
     if (hti_is_number(x))
         return hti_number_node(tape, op, hti_number_value(x), weak ? HT_F64 : dtype, weak,
                                site);
-    if (ht_is_zero(x) || weak || !tape->weak[x.index]) return x;
+    if (hti_is_zero(x) || weak || !tape->weak[x.index]) return x;
     if (hti_is_constant(x, &value) && hti_type(x).shape.rank == 0)
         return hti_number_node(tape, op, value, dtype, false, site);
     return ht_cast_at(x, dtype, site);
@@ -102,67 +103,99 @@ static ht_var hti_resolve(ht_tape *tape, const ht_op *op, ht_var x, ht_dtype dty
 
 /* Types. */
 
+bool hti_infer_broadcast(ht_infer *it)
+{
+    it->out = it->in[0];
+    for (int i = 1; i < it->n_in; i++)
+        if (!hti_same_shape(&it->out.shape, &it->in[i].shape) &&
+            !hti_broadcast_shapes(it->out.shape, it->in[i].shape, &it->out.shape))
+            return ht_infer_fail(
+                it, HT_ERROR_SHAPE,
+                "shapes do not broadcast: counted from the last axis, sizes "
+                "must be equal or 1");
+    return true;
+}
+
 /* Elementwise rows without an infer of their own: one float type, broadcast. */
 static bool hti_infer_default(ht_infer *it)
 {
-    it->out = it->in[0];
     for (int i = 0; i < it->n_in; i++) {
         if (it->in[i].dtype != it->in[0].dtype)
             return ht_infer_fail(it, HT_ERROR_DTYPE,
                                  "element types differ\n  hint: ht_cast one of them");
         if (!hti_dtype_is_float(it->in[i].dtype))
             return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-        if (!hti_broadcast_shapes(it->out.shape, it->in[i].shape, &it->out.shape))
-            return ht_infer_fail(
-                it, HT_ERROR_SHAPE,
-                "shapes do not broadcast: counted from the last axis, sizes "
-                "must be equal or 1");
     }
-    return true;
+    return hti_infer_broadcast(it);
 }
 
-/* The type of op(in), or an error kept. */
+/* The type of op(in), or an error kept. Field by field: to clear what is about to be
+ * written costs as much as the rest. */
 static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
                       const void *attributes, const char *site, ht_type *out)
 {
-    ht_type few[4];
-    hti_arena_mark mark = hti_arena_at(&tape->scratch);
-    ht_type *types =
-        n <= 4 ? few : hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *types);
-    bool ok = types != NULL;
-    if (ok) {
-        for (int i = 0; i < n; i++) types[i] = hti_type(in[i]);
-        ht_infer it = {.op = op,
-                       .ctx = tape->ctx,
-                       .n_in = n,
-                       .in = types,
-                       .attributes = attributes,
-                       .site = tape->rule_site ? tape->rule_site : site,
-                       .name = hti_called(tape, op->name)};
-        ok = op->infer ? op->infer(&it) : hti_infer_default(&it);
-        if (ok && hti_bytes(it.out.dtype, it.out.shape) == SIZE_MAX)
-            ok = ht_infer_fail(&it, HT_ERROR_SHAPE, "the result would be too large");
-        *out = it.out;
+    ht_type few[4], *types = few;
+    hti_arena_mark mark = {0};
+    if (n > 4) {
+        mark = hti_arena_at(&tape->scratch);
+        types = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *types);
+        if (!types) return false;
     }
-    hti_arena_rewind(&tape->scratch, mark);
+    for (int i = 0; i < n; i++) types[i] = tape->type[in[i].index];
+    ht_infer it;
+    it.op = op;
+    it.ctx = tape->ctx;
+    it.n_in = n;
+    it.in = types;
+    it.attributes = attributes;
+    it.site = tape->rule_site ? tape->rule_site : site;
+    it.name = hti_called(tape, op->name);
+    it.out = (ht_type){0};
+    bool ok = op->infer ? op->infer(&it) : hti_infer_default(&it);
+    if (ok && hti_bytes_at(it.out.dtype, &it.out.shape) == SIZE_MAX)
+        ok = ht_infer_fail(&it, HT_ERROR_SHAPE, "the result would be too large");
+    *out = it.out;
+    if (n > 4) hti_arena_rewind(&tape->scratch, mark);
     return ok;
 }
 
 /* Apply. */
 
-/* The tape the inputs are on (numbers and HT_ZERO are on none). */
-static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in)
+/* The tape the inputs are on, NULL if all are numbers or HT_ZERO. *plain: all are, alive and
+ * not weak, so that there is nothing to resolve. */
+static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in, bool *plain)
 {
     ht_tape *tape = NULL;
+    *plain = true;
     for (int i = 0; i < n; i++) {
-        if (hti_is_number(in[i]) || ht_is_zero(in[i])) continue;
-        hti_check_var(in[i]);
+        if (hti_is_number(in[i]) || hti_is_zero(in[i])) {
+            *plain = false;
+            continue;
+        }
+        uint32_t at = hti_check_var(in[i]);
         if (!tape) tape = in[i].tape;
         HT_ASSERT(tape == in[i].tape, "%s: input %d is on another tape than the first",
                   hti_called(tape, op->name), i);
+        *plain = *plain && at != HTI_NONE && !tape->weak[at];
     }
-    HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)", op->name);
     return tape;
+}
+
+static bool hti_all_zero(int n, const ht_var *in)
+{
+    for (int i = 0; i < n; i++)
+        if (!hti_is_zero(in[i])) return false;
+    return n > 0;
+}
+
+/* Inputs are variables of the tape. */
+static ht_var hti_apply_typed(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
+                              const void *attributes, bool weak, const char *site)
+{
+    ht_type type;
+    if (!hti_infer(tape, op, n, in, attributes, site, &type)) return hti_poison(tape);
+    return hti_append(tape, op, (uint32_t)n, in, attributes, &type,
+                      weak && type.dtype == HT_F64, site);
 }
 
 static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
@@ -171,31 +204,30 @@ static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht
     bool weak = n > 0 && op != &hti_op_cast;
     for (int i = 0; i < n; i++) {
         if (hti_is_poison(in[i])) return in[i];
-        if (ht_is_zero(in[i]) && op->flags & HT_OP_LINEAR) return HT_ZERO;
-        HT_ASSERT(!ht_is_zero(in[i]), "%s: input %d is HT_ZERO", op->name, i);
+        if (hti_is_zero(in[i]) && op->flags & HT_OP_LINEAR) return HT_ZERO;
+        HT_ASSERT(!hti_is_zero(in[i]), "%s: input %d is HT_ZERO", op->name, i);
         if (op == &hti_op_where && i == 0) continue; /* a condition has no say */
         weak = weak && tape->weak[in[i].index];
     }
-    ht_type type;
-    if (!hti_infer(tape, op, n, in, attributes, site, &type)) return hti_poison(tape);
-    return hti_append(tape, op, (uint32_t)n, in, attributes, type,
-                      weak && type.dtype == HT_F64, site);
+    return hti_apply_typed(tape, op, n, in, attributes, weak, site);
 }
 
 ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes,
                 const char *site)
 {
-    bool all_zero = n > 0;
-    for (int i = 0; i < n; i++) all_zero = all_zero && ht_is_zero(in[i]);
-    if (all_zero && op->flags & HT_OP_LINEAR) return HT_ZERO;
-    ht_tape *tape = hti_tape_of(op, n, in);
+    HT_ASSERT(n <= 3 || !(op->flags & HT_OP_ELEMENTWISE),
+              "%s: an elementwise op has at most 3 inputs, not %d", op->name, n);
+    bool plain;
+    ht_tape *tape = hti_tape_of(op, n, in, &plain);
+    if (!tape && op->flags & HT_OP_LINEAR && hti_all_zero(n, in)) return HT_ZERO;
+    HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)", op->name);
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     if (tape->emitting) return hti_mutation_apply(tape, op, n, in, attributes, site);
+    if (plain) return hti_apply_typed(tape, op, n, in, attributes, false, site);
     for (int i = 0; i < n; i++)
         if (hti_is_poison(in[i])) return in[i];
     if (!(op->flags & HT_OP_ELEMENTWISE) || n < 2)
         return hti_apply_resolved(tape, op, n, in, attributes, site);
-    HT_ASSERT(n <= 3, "%s: an elementwise op has at most 3 inputs, not %d", op->name, n);
     int first = op == &hti_op_where; /* a condition is nobody's partner */
     ht_dtype dtype = hti_partner_dtype(n - first, in + first);
     ht_var resolved[3];
@@ -208,7 +240,7 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
 bool hti_is_constant(ht_var x, double *value)
 {
     if (hti_is_number(x)) return *value = hti_number_value(x), true;
-    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return false;
+    if (hti_is_zero(x) || hti_check_var(x) == HTI_NONE) return false;
     ht_tape *tape = x.tape;
     uint32_t i = x.index;
     while (tape->op[i] == &hti_op_broadcast || tape->op[i] == &hti_op_reshape)
@@ -227,7 +259,7 @@ ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site)
 
 ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site)
 {
-    if (ht_is_zero(v) || hti_is_poison(v)) return v;
+    if (hti_is_zero(v) || hti_is_poison(v)) return v;
     ht_shape from = hti_type(v).shape;
     if (ht_shape_equal(from, shape)) return v;
     ht_axes axes = {0};

@@ -40,6 +40,7 @@ void hti_arena_free(hti_arena *arena);
     COLUMN(uint32_t, first_in) /* into edges */                 \
     COLUMN(uint32_t, n_in)                                      \
     COLUMN(uint32_t, stamp)                                     \
+    COLUMN(uint32_t, hash)                                      \
     COLUMN(uint32_t, next) /* in its hash bucket */             \
     COLUMN(uint8_t, weak)  /* takes the dtype of its partner */ \
     COLUMN(const char *, site)                                  \
@@ -94,10 +95,20 @@ static inline bool hti_is_number(ht_var x)
     return x.tape == (ht_tape *)(uintptr_t)&ht_number_tag;
 }
 double hti_number_value(ht_var x);
+static inline bool hti_is_zero(ht_var x)
+{
+    return !x.tape && x.index == HTI_NONE;
+}
 
 /* Stops the program unless x is a live variable (or poison) of a tape; returns the index.
  */
-uint32_t hti_check_var(ht_var x);
+uint32_t hti_check_unusual(ht_var x);
+static inline uint32_t hti_check_var(ht_var x)
+{
+    bool usual = x.tape && !hti_is_number(x) && x.index < x.tape->n &&
+                 x.stamp == x.tape->stamp[x.index];
+    return usual ? x.index : hti_check_unusual(x);
+}
 /* A copy: appending moves the columns. */
 ht_type hti_type(ht_var x);
 
@@ -124,10 +135,15 @@ ht_var
 hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
          const char *format, ...);
 
+/* it->out becomes input 0's type, broadcast with the others' shapes; false, and an error,
+ * if they do not. */
+bool hti_infer_broadcast(ht_infer *it);
+
 /* The node op(in) of a known type: the one that exists already, or a new one (which, on
  * an eager tape, runs). Inputs are live variables of this tape. */
 ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
-                  const void *attributes, ht_type type, bool weak, const char *site);
+                  const void *attributes, const ht_type *type, bool weak,
+                  const char *site);
 /* A number as a 0-d node of dtype. */
 ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
                     const char *site);
@@ -218,7 +234,7 @@ void hti_print_bytes(FILE *f, double bytes);
 #define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high, parts)                    \
     static void op##_run(const ht_run *r)                                                \
     {                                                                                    \
-        hti_run_unary(r->ctx, kernel, r->out, *r->in[0]);                                \
+        hti_run_elementwise(r->ctx, HTI_LOOP_UNARY, kernel, &r->out, 1, r->in);          \
     }                                                                                    \
     static void op##_vjp(ht_rule *r)                                                     \
     {                                                                                    \

@@ -11,11 +11,6 @@ static ht_var elementwise_positive(ht_var x, ht_var a, ht_var b)
     return ht_where(ht_greater(x, 0.0), a, b);
 }
 
-static ht_array elementwise_in(const ht_run *r, int i)
-{
-    return hti_broadcast_array(*r->in[i], r->out.shape);
-}
-
 static bool elementwise_is(ht_var x, double value)
 {
     double is;
@@ -189,13 +184,7 @@ static bool arithmetic_infer(ht_infer *it)
     if (!integers && !hti_dtype_is_float(it->in[0].dtype))
         return ht_infer_fail(it, HT_ERROR_DTYPE,
                              "needs f32, f64 or i32\n  hint: ht_cast");
-    it->out.dtype = it->in[0].dtype;
-    if (!hti_broadcast_shapes(it->in[0].shape, it->in[1].shape, &it->out.shape))
-        return ht_infer_fail(
-            it, HT_ERROR_SHAPE,
-            "shapes do not broadcast: counted from the last axis, sizes must "
-            "be equal or 1");
-    return true;
+    return hti_infer_broadcast(it);
 }
 
 /* Shapes come in parentheses: (rank, {sizes}). */
@@ -211,8 +200,7 @@ static bool arithmetic_infer(ht_infer *it)
 #define BINARY_ROW(op, kernel, text, more_flags, infer_fn, low, high)                   \
     static void op##_run(const ht_run *r)                                               \
     {                                                                                   \
-        hti_run_binary(r->ctx, kernel, r->out, elementwise_in(r, 0),                    \
-                       elementwise_in(r, 1));                                           \
+        hti_run_elementwise(r->ctx, HTI_LOOP_BINARY, kernel, &r->out, r->n_in, r->in);  \
     }                                                                                   \
     static void op##_vjp(ht_rule *r)                                                    \
     {                                                                                   \
@@ -221,8 +209,8 @@ static bool arithmetic_infer(ht_infer *it)
     }                                                                                   \
     static ht_var op##_jvp(const ht_rule *r)                                            \
     {                                                                                   \
-        ht_var a = ht_is_zero(r->t[0]) ? HT_ZERO : op##_slope_a(r, r->t[0]);            \
-        ht_var b = ht_is_zero(r->t[1]) ? HT_ZERO : op##_slope_b(r, r->t[1]);            \
+        ht_var a = hti_is_zero(r->t[0]) ? HT_ZERO : op##_slope_a(r, r->t[0]);           \
+        ht_var b = hti_is_zero(r->t[1]) ? HT_ZERO : op##_slope_b(r, r->t[1]);           \
         return ht_add(a, b);                                                            \
     }                                                                                   \
     static const ht_sample op##_samples[] = {                                           \
@@ -270,17 +258,17 @@ static ht_var add_scattered(ht_var base, ht_var x, const char *site)
 
 ht_var ht_add_at(ht_var a, ht_var b, const char *site)
 {
-    if (ht_is_zero(a)) return b;
-    if (ht_is_zero(b)) return a;
+    if (hti_is_zero(a)) return b;
+    if (hti_is_zero(b)) return a;
     ht_var sum = add_scattered(a, b, site);
-    if (ht_is_zero(sum)) sum = add_scattered(b, a, site);
-    return ht_is_zero(sum) ? elementwise_apply(&hti_op_add, a, b, site) : sum;
+    if (hti_is_zero(sum)) sum = add_scattered(b, a, site);
+    return hti_is_zero(sum) ? elementwise_apply(&hti_op_add, a, b, site) : sum;
 }
 
 ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
 {
-    if (ht_is_zero(b)) return a;
-    if (ht_is_zero(a)) return HTI_CALL("sub", b, ht_neg_at(b, site));
+    if (hti_is_zero(b)) return a;
+    if (hti_is_zero(a)) return HTI_CALL("sub", b, ht_neg_at(b, site));
     return elementwise_apply(&hti_op_sub, a, b, site);
 }
 
@@ -288,7 +276,7 @@ ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
  * HT_ZERO if it is not. */
 static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 {
-    if (!elementwise_is(one, 1) || hti_is_number(x) || ht_is_zero(x)) return HT_ZERO;
+    if (!elementwise_is(one, 1) || hti_is_number(x) || hti_is_zero(x)) return HT_ZERO;
     if (hti_check_var(x) == HTI_NONE || !hti_dtype_is_float(hti_type(x).dtype))
         return HT_ZERO;
     if (hti_is_number(one)) return x;
@@ -301,23 +289,23 @@ static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 
 ht_var ht_mul_at(ht_var a, ht_var b, const char *site)
 {
-    if (ht_is_zero(a) || ht_is_zero(b)) return HT_ZERO;
+    if (hti_is_zero(a) || hti_is_zero(b)) return HT_ZERO;
     ht_var x = mul_by_one(a, b, site);
-    if (ht_is_zero(x)) x = mul_by_one(b, a, site);
-    return ht_is_zero(x) ? elementwise_apply(&hti_op_mul, a, b, site) : x;
+    if (hti_is_zero(x)) x = mul_by_one(b, a, site);
+    return hti_is_zero(x) ? elementwise_apply(&hti_op_mul, a, b, site) : x;
 }
 
 ht_var ht_div_at(ht_var a, ht_var b, const char *site)
 {
-    if (ht_is_zero(a)) return a;
+    if (hti_is_zero(a)) return a;
     ht_var x = mul_by_one(a, b, site);
-    return ht_is_zero(x) ? elementwise_apply(&hti_op_div, a, b, site) : x;
+    return hti_is_zero(x) ? elementwise_apply(&hti_op_div, a, b, site) : x;
 }
 
 ht_var ht_pow_at(ht_var a, ht_var b, const char *site)
 {
     ht_var x = mul_by_one(a, b, site);
-    return ht_is_zero(x) ? elementwise_apply(&hti_op_pow, a, b, site) : x;
+    return hti_is_zero(x) ? elementwise_apply(&hti_op_pow, a, b, site) : x;
 }
 
 ht_var ht_maximum_at(ht_var a, ht_var b, const char *site)
@@ -337,12 +325,8 @@ static bool compare_infer(ht_infer *it)
     if (it->in[0].dtype != it->in[1].dtype)
         return ht_infer_fail(it, HT_ERROR_DTYPE,
                              "element types differ\n  hint: ht_cast one of them");
+    if (!hti_infer_broadcast(it)) return false;
     it->out.dtype = HT_U8;
-    if (!hti_broadcast_shapes(it->in[0].shape, it->in[1].shape, &it->out.shape))
-        return ht_infer_fail(
-            it, HT_ERROR_SHAPE,
-            "shapes do not broadcast: counted from the last axis, sizes must "
-            "be equal or 1");
     return true;
 }
 
@@ -354,18 +338,17 @@ static const ht_sample compare_samples[] = {
      NULL},
 };
 
-#define COMPARE_ROW(op, kernel, text, more_flags)                          \
-    static void op##_run(const ht_run *r)                                  \
-    {                                                                      \
-        hti_run_compare(r->ctx, kernel, r->out, elementwise_in(r, 0),      \
-                        elementwise_in(r, 1));                             \
-    }                                                                      \
-    HTI_ROW(op, compare_samples, .formula = text,                          \
-            .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags), \
-            .infer = compare_infer, .run = op##_run);                      \
-    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)              \
-    {                                                                      \
-        return elementwise_apply(&hti_op_##op, a, b, site);                \
+#define COMPARE_ROW(op, kernel, text, more_flags)                                       \
+    static void op##_run(const ht_run *r)                                               \
+    {                                                                                   \
+        hti_run_elementwise(r->ctx, HTI_LOOP_COMPARE, kernel, &r->out, r->n_in, r->in); \
+    }                                                                                   \
+    HTI_ROW(op, compare_samples, .formula = text,                                       \
+            .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags),              \
+            .infer = compare_infer, .run = op##_run);                                   \
+    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)                           \
+    {                                                                                   \
+        return elementwise_apply(&hti_op_##op, a, b, site);                             \
     }
 
 COMPARE_ROW(equal, HTI_EQUAL, "$0 == $1", HT_OP_COMMUTATIVE)
@@ -384,20 +367,14 @@ static bool where_infer(ht_infer *it)
         return ht_infer_fail(
             it, HT_ERROR_DTYPE,
             "the branches' element types differ\n  hint: ht_cast one of them");
-    it->out = it->in[1];
-    if (!hti_broadcast_shapes(it->out.shape, it->in[2].shape, &it->out.shape) ||
-        !hti_broadcast_shapes(it->out.shape, it->in[0].shape, &it->out.shape))
-        return ht_infer_fail(
-            it, HT_ERROR_SHAPE,
-            "shapes do not broadcast: counted from the last axis, sizes must "
-            "be equal or 1");
+    if (!hti_infer_broadcast(it)) return false;
+    it->out.dtype = it->in[1].dtype;
     return true;
 }
 
 static void where_run(const ht_run *r)
 {
-    hti_run_where(r->ctx, r->out, elementwise_in(r, 0), elementwise_in(r, 1),
-                  elementwise_in(r, 2));
+    hti_run_elementwise(r->ctx, HTI_LOOP_WHERE, 0, &r->out, r->n_in, r->in);
 }
 
 static void where_vjp(ht_rule *r)
@@ -434,8 +411,8 @@ HTI_ROW(where, where_samples, .formula = "$0 ? $1 : $2", .flags = HT_OP_ELEMENTW
 
 ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site)
 {
-    if (ht_is_zero(a) && ht_is_zero(b)) return HT_ZERO;
-    if (ht_is_zero(a)) a = ht_number(0);
-    if (ht_is_zero(b)) b = ht_number(0);
+    if (hti_is_zero(a) && hti_is_zero(b)) return HT_ZERO;
+    if (hti_is_zero(a)) a = ht_number(0);
+    if (hti_is_zero(b)) b = ht_number(0);
     return ht_apply(&hti_op_where, 3, (ht_var[]){condition, a, b}, NULL, site);
 }

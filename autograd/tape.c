@@ -18,15 +18,25 @@ static uint32_t hti_mix(uint32_t h, uint64_t word)
     return (uint32_t)(x >> 32) ^ (uint32_t)x;
 }
 
-/* Inputs are added up, not chained: a commutative op hashes alike in both orders. */
+/* Inputs are added up, not chained: a commutative op hashes alike in both orders. The
+ * newest is added as it is, so that nodes that follow each other lie side by side. */
 static uint32_t hti_node_hash(const ht_op *op, const void *attributes, uint32_t n,
                               const uint32_t *in)
 {
-    uint32_t h = hti_mix(0, (uint64_t)(uintptr_t)op), sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += hti_mix(1, in[i]);
+    uint32_t h = hti_mix(0, (uint64_t)(uintptr_t)op), newest = 0;
     const unsigned char *bytes = attributes;
-    for (size_t i = 0; i < op->attribute_size; i++) h = h * 31 + bytes[i];
-    return hti_mix(h, sum);
+    uint64_t word = 0;
+    for (size_t at = 0; at < op->attribute_size; at += sizeof word) {
+        size_t left = op->attribute_size - at;
+        memcpy(&word, bytes + at, left < sizeof word ? left : sizeof word);
+        h = hti_mix(h, word);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bool newer = in[i] > newest;
+        h += hti_mix(1, newer ? newest : in[i]);
+        newest = newer ? in[i] : newest;
+    }
+    return h + newest;
 }
 
 static bool hti_node_equals(const ht_tape *tape, uint32_t i, const ht_op *op,
@@ -42,9 +52,7 @@ static bool hti_node_equals(const ht_tape *tape, uint32_t i, const ht_op *op,
 
 static uint32_t *hti_node_bucket(const ht_tape *tape, uint32_t i)
 {
-    const uint32_t *in = tape->edge + tape->first_in[i];
-    uint32_t h = hti_node_hash(tape->op[i], tape->attributes[i], tape->n_in[i], in);
-    return &tape->bucket[h & (tape->n_buckets - 1)];
+    return &tape->bucket[tape->hash[i] & (tape->n_buckets - 1)];
 }
 
 /* Two reads of one tensor are two leaves (what differs is memory, not a formula), so
@@ -64,15 +72,15 @@ static void hti_rehash(ht_tape *tape)
 }
 
 /* Weakness is part of the type, hence of what "equal" means. */
-static uint32_t hti_find_equal(ht_tape *tape, const ht_op *op, const void *attributes,
-                               uint32_t n, const uint32_t *in, ht_type type, bool weak)
+static uint32_t hti_find_equal(const ht_tape *tape, uint32_t hash, const ht_op *op,
+                               const void *attributes, uint32_t n, const uint32_t *in,
+                               ht_dtype dtype, bool weak)
 {
-    if (op == &hti_op_input || !tape->n_buckets) return HTI_NONE;
-    uint32_t h = hti_node_hash(op, attributes, n, in);
-    for (uint32_t i = tape->bucket[h & (tape->n_buckets - 1)]; i != HTI_NONE;
+    if (op == &hti_op_input) return HTI_NONE;
+    for (uint32_t i = tape->bucket[hash & (tape->n_buckets - 1)]; i != HTI_NONE;
          i = tape->next[i])
-        if (hti_node_equals(tape, i, op, attributes, n, in) &&
-            tape->type[i].dtype == type.dtype && tape->weak[i] == weak)
+        if (tape->hash[i] == hash && hti_node_equals(tape, i, op, attributes, n, in) &&
+            tape->type[i].dtype == dtype && tape->weak[i] == weak)
             return i;
     return HTI_NONE;
 }
@@ -256,24 +264,35 @@ static bool hti_node_run(ht_tape *tape, uint32_t i)
     const ht_op *op = tape->op[i];
     const uint32_t *in = tape->edge + tape->first_in[i];
     uint32_t n = tape->n_in[i];
+    const ht_type *type = &tape->type[i];
     ht_array *out = &tape->array[i];
-    if (op->view &&
-        op->view(tape->attributes[i], &tape->type[i], &tape->array[in[0]], out))
+    if (op->view && op->view(tape->attributes[i], type, &tape->array[in[0]], out))
         return true;
-    hti_arena_mark mark = hti_arena_at(&tape->scratch);
-    const ht_array **arrays = hti_arena_alloc(&tape->scratch, n * sizeof *arrays);
-    void *data = hti_arena_alloc(&tape->memory,
-                                 hti_bytes(tape->type[i].dtype, tape->type[i].shape));
+    const ht_array *few[4], **arrays = few;
+    bool scratch = n > 4 || op->workspace;
+    hti_arena_mark mark = {0};
+    if (scratch) mark = hti_arena_at(&tape->scratch);
+    if (n > 4) arrays = hti_arena_alloc(&tape->scratch, n * sizeof *arrays);
+    void *data = hti_arena_alloc(&tape->memory, hti_bytes_at(type->dtype, &type->shape));
     void *workspace = op->workspace ? hti_node_workspace(tape, i) : NULL;
     bool ok = arrays && data && (workspace || !op->workspace);
     if (ok) {
         for (uint32_t k = 0; k < n; k++) arrays[k] = &tape->array[in[k]];
-        *out = hti_contiguous(data, tape->type[i].dtype, tape->type[i].shape);
-        op->run(&(ht_run){op, tape->ctx, *out, (int)n, arrays, tape->attributes[i],
-                          workspace, tape->site[i]});
+        /* Laid out twice: a copy would wait until all of the first is written. */
+        ht_run r;
+        hti_lay_out(out, data, type->dtype, &type->shape);
+        hti_lay_out(&r.out, data, type->dtype, &type->shape);
+        r.op = op;
+        r.ctx = tape->ctx;
+        r.n_in = (int)n;
+        r.in = arrays;
+        r.attributes = tape->attributes[i];
+        r.workspace = workspace;
+        r.site = tape->site[i];
+        op->run(&r);
         ok = tape->ctx->status == HT_OK;
     }
-    hti_arena_rewind(&tape->scratch, mark);
+    if (scratch) hti_arena_rewind(&tape->scratch, mark);
     return ok;
 }
 
@@ -285,13 +304,16 @@ static const void *hti_copy_attributes(ht_tape *tape, const ht_op *op, const voi
 }
 
 ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
-                  const void *attributes, ht_type type, bool weak, const char *site)
+                  const void *attributes, const ht_type *type, bool weak,
+                  const char *site)
 {
     /* Reserved first, so that the inputs' indices can be laid where they will stay. */
     if (!hti_tape_reserve(tape, n)) return hti_poison(tape);
     uint32_t *edge = tape->edge + tape->n_edges;
     for (uint32_t k = 0; k < n; k++) edge[k] = in[k].index;
-    uint32_t equal = hti_find_equal(tape, op, attributes, n, edge, type, weak);
+    uint32_t hash = hti_node_hash(op, attributes, n, edge);
+    uint32_t equal =
+        hti_find_equal(tape, hash, op, attributes, n, edge, type->dtype, weak);
     if (equal != HTI_NONE) return hti_var(tape, equal);
 
     if (op->attribute_size && !(attributes = hti_copy_attributes(tape, op, attributes)))
@@ -299,7 +321,8 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
     uint32_t i = tape->n;
     tape->op[i] = op;
     tape->attributes[i] = op->attribute_size ? attributes : NULL;
-    tape->type[i] = type;
+    tape->type[i] = *type;
+    tape->hash[i] = hash;
     tape->first_in[i] = tape->n_edges;
     tape->n_in[i] = n;
     tape->stamp[i] = tape->current_stamp;
@@ -322,7 +345,7 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     HT_ASSERT(value, "value is NULL");
     ht_type type = {ht_tensor_dtype(value), ht_tensor_shape(value)};
-    ht_var x = hti_append(tape, &hti_op_input, 0, NULL, NULL, type, false, site);
+    ht_var x = hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
     if (tape->policy == HT_EAGER && !hti_is_poison(x)) {
         tape->array[x.index] = ht_tensor_array(value);
         tape->tensor[x.index] = (ht_tensor *)(uintptr_t)value;
@@ -341,14 +364,14 @@ ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site)
         return hti_fail(tape, HT_ERROR_SHAPE, site, "input_like",
                         "dtype %d (%s) and shape %s: not a valid type", (int)type.dtype,
                         ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
-    return hti_append(tape, &hti_op_input, 0, NULL, NULL, type, false, site);
+    return hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
 }
 
 ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
                     const char *site)
 {
     hti_constant_attributes a = {value};
-    return hti_append(tape, &hti_op_constant, 0, NULL, &a, (ht_type){dtype, HT_SCALAR},
+    return hti_append(tape, &hti_op_constant, 0, NULL, &a, &(ht_type){dtype, HT_SCALAR},
                       weak, site);
 }
 
@@ -361,7 +384,7 @@ ht_var ht_constant(ht_tape *tape, double value)
 
 /* Looking at a variable. */
 
-uint32_t hti_check_var(ht_var x)
+uint32_t hti_check_unusual(ht_var x)
 {
     HT_ASSERT(x.tape,
               "a variable that was never set (or HT_ZERO) where a value is needed");

@@ -2,29 +2,40 @@
 /* array.c: the arithmetic of shapes and strides; nothing here reads an element.
  * Read next: tensor.c, elementwise.c. */
 #include <stdio.h>
+#include <string.h>
 
 #include "tensor_internal.h"
 
-int64_t ht_shape_count(ht_shape shape)
+/* Whether a * b, both positive, is past `most`; small factors need no division. */
+static bool array_product_exceeds(uint64_t a, uint64_t b, uint64_t most)
 {
-    if (shape.rank < 0 || shape.rank > HT_MAX_RANK) return -1;
+    return (a | b) >> 31 && a > most / b;
+}
+
+int64_t hti_count(const ht_shape *shape)
+{
+    if (shape->rank < 0 || shape->rank > HT_MAX_RANK) return -1;
     int64_t extent = 1; /* of the axes that are not empty: it bounds every stride */
     bool empty = false;
-    for (int i = 0; i < shape.rank; i++) {
-        int64_t dim = shape.dim[i];
-        if (dim < 0 || (dim > 0 && extent > INT64_MAX / dim)) return -1;
+    for (int i = 0; i < shape->rank; i++) {
+        int64_t dim = shape->dim[i];
+        if (dim < 0) return -1;
+        if (dim > 0 && array_product_exceeds((uint64_t)extent, (uint64_t)dim, INT64_MAX))
+            return -1;
         empty = empty || dim == 0;
         extent *= dim > 0 ? dim : 1;
     }
     return empty ? 0 : extent;
 }
 
+int64_t ht_shape_count(ht_shape shape)
+{
+    return hti_count(&shape);
+}
+
 bool ht_shape_equal(ht_shape a, ht_shape b)
 {
-    if (a.rank != b.rank) return false;
-    for (int i = 0; i < a.rank && i < HT_MAX_RANK; i++)
-        if (a.dim[i] != b.dim[i]) return false;
-    return true;
+    return hti_same_shape(&a, &b);
 }
 
 const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT])
@@ -81,20 +92,35 @@ bool hti_dtype_is_valid(ht_dtype dtype)
 
 size_t hti_bytes(ht_dtype dtype, ht_shape shape)
 {
-    int64_t count = ht_shape_count(shape);
-    size_t size = ht_dtype_bytes(dtype);
-    if (count < 0 || size == 0 || (size_t)count > PTRDIFF_MAX / size) return SIZE_MAX;
+    return hti_bytes_at(dtype, &shape);
+}
+
+size_t hti_bytes_at(ht_dtype dtype, const ht_shape *shape)
+{
+    int64_t count = hti_count(shape);
+    size_t size = array_dtype_of(dtype).bytes;
+    if (count < 0 || size == 0) return SIZE_MAX;
+    if (array_product_exceeds((uint64_t)count, size, PTRDIFF_MAX)) return SIZE_MAX;
     return (size_t)count * size;
+}
+
+void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape)
+{
+    a->data = data;
+    a->dtype = dtype;
+    a->shape = *shape;
+    memset(a->stride, 0, sizeof a->stride);
+    int64_t stride = 1;
+    for (int i = shape->rank - 1; i >= 0; i--) {
+        a->stride[i] = stride;
+        if (shape->dim[i] > 0) stride *= shape->dim[i];
+    }
 }
 
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape)
 {
-    ht_array a = {.data = data, .dtype = dtype, .shape = shape};
-    int64_t stride = 1;
-    for (int i = shape.rank - 1; i >= 0; i--) {
-        a.stride[i] = stride;
-        if (shape.dim[i] > 0) stride *= shape.dim[i];
-    }
+    ht_array a;
+    hti_lay_out(&a, data, dtype, &shape);
     return a;
 }
 
@@ -111,6 +137,7 @@ bool hti_is_contiguous(const ht_array *a)
 
 bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out)
 {
+    if (hti_same_shape(&a, &b)) return *out = a, true;
     ht_shape joined = {.rank = a.rank > b.rank ? a.rank : b.rank};
     for (int back = 1; back <= joined.rank; back++) {
         int64_t p = back <= a.rank ? a.dim[a.rank - back] : 1;

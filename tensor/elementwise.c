@@ -242,7 +242,7 @@ static void walk_parts(const void *work, int64_t first, int64_t last)
 
 static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *operand)
 {
-    int64_t n = ht_shape_count(operand[0]->shape);
+    int64_t n = hti_count(&operand[0]->shape);
     if (n == 0) return;
     w->kernels = ctx->kernels;
     walk_init(w, operand);
@@ -273,7 +273,7 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
                  const ht_array *const *operand)
 {
     static const hti_fused_step says = {.in = {1, 2, 3}, .out = 0};
-    int64_t n = ht_shape_count(operand[0]->shape);
+    int64_t n = hti_count(&operand[0]->shape);
     HT_ASSERT(loop, "no loop for dtype %s", ht_dtype_name(operand[operands - 1]->dtype));
     if (walk_is_one_run(n, operands, operand)) {
         const void *in[3] = {0};
@@ -284,73 +284,6 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
     struct walk_step step = {loop, &says};
     struct walk w = {.step = &step, .steps = 1, .outputs = 1, .operands = operands};
     walk_run(ctx, &w, operand);
-}
-
-static void walk_check(const ht_array *out, const ht_array *in)
-{
-    char expected[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
-    HT_ASSERT(ht_shape_equal(out->shape, in->shape), "output %s, operand %s",
-              ht_shape_text(out->shape, expected), ht_shape_text(in->shape, got));
-}
-
-static void walk_check_dtype(const ht_array *a, ht_dtype dtype)
-{
-    HT_ASSERT(a->dtype == dtype, "expected %s, got %s", ht_dtype_name(dtype),
-              ht_dtype_name(a->dtype));
-}
-
-void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a)
-{
-    walk_check(&out, &a);
-    walk_check_dtype(&out, a.dtype);
-    walk(ctx, ctx->kernels->unary[f][hti_row(a.dtype)], 2,
-         (const ht_array *[]){&out, &a});
-}
-
-void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b)
-{
-    walk_check(&out, &a);
-    walk_check(&out, &b);
-    walk_check_dtype(&out, a.dtype);
-    walk_check_dtype(&b, a.dtype);
-    walk(ctx, ctx->kernels->binary[f][hti_row(a.dtype)], 3,
-         (const ht_array *[]){&out, &a, &b});
-}
-
-void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a, ht_array b)
-{
-    walk_check(&out, &a);
-    walk_check(&out, &b);
-    walk_check_dtype(&out, HT_U8);
-    walk_check_dtype(&b, a.dtype);
-    walk(ctx, ctx->kernels->compare[f][hti_row(a.dtype)], 3,
-         (const ht_array *[]){&out, &a, &b});
-}
-
-void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
-                   ht_array b)
-{
-    walk_check(&out, &condition);
-    walk_check(&out, &a);
-    walk_check(&out, &b);
-    walk_check_dtype(&condition, HT_U8);
-    walk_check_dtype(&a, out.dtype);
-    walk_check_dtype(&b, out.dtype);
-    walk(ctx, ctx->kernels->where[hti_row(out.dtype)], 4,
-         (const ht_array *[]){&out, &condition, &a, &b});
-}
-
-void hti_run_copy(ht_context *ctx, ht_array out, ht_array a)
-{
-    walk_check(&out, &a);
-    walk(ctx, ctx->kernels->convert[hti_row(out.dtype)][hti_row(a.dtype)], 2,
-         (const ht_array *[]){&out, &a});
-}
-
-void hti_run_fill(ht_context *ctx, ht_array out, double value)
-{
-    ht_array number = {.data = &value, .dtype = HT_F64, .shape = out.shape};
-    hti_run_copy(ctx, out, number);
 }
 
 static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
@@ -373,12 +306,75 @@ static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
     return NULL;
 }
 
+static void walk_check_dtype(const ht_array *a, ht_dtype dtype)
+{
+    HT_ASSERT(a->dtype == dtype, "expected %s, got %s", ht_dtype_name(dtype),
+              ht_dtype_name(a->dtype));
+}
+
+void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
+                         const ht_array *out, int n_in, const ht_array *const *in)
+{
+    ht_dtype dtype = in[n_in - 1]->dtype;
+    if (kind != HTI_LOOP_CONVERT)
+        walk_check_dtype(out, kind == HTI_LOOP_COMPARE ? HT_U8 : dtype);
+    const ht_array *operand[4] = {out};
+    ht_array seen[3];
+    for (int k = 0; k < n_in; ++k) {
+        walk_check_dtype(in[k], kind == HTI_LOOP_WHERE && k == 0 ? HT_U8 : dtype);
+        operand[k + 1] = in[k];
+        if (hti_same_shape(&in[k]->shape, &out->shape)) continue;
+        seen[k] = hti_broadcast_array(*in[k], out->shape);
+        operand[k + 1] = &seen[k];
+    }
+    const hti_fused_step step = {.kind = (uint8_t)kind,
+                                 .function = (uint8_t)function,
+                                 .from = (uint8_t)dtype,
+                                 .to = (uint8_t)out->dtype};
+    walk(ctx, walk_loop(ctx->kernels, &step), n_in + 1, operand);
+}
+
+void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a)
+{
+    hti_run_elementwise(ctx, HTI_LOOP_UNARY, (int)f, &out, 1, (const ht_array *[]){&a});
+}
+
+void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b)
+{
+    hti_run_elementwise(ctx, HTI_LOOP_BINARY, (int)f, &out, 2,
+                        (const ht_array *[]){&a, &b});
+}
+
+void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a, ht_array b)
+{
+    hti_run_elementwise(ctx, HTI_LOOP_COMPARE, (int)f, &out, 2,
+                        (const ht_array *[]){&a, &b});
+}
+
+void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
+                   ht_array b)
+{
+    hti_run_elementwise(ctx, HTI_LOOP_WHERE, 0, &out, 3,
+                        (const ht_array *[]){&condition, &a, &b});
+}
+
+void hti_run_copy(ht_context *ctx, ht_array out, ht_array a)
+{
+    hti_run_elementwise(ctx, HTI_LOOP_CONVERT, 0, &out, 1, (const ht_array *[]){&a});
+}
+
+void hti_run_fill(ht_context *ctx, ht_array out, double value)
+{
+    ht_array number = {.data = &value, .dtype = HT_F64, .shape = out.shape};
+    hti_run_copy(ctx, out, number);
+}
+
 hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int operands,
                         const ht_array *const *operand)
 {
-    int64_t n = ht_shape_count(operand[0]->shape);
+    int64_t n = hti_count(&operand[0]->shape);
     for (int k = 1; k < operands; ++k)
-        if (ht_shape_count(operand[k]->shape) != n) return NULL;
+        if (hti_count(&operand[k]->shape) != n) return NULL;
     return walk_is_one_run(n, operands, operand) ? walk_loop(ctx->kernels, step) : NULL;
 }
 
@@ -416,7 +412,9 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
         HT_ASSERT(step[i].loop || f->step[i].kind == HTI_LOOP_SUM, "no loop for dtype %s",
                   ht_dtype_name(f->step[i].from));
     }
-    for (int k = 1; k < f->n_operands; ++k) walk_check(operand[0], operand[k]);
+    for (int k = 1; k < f->n_operands; ++k)
+        HT_ASSERT(hti_same_shape(&operand[0]->shape, &operand[k]->shape),
+                  "operand %d is not of the output's shape", k);
     if (bad) *bad = f->n_steps;
     if (f->n_sums) {
         w.parts = ht_shape_count(operand[0]->shape) < HTI_SERIAL ? 1 : HTI_SUM_PARTS;

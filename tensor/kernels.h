@@ -58,10 +58,23 @@ typedef enum hti_reduce { HTI_SUM, HTI_MAX, HTI_N_REDUCE } hti_reduce;
 const struct hti_kernels *hti_kernels_at(int index);
 const char *hti_kernels_name(const struct hti_kernels *kernels);
 
-/* out = f(a). Floats; HTI_NEG and HTI_ABS also i32. a has out's shape, any strides.
+typedef enum hti_loop_kind {
+    HTI_LOOP_NONE,
+    HTI_LOOP_UNARY,
+    HTI_LOOP_BINARY,
+    HTI_LOOP_COMPARE,
+    HTI_LOOP_WHERE,
+    HTI_LOOP_CONVERT,
+    HTI_LOOP_SUM /* fused only, of all elements: `out` counts sums, not slots */
+} hti_loop_kind;
+/* out = f(in), one of those below: what they all come down to. Operands broadcast to
+ * out's shape; their dtype is one, but for a condition's. */
+void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
+                         const ht_array *out, int n_in, const ht_array *const *in);
+/* out = f(a). Floats; HTI_NEG and HTI_ABS also i32. a of any strides.
  * out may be the very memory of a if both are contiguous; so for binary and where. */
 void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a);
-/* out = f(a, b); both already broadcast to out's shape. Floats; +, -, *, max, min also
+/* out = f(a, b). Floats; +, -, *, max, min also
  * i32. HTI_POW is C's pow; HTI_MAXIMUM/MINIMUM return NaN if either is NaN. */
 void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b);
 /* out (u8) = 1 where the relation holds. a, b of one dtype. */
@@ -79,15 +92,6 @@ void hti_run_fill(ht_context *ctx, ht_array out, double value);
 /* Several of the above over tiles that stay in the nearest cache. A slot is an operand
  * (outputs first) or, past them, what only later steps see. A step may write over a slot
  * it reads. */
-typedef enum hti_loop_kind {
-    HTI_LOOP_NONE,
-    HTI_LOOP_UNARY,
-    HTI_LOOP_BINARY,
-    HTI_LOOP_COMPARE,
-    HTI_LOOP_WHERE,
-    HTI_LOOP_CONVERT,
-    HTI_LOOP_SUM /* of all elements: `out` counts sums, not slots */
-} hti_loop_kind;
 enum {
     HTI_FUSED_STEPS = 32,
     HTI_FUSED_OPERANDS = 16,

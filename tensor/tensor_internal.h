@@ -40,7 +40,18 @@ void *hti_zalloc(ht_context *ctx, size_t count, size_t size);
 
 /* Bytes an array of this type takes, or SIZE_MAX if shape is invalid or overflows. */
 size_t hti_bytes(ht_dtype dtype, ht_shape shape);
+/* These two and hti_same_shape without copies of shapes. */
+size_t hti_bytes_at(ht_dtype dtype, const ht_shape *shape);
+int64_t hti_count(const ht_shape *shape);
+static inline bool hti_same_shape(const ht_shape *a, const ht_shape *b)
+{
+    if (a->rank != b->rank) return false;
+    for (int i = 0; i < a->rank && i < HT_MAX_RANK; i++)
+        if (a->dim[i] != b->dim[i]) return false;
+    return true;
+}
 /* Row-major strides. */
+void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);
 bool hti_is_contiguous(const ht_array *a);
 bool hti_dtype_is_float(ht_dtype dtype);
