@@ -230,8 +230,14 @@ void hti_print_bytes(FILE *f, double bytes);
 
 /* An elementwise row of one input over a kernel of kernels.h, from op##_slope(r, v): v
  * times the derivative, for vjp and jvp alike. low and high bound its samples; `parts` is
- * its decompose, or NULL. */
-#define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high, parts)                    \
+ * its decompose, or NULL. The public function is aside. */
+#define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high, parts) \
+    HTI_INNER_ROW(op, kernel, text, more_flags, low, high, parts)     \
+    ht_var ht_##op##_at(ht_var x, const char *site)                   \
+    {                                                                 \
+        return ht_apply(&hti_op_##op, 1, &x, NULL, site);             \
+    }
+#define HTI_INNER_ROW(op, kernel, text, more_flags, low, high, parts)                    \
     static void op##_run(const ht_run *r)                                                \
     {                                                                                    \
         hti_run_elementwise(r->ctx, HTI_LOOP_UNARY, kernel, &r->out, 1, r->in);          \
@@ -253,11 +259,7 @@ void hti_print_bytes(FILE *f, double bytes);
     };                                                                                   \
     HTI_ROW(op, op##_samples, .formula = text,                                           \
             .flags = HT_OP_ELEMENTWISE | (more_flags), .run = op##_run, .vjp = op##_vjp, \
-            .jvp = op##_jvp, .decompose = parts);                                        \
-    ht_var ht_##op##_at(ht_var x, const char *site)                                      \
-    {                                                                                    \
-        return ht_apply(&hti_op_##op, 1, &x, NULL, site);                                \
-    }
+            .jvp = op##_jvp, .decompose = parts);
 
 /* Attributes other files build or read. */
 typedef struct hti_constant_attributes {

@@ -34,6 +34,8 @@ static const struct fuse_loop {
     {&hti_op_cos, HTI_LOOP_UNARY, HTI_COS},
     {&hti_op_erf, HTI_LOOP_UNARY, HTI_ERF},
     {&hti_op_softplus, HTI_LOOP_UNARY, HTI_SOFTPLUS},
+    {&hti_op_gelu, HTI_LOOP_UNARY, HTI_GELU},
+    {&hti_op_gelu_slope, HTI_LOOP_UNARY, HTI_GELU_SLOPE},
     {&hti_op_add, HTI_LOOP_BINARY, HTI_ADD},
     {&hti_op_sub, HTI_LOOP_BINARY, HTI_SUB},
     {&hti_op_mul, HTI_LOOP_BINARY, HTI_MUL},

@@ -42,18 +42,6 @@ static ht_var compose_gate(ht_var x, ht_var s, const char *site)
     return ht_mul_at(half, ht_add_at(s, ht_number(1), site), site);
 }
 
-static ht_var compose_gelu(ht_var x, const char *site)
-{
-    if (compose_pass(x)) return x;
-    ht_var scaled = ht_mul_at(x, ht_number(0.70710678118654752440), site);
-    return compose_gate(x, ht_erf_at(scaled, site), site);
-}
-
-ht_var ht_gelu_at(ht_var x, const char *site)
-{
-    return HTI_CALL("gelu", x, compose_gelu(x, site));
-}
-
 /* s = tanh(sqrt(2 / pi) (x + 0.044715 x^3)): Hendrycks & Gimpel, arXiv 1606.08415. */
 static ht_var compose_gelu_tanh(ht_var x, const char *site)
 {

@@ -46,6 +46,25 @@ static ht_var softplus_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_sigmoid(r->in[0]));
 }
 
+static ht_var gelu_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_apply(&hti_op_gelu_slope, 1, r->in, NULL, HT_HERE));
+}
+
+/* exp(-x^2 / 2) / sqrt(2 pi) */
+static ht_var gelu_density(ht_var x)
+{
+    return ht_mul(ht_exp(ht_mul(ht_square(x), -0.5)), 0.39894228040143267794);
+}
+
+/* density (2 - x^2), in factors that stay finite as far as x does */
+static ht_var gelu_slope_slope(const ht_rule *r, ht_var v)
+{
+    const double root = 1.41421356237309504880;
+    ht_var x = r->in[0], left = ht_mul(gelu_density(x), ht_sub(root, x));
+    return ht_mul(v, ht_mul(left, ht_add(x, root)));
+}
+
 /* Decomposed: the same but for the digits the rows are there to keep. */
 
 static ht_var log1p_decompose(const ht_rule *r)
@@ -68,6 +87,22 @@ static ht_var softplus_decompose(const ht_rule *r)
     return ht_log(ht_add(ht_exp(r->in[0]), 1.0));
 }
 
+static ht_var gelu_distribution(ht_var x)
+{
+    return ht_mul(ht_add(ht_erf(ht_mul(x, 0.70710678118654752440)), 1.0), 0.5);
+}
+
+static ht_var gelu_decompose(const ht_rule *r)
+{
+    return ht_mul(r->in[0], gelu_distribution(r->in[0]));
+}
+
+static ht_var gelu_slope_decompose(const ht_rule *r)
+{
+    ht_var x = r->in[0];
+    return ht_add(gelu_distribution(x), ht_mul(x, gelu_density(x)));
+}
+
 HTI_UNARY_ROW(log1p, HTI_LOG1P, NULL, 0, -0.6, 2, log1p_decompose)
 HTI_UNARY_ROW(expm1, HTI_EXPM1, NULL, 0, -2, 2, expm1_decompose)
 HTI_UNARY_ROW(rsqrt, HTI_RSQRT, NULL, 0, 0.5, 3, rsqrt_decompose)
@@ -75,6 +110,8 @@ HTI_UNARY_ROW(sin, HTI_SIN, NULL, 0, -4, 4, NULL)
 HTI_UNARY_ROW(cos, HTI_COS, NULL, 0, -4, 4, NULL)
 HTI_UNARY_ROW(erf, HTI_ERF, NULL, 0, -2, 2, NULL)
 HTI_UNARY_ROW(softplus, HTI_SOFTPLUS, NULL, 0, -4, 4, softplus_decompose)
+HTI_UNARY_ROW(gelu, HTI_GELU, NULL, 0, -4, 4, gelu_decompose)
+HTI_INNER_ROW(gelu_slope, HTI_GELU_SLOPE, NULL, 0, -4, 4, gelu_slope_decompose)
 
 /* Logsumexp of the last axis: the derivative is softmax. */
 

@@ -29,7 +29,9 @@ typedef enum hti_unary {
     HTI_SIN,
     HTI_COS,
     HTI_ERF,
-    HTI_SOFTPLUS, /* log(1 + exp(a)) */
+    HTI_SOFTPLUS,   /* log(1 + exp(a)) */
+    HTI_GELU,       /* a Phi(a), Phi the normal distribution */
+    HTI_GELU_SLOPE, /* Phi(a) + a phi(a), phi its density */
     HTI_N_UNARY
 } hti_unary;
 

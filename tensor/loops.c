@@ -80,6 +80,10 @@ UNARY(expm1, f32, float, (float)wide_expm1((double)x))
 UNARY(rsqrt, f32, float, (float)(1.0 / sqrt((double)x)))
 UNARY(erf, f32, float, (float)wide_erf((double)x))
 UNARY(softplus, f32, float, (float)wide_softplus((double)x))
+UNARY(gelu, f32, float, math_gelu_f32(x))
+UNARY(gelu_slope, f32, float, math_gelu_slope_f32(x))
+UNARY(gelu, f64, double, math_gelu_f64(x))
+UNARY(gelu_slope, f64, double, math_gelu_slope_f64(x))
 UNARY(log1p, f64, double, log1p(x))
 UNARY(expm1, f64, double, expm1(x))
 UNARY(rsqrt, f64, double, 1.0 / sqrt(x))
@@ -334,7 +338,9 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
               [HTI_SIN] = {FLOATS(sin)},
               [HTI_COS] = {FLOATS(cos)},
               [HTI_ERF] = {FLOATS(erf)},
-              [HTI_SOFTPLUS] = {FLOATS(softplus)}},
+              [HTI_SOFTPLUS] = {FLOATS(softplus)},
+              [HTI_GELU] = {FLOATS(gelu)},
+              [HTI_GELU_SLOPE] = {FLOATS(gelu_slope)}},
     .binary = {[HTI_ADD] = {SIGNED(add)},
                [HTI_SUB] = {SIGNED(sub)},
                [HTI_MUL] = {SIGNED(mul)},

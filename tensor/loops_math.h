@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* loops_math.h: exp, log, tanh and sigmoid in f32 without a branch, so that loops over
- * them become vector code. Measured over all of f32, the largest errors are 1 ulp for exp
- * and log, 1.4 for tanh, 2.4 for sigmoid. The polynomials are minimax fits on the reduced
+/* loops_math.h: exp, log, tanh, sigmoid and gelu in f32 without a branch, so that loops
+ * over them become vector code. Measured over all of f32, the largest errors are 1 ulp for
+ * exp and log, 1.4 for tanh, 2.4 for sigmoid. The polynomials are minimax fits on the reduced
  * range. In f64 the loops call libm. Read next: loops.c. */
 #ifndef HTI_LOOPS_MATH_H
 #define HTI_LOOPS_MATH_H
@@ -93,6 +93,53 @@ static inline float math_sigmoid(float x)
     float e = math_exp(-fabsf(x));
     return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
+
+/* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in one:
+ * both are exp(-a^2 / 2) times something slow. Q's is t P(t), t = 1 / (1 + 0.35 a), a form
+ * of Hastings (Approximations for digital computers, 1955), P minimax to 3e-8. Rounding a^2
+ * leaves a relative error of a^2 / 2 in units of the last place. From 15 on both are 0. */
+static inline float math_tail(float a, float *phi)
+{
+    float e = math_exp(-0.5f * a * a), t = 1.0f / (1.0f + 0.35f * a);
+    float p = -0.0291639112338f;
+    p = p * t + 0.14406070496f;
+    p = p * t - 0.25590160572f;
+    p = p * t + 0.159392553172f;
+    p = p * t - 0.0232635472338f;
+    p = p * t + 0.105574665166f;
+    p = p * t + 0.119815535411f;
+    p = p * t + 0.139864330784f;
+    p = p * t + 0.139621258691f;
+    *phi = 0.398942280401f * e;
+    return e * (t * p);
+}
+
+static inline double math_tail_f64(double a, double *phi)
+{
+    *phi = 0.39894228040143267794 * exp(-0.5 * a * a);
+    return 0.5 * erfc(a * 0.70710678118654752440);
+}
+
+/* x Phi(x) and its slope, from the tail on x's side, so that what is tiny keeps its
+ * digits. Past `most` the tail is 0, and infinity times it must not come to be. */
+#define MATH_GELU(s, T, TAIL, most)          \
+    static inline T math_gelu_##s(T x)       \
+    {                                        \
+        T a = x < 0 ? -x : x, phi;           \
+        a = a > (most) ? (most) : a;         \
+        T rest = a * TAIL(a, &phi);          \
+        return x > 0 ? x - rest : -rest;     \
+    }                                        \
+    static inline T math_gelu_slope_##s(T x) \
+    {                                        \
+        T a = x < 0 ? -x : x, phi;           \
+        a = a > (most) ? (most) : a;         \
+        T rest = TAIL(a, &phi);              \
+        rest -= a * phi;                     \
+        return x > 0 ? 1 - rest : rest;      \
+    }
+MATH_GELU(f32, float, math_tail, 15)
+MATH_GELU(f64, double, math_tail_f64, 40)
 
 static inline double math_sigmoid_f64(double x)
 {

@@ -110,8 +110,10 @@ static void elementwise_of_integers_is_refused(void)
 #define ONE(op) REFUSED(op, DTYPE, ht_##op(d->i), "needs f32 or f64", "i32 (2, 3)");
 #define EACH(x)                                                                      \
     x(neg) x(exp) x(log) x(sqrt) x(tanh) x(sigmoid) x(relu) x(abs) x(log1p) x(expm1) \
-        x(rsqrt) x(sin) x(cos) x(erf) x(softplus)
+        x(rsqrt) x(sin) x(cos) x(erf) x(softplus) x(gelu)
     EACH(ONE)
+    REFUSED(gelu_slope, DTYPE, ht_apply(&hti_op_gelu_slope, 1, &d->i, NULL, HT_HERE),
+            "needs f32 or f64", "i32 (2, 3)");
 }
 
 static void elementwise_of_two_that_do_not_fit_is_refused(void)
@@ -155,7 +157,6 @@ static void composed_elementwise_of_other_types_or_shapes_is_refused(void)
     REFUSED(mul, DTYPE, ht_square(d->u), "needs f32, f64 or i32", "u8 (2, 3)");
     REFUSED(div, DTYPE, ht_reciprocal(d->u), "needs f32 or f64", "u8 (2, 3)");
     REFUSED(sigmoid, DTYPE, ht_silu(d->i), "needs f32 or f64", "i32 (2, 3)");
-    REFUSED(mul, DTYPE, ht_gelu(d->i), "i32");
     REFUSED(mul, DTYPE, ht_gelu_tanh(d->i), "i32");
     REFUSED(mul, DTYPE, ht_leaky_relu(d->i, 0.1), "the number 0.1", "i32");
     REFUSED(where, ARGUMENT, ht_clamp(d->f, 2, 1), "low 2", "high 1",
