@@ -138,6 +138,8 @@ ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
     if (ht_shape_equal(shape, hti_type(x).shape)) return x;
     ht_var inner = shape_inner(x, &hti_op_reshape);
     if (ht_shape_equal(shape, hti_type(inner).shape)) return inner;
+    /* Of a turned view x may be the copy: another shape of it needs no second one. */
+    if (x.tape->op[inner.index]->view) inner = x;
     hti_shape_attributes a = shape_attributes(shape);
     return ht_apply(&hti_op_reshape, 1, &inner, &a, site);
 }
