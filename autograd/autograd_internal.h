@@ -69,6 +69,7 @@ struct ht_tape {
     const char *rule_site; /* while rules emit: the differentiated node's call site */
     const char *calling;   /* the outermost HTI_CALL's name, and how many are open */
     uint32_t calls;
+    uint32_t opaque; /* chains of movement end at nodes before this one: see derive.c */
     /* A rule made wrong on purpose, and the same while that rule emits; NULL: none. */
     struct hti_mutation *mutation, *emitting;
 };

@@ -99,7 +99,8 @@ static bool hti_rule_begin(ht_tape *tape, uint32_t i, ht_rule *r, bool **wanted,
     return true;
 }
 
-/* Where a row has no rule: node i once more, out of other ops; poison if it can't be. */
+/* Where a row has no rule: node i once more, out of other ops; poison if it can't be. The
+ * inputs are what will be differentiated by: no movement of them may go past them. */
 static ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *rule)
 {
     const ht_op *op = tape->op[i];
@@ -108,7 +109,10 @@ static ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const c
                         "this op has no %s rule\n  hint: give its ht_op row one, or "
                         "`decompose`, or HT_OP_NO_GRADIENT",
                         rule);
+    uint32_t opaque = tape->opaque;
+    tape->opaque = tape->n;
     ht_var y = op->decompose(r);
+    tape->opaque = opaque;
     if (hti_is_poison(y)) return y;
     ht_type want = hti_type(r->out), got = hti_type(y);
     HT_ASSERT(y.index != i, "%s: decompose gave the op itself", op->name);

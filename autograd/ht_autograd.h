@@ -217,7 +217,7 @@ typedef struct ht_sample_input {
 } ht_sample_input;
 typedef struct ht_sample {
     int n_in;
-    ht_sample_input in[3];
+    ht_sample_input in[4];
     const void *attributes;
 } ht_sample;
 

@@ -20,7 +20,7 @@ typedef enum hti_op_layout {
 
 /* Leaves together, and the output: few enough that cells of the usual ranges, [-2, 2] and
  * the like, stay wider than a difference step. */
-enum { HTI_OP_INPUTS = 3, HTI_OP_ELEMENTS = 1024 };
+enum { HTI_OP_INPUTS = 4, HTI_OP_ELEMENTS = 1024 };
 
 /* Several tensors end to end. */
 typedef struct hti_op_vec {

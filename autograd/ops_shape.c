@@ -45,7 +45,7 @@ static void shape_describe(const void *attributes, char *text, size_t size)
 static ht_var shape_inner(ht_var x, const ht_op *op)
 {
     ht_tape *tape = x.tape;
-    if (tape->op[x.index] != op) return x;
+    if (tape->op[x.index] != op || x.index < tape->opaque) return x;
     return hti_var(tape, tape->edge[tape->first_in[x.index]]);
 }
 

@@ -157,6 +157,19 @@ void hti_run_inverse_deviation(ht_context *ctx, ht_array out, ht_array a, double
 void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
                   double fill);
 
+/* out (..., t, heads, e) = softmax(scale q k') v for each head of in: q (..., t, heads, d),
+ * k (..., s, heads, d), v (..., s, heads, e), leading axes equal, s > 0; row i sees columns
+ * 0 .. i if causal. Same bits for any thread count as far as hti_matmul_tile's. */
+void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
+                       double scale, bool causal, void *workspace);
+/* out (1 axis): the cotangents of q, k and v, end to end, from in[3], that of the above's
+ * out. */
+void hti_run_attention_vjp(ht_context *ctx, ht_array out, const ht_array *const *in,
+                           double scale, bool causal, void *workspace);
+/* Bytes either works in, for this context's threads. */
+size_t hti_attention_workspace(const ht_context *ctx, ht_dtype dtype, ht_shape q,
+                               ht_shape k, bool gradient);
+
 typedef enum hti_random { HTI_UNIFORM, HTI_NORMAL, HTI_DROPOUT } hti_random;
 /* Element i of out (floats) from draw i of (seed, stream), step by step 2^32 draws on:
  * uniform in [0, 1); standard normal; or 1/(1 - rate), with probability 1 - rate, else 0.

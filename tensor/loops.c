@@ -307,6 +307,18 @@ SAME(u8, uint8_t)
 #define ELEMENT    double
 #include "loops_norm.h"
 
+#define ATTEND(name) name##_f32
+#define ELEMENT      float
+#define ATTEND_EXP   math_exp
+#define ATTEND_SUM   loop_sum_block_f32
+#include "loops_attention.h"
+
+#define ATTEND(name) name##_f64
+#define ELEMENT      double
+#define ATTEND_EXP   exp
+#define ATTEND_SUM   loop_sum_block_f64
+#include "loops_attention.h"
+
 #define WINDOW(name) name##_f32
 #define ELEMENT      float
 #include "loops_window.h"
@@ -363,6 +375,8 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .logsumexp = {FLOATS(logsumexp)},
     .cross_entropy = {FLOATS(cross_entropy)},
     .normalize = {FLOATS(normalize)},
+    .attend = {FLOATS(attend)},
+    .attend_slope = {FLOATS(attend_slope)},
     .window_index = {FLOATS(window_index)},
     .window_mean = {FLOATS(window_mean)},
     .window_spread = {FLOATS(window_spread)},

@@ -57,6 +57,12 @@ typedef void (*hti_argmax_loop)(int64_t rows, int64_t columns, int32_t *out,
 typedef double (*hti_norm_loop)(int64_t n, void *out, const void *a, int64_t stride,
                                 double eps, bool centred);
 
+/* Of attention: see loops_attention.h. */
+typedef void (*hti_attend_loop)(int64_t rows, int64_t columns, void *out, double scale,
+                                int64_t seen);
+typedef void (*hti_attend_slope_loop)(int64_t rows, int64_t columns, void *out,
+                                      const void *weights, double scale);
+
 /* A plane of x, `in` rows and columns, under windows to `out` of them. `stride` is of the
  * operand read; what is written is contiguous. */
 typedef struct hti_window {
@@ -100,6 +106,8 @@ struct hti_kernels {
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
     hti_label_loop cross_entropy[HTI_N_DTYPE];
     hti_norm_loop normalize[HTI_N_DTYPE];
+    hti_attend_loop attend[HTI_N_DTYPE];
+    hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];
     hti_window_loop window_mean[HTI_N_DTYPE], window_spread[HTI_N_DTYPE];
 };

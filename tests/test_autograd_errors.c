@@ -320,15 +320,29 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
     ROWS(log_softmax);
     REFUSED(tril, SHAPE, ht_tril(d->v, 0, 0), "(..., rows, columns)", "f64 (3)");
     REFUSED(tril, DTYPE, ht_tril(d->i, 0, 0), "needs f32 or f64", "i32 (2, 3)");
-    REFUSED(matmul, SHAPE, ht_attention(d->f, F64(5, 4), F64(5, 2), HT_ZERO, false),
+    REFUSED(attention, SHAPE, ht_attention(d->f, F64(5, 4), F64(5, 2), HT_ZERO, false),
             "q (..., t, d), k (..., s, d) and v (..., s, e)",
             "(2, 3), (5, 4) and (5, 2)");
-    REFUSED(matmul, SHAPE, ht_attention(d->f, d->f, d->v, HT_ZERO, false),
+    REFUSED(attention, SHAPE, ht_attention(d->f, d->f, d->v, HT_ZERO, false),
             "(2, 3), (2, 3) and (3)");
     REFUSED(add, SHAPE, ht_attention(d->f, d->f, d->f, F64(5), true), "mask (5)",
             "(2, 2)");
-    REFUSED(matmul, DTYPE, ht_attention(d->i, d->i, d->i, HT_ZERO, false),
+    REFUSED(attention, DTYPE, ht_attention(d->i, d->i, d->i, HT_ZERO, false),
             "needs one float type", "i32");
+    ht_var q = F64(5, 2, 3), other = F64(5, 3, 3), two = F64(2, 4, 3);
+    REFUSED(matmul, SHAPE, ht_attention(two, q, q, HT_ZERO, false), "do not broadcast",
+            "f64 (2, 4, 3), f64 (5, 3, 2)");
+    REFUSED(softmax, SHAPE, ht_attention(d->f, F64(0, 3), F64(0, 3), HT_ZERO, false),
+            "at least one element");
+    int64_t causal = 0;
+    ht_var in[] = {q, q, other, q}, mixed[] = {q, q, d->f32}, last[] = {q, q, q, other};
+    REFUSED(attention, SHAPE, ht_apply(&hti_op_attention, 3, in, &causal, HT_HERE),
+            "k (..., s, heads, d)", "(5, 2, 3), f64 (5, 3, 3)");
+    REFUSED(attention, DTYPE, ht_apply(&hti_op_attention, 3, mixed, &causal, HT_HERE),
+            "needs one float type", "f32 (2, 3)");
+    const ht_op *vjp = &hti_op_attention_vjp;
+    REFUSED(attention_vjp, SHAPE, ht_apply(vjp, 4, last, &causal, HT_HERE),
+            "the cotangent must be", "(5, 2, 3), f64 (5, 3, 3)");
 }
 
 static void cross_entropy_of_wrong_labels_is_refused(void)
