@@ -161,8 +161,8 @@ static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
 
 /* Apply. */
 
-/* The tape the inputs are on, NULL if all are numbers or HT_ZERO. *plain: all are, alive and
- * not weak, so that there is nothing to resolve. */
+/* The tape the inputs are on, NULL if all are numbers or HT_ZERO. *plain: all are, alive
+ * and not weak, so that there is nothing to resolve. */
 static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in, bool *plain)
 {
     ht_tape *tape = NULL;

@@ -67,7 +67,7 @@ typedef enum hti_loop_kind {
     HTI_LOOP_COMPARE,
     HTI_LOOP_WHERE,
     HTI_LOOP_CONVERT,
-    HTI_LOOP_SUM /* fused only, of all elements: `out` counts sums, not slots */
+    HTI_LOOP_SUM /* fused only, of all elements: `out` counts sums */
 } hti_loop_kind;
 /* out = f(in), one of those below: what they all come down to. Operands broadcast to
  * out's shape; their dtype is one, but for a condition's. */
