@@ -153,6 +153,8 @@ static const struct bench_case {
     {"hyper_linear_record", "record, derive, cut and plan that bilevel",
      bench_linear_record},
     {"hyper_linear_memory", "its bytes, nodes and allocations", bench_linear_memory},
+    {"hyper_mlp", "hypergradient of an MLP, T = 100, store-all / plain training",
+     bench_hyper_mlp},
     {"eager_scalar", "append and run a 0-d node", bench_eager_scalar},
     {"replay_scalar", "replay a 0-d node", bench_replay_scalar},
     {"steps", "training steps of four networks / their products by OpenBLAS",

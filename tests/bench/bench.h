@@ -40,6 +40,7 @@ bool bench_linear_step(void);
 bool bench_linear(void);
 bool bench_linear_record(void);
 bool bench_linear_memory(void);
+bool bench_hyper_mlp(void);
 bool bench_eager_scalar(void);
 bool bench_replay_scalar(void);
 bool bench_order2(void);

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/* hyper.c: hypergradients over plain training. The plain training is the recorded step in
+ * a loop (plain.c) and, to see what the bilevel's own machinery adds, ht_bilevel_evaluate.
+ *
+ *   hyper_linear  softmax regression, 5,000 rows at once, SGD; a weight per row
+ *   hyper_mlp     784-300-10 ReLU, batches of 100, momentum; a rate per step, the
+ *                 momentum, and L2 per tensor, as the decay of the update rule
+ *
+ * A batch is copied out of all rows, in order, and starts again at the end; so it is in
+ * the plain training. Read next: plain.c, streams.c. */
+#include "hyper.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "bilevel_internal.h"
+#include "streams.h"
+
+const hyper_case hyper_linear = {
+    .name = "hyper_linear",
+    .model = &bench_softmax,
+    .steps = 100,
+    .batch = 5000,
+    .rows = 5000,
+    .outer_rows = 5000,
+    .mnist = true,
+    .weights = true,
+    .update = {.rule = &ht_sgd, .rate = {.value = 0.5}},
+    .options = {.schedule = HT_STORE_ALL},
+};
+
+#define HYPER_MLP(n_steps)                                                        \
+    .model = &bench_mlp_300, .steps = n_steps, .batch = 100, .rows = 9000,        \
+    .outer_rows = 1000, .mnist = true, .rate = 0.05, .momentum = 0.9, .l2 = 1e-4, \
+    .update = {.rule = &ht_momentum,                                              \
+               .rate = {.outer = "rate"},                                         \
+               .momentum = {.outer = "momentum"},                                 \
+               .decay = {.outer = "l2"}}
+
+const hyper_case hyper_mlp = {
+    .name = "hyper_mlp", HYPER_MLP(100), .options = {.schedule = HT_STORE_ALL}};
+
+/* The problem. */
+
+static ht_var hyper_inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                          void *user)
+{
+    const hyper *h = user;
+    ht_var losses = bench_model_losses(h->c->model, theta, ht_get(batch, "x"),
+                                       ht_get(batch, "label"));
+    if (!h->c->weights) return ht_mean(losses);
+    ht_var weight = ht_get(eta, "weight");
+    if (h->batch) weight = ht_gather(weight, ht_get(batch, "index"));
+    return ht_mean(ht_mul(weight, losses));
+}
+
+static ht_var hyper_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                          void *user)
+{
+    const hyper *h = user;
+    (void)eta;
+    return ht_mean(bench_model_losses(h->c->model, theta, ht_get(batch, "x"),
+                                      ht_get(batch, "label")));
+}
+
+static void hyper_copy_rows(ht_tensor *to, const ht_tensor *from, int64_t first)
+{
+    int64_t n = ht_tensor_shape(to).dim[0], all = ht_tensor_shape(from).dim[0];
+    size_t row = ht_tensor_bytes(from) / (size_t)all;
+    memcpy(ht_tensor_data(to), (char *)ht_tensor_data(from) + (size_t)first * row,
+           (size_t)n * row);
+}
+
+static ht_status hyper_fill(uint64_t step, ht_set *batch, void *user)
+{
+    const hyper *h = user;
+    int64_t first = (int64_t)step * h->c->batch % h->c->rows;
+    for (int i = 0; i < 2; i++)
+        hyper_copy_rows(ht_set_at(batch, i), ht_set_at(h->data, i), first);
+    for (int64_t k = 0; h->c->weights && k < h->c->batch; k++)
+        ((int32_t *)ht_tensor_data(ht_set_at(batch, 2)))[k] = (int32_t)(first + k);
+    return HT_OK;
+}
+
+/* An outer variable of one value. */
+static void hyper_outer_scalar(ht_set *eta, const ht_scalar *s, ht_shape shape,
+                               double value)
+{
+    ht_tensor *x = s->outer ? ht_set_add(eta, s->outer, HT_F32, shape) : NULL;
+    if (x) ht_tensor_fill(x, value);
+}
+
+static void hyper_fill_eta(hyper *h)
+{
+    const hyper_case *c = h->c;
+    hyper_outer_scalar(h->eta, &c->update.rate, HT_SHAPE(c->steps), c->rate);
+    hyper_outer_scalar(h->eta, &c->update.momentum, HT_SCALAR, c->momentum);
+    hyper_outer_scalar(h->eta, &c->update.decay, HT_SHAPE(ht_set_count(h->theta)), c->l2);
+    ht_tensor *weight =
+        c->weights ? ht_set_add(h->eta, "weight", HT_F32, HT_SHAPE(c->rows)) : NULL;
+    if (weight) ht_tensor_uniform(weight, 1, 0, 1);
+}
+
+static ht_set *hyper_rows(const hyper *h, uint64_t stream, int64_t first, int64_t rows)
+{
+    return h->c->mnist ? bench_mnist(h->ctx, first, rows)
+                       : bench_noise(h->ctx, stream, h->c->model->image, rows);
+}
+
+static ht_bilevel_problem hyper_problem(hyper *h)
+{
+    bool all = !h->batch;
+    return (ht_bilevel_problem){.inner = hyper_inner,
+                                .outer = hyper_outer,
+                                .theta = h->theta,
+                                .eta = h->eta,
+                                .inner_data = all ? h->data : h->batch,
+                                .inner_batch = all ? NULL : hyper_fill,
+                                .outer_data = h->outer_data,
+                                .update = h->c->update,
+                                .steps = h->c->steps,
+                                .user = h};
+}
+
+bool hyper_good(const hyper *h)
+{
+    if (h->ctx && ht_context_status(h->ctx) == HT_OK) return true;
+    fprintf(stderr, "bench: %s\n", h->ctx ? ht_context_message(h->ctx) : "no memory");
+    return false;
+}
+
+bool hyper_open(hyper *h, const hyper_case *c, int threads)
+{
+    *h = (hyper){.c = c};
+    h->ctx = ht_context_new(&(ht_context_options){.seed = 1, .threads = threads});
+    if (!h->ctx) return hyper_good(h);
+    h->theta = ht_set_new(h->ctx);
+    h->eta = ht_set_new(h->ctx);
+    h->data = hyper_rows(h, 2, 0, c->rows);
+    h->outer_data = hyper_rows(h, 3, c->rows, c->outer_rows);
+    if (c->batch < c->rows) h->batch = bench_rows(h->ctx, c->model->image, c->batch);
+    if (h->batch && c->weights) ht_set_add(h->batch, "index", HT_I32, HT_SHAPE(c->batch));
+    if (!hyper_good(h)) return false;
+    c->model->init(c->model, h->theta);
+    hyper_fill_eta(h);
+    if (!hyper_good(h)) return false;
+    ht_bilevel_problem problem = hyper_problem(h);
+    return bench_plain_open(&h->plain, &problem, false) || hyper_good(h);
+}
+
+bool hyper_open_bilevel(hyper *h)
+{
+    ht_bilevel_problem problem = hyper_problem(h);
+    h->bilevel = ht_bilevel_new(h->ctx, &problem, &h->c->options);
+    return hyper_good(h);
+}
+
+void hyper_close(hyper *h)
+{
+    ht_bilevel_free(h->bilevel);
+    bench_plain_close(&h->plain);
+    ht_set *const sets[] = {h->theta, h->eta, h->data, h->batch, h->outer_data};
+    for (int i = 0; i < 5; i++) ht_set_free(sets[i]);
+    ht_context_free(h->ctx);
+}
+
+/* What is timed. */
+
+void hyper_run_gradient(void *user)
+{
+    hyper *h = user;
+    h->sink += ht_bilevel_run(h->bilevel, 0).outer;
+}
+
+void hyper_run_evaluate(void *user)
+{
+    hyper *h = user;
+    h->sink += ht_bilevel_evaluate(h->bilevel, 0).outer;
+}
+
+void hyper_run_plain(void *user)
+{
+    hyper *h = user;
+    bench_plain_train(&h->plain);
+}
+
+/* The cases. */
+
+static double hyper_seconds(bench_fn run, hyper *h)
+{
+    double start = bench_seconds();
+    run(h);
+    return bench_seconds() - start;
+}
+
+/* A run is longer than a slice should be, so the three take turns, first in one order,
+ * then in the other. */
+static bool hyper_compare(hyper *h, int rounds, double evaluate_most, double plain_most)
+{
+    enum { N = 64 };
+    double seconds[3][N];
+    const bench_fn run[] = {hyper_run_gradient, hyper_run_evaluate, hyper_run_plain};
+    char name[64];
+    hyper_run_plain(h);
+    for (int i = 0; i < rounds; i++)
+        for (int k = 0; k < 3; k++) {
+            int which = i % 2 ? 2 - k : k;
+            seconds[which][i] = hyper_seconds(run[which], h);
+        }
+    if (!hyper_good(h)) return false;
+    snprintf(name, sizeof name, "%s_evaluate", h->c->name);
+    bench_report_pairs(h->c->name, bench_paired(rounds, seconds[0], seconds[2]),
+                       plain_most);
+    bench_report_pairs(name, bench_paired(rounds, seconds[0], seconds[1]), evaluate_most);
+    return true;
+}
+
+/* Passes over arrays as large as the largest parameter: what a step costs beside its
+ * products. */
+static void hyper_report_streams(const hyper *h)
+{
+    int64_t most = 0;
+    char name[64];
+    for (int i = 0; i < ht_set_count(h->theta); i++) {
+        int64_t n = ht_tensor_count(ht_set_at(h->theta, i));
+        if (n > most) most = n;
+    }
+    const hti_call *call = h->bilevel->call;
+    int64_t forward = bench_streams(call[HTI_FORWARD_LOGGED].program, most);
+    int64_t reverse = bench_streams(call[HTI_REVERSE_LOGGED].program, most);
+    const struct {
+        const char *name;
+        double value;
+        const char *unit;
+    } row[] = {{"streams_forward", (double)forward, "arrays"},
+               {"streams_reverse", (double)reverse, "arrays"},
+               {"streams_ratio", (double)reverse / (double)forward, "must be <= 2.2"}};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        snprintf(name, sizeof name, "%s_%s", h->c->name, row[i].name);
+        bench_report_value(name, 0, row[i].value, row[i].unit);
+    }
+}
+
+bool bench_hyper_mlp(void)
+{
+    hyper h;
+    bool ok = hyper_open(&h, &hyper_mlp, 1) && hyper_open_bilevel(&h) &&
+              hyper_compare(&h, bench.quick ? 3 : 15, 2.9, 2.9);
+    if (ok) hyper_report_streams(&h);
+    hyper_close(&h);
+    return ok;
+}
