@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bench.h: how the benchmarks measure and report. Time is CPU time of the one thread that
- * runs; two things compared take turns, so that whatever slows the machine meets both,
- * and the ratio is the median over the pairs. Read next: bench.c, linear.c. */
+ * runs; things compared take turns, so that whatever slows the machine meets all of them,
+ * and a ratio is the median over the pairs. Read next: bench.c, measure.c, report.c. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -9,41 +9,74 @@
 #include <stddef.h>
 
 typedef struct bench_settings {
-    bool quick, json;
+    bool full; /* more pairs */
+    bool json;
 } bench_settings;
 extern bench_settings bench;
 
+/* Measuring. */
+
+enum { BENCH_MAX_ROUNDS = 64, BENCH_MAX_TURNS = 4 };
 typedef void (*bench_fn)(void *user);
 
-/* Times of one call, and the median and quartiles of the ratios of pairs. */
+double bench_seconds(void);      /* CPU time of this thread */
+double bench_wall_seconds(void); /* for what several threads do */
+int bench_rounds(void);          /* times to repeat: 3, or 21 if `full` */
+/* Calls that fill a slice below 50 ms; warms up first. */
+int bench_calls(bench_fn run, void *user);
+/* seconds[k][i]: a call of run[k] in round i, of calls[k] in a row, in turns: in order,
+ * then backwards. */
+void bench_turns(int n, const bench_fn *run, void *user, const int *calls, int rounds,
+                 double seconds[][BENCH_MAX_ROUNDS]);
+/* Milliseconds of one call, and the median and quartiles of the ratios of pairs. */
 typedef struct bench_pairs {
     double ours_ms, floor_ms, ratio, low, high;
     int n;
 } bench_pairs;
-
-double bench_seconds(void); /* CPU time of this thread */
-/* Pairs of slices below 50 ms of `ours` and `floor`, in alternating order. */
-bench_pairs bench_compare(bench_fn ours, bench_fn floor, void *user);
-/* The same from times already taken, in seconds. */
 bench_pairs bench_paired(int n, const double *ours, const double *floor);
+/* Both together, in slices. */
+bench_pairs bench_compare(bench_fn ours, bench_fn floor, void *user);
 /* Milliseconds of one call: the median over slices. */
 double bench_time(bench_fn ours, void *user);
-int bench_rounds(void); /* pairs to take */
 
-/* A row of the report; must 0: no bound. */
-void bench_report_pairs(const char *name, bench_pairs pairs, double must);
-/* A row that compares nothing; ms 0: not a time. */
-void bench_report_value(const char *name, double ms, double value, const char *unit);
+/* Reporting. */
+
+enum { BENCH_EXTRAS = 8 };
+/* A bound is on the ratio of the pairs or, without, on the value; 0: none. */
+typedef struct bench_row {
+    const char *name;
+    int threads;       /* 0: one */
+    bench_pairs pairs; /* n 0: nothing is compared */
+    double ms;         /* then: of a call, 0: not a time */
+    double value;
+    const char *unit; /* of value; NULL: there is none */
+    double most;
+    const char *note; /* NULL: none */
+    struct {
+        const char *key; /* NULL: the last was before */
+        double value;
+    } extra[BENCH_EXTRAS];
+} bench_row;
+void bench_report_head(void);
+void bench_report(const bench_row *row);
+/* How many bounds there were, and those that were missed. */
+void bench_report_missed(void);
 
 /* The cases. False: could not run, and has said why. */
+bool bench_steps(void);
+bool bench_step_threads(void);
 bool bench_linear_step(void);
-bool bench_linear(void);
-bool bench_linear_record(void);
-bool bench_linear_memory(void);
+bool bench_roof(void);
+bool bench_adam(void);
+bool bench_hyper_linear(void);
 bool bench_hyper_mlp(void);
+bool bench_hyper_mlp_long(void);
+bool bench_hyper_cnn(void);
+bool bench_hyper_vit(void);
+bool bench_hyper_threads(void);
 bool bench_eager_scalar(void);
 bool bench_replay_scalar(void);
 bool bench_order2(void);
-bool bench_steps(void);
+bool bench_tables(void);
 
 #endif

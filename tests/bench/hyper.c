@@ -2,12 +2,15 @@
 /* hyper.c: hypergradients over plain training. The plain training is the recorded step in
  * a loop (plain.c) and, to see what the bilevel's own machinery adds, ht_bilevel_evaluate.
  *
- *   hyper_linear  softmax regression, 5,000 rows at once, SGD; a weight per row
- *   hyper_mlp     784-300-10 ReLU, batches of 100, momentum; a rate per step, the
- *                 momentum, and L2 per tensor, as the decay of the update rule
+ *   hyper_linear    softmax regression, 5,000 rows at once, SGD; a weight per row
+ *   hyper_mlp       784-300-10 ReLU, batches of 100, momentum; a rate per step, the
+ *                   momentum, and L2 per tensor, as the decay of the update rule
+ *   hyper_mlp_long  the same for more steps than 128 MB hold the states of
+ *   hyper_cnn       batches of 64, Adam; a weight per row
+ *   hyper_vit       batches of 32, AdamW; a rate per step
  *
  * A batch is copied out of all rows, in order, and starts again at the end; so it is in
- * the plain training. Read next: plain.c, streams.c. */
+ * the plain training. Read next: plain.c, streams.c, tables.c. */
 #include "hyper.h"
 
 #include <stdio.h>
@@ -30,16 +33,56 @@ const hyper_case hyper_linear = {
     .options = {.schedule = HT_STORE_ALL},
 };
 
-#define HYPER_MLP(n_steps)                                                        \
-    .model = &bench_mlp_300, .steps = n_steps, .batch = 100, .rows = 9000,        \
-    .outer_rows = 1000, .mnist = true, .rate = 0.05, .momentum = 0.9, .l2 = 1e-4, \
-    .update = {.rule = &ht_momentum,                                              \
-               .rate = {.outer = "rate"},                                         \
-               .momentum = {.outer = "momentum"},                                 \
-               .decay = {.outer = "l2"}}
-
 const hyper_case hyper_mlp = {
-    .name = "hyper_mlp", HYPER_MLP(100), .options = {.schedule = HT_STORE_ALL}};
+    .name = "hyper_mlp",
+    .model = &bench_mlp_300,
+    .steps = 100,
+    .batch = 100,
+    .rows = 9000,
+    .outer_rows = 1000,
+    .mnist = true,
+    .update = {.rule = &ht_momentum,
+               .rate = {.outer = "rate"},
+               .momentum = {.outer = "momentum"},
+               .decay = {.outer = "l2"}},
+    .rate = 0.05,
+    .momentum = 0.9,
+    .l2 = 1e-4,
+    .options = {.schedule = HT_STORE_ALL},
+};
+
+const hyper_case hyper_cnn = {
+    .name = "hyper_cnn",
+    .model = &bench_cnn,
+    .steps = 10,
+    .batch = 64,
+    .rows = 640,
+    .outer_rows = 64,
+    .weights = true,
+    .update = {.rule = &ht_adam,
+               .rate = {.value = 1e-3},
+               .momentum = {.value = 0.9},
+               .beta2 = {.value = 0.999},
+               .eps = {.value = 1e-8}},
+    .options = {.schedule = HT_STORE_ALL},
+};
+
+const hyper_case hyper_vit = {
+    .name = "hyper_vit",
+    .model = &bench_vit,
+    .steps = 10,
+    .batch = 32,
+    .rows = 320,
+    .outer_rows = 32,
+    .update = {.rule = &ht_adamw,
+               .rate = {.outer = "rate"},
+               .momentum = {.value = 0.9},
+               .beta2 = {.value = 0.999},
+               .eps = {.value = 1e-8},
+               .decay = {.value = 0.05}},
+    .rate = 1e-3,
+    .options = {.schedule = HT_STORE_ALL},
+};
 
 /* The problem. */
 
@@ -152,8 +195,27 @@ bool hyper_open(hyper *h, const hyper_case *c, int threads)
 bool hyper_open_bilevel(hyper *h)
 {
     ht_bilevel_problem problem = hyper_problem(h);
+    double start = bench_seconds();
     h->bilevel = ht_bilevel_new(h->ctx, &problem, &h->c->options);
+    h->record_seconds = bench_seconds() - start;
     return hyper_good(h);
+}
+
+static const ht_program *hyper_program(const hyper *h, hti_call_kind logged,
+                                       hti_call_kind otherwise)
+{
+    const hti_call *call = h->bilevel->call;
+    return call[logged].program ? call[logged].program : call[otherwise].program;
+}
+
+const ht_program *hyper_forward(const hyper *h)
+{
+    return hyper_program(h, HTI_FORWARD_LOGGED, HTI_FORWARD);
+}
+
+const ht_program *hyper_reverse(const hyper *h)
+{
+    return hyper_program(h, HTI_REVERSE_LOGGED, HTI_REVERSE_STEP);
 }
 
 void hyper_close(hyper *h)
@@ -170,13 +232,13 @@ void hyper_close(hyper *h)
 void hyper_run_gradient(void *user)
 {
     hyper *h = user;
-    h->sink += ht_bilevel_run(h->bilevel, 0).outer;
+    h->last = ht_bilevel_run(h->bilevel, 0);
 }
 
 void hyper_run_evaluate(void *user)
 {
     hyper *h = user;
-    h->sink += ht_bilevel_evaluate(h->bilevel, 0).outer;
+    ht_bilevel_evaluate(h->bilevel, 0);
 }
 
 void hyper_run_plain(void *user)
@@ -187,67 +249,92 @@ void hyper_run_plain(void *user)
 
 /* The cases. */
 
-static double hyper_seconds(bench_fn run, hyper *h)
+static double hyper_nodes(const ht_program *program)
 {
-    double start = bench_seconds();
-    run(h);
-    return bench_seconds() - start;
+    return (double)ht_program_nodes(program);
 }
 
-/* A run is longer than a slice should be, so the three take turns, first in one order,
- * then in the other. */
-static bool hyper_compare(hyper *h, int rounds, double evaluate_most, double plain_most)
+/* A run is longer than a slice should be, so the pairs are runs. Very long ones are not
+ * warmed up. */
+static void hyper_measure(hyper *h, bool evaluate, int rounds, double most)
 {
-    enum { N = 64 };
-    double seconds[3][N];
-    const bench_fn run[] = {hyper_run_gradient, hyper_run_evaluate, hyper_run_plain};
+    double seconds[3][BENCH_MAX_ROUNDS];
+    const bench_fn run[] = {hyper_run_gradient, hyper_run_plain, hyper_run_evaluate};
+    const int calls[] = {1, 1, 1};
     char name[64];
-    hyper_run_plain(h);
-    for (int i = 0; i < rounds; i++)
-        for (int k = 0; k < 3; k++) {
-            int which = i % 2 ? 2 - k : k;
-            seconds[which][i] = hyper_seconds(run[which], h);
-        }
-    if (!hyper_good(h)) return false;
+    for (int k = 0; k < 2 && h->c->steps <= 100; k++) run[k](h);
+    bench_turns(evaluate ? 3 : 2, run, h, calls, rounds, seconds);
+    bench_report(&(bench_row){.name = h->c->name,
+                              .pairs = bench_paired(rounds, seconds[0], seconds[1]),
+                              .most = most,
+                              .extra = {{"bytes", (double)h->last.predicted_bytes},
+                                        {"peak_bytes", (double)h->last.peak_bytes},
+                                        {"slots", (double)h->bilevel->slots},
+                                        {"forward_steps", (double)h->last.forward_steps},
+                                        {"nodes_forward", hyper_nodes(hyper_forward(h))},
+                                        {"nodes_reverse", hyper_nodes(hyper_reverse(h))},
+                                        {"record_ms", 1e3 * h->record_seconds}}});
+    if (!evaluate) return;
     snprintf(name, sizeof name, "%s_evaluate", h->c->name);
-    bench_report_pairs(h->c->name, bench_paired(rounds, seconds[0], seconds[2]),
-                       plain_most);
-    bench_report_pairs(name, bench_paired(rounds, seconds[0], seconds[1]), evaluate_most);
-    return true;
+    bench_report(&(bench_row){.name = name,
+                              .pairs = bench_paired(rounds, seconds[0], seconds[2])});
 }
 
 /* Passes over arrays as large as the largest parameter: what a step costs beside its
  * products. */
-static void hyper_report_streams(const hyper *h)
+static void hyper_report_streams(const hyper *h, double most)
 {
-    int64_t most = 0;
     char name[64];
-    for (int i = 0; i < ht_set_count(h->theta); i++) {
-        int64_t n = ht_tensor_count(ht_set_at(h->theta, i));
-        if (n > most) most = n;
-    }
-    const hti_call *call = h->bilevel->call;
-    int64_t forward = bench_streams(call[HTI_FORWARD_LOGGED].program, most);
-    int64_t reverse = bench_streams(call[HTI_REVERSE_LOGGED].program, most);
-    const struct {
-        const char *name;
-        double value;
-        const char *unit;
-    } row[] = {{"streams_forward", (double)forward, "arrays"},
-               {"streams_reverse", (double)reverse, "arrays"},
-               {"streams_ratio", (double)reverse / (double)forward, "must be <= 2.2"}};
-    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
-        snprintf(name, sizeof name, "%s_%s", h->c->name, row[i].name);
-        bench_report_value(name, 0, row[i].value, row[i].unit);
-    }
+    int64_t largest = bench_largest(h->theta);
+    double forward = (double)bench_streams(hyper_forward(h), largest),
+           reverse = (double)bench_streams(hyper_reverse(h), largest);
+    snprintf(name, sizeof name, "%s_streams", h->c->name);
+    bench_report(&(bench_row){.name = name,
+                              .value = reverse / forward,
+                              .unit = "reverse / forward",
+                              .most = most,
+                              .extra = {{"forward", forward}, {"reverse", reverse}}});
+}
+
+static bool hyper_case_run(const hyper_case *c, bool evaluate, int rounds, double most)
+{
+    hyper h;
+    bool ok = hyper_open(&h, c, 1) && hyper_open_bilevel(&h);
+    if (ok) hyper_measure(&h, evaluate, rounds, most);
+    ok = ok && hyper_good(&h);
+    if (ok && c == &hyper_mlp) hyper_report_streams(&h, 2.2);
+    hyper_close(&h);
+    return ok;
+}
+
+bool bench_hyper_linear(void)
+{
+    return hyper_case_run(&hyper_linear, true, bench_rounds(), 2.5);
 }
 
 bool bench_hyper_mlp(void)
 {
-    hyper h;
-    bool ok = hyper_open(&h, &hyper_mlp, 1) && hyper_open_bilevel(&h) &&
-              hyper_compare(&h, bench.quick ? 3 : 15, 2.9, 2.9);
-    if (ok) hyper_report_streams(&h);
-    hyper_close(&h);
-    return ok;
+    return hyper_case_run(&hyper_mlp, true, bench_rounds(), 2.9);
+}
+
+bool bench_hyper_mlp_long(void)
+{
+    hyper_case c = hyper_mlp;
+    c.options = (ht_bilevel_options){.bytes = 128000000};
+    c.name = "hyper_mlp_long_1000";
+    c.steps = 1000;
+    bool ok = hyper_case_run(&c, false, bench.full ? 5 : 3, 3.7);
+    c.name = "hyper_mlp_long_10000";
+    c.steps = 10000;
+    return hyper_case_run(&c, false, bench.full ? 3 : 1, 4.8) && ok;
+}
+
+bool bench_hyper_cnn(void)
+{
+    return hyper_case_run(&hyper_cnn, false, bench.full ? 5 : 3, 0);
+}
+
+bool bench_hyper_vit(void)
+{
+    return hyper_case_run(&hyper_vit, false, bench.full ? 5 : 3, 0);
 }

@@ -29,15 +29,19 @@ typedef struct hyper {
     ht_set *batch, *outer_data;
     bench_plain plain;
     ht_bilevel *bilevel;
-    double sink;
+    double record_seconds; /* to record, derive, cut and plan it */
+    ht_bilevel_result last;
 } hyper;
 
-extern const hyper_case hyper_linear, hyper_mlp;
+extern const hyper_case hyper_linear, hyper_mlp, hyper_cnn, hyper_vit;
 
 /* All but the bilevel. False: has said why; close it then too. */
 bool hyper_open(hyper *h, const hyper_case *c, int threads);
 bool hyper_open_bilevel(hyper *h);
 void hyper_close(hyper *h);
+/* The programs of a step and of its reverse, as its runs replay them. */
+const ht_program *hyper_forward(const hyper *h);
+const ht_program *hyper_reverse(const hyper *h);
 /* Prints the context's error, if there is one. */
 bool hyper_good(const hyper *h);
 

@@ -236,7 +236,7 @@ static bool layers_case_run(const struct layers_case *c)
     bool ok = ht_context_status(l.ctx) == HT_OK;
     if (ok) {
         bench_pairs pairs = bench_compare(layers_run_second, layers_run_first, &l);
-        bench_report_pairs(c->name, pairs, 3.5);
+        bench_report(&(bench_row){.name = c->name, .pairs = pairs, .most = 3.5});
     } else {
         fprintf(stderr, "bench: %s\n", ht_context_message(l.ctx));
     }

@@ -67,10 +67,15 @@ static void nodes_run_program(void *user)
     ht_program_run(n->program, (const ht_tensor *[]){n->x, n->w}, &n->out);
 }
 
-static bool nodes_report(const nodes *n, const char *name, double ms, double count)
+static bool nodes_report(const nodes *n, const char *name, double ms, double count,
+                         double most)
 {
     if (!nodes_say(n)) return false;
-    bench_report_value(name, ms, 1e6 * ms / count, "ns per node");
+    bench_report(&(bench_row){.name = name,
+                              .ms = ms,
+                              .value = 1e6 * ms / count,
+                              .unit = "ns per node",
+                              .most = most});
     return true;
 }
 
@@ -80,7 +85,7 @@ bool bench_eager_scalar(void)
     bool ok = nodes_open(&n, HT_EAGER);
     if (ok) {
         double ms = bench_time(nodes_run_eager, &n);
-        ok = nodes_report(&n, "eager_scalar", ms, NODES_CHAIN);
+        ok = nodes_report(&n, "eager_scalar", ms, NODES_CHAIN, 60);
     }
     nodes_close(&n);
     return ok;
@@ -98,7 +103,8 @@ bool bench_replay_scalar(void)
     }
     if (ok) {
         double ms = bench_time(nodes_run_program, &n);
-        ok = nodes_report(&n, "replay_scalar", ms, (double)ht_program_nodes(n.program));
+        ok = nodes_report(&n, "replay_scalar", ms, (double)ht_program_nodes(n.program),
+                          15);
     }
     nodes_close(&n);
     return ok;

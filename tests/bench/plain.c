@@ -19,7 +19,7 @@ static int plain_list(const ht_vars *vars, int n, ht_var *to)
     return n;
 }
 
-static void plain_record(bench_plain *p)
+void bench_plain_record(bench_plain *p)
 {
     const ht_bilevel_problem *q = &p->problem;
     ht_context *ctx = ht_set_context(q->theta);
@@ -43,6 +43,7 @@ static void plain_record(bench_plain *p)
     int n = plain_list(state, plain_list(theta, 0, in), in);
     n = plain_list(batch, plain_list(eta, n, in), in);
     in[n++] = step;
+    ht_program_free(p->program);
     p->program = ht_program_new(tape, n, in, n_out, out);
     ht_tape_free(tape);
 }
@@ -76,7 +77,7 @@ bool bench_plain_open(bench_plain *p, const ht_bilevel_problem *problem, bool lo
     p->step = ht_tensor_new(ctx, HT_I32, HT_SCALAR);
     if (loss) p->loss = ht_tensor_new(ctx, HT_F32, HT_SCALAR);
     if (ht_context_status(ctx) != HT_OK) return false;
-    plain_record(p);
+    bench_plain_record(p);
     plain_point(p);
     return ht_context_status(ctx) == HT_OK;
 }

@@ -21,6 +21,8 @@ typedef struct bench_plain {
  * sets of the problem are borrowed until closed. */
 bool bench_plain_open(bench_plain *plain, const ht_bilevel_problem *problem, bool loss);
 void bench_plain_close(bench_plain *plain);
+/* The program again, from the callbacks. */
+void bench_plain_record(bench_plain *plain);
 /* One step from where theta and state are. */
 void bench_plain_step(bench_plain *plain, int64_t step);
 /* All steps from problem.theta and no state. */

@@ -56,3 +56,13 @@ int64_t bench_streams(const ht_program *p, int64_t elements)
                                    : streams_of_value(p, i, elements);
     return n;
 }
+
+int64_t bench_largest(const ht_set *set)
+{
+    int64_t most = 0;
+    for (int i = 0; i < ht_set_count(set); i++) {
+        int64_t n = ht_tensor_count(ht_set_at(set, i));
+        if (n > most) most = n;
+    }
+    return most;
+}

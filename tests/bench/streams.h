@@ -10,5 +10,7 @@ int64_t bench_instructions(const ht_program *program);
 /* Arrays of at least `elements` elements read and written in a run: of each kernel call,
  * every operand once, and its result. */
 int64_t bench_streams(const ht_program *program, int64_t elements);
+/* Elements of the largest tensor. */
+int64_t bench_largest(const ht_set *set);
 
 #endif

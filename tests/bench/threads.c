@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* threads.c: what a second thread brings, by the wall clock. Around each pair a spin of
+ * fixed length runs on one thread, then on two: if two take longer, something else has a
+ * core, and the pair is not taken. Where too few can be taken the row says so instead. A
+ * speed-up of 1.6 is a ratio of 0.625. Read next: measure.c. */
+#include <stdint.h>
+#include <stdio.h>
+
+#include "bench.h"
+#include "hyper.h"
+#include "steps.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* Two spins may take this much longer than one; so long is looked for free cores. */
+static const double threads_slack = 1.08, threads_patience = 12;
+
+/* About 2 ms of arithmetic on registers. */
+static uint64_t threads_spin(uint64_t x)
+{
+    for (int i = 0; i < 1000000; i++) x = x * 6364136223846793005u + 1442695040888963407u;
+    return x;
+}
+
+static uint64_t threads_sink[2][64]; /* a cache line or more each */
+
+static double threads_spin_on(int threads)
+{
+    double start = bench_wall_seconds();
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+#endif
+    for (int i = 0; i < threads; i++)
+        threads_sink[i][0] = threads_spin(threads_sink[i][0] + (uint64_t)i);
+    return bench_wall_seconds() - start;
+}
+
+static bool threads_cores_free(void)
+{
+#ifdef _OPENMP
+    if (omp_get_num_procs() < 2) return false;
+    threads_spin_on(2); /* wakes the second thread */
+    double one = threads_spin_on(1), two = threads_spin_on(2);
+    return two < threads_slack * one;
+#else
+    return false;
+#endif
+}
+
+/* A pair of functions with users of their own. */
+typedef struct threads_pair {
+    bench_fn run[2];
+    void *user[2];
+    int calls[2];
+} threads_pair;
+
+static double threads_wall(const threads_pair *p, int which)
+{
+    double start = bench_wall_seconds();
+    for (int i = 0; i < p->calls[which]; i++) p->run[which](p->user[which]);
+    return (bench_wall_seconds() - start) / p->calls[which];
+}
+
+/* As many pairs as bench_rounds says, or none. */
+static bench_pairs threads_compare(threads_pair *p)
+{
+    double seconds[2][BENCH_MAX_ROUNDS];
+    int n = 0;
+    for (int k = 0; k < 2; k++) p->calls[k] = bench_calls(p->run[k], p->user[k]);
+    double start = bench_wall_seconds();
+    while (n < bench_rounds() && bench_wall_seconds() - start < threads_patience) {
+        if (!threads_cores_free()) continue;
+        double first = threads_wall(p, n % 2), second = threads_wall(p, 1 - n % 2);
+        if (!threads_cores_free()) continue;
+        seconds[n % 2][n] = first;
+        seconds[1 - n % 2][n] = second;
+        n++;
+    }
+    if (n < bench_rounds()) return (bench_pairs){0};
+    return bench_paired(n, seconds[0], seconds[1]);
+}
+
+static void threads_report(const char *name, threads_pair *p, double most)
+{
+    bench_row row = {.name = name, .threads = 2, .most = most};
+#ifdef _OPENMP
+    row.pairs = threads_compare(p);
+    if (row.pairs.n == 0)
+        row.note = "not measured: busy";
+    else if (p->user[0] != p->user[1]) {
+        row.extra[0].key = "speedup";
+        row.extra[0].value = 1 / row.pairs.ratio;
+    }
+#else
+    (void)p;
+    row.note = "not measured: built without threads";
+#endif
+    bench_report(&row);
+}
+
+static const double threads_speedup = 1 / 1.6;
+
+bool bench_step_threads(void)
+{
+    const step_case *mlp = &step_cases[0];
+    step one, two;
+    bool ok = step_open(&one, mlp, 1);
+    ok = step_open(&two, mlp, 2) && ok && bench_floor_open(&two.floor, mlp->product, 2);
+    if (ok) {
+        threads_pair both = {{step_run, step_run}, {&two, &one}, {0}};
+        threads_report("mlp_step_over_1", &both, threads_speedup);
+    }
+    if (ok && bench_has_blas()) {
+        threads_pair products = {{step_run, step_run_floor}, {&two, &two}, {0}};
+        threads_report("mlp_step", &products, 1.15);
+    }
+    ok = ok && step_good(&one) && step_good(&two);
+    step_close(&one);
+    step_close(&two);
+    return ok;
+}
+
+bool bench_hyper_threads(void)
+{
+    hyper one, two;
+    bool ok = hyper_open(&one, &hyper_linear, 1) && hyper_open_bilevel(&one);
+    ok = hyper_open(&two, &hyper_linear, 2) && hyper_open_bilevel(&two) && ok;
+    if (ok) {
+        threads_pair both = {{hyper_run_gradient, hyper_run_gradient}, {&two, &one}, {0}};
+        threads_report("hyper_linear_over_1", &both, threads_speedup);
+    }
+    ok = ok && hyper_good(&one) && hyper_good(&two);
+    hyper_close(&one);
+    hyper_close(&two);
+    return ok;
+}
