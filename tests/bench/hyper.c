@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hyper.c: hypergradients over plain training. The plain training is the recorded step in
- * a loop (plain.c) and, to see what the bilevel's own machinery adds, ht_bilevel_evaluate.
+/* hyper.c: hypergradients over plain training: the recorded step in a loop (plain.c) and,
+ * to see what the bilevel's own machinery adds, ht_bilevel_evaluate.
  *
  *   hyper_linear    softmax regression, 5,000 rows at once, SGD; a weight per row
  *   hyper_mlp       784-300-10 ReLU, batches of 100, momentum; a rate per step, the
