@@ -96,12 +96,20 @@ static counts counts_case(int k, uint64_t *allocations)
 
 /* The cases. */
 
+/* In what order a call's arguments are evaluated, and so nodes recorded, is up to the
+ * compiler; what then runs together differs a little. */
+#ifdef __clang__
+static const double counts_slack = 0.04;
+#else
+static const double counts_slack = 0;
+#endif
+
 static bool counts_grew(const char *name, const char *what, int64_t got, int64_t recorded)
 {
-    if (got < recorded)
+    if (got < recorded && counts_slack == 0)
         printf("# %s: %s %lld, recorded %lld: --refresh to hold the gain\n", name, what,
                (long long)got, (long long)recorded);
-    if (got <= recorded) return false;
+    if ((double)got <= (1 + counts_slack) * (double)recorded) return false;
     print_error("%s: %s %lld, recorded %lld: %.2f %% more\n  hint: if it is worth it, "
                 "counts --refresh prints the table anew\n",
                 name, what, (long long)got, (long long)recorded,

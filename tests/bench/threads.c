@@ -2,17 +2,16 @@
 /* threads.c: what a second thread brings, by the wall clock. Around each pair a spin of
  * fixed length runs on one thread, then on two: if two take longer, something else has a
  * core, and the pair is not taken. Where too few can be taken the row says so instead. A
- * speed-up of 1.6 is a ratio of 0.625. Read next: measure.c. */
+ * speed-up of 1.6 is a ratio of 0.625. Threads that sleep between loops wake up late, so
+ * OMP_WAIT_POLICY=passive costs a third here. Read next: measure.c. */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include "bench.h"
 #include "hyper.h"
 #include "steps.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 /* Two spins may take this much longer than one; so long is looked for free cores. */
 static const double threads_slack = 1.08, threads_patience = 12;
@@ -37,16 +36,21 @@ static double threads_spin_on(int threads)
     return bench_wall_seconds() - start;
 }
 
+/* If not, waits a little: others are to come to an end. */
 static bool threads_cores_free(void)
 {
-#ifdef _OPENMP
-    if (omp_get_num_procs() < 2) return false;
     threads_spin_on(2); /* wakes the second thread */
     double one = threads_spin_on(1), two = threads_spin_on(2);
-    return two < threads_slack * one;
-#else
+    if (two < threads_slack * one) return true;
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     return false;
-#endif
+}
+
+static const char *threads_policy(void)
+{
+    const char *policy = getenv("OMP_WAIT_POLICY");
+    bool sleeps = policy && (policy[0] == 'p' || policy[0] == 'P');
+    return sleeps ? "OMP_WAIT_POLICY=passive: threads sleep between loops" : NULL;
 }
 
 /* A pair of functions with users of their own. */
@@ -82,21 +86,27 @@ static bench_pairs threads_compare(threads_pair *p)
     return bench_paired(n, seconds[0], seconds[1]);
 }
 
+static bool threads_built(void)
+{
+#ifdef _OPENMP
+    return true;
+#else
+    return false;
+#endif
+}
+
 static void threads_report(const char *name, threads_pair *p, double most)
 {
     bench_row row = {.name = name, .threads = 2, .most = most};
-#ifdef _OPENMP
-    row.pairs = threads_compare(p);
-    if (row.pairs.n == 0)
-        row.note = "not measured: busy";
-    else if (p->user[0] != p->user[1]) {
-        row.extra[0].key = "speedup";
+    if (threads_built()) row.pairs = threads_compare(p);
+    if (row.pairs.n == 0) {
+        row.note = threads_built() ? "not measured: busy"
+                                   : "not measured: built without threads";
+    } else {
+        row.note = threads_policy();
+        row.extra[0].key = p->user[0] != p->user[1] ? "speedup" : NULL;
         row.extra[0].value = 1 / row.pairs.ratio;
     }
-#else
-    (void)p;
-    row.note = "not measured: built without threads";
-#endif
     bench_report(&row);
 }
 
