@@ -268,7 +268,7 @@ const ht_op *ht_op_at(int i);
  * alike in all four orders of modes; the third derivative; run against decompose, if the
  * row has it; no gradient where there is said to be none. In f32: close to f64. In both,
  * bit by bit: what HT_OP_LINEAR and HT_OP_COMMUTATIVE say; replayed in poisoned memory;
- * with every instruction set.
+ * with every instruction set (an HT_OP_PRODUCT in f32 closely only).
  *
  * True if all holds. Else the first failure is a line in report (NULL: none) that names
  * sample, shapes, view, dtype, seed, identity and both values. A row without samples,

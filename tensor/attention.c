@@ -102,7 +102,8 @@ static ht_array attention_weights(const attention_work *w, ht_array q, ht_array 
 {
     int64_t n = attention_least(w->p.tile, w->p.t - first);
     ht_array score = hti_contiguous(slot, w->p.dtype, HT_SHAPE(n, w->p.s));
-    hti_matmul_tile(score, attention_rows(q, first, n), attention_turned(k), false);
+    hti_matmul_tile(w->kernels, score, attention_rows(q, first, n), attention_turned(k),
+                    false);
     w->kernels->attend[hti_row(w->p.dtype)](n, w->p.s, slot, w->scale,
                                             w->causal ? first + 1 : w->p.s);
     return score;
@@ -114,7 +115,8 @@ static void attention_unit(const attention_work *w, int64_t unit, char *slot)
              v = attention_head(&w->v, unit), y = attention_head(&w->y, unit);
     for (int64_t first = 0; first < w->p.t; first += w->p.tile) {
         ht_array weight = attention_weights(w, q, k, first, slot);
-        hti_matmul_tile(attention_rows(y, first, weight.shape.dim[0]), weight, v, false);
+        hti_matmul_tile(w->kernels, attention_rows(y, first, weight.shape.dim[0]), weight,
+                        v, false);
     }
 }
 
@@ -129,13 +131,13 @@ static void attention_unit_vjp(const attention_work *w, int64_t unit, char *slot
         int64_t n = weight.shape.dim[0];
         ht_array g_rows = attention_rows(g, first, n);
         slope.data = slot + w->p.tile_bytes;
-        hti_matmul_tile(dv, attention_turned(weight), g_rows, first > 0);
-        hti_matmul_tile(slope, g_rows, attention_turned(v), false);
+        hti_matmul_tile(w->kernels, dv, attention_turned(weight), g_rows, first > 0);
+        hti_matmul_tile(w->kernels, slope, g_rows, attention_turned(v), false);
         w->kernels->attend_slope[hti_row(w->p.dtype)](n, w->p.s, slope.data, weight.data,
                                                       w->scale);
-        hti_matmul_tile(attention_rows(dq, first, n), slope, k, false);
-        hti_matmul_tile(dk, attention_turned(slope), attention_rows(q, first, n),
-                        first > 0);
+        hti_matmul_tile(w->kernels, attention_rows(dq, first, n), slope, k, false);
+        hti_matmul_tile(w->kernels, dk, attention_turned(slope),
+                        attention_rows(q, first, n), first > 0);
     }
 }
 

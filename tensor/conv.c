@@ -325,7 +325,7 @@ static void conv_unit_y(const conv_work *k, int64_t unit, char *slot)
     int64_t at = unit / k->p.tiles;
     conv_tile t =
         conv_tile_at(k, at / k->p.g.groups, at % k->p.g.groups, unit % k->p.tiles, slot);
-    hti_matmul_tile(conv_y_tile(k, &t), conv_weight(k, k->w.data, t.group),
+    hti_matmul_tile(k->kernels, conv_y_tile(k, &t), conv_weight(k, k->w.data, t.group),
                     conv_columns(k, &t), false);
 }
 
@@ -338,7 +338,7 @@ static void conv_unit_x(const conv_work *k, int64_t unit, char *slot)
     for (int64_t i = 0; i < k->p.tiles; i++) {
         conv_tile t = conv_tile_at(k, image, group, i, slot);
         ht_array to = plain ? conv_plain(k, &t) : conv_slot_columns(k, &t);
-        hti_matmul_tile(to, conv_transposed(conv_weight(k, k->w.data, group)),
+        hti_matmul_tile(k->kernels, to, conv_transposed(conv_weight(k, k->w.data, group)),
                         conv_y_tile(k, &t), false);
         if (!plain) conv_walk(k, &t, false);
     }
@@ -357,7 +357,8 @@ static void conv_unit_w(const conv_work *k, int64_t unit, char *slot)
         conv_tile t = conv_tile_at(k, at / k->p.tiles / groups, at / k->p.tiles % groups,
                                    at % k->p.tiles, slot);
         int64_t group = t.group * k->p.terms * k->p.outputs * (int64_t)k->p.size;
-        hti_matmul_tile(conv_matrix(to + group, k->p.dtype, k->p.terms, k->p.outputs,
+        hti_matmul_tile(k->kernels,
+                        conv_matrix(to + group, k->p.dtype, k->p.terms, k->p.outputs,
                                     k->p.outputs, 1),
                         conv_columns(k, &t), conv_transposed(conv_y_tile(k, &t)), true);
     }

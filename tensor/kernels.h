@@ -6,8 +6,9 @@
  * per instruction set and picked with the context. *Array calls* (hti_run_*) walk shapes
  * and strides, split work into fixed chunks over threads, and call the loops. Outputs are
  * contiguous unless said otherwise; inputs have any strides (0 repeats). Zero-size arrays
- * are fine everywhere. Same inputs, same bits: for any thread count and any instruction
- * set (no contraction, no reassociation; sums run over fixed lanes and chunks in order).
+ * are fine everywhere. Same inputs, same bits: for any thread count and, matrix products
+ * apart, any instruction set (no contraction, no reassociation; sums run over fixed lanes
+ * and chunks in order).
  * Read next: loops.h (the loops), elementwise.c, reduce.c, rows.c, matmul.c. */
 #ifndef HTI_KERNELS_H
 #define HTI_KERNELS_H
@@ -186,24 +187,25 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
                             ht_array updates);
 
 /* out (..., m, n) = a (..., m, k) . b (..., k, n), leading axes already broadcast (equal,
- * strides may be 0). Floats. Uses OpenBLAS when the last two strides of each operand can
- * be said as a (transposed) matrix with a leading dimension, else the reference. k = 0:
- * zeros. */
+ * strides may be 0). Floats. f32 runs in gemm.c where the instruction set has it;
+ * the rest in OpenBLAS when the last two strides of each operand can be said as a
+ * (transposed) matrix with a leading dimension, else in the reference. k = 0: zeros. */
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b);
 /* out (m, n) += a (m, k) . b (k, n). */
 void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b);
 /* Whether that gives the bits of the product by itself, then added. */
 bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
                      int64_t k);
-/* The same by three plain loops, sums in f64: the oracle, and the only one with
- * -Dblas=disabled. */
+/* The same by three plain loops, sums in f64: the oracle, and with -Dblas=disabled all
+ * that gemm.c has not. */
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b);
 /* For kernels that cut their work over threads themselves: out (m, n; rows any distance
  * apart) = a (m, k) . b (k, n), or += if `add`, on the calling thread. hti_matmul_ready
  * comes first, outside their threads. */
 void hti_matmul_ready(void);
-void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add);
-/* "OpenBLAS 0.3.21 (OpenMP)" or "reference": what matmul runs on. */
+void hti_matmul_tile(const struct hti_kernels *kernels, ht_array out, ht_array a,
+                     ht_array b, bool add);
+/* "OpenBLAS 0.3.21 (OpenMP)" or "reference": what products run on that are not ours. */
 const char *hti_matmul_backend(void);
 
 /* Two-dimensional convolution: x (n, c, h, w), weight (o, c/groups, kh, kw), y (n, o, yh,

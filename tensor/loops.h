@@ -9,6 +9,7 @@
 #ifndef HTI_LOOPS_H
 #define HTI_LOOPS_H
 
+#include "gemm.h"
 #include "kernels.h"
 
 enum {
@@ -94,6 +95,7 @@ typedef struct hti_skinny_loops {
 struct hti_kernels {
     const char *name;
     const hti_skinny_loops *skinny;
+    const hti_gemm_loops *gemm;
     hti_loop unary[HTI_N_UNARY][HTI_N_DTYPE];
     hti_loop binary[HTI_N_BINARY][HTI_N_DTYPE];
     hti_loop compare[HTI_N_COMPARE][HTI_N_DTYPE];

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* matmul.c: matrix products: three plain loops that say what is meant, and OpenBLAS where
+/* matmul.c: matrix products: three plain loops that say what is meant; in f32, where the
+ * instruction set has them, our own of gemm.c and skinny.c; for the rest OpenBLAS, where
  * the strides can be said to it. This is the one file that knows BLAS. Which of them runs
  * depends on shapes and strides alone, so the same product has the same bits wherever it
  * stands.
  *
- * OpenBLAS is always asked for one thread; large products are cut into bands of the
+ * OpenBLAS is always asked for one thread; large products are cut into parts of the
  * result on our own. Its own threading calls malloc in every product, gains nothing where
- * the result is narrow, and in the pthread build fights our loops for the cores. A band's
- * sums run in the order the whole has them. Read next: autograd's matmul op. */
+ * the result is narrow, and in the pthread build fights our loops for the cores. A part's
+ * sums run in the order the whole has them. Read next: gemm.h, autograd's matmul op. */
 #include <limits.h>
 #include <string.h>
 
@@ -170,117 +171,6 @@ void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_arra
     matmul_batches(ctx, &out, &a, &b, matmul_reference);
 }
 
-#if HTI_BLAS
-
-/* A matrix as row-major BLAS takes it: `transpose` of what is stored with `leading`. */
-typedef struct matmul_stored {
-    CBLAS_TRANSPOSE transpose;
-    int leading;
-} matmul_stored;
-
-static int64_t matmul_at_least_1(int64_t n)
-{
-    return n > 1 ? n : 1;
-}
-
-/* Rows of `cols` elements side by side, `*leading` apart; a stride never stepped is free.
- */
-static bool matmul_row_major(int64_t rows, int64_t cols, int64_t row, int64_t col,
-                             int *leading)
-{
-    int64_t step = rows > 1 ? row : matmul_at_least_1(cols);
-    if ((cols > 1 && col != 1) || step < matmul_at_least_1(cols) || step > INT_MAX)
-        return false;
-    *leading = (int)step;
-    return true;
-}
-
-static bool matmul_store(const matmul_view *a, matmul_stored *stored)
-{
-    if (a->rows > INT_MAX || a->cols > INT_MAX) return false;
-    stored->transpose = CblasNoTrans;
-    if (matmul_row_major(a->rows, a->cols, a->row, a->col, &stored->leading)) return true;
-    stored->transpose = CblasTrans;
-    return matmul_row_major(a->cols, a->rows, a->col, a->row, &stored->leading);
-}
-
-static matmul_view matmul_transposed(matmul_view a)
-{
-    return (matmul_view){a.data, a.dtype, a.cols, a.rows, a.col, a.row};
-}
-
-/* out (m, 1) = a (m, k) . x (k, 1). gemm packs a for every use and takes 5 times as long.
- */
-static bool matmul_gemv(matmul_view out, matmul_view a, matmul_view x)
-{
-    matmul_stored s;
-    int64_t step = x.rows > 1 ? x.row : 1;
-    if (!matmul_store(&a, &s) || step < 1 || step > INT_MAX) return false;
-    bool plain = s.transpose == CblasNoTrans;
-    int rows = (int)(plain ? a.rows : a.cols), cols = (int)(plain ? a.cols : a.rows);
-
-    /* Zeros and beta = 1: some OpenBLAS releases read the old values with beta = 0 here,
-     * and what was NaN would stay NaN. */
-    memset(out.data, 0, (size_t)a.rows * ht_dtype_bytes(out.dtype));
-    if (out.dtype == HT_F32)
-        cblas_sgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
-                    (int)step, 1, out.data, 1);
-    else
-        cblas_dgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
-                    (int)step, 1, out.data, 1);
-    return true;
-}
-
-static bool matmul_gemm(matmul_view out, matmul_view a, matmul_view b, bool add)
-{
-    matmul_stored s, t;
-    if (!matmul_store(&a, &s) || !matmul_store(&b, &t)) return false;
-    int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols, leading = (int)out.row;
-    if (out.dtype == HT_F32)
-        cblas_sgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
-    else
-        cblas_dgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
-    return true;
-}
-
-enum { MATMUL_BAND = 32 }; /* rows: a multiple of BLAS's own tiles */
-
-/* Rows first .. last-1. */
-static matmul_view matmul_rows(matmul_view x, int64_t first, int64_t last)
-{
-    x.data = (char *)x.data + first * x.row * (int64_t)ht_dtype_bytes(x.dtype);
-    x.rows = last - first;
-    return x;
-}
-
-/* The result in `pieces` bands of rows, each a product of its own. */
-static bool matmul_bands(int pieces, matmul_view out, matmul_view a, matmul_view b)
-{
-    matmul_stored s;
-    if (!matmul_store(&a, &s) || !matmul_store(&b, &s)) return false;
-    int64_t bands = (out.rows + MATMUL_BAND - 1) / MATMUL_BAND;
-#pragma omp parallel for num_threads(pieces) schedule(static, 1)
-    for (int i = 0; i < pieces; i++) {
-        int64_t first = bands * i / pieces * MATMUL_BAND;
-        int64_t last = bands * (i + 1) / pieces * MATMUL_BAND;
-        if (last > out.rows) last = out.rows;
-        if (first < last)
-            matmul_gemm(matmul_rows(out, first, last), matmul_rows(a, first, last), b,
-                        false);
-    }
-    return true;
-}
-
-static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_view b)
-{
-    int64_t pieces = out.rows / MATMUL_BAND < threads ? out.rows / MATMUL_BAND : threads;
-    if (pieces < 2 || out.rows * out.cols * a.cols < MATMUL_SERIAL)
-        return matmul_gemm(out, a, b, false);
-    return matmul_bands((int)pieces, out, a, b);
-}
-
 /* Columns and elements of the large operand from which skinny.c is faster: of less, BLAS
  * keeps its copies in cache. */
 enum { MATMUL_SKINNY_COLUMNS = 4, MATMUL_SKINNY = 1 << 17 };
@@ -320,20 +210,194 @@ static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
     return true;
 }
 
-static void matmul_blas(const ht_context *ctx, int threads, matmul_view out,
-                        matmul_view a, matmul_view b)
+/* Strides that are never stepped are 1, so that what is contiguous shows. */
+static matmul_view matmul_plain(matmul_view a)
 {
-    bool done = matmul_skinny(ctx, threads, out, a, b);
-    if (!done && a.cols > 0) {
-        if (out.cols == 1)
-            done = matmul_gemv(out, a, b);
-        else if (out.rows == 1)
-            done = matmul_gemv(matmul_transposed(out), matmul_transposed(b),
-                               matmul_transposed(a));
-        else
-            done = matmul_threads(threads, out, a, b);
+    if (a.rows == 1) a.row = 1;
+    if (a.cols == 1) a.col = 1;
+    return a;
+}
+
+static bool matmul_is_ours(const struct hti_kernels *kernels, const matmul_view *a)
+{
+    return a->dtype == HT_F32 && a->cols > 0 && kernels->gemm->columns > 0;
+}
+
+/* By gemm.c, on the calling thread. */
+static void matmul_ours(const struct hti_kernels *kernels, matmul_view out, matmul_view a,
+                        matmul_view b, bool add)
+{
+    a = matmul_plain(a);
+    b = matmul_plain(b);
+    kernels->gemm->product(&(hti_gemm){.m = out.rows,
+                                       .k = a.cols,
+                                       .n = out.cols,
+                                       .a = a.data,
+                                       .b = b.data,
+                                       .out = out.data,
+                                       .a_row = a.row,
+                                       .a_col = a.col,
+                                       .b_row = b.row,
+                                       .b_col = b.col,
+                                       .step = out.row,
+                                       .add = add});
+}
+
+static matmul_view matmul_transposed(matmul_view a)
+{
+    return (matmul_view){a.data, a.dtype, a.cols, a.rows, a.col, a.row};
+}
+
+/* Rows first .. last-1. */
+static matmul_view matmul_rows(matmul_view x, int64_t first, int64_t last)
+{
+    x.data = (char *)x.data + first * x.row * (int64_t)ht_dtype_bytes(x.dtype);
+    x.rows = last - first;
+    return x;
+}
+
+static matmul_view matmul_cols(matmul_view x, int64_t first, int64_t last)
+{
+    return matmul_transposed(matmul_rows(matmul_transposed(x), first, last));
+}
+
+enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
+
+/* The result cut over threads, its longer side first, columns in multiples of a part. */
+static bool matmul_parts(const ht_context *ctx, int threads, matmul_view out,
+                         matmul_view a, matmul_view b, bool add)
+{
+    if (!matmul_is_ours(ctx->kernels, &a)) return false;
+    int64_t tall = (out.rows + MATMUL_PART - 1) / MATMUL_PART;
+    int64_t broad = (out.cols + MATMUL_PART - 1) / MATMUL_PART;
+    int64_t more = tall > broad ? tall : broad, less = tall > broad ? broad : tall;
+    int64_t most = out.rows * out.cols * a.cols < MATMUL_SERIAL ? 1 : threads;
+    int64_t cuts = more < most ? more : most, rest = most / cuts;
+    int64_t others = less < rest ? less : rest, pieces = cuts * others;
+    int64_t across = tall > broad ? others : cuts;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads((int)pieces) schedule(static, 1) if (pieces > 1)
+#endif
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t r = i / across, c = i % across, down = pieces / across;
+        int64_t first = out.rows * r / down, last = out.rows * (r + 1) / down;
+        int64_t left = broad * c / across * MATMUL_PART;
+        int64_t right = broad * (c + 1) / across * MATMUL_PART;
+        if (right > out.cols) right = out.cols;
+        matmul_ours(ctx->kernels, matmul_cols(matmul_rows(out, first, last), left, right),
+                    matmul_rows(a, first, last), matmul_cols(b, left, right), add);
     }
-    if (!done) matmul_reference(ctx, 1, out, a, b);
+    return true;
+}
+
+#if HTI_BLAS
+
+/* A matrix as row-major BLAS takes it: `transpose` of what is stored with `leading`. */
+typedef struct matmul_stored {
+    CBLAS_TRANSPOSE transpose;
+    int leading;
+} matmul_stored;
+
+static int64_t matmul_at_least_1(int64_t n)
+{
+    return n > 1 ? n : 1;
+}
+
+/* Rows of `cols` elements side by side, `*leading` apart; a stride never stepped is free.
+ */
+static bool matmul_row_major(int64_t rows, int64_t cols, int64_t row, int64_t col,
+                             int *leading)
+{
+    int64_t step = rows > 1 ? row : matmul_at_least_1(cols);
+    if ((cols > 1 && col != 1) || step < matmul_at_least_1(cols) || step > INT_MAX)
+        return false;
+    *leading = (int)step;
+    return true;
+}
+
+static bool matmul_store(const matmul_view *a, matmul_stored *stored)
+{
+    if (a->rows > INT_MAX || a->cols > INT_MAX) return false;
+    stored->transpose = CblasNoTrans;
+    if (matmul_row_major(a->rows, a->cols, a->row, a->col, &stored->leading)) return true;
+    stored->transpose = CblasTrans;
+    return matmul_row_major(a->cols, a->rows, a->col, a->row, &stored->leading);
+}
+
+/* out (m, 1) = a (m, k) . x (k, 1). gemm packs a for every use and takes 5 times as long.
+ */
+static bool matmul_gemv(matmul_view out, matmul_view a, matmul_view x)
+{
+    matmul_stored s;
+    int64_t step = x.rows > 1 ? x.row : 1;
+    if (!matmul_store(&a, &s) || step < 1 || step > INT_MAX) return false;
+    bool plain = s.transpose == CblasNoTrans;
+    int rows = (int)(plain ? a.rows : a.cols), cols = (int)(plain ? a.cols : a.rows);
+
+    /* Zeros and beta = 1: some OpenBLAS releases read the old values with beta = 0 here,
+     * and what was NaN would stay NaN. */
+    memset(out.data, 0, (size_t)a.rows * ht_dtype_bytes(out.dtype));
+    if (out.dtype == HT_F32)
+        cblas_sgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
+                    (int)step, 1, out.data, 1);
+    else
+        cblas_dgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
+                    (int)step, 1, out.data, 1);
+    return true;
+}
+
+static bool matmul_blas(matmul_view out, matmul_view a, matmul_view b, bool add)
+{
+    matmul_stored s, t;
+    if (out.rows == 1) out.row = out.cols;
+    if (a.cols == 0 || out.row > INT_MAX || !matmul_store(&a, &s) ||
+        !matmul_store(&b, &t))
+        return false;
+    int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols, leading = (int)out.row;
+    if (out.dtype == HT_F32)
+        cblas_sgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
+                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
+    else
+        cblas_dgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
+                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
+    return true;
+}
+
+enum { MATMUL_BAND = 32 }; /* rows: a multiple of BLAS's own tiles */
+
+/* The result in `pieces` bands of rows, each a product of its own. */
+static bool matmul_bands(int pieces, matmul_view out, matmul_view a, matmul_view b)
+{
+    matmul_stored s;
+    if (!matmul_store(&a, &s) || !matmul_store(&b, &s)) return false;
+    int64_t bands = (out.rows + MATMUL_BAND - 1) / MATMUL_BAND;
+#pragma omp parallel for num_threads(pieces) schedule(static, 1)
+    for (int i = 0; i < pieces; i++) {
+        int64_t first = bands * i / pieces * MATMUL_BAND;
+        int64_t last = bands * (i + 1) / pieces * MATMUL_BAND;
+        if (last > out.rows) last = out.rows;
+        if (first < last)
+            matmul_blas(matmul_rows(out, first, last), matmul_rows(a, first, last), b,
+                        false);
+    }
+    return true;
+}
+
+static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_view b)
+{
+    int64_t pieces = out.rows / MATMUL_BAND < threads ? out.rows / MATMUL_BAND : threads;
+    if (pieces < 2 || out.rows * out.cols * a.cols < MATMUL_SERIAL)
+        return matmul_blas(out, a, b, false);
+    return matmul_bands((int)pieces, out, a, b);
+}
+
+/* A vector on either side, which no tile of rows and columns fits. */
+static bool matmul_vector(matmul_view out, matmul_view a, matmul_view b)
+{
+    if (a.cols == 0) return false;
+    if (out.cols == 1) return matmul_gemv(out, a, b);
+    return out.rows == 1 && matmul_gemv(matmul_transposed(out), matmul_transposed(b),
+                                        matmul_transposed(a));
 }
 
 /* The thread count belongs to the process, and OpenBLAS's OpenMP build follows the
@@ -346,45 +410,6 @@ static void matmul_one_thread(void)
     ready = ready && omp_get_max_threads() == 1;
 #endif
     if (!ready) openblas_set_num_threads(1);
-}
-
-void hti_matmul_ready(void)
-{
-    matmul_one_thread();
-}
-
-/* gemm wants its result's rows at least a row apart. */
-void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add)
-{
-    matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
-                q = matmul_matrix(&b, 0);
-    if (o.rows == 0 || o.cols == 0) return;
-    if (o.rows == 1) o.row = o.cols;
-    if (p.cols == 0 || o.row > INT_MAX || !matmul_gemm(o, p, q, add))
-        matmul_loops(o, p, q, add);
-}
-
-void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
-{
-    matmul_one_thread();
-    matmul_batches(ctx, &out, &a, &b, matmul_blas);
-}
-
-/* Of few terms gemm adds what it has summed up to the result at once. */
-enum { MATMUL_ADDS = 256 };
-
-bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
-                     int64_t k)
-{
-    bool skinny = n <= ctx->kernels->skinny->columns && m * k >= MATMUL_SKINNY;
-    return dtype == HT_F32 && m > 1 && n > 1 && k > 0 && k <= MATMUL_ADDS && !skinny;
-}
-
-void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
-{
-    (void)ctx;
-    matmul_one_thread();
-    hti_matmul_tile(out, a, b, true);
 }
 
 /* OPENBLAS_VERSION is " OpenBLAS 0.3.21 ", spaces included. How it was threaded is asked
@@ -403,31 +428,25 @@ const char *hti_matmul_backend(void)
 
 #else
 
-void hti_matmul_ready(void)
+static bool matmul_blas(matmul_view out, matmul_view a, matmul_view b, bool add)
 {
-}
-
-void hti_matmul_tile(ht_array out, ht_array a, ht_array b, bool add)
-{
-    matmul_loops(matmul_matrix(&out, 0), matmul_matrix(&a, 0), matmul_matrix(&b, 0), add);
-}
-
-void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
-{
-    hti_run_matmul_reference(ctx, out, a, b);
-}
-
-bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
-                     int64_t k)
-{
-    (void)ctx, (void)dtype, (void)m, (void)n, (void)k;
+    (void)out, (void)a, (void)b, (void)add;
     return false;
 }
 
-void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_view b)
 {
-    (void)ctx;
-    hti_matmul_tile(out, a, b, true);
+    (void)threads;
+    return matmul_blas(out, a, b, false);
+}
+
+static bool matmul_vector(matmul_view out, matmul_view a, matmul_view b)
+{
+    return matmul_blas(out, a, b, false);
+}
+
+static void matmul_one_thread(void)
+{
 }
 
 const char *hti_matmul_backend(void)
@@ -436,3 +455,54 @@ const char *hti_matmul_backend(void)
 }
 
 #endif
+
+static void matmul_best(const ht_context *ctx, int threads, matmul_view out,
+                        matmul_view a, matmul_view b)
+{
+    if (!matmul_skinny(ctx, threads, out, a, b) && !matmul_vector(out, a, b) &&
+        !matmul_parts(ctx, threads, out, a, b, false) &&
+        !matmul_threads(threads, out, a, b))
+        matmul_reference(ctx, 1, out, a, b);
+}
+
+void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    matmul_one_thread();
+    matmul_batches(ctx, &out, &a, &b, matmul_best);
+}
+
+/* Our own alone: of a block of terms it makes one sum, which it then adds. */
+bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
+                     int64_t k)
+{
+    const struct hti_kernels *kernels = ctx->kernels;
+    return dtype == HT_F32 && m > 1 && n > 1 && n > kernels->skinny->columns && k > 0 &&
+           kernels->gemm->columns > 0 && k <= kernels->gemm->depth;
+}
+
+void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+{
+    matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
+                q = matmul_matrix(&b, 0);
+    matmul_one_thread();
+    if (o.rows == 0 || o.cols == 0 || matmul_parts(ctx, ctx->threads, o, p, q, true))
+        return;
+    if (!matmul_blas(o, p, q, true)) matmul_loops(o, p, q, true);
+}
+
+void hti_matmul_ready(void)
+{
+    matmul_one_thread();
+}
+
+void hti_matmul_tile(const struct hti_kernels *kernels, ht_array out, ht_array a,
+                     ht_array b, bool add)
+{
+    matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
+                q = matmul_matrix(&b, 0);
+    if (o.rows == 0 || o.cols == 0) return;
+    if (matmul_is_ours(kernels, &p))
+        matmul_ours(kernels, o, p, q, add);
+    else if (!matmul_blas(o, p, q, add))
+        matmul_loops(o, p, q, add);
+}

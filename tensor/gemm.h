@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* gemm.h: products of f32 matrices, in two steps a caller can take apart.
+ *
+ *   pack      k rows of b become *panels*: k rows of `columns` floats each, whose columns
+ *             stand in two vectors, so that what multiplies them reads memory in order
+ *   multiply  out (m, n) = a (m, k) . panels, a read where it lies
+ *
+ * `product` does both for any k and n, in blocks that stay in cache. A caller whose b is
+ * never whole in memory (the columns of a convolution) writes panels itself:
+ *
+ *   for each block of at most `depth` terms, in order, add = not the first
+ *     for each panel: width = hti_gemm_panel_width(columns, those left)
+ *       write it; multiply with .n = width
+ *
+ * A panel of width w >= columns/2 holds, in row l, b[l][0 .. columns/2-1] and then
+ * b[l][w - columns/2 .. w-1]: the two overlap where w < columns, and no vector is ever
+ * partial. One of w < columns/2 (only where n is) holds its w and then zeros.
+ *
+ * Every element is one sum along k, by multiply-adds in order within a block and then
+ * block after block, whatever rows, columns and panels it is computed with: its bits
+ * depend on the operands and the instruction set alone. Read next: gemm.c, matmul.c. */
+#ifndef HTI_GEMM_H
+#define HTI_GEMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* out (m, n) = a (m, k) . b (k, n), or += if `add`; k > 0. Strides in elements: of a and
+ * b any, of out `step` between rows. */
+typedef struct hti_gemm {
+    int64_t m, k, n;
+    const float *a, *b;
+    float *out;
+    int64_t a_row, a_col, b_row, b_col, step;
+    bool add;
+} hti_gemm;
+
+/* The same with b in panels, one after another, and k <= depth. */
+typedef struct hti_gemm_panels {
+    int64_t m, k, n;
+    const float *a, *b;
+    float *out;
+    int64_t a_row, a_col, step; /* a_row or a_col is 1 */
+    int64_t b_row;              /* 0: panels; else b as it lies, n >= columns/2 */
+    bool add;
+} hti_gemm_panels;
+
+typedef struct hti_gemm_loops {
+    int64_t columns, depth; /* columns 0: none for this instruction set */
+    /* to: ceil(n / columns) * k * columns floats, aligned to HTI_ALIGN. */
+    void (*pack)(int64_t k, int64_t n, const float *b, int64_t b_row, int64_t b_col,
+                 float *to);
+    void (*multiply)(const hti_gemm_panels *p);
+    void (*product)(const hti_gemm *p);
+} hti_gemm_loops;
+
+/* Columns of the next panel when `left` are left. */
+static inline int64_t hti_gemm_panel_width(int64_t columns, int64_t left)
+{
+    if (left <= columns) return left;
+    return left < columns + columns / 2 ? left - columns / 2 : columns;
+}
+
+#endif
