@@ -485,7 +485,8 @@ void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
     matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
                 q = matmul_matrix(&b, 0);
     matmul_one_thread();
-    if (o.rows == 0 || o.cols == 0 || matmul_parts(ctx, ctx->threads, o, p, q, true))
+    if (o.rows == 0 || o.cols == 0 ||
+        matmul_parts(ctx, ht_context_threads(ctx), o, p, q, true))
         return;
     if (!matmul_blas(o, p, q, true)) matmul_loops(o, p, q, true);
 }
