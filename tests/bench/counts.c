@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* counts.c: the benchmark's cases by what can be counted, as a test: memory planned,
- * nodes, kernel calls and parameter-sized arrays moved may not grow, a replay may not
- * allocate, and the memory foretold is the memory used. Times are nobody's test. After a
- * change that is worth its counts, or that lowers them:
+ * nodes, kernel calls and parameter-sized arrays moved may not grow, and a replay may not
+ * allocate; the memory foretold is the memory used, and plain training arrives where the
+ * bilevel does. Times are nobody's test. After a change that is worth its counts, or that
+ * lowers them:
  *   <build folder>/tests/bench/counts --refresh
  * prints the table anew. Read next: callgrind.sh, streams.c. */
 #include "bilevel_internal.h"
 #include "hyper.h"
 #include "steps.h"
 #include "streams.h"
-#include "test.h"
+#include "test_bilevel.h"
 
 /* A program: nodes as recorded; kernel calls of a run; in these, operands and results as
  * large as the largest parameter. */
@@ -83,6 +84,8 @@ static counts counts_hypergradient(const hyper_case *c, uint64_t *allocations)
     if (!hyper_open(&h, &two, 1) || !hyper_open_bilevel(&h))
         fail_msg("%s does not open", c->name);
     *allocations = counts_allocations(h.ctx, hyper_run_gradient, &h);
+    hyper_run_plain(&h);
+    assert_same_bits(h.plain.theta, h.last.theta, "plain training, the bilevel's");
     hyper_close(&h);
     return got;
 }
