@@ -13,7 +13,7 @@ static struct report_missed {
     char name[REPORT_NAME];
     double got, most;
 } report_missed[REPORT_MISSED];
-static int report_n_missed, report_n_bounds;
+static int report_n_missed, report_n_bounds, report_n_unmeasured;
 
 static FILE *report_table(void)
 {
@@ -41,7 +41,11 @@ static void report_times(FILE *f, const bench_row *r)
 static void report_bound(FILE *f, const bench_row *r)
 {
     bool compared = r->pairs.n > 0;
-    if (r->most <= 0 || (!compared && !r->unit)) return;
+    if (r->most <= 0) return;
+    if (!compared && !r->unit) {
+        report_n_unmeasured++;
+        return;
+    }
     double got = compared ? r->pairs.ratio : r->value;
     report_n_bounds++;
     if (got <= r->most) {
@@ -107,8 +111,9 @@ void bench_report(const bench_row *r)
 void bench_report_missed(void)
 {
     FILE *f = report_table();
-    if (report_n_bounds == 0) return;
-    fprintf(f, "%d of %d bounds missed\n", report_n_missed, report_n_bounds);
+    if (report_n_bounds + report_n_unmeasured == 0) return;
+    fprintf(f, "%d of %d bounds missed, %d more not measured\n", report_n_missed,
+            report_n_bounds, report_n_unmeasured);
     for (int k = 0; k < report_n_missed; k++)
         fprintf(f, "  %-24s %.3f, must be <= %g\n", report_missed[k].name,
                 report_missed[k].got, report_missed[k].most);
