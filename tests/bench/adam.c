@@ -34,9 +34,10 @@ static bool adam_open(adam *a)
     *a = (adam){.ctx = ht_context_new(&(ht_context_options){.threads = 1})};
     if (!a->ctx) return false;
     a->theta = ht_set_new(a->ctx);
-    if (a->theta) bench_mlp.init(&bench_mlp, a->theta);
-    a->gradient = ht_set_clone(a->theta, 0);
+    if (ht_context_status(a->ctx) != HT_OK) return false;
+    bench_mlp.init(&bench_mlp, a->theta);
     int64_t n = ht_set_elements(a->theta);
+    a->gradient = ht_set_clone(a->theta, 0);
     a->hand = ht_tensor_new(a->ctx, HT_F32, HT_SHAPE(4, n));
     if (ht_context_status(a->ctx) != HT_OK) return false;
     ht_tensor_uniform(a->hand, 1, 0, 1);

@@ -44,7 +44,8 @@ static void bench_usage(FILE *f)
     fprintf(f, "\nCPU time of one thread (two threads: wall clock, if both cores are "
                "free), in turns,\nmedians (quartiles, pairs). --quick takes 3 pairs and "
                "is the default, --full 21;\n--json prints a JSON line per row. "
-               "HYPERTAPE_DATA is the folder with mnist/ in it.\n");
+               "HYPERTAPE_DATA is the folder with mnist/ in it.\nWhat can be counted "
+               "is a test: ./dev test counts callgrind\n");
 }
 
 /* Index of the case of that name, or -1. */

@@ -2,6 +2,7 @@
 /* report.c: rows as a table and, if asked for, as JSON lines: the table then goes to
  * stderr. A bound that is missed is reported, not failed: what else the machine does is
  * not ours. Read next: bench.c. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,12 @@ void bench_report_head(void)
     fprintf(report_table(), "%-24s %13s %13s   %6s\n", "case", "ours", "floor", "ratio");
 }
 
+/* Counts in full, measures to four places. */
+static void report_value(FILE *f, double x)
+{
+    fprintf(f, x == floor(x) ? "%.0f" : "%.4g", x);
+}
+
 static void report_times(FILE *f, const bench_row *r)
 {
     const bench_pairs *p = &r->pairs;
@@ -35,7 +42,9 @@ static void report_times(FILE *f, const bench_row *r)
         fprintf(f, " %10.3f ms %16s", r->ms, "");
     else if (r->unit)
         fprintf(f, " %30s", "");
-    if (r->unit) fprintf(f, "%.10g %s", r->value, r->unit);
+    if (!r->unit) return;
+    report_value(f, r->value);
+    fprintf(f, " %s", r->unit);
 }
 
 static void report_bound(FILE *f, const bench_row *r)
@@ -101,8 +110,10 @@ void bench_report(const bench_row *r)
     report_bound(f, r);
     if (r->note) fprintf(f, "  %s", r->note);
     fprintf(f, "\n");
-    for (int k = 0; k < BENCH_EXTRAS && r->extra[k].key; k++)
-        fprintf(f, "%s%s %.10g", k ? ", " : "    ", r->extra[k].key, r->extra[k].value);
+    for (int k = 0; k < BENCH_EXTRAS && r->extra[k].key; k++) {
+        fprintf(f, "%s%s ", k ? ", " : "    ", r->extra[k].key);
+        report_value(f, r->extra[k].value);
+    }
     if (r->extra[0].key) fprintf(f, "\n");
     fflush(f);
     if (bench.json) report_json(r);
