@@ -17,6 +17,7 @@ typedef struct hti_cut_node {
     uint32_t next;    /* that waits for the same */
     uint32_t product; /* that is added here; HTI_NONE: none */
     bool fuses;       /* something elementwise reads it */
+    bool waits;       /* it is small, and all it reads is */
 } hti_cut_node;
 
 typedef struct hti_cut {
@@ -129,8 +130,7 @@ static void hti_cut_count(hti_cut *cut)
 
 /* Waiting. */
 
-/* Whether a node and all it reads are small. */
-static bool hti_cut_waits(const hti_cut *cut, uint32_t i)
+static bool hti_cut_is_small(const hti_cut *cut, uint32_t i)
 {
     const ht_tape *tape = cut->tape;
     bool small = ht_shape_count(tape->type[i].shape) < HTI_FUSE_LEAST;
@@ -143,7 +143,7 @@ static bool hti_cut_waits(const hti_cut *cut, uint32_t i)
 /* Input `in` is wanted by what runs at `until`. */
 static void hti_cut_want(hti_cut *cut, uint32_t in, uint32_t until)
 {
-    if (hti_cut_keeps(cut, in) && hti_cut_waits(cut, in) && until < cut->node[in].waiting)
+    if (cut->node[in].waits && until < cut->node[in].waiting)
         cut->node[in].waiting = until;
 }
 
@@ -152,17 +152,20 @@ static void hti_cut_wait(hti_cut *cut)
 {
     hti_cut_node *node = cut->node;
     cut->end = HTI_NONE;
-    for (uint32_t i = 0; i < cut->n_nodes; i++) node[i].waiting = HTI_NONE;
+    for (uint32_t i = 0; i < cut->n_nodes; i++) {
+        node[i].waiting = HTI_NONE;
+        node[i].waits = hti_cut_keeps(cut, i) && hti_cut_is_small(cut, i);
+    }
     for (uint32_t i = cut->n_nodes; i-- > 0;) {
         if (!hti_cut_keeps(cut, i)) continue;
-        uint32_t until = hti_cut_waits(cut, i) ? node[i].waiting : i, in[3];
+        uint32_t until = node[i].waits ? node[i].waiting : i, in[3];
         uint32_t n = hti_cut_reads(cut, i, in);
         for (uint32_t e = 0; e < n; e++) hti_cut_want(cut, in[e], until);
         for (uint32_t e = 0; !n && e < cut->tape->n_in[i]; e++)
             hti_cut_want(cut, hti_cut_inputs(cut, i)[e], until);
     }
     for (uint32_t i = cut->n_nodes; i-- > 0;) {
-        if (!hti_cut_keeps(cut, i) || !hti_cut_waits(cut, i)) continue;
+        if (!node[i].waits) continue;
         uint32_t until = node[i].waiting;
         uint32_t *first = until == HTI_NONE ? &cut->end : &node[until].waiting;
         node[i].next = *first;
@@ -213,7 +216,7 @@ static void hti_cut_values(const hti_cut *cut, ht_program *p, uint32_t *at)
     const hti_cut_node *node = cut->node;
     size_t data = 0;
     for (uint32_t i = 0; i < cut->n_nodes; i++) {
-        if (!hti_cut_keeps(cut, i) || hti_cut_waits(cut, i)) continue;
+        if (!hti_cut_keeps(cut, i) || node[i].waits) continue;
         for (uint32_t w = node[i].waiting; w != HTI_NONE; w = node[w].next)
             hti_cut_value(cut, p, w, at, &data);
         hti_cut_value(cut, p, i, at, &data);

@@ -76,6 +76,7 @@ typedef struct fuse_plan {
     ht_program *p;
     uint32_t *first_reader, *reader; /* readers of i: reader[first_reader[i] ..] */
     int64_t *beside; /* elements of what cannot be fused and runs before i */
+    bool *can;       /* whether i can be in a group */
     struct fuse_group {
         uint32_t first, members, operands, operand[HTI_FUSED_OPERANDS];
         bool sums;
@@ -120,7 +121,7 @@ static bool fuse_operand_in_order(const ht_program *p, uint32_t i, uint32_t e)
            (in->from_root == 0 && hti_is_contiguous(&in->array));
 }
 
-static bool fuse_can(const ht_program *p, uint32_t i)
+static bool fuse_can_join(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];
     if (i < p->n_in || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
@@ -201,8 +202,7 @@ static void fuse_place(fuse_plan *f, uint32_t i)
     ht_program *p = f->p;
     uint32_t first = f->first_reader[i], end = f->first_reader[i + 1];
     fuse_join(p, i, true, &f->group[i]);
-    if (first == end || fuse_is_sum(&p->value[i]) || !fuse_can(p, f->reader[first]))
-        return;
+    if (first == end || fuse_is_sum(&p->value[i]) || !f->can[f->reader[first]]) return;
     uint32_t root = p->value[f->reader[first]].when;
     if (!ht_shape_equal(fuse_shape(p, root), p->value[i].type.shape)) return;
     for (uint32_t u = first; u < end; u++)
@@ -241,19 +241,18 @@ static uint32_t fuse_sibling(const fuse_plan *f, uint32_t root)
     const ht_program *p = f->p;
     const struct fuse_group *g = &f->group[root];
     ht_shape shape = fuse_shape(p, root);
-    uint32_t best = fuse_latest(f, root) + 1;
+    uint32_t latest = fuse_latest(f, root), best = latest + 1;
     for (uint32_t k = 0; k < g->operands; k++) {
         uint32_t o = g->operand[k];
         if (!ht_shape_equal(p->value[o].type.shape, shape)) continue;
         for (uint32_t u = f->first_reader[o]; u < f->first_reader[o + 1]; u++) {
             uint32_t when = p->value[f->reader[u]].when;
-            if (when > root && when < best && fuse_can(p, when) &&
+            if (when > root && when < best && f->can[when] &&
                 ht_shape_equal(fuse_shape(p, when), shape))
                 best = when;
         }
     }
-    return best <= fuse_latest(f, root) &&
-                   f->beside[best] - f->beside[root] < ht_shape_count(shape)
+    return best <= latest && f->beside[best] - f->beside[root] < ht_shape_count(shape)
                ? best
                : HTI_NONE;
 }
@@ -298,7 +297,7 @@ static void fuse_siblings(fuse_plan *f)
         const hti_value *v = &p->value[i];
         bool runs = v->place != HTI_IN_VIEW && v->place != HTI_IN_CONSTANT;
         f->beside[i] = beside;
-        if (runs && !fuse_can(p, i)) beside += ht_shape_count(v->type.shape);
+        if (runs && !f->can[i]) beside += ht_shape_count(v->type.shape);
     }
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         if (!f->group[i].members || p->value[i].when != i) continue;
@@ -390,18 +389,20 @@ bool hti_program_fuse(ht_program *p)
                    .first_reader = hti_zalloc(p->ctx, n + 1, sizeof *f.first_reader),
                    .reader = hti_zalloc(p->ctx, p->n_edges, sizeof *f.reader),
                    .beside = hti_zalloc(p->ctx, n, sizeof *f.beside),
+                   .can = hti_zalloc(p->ctx, n, sizeof *f.can),
                    .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
     uint8_t *tile = hti_zalloc(p->ctx, n, 1);
     bool ok = p->ctx->status == HT_OK;
     if (ok) {
         fuse_readers(&f);
         for (uint32_t i = p->n_values; i-- > p->n_in;)
-            if (fuse_can(p, i)) fuse_place(&f, i);
+            if ((f.can[i] = fuse_can_join(p, i))) fuse_place(&f, i);
         fuse_siblings(&f);
         ok = fuse_say(&f, tile);
     }
     hti_resize(p->ctx, tile, n, 0);
     hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
+    hti_resize(p->ctx, f.can, n * sizeof *f.can, 0);
     hti_resize(p->ctx, f.beside, n * sizeof *f.beside, 0);
     hti_resize(p->ctx, f.reader, p->n_edges * sizeof *f.reader, 0);
     hti_resize(p->ctx, f.first_reader, (n + 1) * sizeof *f.first_reader, 0);

@@ -95,7 +95,7 @@ static char *walk_place(const struct walk *w, const struct walk_block *b, int k,
 /* The slots of a tile: operands in place or packed, the rest as they are. */
 static void walk_pack(const struct walk *w, const struct walk_block *b, int64_t r,
                       int64_t c, int64_t height, int64_t width, char **slot,
-                      char (*tile)[HTI_TILE * WALK_ELEMENT])
+                      char *const *tile)
 {
     for (int k = 0; k < w->operands; ++k) {
         char *at = walk_place(w, b, k, r, c);
@@ -103,6 +103,19 @@ static void walk_pack(const struct walk *w, const struct walk_block *b, int64_t 
         if (b->in_place[k] || k < w->outputs || (b->same[k] && (r > 0 || c > 0)))
             continue;
         w->kernels->pack[hti_row(w->dtype[k])](height, width, tile[k], at, b->stride[k]);
+    }
+}
+
+/* Asks for what the next tile reads and writes where it lies, while this one is worked on.
+ * Several streams in turn are more than the hardware foresees. */
+static void walk_fetch(const struct walk *w, const struct walk_block *b, int64_t n,
+                       char *const *slot)
+{
+    for (int k = 0; k < w->operands; ++k) {
+        if (!b->in_place[k]) continue;
+        const char *next = slot[k] + n * (int64_t)w->size[k];
+        for (size_t at = 0; at < (size_t)n * w->size[k]; at += HTI_ALIGN)
+            __builtin_prefetch(next + at);
     }
 }
 
@@ -143,18 +156,32 @@ static void walk_steps(const struct walk *w, int64_t n, char *const *slot, doubl
     }
 }
 
+/* From one tile to the next: a line more than it takes, so that the same element of many
+ * tiles does not fall on the same few places of the nearest cache. */
+static size_t walk_tile_bytes(const struct walk *w)
+{
+    size_t element = 4;
+    for (int k = 0; k < w->operands; ++k)
+        if (w->size[k] > element) element = w->size[k];
+    for (int i = 0; i < w->steps; ++i)
+        if (ht_dtype_bytes(w->step[i].says->to) > element) element = WALK_ELEMENT;
+    return HTI_TILE * element + HTI_ALIGN;
+}
+
 static void walk_tiles(const struct walk *w, const struct walk_block *b)
 {
-    _Alignas(HTI_ALIGN) char tile[WALK_SLOTS][HTI_TILE * WALK_ELEMENT];
+    _Alignas(HTI_ALIGN) char room[WALK_SLOTS * (HTI_TILE * WALK_ELEMENT + HTI_ALIGN)];
+    size_t apart = walk_tile_bytes(w);
     int64_t across = b->columns < HTI_TILE ? b->columns : HTI_TILE,
             down = HTI_TILE / across;
-    char *slot[WALK_SLOTS];
-    for (int k = 0; k < WALK_SLOTS; ++k) slot[k] = tile[k];
+    char *slot[WALK_SLOTS], *tile[WALK_SLOTS];
+    for (int k = 0; k < WALK_SLOTS; ++k) slot[k] = tile[k] = room + (size_t)k * apart;
     for (int64_t r = 0; r < b->rows; r += down)
         for (int64_t c = 0; c < b->columns; c += across) {
             int64_t height = b->rows - r < down ? b->rows - r : down;
             int64_t width = b->columns - c < across ? b->columns - c : across;
             walk_pack(w, b, r, c, height, width, slot, tile);
+            if (height * width == HTI_TILE) walk_fetch(w, b, HTI_TILE, slot);
             walk_steps(w, height * width, slot, b->total);
             walk_unpack(w, b, r, c, height, width, slot);
         }

@@ -113,7 +113,7 @@ typedef struct hti_fused {
 /* out[i] = f(in[0][i], in[1][i], ...), i < n; out may be one of the inputs. */
 typedef void (*hti_loop)(int64_t n, void *out, const void *const *in);
 /* The loop that is all of a step, in one call: where its operands, out first, are
- * contiguous and of one size, too small for a second thread. NULL where that is not so. */
+ * contiguous, of one size and too small for a second thread. NULL where they are not. */
 hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int operands,
                         const ht_array *const *operand);
 /* operand: outputs, contiguous, then inputs, all of one shape; then sums, one element
