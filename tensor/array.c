@@ -151,8 +151,10 @@ bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out)
 
 ht_array hti_broadcast_array(ht_array a, ht_shape shape)
 {
-    if (ht_shape_equal(a.shape, shape)) return a;
-    ht_array seen = {.data = a.data, .dtype = a.dtype, .shape = shape};
+    if (hti_same_shape(&a.shape, &shape)) return a;
+    ht_array seen = a;
+    seen.shape = shape;
+    memset(seen.stride, 0, sizeof seen.stride);
     char from[HT_SHAPE_TEXT], to[HT_SHAPE_TEXT];
     int added = shape.rank - a.shape.rank;
     bool fits = added >= 0;

@@ -70,7 +70,8 @@ static void walk_axis(struct walk *w, const ht_array *const *operand, int i)
     for (int k = 0; k < w->operands; ++k) w->stride[k][at] = operand[k]->stride[i];
 }
 
-/* Two axes of size 1 stand in front, so that there always are rows and columns. */
+/* Two axes of size 1 stand in front, so that there always are rows and columns. Only what
+ * is read is set: for small arrays clearing the rest would be most of the work. */
 static void walk_init(struct walk *w, const ht_array *const *operand)
 {
     w->rank = 2;
@@ -206,10 +207,11 @@ static void walk_block(const struct walk *w, struct walk_block *b)
 }
 
 /* The block of `rows` rows from row r of the block number `outer`. */
-static struct walk_block walk_at(const struct walk *w, int64_t outer, int64_t r,
-                                 int64_t rows)
+static void walk_at(const struct walk *w, int64_t outer, int64_t r, int64_t rows,
+                    struct walk_block *b)
 {
-    struct walk_block b = {.rows = rows, .columns = w->dim[w->rank - 1]};
+    b->rows = rows;
+    b->columns = w->dim[w->rank - 1];
     int64_t index[HT_MAX_RANK + 2];
     for (int i = w->rank - 3; i >= 0; --i) {
         index[i] = outer % w->dim[i];
@@ -219,11 +221,10 @@ static struct walk_block walk_at(const struct walk *w, int64_t outer, int64_t r,
     for (int k = 0; k < w->operands; ++k) {
         int64_t at = 0;
         for (int i = 0; i < w->rank - 1; ++i) at += index[i] * w->stride[k][i];
-        b.start[k] = w->data[k] + at * (int64_t)w->size[k];
-        b.stride[k][0] = w->stride[k][w->rank - 2];
-        b.stride[k][1] = w->stride[k][w->rank - 1];
+        b->start[k] = w->data[k] + at * (int64_t)w->size[k];
+        b->stride[k][0] = w->stride[k][w->rank - 2];
+        b->stride[k][1] = w->stride[k][w->rank - 1];
     }
-    return b;
 }
 
 /* Task: rows first .. last - 1, counted over all blocks. */
@@ -234,7 +235,8 @@ static void walk_rows(const void *work, int64_t first, int64_t last)
     while (first < last) {
         int64_t r = first % per_block, n = per_block - r;
         if (n > last - first) n = last - first;
-        struct walk_block b = walk_at(w, first / per_block, r, n);
+        struct walk_block b;
+        walk_at(w, first / per_block, r, n, &b);
         walk_block(w, &b);
         first += n;
     }
@@ -244,7 +246,8 @@ static void walk_rows(const void *work, int64_t first, int64_t last)
 static void walk_columns(const void *work, int64_t first, int64_t last)
 {
     const struct walk *w = work;
-    struct walk_block b = walk_at(w, 0, 0, 1);
+    struct walk_block b;
+    walk_at(w, 0, 0, 1, &b);
     b.columns = last - first;
     for (int k = 0; k < w->operands; ++k)
         b.start[k] += first * b.stride[k][1] * (int64_t)w->size[k];
@@ -309,7 +312,11 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
         return;
     }
     struct walk_step step = {loop, &says};
-    struct walk w = {.step = &step, .steps = 1, .outputs = 1, .operands = operands};
+    struct walk w;
+    w.step = &step;
+    w.steps = w.outputs = 1;
+    w.operands = operands;
+    w.bad = NULL;
     walk_run(ctx, &w, operand);
 }
 
@@ -429,11 +436,13 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
 {
     struct walk_step step[HTI_FUSED_STEPS];
     double totals[HTI_SUM_PARTS][WALK_SUMS];
-    struct walk w = {.step = step,
-                     .steps = f->n_steps,
-                     .outputs = f->n_outputs,
-                     .operands = f->n_operands,
-                     .bad = bad};
+    struct walk w;
+    w.step = step;
+    w.steps = f->n_steps;
+    w.outputs = f->n_outputs;
+    w.operands = f->n_operands;
+    w.bad = bad;
+    w.totals = NULL;
     for (int i = 0; i < f->n_steps; ++i) {
         step[i] = (struct walk_step){walk_loop(ctx->kernels, &f->step[i]), &f->step[i]};
         HT_ASSERT(step[i].loop || f->step[i].kind == HTI_LOOP_SUM, "no loop for dtype %s",
