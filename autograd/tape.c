@@ -278,18 +278,9 @@ static bool hti_node_run(ht_tape *tape, uint32_t i)
     bool ok = arrays && data && (workspace || !op->workspace);
     if (ok) {
         for (uint32_t k = 0; k < n; k++) arrays[k] = &tape->array[in[k]];
-        /* Laid out twice: a copy would wait until all of the first is written. */
-        ht_run r;
         hti_lay_out(out, data, type->dtype, &type->shape);
-        hti_lay_out(&r.out, data, type->dtype, &type->shape);
-        r.op = op;
-        r.ctx = tape->ctx;
-        r.n_in = (int)n;
-        r.in = arrays;
-        r.attributes = tape->attributes[i];
-        r.workspace = workspace;
-        r.site = tape->site[i];
-        op->run(&r);
+        op->run(&(ht_run){op, tape->ctx, *out, (int)n, arrays, tape->attributes[i],
+                          workspace, tape->site[i]});
         ok = tape->ctx->status == HT_OK;
     }
     if (scratch) hti_arena_rewind(&tape->scratch, mark);

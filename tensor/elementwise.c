@@ -349,13 +349,13 @@ static void walk_check_dtype(const ht_array *a, ht_dtype dtype)
 void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
                          const ht_array *out, int n_in, const ht_array *const *in)
 {
-    ht_dtype dtype = in[n_in - 1]->dtype;
+    ht_dtype dtype = in[n_in - 1]->dtype, first = kind == HTI_LOOP_WHERE ? HT_U8 : dtype;
     if (kind != HTI_LOOP_CONVERT)
         walk_check_dtype(out, kind == HTI_LOOP_COMPARE ? HT_U8 : dtype);
     const ht_array *operand[4] = {out};
     ht_array seen[3];
     for (int k = 0; k < n_in; ++k) {
-        walk_check_dtype(in[k], kind == HTI_LOOP_WHERE && k == 0 ? HT_U8 : dtype);
+        walk_check_dtype(in[k], k > 0 ? dtype : first);
         operand[k + 1] = in[k];
         if (hti_same_shape(&in[k]->shape, &out->shape)) continue;
         seen[k] = hti_broadcast_array(*in[k], out->shape);

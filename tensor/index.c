@@ -65,7 +65,8 @@ int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels)
     int64_t size = (int64_t)ht_dtype_bytes(out.dtype);
     _Alignas(double) char bits[sizeof(double)];
     ht_array one = {.data = bits, .dtype = out.dtype, .shape = HT_SCALAR};
-    hti_run_fill(ctx, out, 0);
+    /* Zero in any dtype. */
+    if (n > 0) memset(out.data, 0, (size_t)(n * classes * size));
     hti_run_fill(ctx, one, 1);
     for (int64_t i = 0; i < n; ++i)
         memcpy((char *)out.data + (i * classes + index_at(&labels, i)) * size, bits,
