@@ -130,7 +130,7 @@ static bool hti_infer_default(ht_infer *it)
 }
 
 /* The type of op(in), or an error kept. Field by field: to clear what is about to be
- * written costs as much as the rest. */
+ * written costs as much as the rest. A type that an input has is not too large. */
 static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
                       const void *attributes, const char *site, ht_type *out)
 {
@@ -152,7 +152,9 @@ static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
     it.name = hti_called(tape, op->name);
     it.out = (ht_type){0};
     bool ok = op->infer ? op->infer(&it) : hti_infer_default(&it);
-    if (ok && hti_bytes_at(it.out.dtype, &it.out.shape) == SIZE_MAX)
+    bool known = n > 0 && it.out.dtype == types[0].dtype &&
+                 hti_same_shape(&it.out.shape, &types[0].shape);
+    if (ok && !known && hti_bytes_at(it.out.dtype, &it.out.shape) == SIZE_MAX)
         ok = ht_infer_fail(&it, HT_ERROR_SHAPE, "the result would be too large");
     *out = it.out;
     if (n > 4) hti_arena_rewind(&tape->scratch, mark);
@@ -189,8 +191,9 @@ static bool hti_all_zero(int n, const ht_var *in)
 }
 
 /* Inputs are variables of the tape. */
-static ht_var hti_apply_typed(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
-                              const void *attributes, bool weak, const char *site)
+static inline ht_var hti_apply_typed(ht_tape *tape, const ht_op *op, int n,
+                                     const ht_var *in, const void *attributes, bool weak,
+                                     const char *site)
 {
     ht_type type;
     if (!hti_infer(tape, op, n, in, attributes, site, &type)) return hti_poison(tape);

@@ -291,11 +291,17 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
 }
 
 /* The usual case of small arrays: one run, nothing to plan. */
-static bool walk_is_one_run(int64_t n, int operands, const ht_array *const *operand)
+static bool walk_one_run(hti_loop loop, int64_t n, int operands,
+                         const ht_array *const *operand)
 {
-    for (int k = 0; k < operands; ++k)
+    const void *in[3] = {0};
+    if (n >= HTI_SERIAL || !hti_is_contiguous(operand[0])) return false;
+    for (int k = 1; k < operands; ++k) {
         if (!hti_is_contiguous(operand[k])) return false;
-    return n < HTI_SERIAL;
+        in[k - 1] = operand[k]->data;
+    }
+    loop(n, operand[0]->data, in);
+    return true;
 }
 
 /* One loop, operand 0 its output. */
@@ -305,12 +311,7 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
     static const hti_fused_step says = {.in = {1, 2, 3}, .out = 0};
     int64_t n = hti_count(&operand[0]->shape);
     HT_ASSERT(loop, "no loop for dtype %s", ht_dtype_name(operand[operands - 1]->dtype));
-    if (walk_is_one_run(n, operands, operand)) {
-        const void *in[3] = {0};
-        for (int k = 1; k < operands; ++k) in[k - 1] = operand[k]->data;
-        loop(n, operand[0]->data, in);
-        return;
-    }
+    if (walk_one_run(loop, n, operands, operand)) return;
     struct walk_step step = {loop, &says};
     struct walk w;
     w.step = &step;
@@ -407,9 +408,11 @@ hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int o
                         const ht_array *const *operand)
 {
     int64_t n = hti_count(&operand[0]->shape);
-    for (int k = 1; k < operands; ++k)
-        if (hti_count(&operand[k]->shape) != n) return NULL;
-    return walk_is_one_run(n, operands, operand) ? walk_loop(ctx->kernels, step) : NULL;
+    bool whole = n < HTI_SERIAL;
+    for (int k = 0; k < operands; ++k)
+        whole =
+            whole && hti_count(&operand[k]->shape) == n && hti_is_contiguous(operand[k]);
+    return whole ? walk_loop(ctx->kernels, step) : NULL;
 }
 
 /* Totals of the parts to the sums' arrays, and a look at them if asked for. */
