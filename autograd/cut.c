@@ -267,6 +267,7 @@ static ht_program *hti_program_alloc(const hti_cut *cut, int n_out)
     p->out = hti_zalloc(ctx, p->n_out, sizeof *p->out);
     p->begun = hti_zalloc(ctx, p->n_out, sizeof *p->begun);
     p->instruction = hti_zalloc(ctx, p->n_values, sizeof *p->instruction);
+    p->at = hti_zalloc(ctx, p->n_values, sizeof *p->at);
     p->bound = hti_zalloc(ctx, (size_t)p->n_in + p->n_out, sizeof *p->bound);
     p->data = hti_zalloc(ctx, p->data_bytes, 1);
     if (ctx->status == HT_OK) return p;

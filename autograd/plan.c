@@ -296,6 +296,8 @@ static void hti_plan_instructions(ht_program *p)
             operand[e + 1] = p->operand[v->first_in + e];
         s->loop = hti_whole_loop(p->ctx, &loop, (int)v->n_in + 1, operand);
         if (s->loop) s->count = (uint32_t)ht_shape_count(v->type.shape);
+        s->first_in = v->first_in;
+        s->n_in = v->n_in;
     }
 }
 

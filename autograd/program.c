@@ -10,6 +10,7 @@ void ht_program_free(ht_program *p)
     hti_resize(p->ctx, p->value, p->n_values * sizeof *p->value, 0);
     hti_resize(p->ctx, p->edge, p->n_edges * sizeof *p->edge, 0);
     hti_resize(p->ctx, p->operand, p->n_edges * sizeof *p->operand, 0);
+    hti_resize(p->ctx, p->at, p->n_values * sizeof *p->at, 0);
     hti_resize(p->ctx, p->out, p->n_out * sizeof *p->out, 0);
     hti_resize(p->ctx, p->begun, p->n_out * sizeof *p->begun, 0);
     hti_resize(p->ctx, p->instruction, p->n_values * sizeof *p->instruction, 0);

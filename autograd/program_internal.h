@@ -29,7 +29,7 @@ typedef struct hti_group {
 typedef struct hti_instruction {
     hti_loop loop;  /* all of it, if its operands are whole; NULL: a group, or op->run */
     uint32_t value; /* the instruction, or the root of its group */
-    uint32_t count; /* elements, for the loop */
+    uint32_t count, first_in, n_in; /* for the loop: elements, and as in hti_value */
 } hti_instruction;
 
 /* A value and, past the inputs, the instruction that makes it. Ordinals are topological.
@@ -40,7 +40,6 @@ typedef struct hti_value {
     const char *site;
     ht_type type;
     uint32_t first_in, n_in; /* into edges */
-    ht_array array;          /* data is set when memory is bound */
     hti_place place;
     uint32_t slot,
         root; /* root: the value whose memory this one is a view of, or itself */
@@ -54,6 +53,7 @@ typedef struct hti_value {
     size_t workspace_bytes, workspace_offset; /* in the arena, during the run only */
     void *workspace;                          /* set when memory is bound */
     ptrdiff_t from_root; /* bytes between the root's memory and this value's */
+    ht_array array;      /* data is set when memory is bound */
 } hti_value;
 
 struct ht_program {
@@ -62,6 +62,7 @@ struct ht_program {
     hti_value *value;         /* inputs first */
     uint32_t *edge;           /* ordinals */
     const ht_array **operand; /* edge[k]'s array: what an op's run is given */
+    void **at;                /* value[i].array.data, side by side */
     uint32_t *out;            /* value that out[k] is written by */
     uint32_t *begun;          /* the first that is written to its memory */
     void **bound;             /* memory of inputs, then outputs, in the last run */

@@ -12,7 +12,7 @@
 void hti_program_point(ht_program *p, uint32_t root, unsigned char *memory)
 {
     for (uint32_t i = root; i != HTI_NONE; i = p->value[i].next_view)
-        p->value[i].array.data = memory + p->value[i].from_root;
+        p->at[i] = p->value[i].array.data = memory + p->value[i].from_root;
 }
 
 /* Offsets count from the arena's first aligned byte. */
@@ -136,11 +136,10 @@ static void hti_run_value(ht_program *p, uint32_t i)
 
 static inline void hti_run_loop(const ht_program *p, const hti_instruction *s)
 {
-    const hti_value *v = &p->value[s->value];
-    const ht_array *const *operand = p->operand + v->first_in;
-    const void *in[3] = {operand[0]->data};
-    for (uint32_t e = 1; e < v->n_in; e++) in[e] = operand[e]->data;
-    s->loop(s->count, v->array.data, in);
+    const uint32_t *edge = p->edge + s->first_in;
+    const void *in[3] = {p->at[edge[0]]};
+    for (uint32_t e = 1; e < s->n_in; e++) in[e] = p->at[edge[e]];
+    s->loop(s->count, p->at[s->value], in);
 }
 
 static bool hti_run_instruction(ht_program *p, const hti_instruction *s)

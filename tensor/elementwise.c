@@ -318,6 +318,7 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
     w.steps = w.outputs = 1;
     w.operands = operands;
     w.bad = NULL;
+    w.totals = NULL;
     walk_run(ctx, &w, operand);
 }
 
