@@ -113,7 +113,7 @@ static void hti_run_group(ht_program *p, const hti_group *g)
     const ht_array *operand[HTI_FUSED_OPERANDS];
     for (int k = 0; k < g->fused.n_operands + g->fused.n_sums; k++) {
         operand[k] = &p->value[g->operand[k]].array;
-        if (k >= g->fused.n_operands || ht_shape_equal(operand[k]->shape, g->shape))
+        if (k >= g->fused.n_operands || hti_same_shape(&operand[k]->shape, &g->shape))
             continue;
         spread[k] = hti_broadcast_array(*operand[k], g->shape);
         operand[k] = &spread[k];
