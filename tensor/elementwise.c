@@ -212,6 +212,7 @@ static void walk_at(const struct walk *w, int64_t outer, int64_t r, int64_t rows
 {
     b->rows = rows;
     b->columns = w->dim[w->rank - 1];
+    b->total = NULL;
     int64_t index[HT_MAX_RANK + 2];
     for (int i = w->rank - 3; i >= 0; --i) {
         index[i] = outer % w->dim[i];
@@ -260,7 +261,8 @@ static void walk_parts(const void *work, int64_t first, int64_t last)
     const struct walk *w = work;
     int64_t n = w->dim[w->rank - 1];
     for (int64_t part = first; part < last; ++part) {
-        struct walk_block b = walk_at(w, 0, 0, 1);
+        struct walk_block b;
+        walk_at(w, 0, 0, 1, &b);
         int64_t begin = hti_sum_part(n, w->parts, part);
         b.columns = hti_sum_part(n, w->parts, part + 1) - begin;
         b.total = w->totals[part];

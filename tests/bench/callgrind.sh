@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 21462881
-replay_scalar 5084951
-replay_step 9942310
-replay_adam 23589010
-hypergradient 19003566
-revolve 25426781
-record_mlp 2140391
-record_vit 8838625
-record_bilevel 8754426
+eager_scalar 11275561
+replay_scalar 423041
+replay_step 8247110
+replay_adam 16338110
+hypergradient 16130566
+revolve 21800771
+record_mlp 1837221
+record_vit 7127761
+record_bilevel 10384301
 END
 }
 
