@@ -23,11 +23,12 @@ enum { LANES = 8, ROWS = 6 };
 #endif
 enum {
     COLUMNS = 2 * LANES,
-    DEPTH = 256,     /* terms of a block: a panel takes two thirds of the first cache */
-    BLOCK = 512,     /* rows of a block: of a, DEPTH of each stay in the second */
-    PLACE = 4096,    /* floats of b worth no copy: the first cache holds them, */
-    PLACE_ROWS = 64, /* or so few rows of a read them */
-    PLACE_FAR = 64 * 1024 /* and their pages are near */
+    DEPTH = 256,  /* terms of a block: a panel takes two thirds of the first cache */
+    BLOCK = 512,  /* rows of a block: of a, DEPTH of each stay in the second */
+    ROOM = 2048,  /* rows of the panels packed at once, in the second cache; */
+    FEW = 64,     /* with so few rows of a to meet them, in the first */
+    PLACE = 4096, /* floats of b worth no copy: the first cache holds them, */
+    PLACE_FEW = 64 * 1024 /* or few rows of a read them, and their pages are near */
 };
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -101,8 +102,11 @@ GEMM_INLINE void gemm_tile(int rows, int wide, const gemm_part *p, const float *
     int64_t next = p->next;
     GEMM_UNROLL for (int r = 0; r < rows; r++) GEMM_UNROLL for (int v = 0; v < wide; v++)
         sum[r][v] = (gemm_lanes){0};
+
     for (int64_t l = 0; l < k; l++, a += col, b += b_row) {
         gemm_lanes y[2];
+        /* The next tile's, where that is a new line of every row. */
+        if (row == 1) __builtin_prefetch(a + 2 * ROWS - 1, 0, 2);
         GEMM_UNROLL for (int v = 0; v < wide; v++) y[v] = GEMM_AT(b + v * b_next);
         GEMM_UNROLL for (int r = 0; r < rows; r++)
         {
@@ -289,10 +293,10 @@ static int64_t gemm_columns(int64_t left, int64_t panels)
     return n;
 }
 
-/* A block: p->k <= DEPTH. As many panels at once as take the room of one. */
+/* A block: p->k <= DEPTH. */
 static void gemm_block(const hti_gemm *p)
 {
-    gemm_lanes panels[2 * DEPTH];
+    gemm_lanes panels[2 * ROOM];
     hti_gemm_panels t = {.m = p->m,
                          .k = p->k,
                          .n = p->n,
@@ -304,15 +308,16 @@ static void gemm_block(const hti_gemm *p)
                          .step = p->step,
                          .b_row = p->b_row,
                          .add = p->add};
-    int64_t room = p->m <= PLACE_ROWS ? PLACE_FAR : PLACE;
+    int64_t room = p->m <= FEW ? PLACE_FEW : PLACE;
     if (p->b_col == 1 && p->n >= LANES && p->b_row > 0 && p->b_row * p->k <= room) {
         gemm_multiply(&t);
         return;
     }
+    int64_t rows = p->m <= FEW ? DEPTH : ROOM;
     t.b = (const float *)panels;
     t.b_row = 0;
     for (int64_t j = 0; j < p->n; j += t.n, t.out += t.n) {
-        t.n = gemm_columns(p->n - j, DEPTH / p->k);
+        t.n = gemm_columns(p->n - j, rows / p->k);
         gemm_pack(p->k, t.n, p->b + j * p->b_col, p->b_row, p->b_col, (float *)panels);
         gemm_multiply(&t);
     }
@@ -321,12 +326,12 @@ static void gemm_block(const hti_gemm *p)
 /* A block whose a has no contiguous rows or columns, by rows of a that are packed. */
 static void gemm_gather(hti_gemm p)
 {
-    enum { ROOM = 16 };
-    float a[ROOM * DEPTH];
+    enum { GATHER = 16 };
+    float a[GATHER * DEPTH];
     hti_gemm q = p;
     q.a = a, q.a_row = p.k, q.a_col = 1;
-    for (int64_t i = 0; i < p.m; i += ROOM) {
-        q.m = p.m - i < ROOM ? p.m - i : ROOM;
+    for (int64_t i = 0; i < p.m; i += GATHER) {
+        q.m = p.m - i < GATHER ? p.m - i : GATHER;
         q.out = p.out + i * p.step;
         for (int64_t r = 0; r < q.m; r++)
             for (int64_t l = 0; l < p.k; l++)

@@ -96,13 +96,18 @@ static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_arr
     int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
     int64_t n = ht_shape_count(out->shape) / size, work = size * a->shape.dim[rank - 1];
     bool share = work < MATMUL_SERIAL && work * n >= MATMUL_SERIAL;
-    int pieces = !share ? 1 : n < threads ? (int)n : threads;
+    int pieces = n < threads ? (int)n : threads;
+    if (!share || pieces < 2) {
+        for (int64_t i = 0; i < n; i++)
+            product(ctx, threads, matmul_matrix(out, i), matmul_matrix(a, i),
+                    matmul_matrix(b, i));
+        return;
+    }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(pieces) schedule(static) if (pieces > 1)
+#pragma omp parallel for num_threads(pieces) schedule(static)
 #endif
     for (int64_t i = 0; i < n; i++)
-        product(ctx, pieces > 1 ? 1 : threads, matmul_matrix(out, i), matmul_matrix(a, i),
-                matmul_matrix(b, i));
+        product(ctx, 1, matmul_matrix(out, i), matmul_matrix(a, i), matmul_matrix(b, i));
 }
 
 static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_array *a,
@@ -263,7 +268,22 @@ static matmul_view matmul_cols(matmul_view x, int64_t first, int64_t last)
 
 enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
 
-/* The result cut over threads, its longer side first, columns in multiples of a part. */
+/* Part i of `pieces`, `across` of them side by side, columns in multiples of a part. */
+static void matmul_part(const struct hti_kernels *kernels, int64_t i, int64_t pieces,
+                        int64_t across, matmul_view out, matmul_view a, matmul_view b,
+                        bool add)
+{
+    int64_t r = i / across, c = i % across, down = pieces / across;
+    int64_t first = out.rows * r / down, last = out.rows * (r + 1) / down;
+    int64_t broad = (out.cols + MATMUL_PART - 1) / MATMUL_PART;
+    int64_t left = broad * c / across * MATMUL_PART;
+    int64_t right = broad * (c + 1) / across * MATMUL_PART;
+    if (right > out.cols) right = out.cols;
+    matmul_ours(kernels, matmul_cols(matmul_rows(out, first, last), left, right),
+                matmul_rows(a, first, last), matmul_cols(b, left, right), add);
+}
+
+/* The result cut over threads, its longer side first. */
 static bool matmul_parts(const ht_context *ctx, int threads, matmul_view out,
                          matmul_view a, matmul_view b, bool add)
 {
@@ -275,18 +295,15 @@ static bool matmul_parts(const ht_context *ctx, int threads, matmul_view out,
     int64_t cuts = more < most ? more : most, rest = most / cuts;
     int64_t others = less < rest ? less : rest, pieces = cuts * others;
     int64_t across = tall > broad ? others : cuts;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads((int)pieces) schedule(static, 1) if (pieces > 1)
-#endif
-    for (int64_t i = 0; i < pieces; i++) {
-        int64_t r = i / across, c = i % across, down = pieces / across;
-        int64_t first = out.rows * r / down, last = out.rows * (r + 1) / down;
-        int64_t left = broad * c / across * MATMUL_PART;
-        int64_t right = broad * (c + 1) / across * MATMUL_PART;
-        if (right > out.cols) right = out.cols;
-        matmul_ours(ctx->kernels, matmul_cols(matmul_rows(out, first, last), left, right),
-                    matmul_rows(a, first, last), matmul_cols(b, left, right), add);
+    if (pieces == 1) { /* a parallel region takes as long as a small product */
+        matmul_ours(ctx->kernels, out, a, b, add);
+        return true;
     }
+#ifdef _OPENMP
+#pragma omp parallel for num_threads((int)pieces) schedule(static, 1)
+#endif
+    for (int64_t i = 0; i < pieces; i++)
+        matmul_part(ctx->kernels, i, pieces, across, out, a, b, add);
     return true;
 }
 
