@@ -4,7 +4,8 @@
  *
  * With n elements a row, m their mean (0 if not centred), s = 1/sqrt(mean (x-m)^2 + eps)
  * and y = (x - m) s:  dy = s (dx - mean dx - y mean(y dx)),  ds = -s^2 mean(y dx).
- * dy's matrix is its own transpose, and both are said in y and s: closed at every order.
+ * dy's matrix is its own transpose, and a row (`normalize_slope`); both are said in y and
+ * s: closed at every order.
  * Read next: tensor/norm.c, ops_attention.c. */
 #include <math.h>
 
@@ -49,23 +50,22 @@ static void normalize_run(const ht_run *r)
     hti_run_normalize(r->ctx, r->out, *r->in[0], a->eps, a->centred);
 }
 
-static ht_var normalize_jacobian(const ht_rule *r, ht_var v)
+/* J v, J its own transpose. */
+static ht_var normalize_along(const ht_rule *r, ht_var v)
 {
-    const normalize_attributes *a = r->attributes;
-    ht_var s = ht_apply(&hti_op_inverse_deviation, 1, r->in, a, HT_HERE);
-    ht_var rest = ht_mul(r->out, normalize_mean(ht_mul(r->out, v)));
-    if (a->centred) rest = ht_add(rest, normalize_mean(v));
-    return ht_mul(s, ht_sub(v, rest));
+    if (ht_is_zero(v)) return v;
+    ht_var in[] = {r->in[0], v};
+    return ht_apply(&hti_op_normalize_slope, 2, in, r->attributes, HT_HERE);
 }
 
 static void normalize_vjp(ht_rule *r)
 {
-    r->d[0] = normalize_jacobian(r, r->v);
+    r->d[0] = normalize_along(r, r->v);
 }
 
 static ht_var normalize_jvp(const ht_rule *r)
 {
-    return normalize_jacobian(r, r->t[0]);
+    return normalize_along(r, r->t[0]);
 }
 
 static void normalize_describe(const void *attributes, char *text, size_t size)
@@ -110,6 +110,106 @@ HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attribu
         .infer = normalize_infer, .run = normalize_run, .vjp = normalize_vjp,
         .jvp = normalize_jvp, .decompose = normalize_decompose,
         .describe = normalize_describe);
+
+/* Normalize_slope: J v. Its derivative by v is J again; that by x, along t, is a row too,
+ * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y): its own transpose. */
+
+static bool slope_infer(ht_infer *it)
+{
+    if (!normalize_infer(it)) return false;
+    for (int i = 1; i < it->n_in; i++)
+        if (it->in[i].dtype != it->out.dtype ||
+            !ht_shape_equal(it->in[i].shape, it->out.shape))
+            return ht_infer_fail(it, HT_ERROR_SHAPE, "needs inputs of one type");
+    return true;
+}
+
+static void slope_run(const ht_run *r)
+{
+    const normalize_attributes *a = r->attributes;
+    hti_run_normalize_slope(r->ctx, r->out, r->in, a->eps, a->centred != 0);
+}
+
+static void bend_run(const ht_run *r)
+{
+    const normalize_attributes *a = r->attributes;
+    hti_run_normalize_bend(r->ctx, r->out, r->in, a->eps, a->centred != 0);
+}
+
+static ht_var slope_bend(const ht_rule *r, ht_var t)
+{
+    ht_var in[] = {r->in[0], r->in[1], t};
+    if (ht_is_zero(t)) return t;
+    return ht_apply(&hti_op_normalize_bend, 3, in, r->attributes, HT_HERE);
+}
+
+static void slope_vjp(ht_rule *r)
+{
+    if (r->wanted[0]) r->d[0] = slope_bend(r, r->v);
+    if (r->wanted[1]) r->d[1] = normalize_along(r, r->v);
+}
+
+static ht_var slope_jvp(const ht_rule *r)
+{
+    return ht_add(normalize_along(r, r->t[1]), slope_bend(r, r->t[0]));
+}
+
+/* J v from y and s. */
+static ht_var slope_of(const ht_rule *r, ht_var y, ht_var s, ht_var v)
+{
+    const normalize_attributes *a = r->attributes;
+    ht_var rest = ht_mul(y, normalize_mean(ht_mul(y, v)));
+    if (a->centred) rest = ht_add(rest, normalize_mean(v));
+    return ht_mul(s, ht_sub(v, rest));
+}
+
+static ht_var slope_decompose(const ht_rule *r)
+{
+    ht_var s = ht_apply(&hti_op_inverse_deviation, 1, r->in, r->attributes, HT_HERE);
+    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    return slope_of(r, y, s, r->in[1]);
+}
+
+static ht_var bend_decompose(const ht_rule *r)
+{
+    ht_var s = ht_apply(&hti_op_inverse_deviation, 1, r->in, r->attributes, HT_HERE);
+    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    ht_var v = r->in[1], t = r->in[2], along = slope_of(r, y, s, t);
+    ht_var sum = ht_mul(normalize_mean(ht_mul(y, t)), slope_of(r, y, s, v));
+    sum = ht_add(sum, ht_mul(normalize_mean(ht_mul(y, v)), along));
+    sum = ht_add(sum, ht_mul(normalize_mean(ht_mul(v, along)), y));
+    return ht_neg(ht_mul(s, sum));
+}
+
+#define SLOPE_INPUT(...)        \
+    {                           \
+        0, {__VA_ARGS__}, -2, 2 \
+    }
+#define SLOPE_SAMPLE(n, is_centred, ...)                         \
+    {                                                            \
+        n,                                                       \
+            {SLOPE_INPUT(__VA_ARGS__), SLOPE_INPUT(__VA_ARGS__), \
+             SLOPE_INPUT(__VA_ARGS__)},                          \
+            &(normalize_attributes)                              \
+        {                                                        \
+            0.1, is_centred                                      \
+        }                                                        \
+    }
+#define SLOPE_SAMPLES(n)                                                              \
+    SLOPE_SAMPLE(n, 1, 2, {HT_ANY_1, 4}), SLOPE_SAMPLE(n, 0, 2, {HT_ANY_1, 4}),       \
+        SLOPE_SAMPLE(n, 1, 1, {HT_SOME_1}), SLOPE_SAMPLE(n, 1, 3, {2, HT_SOME_1, 2}), \
+        SLOPE_SAMPLE(n, 0, 3, {2, HT_SOME_1, 1}), SLOPE_SAMPLE(n, 1, 2, {0, 3})
+
+static const ht_sample normalize_slope_samples[] = {SLOPE_SAMPLES(2)};
+static const ht_sample normalize_bend_samples[] = {SLOPE_SAMPLES(3)};
+
+HTI_ROW(normalize_slope, normalize_slope_samples,
+        .attribute_size = sizeof(normalize_attributes), .infer = slope_infer,
+        .run = slope_run, .vjp = slope_vjp, .jvp = slope_jvp,
+        .decompose = slope_decompose, .describe = normalize_describe);
+HTI_ROW(normalize_bend, normalize_bend_samples,
+        .attribute_size = sizeof(normalize_attributes), .infer = slope_infer,
+        .run = bend_run, .decompose = bend_decompose, .describe = normalize_describe);
 
 /* Inverse_deviation: s. */
 

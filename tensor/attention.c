@@ -141,8 +141,8 @@ static void attention_unit_vjp(const attention_work *w, int64_t unit, char *slot
     }
 }
 
-static void attention_run(const attention_work *w,
-                          void (*run)(const attention_work *, int64_t, char *))
+static void attention_units(const attention_work *w,
+                            void (*run)(const attention_work *, int64_t, char *))
 {
     hti_matmul_ready();
 #ifdef _OPENMP
@@ -169,7 +169,7 @@ void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
         .scale = scale,
         .causal = causal,
         .slots = workspace};
-    if (ht_shape_count(out.shape) > 0) attention_run(&w, attention_unit);
+    if (ht_shape_count(out.shape) > 0) attention_units(&w, attention_unit);
 }
 
 /* A part of `out` from *at on, of x's shape. */
@@ -198,5 +198,5 @@ void hti_run_attention_vjp(ht_context *ctx, ht_array out, const ht_array *const 
     w.dk = attention_part(&out, &at, in[1]);
     w.dv = attention_part(&out, &at, in[2]);
     if (w.p.t == 0) memset(out.data, 0, (size_t)at * ht_dtype_bytes(out.dtype));
-    if (at > 0) attention_run(&w, attention_unit_vjp);
+    if (at > 0) attention_units(&w, attention_unit_vjp);
 }

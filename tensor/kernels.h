@@ -154,6 +154,12 @@ void hti_run_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
                        bool centred);
 void hti_run_inverse_deviation(ht_context *ctx, ht_array out, ht_array a, double eps,
                                bool centred);
+/* out = the derivative of the first at in[0] along in[1] (in[0]'s shape), which is its own
+ * transpose; and the derivative of that along in[2], alike in all but in[0]. */
+void hti_run_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
+                             double eps, bool centred);
+void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,
+                            double eps, bool centred);
 /* out = a where column - row <= diagonal in the last two axes, else fill. Floats. */
 void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
                   double fill);

@@ -311,12 +311,14 @@ SAME(u8, uint8_t)
 #define ELEMENT      float
 #define ATTEND_EXP   math_exp
 #define ATTEND_SUM   loop_sum_block_f32
+#define ATTEND_JOIN  loop_max_join_f32
 #include "loops_attention.h"
 
 #define ATTEND(name) name##_f64
 #define ELEMENT      double
 #define ATTEND_EXP   exp
 #define ATTEND_SUM   loop_sum_block_f64
+#define ATTEND_JOIN  loop_max_join_f64
 #include "loops_attention.h"
 
 #define WINDOW(name) name##_f32
@@ -377,6 +379,9 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .logsumexp = {FLOATS(logsumexp)},
     .cross_entropy = {FLOATS(cross_entropy)},
     .normalize = {FLOATS(normalize)},
+    .inverse_deviation = {FLOATS(inverse_deviation)},
+    .normalize_slope = {FLOATS(normalize_slope)},
+    .normalize_bend = {FLOATS(normalize_bend)},
     .attend = {FLOATS(attend)},
     .attend_slope = {FLOATS(attend_slope)},
     .window_index = {FLOATS(window_index)},

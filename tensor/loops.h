@@ -54,9 +54,14 @@ typedef void (*hti_label_loop)(int64_t rows, int64_t columns, void *out, const v
 typedef void (*hti_argmax_loop)(int64_t rows, int64_t columns, int32_t *out,
                                 const void *a, const int64_t stride[2]);
 
-/* out (n), if not NULL, = (a - mean) s, or a s if not centred; returns s. */
-typedef double (*hti_norm_loop)(int64_t n, void *out, const void *a, int64_t stride,
-                                double eps, bool centred);
+/* Rows of up to three operands; out is contiguous. See loops_norm.h. */
+typedef struct hti_norm {
+    int64_t columns, stride[3][2];
+    double eps;
+    bool centred;
+} hti_norm;
+typedef void (*hti_norm_loop)(const hti_norm *w, int64_t rows, void *out,
+                              const void *const *in);
 
 /* Of attention: see loops_attention.h. */
 typedef void (*hti_attend_loop)(int64_t rows, int64_t columns, void *out, double scale,
@@ -107,7 +112,8 @@ struct hti_kernels {
     hti_argmax_loop argmax[HTI_N_DTYPE];
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
     hti_label_loop cross_entropy[HTI_N_DTYPE];
-    hti_norm_loop normalize[HTI_N_DTYPE];
+    hti_norm_loop normalize[HTI_N_DTYPE], inverse_deviation[HTI_N_DTYPE],
+        normalize_slope[HTI_N_DTYPE], normalize_bend[HTI_N_DTYPE];
     hti_attend_loop attend[HTI_N_DTYPE];
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];

@@ -1,73 +1,265 @@
 /* SPDX-License-Identifier: MIT */
-/* loops_norm.h: one row to mean 0 and mean square 1, included by loops.c for each float
- * type with NORM(name) names and ELEMENT.
+/* loops_norm.h: rows to mean 0 and mean square 1, and the derivative of that, included by
+ * loops.c for each float type with NORM(name) names and ELEMENT.
  *
- * Two passes over a row that stays in cache: the mean, then the squares about it, which
- * loses nothing where the mean is large. Sums run in f64 over eight fixed lanes. Read
- * next: norm.c. */
+ * A row is summed piece by piece: a piece in its own type over sixteen lanes, pieces in
+ * f64, about a mean whose rounding is made good: y = ((a - mean) - rest) s. Rows whose
+ * squares are too large or too small for the type are summed in f64 throughout. Several
+ * rows go side by side, one sum after another, so that no sum waits for the one before.
+ * Read next: norm.c. */
 
-static inline double NORM(norm_join)(const double lane[8])
+enum { NORM(NORM_ROWS) = 8 };
+
+struct NORM(norm_row) {
+    ELEMENT mean, rest, s;
+};
+
+/* Rows of the operands, each its stride apart. */
+struct NORM(norm_tile) {
+    const hti_norm *w;
+    int64_t rows;
+    const ELEMENT *in[3];
+    struct NORM(norm_row) row[NORM(NORM_ROWS)];
+};
+
+/* The n elements of a row from column c: where they lie, or else in packed. */
+static inline const ELEMENT *NORM(norm_piece)(const ELEMENT *a, int64_t stride, int64_t c,
+                                              int64_t n, ELEMENT *packed)
 {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    if (stride == 1) return a + c;
+    for (int64_t i = 0; i < n; ++i) packed[i] = a[(c + i) * stride];
+    return packed;
 }
 
-/* The sum of (a - about)^2 or, if plain, of a - about; a contiguous. */
-static inline double NORM(norm_sum)(int64_t n, const ELEMENT *a, double about, bool plain)
-{
-    double lane[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 8; ++k) {
-            double x = (double)a[i + k] - about;
-            lane[k] += plain ? x : x * x;
-        }
-    for (int k = 0; i < n; ++i, ++k) {
-        double x = (double)a[i] - about;
-        lane[k] += plain ? x : x * x;
+/* The sum of a term of a piece (a, v contiguous), one term at a time: of two at once
+ * compilers make no vectors. What is left over stays out of the lanes, and these in
+ * registers. */
+#define NORM_SUM(name, term)                                                            \
+    static inline double NORM(name##_piece)(int64_t n, const ELEMENT *a,                \
+                                            const ELEMENT *v,                           \
+                                            const struct NORM(norm_row) * row)          \
+    {                                                                                   \
+        const ELEMENT mean = row->mean, rest = row->rest, s = row->s;                   \
+        ELEMENT lane[16] = {0}, left = 0;                                               \
+        int64_t at = 0;                                                                 \
+        (void)v, (void)mean, (void)rest, (void)s;                                       \
+        for (; at + 16 <= n; at += 16)                                                  \
+            for (int k = 0; k < 16; ++k) lane[k] += term(at + k);                       \
+        for (; at < n; ++at) left += term(at);                                          \
+        return (double)(NORM(loop_sum_join)(lane) + left);                              \
+    }                                                                                   \
+                                                                                        \
+    /* to[r] = the mean of the term over row r, of operands number i and j. */          \
+    static void NORM(name)(const struct NORM(norm_tile) * t, int i, int j, double *to)  \
+    {                                                                                   \
+        const hti_norm *w = t->w;                                                       \
+        ELEMENT packed[2][HTI_TILE];                                                    \
+        for (int64_t r = 0; r < t->rows; ++r) {                                         \
+            const ELEMENT *a = t->in[i] + r * w->stride[i][0],                          \
+                          *v = t->in[j] + r * w->stride[j][0];                          \
+            double total = 0;                                                           \
+            for (int64_t c = 0, n; c < w->columns; c += n) {                            \
+                n = w->columns - c < HTI_TILE ? w->columns - c : HTI_TILE;              \
+                total += NORM(name##_piece)(                                            \
+                    n, NORM(norm_piece)(a, w->stride[i][1], c, n, packed[0]),           \
+                    NORM(norm_piece)(v, w->stride[j][1], c, n, packed[1]), &t->row[r]); \
+            }                                                                           \
+            to[r] = total / (double)w->columns;                                         \
+        }                                                                               \
     }
-    return NORM(norm_join)(lane);
+
+#define NORM_PLAIN(i)   a[i]
+#define NORM_REST(i)    (a[i] - mean)
+#define NORM_SQUARE(i)  ((a[i] - mean) * (a[i] - mean))
+#define NORM_YV(i)      ((a[i] - mean - rest) * s * v[i])
+#define NORM_PRODUCT(i) (a[i] * v[i])
+NORM_SUM(norm_plain, NORM_PLAIN)
+NORM_SUM(norm_rest, NORM_REST)
+NORM_SUM(norm_square, NORM_SQUARE)
+NORM_SUM(norm_yv, NORM_YV)
+NORM_SUM(norm_product, NORM_PRODUCT)
+
+/* In f64: the mean of (a - about) (b - b_about), or if b is NULL of a - about. */
+static double NORM(norm_exact)(int64_t n, const ELEMENT *a, int64_t stride, double about,
+                               const ELEMENT *b, int64_t b_stride, double b_about)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i)
+        sum +=
+            ((double)a[i * stride] - about) * (b ? (double)b[i * b_stride] - b_about : 1);
+    return sum / (double)n;
 }
 
-/* The same over a row of any stride, packed piece by piece: the same bits, because a
- * piece is a multiple of the lanes and both ways add up pieces. */
-static double NORM(norm_row)(int64_t n, const ELEMENT *a, int64_t stride, double about,
-                             bool plain)
+static void NORM(norm_exact_row)(struct NORM(norm_tile) * t, int64_t r)
 {
-    ELEMENT packed[HTI_TILE];
-    double total = 0;
-    for (int64_t at = 0, m; at < n; at += m) {
-        m = n - at < HTI_TILE ? n - at : HTI_TILE;
-        const ELEMENT *piece = a + at * stride;
-        if (stride != 1) {
-            for (int64_t i = 0; i < m; ++i) packed[i] = piece[i * stride];
-            piece = packed;
-        }
-        total += plain ? NORM(norm_sum)(m, piece, about, true)
-                       : NORM(norm_sum)(m, piece, about, false);
+    const ELEMENT *a = t->in[0] + r * t->w->stride[0][0];
+    int64_t n = t->w->columns, step = t->w->stride[0][1];
+    double mean = t->w->centred ? NORM(norm_exact)(n, a, step, 0, NULL, 0, 0) : 0;
+    if (t->w->centred) mean += NORM(norm_exact)(n, a, step, mean, NULL, 0, 0);
+    double square = NORM(norm_exact)(n, a, step, mean, a, step, mean);
+    struct NORM(norm_row) *row = &t->row[r];
+    row->mean = (ELEMENT)mean;
+    row->rest = (ELEMENT)(mean - (double)row->mean);
+    row->s = (ELEMENT)(1 / sqrt(square + t->w->eps));
+}
+
+static void NORM(norm_statistics)(struct NORM(norm_tile) * t)
+{
+    double square[NORM(NORM_ROWS)], rest[NORM(NORM_ROWS)] = {0};
+    for (int64_t r = 0; r < t->rows; ++r) t->row[r] = (struct NORM(norm_row)){0};
+    if (t->w->centred) {
+        NORM(norm_plain)(t, 0, 0, rest);
+        for (int64_t r = 0; r < t->rows; ++r) t->row[r].mean = (ELEMENT)rest[r];
+        NORM(norm_rest)(t, 0, 0, rest);
     }
-    return total;
+    NORM(norm_square)(t, 0, 0, square);
+    for (int64_t r = 0; r < t->rows; ++r) {
+        t->row[r].rest = (ELEMENT)rest[r];
+        t->row[r].s = (ELEMENT)(1 / sqrt(square[r] - rest[r] * rest[r] + t->w->eps));
+    }
+    for (int64_t r = 0; r < t->rows; ++r)
+        if (!(square[r] + t->w->eps > 1e-25 && square[r] < 1e33))
+            NORM(norm_exact_row)(t, r);
 }
 
-/* out (n), if not NULL, = (a - mean) s, or a s if not centred; returns
- * s = 1 / sqrt(mean square + eps). */
-static double NORM(loop_normalize)(int64_t n, void *out, const void *a, int64_t stride,
-                                   double eps, bool centred)
+/* The mean of operand i, 0 if not centred, and of its product with y. */
+static void NORM(norm_along)(struct NORM(norm_tile) * t, int i, double *plain,
+                             double *dot)
 {
-    const ELEMENT *x = a;
-    ELEMENT *y = out;
-    double count = (double)n, mean = 0;
-    if (centred) mean = NORM(norm_row)(n, x, stride, 0, true) / count;
-    double square = NORM(norm_row)(n, x, stride, mean, false) / count;
-    double s = 1 / sqrt(square + eps);
-    if (!y) return s;
-    if (stride == 1)
-        for (int64_t i = 0; i < n; ++i) y[i] = (ELEMENT)(((double)x[i] - mean) * s);
-    else
-        for (int64_t i = 0; i < n; ++i)
-            y[i] = (ELEMENT)(((double)x[i * stride] - mean) * s);
-    return s;
+    int64_t n = t->w->columns, step = t->w->stride[i][1];
+    for (int64_t r = 0; r < t->rows; ++r) plain[r] = 0;
+    if (t->w->centred) NORM(norm_plain)(t, i, i, plain);
+    NORM(norm_yv)(t, 0, i, dot);
+    for (int64_t r = 0; r < t->rows; ++r) {
+        if (fabs(plain[r]) + fabs(dot[r]) < 1e33) continue;
+        const ELEMENT *a = t->in[0] + r * t->w->stride[0][0],
+                      *v = t->in[i] + r * t->w->stride[i][0];
+        double mean = (double)t->row[r].mean + (double)t->row[r].rest;
+        if (t->w->centred) plain[r] = NORM(norm_exact)(n, v, step, 0, NULL, 0, 0);
+        dot[r] = (double)t->row[r].s *
+                 NORM(norm_exact)(n, a, t->w->stride[0][1], mean, v, step, 0);
+    }
 }
 
+/* The rows from `first` on, with their statistics. */
+static void NORM(norm_tile_at)(const hti_norm *w, struct NORM(norm_tile) * t,
+                               int64_t first, int64_t rows, const void *const *in)
+{
+    int64_t left = rows - first;
+    t->w = w;
+    t->rows = left < NORM(NORM_ROWS) ? left : NORM(NORM_ROWS);
+    for (int k = 0; k < 3; ++k)
+        t->in[k] = in[k] ? (const ELEMENT *)in[k] + first * w->stride[k][0] : NULL;
+    NORM(norm_statistics)(t);
+}
+
+/* Whether row after row of n operands is contiguous. */
+static bool NORM(norm_dense)(const hti_norm *w, int n)
+{
+    bool dense = true;
+    for (int k = 0; k < n; ++k) dense = dense && w->stride[k][1] == 1;
+    return dense;
+}
+
+#define NORM_EACH_ROW(n)                                  \
+    for (int64_t r = 0; r < t.rows; ++r, o += w->columns) \
+        if (NORM(norm_dense)(w, n))                       \
+            NORM_ROW(1, 1, 1)                             \
+        else                                              \
+            NORM_ROW(w->stride[0][1], w->stride[1][1], w->stride[2][1])
+#define NORM_AT(k, step) t.in[k][r * w->stride[k][0] + i * (step)]
+#define NORM_Y(step)     ((NORM_AT(0, step) - row.mean - row.rest) * row.s)
+
+/* out (rows, columns) = y. */
+static void NORM(loop_normalize)(const hti_norm *w, int64_t rows, void *out,
+                                 const void *const *in)
+{
+    struct NORM(norm_tile) t;
+    ELEMENT *o = out;
+    for (int64_t first = 0; first < rows; first += t.rows) {
+        NORM(norm_tile_at)(w, &t, first, rows, in);
+#define NORM_ROW(p, q, u)                                          \
+    {                                                              \
+        const struct NORM(norm_row) row = t.row[r];                \
+        for (int64_t i = 0; i < w->columns; ++i) o[i] = NORM_Y(p); \
+    }
+        NORM_EACH_ROW(1)
+#undef NORM_ROW
+    }
+}
+
+/* out (rows) = s. */
+static void NORM(loop_inverse_deviation)(const hti_norm *w, int64_t rows, void *out,
+                                         const void *const *in)
+{
+    struct NORM(norm_tile) t;
+    for (int64_t first = 0; first < rows; first += t.rows) {
+        NORM(norm_tile_at)(w, &t, first, rows, in);
+        for (int64_t r = 0; r < t.rows; ++r) ((ELEMENT *)out)[first + r] = t.row[r].s;
+    }
+}
+
+/* out (rows, columns) = s (v - mean v - y mean(y v)); mean v only if centred. */
+static void NORM(loop_normalize_slope)(const hti_norm *w, int64_t rows, void *out,
+                                       const void *const *in)
+{
+    struct NORM(norm_tile) t;
+    ELEMENT *o = out;
+    double v[NORM(NORM_ROWS)], yv[NORM(NORM_ROWS)];
+    for (int64_t first = 0; first < rows; first += t.rows) {
+        NORM(norm_tile_at)(w, &t, first, rows, in);
+        NORM(norm_along)(&t, 1, v, yv);
+#define NORM_ROW(p, q, u)                                          \
+    {                                                              \
+        const struct NORM(norm_row) row = t.row[r];                \
+        const ELEMENT by = (ELEMENT)yv[r], off = (ELEMENT)v[r];    \
+        for (int64_t i = 0; i < w->columns; ++i)                   \
+            o[i] = (NORM_AT(1, q) - off - NORM_Y(p) * by) * row.s; \
+    }
+        NORM_EACH_ROW(2)
+#undef NORM_ROW
+    }
+}
+
+/* Its derivative by a along t: with a = mean(y t), b = mean(y v) and means of v and t off,
+ * out = -s^2 (a v + b t + (mean(v t) - 3 a b) y). */
+static void NORM(loop_normalize_bend)(const hti_norm *w, int64_t rows, void *out,
+                                      const void *const *in)
+{
+    struct NORM(norm_tile) t;
+    ELEMENT *o = out;
+    double v[NORM(NORM_ROWS)], yv[NORM(NORM_ROWS)], u[NORM(NORM_ROWS)],
+        yt[NORM(NORM_ROWS)], vt[NORM(NORM_ROWS)];
+    for (int64_t first = 0; first < rows; first += t.rows) {
+        NORM(norm_tile_at)(w, &t, first, rows, in);
+        NORM(norm_along)(&t, 1, v, yv);
+        NORM(norm_along)(&t, 2, u, yt);
+        NORM(norm_product)(&t, 1, 2, vt);
+#define NORM_ROW(p, q, z)                                                               \
+    {                                                                                   \
+        const struct NORM(norm_row) row = t.row[r];                                     \
+        const double both = vt[r] - v[r] * u[r] - 3 * yv[r] * yt[r];                    \
+        const ELEMENT by = (ELEMENT)both, v_by = (ELEMENT)yt[r], t_by = (ELEMENT)yv[r], \
+                      v_off = (ELEMENT)v[r], t_off = (ELEMENT)u[r],                     \
+                      scale = -row.s * row.s;                                           \
+        for (int64_t i = 0; i < w->columns; ++i)                                        \
+            o[i] = (v_by * (NORM_AT(1, q) - v_off) + t_by * (NORM_AT(2, z) - t_off) +   \
+                    by * NORM_Y(p)) *                                                   \
+                   scale;                                                               \
+    }
+        NORM_EACH_ROW(3)
+#undef NORM_ROW
+    }
+}
+
+#undef NORM_SUM
+#undef NORM_PLAIN
+#undef NORM_REST
+#undef NORM_SQUARE
+#undef NORM_YV
+#undef NORM_PRODUCT
+#undef NORM_EACH_ROW
+#undef NORM_AT
+#undef NORM_Y
 #undef NORM
 #undef ELEMENT

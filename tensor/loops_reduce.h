@@ -5,6 +5,25 @@
  * Along a contiguous run 16 lanes go side by side; across rows each column is a lane.
  * Both orders are fixed by the shape. Read next: loops_rows.h, reduce.c. */
 
+static inline LANE REDUCE(both)(LANE x, LANE y)
+{
+    return COMBINE(x, y);
+}
+
+/* Four lanes, 4 apart. */
+static inline LANE REDUCE(four)(const LANE *x)
+{
+    return REDUCE(both)(REDUCE(both)(x[0], x[8]), REDUCE(both)(x[4], x[12]));
+}
+
+/* The 16 lanes, half folded onto half, said lane by lane: loops over what a vector just
+ * stored wait for the store. */
+static inline LANE REDUCE(join)(const LANE *x)
+{
+    return REDUCE(both)(REDUCE(both)(REDUCE(four)(x), REDUCE(four)(x + 2)),
+                        REDUCE(both)(REDUCE(four)(x + 1), REDUCE(four)(x + 3)));
+}
+
 /* n <= HTI_SUM_BLOCK contiguous elements. */
 static inline LANE REDUCE(block)(int64_t n, const ELEMENT *a)
 {
@@ -19,9 +38,7 @@ static inline LANE REDUCE(block)(int64_t n, const ELEMENT *a)
     for (i = 16; i + 16 <= n; i += 16)
         for (int k = 0; k < 16; ++k) lane[k] = COMBINE(lane[k], (LANE)a[i + k]);
     for (int k = 0; i < n; ++i, ++k) lane[k] = COMBINE(lane[k], (LANE)a[i]);
-    for (int width = 8; width > 0; width /= 2)
-        for (int k = 0; k < width; ++k) lane[k] = COMBINE(lane[k], lane[k + width]);
-    return lane[0];
+    return REDUCE(join)(lane);
 }
 
 static void REDUCE(along)(int64_t keep, int64_t keep_stride, int64_t fold,

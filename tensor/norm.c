@@ -5,67 +5,99 @@
 #include "loops.h"
 
 struct unit {
-    ht_array leading; /* a without its last axis: element r is where row r starts */
-    int64_t columns, stride;
+    int n;
+    ht_array in[3]; /* without their last axis: element r is where row r starts */
+    int64_t run;    /* this many rows, from a multiple of it, are alike apart */
     char *out;
-    int64_t out_row; /* bytes of out for each row */
-    double eps;
-    bool centred, scale;
+    int64_t size, out_row; /* bytes of an element; of out for each row */
+    hti_norm norm;
     hti_norm_loop loop;
 };
-
-static void unit_store(char *to, ht_dtype dtype, double value)
-{
-    if (dtype == HT_F32)
-        *(float *)(void *)to = (float)value;
-    else
-        *(double *)(void *)to = value;
-}
 
 static void unit_task(const void *work, int64_t first, int64_t last)
 {
     const struct unit *w = work;
-    int64_t size = (int64_t)ht_dtype_bytes(w->leading.dtype);
-    for (int64_t r = first; r < last; ++r) {
-        const char *a = w->leading.data;
-        a += hti_offset(&w->leading, r) * size;
-        char *out = w->out + r * w->out_row;
-        double s =
-            w->loop(w->columns, w->scale ? NULL : out, a, w->stride, w->eps, w->centred);
-        if (w->scale) unit_store(out, w->leading.dtype, s);
+    while (first < last) {
+        int64_t n = w->run - first % w->run;
+        const void *in[3] = {0};
+        if (n > last - first) n = last - first;
+        for (int k = 0; k < w->n; ++k)
+            in[k] = (char *)w->in[k].data + hti_offset(&w->in[k], first) * w->size;
+        w->loop(&w->norm, n, w->out + first * w->out_row, in);
+        first += n;
     }
 }
 
-static void unit_run(const ht_context *ctx, const ht_array *out, const ht_array *a,
-                     double eps, bool centred, bool scale)
+/* a without its last axis; stride: of rows and columns. Returns the run of its rows. */
+static int64_t unit_rows(ht_array *a, int64_t stride[2])
 {
-    int last = a->shape.rank - 1;
-    HT_ASSERT(last >= 0, "rows of an array of rank %d", a->shape.rank);
-    HT_ASSERT(out->dtype == a->dtype, "output %s, operand %s", ht_dtype_name(out->dtype),
-              ht_dtype_name(a->dtype));
-    struct unit w = {.leading = *a, .columns = a->shape.dim[last], .out = out->data};
-    w.leading.shape.rank = last;
-    w.stride = a->stride[last];
-    w.out_row = (int64_t)ht_dtype_bytes(a->dtype) * (scale ? 1 : w.columns);
-    w.eps = eps;
-    w.centred = centred;
-    w.scale = scale;
-    w.loop = ctx->kernels->normalize[hti_row(a->dtype)];
-    HT_ASSERT(w.loop, "no loop for dtype %s", ht_dtype_name(a->dtype));
-    int64_t n = ht_shape_count(w.leading.shape);
-    if (n > 0 && w.columns > 0) hti_parallel(ctx, n * w.columns, n, unit_task, &w);
+    int last = --a->shape.rank;
+    int64_t run = 1;
+    HT_ASSERT(last >= 0, "rows of an array of rank %d", last + 1);
+    stride[0] = last > 0 ? a->stride[last - 1] : 0;
+    stride[1] = a->stride[last];
+    for (int i = last - 1; i >= 0 && a->stride[i] == stride[0] * run; --i)
+        run *= a->shape.dim[i];
+    return run;
+}
+
+/* Runs are products of last axes: the shorter divides the longer. */
+static void unit_run(const ht_context *ctx, const hti_norm_loop *loops,
+                     const ht_array *out, int n, const ht_array *const *in, double eps,
+                     bool centred)
+{
+    int columns = out->shape.rank - 1;
+    struct unit w = {.n = n, .run = INT64_MAX, .out = out->data};
+    w.norm = (hti_norm){.columns = in[0]->shape.dim[columns], .eps = eps};
+    w.norm.centred = centred;
+    for (int k = 0; k < n; ++k) {
+        HT_ASSERT(in[k]->dtype == out->dtype, "output %s, operand %s",
+                  ht_dtype_name(out->dtype), ht_dtype_name(in[k]->dtype));
+        w.in[k] = *in[k];
+        int64_t run = unit_rows(&w.in[k], w.norm.stride[k]);
+        if (run < w.run) w.run = run;
+    }
+    w.size = (int64_t)ht_dtype_bytes(out->dtype);
+    w.out_row = w.size * out->shape.dim[columns];
+    w.loop = loops[hti_row(out->dtype)];
+    HT_ASSERT(w.loop, "no loop for dtype %s", ht_dtype_name(out->dtype));
+    int64_t rows = ht_shape_count(w.in[0].shape);
+    if (rows > 0 && w.norm.columns > 0)
+        hti_parallel(ctx, rows * w.norm.columns, rows, unit_task, &w);
 }
 
 void hti_run_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
                        bool centred)
 {
-    unit_run(ctx, &out, &a, eps, centred, false);
+    unit_run(ctx, ctx->kernels->normalize, &out, 1, (const ht_array *[]){&a}, eps,
+             centred);
 }
 
 void hti_run_inverse_deviation(ht_context *ctx, ht_array out, ht_array a, double eps,
                                bool centred)
 {
-    unit_run(ctx, &out, &a, eps, centred, true);
+    unit_run(ctx, ctx->kernels->inverse_deviation, &out, 1, (const ht_array *[]){&a}, eps,
+             centred);
+}
+
+void hti_run_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
+                             double eps, bool centred)
+{
+    unit_run(ctx, ctx->kernels->normalize_slope, &out, 2, in, eps, centred);
+}
+
+void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,
+                            double eps, bool centred)
+{
+    unit_run(ctx, ctx->kernels->normalize_bend, &out, 3, in, eps, centred);
+}
+
+static void tril_store(char *to, ht_dtype dtype, double value)
+{
+    if (dtype == HT_F32)
+        *(float *)(void *)to = (float)value;
+    else
+        *(double *)(void *)to = value;
 }
 
 void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
@@ -81,6 +113,6 @@ void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
         int64_t keep = r % rows + diagonal + 1;
         char *row = (char *)out.data + r * columns * size;
         for (int64_t c = keep > 0 ? keep : 0; c < columns; ++c)
-            unit_store(row + c * size, out.dtype, fill);
+            tril_store(row + c * size, out.dtype, fill);
     }
 }

@@ -340,6 +340,18 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
             "k (..., s, heads, d)", "(5, 2, 3), f64 (5, 3, 3)");
     REFUSED(attention, DTYPE, ht_apply(&hti_op_attention, 3, mixed, &causal, HT_HERE),
             "needs one float type", "f32 (2, 3)");
+    struct {
+        double eps;
+        int64_t centred;
+    } norm = {1e-5, 1};
+    const ht_op *slope = &hti_op_normalize_slope;
+    ht_var pair[] = {d->f, F64(2, 4)};
+    REFUSED(normalize_slope, SHAPE, ht_apply(slope, 2, pair, &norm, HT_HERE),
+            "inputs of one type", "f64 (2, 3), f64 (2, 4)");
+    const ht_op *bend = &hti_op_normalize_bend;
+    ht_var three[] = {d->f, d->f, d->f32};
+    REFUSED(normalize_bend, SHAPE, ht_apply(bend, 3, three, &norm, HT_HERE),
+            "inputs of one type", "f32 (2, 3)");
     const ht_op *vjp = &hti_op_attention_vjp;
     REFUSED(attention_vjp, SHAPE, ht_apply(vjp, 4, last, &causal, HT_HERE),
             "the cotangent must be", "(5, 2, 3), f64 (5, 3, 3)");

@@ -36,6 +36,42 @@ static void check_normalize(ht_context *ctx, const struct test_array *a, bool ce
     test_array_free(&s);
 }
 
+/* s (v - mean v - y mean(y v)) */
+static void check_slope(ht_context *ctx, const struct test_array *a,
+                        const struct test_array *v, bool centred)
+{
+    ht_array x = a->array;
+    struct test_random none = {1, 0};
+    int64_t columns = x.shape.dim[x.shape.rank - 1];
+    int64_t n = ht_shape_count(x.shape), rows = columns ? n / columns : 0;
+    struct test_array out = test_dense(&none, x.dtype, x.shape);
+    hti_run_normalize_slope(ctx, out.array, (const ht_array *[]){&x, &v->array}, 0.01,
+                            centred);
+    double tolerance = x.dtype == HT_F32 ? 3e-6 : 1e-13, count = (double)columns;
+    for (int64_t r = 0; r < rows; r++) {
+        double mean = 0, square = 0, plain = 0, dot = 0, most = 0;
+        for (int64_t c = r * columns; c < (r + 1) * columns && centred; c++) {
+            mean += test_get(&x, c) / count;
+            plain += test_get(&v->array, c) / count;
+        }
+        for (int64_t c = r * columns; c < (r + 1) * columns; c++) {
+            square += pow(test_get(&x, c) - mean, 2) / count;
+            dot += (test_get(&x, c) - mean) * test_get(&v->array, c) / count;
+            most = fmax(most, fabs(test_get(&v->array, c)));
+        }
+        double s = 1 / sqrt(square + 0.01);
+        for (int64_t c = r * columns; c < (r + 1) * columns; c++) {
+            double y = (test_get(&x, c) - mean) * s;
+            double want = s * (test_get(&v->array, c) - plain - y * dot * s);
+            double room = tolerance * s * (1 + most) * (1 + y * y);
+            if (!(fabs(test_get(&out.array, c) - want) <= room))
+                fail_msg("%lld columns, at %lld: got %.17g, want %.17g",
+                         (long long)columns, (long long)c, test_get(&out.array, c), want);
+        }
+    }
+    test_array_free(&out);
+}
+
 static void normalize_of_random_views_is_the_formula(void **state)
 {
     (void)state;
@@ -45,8 +81,48 @@ static void normalize_of_random_views_is_the_formula(void **state)
         ht_shape shape = test_shape(&random);
         if (shape.rank == 0) shape = HT_SHAPE(1 + test_below(&random, 1500));
         struct test_array a = test_view(&random, k % 2 ? HT_F32 : HT_F64, shape, true);
-        check_normalize(ctx, &a, k % 3 > 0);
+        struct test_array v = test_view(&random, a.array.dtype, shape, true);
+        for (int isa = 0; hti_kernels_at(isa); isa++) {
+            ctx->kernels = hti_kernels_at(isa);
+            check_normalize(ctx, &a, k % 3 > 0);
+            check_slope(ctx, &a, &v, k % 3 > 0);
+        }
         test_array_free(&a);
+        test_array_free(&v);
+    }
+    ht_context_free(ctx);
+}
+
+/* Squares that f32 does not hold, and a mean a million times the rest. */
+static void normalize_of_any_scale_keeps_its_digits(void **state)
+{
+    (void)state;
+    enum { N = 37 };
+    ht_context *ctx = test_context(1);
+    static const double scale[] = {1e-30, 1e-12, 1, 1e12, 1e25, 1e36}, mean[] = {0, 4e6};
+    for (int k = 0; k < 12; k++) {
+        double by = scale[k / 2], total = 0, square = 0;
+        float x[N], v[N], y[N], slope[N];
+        for (int i = 0; i < N; i++) x[i] = (float)((mean[k % 2] + i % 11 + i % 5) * by);
+        for (int i = 0; i < N; i++) v[i] = (float)(1e34 * cos(i)), total += (double)x[i];
+        for (int i = 0; i < N; i++) square += pow((double)x[i] - total / N, 2) / N;
+        if (!(by * (1 + mean[k % 2]) < 1e37)) continue;
+        double eps = by * by * 1e-3, s = 1 / sqrt(square + eps), plain = 0, dot = 0;
+        ht_array a = hti_contiguous(x, HT_F32, HT_SHAPE(1, N)), b = a, out = a, along = a;
+        b.data = v, out.data = y, along.data = slope;
+        hti_run_normalize(ctx, out, a, eps, true);
+        hti_run_normalize_slope(ctx, along, (const ht_array *[]){&a, &b}, eps, true);
+        for (int i = 0; i < N; i++) {
+            double want = ((double)x[i] - total / N) * s;
+            assert_near((double)y[i], want, 1e-6);
+            plain += (double)v[i] / N, dot += want * (double)v[i] / N;
+        }
+        for (int i = 0; i < N; i++) {
+            double unit = ((double)x[i] - total / N) * s;
+            double want = s * ((double)v[i] - plain - unit * dot);
+            if (s * 1e34 < 1e37)
+                assert_near((double)slope[i] / (s * 1e34), want / (s * 1e34), 1e-5);
+        }
     }
     ht_context_free(ctx);
 }
@@ -78,14 +154,22 @@ static void normalize_has_the_same_bits_everywhere(void **state)
         struct test_array got = test_dense(&random, dtype, shape);
         ht_context *one = test_context(1);
         hti_run_copy(one, dense.array, a.array);
+        struct test_array slope = test_dense(&random, dtype, shape);
         one->kernels = hti_kernels_at(0);
         hti_run_normalize(one, want.array, dense.array, 1e-3, k % 3 > 0);
+        hti_run_normalize_slope(one, slope.array,
+                                (const ht_array *[]){&dense.array, &want.array}, 1e-3,
+                                true);
         for (int i = 0; hti_kernels_at(i); i++)
             for (int threads = 1; threads <= 2; threads++) {
                 ht_context *ctx = test_context(threads);
                 ctx->kernels = hti_kernels_at(i);
                 hti_run_normalize(ctx, got.array, a.array, 1e-3, k % 3 > 0);
                 test_same_bits(&got.array, &want.array, hti_kernels_name(ctx->kernels));
+                hti_run_normalize_slope(ctx, got.array,
+                                        (const ht_array *[]){&a.array, &want.array}, 1e-3,
+                                        true);
+                test_same_bits(&got.array, &slope.array, hti_kernels_name(ctx->kernels));
                 ht_context_free(ctx);
             }
         ht_context_free(one);
@@ -93,6 +177,7 @@ static void normalize_has_the_same_bits_everywhere(void **state)
         test_array_free(&dense);
         test_array_free(&want);
         test_array_free(&got);
+        test_array_free(&slope);
     }
 }
 
@@ -125,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(normalize_of_random_views_is_the_formula),
         cmocka_unit_test(normalize_of_a_large_mean_keeps_the_rest),
+        cmocka_unit_test(normalize_of_any_scale_keeps_its_digits),
         cmocka_unit_test(normalize_has_the_same_bits_everywhere),
         cmocka_unit_test(tril_of_random_views_is_the_formula),
     };
