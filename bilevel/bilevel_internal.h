@@ -17,6 +17,7 @@ typedef struct hti_call {
     ht_program *program;
     void **in, **out;
     int n_in, n_out;
+    bool *over; /* of a reverse step: cotangent k may be written over */
 } hti_call;
 
 /* The programs of a bilevel. Inputs and outputs in this order; sums are the parts of eta
@@ -63,7 +64,7 @@ struct ht_bilevel {
     size_t allocated_bytes,
         predicted_bytes; /* live after ht_bilevel_new; and their peak */
     int64_t n_blocks;
-    unsigned char *blocks, *logs, *cotangent[2], *arena, *tangents;
+    unsigned char *blocks, *logs, *room[2], *arena, *tangents;
     int32_t *references; /* to each block */
     int64_t *free_block, n_free;
     hti_schedule *plan;
@@ -72,8 +73,9 @@ struct ht_bilevel {
 
     /* The run at hand. */
     int64_t current, before, after; /* blocks; before: what the last step read */
-    int cotangents;                 /* which buffer holds them */
-    int64_t slot;                   /* of current; HTI_NO_SLOT: it is in none */
+    void **cotangent,
+        **spare;  /* of theta and s, in the two rooms: where each is, and is not */
+    int64_t slot; /* of current; HTI_NO_SLOT: it is in none */
     int32_t step;
     int64_t batch_step; /* what inner_data holds; -1: nothing yet */
     double loss;        /* a program's 0-d output, either float type */

@@ -98,7 +98,7 @@ static void hti_forward_gradient(ht_bilevel *b)
             ht_tensor_set(
                 t, k,
                 ht_tensor_get(t, k) +
-                    hti_tangent_dot(b, b->cotangent[0], hti_tangent(b, element, which)));
+                    hti_tangent_dot(b, b->room[0], hti_tangent(b, element, which)));
     }
 }
 
@@ -122,7 +122,7 @@ bool hti_forward_run(ht_bilevel *b, uint64_t outer_step)
         ok = ok && hti_run_step(b, t);
     }
     b->result.inner_seconds = hti_seconds() - b->started;
-    ok = ok && hti_run_losses(b, outer_step, b->cotangent[0]);
+    ok = ok && hti_run_losses(b, outer_step, b->room[0]);
     if (ok) hti_forward_gradient(b);
     return ok;
 }

@@ -60,13 +60,20 @@ static hti_schedule_kind hti_kind(ht_schedule schedule)
     return schedule == HT_REVOLVE ? HTI_REVOLVE : HTI_STORE_ALL;
 }
 
+/* Of theta and the state. */
+static size_t hti_tensors(const ht_bilevel *b)
+{
+    return (size_t)b->theta->n + (size_t)b->state->n;
+}
+
 /* What this choice takes of `memory` (part of it: where tables begin). */
 static size_t hti_memory_bytes(const ht_bilevel *b, hti_choice c)
 {
     size_t slots = (size_t)c.slots, blocks = slots + 3;
     size_t state = hti_set_room(b->theta) + hti_set_room(b->state);
     size_t tables = blocks * (sizeof *b->references + sizeof *b->free_block) +
-                    slots * (sizeof *b->pinned + sizeof *b->kept);
+                    slots * (sizeof *b->pinned + sizeof *b->kept) +
+                    2 * hti_tensors(b) * sizeof *b->cotangent;
     return blocks * state + 2 * state + hti_arena_room(b, c) + hti_forward_bytes(b) +
            (c.logged ? slots * hti_logs_room(b) : 0) + hti_round_up(tables, HTI_ALIGN) +
            HTI_ALIGN;
@@ -216,11 +223,13 @@ bool hti_bilevel_allocate(ht_bilevel *b)
     unsigned char *at = (unsigned char *)hti_round_up((uintptr_t)b->memory, HTI_ALIGN);
     b->blocks = hti_carve(&at, (size_t)b->n_blocks * b->block_bytes);
     b->logs = hti_carve(&at, (size_t)b->slots * b->log_bytes);
-    b->cotangent[0] = hti_carve(&at, b->block_bytes);
-    b->cotangent[1] = hti_carve(&at, b->block_bytes);
+    b->room[0] = hti_carve(&at, b->block_bytes);
+    b->room[1] = hti_carve(&at, b->block_bytes);
     b->arena = hti_carve(&at, hti_arena_room(b, hti_chosen(b)));
     b->tangents = hti_carve(&at, hti_forward_bytes(b));
-    b->free_block = (int64_t *)(void *)at;
+    b->cotangent = (void **)(void *)at;
+    b->spare = b->cotangent + hti_tensors(b);
+    b->free_block = (int64_t *)(void *)(b->spare + hti_tensors(b));
     b->pinned = b->free_block + b->n_blocks;
     b->references = (int32_t *)(void *)(b->pinned + b->slots);
     b->kept = (bool *)(void *)(b->references + b->n_blocks);

@@ -116,6 +116,7 @@ void hti_call_free(ht_context *ctx, hti_call *call)
     ht_program_free(call->program);
     hti_resize(ctx, call->in, (size_t)call->n_in * sizeof *call->in, 0);
     hti_resize(ctx, call->out, (size_t)call->n_out * sizeof *call->out, 0);
+    hti_resize(ctx, call->over, (size_t)call->n_out * sizeof *call->over, 0);
     *call = (hti_call){0};
 }
 

@@ -219,21 +219,29 @@ static bool hti_run_reverse(ht_bilevel *b, int64_t step)
     in = hti_point_set(hti_point_set(in, b->eta), b->inner_data);
     *in++ = &b->step;
     in = hti_point_block(b, in, hti_block(b, b->after));
-    in = hti_point_block(b, in, b->cotangent[b->cotangents]);
+    void **out = c->out;
+    for (int k = 0; k < b->theta->n + b->state->n; k++) {
+        void *at = *in++ = b->cotangent[k];
+        if (!c->over[k]) {
+            b->cotangent[k] = b->spare[k];
+            b->spare[k] = at;
+        }
+        *out++ = b->cotangent[k];
+    }
     in = hti_point_sums(b, in, b->summed);
     if (logged) hti_point_logs(b, in);
     b->slot = HTI_NO_SLOT;
-    b->cotangents = !b->cotangents;
-    hti_point_sums(b, hti_point_block(b, c->out, b->cotangent[b->cotangents]), b->summed);
+    hti_point_sums(b, out, b->summed);
     b->result.reverse_steps++;
     return hti_run_call(b, c, step);
 }
 
 static bool hti_run_outer(ht_bilevel *b, uint64_t outer_step)
 {
-    memset(b->cotangent[0], 0, b->block_bytes);
-    b->cotangents = 0;
-    bool ok = hti_run_losses(b, outer_step, b->cotangent[0]);
+    memset(b->room[0], 0, b->block_bytes);
+    hti_point_block(b, b->cotangent, b->room[0]);
+    hti_point_block(b, b->spare, b->room[1]);
+    bool ok = hti_run_losses(b, outer_step, b->room[0]);
     hti_block_move(b, &b->after, b->current);
     hti_block_move(b, &b->current, b->before);
     hti_block_move(b, &b->before, HTI_NO_BLOCK);
@@ -278,16 +286,15 @@ static bool hti_run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
 /* Cotangents of theta_0: a result, and through the initial values a part of eta's. */
 static bool hti_run_initial_reverse(ht_bilevel *b)
 {
-    unsigned char *cotangent = b->cotangent[b->cotangents], *at = cotangent;
     for (int i = 0; i < b->theta->n; i++) {
         ht_tensor *to = b->gradient_theta0->tensor[i];
-        memcpy(to->array.data, at, ht_tensor_bytes(to));
-        at += hti_round_up(ht_tensor_bytes(to), HTI_ALIGN);
+        memcpy(to->array.data, b->cotangent[i], ht_tensor_bytes(to));
     }
     hti_call *c = &b->call[HTI_INITIAL_REVERSE];
     if (!c->program) return true;
     void **in = hti_point_set(hti_point_set(c->in, b->eta), b->theta);
-    hti_point_sums(b, hti_point_room(in, b->theta, cotangent), b->initial_summed);
+    for (int i = 0; i < b->theta->n; i++) *in++ = b->cotangent[i];
+    hti_point_sums(b, in, b->initial_summed);
     hti_point_sums(b, c->out, b->initial_summed);
     return hti_run_call(b, c, 0);
 }
@@ -311,5 +318,5 @@ bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step)
     bool ok = hti_run_initial(b);
     for (int64_t t = 0; ok && t < b->problem.steps; t++) ok = hti_run_step(b, t);
     b->result.inner_seconds = hti_seconds() - b->started;
-    return ok && hti_run_losses(b, outer_step, b->cotangent[0]);
+    return ok && hti_run_losses(b, outer_step, b->room[0]);
 }
