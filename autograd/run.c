@@ -43,6 +43,7 @@ static bool hti_program_own_arena(ht_program *p)
     if (p->arena) return true;
     p->arena = hti_resize(p->ctx, NULL, 0, p->arena_bytes + HTI_ALIGN);
     p->arena_owned = p->arena != NULL;
+    hti_large_pages(p->arena, p->arena_bytes);
     if (p->arena) hti_program_point_arena(p);
     return p->arena_owned;
 }

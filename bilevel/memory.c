@@ -220,6 +220,7 @@ bool hti_bilevel_allocate(ht_bilevel *b)
     b->memory_bytes = hti_memory_bytes(b, hti_chosen(b));
     b->memory = hti_resize(b->ctx, NULL, 0, b->memory_bytes);
     if (!b->memory) return false;
+    hti_large_pages(b->memory, b->memory_bytes);
     unsigned char *at = (unsigned char *)hti_round_up((uintptr_t)b->memory, HTI_ALIGN);
     b->blocks = hti_carve(&at, (size_t)b->n_blocks * b->block_bytes);
     b->logs = hti_carve(&at, (size_t)b->slots * b->log_bytes);

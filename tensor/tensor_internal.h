@@ -37,6 +37,8 @@ struct ht_tensor {
 void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size);
 /* Zeroed. count * size is checked for overflow. */
 void *hti_zalloc(ht_context *ctx, size_t count, size_t size);
+/* Asks for large pages under a block not yet touched; any size. See pages.c. */
+void hti_large_pages(void *memory, size_t bytes);
 
 /* Bytes an array of this type takes, or SIZE_MAX if shape is invalid or overflows. */
 size_t hti_bytes(ht_dtype dtype, ht_shape shape);
