@@ -77,6 +77,7 @@ typedef struct fuse_plan {
     uint32_t *first_reader, *reader; /* readers of i: reader[first_reader[i] ..] */
     int64_t *beside; /* elements of what cannot be fused and runs before i */
     bool *can;       /* whether i can be in a group */
+    uint8_t *factor; /* 1 + the input of i that is a product made by i's step; 0: none */
     struct fuse_group {
         uint32_t first, members, operands, operand[HTI_FUSED_OPERANDS];
         bool sums;
@@ -338,17 +339,78 @@ static void fuse_operands(const fuse_plan *f, uint32_t root, hti_group *g)
     g->fused.n_sums = n - g->fused.n_operands;
 }
 
+/* The step that computes a product of two and another op at once, -1 if there is none:
+ * `e` is the op's input the product is. */
+static int fuse_ternary(const ht_op *op, uint32_t e)
+{
+    if (op == &hti_op_add) return HTI_MUL_ADD;
+    if (op == &hti_op_sub) return e == 0 ? HTI_MUL_SUB : HTI_SUB_MUL;
+    if (op == &hti_op_mul) return HTI_MUL_MUL;
+    return op == &hti_op_div && e == 0 ? HTI_MUL_DIV : -1;
+}
+
+/* Products that one step alone reads become part of that step. */
+static void fuse_factors(fuse_plan *f, const hti_group *g)
+{
+    ht_program *p = f->p;
+    for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
+        const hti_value *v = &p->value[m];
+        for (uint32_t e = 0; e < v->n_in && !f->factor[m]; e++) {
+            uint32_t in = p->edge[v->first_in + e];
+            const hti_value *x = &p->value[in];
+            if (fuse_ternary(v->op, e) < 0 || x->place != HTI_IN_TILE ||
+                x->op != &hti_op_mul || f->factor[in] ||
+                !hti_dtype_is_float(x->type.dtype) ||
+                f->first_reader[in + 1] - f->first_reader[in] != 1)
+                continue;
+            f->factor[m] = (uint8_t)(e + 1);
+            p->value[in].step = m;
+        }
+    }
+}
+
+/* What the step of m reads; returns how many. */
+static uint32_t fuse_inputs(const fuse_plan *f, uint32_t m, uint32_t in[3])
+{
+    const ht_program *p = f->p;
+    const uint32_t *own = p->edge + p->value[m].first_in;
+    uint32_t n = p->value[m].n_in, e = f->factor[m];
+    for (uint32_t k = 0; k < n; k++) in[k] = own[k];
+    if (!e) return n;
+    const uint32_t *product = p->edge + p->value[own[e - 1]].first_in;
+    in[2] = own[2 - e];
+    in[0] = product[0];
+    in[1] = product[1];
+    return 3;
+}
+
+/* The last step that reads x. */
+static uint32_t fuse_last_step(const fuse_plan *f, uint32_t x)
+{
+    uint32_t last = 0;
+    for (uint32_t u = f->first_reader[x]; u < f->first_reader[x + 1]; u++)
+        if (f->p->value[f->reader[u]].step > last) last = f->p->value[f->reader[u]].step;
+    return last;
+}
+
 /* Step after step; a tile is free again once the last step that reads it is said. */
-static void fuse_steps(const fuse_plan *f, hti_group *g, uint8_t *tile)
+static void fuse_steps(fuse_plan *f, hti_group *g, uint8_t *tile)
 {
     ht_program *p = f->p;
     bool busy[HTI_FUSED_SLOTS] = {false};
     uint8_t sums = 0;
+    fuse_factors(f, g);
     for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
         const hti_value *v = &p->value[m];
-        const uint32_t *in = p->edge + v->first_in;
-        hti_fused_step *s = &g->fused.step[g->fused.n_steps++];
+        if (v->step != m) continue;
+        uint32_t in[3], n = fuse_inputs(f, m, in);
+        hti_fused_step *s = &g->fused.step[g->fused.n_steps];
+        g->value[g->fused.n_steps++] = m;
         hti_program_loop(p, m, s);
+        if (f->factor[m]) {
+            s->kind = HTI_LOOP_TERNARY;
+            s->function = (uint8_t)fuse_ternary(v->op, f->factor[m] - 1u);
+        }
         if (v->place == HTI_IN_TILE) {
             int k = g->fused.n_operands;
             while (busy[k]) k++;
@@ -356,10 +418,9 @@ static void fuse_steps(const fuse_plan *f, hti_group *g, uint8_t *tile)
             tile[m] = (uint8_t)k;
         }
         s->out = fuse_is_sum(v) ? sums++ : fuse_slot_of(g, tile, m);
-        for (uint32_t e = 0; e < v->n_in; e++) s->in[e] = fuse_slot_of(g, tile, in[e]);
-        for (uint32_t e = 0; e < v->n_in; e++)
-            if (p->value[in[e]].place == HTI_IN_TILE &&
-                f->reader[f->first_reader[in[e] + 1] - 1] == m)
+        for (uint32_t e = 0; e < n; e++) s->in[e] = fuse_slot_of(g, tile, in[e]);
+        for (uint32_t e = 0; e < n; e++)
+            if (p->value[in[e]].place == HTI_IN_TILE && fuse_last_step(f, in[e]) == m)
                 busy[s->in[e]] = false;
     }
 }
@@ -390,6 +451,7 @@ bool hti_program_fuse(ht_program *p)
                    .reader = hti_zalloc(p->ctx, p->n_edges, sizeof *f.reader),
                    .beside = hti_zalloc(p->ctx, n, sizeof *f.beside),
                    .can = hti_zalloc(p->ctx, n, sizeof *f.can),
+                   .factor = hti_zalloc(p->ctx, n, sizeof *f.factor),
                    .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
     uint8_t *tile = hti_zalloc(p->ctx, n, 1);
     bool ok = p->ctx->status == HT_OK;
@@ -402,6 +464,7 @@ bool hti_program_fuse(ht_program *p)
     }
     hti_resize(p->ctx, tile, n, 0);
     hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
+    hti_resize(p->ctx, f.factor, n * sizeof *f.factor, 0);
     hti_resize(p->ctx, f.can, n * sizeof *f.can, 0);
     hti_resize(p->ctx, f.beside, n * sizeof *f.beside, 0);
     hti_resize(p->ctx, f.reader, p->n_edges * sizeof *f.reader, 0);

@@ -104,6 +104,7 @@ static void hti_plan_places(ht_program *p)
         hti_plan_place(p, i);
         p->value[i].when = i;
         p->value[i].next = HTI_NONE;
+        p->value[i].step = i;
     }
     for (uint32_t k = 0; k < p->n_out; k++) {
         p->value[p->out[k]].place = HTI_IN_OUTPUT;
@@ -151,7 +152,7 @@ bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
          m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++)
             if (p->value[p->edge[p->value[m].first_in + e]].root == root &&
-                (m > i || !hti_overwrites_operand(p, i, m, e)))
+                (p->value[m].step > i || !hti_overwrites_operand(p, i, m, e)))
                 return false;
     return true;
 }

@@ -23,6 +23,7 @@ typedef struct hti_group {
     ht_shape shape;                       /* of every element's walk */
     uint32_t first;                       /* instruction; the others by `next` */
     uint32_t operand[HTI_FUSED_OPERANDS]; /* values: outputs, inputs, sums */
+    uint32_t value[HTI_FUSED_STEPS];      /* that each step makes */
 } hti_group;
 
 /* What a run goes through, in order. */
@@ -46,6 +47,7 @@ typedef struct hti_value {
     uint32_t next_view; /* the next value in its root's memory; HTI_NONE: last */
     uint32_t when;      /* the instruction it runs at: itself, or its group's root */
     uint32_t next;      /* in its group; HTI_NONE: last */
+    uint32_t step;      /* the member that computes it: itself, or its only reader */
     hti_group *group;   /* of a root of one */
     uint32_t last_use;  /* roots: the last `when` that reads the memory */
     bool given;         /* while planning: the memory is someone else's already */

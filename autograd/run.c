@@ -123,8 +123,7 @@ static void hti_run_group(ht_program *p, const hti_group *g)
     bool look = p->watch && p->bad == HTI_NONE;
     hti_run_fused(p->ctx, &g->fused, operand, look ? &bad : NULL);
     if (!look || bad == g->fused.n_steps) return;
-    p->bad = g->first;
-    while (bad-- > 0) p->bad = p->value[p->bad].next;
+    p->bad = g->value[bad];
 }
 
 static void hti_run_value(ht_program *p, uint32_t i)

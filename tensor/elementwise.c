@@ -107,19 +107,6 @@ static void walk_pack(const struct walk *w, const struct walk_block *b, int64_t 
     }
 }
 
-/* Asks for what the next tile reads and writes where it lies, while this one is worked on.
- * Several streams in turn are more than the hardware foresees. */
-static void walk_fetch(const struct walk *w, const struct walk_block *b, int64_t n,
-                       char *const *slot)
-{
-    for (int k = 0; k < w->operands; ++k) {
-        if (!b->in_place[k]) continue;
-        const char *next = slot[k] + n * (int64_t)w->size[k];
-        for (size_t at = 0; at < (size_t)n * w->size[k]; at += HTI_ALIGN)
-            __builtin_prefetch(next + at);
-    }
-}
-
 static void walk_unpack(const struct walk *w, const struct walk_block *b, int64_t r,
                         int64_t c, int64_t height, int64_t width, char *const *slot)
 {
@@ -141,12 +128,29 @@ static bool walk_all_finite(ht_dtype dtype, int64_t n, const void *a)
     return finite;
 }
 
-static void walk_steps(const struct walk *w, int64_t n, char *const *slot, double *total)
+/* Asks for half of an input's next tile, where it lies in memory, and returns the half
+ * after: a few lines between two steps, since more at once would wait for each other, and
+ * what several streams read in turn the hardware does not foresee. */
+static int walk_fetch(const struct walk *w, const struct walk_block *b, int half,
+                      char *const *slot)
 {
+    while (half < 2 * w->operands && !b->in_place[half / 2]) half += 2;
+    if (half >= 2 * w->operands) return half;
+    size_t bytes = HTI_TILE * w->size[half / 2] / 2;
+    const char *next = slot[half / 2] + (size_t)(2 + half % 2) * bytes;
+    for (size_t at = 0; at < bytes; at += HTI_ALIGN) __builtin_prefetch(next + at);
+    return half + 1;
+}
+
+static void walk_steps(const struct walk *w, const struct walk_block *b, int64_t n,
+                       char *const *slot)
+{
+    int half = 2 * (n == HTI_TILE && w->steps > 1 ? w->outputs : w->operands);
     for (int i = 0; i < w->steps; ++i) {
         const hti_fused_step *s = w->step[i].says;
+        half = walk_fetch(w, b, half, slot);
         if (s->kind == HTI_LOOP_SUM) {
-            w->kernels->reduce[HTI_SUM][hti_row(s->from)](1, 1, n, 1, &total[s->out],
+            w->kernels->reduce[HTI_SUM][hti_row(s->from)](1, 1, n, 1, &b->total[s->out],
                                                           slot[s->in[0]]);
             continue;
         }
@@ -182,8 +186,7 @@ static void walk_tiles(const struct walk *w, const struct walk_block *b)
             int64_t height = b->rows - r < down ? b->rows - r : down;
             int64_t width = b->columns - c < across ? b->columns - c : across;
             walk_pack(w, b, r, c, height, width, slot, tile);
-            if (height * width == HTI_TILE) walk_fetch(w, b, HTI_TILE, slot);
-            walk_steps(w, height * width, slot, b->total);
+            walk_steps(w, b, height * width, slot);
             walk_unpack(w, b, r, c, height, width, slot);
         }
 }
@@ -201,7 +204,7 @@ static void walk_block(const struct walk *w, struct walk_block *b)
         whole = whole && (dense || b->columns * b->rows == 1);
     }
     if (whole)
-        walk_steps(w, b->rows * b->columns, b->start, b->total);
+        walk_steps(w, b, b->rows * b->columns, b->start);
     else
         walk_tiles(w, b);
 }
@@ -337,6 +340,8 @@ static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
         return k->where[hti_row(s->from)];
     case HTI_LOOP_CONVERT:
         return k->convert[hti_row(s->to)][hti_row(s->from)];
+    case HTI_LOOP_TERNARY:
+        return k->ternary[s->function][hti_row(s->from)];
     case HTI_LOOP_SUM:
     case HTI_LOOP_NONE:
         break;

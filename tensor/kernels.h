@@ -47,6 +47,16 @@ typedef enum hti_binary {
     HTI_N_BINARY
 } hti_binary;
 
+/* Of fused steps alone: a product and what is made of it, rounded twice. */
+typedef enum hti_ternary {
+    HTI_MUL_ADD, /* a b + c */
+    HTI_MUL_SUB, /* a b - c */
+    HTI_SUB_MUL, /* c - a b */
+    HTI_MUL_MUL, /* (a b) c */
+    HTI_MUL_DIV, /* (a b) / c */
+    HTI_N_TERNARY
+} hti_ternary;
+
 typedef enum hti_compare {
     HTI_EQUAL,
     HTI_GREATER,
@@ -68,6 +78,7 @@ typedef enum hti_loop_kind {
     HTI_LOOP_COMPARE,
     HTI_LOOP_WHERE,
     HTI_LOOP_CONVERT,
+    HTI_LOOP_TERNARY,
     HTI_LOOP_SUM /* fused only, of all elements: `out` counts sums */
 } hti_loop_kind;
 /* out = f(in), one of those below: what they all come down to. Operands broadcast to

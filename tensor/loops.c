@@ -55,6 +55,18 @@
         }                                                                           \
     }
 
+#define TERNARY(name, suffix, T, expression)                                        \
+    static void loop_##name##_##suffix(int64_t n, void *out, const void *const *in) \
+    {                                                                               \
+        const T *a = in[0], *b = in[1], *c = in[2];                                 \
+        T *o = out;                                                                 \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                            \
+        {                                                                           \
+            T x = a[i], y = b[i], z = c[i];                                         \
+            o[i] = expression;                                                      \
+        }                                                                           \
+    }
+
 #define FLOAT_LOOPS(s, T, EXP, LOG, TANH, SIGMOID, SQRT, ABS, POW) \
     UNARY(neg, s, T, -x)                                           \
     UNARY(exp, s, T, EXP(x))                                       \
@@ -70,7 +82,12 @@
     BINARY(div, s, T, T, x / y)                                    \
     BINARY(pow, s, T, T, POW(x, y))                                \
     BINARY(maximum, s, T, T, LOOP_MAX(x, y))                       \
-    BINARY(minimum, s, T, T, LOOP_MIN(x, y))
+    BINARY(minimum, s, T, T, LOOP_MIN(x, y))                       \
+    TERNARY(mul_add, s, T, (x) * (y) + z)                          \
+    TERNARY(mul_sub, s, T, (x) * (y)-z)                            \
+    TERNARY(sub_mul, s, T, z - (x) * (y))                          \
+    TERNARY(mul_mul, s, T, (x) * (y) * (z))                        \
+    TERNARY(mul_div, s, T, (x) * (y) / z)
 
 FLOAT_LOOPS(f32, float, math_exp, math_log, math_tanh, math_sigmoid, sqrtf, fabsf, powf)
 FLOAT_LOOPS(f64, double, exp, log, tanh, math_sigmoid_f64, sqrt, fabs, pow)
@@ -364,6 +381,11 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
                [HTI_POW] = {FLOATS(pow)},
                [HTI_MAXIMUM] = {SIGNED(maximum)},
                [HTI_MINIMUM] = {SIGNED(minimum)}},
+    .ternary = {[HTI_MUL_ADD] = {FLOATS(mul_add)},
+                [HTI_MUL_SUB] = {FLOATS(mul_sub)},
+                [HTI_SUB_MUL] = {FLOATS(sub_mul)},
+                [HTI_MUL_MUL] = {FLOATS(mul_mul)},
+                [HTI_MUL_DIV] = {FLOATS(mul_div)}},
     .compare = {[HTI_EQUAL] = {ALL(equal)},
                 [HTI_GREATER] = {ALL(greater)},
                 [HTI_GREATER_EQUAL] = {ALL(greater_equal)}},

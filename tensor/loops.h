@@ -103,6 +103,7 @@ struct hti_kernels {
     const hti_gemm_loops *gemm;
     hti_loop unary[HTI_N_UNARY][HTI_N_DTYPE];
     hti_loop binary[HTI_N_BINARY][HTI_N_DTYPE];
+    hti_loop ternary[HTI_N_TERNARY][HTI_N_DTYPE];
     hti_loop compare[HTI_N_COMPARE][HTI_N_DTYPE];
     hti_loop where[HTI_N_DTYPE];
     hti_loop convert[HTI_N_DTYPE][HTI_N_DTYPE]; /* [to][from] */

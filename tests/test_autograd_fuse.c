@@ -287,6 +287,38 @@ static void fuse_never_moves_a_reader_behind_a_writer(void **state)
     ht_context_free(ctx);
 }
 
+/* w x is made with what it is added to, after w' is written: w' may not be where w is. */
+static void products_inside_later_steps_keep_their_operands(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+    ht_tensor *t[3];
+    ht_var in[2];
+    for (int i = 0; i < 3; i++) t[i] = ht_tensor_new(ctx, HT_F32, HT_SHAPE(1000));
+    for (int i = 0; i < 2; i++) {
+        ht_tensor_uniform(t[i], (uint64_t)i, 1, 2);
+        in[i] = ht_input(tape, t[i]);
+    }
+    ht_var product = ht_mul(in[0], in[1]), w = ht_tanh(in[0]);
+    ht_var late = ht_add(product, w);
+    ht_program *p = ht_program_new(tape, 2, in, 2, ((ht_var[]){w, late}));
+    assert_int_equal(p->n_groups, 1);
+    assert_int_equal(p->group[0].fused.n_steps, 2);
+    assert_false(hti_program_may_share(p, 0, 0));
+    assert_true(hti_program_may_share(p, 1, 0));
+    double first = ht_tensor_get(t[0], 7),
+           want = first * ht_tensor_get(t[1], 7) + tanh(first);
+    assert_int_equal(
+        ht_program_run(p, (const ht_tensor *const *)t, (ht_tensor *[]){t[2], t[0]}),
+        HT_OK);
+    assert_near(ht_tensor_get(t[0], 7), want, 1e-6);
+    ht_program_free(p);
+    ht_tape_free(tape);
+    for (int i = 0; i < 3; i++) ht_tensor_free(t[i]);
+    ht_context_free(ctx);
+}
+
 /* The step inside a group that first gave a NaN is named, not the group's last. */
 static void watch_names_the_instruction_inside_a_group(void **state)
 {
@@ -323,6 +355,7 @@ int main(void)
         cmocka_unit_test(run_of_a_fused_update_works_in_place),
         cmocka_unit_test(sums_join_what_they_add_up),
         cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
+        cmocka_unit_test(products_inside_later_steps_keep_their_operands),
         cmocka_unit_test(watch_names_the_instruction_inside_a_group),
     };
     return TEST_MAIN(tests);
