@@ -176,8 +176,7 @@ void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_arra
     matmul_batches(ctx, &out, &a, &b, matmul_reference);
 }
 
-/* Columns and elements of the large operand from which skinny.c is faster: of less, BLAS
- * keeps its copies in cache. */
+/* Columns and elements of the large operand from which skinny.c is faster. */
 enum { MATMUL_SKINNY_COLUMNS = 4, MATMUL_SKINNY = 1 << 17 };
 
 /* Few columns: see skinny.c. A piece is a run of rows, or of transposed ones a part. */

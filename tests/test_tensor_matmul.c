@@ -193,7 +193,7 @@ static void check_skinny(dice *d, int64_t m, int64_t k, int64_t n, bool transpos
         hti_run_matmul(ctx, one, a, b);
         ctx->options.threads = 3;
         hti_run_matmul(ctx, three, a, b);
-        if (n >= 4 && n <= ctx->kernels->skinny->columns)
+        if (ctx->kernels->skinny->columns && n > 1)
             assert_memory_equal(one.data, three.data, (size_t)(rows * n) * sizeof(float));
         ht_context_free(ctx);
     }
