@@ -340,7 +340,7 @@ static void gemm_gather(hti_gemm p)
     }
 }
 
-static void gemm_product(const hti_gemm *p)
+static void gemm_blocks(const hti_gemm *p)
 {
     int64_t blocks = (p->m + BLOCK - 1) / BLOCK, depths = (p->k + DEPTH - 1) / DEPTH;
     for (int64_t i = 0; i < blocks; i++)
@@ -358,6 +358,42 @@ static void gemm_product(const hti_gemm *p)
             else
                 gemm_gather(t);
         }
+}
+
+/* Few columns, and a's columns contiguous: out' = b' . a', whose vectors are full. */
+static void gemm_turned(const hti_gemm *p)
+{
+    enum { PART = 512 };
+    gemm_lanes turned[PART];
+    float *x = (float *)turned;
+    for (int64_t i = 0; i < p->m; i += PART) {
+        int64_t m = p->m - i < PART ? p->m - i : PART;
+        float *out = p->out + i * p->step;
+        for (int64_t j = 0; p->add && j < p->n; j++)
+            for (int64_t r = 0; r < m; r++) x[j * PART + r] = out[r * p->step + j];
+        gemm_blocks(&(hti_gemm){.m = p->n,
+                                .k = p->k,
+                                .n = m,
+                                .a = p->b,
+                                .b = p->a + i,
+                                .out = x,
+                                .a_row = p->b_col,
+                                .a_col = p->b_row,
+                                .b_row = p->a_col,
+                                .b_col = 1,
+                                .step = PART,
+                                .add = p->add});
+        for (int64_t r = 0; r < m; r++)
+            for (int64_t j = 0; j < p->n; j++) out[r * p->step + j] = x[j * PART + r];
+    }
+}
+
+static void gemm_product(const hti_gemm *p)
+{
+    if (p->n < LANES && p->m >= LANES && p->a_row == 1 && p->a_col != 1)
+        gemm_turned(p);
+    else
+        gemm_blocks(p);
 }
 
 const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {COLUMNS, DEPTH, gemm_pack,

@@ -176,8 +176,9 @@ void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_arra
     matmul_batches(ctx, &out, &a, &b, matmul_reference);
 }
 
-/* Columns and elements of the large operand from which skinny.c is faster. */
-enum { MATMUL_SKINNY_COLUMNS = 4, MATMUL_SKINNY = 1 << 17 };
+/* Columns, and elements of the large operand, from which skinny.c is faster than gemm.c:
+ * when it does not stay in the second cache. */
+enum { MATMUL_SKINNY_COLUMNS = 4, MATMUL_SKINNY = 5 << 17 };
 
 /* Few columns: see skinny.c. A piece is a run of rows, or of transposed ones a part. */
 static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,

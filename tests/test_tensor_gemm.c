@@ -107,6 +107,7 @@ static void matmul_tile_every_edge_agrees_with_reference(void **state)
     (void)state;
     dice d = {.seed = test_seed()};
     for (int64_t n = 1; n <= 70; n++) check_tile(&d, 1 + n % 31, 9, n, (int)n % 4);
+    for (int64_t n = 1; n < 16; n++) check_tile(&d, 1100, 3, n, 1 + (int)n % 2 * 2);
 }
 
 static matrix part_of(const matrix *x, int64_t row, int64_t rows, int64_t col,
