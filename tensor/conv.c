@@ -6,18 +6,17 @@
  *
  *   y = weight . columns(x),   x += columns'(weight' . y),   weight += y . columns(x)'
  *
- * with columns' the transpose of columns. Work is cut into units whose sums do not depend
- * on the number of threads. Read next: matmul.c, autograd's ops_conv.c. */
+ * with columns' the transpose of columns. In f32 conv_direct.c does without where it can.
+ * Work is cut into units whose sums do not depend on the number of threads. Read next: conv_direct.c, autograd's ops_conv.c. */
 #include <string.h>
 
-#include "kernels.h"
+#include "conv_direct.h"
 #include "loops.h"
 
 enum {
     CONV_TILE_BYTES = 512 * 1024, /* of the columns of one tile */
     CONV_PARTIAL_BYTES = 8 << 20, /* of all partial weights, unless there are two */
-    CONV_MOST_PARTIALS = 8,       /* hence threads, where weights are the result */
-    CONV_SERIAL = 1 << 20         /* multiply-adds not worth a second thread */
+    CONV_MOST_PARTIALS = 8        /* hence threads, where weights are the result */
 };
 
 /* A block of a row of columns, `rows` times n, `pitch` apart, and the elements of x it
@@ -122,7 +121,7 @@ static conv_plan conv_plan_of(const ht_context *ctx, hti_conv_side side, ht_dtyp
               : side == HTI_CONV_X ? x.dim[0] * g->groups
                                    : x.dim[0] * g->groups * p.tiles;
     int64_t work = ht_shape_count(y) * p.terms;
-    p.pieces = work < CONV_SERIAL
+    p.pieces = work < HTI_CONV_SERIAL
                    ? 1
                    : conv_most(1, conv_least(p.units, ht_context_threads(ctx)));
     p.weight_bytes = side == HTI_CONV_W ? 0 : conv_bytes(&p, ht_shape_count(w));
@@ -142,6 +141,8 @@ size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dt
                           const hti_conv_geometry *geometry)
 {
     conv_plan p = conv_plan_of(ctx, side, dtype, x, weight, y, geometry);
+    if (hti_conv_is_direct(ctx, side, dtype, x, weight, y, geometry))
+        return hti_conv_direct_workspace(ctx, side, x, weight, y, geometry, p.partials);
     return p.weight_bytes + conv_partials_bytes(&p) +
            (size_t)p.pieces * (p.columns_bytes + p.y_bytes);
 }
@@ -364,17 +365,24 @@ static void conv_unit_w(const conv_work *k, int64_t unit, char *slot)
     }
 }
 
-/* The parts added up in order, into the first, and turned round into w. */
-static void conv_join(ht_context *ctx, const conv_work *k)
+/* The parts added up in order, into the first, and turned round into w: each group is
+ * (channels, taps, outputs), or (outputs, taps, channels) of the direct form. */
+static void conv_join(ht_context *ctx, const conv_work *k, bool direct)
 {
     const conv_plan *p = &k->p;
-    ht_shape shape = HT_SHAPE(p->g.groups, p->outputs, p->terms);
+    int64_t taps = p->w.dim[2] * p->w.dim[3];
+    ht_shape shape = HT_SHAPE(p->g.groups, p->outputs, p->channels, taps);
     ht_array sum = {k->partials, p->dtype, {1, {ht_shape_count(p->w)}}, {1}}, part = sum;
     for (int64_t i = 1; i < p->partials; i++) {
         part.data = k->partials + (size_t)i * p->partial_bytes;
         hti_run_binary(ctx, HTI_ADD, sum, sum, part);
     }
-    ht_array turned = {sum.data, p->dtype, shape, {p->outputs * p->terms, 1, p->outputs}};
+    ht_array turned = {sum.data,
+                       p->dtype,
+                       shape,
+                       {p->outputs * p->terms, 1, taps * p->outputs, p->outputs}};
+    if (direct)
+        turned.stride[1] = p->terms, turned.stride[2] = 1, turned.stride[3] = p->channels;
     hti_run_copy(ctx, hti_contiguous(k->w.data, p->dtype, shape), turned);
 }
 
@@ -403,6 +411,13 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
         .y = y};
     const conv_plan *p = &k.p;
     char *packed = workspace;
+    if (hti_conv_is_direct(ctx, side, x.dtype, x.shape, weight.shape, y.shape,
+                           geometry)) {
+        k.partials = workspace;
+        hti_run_conv_direct(ctx, side, x, weight, y, geometry, workspace, p->partials);
+        if (side == HTI_CONV_W) conv_join(ctx, &k, true);
+        return;
+    }
     k.partials = packed + p->weight_bytes;
     k.slots = k.partials + conv_partials_bytes(p);
     if (side != HTI_CONV_W && !hti_is_contiguous(&weight)) {
@@ -414,5 +429,5 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
 #pragma omp parallel for num_threads((int)p->pieces) schedule(static, 1)
 #endif
     for (int64_t piece = 0; piece < p->pieces; piece++) conv_piece(&k, piece);
-    if (side == HTI_CONV_W) conv_join(ctx, &k);
+    if (side == HTI_CONV_W) conv_join(ctx, &k, false);
 }

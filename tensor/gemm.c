@@ -57,6 +57,7 @@ GEMM_INLINE void gemm_put(float *to, gemm_lanes x)
  * b_next; it stands at `next` in out. One vector holds `width` columns. */
 typedef struct gemm_part {
     int64_t k, row, col, b_row, b_next, next, width, step;
+    const int64_t *at;
     bool add;
 } gemm_part;
 
@@ -93,21 +94,26 @@ static __attribute__((noinline)) void gemm_store_edge(int rows, const gemm_part 
         gemm_store_few(out + r * p->step, p->width, (const float *)&sum[r], p->add);
 }
 
-/* With `rows` and `wide` numbers loops over them unroll, and `sum` is registers. */
-GEMM_INLINE void gemm_tile(int rows, int wide, const gemm_part *p, const float *a,
-                           int64_t row, int64_t col, const float *b, float *out)
+/* With `rows` and `wide` numbers loops over them unroll, and `sum` is registers. Rows of
+ * b lie b_row apart, or, `listed`, at b + at[..]. */
+GEMM_INLINE void gemm_tile(int rows, int wide, bool listed, const gemm_part *p,
+                           const float *a, int64_t row, int64_t col, const float *b,
+                           float *out)
 {
     gemm_lanes sum[ROWS][2];
+    const int64_t *at = p->at;
     int64_t k = p->k, b_row = p->b_row, b_next = p->b_next, step = p->step;
     int64_t next = p->next;
     GEMM_UNROLL for (int r = 0; r < rows; r++) GEMM_UNROLL for (int v = 0; v < wide; v++)
         sum[r][v] = (gemm_lanes){0};
 
-    for (int64_t l = 0; l < k; l++, a += col, b += b_row) {
+    for (int64_t l = 0; l < k; l++, a += col) {
         gemm_lanes y[2];
+        const float *now = listed ? b + at[l] : b;
         /* The next tile's, where that is a new line of every row. */
         if (row == 1) __builtin_prefetch(a + 2 * ROWS - 1, 0, 2);
-        GEMM_UNROLL for (int v = 0; v < wide; v++) y[v] = GEMM_AT(b + v * b_next);
+        GEMM_UNROLL for (int v = 0; v < wide; v++) y[v] = GEMM_AT(now + v * b_next);
+        if (!listed) b += b_row;
         GEMM_UNROLL for (int r = 0; r < rows; r++)
         {
             float x = a[r * row];
@@ -131,22 +137,29 @@ GEMM_INLINE void gemm_tile(int rows, int wide, const gemm_part *p, const float *
 
 typedef void (*gemm_fn)(const gemm_part *p, const float *a, const float *b, float *out);
 
-/* By rows of a tile, whether a's columns (not its rows) are contiguous, and vectors. */
+/* By rows of a tile, whether a's columns (not its rows) are contiguous, and vectors;
+ * listed: along a's rows only. */
 #define GEMM_TILE(rows, wide)                                                   \
     static void gemm_along_##rows##_##wide(const gemm_part *p, const float *a,  \
                                            const float *b, float *out)          \
     {                                                                           \
-        gemm_tile(rows, wide, p, a, p->row, 1, b, out);                         \
+        gemm_tile(rows, wide, false, p, a, p->row, 1, b, out);                  \
     }                                                                           \
     static void gemm_across_##rows##_##wide(const gemm_part *p, const float *a, \
                                             const float *b, float *out)         \
     {                                                                           \
-        gemm_tile(rows, wide, p, a, 1, p->col, b, out);                         \
+        gemm_tile(rows, wide, false, p, a, 1, p->col, b, out);                  \
+    }                                                                           \
+    static void gemm_listed_##rows##_##wide(const gemm_part *p, const float *a, \
+                                            const float *b, float *out)         \
+    {                                                                           \
+        gemm_tile(rows, wide, true, p, a, p->row, 1, b, out);                   \
     }
 #define GEMM_TILES(rows) GEMM_TILE(rows, 1) GEMM_TILE(rows, 2)
-#define GEMM_ENTRY(rows)                             \
-    {{gemm_along_##rows##_1, gemm_along_##rows##_2}, \
-     {gemm_across_##rows##_1, gemm_across_##rows##_2}},
+#define GEMM_ENTRY(rows)                               \
+    {{gemm_along_##rows##_1, gemm_along_##rows##_2},   \
+     {gemm_across_##rows##_1, gemm_across_##rows##_2}, \
+     {gemm_listed_##rows##_1, gemm_listed_##rows##_2}},
 #if defined(__AVX512F__)
 #define GEMM_MORE(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #else
@@ -154,7 +167,7 @@ typedef void (*gemm_fn)(const gemm_part *p, const float *a, const float *b, floa
 #endif
 #define GEMM_EACH(X) X(1) X(2) X(3) X(4) X(5) X(6) GEMM_MORE(X)
 GEMM_EACH(GEMM_TILES)
-static const gemm_fn gemm_tiles[ROWS][2][2] = {GEMM_EACH(GEMM_ENTRY)};
+static const gemm_fn gemm_tiles[ROWS][3][2] = {GEMM_EACH(GEMM_ENTRY)};
 
 /* Tile after tile down a, each against all panels while its rows of a are near. */
 static void gemm_multiply(const hti_gemm_panels *p)
@@ -178,6 +191,25 @@ static void gemm_multiply(const hti_gemm_panels *p)
             t.b_next = packed ? LANES : t.next;
             run[t.width > LANES](&t, a, b, out);
             b += packed ? p->k * COLUMNS : t.width;
+        }
+    }
+}
+
+/* Tiles as above. */
+static void gemm_multiply_listed(const hti_gemm_listed *p)
+{
+    gemm_part t = {
+        .k = p->k, .row = p->a_row, .step = p->step, .at = p->at, .add = p->add};
+    int64_t tiles = (p->m + ROWS - 1) / ROWS;
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t first = p->m * i / tiles, rows = p->m * (i + 1) / tiles - first;
+        const gemm_fn *run = gemm_tiles[rows - 1][2];
+        const float *a = p->a + first * p->a_row;
+        float *out = p->out + first * p->step;
+        for (int64_t j = 0; j < p->panels; j++) {
+            const hti_gemm_panel *q = &p->panel[j];
+            t.width = q->width, t.b_next = q->b_next, t.next = q->next;
+            run[t.width > LANES](&t, a, p->b + q->from, out + q->to);
         }
     }
 }
@@ -396,9 +428,9 @@ static void gemm_product(const hti_gemm *p)
         gemm_blocks(p);
 }
 
-const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {COLUMNS, DEPTH, gemm_pack,
-                                                      gemm_multiply, gemm_product};
+const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {
+    COLUMNS, DEPTH, gemm_pack, gemm_multiply, gemm_multiply_listed, gemm_product};
 
 #else
-const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {0, 0, NULL, NULL, NULL};
+const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {0, 0, NULL, NULL, NULL, NULL};
 #endif

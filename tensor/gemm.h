@@ -45,12 +45,30 @@ typedef struct hti_gemm_panels {
     bool add;
 } hti_gemm_panels;
 
+/* The same with b by rows that lie anywhere, whole vectors of them: row l of panel j is
+ * at b + at[l] + panel[j].from. a's rows are contiguous, k as large as is wished. */
+typedef struct hti_gemm_panel {
+    int64_t from, b_next; /* of b: the first vector, and the second from there */
+    int64_t to, next;     /* of out, likewise */
+    int64_t width;        /* columns/2 or less: one vector; of fewer, their store */
+} hti_gemm_panel;
+typedef struct hti_gemm_listed {
+    int64_t m, k, panels;
+    const float *a, *b;
+    float *out;
+    int64_t a_row, step;
+    const int64_t *at;           /* k */
+    const hti_gemm_panel *panel; /* where two vectors of out overlap, one panel's */
+    bool add;
+} hti_gemm_listed;
+
 typedef struct hti_gemm_loops {
     int64_t columns, depth; /* columns 0: none for this instruction set */
     /* to: ceil(n / columns) * k * columns floats, aligned to HTI_ALIGN. */
     void (*pack)(int64_t k, int64_t n, const float *b, int64_t b_row, int64_t b_col,
                  float *to);
     void (*multiply)(const hti_gemm_panels *p);
+    void (*multiply_listed)(const hti_gemm_listed *p);
     void (*product)(const hti_gemm *p);
 } hti_gemm_loops;
 

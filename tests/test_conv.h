@@ -85,6 +85,21 @@ static inline struct test_conv test_conv_any(struct test_random *any, int64_t la
     return c;
 }
 
+/* Few images of rows that take several vectors, of up to two panels of channels. */
+static inline struct test_conv test_conv_wide(struct test_random *any)
+{
+    int64_t groups = 1 + test_below(any, 2), n = 1 + test_below(any, 2);
+    int64_t channels = (1 + test_below(any, 70)) / groups + 1;
+    int64_t outputs = 1 + test_below(any, 20);
+    struct test_conv c = {.x = HT_SHAPE(n, channels * groups, 0, 0),
+                          .w = HT_SHAPE(outputs * groups, channels, 0, 0),
+                          .y = HT_SHAPE(n, outputs * groups, 0, 0),
+                          .g = {.groups = groups}};
+    test_conv_axis(any, &c, 0, 4);
+    test_conv_axis(any, &c, 1, test_below(any, 2) ? 80 : 20);
+    return c;
+}
+
 /* a's elements as doubles, row-major; freed by the caller. */
 static inline double *test_doubles(const ht_array *a)
 {

@@ -37,10 +37,12 @@ static void check_sums(const struct test_conv *c, hti_conv_side side, const ht_a
 }
 
 /* The operands as views or dense, the result dense and filled with NaN, as is the
- * workspace. */
-static void check_conv(ht_context *ctx, const struct test_conv *c, ht_dtype dtype,
-                       hti_conv_side side, bool dense)
+ * workspace, which is as large as it must be. By instruction set `isa`. */
+static void check_conv_by(const struct hti_kernels *isa, ht_context *ctx,
+                          const struct test_conv *c, ht_dtype dtype, hti_conv_side side,
+                          bool dense)
 {
+    ctx->kernels = isa;
     const ht_shape shape[] = {c->y, c->x, c->w};
     struct test_array a[3];
     double *loops[3];
@@ -53,7 +55,8 @@ static void check_conv(ht_context *ctx, const struct test_conv *c, ht_dtype dtyp
     memset(loops[side], 0, n * sizeof(double));
     memset(a[side].array.data, 0xff, n * ht_dtype_bytes(dtype));
     size_t bytes = hti_conv_workspace(ctx, side, dtype, c->x, c->w, c->y, &c->g);
-    void *workspace = aligned_alloc(HTI_ALIGN, hti_round_up(bytes + 1, HTI_ALIGN));
+    assert_int_equal(bytes % HTI_ALIGN, 0);
+    void *workspace = aligned_alloc(HTI_ALIGN, bytes ? bytes : HTI_ALIGN);
     memset(workspace, 0xff, bytes);
     hti_run_conv(ctx, side, a[HTI_CONV_X].array, a[HTI_CONV_W].array, a[HTI_CONV_Y].array,
                  &c->g, workspace);
@@ -61,6 +64,13 @@ static void check_conv(ht_context *ctx, const struct test_conv *c, ht_dtype dtyp
     check_sums(c, side, &a[side].array, loops);
     free(workspace);
     for (int i = 0; i < 3; i++) free(loops[i]), test_array_free(&a[i]);
+}
+
+static void check_conv(ht_context *ctx, const struct test_conv *c, ht_dtype dtype,
+                       hti_conv_side side, bool dense)
+{
+    for (int i = 0; hti_kernels_at(i); i++)
+        check_conv_by(hti_kernels_at(i), ctx, c, dtype, side, dense);
 }
 
 static void conv_random_views_agree_with_loops(void **state)
@@ -75,6 +85,18 @@ static void conv_random_views_agree_with_loops(void **state)
     }
     printf("# %d products\n", n);
     assert_int_equal(n, 1800);
+    ht_context_free(ctx);
+}
+
+/* Widths of vectors and a bit, taps that leave the image, strides within a vector. */
+static void conv_wide_rows_agree_with_loops(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    for (int k = 0; k < 120; k++) {
+        struct test_conv c = test_conv_wide(&any);
+        check_conv(ctx, &c, HT_F32, (hti_conv_side)(k % 3), k % 4 > 0);
+    }
     ht_context_free(ctx);
 }
 
@@ -98,18 +120,12 @@ static struct test_array conv_result(int threads, const struct test_conv *c,
     return a[side];
 }
 
-/* Several tiles of one image, and enough work for threads. */
-static void conv_any_thread_count_gives_the_same_bits(void **state)
+static void check_threads(const struct test_conv *c)
 {
-    (void)state;
-    struct test_conv c = {.x = HT_SHAPE(5, 64, 31, 30),
-                          .w = HT_SHAPE(20, 32, 3, 3),
-                          .y = HT_SHAPE(5, 20, 31, 15),
-                          .g = {{1, 2}, {1, 1}, {1, 1}, 2}};
     for (int side = HTI_CONV_Y; side <= HTI_CONV_W; side++) {
-        struct test_array one = conv_result(1, &c, (hti_conv_side)side);
+        struct test_array one = conv_result(1, c, (hti_conv_side)side);
         for (int threads = 2; threads <= 7; threads += 5) {
-            struct test_array more = conv_result(threads, &c, (hti_conv_side)side);
+            struct test_array more = conv_result(threads, c, (hti_conv_side)side);
             test_same_bits(&more.array, &one.array, "threads");
             test_array_free(&more);
         }
@@ -117,8 +133,30 @@ static void conv_any_thread_count_gives_the_same_bits(void **state)
     }
     ht_context *ctx = test_context(3);
     for (int side = HTI_CONV_Y; side <= HTI_CONV_W; side++)
-        check_conv(ctx, &c, HT_F64, (hti_conv_side)side, false);
+        for (int dtype = HT_F32; dtype <= HT_F64; dtype++)
+            check_conv(ctx, c, (ht_dtype)dtype, (hti_conv_side)side, false);
     ht_context_free(ctx);
+}
+
+/* Several tiles of one image, the last smaller, several blocks of terms and panels of
+ * channels, and enough work for threads. */
+static void conv_any_thread_count_gives_the_same_bits(void **state)
+{
+    (void)state;
+    const struct test_conv conv_large[] = {{.x = HT_SHAPE(5, 64, 31, 30),
+                                            .w = HT_SHAPE(20, 32, 3, 3),
+                                            .y = HT_SHAPE(5, 20, 31, 15),
+                                            .g = {{1, 2}, {1, 1}, {1, 1}, 2}},
+                                           {.x = HT_SHAPE(2, 70, 53, 50),
+                                            .w = HT_SHAPE(5, 70, 3, 3),
+                                            .y = HT_SHAPE(2, 5, 53, 50),
+                                            .g = {{1, 1}, {1, 1}, {1, 1}, 1}},
+                                           {.x = HT_SHAPE(2, 66, 61, 67),
+                                            .w = HT_SHAPE(4, 66, 2, 3),
+                                            .y = HT_SHAPE(2, 4, 31, 35),
+                                            .g = {{2, 2}, {1, 2}, {1, 1}, 1}}};
+    for (size_t i = 0; i < sizeof conv_large / sizeof conv_large[0]; i++)
+        check_threads(&conv_large[i]);
 }
 
 /* Rows of y as long as those of x: columns are copied in runs, the border put right
@@ -331,6 +369,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conv_random_views_agree_with_loops),
+        cmocka_unit_test(conv_wide_rows_agree_with_loops),
         cmocka_unit_test(conv_any_thread_count_gives_the_same_bits),
         cmocka_unit_test(conv_rows_alike_in_several_tiles_agree_with_loops),
         cmocka_unit_test(max_pool_index_random_views_find_the_first_largest),
