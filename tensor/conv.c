@@ -7,7 +7,8 @@
  *   y = weight . columns(x),   x += columns'(weight' . y),   weight += y . columns(x)'
  *
  * with columns' the transpose of columns. In f32 conv_direct.c does without where it can.
- * Work is cut into units whose sums do not depend on the number of threads. Read next: conv_direct.c, autograd's ops_conv.c. */
+ * Work is cut into units whose sums do not depend on the number of threads. Read next:
+ * conv_direct.c, autograd's ops_conv.c. */
 #include <string.h>
 
 #include "conv_direct.h"

@@ -36,7 +36,8 @@ typedef struct direct_plan {
     int64_t tile, tiles;                            /* rows of y */
     int64_t rows, pitch, phases, plane, copy, step; /* step: of the tile of y */
     int64_t units, pieces, parts;                   /* parts: of the weights */
-    size_t weight_bytes, slot_bytes;
+    int64_t n_at;                                   /* distances */
+    size_t at_bytes, weight_bytes, slot_bytes;
 } direct_plan;
 
 static int64_t direct_most(int64_t a, int64_t b)
@@ -114,6 +115,8 @@ static direct_plan direct_plan_of(const ht_context *ctx, hti_conv_side side, ht_
     p.pieces = ht_shape_count(p.y) * p.terms < HTI_CONV_SERIAL
                    ? 1
                    : direct_most(1, direct_least(p.units, ht_context_threads(ctx)));
+    p.n_at = p.parts ? p.tile * p.y.dim[3] : p.terms;
+    p.at_bytes = direct_bytes(2 * p.n_at);
     p.weight_bytes = direct_bytes(ht_shape_count(w));
     p.slot_bytes = direct_bytes(p.copy);
     if (p.parts) p.slot_bytes += direct_bytes(p.outputs * p.step);
@@ -143,7 +146,7 @@ size_t hti_conv_direct_workspace(const ht_context *ctx, hti_conv_side side, ht_s
                                  int64_t parts)
 {
     direct_plan p = direct_plan_of(ctx, side, x, w, y, g, parts);
-    return (size_t)direct_most(1, p.parts) * p.weight_bytes +
+    return (size_t)direct_most(1, p.parts) * p.weight_bytes + p.at_bytes +
            (size_t)p.pieces * p.slot_bytes;
 }
 
@@ -152,6 +155,7 @@ typedef struct direct_work {
     direct_plan p;
     const struct hti_kernels *kernels;
     ht_array x, w, y; /* w contiguous */
+    int64_t *at;      /* distances within a copy: of terms, or of a tile's positions */
     char *parts, *slots;
 } direct_work;
 
@@ -285,30 +289,16 @@ static void direct_list_add(direct_list *list, hti_gemm_panel next)
     list->product.panels = n + 1;
 }
 
-/* Distances of terms from .. to-1 within the copy, in the weight's order. */
-static void direct_terms(const direct_plan *p, int64_t from, int64_t to, int64_t *at)
-{
-    const hti_conv_geometry *g = &p->g;
-    int64_t width = p->w.dim[3];
-    for (int64_t l = from; l < to; l++) {
-        int64_t c = l / p->taps, row = l % p->taps / width * g->dilation[0];
-        int64_t col = l % width * g->dilation[1];
-        *at++ = c * p->plane + (row * p->phases + col % g->stride[1]) * p->pitch +
-                col / g->stride[1];
-    }
-}
-
 static void direct_unit_y(const direct_work *k, int64_t unit, float *slot)
 {
     const direct_plan *p = &k->p;
     direct_tile t = direct_tile_at(k, unit, slot);
-    int64_t at[DIRECT_TERMS], width = p->y.dim[3], columns = p->gemm->columns, n;
+    int64_t width = p->y.dim[3], columns = p->gemm->columns, n;
     int64_t blocks = (p->terms + DIRECT_TERMS - 1) / DIRECT_TERMS;
     direct_list list = {.gemm = p->gemm};
     direct_copy(k, &t);
     for (int64_t b = 0; b < blocks; b++) {
         int64_t from = p->terms * b / blocks, to = p->terms * (b + 1) / blocks;
-        direct_terms(p, from, to, at);
         list.product = (hti_gemm_listed){
             .m = p->outputs,
             .k = to - from,
@@ -318,7 +308,7 @@ static void direct_unit_y(const direct_work *k, int64_t unit, float *slot)
                    t.group * p->outputs * k->y.stride[1] + t.first * width,
             .a_row = p->terms,
             .step = k->y.stride[1],
-            .at = at,
+            .at = k->at + from,
             .add = b > 0};
         for (int64_t i = 0; i < t.rows; i++)
             for (int64_t j = 0; j < width; j += n) {
@@ -369,17 +359,13 @@ static const float *direct_y(const direct_work *k, const direct_tile *t)
 static void direct_add_tile(const direct_work *k, const direct_tile *t, float *to)
 {
     const direct_plan *p = &k->p;
-    int64_t at[DIRECT_POSITIONS], width = p->y.dim[3], positions = t->rows * width;
+    int64_t positions = t->rows * p->y.dim[3];
     int64_t blocks = (positions + DIRECT_POSITIONS - 1) / DIRECT_POSITIONS;
     direct_list list = {.gemm = p->gemm};
     const float *y = direct_y(k, t);
     direct_copy_across(k, t);
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = positions * b / blocks, last = positions * (b + 1) / blocks;
-        for (int64_t l = first; l < last; l++)
-            at[l - first] =
-                (l / width * p->g.stride[0] * p->pitch + l % width * p->g.stride[1]) *
-                p->gemm->columns;
         list.product = (hti_gemm_listed){.m = p->outputs,
                                          .k = last - first,
                                          .a = y + first,
@@ -387,7 +373,7 @@ static void direct_add_tile(const direct_work *k, const direct_tile *t, float *t
                                          .out = to,
                                          .a_row = p->step,
                                          .step = p->terms,
-                                         .at = at,
+                                         .at = k->at + first,
                                          .add = true};
         direct_list_taps(p, &list);
     }
@@ -404,6 +390,21 @@ static void direct_unit_w(const direct_work *k, int64_t unit, float *slot)
     for (int64_t at = n * unit / p->units * each; at < last; at++) {
         direct_tile t = direct_tile_at(k, at, slot);
         direct_add_tile(k, &t, to + t.group * p->outputs * p->terms);
+    }
+}
+
+static void direct_distances(const direct_work *k)
+{
+    const direct_plan *p = &k->p;
+    const hti_conv_geometry *g = &p->g;
+    int64_t width = p->parts ? p->y.dim[3] : p->w.dim[3];
+    for (int64_t l = 0; l < p->n_at; l++) {
+        int64_t col = l % width * (p->parts ? g->stride[1] : g->dilation[1]);
+        int64_t row =
+            p->parts ? l / width * g->stride[0] : l % p->taps / width * g->dilation[0];
+        k->at[l] = p->parts ? (row * p->pitch + col) * p->gemm->columns
+                            : l / p->taps * p->plane + col / g->stride[1] +
+                                  (row * p->phases + col % g->stride[1]) * p->pitch;
     }
 }
 
@@ -441,7 +442,9 @@ void hti_run_conv_direct(ht_context *ctx, hti_conv_side side, ht_array x, ht_arr
         .y = side == HTI_CONV_X ? x : y,
         .parts = workspace};
     const direct_plan *p = &k.p;
-    k.slots = k.parts + (size_t)direct_most(1, p->parts) * p->weight_bytes;
+    k.at = (int64_t *)(k.parts + (size_t)direct_most(1, p->parts) * p->weight_bytes);
+    k.slots = (char *)k.at + p->at_bytes;
+    direct_distances(&k);
     if (side == HTI_CONV_X || (side == HTI_CONV_Y && !hti_is_contiguous(&weight))) {
         ht_array from = direct_weight(&k, &weight);
         k.w = hti_contiguous(workspace, HT_F32, from.shape);

@@ -26,10 +26,11 @@ static int64_t index_at(const ht_array *index, int64_t i)
 static bool index_all_inside(const ht_array *index, int64_t count, int64_t n)
 {
     const int32_t *k = index->data;
-    int outside = 0;
+    uint32_t last = (uint32_t)(n > INT32_MAX ? INT32_MAX : n - 1), signs = 0;
     if (!hti_is_contiguous(index)) return false;
-    for (int64_t i = 0; i < count; ++i) outside |= (k[i] < 0) | (k[i] >= n);
-    return !outside;
+    /* last - k is negative where k is larger. */
+    for (int64_t i = 0; i < count; ++i) signs |= (uint32_t)k[i] | (last - (uint32_t)k[i]);
+    return signs <= INT32_MAX;
 }
 
 int64_t hti_first_outside(const ht_array *index, int64_t n)
