@@ -78,7 +78,8 @@ bool bench_plain_open(bench_plain *p, const ht_bilevel_problem *problem, bool lo
     p->theta = ht_set_clone(problem->theta, 0);
     p->state = hti_update_state(&problem->update, problem->theta);
     p->step = ht_tensor_new(ctx, HT_I32, HT_SCALAR);
-    if (loss) p->loss = ht_tensor_new(ctx, HT_F32, HT_SCALAR);
+    ht_dtype dtype = ht_tensor_dtype(ht_set_at(problem->theta, 0));
+    if (loss) p->loss = ht_tensor_new(ctx, dtype, HT_SCALAR);
     if (ht_context_status(ctx) != HT_OK) return false;
     bench_plain_record(p);
     plain_point(p);
