@@ -395,14 +395,14 @@ static void gemm_blocks(const hti_gemm *p)
 /* Few columns, and a's columns contiguous: out' = b' . a', whose vectors are full. */
 static void gemm_turned(const hti_gemm *p)
 {
-    enum { PART = 512 };
-    gemm_lanes turned[PART];
+    enum { PART = 512, STEP = PART + LANES }; /* rows off each other in a page */
+    gemm_lanes turned[STEP];
     float *x = (float *)turned;
     for (int64_t i = 0; i < p->m; i += PART) {
         int64_t m = p->m - i < PART ? p->m - i : PART;
         float *out = p->out + i * p->step;
         for (int64_t j = 0; p->add && j < p->n; j++)
-            for (int64_t r = 0; r < m; r++) x[j * PART + r] = out[r * p->step + j];
+            for (int64_t r = 0; r < m; r++) x[j * STEP + r] = out[r * p->step + j];
         gemm_blocks(&(hti_gemm){.m = p->n,
                                 .k = p->k,
                                 .n = m,
@@ -413,10 +413,10 @@ static void gemm_turned(const hti_gemm *p)
                                 .a_col = p->b_row,
                                 .b_row = p->a_col,
                                 .b_col = 1,
-                                .step = PART,
+                                .step = STEP,
                                 .add = p->add});
         for (int64_t r = 0; r < m; r++)
-            for (int64_t j = 0; j < p->n; j++) out[r * p->step + j] = x[j * PART + r];
+            for (int64_t j = 0; j < p->n; j++) out[r * p->step + j] = x[j * STEP + r];
     }
 }
 
