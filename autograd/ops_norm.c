@@ -3,10 +3,9 @@
  * the last axis of some view of x; the gain, the shift and the view are other ops.
  *
  * With n elements a row, m their mean (0 if not centred), s = 1/sqrt(mean (x-m)^2 + eps)
- * and y = (x - m) s:  dy = s (dx - mean dx - y mean(y dx)),  ds = -s^2 mean(y dx).
- * dy's matrix is its own transpose, and a row (`normalize_slope`); both are said in y and
- * s: closed at every order.
- * Read next: tensor/norm.c, ops_attention.c. */
+ * and y = (x - m) s:  dy = J dx = s (dx - mean dx - y mean(y dx)).
+ * J is its own transpose, and a row, `normalize_slope`; so is its derivative, whose own
+ * are those of what it is made of. Read next: tensor/norm.c, ops_attention.c. */
 #include <math.h>
 
 #include "autograd_internal.h"
@@ -29,13 +28,6 @@ static bool normalize_infer(ht_infer *it)
                              "needs a last axis of at least one element");
     if (!(a->eps > 0 && isfinite(a->eps)))
         return ht_infer_fail(it, HT_ERROR_ARGUMENT, "needs eps > 0, eps is %g", a->eps);
-    return true;
-}
-
-static bool deviation_infer(ht_infer *it)
-{
-    if (!normalize_infer(it)) return false;
-    it->out.shape.dim[it->out.shape.rank - 1] = 1;
     return true;
 }
 
@@ -88,13 +80,6 @@ static ht_var normalize_decompose(const ht_rule *r)
 {
     ht_var s, rest = normalize_parts(r, &s);
     return ht_mul(rest, s);
-}
-
-static ht_var deviation_decompose(const ht_rule *r)
-{
-    ht_var s;
-    normalize_parts(r, &s);
-    return s;
 }
 
 static const ht_sample normalize_samples[] = {
@@ -165,15 +150,15 @@ static ht_var slope_of(const ht_rule *r, ht_var y, ht_var s, ht_var v)
 
 static ht_var slope_decompose(const ht_rule *r)
 {
-    ht_var s = ht_apply(&hti_op_inverse_deviation, 1, r->in, r->attributes, HT_HERE);
-    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    ht_var s, y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    normalize_parts(r, &s);
     return slope_of(r, y, s, r->in[1]);
 }
 
 static ht_var bend_decompose(const ht_rule *r)
 {
-    ht_var s = ht_apply(&hti_op_inverse_deviation, 1, r->in, r->attributes, HT_HERE);
-    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    ht_var s, y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
+    normalize_parts(r, &s);
     ht_var v = r->in[1], t = r->in[2], along = slope_of(r, y, s, t);
     ht_var sum = ht_mul(normalize_mean(ht_mul(y, t)), slope_of(r, y, s, v));
     sum = ht_add(sum, ht_mul(normalize_mean(ht_mul(y, v)), along));
@@ -210,39 +195,6 @@ HTI_ROW(normalize_slope, normalize_slope_samples,
 HTI_ROW(normalize_bend, normalize_bend_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = slope_infer,
         .run = bend_run, .decompose = bend_decompose, .describe = normalize_describe);
-
-/* Inverse_deviation: s. */
-
-static void deviation_run(const ht_run *r)
-{
-    const normalize_attributes *a = r->attributes;
-    hti_run_inverse_deviation(r->ctx, r->out, *r->in[0], a->eps, a->centred);
-}
-
-/* -s^2 v */
-static ht_var deviation_scale(const ht_rule *r, ht_var v)
-{
-    return ht_neg(ht_mul(ht_mul(r->out, r->out), v));
-}
-
-static void deviation_vjp(ht_rule *r)
-{
-    ht_shape shape = ht_var_shape(r->in[0]);
-    double n = (double)shape.dim[shape.rank - 1];
-    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
-    r->d[0] = ht_mul(deviation_scale(r, ht_mul(r->v, 1 / n)), y);
-}
-
-static ht_var deviation_jvp(const ht_rule *r)
-{
-    ht_var y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
-    return deviation_scale(r, normalize_mean(ht_mul(y, r->t[0])));
-}
-
-HTI_ROW(inverse_deviation, normalize_samples,
-        .attribute_size = sizeof(normalize_attributes), .infer = deviation_infer,
-        .run = deviation_run, .vjp = deviation_vjp, .jvp = deviation_jvp,
-        .decompose = deviation_decompose, .describe = normalize_describe);
 
 /* The public forms. */
 

@@ -160,13 +160,11 @@ int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_arra
 int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels);
 
 /* out = (a - mean) s by rows, or a s if not centred; s = 1/sqrt(mean square + eps), of
- * what is left of a. The second gives s alone, rows of size 1. f64 inside. */
+ * what is left of a. */
 void hti_run_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
                        bool centred);
-void hti_run_inverse_deviation(ht_context *ctx, ht_array out, ht_array a, double eps,
-                               bool centred);
-/* out = the derivative of the first at in[0] along in[1] (in[0]'s shape), which is its own
- * transpose; and the derivative of that along in[2], alike in all but in[0]. */
+/* out = the derivative of the first at in[0] along in[1] (of in[0]'s shape), which is its
+ * own transpose; and the derivative of that by in[0] along in[2], which is so too. */
 void hti_run_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
                              double eps, bool centred);
 void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,

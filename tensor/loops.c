@@ -401,7 +401,6 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .logsumexp = {FLOATS(logsumexp)},
     .cross_entropy = {FLOATS(cross_entropy)},
     .normalize = {FLOATS(normalize)},
-    .inverse_deviation = {FLOATS(inverse_deviation)},
     .normalize_slope = {FLOATS(normalize_slope)},
     .normalize_bend = {FLOATS(normalize_bend)},
     .attend = {FLOATS(attend)},

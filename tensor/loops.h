@@ -113,8 +113,8 @@ struct hti_kernels {
     hti_argmax_loop argmax[HTI_N_DTYPE];
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
     hti_label_loop cross_entropy[HTI_N_DTYPE];
-    hti_norm_loop normalize[HTI_N_DTYPE], inverse_deviation[HTI_N_DTYPE],
-        normalize_slope[HTI_N_DTYPE], normalize_bend[HTI_N_DTYPE];
+    hti_norm_loop normalize[HTI_N_DTYPE], normalize_slope[HTI_N_DTYPE],
+        normalize_bend[HTI_N_DTYPE];
     hti_attend_loop attend[HTI_N_DTYPE];
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];

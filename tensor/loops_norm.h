@@ -188,17 +188,6 @@ static void NORM(loop_normalize)(const hti_norm *w, int64_t rows, void *out,
     }
 }
 
-/* out (rows) = s. */
-static void NORM(loop_inverse_deviation)(const hti_norm *w, int64_t rows, void *out,
-                                         const void *const *in)
-{
-    struct NORM(norm_tile) t;
-    for (int64_t first = 0; first < rows; first += t.rows) {
-        NORM(norm_tile_at)(w, &t, first, rows, in);
-        for (int64_t r = 0; r < t.rows; ++r) ((ELEMENT *)out)[first + r] = t.row[r].s;
-    }
-}
-
 /* out (rows, columns) = s (v - mean v - y mean(y v)); mean v only if centred. */
 static void NORM(loop_normalize_slope)(const hti_norm *w, int64_t rows, void *out,
                                        const void *const *in)

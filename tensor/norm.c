@@ -73,13 +73,6 @@ void hti_run_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
              centred);
 }
 
-void hti_run_inverse_deviation(ht_context *ctx, ht_array out, ht_array a, double eps,
-                               bool centred)
-{
-    unit_run(ctx, ctx->kernels->inverse_deviation, &out, 1, (const ht_array *[]){&a}, eps,
-             centred);
-}
-
 void hti_run_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
                              double eps, bool centred)
 {

@@ -540,7 +540,6 @@ static void rows_of_rules_refuse_what_does_not_fit(void)
     SAMPLE(put_last, SHAPE, 2, d->f, I32(2, 4), "one index for each value",
            "f64 (2, 3), i32 (2, 4)");
     SAMPLE(put_last, DTYPE, 2, d->f, d->f, "indices of i32", "f64 (2, 3), f64 (2, 3)");
-    SAMPLE(inverse_deviation, DTYPE, 1, d->i, d->i, "needs f32 or f64", "i32 (2, 3)");
     SAMPLE(input, ARGUMENT, 1, d->f, d->f, "made by ht_input or ht_constant");
     ht_type none = {(ht_dtype)9, HT_SHAPE(2, -3)};
     REFUSED(input, SHAPE, ht_input_like(d->tape, none), "dtype 9", "(2, -3)",

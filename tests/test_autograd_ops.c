@@ -31,15 +31,13 @@ static void op_at_every_row_has_samples(void **state)
 /* Rows whose differences are off by a truncation that can be measured. */
 static bool is_curved(const char *name)
 {
-    static const char *const curved[] = {
-        "exp",     "log",        "sqrt",        "tanh",          "sigmoid",
-        "log1p",   "expm1",      "rsqrt",       "sin",           "cos",
-        "erf",     "softplus",   "logsumexp",   "div",           "pow",
-        "softmax", "normalize",  "log_softmax", "cross_entropy", "inverse_deviation",
-        "gelu",    "gelu_slope", "attention",   "attention_vjp"};
-    for (size_t i = 0; i < sizeof curved / sizeof curved[0]; i++)
-        if (strcmp(name, curved[i]) == 0) return true;
-    return false;
+    static const char curved[] =
+        " exp log sqrt tanh sigmoid log1p expm1 rsqrt sin cos erf softplus gelu "
+        "gelu_slope logsumexp div pow softmax log_softmax cross_entropy normalize "
+        "normalize_slope normalize_bend attention attention_vjp ";
+    char word[64];
+    snprintf(word, sizeof word, " %s ", name);
+    return strstr(curved, word) != NULL;
 }
 
 /* The report of a row that fails is on stderr, whole. */
