@@ -69,10 +69,10 @@ ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site)
     return ht_apply(&hti_op_tril, 1, &x, &a, site);
 }
 
-/* Attention by heads: q (..., t, heads, d), k (..., s, heads, d), v (..., s, heads, e), as
- * linear layers leave them; the leading axes are equal. Its gradient is a row too, whose
- * output holds those of q, k and v end to end; further derivatives are those of the
- * products and softmax both are made of. */
+/* Attention by heads: q (..., t, heads, d), k (..., s, heads, d), v (..., s, heads, e),
+ * as linear layers leave them; the leading axes are equal. Its gradient is a row too,
+ * whose output holds those of q, k and v end to end; further derivatives are those of
+ * the products and softmax both are made of. */
 
 typedef struct attention_attributes {
     int64_t causal;

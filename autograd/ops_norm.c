@@ -96,8 +96,9 @@ HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attribu
         .jvp = normalize_jvp, .decompose = normalize_decompose,
         .describe = normalize_describe);
 
-/* Normalize_slope: J v. Its derivative by v is J again; that by x, along t, is a row too,
- * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y): its own transpose. */
+/* Normalize_slope: J v. Its derivative by v is J again; that by x, along t, is a row too:
+ * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y), its own transpose.
+ */
 
 static bool slope_infer(ht_infer *it)
 {

@@ -46,7 +46,7 @@ static void hti_adam_apply(hti_step *s)
     ht_var correction2 = ht_sub(1.0, ht_pow(s->beta2, s->t));
     ht_var m = hti_average(s->momentum, s->state[0], s->g);
     ht_var v = hti_average(s->beta2, s->state[1], ht_square(s->g));
-    /* Multiplied, not divided by: a division of every element costs as much as the rest. */
+    /* Not divided by: a division of every element costs as much as the rest. */
     ht_var scale = hti_beside(ht_rsqrt(correction2), s->w);
     ht_var below = ht_add(ht_mul(ht_sqrt(v), scale), hti_beside(s->eps, s->w));
     ht_var size = hti_beside(ht_div(s->rate, correction1), s->w);

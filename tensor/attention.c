@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* attention.c: attention and its gradient, head by head, a tile of rows of the scores at a
- * time: what is as large as (t, s) never leaves the cache. With p = softmax(scale q k'),
- * y = p v, and g the cotangent of y (FlashAttention's recomputation, Dao et al. 2022, by
- * whole rows):
+/* attention.c: attention and its gradient, head by head, a tile of rows of the scores at
+ * a time: what is as large as (t, s) never leaves the cache. With p = softmax(scale q
+ * k'), y = p v, and g the cotangent of y (FlashAttention's recomputation, Dao et al.
+ * 2022, by whole rows):
  *
  *   dv = p' g,   ds = scale p (g v' - rows' sums of p g v'),   dq = ds k,   dk = ds' q
  *

@@ -173,9 +173,9 @@ void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const
 void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
                   double fill);
 
-/* out (..., t, heads, e) = softmax(scale q k') v for each head of in: q (..., t, heads, d),
- * k (..., s, heads, d), v (..., s, heads, e), leading axes equal, s > 0; row i sees columns
- * 0 .. i if causal. Same bits for any thread count as far as hti_matmul_tile's. */
+/* out (..., t, heads, e) = softmax(scale q k') v for each head of in: q (..., t, heads,
+ * d), k (..., s, heads, d), v (..., s, heads, e), leading axes equal, s > 0; row i sees
+ * columns 0 .. i if causal. Same bits for any thread count. */
 void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
                        double scale, bool causal, void *workspace);
 /* out (1 axis): the cotangents of q, k and v, end to end, from in[3], that of the above's

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* loops_attention.h: the rows of attention between its products, included by loops.c for
- * each float type with ATTEND(name) names, ELEMENT, ATTEND_EXP(x) and the blocks
- * ATTEND_SUM and ATTEND_JOIN (largest of 16). A row stays in the nearest cache. Read next: attention.c. */
+ * each float type with ATTEND(name) names, ELEMENT, ATTEND_EXP(x) and the block
+ * ATTEND_SUM. A row stays in the nearest cache. Read next: attention.c. */
 
 /* The largest of x (n). A NaN may lose, which spares a test: it comes back through the
  * sum of the powers. */
@@ -89,4 +89,4 @@ static void ATTEND(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
 #undef ELEMENT
 #undef ATTEND_EXP
 #undef ATTEND_SUM
-#undef ATTEND_JOIN
+#undef ATTEND_SEEN

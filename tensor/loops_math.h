@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* loops_math.h: exp, log, tanh, sigmoid and gelu in f32 without a branch, so that loops
- * over them become vector code. Measured over all of f32, the largest errors are 1 ulp for
- * exp and log, 1.4 for tanh, 2.4 for sigmoid. The polynomials are minimax fits on the reduced
- * range. In f64 the loops call libm. Read next: loops.c. */
+ * over them become vector code. Measured over all of f32, the largest errors are 1 ulp
+ * for exp and log, 1.4 for tanh, 2.4 for sigmoid. The polynomials are minimax fits on the
+ * reduced range. In f64 the loops call libm. Read next: loops.c. */
 #ifndef HTI_LOOPS_MATH_H
 #define HTI_LOOPS_MATH_H
 
@@ -94,10 +94,10 @@ static inline float math_sigmoid(float x)
     return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-/* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in one:
- * both are exp(-a^2 / 2) times something slow. Q's is t P(t), t = 1 / (1 + 0.35 a), a form
- * of Hastings (Approximations for digital computers, 1955), P minimax to 3e-8. Rounding a^2
- * leaves a relative error of a^2 / 2 in units of the last place. From 15 on both are 0. */
+/* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in
+ * one: both are exp(-a^2 / 2) times something slow. Q's is t P(t), t = 1 / (1 + 0.35 a),
+ * a form of Hastings (Approximations for digital computers, 1955), P minimax to 3e-8.
+ * Rounding a^2 leaves a relative error of a^2 / 2 in units of the last place. */
 static inline float math_tail(float a, float *phi)
 {
     float e = math_exp(-0.5f * a * a), t = 1.0f / (1.0f + 0.35f * a);

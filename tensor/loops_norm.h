@@ -210,7 +210,7 @@ static void NORM(loop_normalize_slope)(const hti_norm *w, int64_t rows, void *ou
     }
 }
 
-/* Its derivative by a along t: with a = mean(y t), b = mean(y v) and means of v and t off,
+/* Its derivative along t: with a = mean(y t), b = mean(y v), v and t less their means,
  * out = -s^2 (a v + b t + (mean(v t) - 3 a b) y). */
 static void NORM(loop_normalize_bend)(const hti_norm *w, int64_t rows, void *out,
                                       const void *const *in)

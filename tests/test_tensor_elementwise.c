@@ -19,7 +19,7 @@ static long double density(long double a)
     return 0.39894228040143267793994606L * expl(-0.5L * a * a);
 }
 
-/* In the limit, at -inf and where a tail vanishes that infinity would be multiplied by. */
+/* In the limit, where infinity would be multiplied by a tail that is 0. */
 static double exact_gelu(double x)
 {
     if (x < -100) return 0;
