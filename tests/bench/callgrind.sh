@@ -17,13 +17,13 @@ recorded() {
     cat <<'END'
 eager_scalar 11275561
 replay_scalar 423041
-replay_step 8247110
-replay_adam 16338110
-hypergradient 16130566
-revolve 21800771
-record_mlp 1837221
-record_vit 7127761
-record_bilevel 10384301
+replay_step 7823210
+replay_adam 14358210
+hypergradient 15005051
+revolve 20038766
+record_mlp 1866321
+record_vit 6914401
+record_bilevel 10617316
 END
 }
 
