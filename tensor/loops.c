@@ -328,14 +328,12 @@ SAME(u8, uint8_t)
 #define ELEMENT      float
 #define ATTEND_EXP   math_exp
 #define ATTEND_SUM   loop_sum_block_f32
-#define ATTEND_JOIN  loop_max_join_f32
 #include "loops_attention.h"
 
 #define ATTEND(name) name##_f64
 #define ELEMENT      double
 #define ATTEND_EXP   exp
 #define ATTEND_SUM   loop_sum_block_f64
-#define ATTEND_JOIN  loop_max_join_f64
 #include "loops_attention.h"
 
 #define WINDOW(name) name##_f32
