@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 11275561
+eager_scalar 11158441
 replay_scalar 423041
 replay_step 7823210
 replay_adam 14358210
 hypergradient 15005051
 revolve 20038766
-record_mlp 1866321
-record_vit 6914401
-record_bilevel 10617316
+record_mlp 1865961
+record_vit 6915175
+record_bilevel 10619526
 END
 }
 
