@@ -29,12 +29,12 @@ typedef struct hti_cut {
     size_t data_bytes;
 } hti_cut;
 
-enum { HTI_CUT_KEPT = HTI_NONE - 1 }; /* an ordinal not yet known */
+static const uint32_t hti_cut_kept = HTI_NONE - 1; /* an ordinal not yet known */
 
 /* Whether the node is an instruction of the program, not an input and not left out. */
 static bool hti_cut_keeps(const hti_cut *cut, uint32_t node)
 {
-    return cut->node[node].ordinal == HTI_CUT_KEPT;
+    return cut->node[node].ordinal == hti_cut_kept;
 }
 
 static const uint32_t *hti_cut_inputs(const hti_cut *cut, uint32_t node)
@@ -48,7 +48,7 @@ static bool hti_cut_mark(hti_cut *cut, int n_out, const ht_var *out, const char 
     ht_tape *tape = cut->tape;
     for (int k = 0; k < n_out; k++) {
         hti_cut_node *node = &cut->node[out[k].index];
-        if (node->ordinal == HTI_NONE) node->ordinal = HTI_CUT_KEPT;
+        if (node->ordinal == HTI_NONE) node->ordinal = hti_cut_kept;
         node->readers++;
     }
     for (uint32_t i = cut->n_nodes; i-- > 0;) {
@@ -62,7 +62,7 @@ static bool hti_cut_mark(hti_cut *cut, int n_out, const ht_var *out, const char 
         }
         for (uint32_t e = 0; e < tape->n_in[i]; e++) {
             hti_cut_node *in = &cut->node[hti_cut_inputs(cut, i)[e]];
-            if (in->ordinal == HTI_NONE) in->ordinal = HTI_CUT_KEPT;
+            if (in->ordinal == HTI_NONE) in->ordinal = hti_cut_kept;
             in->readers++;
             in->fuses = in->fuses || tape->op[i]->flags & HT_OP_ELEMENTWISE;
         }

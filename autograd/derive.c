@@ -365,6 +365,60 @@ static void hti_deliver(bool ok, ht_tape *tape, int n, const ht_var *x, ht_var *
     }
 }
 
+static uint32_t hti_first_input(const ht_tape *tape, uint32_t node)
+{
+    return tape->edge[tape->first_in[node]];
+}
+
+/* Whether y uses what x is made of otherwise than through x, after x was made. A reshape
+ * of a reshape, or a permute of a permute, is recorded as one, past what stands between:
+ * a derivative by that would come out too small, so it is refused. */
+static bool hti_is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var x,
+                            bool *needed)
+{
+    const ht_op *op = tape->op[x.index];
+    uint32_t under = hti_first_input(tape, x.index);
+    memset(needed, 0, tape->n);
+    for (int j = 0; j < m; j++)
+        if (!ht_is_zero(y[j])) needed[y[j].index] = true;
+    for (uint32_t i = tape->n; i-- > x.index + 1;)
+        for (uint32_t e = 0; needed[i] && e < tape->n_in[i]; e++) {
+            uint32_t in = tape->edge[tape->first_in[i] + e];
+            if (in == under) return true;
+            if (in != x.index && tape->op[in] == op && hti_first_input(tape, in) == under)
+                return true;
+            needed[in] = true;
+        }
+    return needed[under];
+}
+
+/* That no x is bypassed; poisoned variables are for others to find. */
+static bool hti_not_bypassed(int m, const ht_var *y, int n, const ht_var *x,
+                             const char *name, const char *site)
+{
+    for (int i = 0; i < n; i++) {
+        ht_tape *tape = x[i].tape;
+        if (hti_check_var(x[i]) == HTI_NONE) continue;
+        const ht_op *op = tape->op[x[i].index];
+        if (op != &hti_op_reshape && op != &hti_op_permute) continue;
+        for (int j = 0; j < m; j++)
+            if (!ht_is_zero(y[j]) && hti_check_var(y[j]) == HTI_NONE) return true;
+        hti_arena_mark mark = hti_arena_at(&tape->scratch);
+        bool *needed = hti_arena_alloc(&tape->scratch, tape->n);
+        bool bypassed = needed && hti_is_bypassed(tape, m, y, x[i], needed);
+        hti_arena_rewind(&tape->scratch, mark);
+        if (!needed) return false;
+        if (!bypassed) continue;
+        uint32_t under = hti_first_input(tape, x[i].index);
+        hti_fail(tape, HT_ERROR_NO_GRADIENT, site, name,
+                 "x[%d] (node %%%u) is a %s of node %%%u, which y also uses past it\n"
+                 "  hint: differentiate by node %%%u and %s the result",
+                 i, x[i].index, op->name, under, under, op->name);
+        return false;
+    }
+    return true;
+}
+
 /* dy/dx with absent results; every x reached, if `strict`. */
 static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
                      const char *site)
@@ -378,6 +432,7 @@ static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
                  ht_shape_text(hti_type(y).shape, text));
         return false;
     }
+    if (!hti_not_bypassed(1, &y, n, x, "grad", site)) return false;
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     bool *reached = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *reached);
     ht_var one = ht_number(1);
@@ -417,7 +472,8 @@ void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
                ht_var *dx, const char *site)
 {
     HT_ASSERT(n > 0 && m > 0, "vjp of %d outputs by %d variables", m, n);
-    bool ok = hti_vjp(x[0].tape, m, y, v, n, x, dx, NULL, site);
+    bool ok = hti_not_bypassed(m, y, n, x, "vjp", site) &&
+              hti_vjp(x[0].tape, m, y, v, n, x, dx, NULL, site);
     hti_deliver(ok, x[0].tape, n, x, dx, site);
 }
 
@@ -425,7 +481,8 @@ void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
                ht_var *dy, const char *site)
 {
     HT_ASSERT(n > 0 && m > 0, "jvp of %d outputs by %d variables", m, n);
-    bool ok = hti_jvp(x[0].tape, n, x, dx, m, y, dy, site);
+    bool ok = hti_not_bypassed(m, y, n, x, "jvp", site) &&
+              hti_jvp(x[0].tape, n, x, dx, m, y, dy, site);
     hti_deliver(ok, x[0].tape, m, y, dy, site);
 }
 

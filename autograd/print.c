@@ -196,6 +196,36 @@ static void hti_print_place(const hti_value *v, FILE *f)
     }
 }
 
+/* What the cut had, and what a run is left with. */
+static void hti_print_passes(const ht_program *p, FILE *f)
+{
+    double bytes = 0;
+    uint32_t moved = 0, fused = 0, sums = 0;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        const hti_value *v = &p->value[i];
+        moved += v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT;
+        if (v->place != HTI_IN_VIEW)
+            bytes += (double)hti_bytes(v->type.dtype, v->type.shape);
+    }
+    for (uint32_t g = 0; g < p->n_groups; g++)
+        for (uint32_t m = p->group[g].first; m != HTI_NONE; m = p->value[m].next) {
+            fused++;
+            sums += p->value[m].op == &hti_op_sum;
+        }
+    fprintf(f, "program: %u inputs, %lld instructions, %u outputs, products ", p->n_in,
+            (long long)ht_program_nodes(p), p->n_out);
+    hti_print_flops(f, ht_program_flops(p));
+    fprintf(f, "\n  one by one: %lld kernel calls, ",
+            (long long)ht_program_nodes(p) - moved);
+    hti_print_bytes(f, bytes);
+    fprintf(f,
+            " of values\n  as planned: %u kernel calls (%u instructions in %u groups, "
+            "%u of them sums), arena ",
+            p->n_instructions, fused, p->n_groups, sums);
+    hti_print_bytes(f, (double)p->arena_bytes);
+    fprintf(f, "\n");
+}
+
 void ht_program_print(const ht_program *p, FILE *f)
 {
     for (uint32_t i = 0; i < p->n_values; i++) {
@@ -214,10 +244,5 @@ void ht_program_print(const ht_program *p, FILE *f)
         }
         fprintf(f, "  %s\n", hti_site_name(v->site));
     }
-    fprintf(f, "program: %u inputs, %lld instructions, %u outputs, arena ", p->n_in,
-            (long long)ht_program_nodes(p), p->n_out);
-    hti_print_bytes(f, (double)p->arena_bytes);
-    fprintf(f, ", products ");
-    hti_print_flops(f, ht_program_flops(p));
-    fprintf(f, "\n");
+    hti_print_passes(p, f);
 }

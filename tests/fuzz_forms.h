@@ -409,11 +409,18 @@ FORM(row)
 
 static inline ht_var grow_form(grower *g, ht_var a);
 
+/* A movement that another may have passed over is no variable of a derivative. */
+static inline bool is_moved(ht_var a)
+{
+    const ht_op *op = a.tape->op[a.index];
+    return op == &hti_op_reshape || op == &hti_op_permute;
+}
+
 /* Derivatives of a form as values of the program: its own derivatives are of the second
  * order and more. */
 FORM(vjp)
 {
-    ht_var y = grow_form(g, a), d;
+    ht_var y = is_moved(a) ? HT_ZERO : grow_form(g, a), d;
     if (ht_is_zero(y)) return y;
     ht_var v = shaped(g, pick(g), ht_var_shape(y));
     ht_vjp(1, &y, &v, 1, &a, &d);
@@ -422,8 +429,9 @@ FORM(vjp)
 
 FORM(jvp)
 {
-    ht_var y = grow_form(g, a), t = shaped(g, pick(g), ht_var_shape(a)), d;
+    ht_var y = is_moved(a) ? HT_ZERO : grow_form(g, a), d;
     if (ht_is_zero(y)) return y;
+    ht_var t = shaped(g, pick(g), ht_var_shape(a));
     ht_jvp(1, &a, &t, 1, &y, &d);
     return d;
 }

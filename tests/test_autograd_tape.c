@@ -862,6 +862,45 @@ static void tape_dot_is_a_graph_of_all_nodes_and_edges(void **state)
     free(text);
 }
 
+/* A reshape of a reshape is recorded as one of what is under both, so the derivative by
+ * the one between cannot be had; by what is under it can, and by a reshape alone too. */
+static void derivative_by_a_reshape_that_is_passed_over_is_refused(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_tensor *t = ht_tensor_new(ctx, HT_F64, HT_SHAPE(2, 3));
+    ht_tensor_uniform(t, 1, 1, 2);
+    ht_var a = ht_input(tape, t), d, before = ht_reshape(a, HT_SHAPE(6));
+    ht_var x = ht_reshape(a, HT_SHAPE(3, 2)), turned = ht_transpose(a);
+    ht_var y[] = {ht_sum(ht_square(ht_reshape(x, HT_SHAPE(6)))),
+                  ht_sum(ht_square(ht_reshape(x, HT_SHAPE(2, 3)))),
+                  ht_sum(ht_square(ht_transpose(turned)))};
+    (void)before;
+    ht_var by[] = {x, x, turned};
+    for (int k = 0; k < 3; k++) {
+        ht_var one = ht_number(1), dy;
+        ht_grad_or_zero(y[k], 1, &by[k], &d);
+        assert_int_equal(ht_context_status(ctx), HT_ERROR_NO_GRADIENT);
+        assert_non_null(strstr(ht_context_message(ctx), "differentiate by node"));
+        ht_context_clear(ctx);
+        ht_vjp(1, &y[k], &one, 1, &by[k], &d);
+        assert_int_equal(ht_context_status(ctx), HT_ERROR_NO_GRADIENT);
+        ht_context_clear(ctx);
+        ht_jvp(1, &by[k], &by[k], 1, &y[k], &dy);
+        assert_int_equal(ht_context_status(ctx), HT_ERROR_NO_GRADIENT);
+        ht_context_clear(ctx);
+        ht_grad(y[k], 1, &a, &d);
+        assert_near(ht_tensor_get(ht_value(d), 4), 2 * ht_tensor_get(t, 4), 1e-15);
+    }
+    ht_var plain = ht_sum(ht_square(x));
+    ht_grad(plain, 1, &x, &d);
+    assert_near(ht_tensor_get(ht_value(d), 4), 2 * ht_tensor_get(t, 4), 1e-15);
+    ht_tape_free(tape);
+    ht_tensor_free(t);
+    ht_context_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -890,6 +929,7 @@ int main(void)
         TEST(grad_by_an_unreached_variable_names_it),
         TEST(grad_or_zero_by_an_unreached_variable_is_zeros),
         TEST(grad_takes_its_variables_as_leaves),
+        TEST(derivative_by_a_reshape_that_is_passed_over_is_refused),
         TEST(vjp_of_several_outputs_adds_them_up),
         TEST(vjp_with_a_vector_of_another_type_is_refused),
         TEST(grad_through_cast_has_the_dtype_of_its_variable),
