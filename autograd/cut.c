@@ -16,6 +16,7 @@ typedef struct hti_cut_node {
                          the first that waits for it */
     uint32_t next;    /* that waits for the same */
     uint32_t product; /* that is added here; HTI_NONE: none */
+    uint32_t scale;   /* or subtracted, times this number; HTI_NONE: added */
     bool fuses;       /* something elementwise reads it */
     bool waits;       /* it is small, and all it reads is */
 } hti_cut_node;
@@ -94,7 +95,7 @@ static void hti_cut_add_products(hti_cut *cut)
 {
     const ht_tape *tape = cut->tape;
     for (uint32_t i = 0; i < cut->n_nodes; i++) {
-        cut->node[i].product = HTI_NONE;
+        cut->node[i].product = cut->node[i].scale = HTI_NONE;
         if (!hti_cut_keeps(cut, i) || tape->op[i] != &hti_op_add) continue;
         const uint32_t *in = hti_cut_inputs(cut, i);
         for (int e = 0; e < 2 && cut->node[i].product == HTI_NONE; e++)
@@ -104,8 +105,42 @@ static void hti_cut_add_products(hti_cut *cut)
     }
 }
 
+/* Whether a node is made here for one reader, as large as it. */
+static bool hti_cut_feeds(const hti_cut *cut, uint32_t in, uint32_t to)
+{
+    const ht_tape *tape = cut->tape;
+    return hti_cut_keeps(cut, in) && cut->node[in].readers == 1 &&
+           ht_shape_equal(tape->type[in].shape, tape->type[to].shape);
+}
+
+/* Fast: x - s (a . b), the update of plain descent, without the gradient in memory. */
+static void hti_cut_fold(hti_cut *cut, uint32_t i)
+{
+    const ht_tape *tape = cut->tape;
+    const struct hti_kernels *kernels = tape->ctx->kernels;
+    uint32_t scaled = hti_cut_inputs(cut, i)[1];
+    if (cut->node[i].fuses || tape->op[scaled] != &hti_op_mul ||
+        tape->type[i].dtype != HT_F32 || !hti_cut_feeds(cut, scaled, i) ||
+        !ht_shape_equal(tape->type[hti_cut_inputs(cut, i)[0]].shape, tape->type[i].shape))
+        return;
+    for (int e = 0; e < 2; e++) {
+        uint32_t s = hti_cut_inputs(cut, scaled)[e],
+                 product = hti_cut_inputs(cut, scaled)[!e];
+        ht_type a = tape->type[hti_cut_inputs(cut, product)[0]];
+        if (tape->op[product] != &hti_op_matmul || !hti_cut_feeds(cut, product, i) ||
+            ht_shape_count(tape->type[s].shape) != 1 || a.shape.rank != 2 ||
+            tape->type[i].shape.rank != 2 ||
+            !hti_matmul_folds(kernels, tape->type[i].shape))
+            continue;
+        cut->node[i].product = product;
+        cut->node[i].scale = s;
+        cut->node[product].ordinal = cut->node[scaled].ordinal = HTI_NONE;
+        return;
+    }
+}
+
 /* Inputs of the instruction that node i becomes. */
-static uint32_t hti_cut_reads(const hti_cut *cut, uint32_t i, uint32_t in[3])
+static uint32_t hti_cut_reads(const hti_cut *cut, uint32_t i, uint32_t in[4])
 {
     const hti_cut_node *node = &cut->node[i];
     if (node->product == HTI_NONE) return 0;
@@ -114,7 +149,10 @@ static uint32_t hti_cut_reads(const hti_cut *cut, uint32_t i, uint32_t in[3])
     in[0] = add[0] == node->product ? add[1] : add[0];
     in[1] = product[0];
     in[2] = product[1];
-    return 3;
+    if (node->scale == HTI_NONE) return 3;
+    in[0] = add[0];
+    in[3] = node->scale;
+    return 4;
 }
 
 static void hti_cut_count(hti_cut *cut)
@@ -123,7 +161,8 @@ static void hti_cut_count(hti_cut *cut)
     for (uint32_t i = 0; i < cut->n_nodes; i++) {
         if (!hti_cut_keeps(cut, i)) continue;
         cut->n_values++;
-        cut->n_edges += cut->node[i].product != HTI_NONE ? 3 : tape->n_in[i];
+        uint32_t in[4], n = hti_cut_reads(cut, i, in);
+        cut->n_edges += n ? n : tape->n_in[i];
         cut->data_bytes += hti_round_up(tape->op[i]->attribute_size, 16);
     }
 }
@@ -158,7 +197,7 @@ static void hti_cut_wait(hti_cut *cut)
     }
     for (uint32_t i = cut->n_nodes; i-- > 0;) {
         if (!hti_cut_keeps(cut, i)) continue;
-        uint32_t until = node[i].waits ? node[i].waiting : i, in[3];
+        uint32_t until = node[i].waits ? node[i].waiting : i, in[4];
         uint32_t n = hti_cut_reads(cut, i, in);
         for (uint32_t e = 0; e < n; e++) hti_cut_want(cut, in[e], until);
         for (uint32_t e = 0; !n && e < cut->tape->n_in[i]; e++)
@@ -194,9 +233,11 @@ static void hti_cut_value(const hti_cut *cut, ht_program *p, uint32_t i, uint32_
     const ht_tape *tape = cut->tape;
     const ht_op *op = tape->op[i];
     hti_value *v = &p->value[*at];
-    uint32_t in[3], n = hti_cut_reads(cut, i, in);
+    uint32_t in[4], n = hti_cut_reads(cut, i, in);
     const uint32_t *from = n ? in : hti_cut_inputs(cut, i);
-    *v = (hti_value){.op = n ? &hti_op_matmul_add : op,
+    *v = (hti_value){.op = n == 4 ? &hti_op_matmul_fold
+                           : n    ? &hti_op_matmul_add
+                                  : op,
                      .type = tape->type[i],
                      .site = tape->site[i],
                      .n_in = n ? n : tape->n_in[i],
@@ -284,6 +325,9 @@ static ht_program *hti_cut_program(hti_cut *cut, const ht_var *in, int n_out,
     for (uint32_t j = cut->n_in; j-- > 0;) cut->node[in[j].index].ordinal = j;
     if (!hti_cut_mark(cut, n_out, out, site)) return NULL;
     hti_cut_add_products(cut);
+    for (uint32_t i = 0; cut->tape->ctx->options.fast && i < cut->n_nodes; i++)
+        if (hti_cut_keeps(cut, i) && cut->tape->op[i] == &hti_op_sub)
+            hti_cut_fold(cut, i);
     hti_cut_count(cut);
     hti_cut_wait(cut);
     for (int k = 0; k < n_out; k++) cut->n_copies += hti_output_needs_copy(cut, out, k);

@@ -38,9 +38,13 @@ static ht_var hti_call_value(ht_tape *tape, const ht_program *p, const hti_value
     if (!in) return hti_poison(tape);
     for (uint32_t e = 0; e < v->n_in; e++) in[e] = map[p->edge[v->first_in + e]];
     const char *at = v->site ? v->site : site;
-    ht_var out = v->op == &hti_op_matmul_add
-                     ? ht_add_at(in[0], ht_matmul_at(in[1], in[2], at), at)
-                     : ht_apply(v->op, (int)v->n_in, in, v->attributes, at);
+    ht_var out;
+    if (v->op == &hti_op_matmul_add)
+        out = ht_add_at(in[0], ht_matmul_at(in[1], in[2], at), at);
+    else if (v->op == &hti_op_matmul_fold)
+        out = ht_sub_at(in[0], ht_mul_at(in[3], ht_matmul_at(in[1], in[2], at), at), at);
+    else
+        out = ht_apply(v->op, (int)v->n_in, in, v->attributes, at);
     hti_arena_rewind(&tape->scratch, mark);
     return out;
 }

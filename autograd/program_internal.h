@@ -81,6 +81,8 @@ struct ht_program {
 
 /* x + a . b, written over x where x dies: made by the cut alone, never on a tape. */
 extern const ht_op hti_op_matmul_add;
+/* x - s (a . b), s a number: a fast pass, which rounds otherwise. */
+extern const ht_op hti_op_matmul_fold;
 
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
 bool hti_program_plan(ht_program *program);

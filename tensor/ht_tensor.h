@@ -55,6 +55,9 @@ typedef struct ht_context_options {
     uint64_t seed;
     int threads;       /* 0: all cores */
     size_t byte_limit; /* live bytes this context may hold; 0: no limit */
+    /* Programs may round otherwise than their ops one by one would, where that is faster:
+     * the update w - rate (a . b) goes into the product. Off: the same bits. */
+    bool fast;
 } ht_context_options;
 
 /* Owned. options NULL: all zero. NULL if there is no memory for the context itself. One

@@ -319,6 +319,42 @@ static void products_inside_later_steps_keep_their_operands(void **state)
     ht_context_free(ctx);
 }
 
+/* w - rate x'.d in one product where the context says fast, over w itself: within
+ * roundings of the plain program, which stays as it is. A call appends the ops. */
+static void fast_folds_the_update_into_the_product(void **state)
+{
+    (void)state;
+    float got[2][60 * 40];
+    for (int fast = 0; fast < 2; fast++) {
+        ht_context *ctx = ht_context_new(&(ht_context_options){.fast = fast});
+        ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
+        ht_tensor *t[4] = {ht_tensor_new(ctx, HT_F32, HT_SHAPE(60, 40)),
+                           ht_tensor_new(ctx, HT_F32, HT_SHAPE(300, 60)),
+                           ht_tensor_new(ctx, HT_F32, HT_SHAPE(300, 40)),
+                           ht_tensor_new(ctx, HT_F32, HT_SCALAR)};
+        ht_var in[4], again;
+        for (int i = 0; i < 4; i++) {
+            ht_tensor_uniform(t[i], (uint64_t)i, -1, 1);
+            in[i] = ht_input(tape, t[i]);
+        }
+        ht_var g = ht_matmul(ht_transpose(in[1]), in[2]);
+        ht_var w = ht_sub(in[0], ht_mul(in[3], g));
+        ht_program *p = ht_program_new(tape, 4, in, 1, &w);
+        bool folds = hti_matmul_folds(ctx->kernels, HT_SHAPE(60, 40));
+        assert_int_equal(p->n_instructions, fast && folds ? 1 : 2);
+        ht_call(tape, p, in, &again);
+        assert_int_equal(again.index, w.index);
+        assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, t), HT_OK);
+        memcpy(got[fast], ht_tensor_data(t[0]), sizeof got[fast]);
+        ht_program_free(p);
+        ht_tape_free(tape);
+        for (int i = 0; i < 4; i++) ht_tensor_free(t[i]);
+        ht_context_free(ctx);
+    }
+    for (int k = 0; k < 60 * 40; k++)
+        assert_near(got[1][k], got[0][k], 2e-5); /* sums of 300 terms below 20 */
+}
+
 /* The step inside a group that first gave a NaN is named, not the group's last. */
 static void watch_names_the_instruction_inside_a_group(void **state)
 {
@@ -356,6 +392,7 @@ int main(void)
         cmocka_unit_test(sums_join_what_they_add_up),
         cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
         cmocka_unit_test(products_inside_later_steps_keep_their_operands),
+        cmocka_unit_test(fast_folds_the_update_into_the_product),
         cmocka_unit_test(watch_names_the_instruction_inside_a_group),
     };
     return TEST_MAIN(tests);
