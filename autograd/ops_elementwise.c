@@ -54,9 +54,10 @@ static ht_var sigmoid_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_mul(r->out, ht_sub(1.0, r->out)));
 }
 
+/* The result is positive where x is, and kept for other reasons: x need not be. */
 static ht_var relu_slope(const ht_rule *r, ht_var v)
 {
-    return elementwise_positive(r->in[0], v, HT_ZERO);
+    return elementwise_positive(r->out, v, HT_ZERO);
 }
 
 static ht_var abs_slope(const ht_rule *r, ht_var v)
