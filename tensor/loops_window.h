@@ -36,6 +36,11 @@ static inline bool loop_next_tap(const hti_window *w, int64_t i, int64_t from, i
         if (t->q == g->kernel[1]) t->q = 0, t->p++;
         if (t->p == g->kernel[0]) return false;
         t->row = i * g->stride[0] - g->padding[0] + t->p;
+        if (!g->padding[0] && !g->padding[1]) { /* all inside */
+            t->first = from, t->last = to, t->left = from * step + t->q;
+            t->pair = pairs && step == 2 && t->q + 1 < g->kernel[1];
+            return true;
+        }
         int64_t shift = g->padding[1] - t->q, past = w->in[1] + shift;
         if (t->row < 0 || t->row >= w->in[0]) t->q = g->kernel[1] - 1, past = 0;
         if (past <= from * step) continue;
@@ -56,10 +61,14 @@ static void WINDOW(window_start)(const hti_window *w, int64_t i, int64_t from, i
 {
     const hti_pool_geometry *g = &w->geometry;
     int64_t row = i * g->stride[0] - g->padding[0];
-    for (int64_t j = 0; j < n; ++j) {
-        int64_t left = (from + j) * g->stride[1] - g->padding[1];
+    const int32_t start = (int32_t)((row > 0 ? row : 0) * w->in[1]);
+    const int32_t first = (int32_t)(from * g->stride[1] - g->padding[1]);
+    const int32_t step = (int32_t)g->stride[1];
+    LOOP_INDEPENDENT for (int64_t j = 0; j < n; ++j)
+    {
+        int32_t left = first + (int32_t)j * step;
         most[j] = -(ELEMENT)INFINITY;
-        best[j] = (int32_t)((row > 0 ? row : 0) * w->in[1] + (left > 0 ? left : 0));
+        best[j] = start + (left > 0 ? left : 0);
     }
 }
 
