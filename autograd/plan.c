@@ -157,16 +157,19 @@ bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
     return true;
 }
 
-/* The operand's root whose memory instruction i takes over, or HTI_NONE. */
+/* The root whose memory instruction i takes over, or HTI_NONE: of an operand of its own
+ * or of what runs with it. */
 static uint32_t hti_plan_takeover(const ht_program *p, uint32_t i)
 {
-    for (uint32_t e = 0; e < p->value[i].n_in; e++) {
-        uint32_t at = p->value[p->edge[p->value[i].first_in + e]].root;
-        const hti_value *root = &p->value[at];
-        if (root->place == HTI_IN_ARENA && !root->given &&
-            root->last_use == p->value[i].when && hti_overwrites_root(p, i, at))
-            return at;
-    }
+    uint32_t when = p->value[i].when;
+    for (uint32_t m = hti_first_at(p, when); m != HTI_NONE; m = p->value[m].next)
+        for (uint32_t e = 0; e < p->value[m].n_in; e++) {
+            uint32_t at = p->value[p->edge[p->value[m].first_in + e]].root;
+            const hti_value *root = &p->value[at];
+            if (root->place == HTI_IN_ARENA && !root->given && root->last_use == when &&
+                hti_overwrites_root(p, i, at))
+                return at;
+        }
     return HTI_NONE;
 }
 
