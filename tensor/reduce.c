@@ -4,9 +4,9 @@
  * Axes of one kind (kept, or folded away) that lie alike are merged. Then the kept and
  * the folded axis of the smallest strides make the block that a loop reduces at once;
  * totals of up to HTI_TILE outputs stay on the stack meanwhile, in f64. A large reduction
- * to a single tile of outputs is cut into HTI_SUM_PARTS along the folded axis, joined in
- * order: by shape alone, never by the number of threads. Read next: loops_reduce.h,
- * rows.c. */
+ * to a single tile of outputs is cut into HTI_SUM_PARTS, of blocks if there are so many,
+ * else along the folded axis, joined in order: by shape alone, never by the number of
+ * threads. Read next: loops_reduce.h, rows.c. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -116,21 +116,35 @@ static int64_t reduce_tile(const struct reduce *w, int64_t tile, int64_t *start)
     return left < HTI_TILE ? left : HTI_TILE;
 }
 
-/* Totals of unit (a tile of a kept block), over from .. to - 1 of the last folded axis.
- */
+static bool reduce_cuts_blocks(const struct reduce *w)
+{
+    return reduce_blocks(&w->folded) >= HTI_SUM_PARTS;
+}
+
+/* What parts are of: folded blocks, or the last folded axis. */
+static int64_t reduce_length(const struct reduce *w)
+{
+    return reduce_cuts_blocks(w) ? reduce_blocks(&w->folded) : reduce_last(&w->folded);
+}
+
+/* Totals of unit (a tile of a kept block), over from .. to - 1 of reduce_length. */
 static void reduce_unit(const struct reduce *w, int64_t unit, int64_t from, int64_t to,
                         union reduce_totals *totals)
 {
     int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
     int64_t keep = w->kept.in[w->kept.rank - 1], fold = w->folded.in[w->folded.rank - 1];
     int64_t at = reduce_offset(&w->kept, w->kept.in, unit / w->tiles) + start * keep;
-    int64_t blocks = reduce_blocks(&w->folded);
+    int64_t block = 0, blocks = reduce_blocks(&w->folded);
+    if (reduce_cuts_blocks(w)) {
+        block = from, blocks = to;
+        from = 0, to = reduce_last(&w->folded);
+    }
     for (int64_t i = 0; i < n; ++i)
         if (w->dtype == HT_I32)
             totals->integer[i] = 0;
         else
             totals->real[i] = w->f == HTI_MAX ? -INFINITY : 0;
-    for (int64_t block = 0; block < blocks; ++block) {
+    for (; block < blocks; ++block) {
         int64_t offset =
             at + reduce_offset(&w->folded, w->folded.in, block) + from * fold;
         w->loop(n, keep, to - from, fold, totals, w->in + offset * (int64_t)w->size);
@@ -157,7 +171,7 @@ static void reduce_units(const void *work, int64_t first, int64_t last)
     const struct reduce *w = work;
     union reduce_totals totals;
     for (int64_t unit = first; unit < last; ++unit) {
-        reduce_unit(w, unit, 0, reduce_last(&w->folded), &totals);
+        reduce_unit(w, unit, 0, reduce_length(w), &totals);
         reduce_write(w, unit, &totals);
     }
 }
@@ -165,7 +179,7 @@ static void reduce_units(const void *work, int64_t first, int64_t last)
 static void reduce_parts(const void *work, int64_t first, int64_t last)
 {
     const struct reduce *w = work;
-    int64_t n = reduce_last(&w->folded);
+    int64_t n = reduce_length(w);
     for (int64_t part = first; part < last; ++part)
         reduce_unit(w, 0, hti_sum_part(n, HTI_SUM_PARTS, part),
                     hti_sum_part(n, HTI_SUM_PARTS, part + 1), &w->parts[part]);
@@ -207,7 +221,7 @@ void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
     w.out = out.data;
     reduce_plan(&w, &out, &a, axes);
     int64_t elements = ht_shape_count(a.shape), units = reduce_blocks(&w.kept) * w.tiles;
-    if (units == 1 && elements >= HTI_SERIAL && reduce_last(&w.folded) >= HTI_SUM_PARTS)
+    if (units == 1 && elements >= HTI_SERIAL && reduce_length(&w) >= HTI_SUM_PARTS)
         reduce_in_parts(ctx, &w, elements);
     else
         hti_parallel(ctx, elements, units, reduce_units, &w);

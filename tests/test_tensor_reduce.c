@@ -185,9 +185,9 @@ static void reduce_large_arrays_same_bits_for_any_threads(void **state)
     (void)state;
     ht_context *ctx = test_context(1);
     ht_shape shapes[] = {HT_SHAPE(300007, 1), HT_SHAPE(30011, 10), HT_SHAPE(400, 784),
-                         HT_SHAPE(7, 3, 10007)};
-    for (int k = 0; k < 8; ++k) {
-        struct test_array a = test_view(&any, HT_F32, shapes[k % 4], false);
+                         HT_SHAPE(7, 3, 10007), HT_SHAPE(37, 5, 700)};
+    for (int k = 0; k < 10; ++k) {
+        struct test_array a = test_view(&any, HT_F32, shapes[k % 5], false);
         for (unsigned axes = 0; axes < 1u << a.array.shape.rank; ++axes) {
             ht_shape shape = reduced_shape(a.array.shape, axes);
             struct test_array one = test_dense(&any, HT_F32, shape);
