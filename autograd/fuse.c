@@ -77,7 +77,9 @@ typedef struct fuse_plan {
     uint32_t *first_reader, *reader; /* readers of i: reader[first_reader[i] ..] */
     int64_t *beside; /* elements of what cannot be fused and runs before i */
     bool *can;       /* whether i can be in a group */
-    uint8_t *factor; /* 1 + the input of i that is a product made by i's step; 0: none */
+    /* 1 + the input of i that is a product made by i's step; and 1 + the input of that
+     * that is a root, made there too; 0: none */
+    uint8_t *factor, *root;
     struct fuse_group {
         uint32_t first, members, operands, operand[HTI_FUSED_OPERANDS];
         bool sums;
@@ -349,23 +351,39 @@ static int fuse_ternary(const ht_op *op, uint32_t e)
     return op == &hti_op_div && e == 0 ? HTI_MUL_DIV : -1;
 }
 
-/* Products that one step alone reads become part of that step. */
+/* Which input of m is an `op` that m alone reads; n_in if none is. */
+static uint32_t fuse_alone(const fuse_plan *f, uint32_t m, const ht_op *op)
+{
+    const ht_program *p = f->p;
+    uint32_t e = 0;
+    for (; e < p->value[m].n_in; e++) {
+        uint32_t in = p->edge[p->value[m].first_in + e];
+        const hti_value *x = &p->value[in];
+        if (x->place == HTI_IN_TILE && x->op == op && !f->factor[in] &&
+            hti_dtype_is_float(x->type.dtype) &&
+            f->first_reader[in + 1] - f->first_reader[in] == 1)
+            break;
+    }
+    return e;
+}
+
+/* Products that one step alone reads become part of that step, and of one that is added
+ * a root. */
 static void fuse_factors(fuse_plan *f, const hti_group *g)
 {
     ht_program *p = f->p;
     for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
         const hti_value *v = &p->value[m];
-        for (uint32_t e = 0; e < v->n_in && !f->factor[m]; e++) {
-            uint32_t in = p->edge[v->first_in + e];
-            const hti_value *x = &p->value[in];
-            if (fuse_ternary(v->op, e) < 0 || x->place != HTI_IN_TILE ||
-                x->op != &hti_op_mul || f->factor[in] ||
-                !hti_dtype_is_float(x->type.dtype) ||
-                f->first_reader[in + 1] - f->first_reader[in] != 1)
-                continue;
-            f->factor[m] = (uint8_t)(e + 1);
-            p->value[in].step = m;
-        }
+        if (fuse_ternary(v->op, 0) < 0) continue;
+        uint32_t e = fuse_alone(f, m, &hti_op_mul);
+        if (e == v->n_in || fuse_ternary(v->op, e) < 0) continue;
+        uint32_t product = p->edge[v->first_in + e];
+        f->factor[m] = (uint8_t)(e + 1);
+        p->value[product].step = m;
+        uint32_t r = fuse_alone(f, product, &hti_op_sqrt);
+        if (v->op != &hti_op_add || r == 2) continue;
+        f->root[m] = (uint8_t)(r + 1);
+        p->value[p->edge[p->value[product].first_in + r]].step = m;
     }
 }
 
@@ -374,13 +392,13 @@ static uint32_t fuse_inputs(const fuse_plan *f, uint32_t m, uint32_t in[3])
 {
     const ht_program *p = f->p;
     const uint32_t *own = p->edge + p->value[m].first_in;
-    uint32_t n = p->value[m].n_in, e = f->factor[m];
+    uint32_t n = p->value[m].n_in, e = f->factor[m], r = f->root[m];
     for (uint32_t k = 0; k < n; k++) in[k] = own[k];
     if (!e) return n;
     const uint32_t *product = p->edge + p->value[own[e - 1]].first_in;
     in[2] = own[2 - e];
-    in[0] = product[0];
-    in[1] = product[1];
+    in[0] = r ? p->edge[p->value[product[r - 1]].first_in] : product[0];
+    in[1] = r ? product[2 - r] : product[1];
     return 3;
 }
 
@@ -409,7 +427,8 @@ static void fuse_steps(fuse_plan *f, hti_group *g, uint8_t *tile)
         hti_program_loop(p, m, s);
         if (f->factor[m]) {
             s->kind = HTI_LOOP_TERNARY;
-            s->function = (uint8_t)fuse_ternary(v->op, f->factor[m] - 1u);
+            s->function = f->root[m] ? HTI_ROOT_MUL_ADD
+                                     : (uint8_t)fuse_ternary(v->op, f->factor[m] - 1u);
         }
         if (v->place == HTI_IN_TILE) {
             int k = g->fused.n_operands;
@@ -452,6 +471,7 @@ bool hti_program_fuse(ht_program *p)
                    .beside = hti_zalloc(p->ctx, n, sizeof *f.beside),
                    .can = hti_zalloc(p->ctx, n, sizeof *f.can),
                    .factor = hti_zalloc(p->ctx, n, sizeof *f.factor),
+                   .root = hti_zalloc(p->ctx, n, sizeof *f.root),
                    .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
     uint8_t *tile = hti_zalloc(p->ctx, n, 1);
     bool ok = p->ctx->status == HT_OK;
@@ -464,6 +484,7 @@ bool hti_program_fuse(ht_program *p)
     }
     hti_resize(p->ctx, tile, n, 0);
     hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
+    hti_resize(p->ctx, f.root, n * sizeof *f.root, 0);
     hti_resize(p->ctx, f.factor, n * sizeof *f.factor, 0);
     hti_resize(p->ctx, f.can, n * sizeof *f.can, 0);
     hti_resize(p->ctx, f.beside, n * sizeof *f.beside, 0);

@@ -47,13 +47,14 @@ typedef enum hti_binary {
     HTI_N_BINARY
 } hti_binary;
 
-/* Of fused steps alone: a product and what is made of it, rounded twice. */
+/* Of fused steps alone: a product and what is made of it, each rounded. */
 typedef enum hti_ternary {
-    HTI_MUL_ADD, /* a b + c */
-    HTI_MUL_SUB, /* a b - c */
-    HTI_SUB_MUL, /* c - a b */
-    HTI_MUL_MUL, /* (a b) c */
-    HTI_MUL_DIV, /* (a b) / c */
+    HTI_MUL_ADD,      /* a b + c */
+    HTI_MUL_SUB,      /* a b - c */
+    HTI_SUB_MUL,      /* c - a b */
+    HTI_MUL_MUL,      /* (a b) c */
+    HTI_MUL_DIV,      /* (a b) / c */
+    HTI_ROOT_MUL_ADD, /* sqrt(a) b + c */
     HTI_N_TERNARY
 } hti_ternary;
 

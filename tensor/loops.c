@@ -87,7 +87,8 @@
     TERNARY(mul_sub, s, T, (x) * (y)-z)                            \
     TERNARY(sub_mul, s, T, z - (x) * (y))                          \
     TERNARY(mul_mul, s, T, (x) * (y) * (z))                        \
-    TERNARY(mul_div, s, T, (x) * (y) / z)
+    TERNARY(mul_div, s, T, (x) * (y) / z)                          \
+    TERNARY(root_mul_add, s, T, SQRT(x) * (y) + z)
 
 FLOAT_LOOPS(f32, float, math_exp, math_log, math_tanh, math_sigmoid, sqrtf, fabsf, powf)
 FLOAT_LOOPS(f64, double, exp, log, tanh, math_sigmoid_f64, sqrt, fabs, pow)
@@ -383,7 +384,8 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
                 [HTI_MUL_SUB] = {FLOATS(mul_sub)},
                 [HTI_SUB_MUL] = {FLOATS(sub_mul)},
                 [HTI_MUL_MUL] = {FLOATS(mul_mul)},
-                [HTI_MUL_DIV] = {FLOATS(mul_div)}},
+                [HTI_MUL_DIV] = {FLOATS(mul_div)},
+                [HTI_ROOT_MUL_ADD] = {FLOATS(root_mul_add)}},
     .compare = {[HTI_EQUAL] = {ALL(equal)},
                 [HTI_GREATER] = {ALL(greater)},
                 [HTI_GREATER_EQUAL] = {ALL(greater_equal)}},

@@ -189,15 +189,17 @@ static void run_of_a_fused_update_works_in_place(void **state)
         double w = ht_tensor_get(t[0], k), g = ht_tensor_get(t[3], k);
         want[1][k] = 0.9 * ht_tensor_get(t[1], k) + 0.1 * g;
         want[2][k] = 0.99 * ht_tensor_get(t[2], k) + 0.01 * (g * g);
-        want[0][k] = w - 0.5 * want[1][k] / (sqrt(want[2][k]) + 1e-3);
+        want[0][k] = w - 0.5 * want[1][k] / (sqrt(want[2][k]) * 0.75 + 1e-3);
     }
     ht_var in[4];
     for (int i = 0; i < 4; i++) in[i] = ht_input(tape, t[i]);
     ht_var m = ht_add(ht_mul(0.9, in[1]), ht_mul(0.1, in[3]));
     ht_var v = ht_add(ht_mul(0.99, in[2]), ht_mul(0.01, ht_square(in[3])));
-    ht_var w = ht_sub(in[0], ht_div(ht_mul(0.5, m), ht_add(ht_sqrt(v), 1e-3)));
+    ht_var below = ht_add(ht_mul(ht_sqrt(v), 0.75), 1e-3);
+    ht_var w = ht_sub(in[0], ht_div(ht_mul(0.5, m), below));
     ht_program *p = ht_program_new(tape, 4, in, 3, ((ht_var[]){w, m, v}));
     assert_int_equal(p->n_groups, 1);
+    assert_int_equal(p->group[0].fused.n_steps, 7);
     assert_int_equal(ht_program_bytes(p), 0);
     assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, t), HT_OK);
     for (int i = 0; i < 3; i++)

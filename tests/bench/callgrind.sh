@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 11158441
+eager_scalar 11275561
 replay_scalar 423041
-replay_step 7823210
-replay_adam 14358210
-hypergradient 15005051
-revolve 20038766
-record_mlp 1865961
-record_vit 6915175
-record_bilevel 10619526
+replay_step 7803110
+replay_adam 13950410
+hypergradient 14984261
+revolve 20006761
+record_mlp 1890471
+record_vit 7033070
+record_bilevel 10901956
 END
 }
 
