@@ -82,18 +82,18 @@ typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in,
 
 /* A product of few columns (skinny.c): out = x . w, or x' . w of the transposed loop.
  * Rows of x, w and out are contiguous, `*_step` apart. */
-enum { HTI_SKINNY_PART = 1024 };
+enum { HTI_SKINNY_LEAST = 128 };
 typedef struct hti_skinny {
-    int64_t m, k, n; /* x (m, k); n columns */
+    int64_t m, k, n; /* x (m, k), k >= HTI_SKINNY_LEAST; n columns */
     const float *x, *w;
     float *out;
     int64_t x_step, w_step, out_step;
 } hti_skinny;
-/* Rows first .. last-1 of out; transposed: at most HTI_SKINNY_PART of them. */
+/* Rows first .. last-1 of out. */
 typedef void (*hti_skinny_loop)(const hti_skinny *p, int64_t first, int64_t last);
 typedef struct hti_skinny_loops {
-    int64_t columns; /* at most; 0: not for this instruction set */
-    hti_skinny_loop plain, transposed;
+    int64_t columns[2];     /* at most; 0: not for this instruction set */
+    hti_skinny_loop run[2]; /* plain, transposed */
 } hti_skinny_loops;
 
 /* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */

@@ -176,19 +176,20 @@ void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_arra
     matmul_batches(ctx, &out, &a, &b, matmul_reference);
 }
 
-/* Columns, and elements of the large operand, from which skinny.c is faster than gemm.c:
- * when it does not stay in the second cache. */
-enum { MATMUL_SKINNY_COLUMNS = 4, MATMUL_SKINNY = 5 << 17 };
+/* Elements of the large operand from which skinny.c is faster than gemm.c: when it and
+ * what gemm.c packs leave the second cache. */
+enum { MATMUL_SKINNY = 1 << 18 };
 
-/* Few columns: see skinny.c. A piece is a run of rows, or of transposed ones a part. */
+/* Few columns: see skinny.c. A piece is a run of rows of out. */
 static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
                           matmul_view a, matmul_view b)
 {
     const hti_skinny_loops *loops = ctx->kernels->skinny;
     bool transposed = a.col != 1;
-    if (out.dtype != HT_F32 || out.cols < MATMUL_SKINNY_COLUMNS ||
-        out.cols > loops->columns || a.rows * a.cols < MATMUL_SKINNY || b.col != 1 ||
-        b.row < b.cols || (transposed ? a.row != 1 || a.col < a.rows : a.row < a.cols))
+    if (out.dtype != HT_F32 || out.cols > loops->columns[transposed] ||
+        a.rows * a.cols < MATMUL_SKINNY || a.rows < HTI_SKINNY_LEAST ||
+        a.cols < HTI_SKINNY_LEAST || b.col != 1 || b.row < b.cols ||
+        (transposed ? a.row != 1 || a.col < a.rows : a.row < a.cols))
         return false;
     hti_skinny p = {.m = transposed ? a.cols : a.rows,
                     .k = transposed ? a.rows : a.cols,
@@ -201,16 +202,13 @@ static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
                     .out_step = out.row};
     bool share = threads > 1 && out.rows * out.cols * a.cols >= MATMUL_SERIAL;
     int pieces = share ? threads : 1;
-    int64_t parts = (out.rows + HTI_SKINNY_PART - 1) / HTI_SKINNY_PART;
-    if (parts < pieces) parts = pieces;
-    (void)pieces; /* without OpenMP */
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(pieces) schedule(static) if (pieces > 1)
 #endif
-    for (int64_t i = 0; i < parts; i++) {
-        /* A row's sum is the same in whatever part it lies. */
-        int64_t first = out.rows * i / parts, last = out.rows * (i + 1) / parts;
-        (transposed ? loops->transposed : loops->plain)(&p, first, last);
+    for (int i = 0; i < pieces; i++) {
+        /* A row's sum is the same in whatever piece it lies. */
+        int64_t first = out.rows * i / pieces, last = out.rows * (i + 1) / pieces;
+        loops->run[transposed](&p, first, last);
     }
     return true;
 }
@@ -493,8 +491,8 @@ bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n
                      int64_t k)
 {
     const struct hti_kernels *kernels = ctx->kernels;
-    return dtype == HT_F32 && m > 1 && n > 1 && n > kernels->skinny->columns && k > 0 &&
-           kernels->gemm->columns > 0 && k <= kernels->gemm->depth;
+    return dtype == HT_F32 && m > 1 && n > 1 && n > kernels->skinny->columns[1] &&
+           k > 0 && kernels->gemm->columns > 0 && k <= kernels->gemm->depth;
 }
 
 bool hti_matmul_folds(const struct hti_kernels *kernels, ht_shape out)

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* skinny.c: products with few columns, f32, where packing either operand costs more
- * than it brings. The large one is read once, as it lies:
+/* skinny.c: products with few columns, f32, where packing the large operand costs more
+ * than it brings. That one is read once, as it lies, by vectors along k; the small one,
+ * or the small result, stays in the first cache as its transpose:
  *
- *   y (m, n) = x (m, k) . w (k, n)     a block of rows of y in registers, along k
- *   g (k, n) = x (m, k)' . r (m, n)    a block of rows of g in the first cache, along m
+ *   y (m, n) = x (m, k) . w (k, n)     some rows of y at a time: rows * n sums, vectors
+ *                                      along all of k, whose lanes are then added up
+ *   g (k, n) = x (m, k)' . r (m, n)    some rows of x at a time: what they add to a few
+ *                                      vectors of g'
  *
- * with the n columns in a vector. Lanes past n hold whatever lies there and are never
- * stored. As loops.c this is compiled once per instruction set; unlike it a product and a
- * sum may be one instruction, so that the bits are those of one machine. They do not
- * depend on threads. Read next: gemm.h, matmul.c. */
+ * So no lane is padding, whatever n is. The order of a sum is that of its terms alone:
+ * threads and blocks do not change its bits. As loops.c this is compiled once per
+ * instruction set; unlike it a product and a sum may be one instruction, so that the bits
+ * are those of one machine. Read next: gemm.h, matmul.c. */
 #include <string.h>
 
 #include "loops.h"
@@ -16,133 +19,229 @@
 #define SKINNY_JOIN_(a, b) a##b
 #define SKINNY_JOIN(a, b)  SKINNY_JOIN_(a, b)
 
-/* Floats of a vector; an instruction set of shorter ones has no such loops. */
+/* Floats of a vector, sums in registers, most columns of y and of g: with more gemm.c is
+ * faster. And of two vectors every second float. An instruction set of shorter ones has
+ * no such loops. */
 #if defined(__AVX512F__)
-enum { LANES = 16 };
+enum { LANES = 16, SUMS = 28, COLUMNS = 14, MORE_COLUMNS = 16 };
+#define SKINNY_HALF(a, b, i)                                                             \
+    __builtin_shufflevector(a, b, i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14, \
+                            i + 16, i + 18, i + 20, i + 22, i + 24, i + 26, i + 28,      \
+                            i + 30)
+#define SKINNY_EACH(CASE) SKINNY_12(CASE) CASE(13) CASE(14) CASE(15) CASE(16)
 #elif defined(__AVX2__)
-enum { LANES = 8 };
+enum { LANES = 8, SUMS = 12, COLUMNS = 12, MORE_COLUMNS = 12 };
+#define SKINNY_HALF(a, b, i) \
+    __builtin_shufflevector(a, b, i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14)
+#define SKINNY_EACH(CASE) SKINNY_12(CASE)
 #endif
+#define SKINNY_6(CASE)  CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#define SKINNY_12(CASE) SKINNY_6(CASE) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+
 #if defined(__AVX2__)
-enum { ROWS = 8 }; /* of sums in registers */
+enum {
+    ROOM = 9216, /* floats of w' or g': three quarters of the first cache */
+    BLOCK = 32   /* rows of x between two visits to g' */
+};
+/* Rows of y, or vectors of g', whose sums of n columns are in registers at a time. */
+#define SKINNY_TILE(n) (SUMS / (n) < 4 ? SUMS / (n) : 4)
 
 #if defined(__GNUC__) && !defined(__clang__)
-#define SKINNY_UNROLL _Pragma("GCC unroll 8")
+#define SKINNY_UNROLL _Pragma("GCC unroll 32")
 #else
 #define SKINNY_UNROLL _Pragma("clang loop unroll(full)")
 #endif
-/* Inlined wherever called, with `rows` a number: loops over it unroll, and arrays indexed
- * by it are registers. */
+/* Inlined wherever called, with a tile that is a number: loops over it unroll, and arrays
+ * indexed by it are registers. */
 #define SKINNY_INLINE static inline __attribute__((always_inline))
 
 typedef float skinny_lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t skinny_bits __attribute__((vector_size(LANES * sizeof(float))));
 /* The same anywhere in memory. */
 typedef skinny_lanes skinny_memory __attribute__((aligned(4), may_alias));
+#define SKINNY_AT(p) (*(const skinny_memory *)(p))
 
-/* `rows` of at least k contiguous floats, `step` apart. */
-typedef struct skinny_matrix {
-    const float *data;
-    int64_t step;
-} skinny_matrix;
+/* Terms first .. last-1 of k: for each vector of them n of w'. */
+typedef struct skinny_part {
+    int64_t first, last;
+    skinny_bits tail; /* the lanes of the last that no other vector has */
+    skinny_lanes w[ROOM / LANES];
+} skinny_part;
 
-/* Of k rows of n floats: how many can be read as vectors without leaving the last. */
-static int64_t skinny_whole(int64_t k, int64_t n, int64_t step)
+/* Where a run of `width` floats of x's rows begins that should begin at l: earlier, if it
+ * would not end within the row. */
+static int64_t skinny_begin(const hti_skinny *p, int64_t l, int64_t width)
 {
-    int64_t spare = (k - 1) * step + n - LANES;
-    int64_t whole = spare < 0 ? 0 : spare / step + 1;
-    return whole < k ? whole : k;
+    return l < p->k - width ? l : p->k - width;
 }
 
-/* A row to read as a vector: itself, or a copy that is long enough. */
-SKINNY_INLINE const float *skinny_row(const float *a, bool whole, int64_t n, float *copy)
+/* Of `count` what a part takes, in multiples of `unit`: at most what ROOM holds n of. */
+static int64_t skinny_share(int64_t count, int64_t n, int64_t unit)
 {
-    if (whole) return a;
-    memcpy(copy, a, (size_t)n * sizeof *a);
-    return copy;
+    int64_t most = ROOM / n / unit * unit, parts = 1 + (count - 1) / most;
+    return ((count + parts - 1) / parts + unit - 1) / unit * unit;
 }
 
-/* y (rows, n) = x (rows, k) . w (k, n) */
-SKINNY_INLINE void skinny_block(int rows, int64_t k, int64_t n, skinny_matrix x,
-                                skinny_matrix w, float *y, int64_t y_step)
+static void skinny_pack(const hti_skinny *p, skinny_part *part)
 {
-    skinny_lanes sum[ROWS] = {{0}};
-    float copy[LANES] = {0};
-    int64_t whole = skinny_whole(k, n, w.step);
-    for (int64_t l = 0; l < k; l++) {
-        const float *b = skinny_row(w.data + l * w.step, l < whole, n, copy);
-        SKINNY_UNROLL for (int r = 0; r < rows; r++) sum[r] +=
-            x.data[r * x.step + l] * *(const skinny_memory *)b;
-    }
-    for (int r = 0; r < rows; r++) memcpy(y + r * y_step, &sum[r], (size_t)n * sizeof *y);
+    float *to = (float *)part->w;
+    for (int64_t l = part->first; l < part->last; l += LANES, to += p->n * LANES)
+        for (int64_t t = 0, at = skinny_begin(p, l, LANES); t < LANES; t++, at++) {
+            for (int64_t j = 0; j < p->n; j++)
+                to[j * LANES + t] = at < l ? 0 : p->w[at * p->w_step + j];
+            part->tail[t] = at < l ? 0 : -1;
+        }
 }
 
-/* g (k, vector) += x (rows, k)' . r (rows, n), rows of r read at `b`. */
-SKINNY_INLINE void skinny_gather(int rows, int64_t k, skinny_matrix x,
-                                 const float *const *b, skinny_lanes *g)
+/* The lanes of each vector added up: `count` floats, one after another. */
+static __attribute__((noinline)) void skinny_fold(int count, skinny_lanes *sum)
 {
-    skinny_lanes r[ROWS];
-    SKINNY_UNROLL for (int i = 0; i < rows; i++) r[i] = *(const skinny_memory *)b[i];
-    for (int64_t l = 0; l < k; l++) {
-        skinny_lanes sum = x.data[l] * r[0];
-        SKINNY_UNROLL for (int i = 1; i < rows; i++) sum += x.data[i * x.step + l] * r[i];
-        g[l] += sum;
+    for (int width = LANES; width > 1; width /= 2) {
+        sum[count] = (skinny_lanes){0};
+        count = (count + 1) / 2;
+        for (int s = 0; s < count; s++) {
+            skinny_lanes a = sum[2 * s], b = sum[2 * s + 1];
+            sum[s] = SKINNY_HALF(a, b, 0) + SKINNY_HALF(a, b, 1);
+        }
     }
 }
 
-/* w with its rows in whole vectors: those that straddle lines cost twice. */
-static skinny_matrix skinny_pack(const hti_skinny *p, float *to)
+SKINNY_INLINE void skinny_terms(int rows, int n, skinny_lanes *sum, const skinny_lanes *x,
+                                const skinny_lanes *w)
 {
-    memset(to, 0, (size_t)(p->k * LANES) * sizeof *to);
-    for (int64_t l = 0; l < p->k; l++)
-        memcpy(to + l * LANES, p->w + l * p->w_step, (size_t)p->n * sizeof *to);
-    return (skinny_matrix){to, LANES};
+    SKINNY_UNROLL for (int j = 0; j < n; j++)
+    {
+        skinny_lanes b = w[j];
+        /* One load for all rows: gcc makes it one each, more than there is time for. */
+        if (rows > 1) __asm__("" : "+v"(b));
+        SKINNY_UNROLL for (int r = 0; r < rows; r++) sum[r * n + j] += x[r] * b;
+    }
 }
+
+/* Rows i .. i+rows-1 of y, those before `last`: a part's terms. */
+SKINNY_INLINE void skinny_rows(int rows, int n, const hti_skinny *p,
+                               const skinny_part *part, int64_t i, int64_t last)
+{
+    skinny_lanes sum[SUMS + 1], a[4];
+    const skinny_lanes *w = part->w;
+    const float *x[4], *total = (const float *)sum;
+    int64_t l = part->first;
+    SKINNY_UNROLL for (int s = 0; s < rows * n; s++) sum[s] = (skinny_lanes){0};
+    SKINNY_UNROLL for (int r = 0; r < rows; r++) x[r] =
+        p->x + (i + r < last ? i + r : last - 1) * p->x_step;
+    for (; l + LANES <= part->last; l += LANES, w += n) {
+        SKINNY_UNROLL for (int r = 0; r < rows; r++)
+        {
+            __builtin_prefetch(x[r] + l + rows * p->x_step);
+            a[r] = SKINNY_AT(x[r] + l);
+        }
+        skinny_terms(rows, n, sum, a, w);
+    }
+    if (l < part->last) {
+        SKINNY_UNROLL for (int r = 0; r < rows; r++) a[r] =
+            (skinny_lanes)(part->tail &
+                           (skinny_bits)SKINNY_AT(x[r] + part->last - LANES));
+        skinny_terms(rows, n, sum, a, w);
+    }
+    skinny_fold(rows * n, sum);
+    for (int r = 0; r < rows && i + r < last; r++, total += n) {
+        float *y = p->out + (i + r) * p->out_step;
+        for (int j = 0; j < n; j++) y[j] = total[j] + (part->first > 0 ? y[j] : 0);
+    }
+}
+
+/* g' += x' . r: rows i .. end-1 of x, `wide` vectors of each from `l`. */
+SKINNY_INLINE void skinny_tile(int wide, int n, const hti_skinny *p, int64_t i,
+                               int64_t end, int64_t l, skinny_lanes *g)
+{
+    skinny_lanes sum[SUMS], a[4];
+    const float *x = p->x + i * p->x_step + l, *r = p->w + i * p->w_step;
+    SKINNY_UNROLL for (int s = 0; s < wide * n; s++) sum[s] = (skinny_lanes){0};
+    for (; i < end; i++, x += p->x_step, r += p->w_step) {
+        SKINNY_UNROLL for (int v = 0; v < wide; v++)
+        {
+            __builtin_prefetch(x + v * LANES + BLOCK * p->x_step);
+            a[v] = SKINNY_AT(x + v * LANES);
+        }
+        SKINNY_UNROLL for (int j = 0; j < n; j++)
+            SKINNY_UNROLL for (int v = 0; v < wide; v++) sum[j * wide + v] += r[j] * a[v];
+    }
+    SKINNY_UNROLL for (int s = 0; s < wide * n; s++) g[s] += sum[s];
+}
+
+SKINNY_INLINE void skinny_blocks(int wide, int n, const hti_skinny *p, int64_t first,
+                                 int64_t last, skinny_lanes *g)
+{
+    for (int64_t i = 0; i < p->m; i += BLOCK) {
+        int64_t end = i + BLOCK < p->m ? i + BLOCK : p->m, width = wide * LANES;
+        skinny_lanes *to = g;
+        for (int64_t l = first; l < last; l += width, to += wide * n)
+            skinny_tile(wide, n, p, i, end, skinny_begin(p, l, width), to);
+    }
+}
+
+#define SKINNY_CASE(n)                                                              \
+    static void skinny_rows_##n(const hti_skinny *p, const skinny_part *part,       \
+                                int64_t first, int64_t last)                        \
+    {                                                                               \
+        for (int64_t i = first; i < last; i += SKINNY_TILE(n))                      \
+            skinny_rows(SKINNY_TILE(n), n, p, part, i, last);                       \
+    }                                                                               \
+    static void skinny_blocks_##n(const hti_skinny *p, int64_t first, int64_t last, \
+                                  skinny_lanes *g)                                  \
+    {                                                                               \
+        skinny_blocks(SKINNY_TILE(n), n, p, first, last, g);                        \
+    }
+SKINNY_EACH(SKINNY_CASE)
+#undef SKINNY_CASE
+
+static const struct {
+    void (*rows)(const hti_skinny *p, const skinny_part *part, int64_t first,
+                 int64_t last);
+    void (*blocks)(const hti_skinny *p, int64_t first, int64_t last, skinny_lanes *g);
+} skinny_of[] = {{NULL, NULL},
+#define SKINNY_CASE(n) {skinny_rows_##n, skinny_blocks_##n},
+                 SKINNY_EACH(SKINNY_CASE)};
 
 /* Rows first .. last-1 of y. */
 static void skinny_forward(const hti_skinny *p, int64_t first, int64_t last)
 {
-    skinny_lanes packed[HTI_SKINNY_PART];
-    skinny_matrix w = {p->w, p->w_step};
-    if (p->k <= HTI_SKINNY_PART) w = skinny_pack(p, (float *)packed);
-    for (int64_t i = first; i < last;) {
-        skinny_matrix x = {p->x + i * p->x_step, p->x_step};
-        float *y = p->out + i * p->out_step;
-        if (last - i >= ROWS) {
-            skinny_block(ROWS, p->k, p->n, x, w, y, p->out_step);
-            i += ROWS;
-        } else {
-            skinny_block(1, p->k, p->n, x, w, y, p->out_step);
-            i++;
-        }
+    skinny_part part;
+    int64_t share = skinny_share(p->k, p->n, LANES);
+    for (int64_t l = 0; l < p->k; l += share) {
+        part.first = l;
+        part.last = p->k - l < share ? p->k : l + share;
+        skinny_pack(p, &part);
+        skinny_of[p->n].rows(p, &part, first, last);
     }
 }
 
-/* Rows first .. last-1 of g, at most HTI_SKINNY_PART. */
+/* Rows first .. last-1 of g, a part of them. */
+static void skinny_gather(const hti_skinny *p, int64_t first, int64_t last, int64_t width)
+{
+    skinny_lanes g[ROOM / LANES];
+    memset(g, 0, sizeof g);
+    skinny_of[p->n].blocks(p, first, last, g);
+    for (int64_t l = first; l < last; l++) {
+        int64_t tile = (l - first) / width * width;
+        const float *from = (const float *)g + tile * p->n;
+        from += l - skinny_begin(p, first + tile, width);
+        for (int64_t j = 0; j < p->n; j++) p->out[l * p->out_step + j] = from[j * width];
+    }
+}
+
+/* Rows first .. last-1 of g. */
 static void skinny_backward(const hti_skinny *p, int64_t first, int64_t last)
 {
-    skinny_lanes g[HTI_SKINNY_PART];
-    float copy[LANES] = {0};
-    int64_t k = last - first, whole = skinny_whole(p->m, p->n, p->w_step);
-    memset(g, 0, (size_t)k * sizeof *g);
-    for (int64_t i = 0; i < p->m;) {
-        skinny_matrix x = {p->x + i * p->x_step + first, p->x_step};
-        const float *row[ROWS] = {p->w + i * p->w_step};
-        if (whole - i >= ROWS) {
-            for (int r = 1; r < ROWS; r++) row[r] = row[r - 1] + p->w_step;
-            skinny_gather(ROWS, k, x, row, g);
-            i += ROWS;
-        } else {
-            row[0] = skinny_row(row[0], i < whole, p->n, copy);
-            skinny_gather(1, k, x, row, g);
-            i++;
-        }
-    }
-    for (int64_t l = 0; l < k; l++)
-        memcpy(p->out + (first + l) * p->out_step, &g[l], (size_t)p->n * sizeof(float));
+    int64_t width = SKINNY_TILE(p->n) * LANES;
+    int64_t share = skinny_share(last - first, p->n, width);
+    for (int64_t l = first; l < last; l += share)
+        skinny_gather(p, l, last - l < share ? last : l + share, width);
 }
 
-const hti_skinny_loops SKINNY_JOIN(hti_skinny_, HTI_ISA) = {LANES, skinny_forward,
-                                                            skinny_backward};
+const hti_skinny_loops SKINNY_JOIN(hti_skinny_, HTI_ISA) = {
+    {COLUMNS, MORE_COLUMNS}, {skinny_forward, skinny_backward}};
 
 #else
-const hti_skinny_loops SKINNY_JOIN(hti_skinny_, HTI_ISA) = {0, NULL, NULL};
+const hti_skinny_loops SKINNY_JOIN(hti_skinny_, HTI_ISA) = {{0}, {NULL}};
 #endif

@@ -230,6 +230,82 @@ static void gemm_panel_by_panel_has_the_bits_of_the_product(void **state)
     }
 }
 
+/* x . w, or x' . w, of n columns by skinny.c, whole and cut somewhere. */
+static void check_skinny(dice *d, const struct hti_kernels *kernels, int64_t m, int64_t k,
+                         int64_t n, bool transposed)
+{
+    ht_context *ctx = ht_context_new(NULL);
+    matrix x = random_matrix(d, m, k, false), a = x;
+    int64_t rows = transposed ? k : m, terms = transposed ? m : k, cut = roll(d, rows);
+    if (transposed) {
+        a.array.shape = HT_SHAPE(k, m);
+        a.array.stride[0] = 1, a.array.stride[1] = x.array.stride[0];
+    }
+    matrix b = random_matrix(d, terms, n, false), old = random_matrix(d, rows, n, false);
+    matrix whole = copy_of(&old), parts = copy_of(&old);
+    float *want = malloc((size_t)(rows * n) * sizeof *want);
+    assert_non_null(want);
+    hti_run_matmul_reference(ctx, hti_contiguous(want, HT_F32, HT_SHAPE(rows, n)),
+                             a.array, b.array);
+    hti_skinny p = {.m = m,
+                    .k = k,
+                    .n = n,
+                    .x = x.array.data,
+                    .w = b.array.data,
+                    .out = whole.array.data,
+                    .x_step = x.array.stride[0],
+                    .w_step = b.array.stride[0],
+                    .out_step = old.array.stride[0]};
+    kernels->skinny->run[transposed](&p, 0, rows);
+    p.out = parts.array.data;
+    kernels->skinny->run[transposed](&p, cut, rows);
+    kernels->skinny->run[transposed](&p, 0, cut);
+    assert_memory_equal(whole.block, parts.block, (size_t)old.count * sizeof(float));
+    check_out(&whole, &old, want, terms, false);
+    free(want);
+    free(parts.block);
+    free(whole.block);
+    free(old.block);
+    free(b.block);
+    free(x.block);
+    ht_context_free(ctx);
+}
+
+/* Every number of columns; rows, vectors and parts that are not full; a cut anywhere. */
+static void skinny_random_shapes_agree_with_reference_whole_or_cut(void **state)
+{
+    (void)state;
+    dice d = {.seed = test_seed()};
+    for (int i = 0; hti_kernels_at(i); i++)
+        for (int side = 0; side < 2; side++)
+            for (int64_t n = 1; n <= hti_kernels_at(i)->skinny->columns[side]; n++) {
+                for (int64_t m = 1; m < 8; m++)
+                    check_skinny(&d, hti_kernels_at(i), m,
+                                 HTI_SKINNY_LEAST + roll(&d, 70), n, side);
+                for (int64_t m = 20; m < 80; m += 12)
+                    check_skinny(&d, hti_kernels_at(i), m,
+                                 HTI_SKINNY_LEAST + roll(&d, 1500), n, side);
+                check_skinny(&d, hti_kernels_at(i), 70, 30000 / n, n, side);
+            }
+}
+
+/* The last vector of a row shares lanes with the one before it: times nothing, an
+ * infinity there would be no number. */
+static void skinny_infinity_in_a_row_stays_infinite(void **state)
+{
+    (void)state;
+    enum { M = 5, K = 135, N = 3 };
+    for (int i = 0; hti_kernels_at(i); i++) {
+        float x[M * K], w[K * N], y[M * N];
+        for (int l = 0; l < M * K; l++) x[l] = l % K == K - 8 ? (float)INFINITY : 1;
+        for (int l = 0; l < K * N; l++) w[l] = 1;
+        hti_skinny p = {M, K, N, x, w, y, K, N, N};
+        if (hti_kernels_at(i)->skinny->columns[0] == 0) continue;
+        hti_kernels_at(i)->skinny->run[0](&p, 0, M);
+        for (int j = 0; j < M * N; j++) assert_true(isinf(y[j]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +313,8 @@ int main(void)
         cmocka_unit_test(matmul_tile_every_edge_agrees_with_reference),
         cmocka_unit_test(matmul_tile_any_part_has_the_bits_of_the_whole),
         cmocka_unit_test(matmul_any_thread_count_gives_the_same_bits),
+        cmocka_unit_test(skinny_random_shapes_agree_with_reference_whole_or_cut),
+        cmocka_unit_test(skinny_infinity_in_a_row_stays_infinite),
         cmocka_unit_test(gemm_panel_by_panel_has_the_bits_of_the_product),
     };
     return TEST_MAIN(tests);
