@@ -497,7 +497,7 @@ bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n
 
 bool hti_matmul_folds(const struct hti_kernels *kernels, ht_shape out)
 {
-    return out.dim[0] > 1 && out.dim[1] > kernels->skinny->columns &&
+    return out.dim[0] > 1 && out.dim[1] > kernels->skinny->columns[1] &&
            kernels->gemm->columns > 0;
 }
 
