@@ -66,17 +66,34 @@ static size_t hti_tensors(const ht_bilevel *b)
     return (size_t)b->theta->n + (size_t)b->state->n;
 }
 
+/* Beside those in slots: the last state; and where not all are kept two that an advance
+ * writes in turn. */
+static int64_t hti_blocks(hti_choice c)
+{
+    return c.slots + (c.schedule == HT_STORE_ALL && c.slots > 0 ? 1 : 3);
+}
+
+/* Rooms for cotangents: a second one for those that a reverse step may not write over. */
+static size_t hti_rooms(const ht_bilevel *b, hti_choice c)
+{
+    for (int k = 0; k < HTI_CALLS; k++)
+        for (size_t i = 0; b->call[k].over && hti_call_used(c, k) && i < hti_tensors(b);
+             i++)
+            if (!b->call[k].over[i]) return 2;
+    return 1;
+}
+
 /* What this choice takes of `memory` (part of it: where tables begin). */
 static size_t hti_memory_bytes(const ht_bilevel *b, hti_choice c)
 {
-    size_t slots = (size_t)c.slots, blocks = slots + 3;
+    size_t slots = (size_t)c.slots, blocks = (size_t)hti_blocks(c);
     size_t state = hti_set_room(b->theta) + hti_set_room(b->state);
     size_t tables = blocks * (sizeof *b->references + sizeof *b->free_block) +
                     slots * (sizeof *b->pinned + sizeof *b->kept) +
                     2 * hti_tensors(b) * sizeof *b->cotangent;
-    return blocks * state + 2 * state + hti_arena_room(b, c) + hti_forward_bytes(b) +
-           (c.logged ? slots * hti_logs_room(b) : 0) + hti_round_up(tables, HTI_ALIGN) +
-           HTI_ALIGN;
+    return blocks * state + hti_rooms(b, c) * state + hti_arena_room(b, c) +
+           hti_forward_bytes(b) + (c.logged ? slots * hti_logs_room(b) : 0) +
+           hti_round_up(tables, HTI_ALIGN) + HTI_ALIGN;
 }
 
 /* The peak: of recording, for a small problem, else what stays with the memory of runs
@@ -216,7 +233,7 @@ bool hti_bilevel_allocate(ht_bilevel *b)
     hti_drop_unused(b);
     b->block_bytes = hti_set_room(b->theta) + hti_set_room(b->state);
     b->log_bytes = b->logged ? hti_logs_room(b) : 0;
-    b->n_blocks = b->slots + 3;
+    b->n_blocks = hti_blocks(hti_chosen(b));
     b->memory_bytes = hti_memory_bytes(b, hti_chosen(b));
     b->memory = hti_resize(b->ctx, NULL, 0, b->memory_bytes);
     if (!b->memory) return false;
@@ -225,7 +242,8 @@ bool hti_bilevel_allocate(ht_bilevel *b)
     b->blocks = hti_carve(&at, (size_t)b->n_blocks * b->block_bytes);
     b->logs = hti_carve(&at, (size_t)b->slots * b->log_bytes);
     b->room[0] = hti_carve(&at, b->block_bytes);
-    b->room[1] = hti_carve(&at, b->block_bytes);
+    b->room[1] = b->room[0];
+    if (hti_rooms(b, hti_chosen(b)) == 2) b->room[1] = hti_carve(&at, b->block_bytes);
     b->arena = hti_carve(&at, hti_arena_room(b, hti_chosen(b)));
     b->tangents = hti_carve(&at, hti_forward_bytes(b));
     b->cotangent = (void **)(void *)at;

@@ -17,13 +17,13 @@ recorded() {
     cat <<'END'
 eager_scalar 11275561
 replay_scalar 423041
-replay_step 7803110
-replay_adam 13950410
-hypergradient 14984261
-revolve 20006761
-record_mlp 1890471
-record_vit 7033070
-record_bilevel 10901956
+replay_step 7809110
+replay_adam 13956410
+hypergradient 14991811
+revolve 20018401
+record_mlp 1890181
+record_vit 7033978
+record_bilevel 10903986
 END
 }
 
