@@ -12,6 +12,7 @@
 typedef struct hti_cut_node {
     uint32_t ordinal; /* among the program's values; HTI_NONE: not in it */
     uint32_t readers; /* among what is kept; outputs count */
+    uint32_t output;  /* the first output it is, if it is one */
     uint32_t waiting; /* of one that waits: for which, HTI_NONE for the end; of another:
                          the first that waits for it */
     uint32_t next;    /* that waits for the same */
@@ -47,8 +48,9 @@ static const uint32_t *hti_cut_inputs(const hti_cut *cut, uint32_t node)
 static bool hti_cut_mark(hti_cut *cut, int n_out, const ht_var *out, const char *site)
 {
     ht_tape *tape = cut->tape;
-    for (int k = 0; k < n_out; k++) {
+    for (int k = n_out; k-- > 0;) {
         hti_cut_node *node = &cut->node[out[k].index];
+        node->output = (uint32_t)k;
         if (node->ordinal == HTI_NONE) node->ordinal = hti_cut_kept;
         node->readers++;
     }
@@ -220,11 +222,8 @@ static bool hti_output_needs_copy(const hti_cut *cut, const ht_var *out, int k)
 {
     uint32_t node = out[k].index;
     const ht_op *op = cut->tape->op[node];
-    if (cut->node[node].ordinal < cut->n_in || op->view || op == &hti_op_constant)
-        return true;
-    for (int j = 0; j < k; j++)
-        if (out[j].index == node) return true;
-    return false;
+    return cut->node[node].ordinal < cut->n_in || op->view || op == &hti_op_constant ||
+           cut->node[node].output != (uint32_t)k;
 }
 
 static void hti_cut_value(const hti_cut *cut, ht_program *p, uint32_t i, uint32_t *at,

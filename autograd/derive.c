@@ -371,8 +371,9 @@ static uint32_t hti_first_input(const ht_tape *tape, uint32_t node)
 }
 
 /* Whether y uses what x is made of otherwise than through x, after x was made. A reshape
- * of a reshape, or a permute of a permute, is recorded as one, past what stands between:
- * a derivative by that would come out too small, so it is refused. */
+ * of a reshape, a permute of a permute and a broadcast of a broadcast are recorded as one,
+ * past what stands between: a derivative by that would come out too small, so it is
+ * refused. */
 static bool hti_is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var x,
                             bool *needed)
 {
@@ -400,7 +401,8 @@ static bool hti_not_bypassed(int m, const ht_var *y, int n, const ht_var *x,
         ht_tape *tape = x[i].tape;
         if (hti_check_var(x[i]) == HTI_NONE) continue;
         const ht_op *op = tape->op[x[i].index];
-        if (op != &hti_op_reshape && op != &hti_op_permute) continue;
+        if (op != &hti_op_reshape && op != &hti_op_permute && op != &hti_op_broadcast)
+            continue;
         for (int j = 0; j < m; j++)
             if (!ht_is_zero(y[j]) && hti_check_var(y[j]) == HTI_NONE) return true;
         hti_arena_mark mark = hti_arena_at(&tape->scratch);
@@ -411,9 +413,10 @@ static bool hti_not_bypassed(int m, const ht_var *y, int n, const ht_var *x,
         if (!bypassed) continue;
         uint32_t under = hti_first_input(tape, x[i].index);
         hti_fail(tape, HT_ERROR_NO_GRADIENT, site, name,
-                 "x[%d] (node %%%u) is a %s of node %%%u, which y also uses past it\n"
-                 "  hint: differentiate by node %%%u and %s the result",
-                 i, x[i].index, op->name, under, under, op->name);
+                 "x[%d] (node %%%u) is a %s of node %%%u, which y uses past it: two of "
+                 "these in a row are recorded as one\n"
+                 "  hint: differentiate by node %%%u",
+                 i, x[i].index, op->name, under, under);
         return false;
     }
     return true;

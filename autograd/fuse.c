@@ -136,21 +136,31 @@ static bool fuse_can_join(const ht_program *p, uint32_t i)
     return !fuse_is_sum(v) || ht_shape_count(v->type.shape) == 1;
 }
 
+/* Whether `out` is an output that could be the memory of `in`, written before `root` by
+ * other instructions than i's group. */
+static bool fuse_is_crossed(const ht_program *p, const hti_value *in, uint32_t i,
+                            uint32_t root, uint32_t out)
+{
+    const hti_value *v = &p->value[out];
+    return v->place == HTI_IN_OUTPUT && out > i && v->when != p->value[i].when &&
+           v->when < root && v->type.dtype == in->type.dtype &&
+           ht_shape_equal(v->type.shape, in->type.shape);
+}
+
 /* Whether moving i to `root`, with its group, would read an input after an output that
- * could be the same memory is written. */
+ * could be the same memory is written. Looks at the outputs or at what is between,
+ * whichever is less. */
 static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
 {
     const hti_value *v = &p->value[i];
     for (uint32_t e = 0; e < v->n_in; e++) {
         const hti_value *in = &p->value[p->value[p->edge[v->first_in + e]].root];
         if (in->place != HTI_IN_INPUT) continue;
-        for (uint32_t k = 0; k < p->n_out; k++) {
-            const hti_value *out = &p->value[p->out[k]];
-            if (p->out[k] > i && out->when != v->when && out->when < root &&
-                out->type.dtype == in->type.dtype &&
-                ht_shape_equal(out->type.shape, in->type.shape))
-                return true;
-        }
+        bool few = p->n_out < root - i;
+        for (uint32_t k = 0; few && k < p->n_out; k++)
+            if (fuse_is_crossed(p, in, i, root, p->out[k])) return true;
+        for (uint32_t m = i + 1; !few && m < root; m++)
+            if (fuse_is_crossed(p, in, i, root, m)) return true;
     }
     return false;
 }
@@ -237,6 +247,20 @@ static uint32_t fuse_latest(const fuse_plan *f, uint32_t root)
     return latest;
 }
 
+/* The place of the first reader of x that stands after i. */
+static uint32_t fuse_reader_after(const fuse_plan *f, uint32_t x, uint32_t i)
+{
+    uint32_t low = f->first_reader[x], high = f->first_reader[x + 1];
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (f->reader[middle] > i)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
 /* The next group that reads something this one reads or makes, if in between runs little
  * that is not fused: what the caches hold stays there. HTI_NONE if there is none. */
 static uint32_t fuse_sibling(const fuse_plan *f, uint32_t root)
@@ -248,10 +272,11 @@ static uint32_t fuse_sibling(const fuse_plan *f, uint32_t root)
     for (uint32_t k = 0; k < g->operands; k++) {
         uint32_t o = g->operand[k];
         if (!ht_shape_equal(p->value[o].type.shape, shape)) continue;
-        for (uint32_t u = f->first_reader[o]; u < f->first_reader[o + 1]; u++) {
+        uint32_t end = f->first_reader[o + 1];
+        for (uint32_t u = fuse_reader_after(f, o, root); u < end; u++) {
             uint32_t when = p->value[f->reader[u]].when;
-            if (when > root && when < best && f->can[when] &&
-                ht_shape_equal(fuse_shape(p, when), shape))
+            if (f->reader[u] >= best) break;
+            if (when < best && f->can[when] && ht_shape_equal(fuse_shape(p, when), shape))
                 best = when;
         }
     }

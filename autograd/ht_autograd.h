@@ -96,8 +96,8 @@ bool ht_is_zero(ht_var x);
 #include "ht_ops.h"
 
 /* Derivatives. The x of a derivative are leaves: a path through one x to another does not
- * count. An x that is a reshape or permute of something y also uses otherwise is refused:
- * differentiate by that. All results are nodes of the same tape. */
+ * count. An x that is a reshape, permute or broadcast of something y also uses otherwise
+ * is refused: differentiate by that. All results are nodes of the same tape. */
 
 /* dx[i] = dy/dx[i] of a 0-d y. An x that y does not depend on is HT_ERROR_NO_GRADIENT;
  * _or_zero gives zeros for it. */

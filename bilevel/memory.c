@@ -144,7 +144,7 @@ static bool hti_too_small(ht_bilevel *b, const ht_bilevel_options *o, int64_t n)
         o->bytes, (long long)n, hti_bytes_with(b, (hti_choice){HT_REVOLVE, 1, false}),
         hti_bytes_with(b, (hti_choice){HT_TWO_LEVEL, two_level, false}),
         hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, false}),
-        hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, true}));
+        hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, b->n_log > 0}));
     return false;
 }
 

@@ -413,7 +413,7 @@ static inline ht_var grow_form(grower *g, ht_var a);
 static inline bool is_moved(ht_var a)
 {
     const ht_op *op = a.tape->op[a.index];
-    return op == &hti_op_reshape || op == &hti_op_permute;
+    return op == &hti_op_reshape || op == &hti_op_permute || op == &hti_op_broadcast;
 }
 
 /* Derivatives of a form as values of the program: its own derivatives are of the second

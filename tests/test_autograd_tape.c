@@ -862,8 +862,8 @@ static void tape_dot_is_a_graph_of_all_nodes_and_edges(void **state)
     free(text);
 }
 
-/* A reshape of a reshape is recorded as one of what is under both, so the derivative by
- * the one between cannot be had; by what is under it can, and by a reshape alone too. */
+/* A reshape of a reshape is recorded as one of what is under both (as permutes and
+ * broadcasts are), so the derivative by the one between cannot be had; by what is under it can, and by a reshape alone too. */
 static void derivative_by_a_reshape_that_is_passed_over_is_refused(void **state)
 {
     (void)state;
@@ -875,10 +875,11 @@ static void derivative_by_a_reshape_that_is_passed_over_is_refused(void **state)
     ht_var x = ht_reshape(a, HT_SHAPE(3, 2)), turned = ht_transpose(a);
     ht_var y[] = {ht_sum(ht_square(ht_reshape(x, HT_SHAPE(6)))),
                   ht_sum(ht_square(ht_reshape(x, HT_SHAPE(2, 3)))),
-                  ht_sum(ht_square(ht_transpose(turned)))};
+                  ht_sum(ht_square(ht_transpose(turned))), HT_ZERO};
+    ht_var wide = ht_broadcast(a, HT_SHAPE(4, 2, 3)), by[] = {x, x, turned, wide};
+    y[3] = ht_mul(ht_sum(ht_square(ht_broadcast(wide, HT_SHAPE(5, 4, 2, 3)))), 1.0 / 20);
     (void)before;
-    ht_var by[] = {x, x, turned};
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 4; k++) {
         ht_var one = ht_number(1), dy;
         ht_grad_or_zero(y[k], 1, &by[k], &d);
         assert_int_equal(ht_context_status(ctx), HT_ERROR_NO_GRADIENT);

@@ -13,6 +13,10 @@ static const struct bench_case {
 } bench_cases[] = {
     {"steps", "training steps of four networks / their products by OpenBLAS", bench_steps,
      false},
+    {"mlp_step", "each of the four by itself", bench_mlp_step, true},
+    {"tiny_step", "", bench_tiny_step, true},
+    {"cnn_step", "", bench_cnn_step, true},
+    {"vit_step", "", bench_vit_step, true},
     {"step_threads", "mlp_step on two threads / one thread, / its products on two",
      bench_step_threads, false},
     {"hyper_linear_step", "inner step of hyper-cleaning / its products, / by OpenBLAS",

@@ -63,7 +63,11 @@ void bench_report(const bench_row *row);
 void bench_report_missed(void);
 
 /* The cases. False: could not run, and has said why. */
-bool bench_steps(void);
+bool bench_steps(void); /* these four */
+bool bench_mlp_step(void);
+bool bench_tiny_step(void);
+bool bench_cnn_step(void);
+bool bench_vit_step(void);
 bool bench_step_threads(void);
 bool bench_linear_step(void);
 bool bench_roof(void);

@@ -19,11 +19,11 @@ eager_scalar 11275561
 replay_scalar 423041
 replay_step 7809110
 replay_adam 13956410
-hypergradient 14991811
-revolve 20018401
-record_mlp 1890181
-record_vit 7033978
-record_bilevel 10903986
+hypergradient 15294061
+revolve 20320651
+record_mlp 1877421
+record_vit 5860723
+record_bilevel 9762296
 END
 }
 

@@ -146,6 +146,26 @@ static bool steps_case_run(const step_case *c)
     return ok;
 }
 
+bool bench_mlp_step(void)
+{
+    return steps_case_run(&step_cases[0]);
+}
+
+bool bench_tiny_step(void)
+{
+    return steps_case_run(&step_cases[1]);
+}
+
+bool bench_cnn_step(void)
+{
+    return steps_case_run(&step_cases[2]);
+}
+
+bool bench_vit_step(void)
+{
+    return steps_case_run(&step_cases[3]);
+}
+
 bool bench_steps(void)
 {
     bool ok = true;

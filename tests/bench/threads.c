@@ -95,11 +95,16 @@ static bool threads_built(void)
 #endif
 }
 
+/* Quartiles so far apart that something else had the cores. */
+static const double threads_scatter = 1.25;
+
 static void threads_report(const char *name, threads_pair *p, double most)
 {
     bench_row row = {.name = name, .threads = 2, .most = most};
     if (threads_built()) row.pairs = threads_compare(p);
-    if (row.pairs.n == 0) {
+    bool scattered = row.pairs.high > threads_scatter * row.pairs.low;
+    if (row.pairs.n == 0 || scattered) {
+        row.pairs.n = 0;
         row.note = threads_built() ? "not measured: busy"
                                    : "not measured: built without threads";
     } else {
