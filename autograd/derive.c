@@ -370,10 +370,9 @@ static uint32_t hti_first_input(const ht_tape *tape, uint32_t node)
     return tape->edge[tape->first_in[node]];
 }
 
-/* Whether y uses what x is made of otherwise than through x, after x was made. A reshape
- * of a reshape, a permute of a permute and a broadcast of a broadcast are recorded as one,
- * past what stands between: a derivative by that would come out too small, so it is
- * refused. */
+/* Whether y uses what x is made of otherwise than through x, after x was made. Two
+ * reshapes, permutes or broadcasts in a row are recorded as one, past what stands between:
+ * a derivative by that would come out too small, so it is refused. */
 static bool hti_is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var x,
                             bool *needed)
 {

@@ -862,8 +862,9 @@ static void tape_dot_is_a_graph_of_all_nodes_and_edges(void **state)
     free(text);
 }
 
-/* A reshape of a reshape is recorded as one of what is under both (as permutes and
- * broadcasts are), so the derivative by the one between cannot be had; by what is under it can, and by a reshape alone too. */
+/* A reshape of a reshape is recorded as one of what is under both, as permutes and
+ * broadcasts are, so the derivative by the one between cannot be had; by what is under it
+ * can, and by a reshape alone too. */
 static void derivative_by_a_reshape_that_is_passed_over_is_refused(void **state)
 {
     (void)state;
