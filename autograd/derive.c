@@ -371,8 +371,8 @@ static uint32_t hti_first_input(const ht_tape *tape, uint32_t node)
 }
 
 /* Whether y uses what x is made of otherwise than through x, after x was made. Two
- * reshapes, permutes or broadcasts in a row are recorded as one, past what stands between:
- * a derivative by that would come out too small, so it is refused. */
+ * reshapes, permutes or broadcasts in a row are recorded as one, past what is between: a
+ * derivative by that would come out too small, so it is refused. */
 static bool hti_is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var x,
                             bool *needed)
 {
