@@ -273,10 +273,11 @@ static uint32_t fuse_sibling(const fuse_plan *f, uint32_t root)
         uint32_t o = g->operand[k];
         if (!ht_shape_equal(p->value[o].type.shape, shape)) continue;
         uint32_t end = f->first_reader[o + 1];
-        for (uint32_t u = fuse_reader_after(f, o, root); u < end; u++) {
+        for (uint32_t u = fuse_reader_after(f, o, g->first); u < end; u++) {
             uint32_t when = p->value[f->reader[u]].when;
             if (f->reader[u] >= best) break;
-            if (when < best && f->can[when] && ht_shape_equal(fuse_shape(p, when), shape))
+            if (when > root && when < best && f->can[when] &&
+                ht_shape_equal(fuse_shape(p, when), shape))
                 best = when;
         }
     }

@@ -17,7 +17,8 @@ typedef struct hti_call {
     ht_program *program;
     void **in, **out;
     int n_in, n_out;
-    bool *over; /* of a reverse step: cotangent k may be written over */
+    bool *over; /* theta and s, or their cotangents: which may be written over */
+    bool over_all;
 } hti_call;
 
 /* The programs of a bilevel. Inputs and outputs in this order; sums are the parts of eta

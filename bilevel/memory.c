@@ -76,10 +76,11 @@ static int64_t hti_blocks(hti_choice c)
 /* Rooms for cotangents: a second one for those that a reverse step may not write over. */
 static size_t hti_rooms(const ht_bilevel *b, hti_choice c)
 {
-    for (int k = 0; k < HTI_CALLS; k++)
-        for (size_t i = 0; b->call[k].over && hti_call_used(c, k) && i < hti_tensors(b);
-             i++)
-            if (!b->call[k].over[i]) return 2;
+    static const hti_call_kind kind[] = {HTI_REVERSE_STEP, HTI_REVERSE_LOGGED};
+    for (int k = 0; k < 2; k++)
+        if (b->call[kind[k]].over && hti_call_used(c, (int)kind[k]) &&
+            !b->call[kind[k]].over_all)
+            return 2;
     return 1;
 }
 

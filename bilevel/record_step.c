@@ -202,21 +202,37 @@ static int hti_find_logs(ht_tape *tape, hti_reverse_lists *l)
     return n;
 }
 
-/* A reverse step, and which cotangents it may write over: those of theta and s stand
- * before the sums and the logs. */
+/* Which of theta and s, or of their cotangents, a program may write over: its first
+ * outputs, and its inputs from `first` on. */
+static bool hti_find_over(hti_recorder *r, hti_call *call, int first)
+{
+    call->over = hti_zalloc(r->b->ctx, (size_t)call->n_out, sizeof *call->over);
+    if (!call->over) return false;
+    call->over_all = true;
+    for (int k = 0; k < r->n_theta + r->n_state; k++) {
+        call->over[k] =
+            hti_program_may_share(call->program, (uint32_t)k, (uint32_t)(first + k));
+        call->over_all = call->over_all && call->over[k];
+    }
+    return true;
+}
+
+static bool hti_cut_forward_call(hti_recorder *r, hti_call *call, ht_tape *tape,
+                                 const hti_reverse_lists *l)
+{
+    return hti_cut_call(r->b, call, tape, l->in, l->forward_in_end, l->forward,
+                        l->forward_end) &&
+           hti_find_over(r, call, 0);
+}
+
+/* Cotangents of theta and s stand before the sums and the logs. */
 static bool hti_cut_reverse_call(hti_recorder *r, hti_call *call, ht_tape *tape,
                                  const hti_reverse_lists *l, const ht_var *cotangent)
 {
-    ht_bilevel *b = r->b;
-    if (!hti_cut_call(b, call, tape, l->in, l->in_end, l->out, l->out_end)) return false;
-    call->over = hti_zalloc(b->ctx, (size_t)call->n_out, sizeof *call->over);
-    if (!call->over) return false;
     int first = 0;
     while (l->in[first].index != cotangent->index) first++;
-    for (int k = 0; k < r->n_theta + r->n_state; k++)
-        call->over[k] =
-            hti_program_may_share(call->program, (uint32_t)k, (uint32_t)(first + k));
-    return true;
+    return hti_cut_call(r->b, call, tape, l->in, l->in_end, l->out, l->out_end) &&
+           hti_find_over(r, call, first);
 }
 
 /* forward and reverse, and both again with the products logged. */
@@ -226,8 +242,7 @@ static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
     ht_tape *tape = t->s.tape;
     hti_reverse_lists l;
     if (!hti_list_reverse(r, t, &l) ||
-        !hti_cut_call(b, &b->call[HTI_FORWARD], tape, l.in, l.forward_in_end, l.forward,
-                      l.forward_end) ||
+        !hti_cut_forward_call(r, &b->call[HTI_FORWARD], tape, &l) ||
         !hti_cut_reverse_call(r, &b->call[HTI_REVERSE_STEP], tape, &l, t->cotangent))
         return false;
     int n_log = hti_find_logs(tape, &l);
@@ -238,8 +253,7 @@ static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
     for (int k = 0; k < n_log; k++) b->log[k] = hti_type(l.log[k]);
     hti_push(&l.in_end, l.log, n_log);
     hti_push(&l.forward_end, l.log, n_log);
-    return hti_cut_call(b, &b->call[HTI_FORWARD_LOGGED], tape, l.in, l.forward_in_end,
-                        l.forward, l.forward_end) &&
+    return hti_cut_forward_call(r, &b->call[HTI_FORWARD_LOGGED], tape, &l) &&
            hti_cut_reverse_call(r, &b->call[HTI_REVERSE_LOGGED], tape, &l, t->cotangent);
 }
 

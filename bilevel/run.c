@@ -140,7 +140,16 @@ bool hti_run_initial(ht_bilevel *b)
     return hti_run_call(b, c, 0);
 }
 
-/* current (step) -> a fresh block, which becomes current; what was stays as `before`. */
+/* Whether the step may write over current: nothing else refers to it, nor will what comes
+ * after the last step ask for it. */
+static bool hti_step_over(const ht_bilevel *b, const hti_call *c, int64_t step)
+{
+    return c->over && c->over_all && b->slot == HTI_NO_SLOT &&
+           b->references[b->current] == 1 && step + 1 < b->problem.steps;
+}
+
+/* current (step) -> a fresh block, which becomes current; what was stays as `before`, if
+ * it was not written over. */
 bool hti_run_step(ht_bilevel *b, int64_t step)
 {
     bool logged = b->logged && b->slot != HTI_NO_SLOT;
@@ -148,7 +157,8 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
     hti_call *c = &b->call[logged ? HTI_FORWARD_LOGGED : HTI_FORWARD];
     if (!hti_fill_inner(b, step)) return false;
     hti_block_move(b, &b->before, HTI_NO_BLOCK);
-    int64_t next = hti_block_take(b);
+    bool over = hti_step_over(b, c, step);
+    int64_t next = over ? b->current : hti_block_take(b);
     b->step = (int32_t)step;
     void **in = hti_point_block(b, c->in, hti_block(b, b->current));
     in = hti_point_set(hti_point_set(in, b->eta), b->inner_data);
@@ -158,8 +168,10 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
     if (b->slot != HTI_NO_SLOT) b->kept[b->slot] = logged;
     b->slot = HTI_NO_SLOT;
     bool ok = hti_run_call(b, c, step);
-    hti_block_move(b, &b->before, b->current);
-    hti_block_move(b, &b->current, next);
+    if (!over) {
+        hti_block_move(b, &b->before, b->current);
+        hti_block_move(b, &b->current, next);
+    }
     b->result.forward_steps++;
     return ok;
 }

@@ -19,11 +19,11 @@ eager_scalar 11275561
 replay_scalar 423041
 replay_step 7809110
 replay_adam 13956410
-hypergradient 15294061
-revolve 20320651
-record_mlp 1877421
-record_vit 5860723
-record_bilevel 9762296
+hypergradient 14992761
+revolve 20014076
+record_mlp 1881401
+record_vit 5881284
+record_bilevel 10807341
 END
 }
 
