@@ -73,20 +73,24 @@ static bool hti_cut_mark(hti_cut *cut, int n_out, const ht_var *out, const char 
     return true;
 }
 
+/* Whether a node is made here for one reader, as large as it. */
+static bool hti_cut_feeds(const hti_cut *cut, uint32_t in, uint32_t to)
+{
+    const ht_tape *tape = cut->tape;
+    return hti_cut_keeps(cut, in) && cut->node[in].readers == 1 &&
+           ht_shape_equal(tape->type[in].shape, tape->type[to].shape);
+}
+
 /* Whether x + product can be said as x += product, the same bits: x is made here for
  * nothing else, as the product is; and no fused pass would read the sum anyway. */
 static bool hti_cut_adds(const hti_cut *cut, uint32_t sum, uint32_t x, uint32_t product)
 {
     const ht_tape *tape = cut->tape;
-    const uint32_t both[] = {x, product};
     if (tape->op[product] != &hti_op_matmul || cut->node[sum].fuses ||
         !(tape->op[x]->flags & HT_OP_ELEMENTWISE) ||
-        ht_shape_count(tape->type[sum].shape) < cut->tape->ctx->fuse_least)
+        ht_shape_count(tape->type[sum].shape) < tape->ctx->fuse_least ||
+        !hti_cut_feeds(cut, x, sum) || !hti_cut_feeds(cut, product, sum))
         return false;
-    for (int k = 0; k < 2; k++)
-        if (!hti_cut_keeps(cut, both[k]) || cut->node[both[k]].readers != 1 ||
-            !ht_shape_equal(tape->type[both[k]].shape, tape->type[sum].shape))
-            return false;
     ht_type a = tape->type[hti_cut_inputs(cut, product)[0]];
     return tape->type[product].shape.rank == 2 &&
            hti_matmul_adds(tape->ctx, a.dtype, a.shape.dim[0],
@@ -107,14 +111,6 @@ static void hti_cut_add_products(hti_cut *cut)
     }
 }
 
-/* Whether a node is made here for one reader, as large as it. */
-static bool hti_cut_feeds(const hti_cut *cut, uint32_t in, uint32_t to)
-{
-    const ht_tape *tape = cut->tape;
-    return hti_cut_keeps(cut, in) && cut->node[in].readers == 1 &&
-           ht_shape_equal(tape->type[in].shape, tape->type[to].shape);
-}
-
 /* Fast: x - s (a . b), the update of plain descent, without the gradient in memory. */
 static void hti_cut_fold(hti_cut *cut, uint32_t i)
 {
@@ -128,10 +124,8 @@ static void hti_cut_fold(hti_cut *cut, uint32_t i)
     for (int e = 0; e < 2; e++) {
         uint32_t s = hti_cut_inputs(cut, scaled)[e],
                  product = hti_cut_inputs(cut, scaled)[!e];
-        ht_type a = tape->type[hti_cut_inputs(cut, product)[0]];
         if (tape->op[product] != &hti_op_matmul || !hti_cut_feeds(cut, product, i) ||
-            ht_shape_count(tape->type[s].shape) != 1 || a.shape.rank != 2 ||
-            tape->type[i].shape.rank != 2 ||
+            ht_shape_count(tape->type[s].shape) != 1 || tape->type[i].shape.rank != 2 ||
             !hti_matmul_folds(kernels, tape->type[i].shape))
             continue;
         cut->node[i].product = product;
