@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bilevel.c: making, running and freeing a bilevel; what is refused and what is reported.
  * Read next: record.c (programs), memory.c (schedules), run.c (the sweep). */
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -111,16 +112,35 @@ static ht_method hti_method(const ht_bilevel_options *o)
 }
 
 /* Records under a peak of its own, so that it can be said how much recording took. */
-static bool hti_bilevel_build(ht_bilevel *b, const ht_bilevel_options *o, size_t base)
+static bool hti_bilevel_measure(ht_bilevel *b, int kept, size_t base)
 {
     ht_context *ctx = b->ctx;
     size_t peak = ctx->peak;
     ctx->peak = ctx->live;
-    bool ok = hti_bilevel_open(b) && hti_bilevel_record(b);
-    b->recorded_peak = ctx->peak - base;
+    bool ok = hti_bilevel_record(b, kept);
+    if (b->recorded_peak < ctx->peak - base) b->recorded_peak = ctx->peak - base;
     if (ctx->peak < peak) ctx->peak = peak;
     b->recorded_bytes = ctx->live - base;
-    ok = ok && hti_bilevel_choose(b, o) && hti_bilevel_allocate(b);
+    return ok;
+}
+
+/* Where some of the products are kept, not all, the logged programs are those of fewer:
+ * recorded again. */
+static bool hti_bilevel_plan(ht_bilevel *b, const ht_bilevel_options *o, size_t base)
+{
+    bool ok = hti_bilevel_measure(b, INT_MAX, base) && hti_bilevel_choose(b, o, b->n_log);
+    while (ok && b->n_kept > 0 && b->n_kept != b->n_cut) {
+        ok = hti_bilevel_measure(b, b->n_kept, base);
+        if (ok && !hti_bilevel_fits(b, o)) ok = hti_bilevel_choose(b, o, b->n_kept - 1);
+    }
+    return ok;
+}
+
+static bool hti_bilevel_build(ht_bilevel *b, const ht_bilevel_options *o, size_t base)
+{
+    ht_context *ctx = b->ctx;
+    bool ok = hti_bilevel_open(b) && hti_bilevel_plan(b, o, base) &&
+              hti_bilevel_allocate(b);
     b->predicted_bytes = b->allocated_bytes = ctx->live - base;
     if (b->predicted_bytes < b->recorded_peak) b->predicted_bytes = b->recorded_peak;
     return ok;

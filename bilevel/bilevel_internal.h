@@ -38,6 +38,18 @@ typedef enum hti_call_kind {
     HTI_CALLS
 } hti_call_kind;
 
+/* A product of the step that its reverse needs too. */
+typedef struct hti_log {
+    ht_type type;
+    double flops;
+    uint32_t node; /* while recording */
+} hti_log;
+
+static inline size_t hti_log_room(const hti_log *log)
+{
+    return hti_round_up(hti_bytes(log->type.dtype, log->type.shape), HTI_ALIGN);
+}
+
 struct ht_bilevel {
     ht_context *ctx;
     ht_bilevel_problem problem;
@@ -53,9 +65,10 @@ struct ht_bilevel {
 
     hti_call call[HTI_CALLS];
     bool *summed, *initial_summed; /* which eta reverse (initial_reverse) adds to */
-    ht_type *log;                  /* products kept by store-all */
+    hti_log *log; /* products that could be kept, most flops to a byte first */
     int n_log;
-    bool logged; /* this bilevel keeps them, beside the states in slots */
+    int n_cut;  /* how many of them the logged programs take */
+    int n_kept; /* and this bilevel keeps, beside the states in slots */
 
     /* Memory: one allocation. A block holds (theta, s) of one step. */
     unsigned char *memory;
@@ -86,13 +99,16 @@ struct ht_bilevel {
     ht_bilevel_result result;
 };
 
-/* record.c: the callbacks on tapes, derived and cut into programs. */
-bool hti_bilevel_record(ht_bilevel *b);
+/* record.c: the callbacks on tapes, derived and cut into programs, the logged ones with
+ * the first `kept` products there are. May be called again. */
+bool hti_bilevel_record(ht_bilevel *b, int kept);
 void hti_call_free(ht_context *ctx, hti_call *call);
 
-/* memory.c: schedule and slots within the budget, said before anything large is taken;
- * then the one allocation. */
-bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *options);
+/* memory.c: schedule, slots and how many products are kept, at most `kept`, within the
+ * budget, said before anything large is taken; then the one allocation. */
+bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *options, int kept);
+/* Whether that holds of the programs as they were cut. */
+bool hti_bilevel_fits(const ht_bilevel *b, const ht_bilevel_options *options);
 bool hti_bilevel_allocate(ht_bilevel *b);
 void hti_bilevel_release(ht_bilevel *b);
 /* Bytes of a set's tensors, each rounded so that the next is aligned. */

@@ -70,11 +70,11 @@ typedef enum ht_method {
     HT_FORWARD,
     HT_TRUNCATED
 } ht_method;
-/* Which states are kept, and beside each the matrix products of the step from it, if the
- * budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
+/* Which states are kept, and beside each matrix products of the step from it, as many as
+ * the budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
  * checkpointing (revolve, Griewank & Walther 2000). All give the same bits. AUTO:
- * store-all if it fits the budget, products and all; else as many slots as fit, with
- * products or without, whichever costs fewer flops over all T steps. */
+ * store-all if it fits the budget, products and all; else as many slots and as many
+ * products beside them as cost the fewest flops over all T steps. */
 typedef enum ht_schedule {
     HT_SCHEDULE_AUTO,
     HT_STORE_ALL,

@@ -13,43 +13,45 @@ size_t hti_set_room(const ht_set *set)
     return bytes;
 }
 
-static size_t hti_logs_room(const ht_bilevel *b)
+/* Of the first `kept` products. */
+static size_t hti_logs_room(const ht_bilevel *b, int kept)
 {
     size_t bytes = 0;
-    for (int k = 0; k < b->n_log; k++)
-        bytes += hti_round_up(hti_bytes(b->log[k].dtype, b->log[k].shape), HTI_ALIGN);
+    for (int k = 0; k < kept; k++) bytes += hti_log_room(&b->log[k]);
     return bytes;
 }
 
-/* A schedule, its slots, and whether products are kept beside the states in them. */
+/* A schedule, its slots, and how many products are kept beside the states in them. */
 typedef struct hti_choice {
     ht_schedule schedule;
     int64_t slots;
-    bool logged;
+    int kept;
 } hti_choice;
 
 static hti_choice hti_chosen(const ht_bilevel *b)
 {
-    return (hti_choice){b->schedule, b->slots, b->logged};
+    return (hti_choice){b->schedule, b->slots, b->n_kept};
 }
 
 /* Whether a choice has a use for a program: the logged pair serves steps from states in
  * slots, the other any step from a state that is in none. */
 static bool hti_call_used(hti_choice c, int kind)
 {
-    if (kind == HTI_FORWARD_LOGGED || kind == HTI_REVERSE_LOGGED) return c.logged;
+    if (kind == HTI_FORWARD_LOGGED || kind == HTI_REVERSE_LOGGED) return c.kept > 0;
     bool other = kind == HTI_FORWARD || kind == HTI_REVERSE_STEP;
-    return !(other && c.logged && c.schedule == HT_STORE_ALL);
+    return !(other && c.kept > 0 && c.schedule == HT_STORE_ALL);
 }
 
 /* The largest arena of the programs a run replays: they share one, as none runs inside
- * another. */
+ * another. With fewer products than the logged programs were cut with it is not known
+ * yet: then any program's. */
 static size_t hti_arena_room(const ht_bilevel *b, hti_choice c)
 {
     size_t most = 0;
     for (int k = 0; k < HTI_CALLS; k++) {
         const ht_program *p = b->call[k].program;
-        if (p && hti_call_used(c, k) && p->arena_bytes > most) most = p->arena_bytes;
+        bool counts = hti_call_used(c, k) || (c.kept > 0 && c.kept != b->n_cut);
+        if (p && counts && p->arena_bytes > most) most = p->arena_bytes;
     }
     return hti_round_up(most, HTI_ALIGN);
 }
@@ -93,7 +95,7 @@ static size_t hti_memory_bytes(const ht_bilevel *b, hti_choice c)
                     slots * (sizeof *b->pinned + sizeof *b->kept) +
                     2 * hti_tensors(b) * sizeof *b->cotangent;
     return blocks * state + hti_rooms(b, c) * state + hti_arena_room(b, c) +
-           hti_forward_bytes(b) + (c.logged ? slots * hti_logs_room(b) : 0) +
+           hti_forward_bytes(b) + slots * hti_logs_room(b, c.kept) +
            hti_round_up(tables, HTI_ALIGN) + HTI_ALIGN;
 }
 
@@ -113,12 +115,12 @@ static bool hti_fits(const ht_bilevel *b, const ht_bilevel_options *o, hti_choic
 
 /* The most slots of revolve, up to n, that fit; 0 if none. */
 static int64_t hti_most_slots(const ht_bilevel *b, const ht_bilevel_options *o, int64_t n,
-                              bool logged)
+                              int kept)
 {
     int64_t low = 0, high = n;
     while (low < high) {
         int64_t middle = low + (high - low + 1) / 2;
-        if (hti_fits(b, o, (hti_choice){HT_REVOLVE, middle, logged}))
+        if (hti_fits(b, o, (hti_choice){HT_REVOLVE, middle, kept}))
             low = middle;
         else
             high = middle - 1;
@@ -142,53 +144,69 @@ static bool hti_too_small(ht_bilevel *b, const ht_bilevel_options *o, int64_t n)
         "bilevel: a budget of %zu bytes is too small for %lld steps\n"
         "  hint: revolve with 1 slot needs %zu, two-level %zu, store-all %zu (%zu "
         "with products kept)",
-        o->bytes, (long long)n, hti_bytes_with(b, (hti_choice){HT_REVOLVE, 1, false}),
-        hti_bytes_with(b, (hti_choice){HT_TWO_LEVEL, two_level, false}),
-        hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, false}),
-        hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, b->n_log > 0}));
+        o->bytes, (long long)n, hti_bytes_with(b, (hti_choice){HT_REVOLVE, 1, 0}),
+        hti_bytes_with(b, (hti_choice){HT_TWO_LEVEL, two_level, 0}),
+        hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, 0}),
+        hti_bytes_with(b, (hti_choice){HT_STORE_ALL, n, b->n_log}));
     return false;
 }
 
-/* The choice, with products kept if they fit. */
+/* The choice, with as many products as fit, up to `kept`. */
 static bool hti_choose(ht_bilevel *b, const ht_bilevel_options *o, ht_schedule schedule,
-                       int64_t slots)
+                       int64_t slots, int kept)
 {
+    while (kept > 0 && !hti_fits(b, o, (hti_choice){schedule, slots, kept})) kept--;
     b->schedule = schedule;
     b->slots = slots;
-    b->logged = b->n_log > 0 && hti_fits(b, o, (hti_choice){schedule, slots, true});
-    return b->logged || hti_fits(b, o, (hti_choice){schedule, slots, false});
+    b->n_kept = kept;
+    return hti_fits(b, o, (hti_choice){schedule, slots, kept});
 }
 
-/* Flops of the products of a run of revolve. */
-static double hti_cost(const ht_bilevel *b, int64_t n, int64_t slots, bool logged)
+/* Flops of the products of a run of revolve, beside those of its reverse steps without
+ * products kept. */
+static double hti_cost(const ht_bilevel *b, int64_t n, int64_t slots, int kept)
 {
-    const ht_program *reverse =
-        b->call[logged ? HTI_REVERSE_LOGGED : HTI_REVERSE_STEP].program;
     int64_t steps = hti_schedule_forward_steps(HTI_REVOLVE, n, slots);
-    return (double)steps * ht_program_flops(b->call[HTI_FORWARD].program) +
-           (double)n * ht_program_flops(reverse);
+    double cost = (double)steps * ht_program_flops(b->call[HTI_FORWARD].program);
+    for (int k = 0; k < kept; k++) cost -= (double)n * b->log[k].flops;
+    return cost;
 }
 
-/* As many slots as fit; products beside them, which leaves fewer, if that is cheaper. */
-static bool hti_choose_revolve(ht_bilevel *b, const ht_bilevel_options *o, int64_t n)
+/* As many slots as fit beside the number of products that makes the run cheapest: each
+ * product kept leaves fewer slots. */
+static bool hti_choose_revolve(ht_bilevel *b, const ht_bilevel_options *o, int64_t n,
+                               int most)
 {
-    int64_t logged = b->n_log > 0 ? hti_most_slots(b, o, n, true) : 0;
+    double least = 0;
     b->schedule = HT_REVOLVE;
-    b->slots = hti_most_slots(b, o, n, false);
-    b->logged =
-        logged > 0 && hti_cost(b, n, logged, true) < hti_cost(b, n, b->slots, false);
-    if (b->logged) b->slots = logged;
+    b->slots = 0;
+    for (int kept = 0; kept <= most; kept++) {
+        int64_t slots = hti_most_slots(b, o, n, kept);
+        if (slots == 0) break;
+        double cost = hti_cost(b, n, slots, kept);
+        if (kept > 0 && cost >= least) continue;
+        least = cost;
+        b->slots = slots;
+        b->n_kept = kept;
+    }
     return b->slots > 0;
 }
 
-static bool hti_choose_auto(ht_bilevel *b, const ht_bilevel_options *o, int64_t n)
+static bool hti_choose_auto(ht_bilevel *b, const ht_bilevel_options *o, int64_t n,
+                            int kept)
 {
-    if (hti_choose(b, o, HT_STORE_ALL, n) && (b->logged || !b->n_log)) return true;
-    if (!hti_choose_revolve(b, o, n)) return false;
-    return b->logged || b->slots < n || hti_choose(b, o, HT_STORE_ALL, n);
+    if (hti_fits(b, o, (hti_choice){HT_STORE_ALL, n, kept}))
+        return hti_choose(b, o, HT_STORE_ALL, n, kept);
+    if (!hti_choose_revolve(b, o, n, kept)) return false;
+    return b->slots < n || hti_choose(b, o, HT_STORE_ALL, n, b->n_kept);
 }
 
-bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *o)
+bool hti_bilevel_fits(const ht_bilevel *b, const ht_bilevel_options *o)
+{
+    return hti_fits(b, o, hti_chosen(b));
+}
+
+bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *o, int kept)
 {
     int64_t n = b->problem.steps - b->first;
     bool fits;
@@ -197,14 +215,14 @@ bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *o)
         b->slots = 0;
         fits = hti_fits(b, o, (hti_choice){0});
     } else if (o->schedule == HT_SCHEDULE_AUTO) {
-        fits = hti_choose_auto(b, o, n);
+        fits = hti_choose_auto(b, o, n, kept);
     } else if (o->schedule != HT_REVOLVE) {
-        fits =
-            hti_choose(b, o, o->schedule, hti_schedule_slots(hti_kind(o->schedule), n));
+        int64_t slots = hti_schedule_slots(hti_kind(o->schedule), n);
+        fits = hti_choose(b, o, o->schedule, slots, kept);
     } else if (o->slots) {
-        fits = hti_choose(b, o, HT_REVOLVE, o->slots < n ? o->slots : n);
+        fits = hti_choose(b, o, HT_REVOLVE, o->slots < n ? o->slots : n, kept);
     } else if (o->bytes) {
-        fits = hti_choose_revolve(b, o, n);
+        fits = hti_choose_revolve(b, o, n, kept);
     } else {
         ht_context_fail(
             b->ctx, HT_ERROR_ARGUMENT, NULL,
@@ -233,7 +251,7 @@ bool hti_bilevel_allocate(ht_bilevel *b)
 {
     hti_drop_unused(b);
     b->block_bytes = hti_set_room(b->theta) + hti_set_room(b->state);
-    b->log_bytes = b->logged ? hti_logs_room(b) : 0;
+    b->log_bytes = hti_logs_room(b, b->n_kept);
     b->n_blocks = hti_blocks(hti_chosen(b));
     b->memory_bytes = hti_memory_bytes(b, hti_chosen(b));
     b->memory = hti_resize(b->ctx, NULL, 0, b->memory_bytes);

@@ -300,9 +300,20 @@ static bool hti_all_reached(hti_recorder *r)
     return true;
 }
 
-bool hti_bilevel_record(ht_bilevel *b)
+/* What an earlier recording left. */
+static void hti_record_drop(ht_bilevel *b)
 {
+    for (int k = 0; k < HTI_CALLS; k++) hti_call_free(b->ctx, &b->call[k]);
+    hti_resize(b->ctx, b->log, (size_t)b->n_log * sizeof *b->log, 0);
+    b->log = NULL;
+    b->n_log = b->n_cut = 0;
+}
+
+bool hti_bilevel_record(ht_bilevel *b, int kept)
+{
+    hti_record_drop(b);
     hti_recorder r = {.b = b,
+                      .kept = kept,
                       .n_theta = b->theta->n,
                       .n_state = b->state->n,
                       .n_eta = b->eta->n,

@@ -15,6 +15,7 @@ typedef struct hti_recorder {
     bool *present;   /* theta s eta g: which have a cotangent */
     bool *eta_reached, *theta_reached;
     bool mixed;
+    int kept; /* products the logged programs take, at most */
 } hti_recorder;
 
 /* One tape with the leaves every step program has. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* record_step.c: one inner step on a tape, its derivative in mixed mode, by reverse over
  * reverse or forward, and the programs cut from them. Read next: memory.c. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "record.h"
@@ -180,12 +181,29 @@ static void hti_mark_needed(const ht_tape *tape, const ht_var *out, const ht_var
     }
 }
 
-/* The matrix products that forward and reverse both compute: what store-all keeps. Lists
- * them and returns how many; -1 after an error. */
-static int hti_find_logs(ht_tape *tape, hti_reverse_lists *l)
+/* Most flops to a byte first; the tape's order where equal. */
+static int hti_log_order(const void *x, const void *y)
 {
-    bool *stop = hti_arena_alloc(&tape->scratch, 3 * (size_t)tape->n);
-    if (!stop) return -1;
+    const hti_log *a = x, *b = y;
+    double p = a->flops * (double)hti_bytes(b->type.dtype, b->type.shape),
+           q = b->flops * (double)hti_bytes(a->type.dtype, a->type.shape);
+    if (p != q) return p < q ? 1 : -1;
+    return (a->node > b->node) - (a->node < b->node);
+}
+
+static double hti_node_flops(const ht_tape *tape, uint32_t i)
+{
+    const uint32_t *edge = tape->edge + tape->first_in[i];
+    ht_type in[4] = {0};
+    for (uint32_t e = 0; e < tape->n_in[i] && e < 4; e++) in[e] = tape->type[edge[e]];
+    return tape->op[i]->flops ? tape->op[i]->flops(in, &tape->type[i]) : 0;
+}
+
+/* The products that forward and reverse both compute, to b->log: those that only others
+ * of them need are none. */
+static bool hti_find_logs(ht_bilevel *b, const ht_tape *tape, const hti_reverse_lists *l,
+                          bool *stop)
+{
     bool *both = stop + tape->n, *needed = both + tape->n;
     int n = 0;
     memset(stop, 0, tape->n);
@@ -197,9 +215,26 @@ static int hti_find_logs(ht_tape *tape, hti_reverse_lists *l)
         stop[i] = stop[i] || both[i];
     }
     hti_mark_needed(tape, l->out, l->out_end, stop, needed);
+    for (uint32_t i = 0; i < tape->n; i++) n += both[i] && needed[i];
+    b->log = hti_zalloc(b->ctx, (size_t)n, sizeof *b->log);
+    if (b->ctx->status != HT_OK) return false;
     for (uint32_t i = 0; i < tape->n; i++)
-        if (both[i] && needed[i]) l->log[n++] = hti_var(tape, i);
-    return n;
+        if (both[i] && needed[i])
+            b->log[b->n_log++] = (hti_log){tape->type[i], hti_node_flops(tape, i), i};
+    if (n > 0) qsort(b->log, (size_t)n, sizeof *b->log, hti_log_order);
+    return true;
+}
+
+/* Lists the first `kept` of them. */
+static bool hti_list_logs(ht_bilevel *b, ht_tape *tape, hti_reverse_lists *l, int kept)
+{
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    bool *flags = hti_arena_alloc(&tape->scratch, 3 * (size_t)tape->n);
+    if (!flags || !hti_find_logs(b, tape, l, flags)) return false;
+    b->n_cut = kept < b->n_log ? kept : b->n_log;
+    for (int k = 0; k < b->n_cut; k++) l->log[k] = hti_var(tape, b->log[k].node);
+    hti_arena_rewind(&tape->scratch, mark);
+    return true;
 }
 
 /* Which of theta and s, or of their cotangents, a program may write over: its first
@@ -235,7 +270,7 @@ static bool hti_cut_reverse_call(hti_recorder *r, hti_call *call, ht_tape *tape,
            hti_find_over(r, call, first);
 }
 
-/* forward and reverse, and both again with the products logged. */
+/* forward and reverse, and both again with `kept` products logged. */
 static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
 {
     ht_bilevel *b = r->b;
@@ -243,16 +278,12 @@ static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
     hti_reverse_lists l;
     if (!hti_list_reverse(r, t, &l) ||
         !hti_cut_forward_call(r, &b->call[HTI_FORWARD], tape, &l) ||
-        !hti_cut_reverse_call(r, &b->call[HTI_REVERSE_STEP], tape, &l, t->cotangent))
+        !hti_cut_reverse_call(r, &b->call[HTI_REVERSE_STEP], tape, &l, t->cotangent) ||
+        !hti_list_logs(b, tape, &l, r->kept))
         return false;
-    int n_log = hti_find_logs(tape, &l);
-    if (n_log <= 0) return n_log == 0;
-    b->log = hti_zalloc(b->ctx, (size_t)n_log, sizeof *b->log);
-    if (!b->log) return false;
-    b->n_log = n_log;
-    for (int k = 0; k < n_log; k++) b->log[k] = hti_type(l.log[k]);
-    hti_push(&l.in_end, l.log, n_log);
-    hti_push(&l.forward_end, l.log, n_log);
+    if (!b->n_cut) return true;
+    hti_push(&l.in_end, l.log, b->n_cut);
+    hti_push(&l.forward_end, l.log, b->n_cut);
     return hti_cut_forward_call(r, &b->call[HTI_FORWARD_LOGGED], tape, &l) &&
            hti_cut_reverse_call(r, &b->call[HTI_REVERSE_LOGGED], tape, &l, t->cotangent);
 }

@@ -78,9 +78,9 @@ static void **hti_point_logs(const ht_bilevel *b, void **to)
 {
     size_t slot = b->slot == HTI_NO_SLOT ? 0 : (size_t)b->slot;
     unsigned char *memory = b->logs + slot * b->log_bytes;
-    for (int k = 0; k < b->n_log; k++) {
+    for (int k = 0; k < b->n_kept; k++) {
         *to++ = memory;
-        memory += hti_round_up(hti_bytes(b->log[k].dtype, b->log[k].shape), HTI_ALIGN);
+        memory += hti_log_room(&b->log[k]);
     }
     return to;
 }
@@ -152,7 +152,7 @@ static bool hti_step_over(const ht_bilevel *b, const hti_call *c, int64_t step)
  * it was not written over. */
 bool hti_run_step(ht_bilevel *b, int64_t step)
 {
-    bool logged = b->logged && b->slot != HTI_NO_SLOT;
+    bool logged = b->n_kept > 0 && b->slot != HTI_NO_SLOT;
     if (!b->call[HTI_FORWARD].program) logged = true;
     hti_call *c = &b->call[logged ? HTI_FORWARD_LOGGED : HTI_FORWARD];
     if (!hti_fill_inner(b, step)) return false;

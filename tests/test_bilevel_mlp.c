@@ -3,6 +3,7 @@
  * rule, with everything outer in one call: weights, rates, momenta, penalties, initial
  * values. Also minibatches, clipping, truncation and the fallback. Read next:
  * test_bilevel_memory.c. */
+#include "bilevel_internal.h"
 #include "test_bilevel.h"
 
 enum { N = 200, STEPS = 50, TENSORS = 4, BATCH = 40 };
@@ -303,6 +304,37 @@ static void bilevel_run_mlp_schedules_equal_store_all_bit_for_bit(void **state)
     network_assert_schedules(w, 0);
 }
 
+/* Between the bytes of all states and those of all products beside them some products are
+ * kept: the more, the more there is room for, and the bits stay. */
+static void bilevel_new_mlp_budget_between_keeps_some_products(void **state)
+{
+    enum { BUDGETS = 12 };
+    network *w = *state;
+    network_adam(w);
+    ht_bilevel *all = network_bilevel(w, (ht_bilevel_options){0});
+    outcome want = outcome_of(all);
+    size_t most = ht_bilevel_bytes(all), logs = (size_t)all->slots * all->log_bytes;
+    int n_log = all->n_log, before = 0, some = 0;
+    ht_bilevel_free(all);
+    for (size_t k = 1; k <= BUDGETS; k++) {
+        ht_bilevel_options o = {.schedule = HT_STORE_ALL,
+                                .bytes = most - logs + logs / BUDGETS * k};
+        ht_bilevel *bilevel = network_bilevel(w, o);
+        outcome got = outcome_of(bilevel);
+        network_assert_same(&got, &want, "some products kept");
+        assert_true(got.result.peak_bytes <= o.bytes);
+        assert_int_equal(got.result.peak_bytes, ht_bilevel_bytes(bilevel));
+        assert_true(bilevel->n_kept >= before);
+        before = bilevel->n_kept;
+        some += before > 0 && before < n_log;
+        outcome_free(&got);
+        ht_bilevel_free(bilevel);
+    }
+    printf("# %d of %d budgets keep some of %d products\n", some, BUDGETS, n_log);
+    assert_true(some > 1);
+    outcome_free(&want);
+}
+
 /* The initial value of a layer and the layer's theta_0 are one cotangent, scaled. */
 static void bilevel_run_mlp_init_carries_the_theta0_gradient(void **state)
 {
@@ -554,6 +586,7 @@ int main(void)
         CASE(bilevel_run_mlp_momentum_mixed_mode_equals_reverse_over_reverse),
         CASE(bilevel_run_mlp_adam_mixed_mode_equals_reverse_over_reverse),
         CASE(bilevel_run_mlp_schedules_equal_store_all_bit_for_bit),
+        CASE(bilevel_new_mlp_budget_between_keeps_some_products),
         CASE(bilevel_run_mlp_init_carries_the_theta0_gradient),
         CASE(bilevel_run_mlp_rate_per_tensor_matches_central_differences),
         CASE(bilevel_run_mlp_rate_per_step_and_tensor_matches_differences),
