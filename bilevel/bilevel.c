@@ -139,8 +139,8 @@ static bool hti_bilevel_plan(ht_bilevel *b, const ht_bilevel_options *o, size_t 
 static bool hti_bilevel_build(ht_bilevel *b, const ht_bilevel_options *o, size_t base)
 {
     ht_context *ctx = b->ctx;
-    bool ok = hti_bilevel_open(b) && hti_bilevel_plan(b, o, base) &&
-              hti_bilevel_allocate(b);
+    bool ok =
+        hti_bilevel_open(b) && hti_bilevel_plan(b, o, base) && hti_bilevel_allocate(b);
     b->predicted_bytes = b->allocated_bytes = ctx->live - base;
     if (b->predicted_bytes < b->recorded_peak) b->predicted_bytes = b->recorded_peak;
     return ok;
