@@ -57,21 +57,38 @@ static ht_array index_row(ht_array a, int n)
     return row;
 }
 
+struct one_hot {
+    ht_array out, labels;
+    int64_t classes;
+};
+
+static void one_hot_rows(const void *work, int64_t first, int64_t last)
+{
+    const struct one_hot *w = work;
+    size_t row = (size_t)w->classes * ht_dtype_bytes(w->out.dtype);
+    char *to = (char *)w->out.data + (size_t)first * row;
+    memset(to, 0, (size_t)(last - first) * row); /* zero in any dtype */
+    for (int64_t i = first; i < last; ++i, to += row) {
+        int64_t k = index_at(&w->labels, i);
+        if (w->out.dtype == HT_F32)
+            ((float *)(void *)to)[k] = 1;
+        else if (w->out.dtype == HT_F64)
+            ((double *)(void *)to)[k] = 1;
+        else if (w->out.dtype == HT_I32)
+            ((int32_t *)(void *)to)[k] = 1;
+        else
+            to[k] = 1;
+    }
+}
+
 int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels)
 {
     HT_ASSERT(out.shape.rank > 0, "one-hot into rank %d", out.shape.rank);
-    int64_t classes = out.shape.dim[out.shape.rank - 1], n = ht_shape_count(labels.shape);
-    int64_t bad = hti_first_outside(&labels, classes);
-    if (bad >= 0) return bad;
-    int64_t size = (int64_t)ht_dtype_bytes(out.dtype);
-    _Alignas(double) char bits[sizeof(double)];
-    ht_array one = {.data = bits, .dtype = out.dtype, .shape = HT_SCALAR};
-    /* Zero in any dtype. */
-    if (n > 0) memset(out.data, 0, (size_t)(n * classes * size));
-    hti_run_fill(ctx, one, 1);
-    for (int64_t i = 0; i < n; ++i)
-        memcpy((char *)out.data + (i * classes + index_at(&labels, i)) * size, bits,
-               (size_t)size);
+    struct one_hot w = {out, labels, out.shape.dim[out.shape.rank - 1]};
+    int64_t bad = hti_first_outside(&labels, w.classes), n = ht_shape_count(labels.shape);
+    if (bad >= 0 || n == 0) return bad;
+    /* A label costs about what four elements do. */
+    hti_parallel(ctx, n * (w.classes + 4), n, one_hot_rows, &w);
     return -1;
 }
 

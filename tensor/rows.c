@@ -7,6 +7,8 @@
 #include "kernels.h"
 #include "loops.h"
 
+enum { ROWS_COST = 4 }; /* of an element, beside one of a sum of two arrays */
+
 struct rows {
     ht_array leading; /* a without its last axis: element r is where row r starts */
     int64_t columns, stride[2];
@@ -63,7 +65,7 @@ static void rows_run(const ht_context *ctx, const struct rows *w)
     int64_t n = ht_shape_count(w->leading.shape);
     HT_ASSERT(w->loop || w->labelled || w->argmax, "no loop for dtype %s",
               ht_dtype_name(w->leading.dtype));
-    if (n > 0) hti_parallel(ctx, n * w->columns, n, rows_task, w);
+    if (n > 0) hti_parallel(ctx, ROWS_COST * n * w->columns, n, rows_task, w);
 }
 
 static void rows_map(const ht_context *ctx, hti_rows_loop loop, const ht_array *out,

@@ -42,4 +42,7 @@ uint64_t bench_hand_read(size_t n, const uint64_t *x);
 void bench_hand_adam(size_t n, float *w, float *m, float *v, const float *g, float rate,
                      float beta1, float beta2, float eps, int64_t t);
 
+/* fma.c: about so many, on registers. */
+float bench_hand_fma(int64_t flops);
+
 #endif

@@ -31,6 +31,7 @@ const hyper_case hyper_linear = {
     .weights = true,
     .update = {.rule = &ht_sgd, .rate = {.value = 0.5}},
     .options = {.schedule = HT_STORE_ALL},
+    .lean = 3000000,
 };
 
 const hyper_case hyper_mlp = {
@@ -49,6 +50,7 @@ const hyper_case hyper_mlp = {
     .momentum = 0.9,
     .l2 = 1e-4,
     .options = {.schedule = HT_STORE_ALL},
+    .lean = 128000000,
 };
 
 const hyper_case hyper_cnn = {
@@ -82,6 +84,7 @@ const hyper_case hyper_vit = {
                .decay = {.value = 0.05}},
     .rate = 1e-3,
     .options = {.schedule = HT_STORE_ALL},
+    .lean = 300000000,
 };
 
 /* The problem. */

@@ -19,6 +19,7 @@ struct hyper_case {
                        * for n tensors, which start as in `eta` */
     double rate, momentum, l2;
     ht_bilevel_options options;
+    size_t lean; /* budget beside other libraries, whose least it is below; 0: none */
 };
 
 typedef struct hyper {

@@ -19,6 +19,7 @@ typedef struct peer {
     const step_case *step_case; /* or NULL: hyper */
     step step;
     hyper hyper;
+    hyper_case lean; /* its case, within the budget */
     ht_context *ctx;
     bool f64;
     int64_t steps; /* done */
@@ -125,7 +126,10 @@ static ht_set *peer_check_step(peer *p)
 static void peer_open_hyper(peer *p, const hyper_case *c, int threads)
 {
     hyper *h = &p->hyper;
-    if (!hyper_open(h, c, threads)) exit(1);
+    p->lean = *c;
+    if (c->lean) p->lean.options = (ht_bilevel_options){.bytes = c->lean};
+    if (p->f64) p->lean.options.bytes *= 2;
+    if (!hyper_open(h, &p->lean, threads)) exit(1);
     p->ctx = h->ctx;
     peer_write(p, h->theta, "theta");
     peer_write(p, h->eta, "eta");
