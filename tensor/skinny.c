@@ -41,7 +41,7 @@ enum { LANES = 8, SUMS = 12, COLUMNS = 12, MORE_COLUMNS = 12 };
 #if defined(__AVX2__)
 enum {
     ROOM = 9216, /* floats of w' or g': three quarters of the first cache */
-    BLOCK = 32   /* rows of x between two visits to g' */
+    BLOCK = 64   /* rows of x between two visits to g' */
 };
 /* Rows of y, or vectors of g', whose sums of n columns are in registers at a time. */
 #define SKINNY_TILE(n) (SUMS / (n) < 4 ? SUMS / (n) : 4)
@@ -93,17 +93,30 @@ static void skinny_pack(const hti_skinny *p, skinny_part *part)
         }
 }
 
-/* The lanes of each vector added up: `count` floats, one after another. */
-static __attribute__((noinline)) void skinny_fold(int count, skinny_lanes *sum)
+/* Halves of each of `count` vectors added up, two vectors to one. */
+SKINNY_INLINE void skinny_halve(int count, const skinny_lanes *sum, skinny_lanes *half)
 {
-    for (int width = LANES; width > 1; width /= 2) {
-        sum[count] = (skinny_lanes){0};
-        count = (count + 1) / 2;
-        for (int s = 0; s < count; s++) {
-            skinny_lanes a = sum[2 * s], b = sum[2 * s + 1];
-            sum[s] = SKINNY_HALF(a, b, 0) + SKINNY_HALF(a, b, 1);
-        }
+    SKINNY_UNROLL for (int s = 0; s < count; s += 2)
+    {
+        skinny_lanes a = sum[s], b = sum[s + 1 < count ? s + 1 : s];
+        half[s / 2] = SKINNY_HALF(a, b, 0) + SKINNY_HALF(a, b, 1);
     }
+}
+
+/* The lanes of each vector added up: `count` floats from total[0] on. In registers, said
+ * level by level for gcc to see it: the next rows wait. */
+SKINNY_INLINE void skinny_fold(int count, const skinny_lanes *sum, skinny_lanes *total)
+{
+    skinny_lanes half[SUMS / 2], fourth[SUMS / 4], eighth[(SUMS + 7) / 8];
+    skinny_halve(count, sum, half);
+    skinny_halve((count + 1) / 2, half, fourth);
+#if defined(__AVX512F__)
+    skinny_halve((count + 3) / 4, fourth, eighth);
+    skinny_halve((count + 7) / 8, eighth, total);
+#else
+    (void)eighth;
+    skinny_halve((count + 3) / 4, fourth, total);
+#endif
 }
 
 SKINNY_INLINE void skinny_terms(int rows, int n, skinny_lanes *sum, const skinny_lanes *x,
@@ -122,9 +135,9 @@ SKINNY_INLINE void skinny_terms(int rows, int n, skinny_lanes *sum, const skinny
 SKINNY_INLINE void skinny_rows(int rows, int n, const hti_skinny *p,
                                const skinny_part *part, int64_t i, int64_t last)
 {
-    skinny_lanes sum[SUMS + 1], a[4];
+    skinny_lanes sum[SUMS], a[4], total[(SUMS + LANES - 1) / LANES];
     const skinny_lanes *w = part->w;
-    const float *x[4], *total = (const float *)sum;
+    const float *x[4], *from = (const float *)total;
     int64_t l = part->first;
     SKINNY_UNROLL for (int s = 0; s < rows * n; s++) sum[s] = (skinny_lanes){0};
     SKINNY_UNROLL for (int r = 0; r < rows; r++) x[r] =
@@ -143,10 +156,14 @@ SKINNY_INLINE void skinny_rows(int rows, int n, const hti_skinny *p,
                            (skinny_bits)SKINNY_AT(x[r] + part->last - LANES));
         skinny_terms(rows, n, sum, a, w);
     }
-    skinny_fold(rows * n, sum);
-    for (int r = 0; r < rows && i + r < last; r++, total += n) {
+    skinny_fold(rows * n, sum, total);
+    if (part->first == 0 && p->out_step == n && i + rows <= last) {
+        memcpy(p->out + i * n, total, sizeof(float) * (size_t)(rows * n));
+        return;
+    }
+    for (int r = 0; r < rows && i + r < last; r++, from += n) {
         float *y = p->out + (i + r) * p->out_step;
-        for (int j = 0; j < n; j++) y[j] = total[j] + (part->first > 0 ? y[j] : 0);
+        for (int j = 0; j < n; j++) y[j] = from[j] + (part->first > 0 ? y[j] : 0);
     }
 }
 
