@@ -2,8 +2,9 @@
 /* products.c: what hyper-cleaning spends its time on, 5,000 x 784 x 10: its inner step
  * against its two products X.W and X'.R by our kernels, and against itself with OpenBLAS
  * products (their time, taken in the same turns, put in the place of ours'); and each
- * product against a loop that only reads X, which bounds any of them, and beside it against
- * its multiply-adds in registers: X is 16 MB, which a large cache holds. Read next: tensor/skinny.c, hyper.c. */
+ * product against a loop that only reads X, which bounds any of them, and beside that
+ * against its multiply-adds in registers: X is 16 MB, which a large cache holds. Read
+ * next: tensor/skinny.c, hyper.c. */
 #include <stdio.h>
 
 #include "bench.h"
