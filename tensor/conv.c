@@ -6,9 +6,10 @@
  *
  *   y = weight . columns(x),   x += columns'(weight' . y),   weight += y . columns(x)'
  *
- * with columns' the transpose of columns. In f32 conv_direct.c does without where it can.
+ * with columns' the transpose of columns. In f32 conv_direct.c does without where it can,
+ * and conv_winograd.c with fewer multiplications where taps are 3 x 3.
  * Work is cut into units whose sums do not depend on the number of threads. Read next:
- * conv_direct.c, autograd's ops_conv.c. */
+ * conv_direct.c, conv_winograd.c, autograd's ops_conv.c. */
 #include <string.h>
 
 #include "conv_direct.h"
@@ -142,6 +143,8 @@ size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dt
                           const hti_conv_geometry *geometry)
 {
     conv_plan p = conv_plan_of(ctx, side, dtype, x, weight, y, geometry);
+    if (hti_conv_is_winograd(ctx, side, dtype, x, weight, y, geometry))
+        return hti_conv_winograd_workspace(ctx, side, x, weight, y, geometry, p.partials);
     if (hti_conv_is_direct(ctx, side, dtype, x, weight, y, geometry))
         return hti_conv_direct_workspace(ctx, side, x, weight, y, geometry, p.partials);
     return p.weight_bytes + conv_partials_bytes(&p) +
@@ -412,6 +415,11 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
         .y = y};
     const conv_plan *p = &k.p;
     char *packed = workspace;
+    if (hti_conv_is_winograd(ctx, side, x.dtype, x.shape, weight.shape, y.shape,
+                             geometry)) {
+        hti_run_conv_winograd(ctx, side, x, weight, y, geometry, workspace, p->partials);
+        return;
+    }
     if (hti_conv_is_direct(ctx, side, x.dtype, x.shape, weight.shape, y.shape,
                            geometry)) {
         k.partials = workspace;

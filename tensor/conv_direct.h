@@ -20,4 +20,14 @@ void hti_run_conv_direct(ht_context *ctx, hti_conv_side side, ht_array x, ht_arr
                          ht_array y, const hti_conv_geometry *geometry, void *workspace,
                          int64_t parts);
 
+/* The same by conv_winograd.c: whole, weights too. */
+bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
+                          ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g);
+size_t hti_conv_winograd_workspace(const ht_context *ctx, hti_conv_side side, ht_shape x,
+                                   ht_shape w, ht_shape y, const hti_conv_geometry *g,
+                                   int64_t parts);
+void hti_run_conv_winograd(ht_context *ctx, hti_conv_side side, ht_array x,
+                           ht_array weight, ht_array y, const hti_conv_geometry *geometry,
+                           void *workspace, int64_t parts);
+
 #endif

@@ -345,6 +345,8 @@ SAME(u8, uint8_t)
 #define ELEMENT      double
 #include "loops_window.h"
 
+#include "loops_winograd.h"
+
 #define FLOATS(name) loop_##name##_f32, loop_##name##_f64
 #define SIGNED(name) FLOATS(name), loop_##name##_i32
 #define ALL(name)    SIGNED(name), loop_##name##_u8
@@ -408,4 +410,11 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .window_index = {FLOATS(window_index)},
     .window_mean = {FLOATS(window_mean)},
     .window_spread = {FLOATS(window_spread)},
+    .winograd = {[HTI_WINOGRAD_SPLIT] = loop_winograd_split,
+                 [HTI_WINOGRAD_JOIN] = loop_winograd_join,
+                 [HTI_WINOGRAD_DATA] = loop_winograd_data,
+                 [HTI_WINOGRAD_SUMS] = loop_winograd_sums,
+                 [HTI_WINOGRAD_SPREAD] = loop_winograd_spread,
+                 [HTI_WINOGRAD_TAPS] = loop_winograd_taps,
+                 [HTI_WINOGRAD_GATHER] = loop_winograd_gather},
 };

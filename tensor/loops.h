@@ -80,6 +80,21 @@ typedef void (*hti_window_index_loop)(const hti_window *w, int32_t *index, const
 typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in,
                                 double scale);
 
+/* Rows of n elements, up to four arrays to up to four. See loops_winograd.h. */
+typedef enum hti_winograd {
+    HTI_WINOGRAD_SPLIT,
+    HTI_WINOGRAD_JOIN,
+    HTI_WINOGRAD_DATA,
+    HTI_WINOGRAD_SUMS,
+    HTI_WINOGRAD_SPREAD,
+    HTI_WINOGRAD_TAPS,
+    HTI_WINOGRAD_GATHER,
+    HTI_N_WINOGRAD
+} hti_winograd;
+typedef void (*hti_winograd_loop)(int64_t rows, int64_t n, float *const *out,
+                                  int64_t out_row, const float *const *in,
+                                  int64_t in_row);
+
 /* A product of few columns (skinny.c): out = x . w, or x' . w of the transposed loop.
  * Rows of x, w and out are contiguous, `*_step` apart. */
 enum { HTI_SKINNY_LEAST = 128 };
@@ -119,6 +134,7 @@ struct hti_kernels {
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];
     hti_window_loop window_mean[HTI_N_DTYPE], window_spread[HTI_N_DTYPE];
+    hti_winograd_loop winograd[HTI_N_WINOGRAD]; /* f32 */
 };
 
 extern const struct hti_kernels hti_kernels_baseline;

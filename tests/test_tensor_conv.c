@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_conv.c: the three products of a convolution against seven plain loops,
  * over random shapes, options and views; and pooling by windows against plain loops. */
+#include "conv_direct.h"
 #include "test_conv.h"
 
 static struct test_random any;
@@ -13,22 +14,45 @@ static double longest_sum(const struct test_conv *c, hti_conv_side side)
     return taps * (double)(side == HTI_CONV_Y ? c->w.dim[1] : c->w.dim[0] / c->g.groups);
 }
 
+/* Each element of the planes becomes the largest within `reach` rows and columns. */
+static void largest_near(ht_shape shape, int64_t reach, double *a)
+{
+    int64_t rows = shape.dim[2], columns = shape.dim[3], n = ht_shape_count(shape);
+    double *from = calloc((size_t)n + 1, sizeof *from);
+    memcpy(from, a, (size_t)n * sizeof *from);
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t i = -reach; i <= reach; i++)
+            for (int64_t j = -reach; j <= reach; j++) {
+                int64_t row = k / columns % rows + i, column = k % columns + j;
+                if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
+                double value = from[k + i * columns + j];
+                if (value > a[k]) a[k] = value;
+            }
+    free(from);
+}
+
 /* |got - want| <= (terms + 2) u times the same sum of absolute values, for two sums in
  * whatever order (Higham 2002, section 3.1); u is the unit
- * roundoff, twice it for f64, since the loops round as well. */
-static void check_sums(const struct test_conv *c, hti_conv_side side, const ht_array *got,
-                       double *const *want)
+ * roundoff, twice it for f64, since the loops round as well. By tiles: a place's product
+ * is at most 4 times the largest x of a tile and 9/4 the largest weight, and 9 of them
+ * make an element; each is rounded channels + 12 times. Thus the same bound, of
+ * operands as large as the largest near them. */
+static void check_sums(const ht_context *ctx, const struct test_conv *c,
+                       hti_conv_side side, const ht_array *got, double *const *want)
 {
     const ht_shape shape[] = {c->y, c->x, c->w};
+    bool tiles = hti_conv_is_winograd(ctx, side, got->dtype, c->x, c->w, c->y, &c->g);
     double u = got->dtype == HT_F32 ? 0x1p-24 : 0x1p-52, *size[3];
+    double limit = (longest_sum(c, side) + (tiles ? 108 : 2)) * u;
     for (int i = 0; i < 3; i++) {
         int64_t n = ht_shape_count(shape[i]);
         size[i] = calloc((size_t)n + 1, sizeof(double));
         for (int64_t k = 0; k < n && i != (int)side; k++) size[i][k] = fabs(want[i][k]);
+        if (tiles && i != (int)side) largest_near(shape[i], 3, size[i]);
     }
     test_conv_loops(c, side, size[HTI_CONV_X], size[HTI_CONV_W], size[HTI_CONV_Y]);
     for (int64_t k = 0; k < ht_shape_count(shape[side]); k++) {
-        double value = test_get(got, k), limit = (longest_sum(c, side) + 2) * u;
+        double value = test_get(got, k);
         if (fabs(value - want[side][k]) <= limit * size[side][k]) continue;
         fail_msg("side %d, element %lld: got %.17g, want %.17g", (int)side, (long long)k,
                  value, want[side][k]);
@@ -61,7 +85,7 @@ static void check_conv_by(const struct hti_kernels *isa, ht_context *ctx,
     hti_run_conv(ctx, side, a[HTI_CONV_X].array, a[HTI_CONV_W].array, a[HTI_CONV_Y].array,
                  &c->g, workspace);
     test_conv_loops(c, side, loops[HTI_CONV_X], loops[HTI_CONV_W], loops[HTI_CONV_Y]);
-    check_sums(c, side, &a[side].array, loops);
+    check_sums(ctx, c, side, &a[side].array, loops);
     free(workspace);
     for (int i = 0; i < 3; i++) free(loops[i]), test_array_free(&a[i]);
 }
@@ -95,6 +119,17 @@ static void conv_wide_rows_agree_with_loops(void **state)
     ht_context *ctx = test_context(1);
     for (int k = 0; k < 120; k++) {
         struct test_conv c = test_conv_wide(&any);
+        check_conv(ctx, &c, HT_F32, (hti_conv_side)(k % 3), k % 4 > 0);
+    }
+    ht_context_free(ctx);
+}
+
+static void conv_three_by_three_in_place_agrees_with_loops(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    for (int k = 0; k < 30; k++) {
+        struct test_conv c = test_conv_three(&any);
         check_conv(ctx, &c, HT_F32, (hti_conv_side)(k % 3), k % 4 > 0);
     }
     ht_context_free(ctx);
@@ -151,6 +186,10 @@ static void conv_any_thread_count_gives_the_same_bits(void **state)
                                             .w = HT_SHAPE(5, 70, 3, 3),
                                             .y = HT_SHAPE(2, 5, 53, 50),
                                             .g = {{1, 1}, {1, 1}, {1, 1}, 1}},
+                                           {.x = HT_SHAPE(3, 33, 37, 35),
+                                            .w = HT_SHAPE(34, 33, 3, 3),
+                                            .y = HT_SHAPE(3, 34, 37, 37),
+                                            .g = {{1, 1}, {1, 2}, {1, 1}, 1}},
                                            {.x = HT_SHAPE(2, 66, 61, 67),
                                             .w = HT_SHAPE(4, 66, 2, 3),
                                             .y = HT_SHAPE(2, 4, 31, 35),
@@ -370,6 +409,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conv_random_views_agree_with_loops),
         cmocka_unit_test(conv_wide_rows_agree_with_loops),
+        cmocka_unit_test(conv_three_by_three_in_place_agrees_with_loops),
         cmocka_unit_test(conv_any_thread_count_gives_the_same_bits),
         cmocka_unit_test(conv_rows_alike_in_several_tiles_agree_with_loops),
         cmocka_unit_test(max_pool_index_random_views_find_the_first_largest),
