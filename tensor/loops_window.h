@@ -105,12 +105,67 @@ static inline void WINDOW(window_larger)(int64_t n, const ELEMENT *a, int32_t at
     }
 }
 
+/* Row i of pairs of rows of x, `n` columns: the larger of each pair, and in `place` where
+ * it lies if its column is counted from the n*i-th on. */
+static inline void WINDOW(window_of_rows)(const hti_window *w, int64_t i, int64_t n,
+                                          const ELEMENT *x, ELEMENT *most, int32_t *place)
+{
+    const ELEMENT *above = x + 2 * i * w->stride[0], *below = above + w->stride[0];
+    const int32_t row = (int32_t)w->in[1], at = (int32_t)(2 * i * w->in[1] - i * n);
+    LOOP_INDEPENDENT for (int64_t j = 0; j < n; ++j)
+    {
+        ELEMENT value = below[j], old = above[j];
+        int more = !(value <= old) & (old == old);
+        most[j] = more ? value : old;
+        place[j] = more ? at + row : at;
+    }
+}
+
+/* Windows of 2 x 2 apart, some rows of them at a time: first rows are compared, then
+ * columns. Among equals of a window the upper is the first, then the left. */
+static void WINDOW(window_index_of_four)(const hti_window *w, int32_t *index,
+                                         const ELEMENT *x)
+{
+    ELEMENT most[HTI_TILE];
+    int32_t place[HTI_TILE];
+    const int64_t n = 2 * w->out[1], rows = HTI_TILE / n;
+    for (int64_t i = 0, last; i < w->out[0]; i = last) {
+        last = i + rows < w->out[0] ? i + rows : w->out[0];
+        for (int64_t r = i; r < last; ++r)
+            WINDOW(window_of_rows)(w, r, n, x, most + (r - i) * n, place + (r - i) * n);
+        const int32_t from = (int32_t)(i * n);
+        int32_t *to = index + i * w->out[1];
+        LOOP_INDEPENDENT for (int64_t j = 0; j < (last - i) * w->out[1]; ++j)
+        {
+            ELEMENT old = most[2 * j], value = most[2 * j + 1];
+            int32_t left = place[2 * j], right = place[2 * j + 1];
+            int more = !(value <= old) & (old == old);
+            int same = (value == old) | ((value != value) & (old != old));
+            int second = more | (same & (right < left));
+            to[j] = from + (int32_t)(2 * j) + (second ? right + 1 : left);
+        }
+    }
+}
+
+static bool WINDOW(window_is_of_four)(const hti_window *w)
+{
+    const hti_pool_geometry *g = &w->geometry;
+    bool fits = w->stride[1] == 1 && 2 * w->out[1] <= HTI_TILE;
+    for (int i = 0; i < 2; ++i)
+        fits = fits && g->kernel[i] == 2 && g->stride[i] == 2 && g->padding[i] == 0;
+    return fits;
+}
+
 /* The place, row * in[1] + column, of the first largest of each window; a NaN is larger
  * than any number. Windows are never empty: padding is smaller than the kernel. */
 static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const void *x)
 {
     ELEMENT most[HTI_TILE], packed[2 * HTI_TILE];
     const int32_t hop = (int32_t)w->geometry.stride[1];
+    if (WINDOW(window_is_of_four)(w)) {
+        WINDOW(window_index_of_four)(w, index, x);
+        return;
+    }
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n, index += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
