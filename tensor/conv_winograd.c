@@ -25,8 +25,9 @@ enum {
     WINOGRAD_PLACES = 16,
     WINOGRAD_BYTES = 512 * 1024, /* of a block, both sides of the products */
     WINOGRAD_TILES = 128,        /* of a block, at most, if its images are larger */
-    WINOGRAD_SUMS = 16,          /* multiply-adds that what B' and A' do costs, about */
-    WINOGRAD_WEIGHTS = 1 << 16   /* most weights: their places fit a third cache */
+    WINOGRAD_WIDTH = HTI_WINOGRAD_PLANE - 16, /* columns: two rows of tiles' fit */
+    WINOGRAD_SUMS = 16,        /* multiply-adds that what B' and A' do costs, about */
+    WINOGRAD_WEIGHTS = 1 << 16 /* most weights: their places fit a third cache */
 };
 
 /* Sizes in elements. A block has data (places, channels, tiles) and as much for outputs,
@@ -40,7 +41,7 @@ typedef struct winograd_plan {
     int64_t rows, images;            /* of a block */
     int64_t cuts, blocks;            /* blocks down an image, and in all */
     int64_t units, pieces, parts;
-    int64_t data_step, more_step, plane, line, slot;
+    int64_t data_step, more_step, line, slot;
 } winograd_plan;
 
 static int64_t winograd_most(int64_t a, int64_t b)
@@ -73,6 +74,7 @@ bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dt
     for (int i = 0; i < 2; i++)
         fits = fits && w.dim[i + 2] == 3 && g->stride[i] == 1 && g->dilation[i] == 1 &&
                g->padding[i] <= 2 && y.dim[i + 2] >= 8 && x.dim[i + 2] >= 8;
+    fits = fits && x.dim[3] <= WINOGRAD_WIDTH && y.dim[3] <= WINOGRAD_WIDTH;
     int64_t channels = w.dim[1], outputs = w.dim[0] / g->groups, sums = WINOGRAD_SUMS;
     if (side == HTI_CONV_W && y.dim[3] < 16) sums *= 2;
     return fits && channels * outputs >= sums * (channels + outputs) &&
@@ -83,7 +85,8 @@ static void winograd_block_size(winograd_plan *p)
 {
     int64_t both = WINOGRAD_PLACES * (int64_t)sizeof(float) * (p->channels + p->outputs);
     int64_t room = winograd_least(WINOGRAD_TILES, WINOGRAD_BYTES / both);
-    p->rows = winograd_least(p->down, winograd_most(1, room / p->across));
+    p->rows = winograd_least(room / p->across, HTI_WINOGRAD_PLANE / (p->across + 1) - 1);
+    p->rows = winograd_least(p->down, winograd_most(1, p->rows));
     p->cuts = winograd_pieces(p->down, p->rows);
     p->rows = winograd_pieces(p->down, p->cuts);
     p->images = p->cuts > 1 ? 1 : winograd_most(1, room / (p->rows * p->across));
@@ -115,9 +118,9 @@ static winograd_plan winograd_plan_of(const ht_context *ctx, hti_conv_side side,
     int64_t tiles = p.images * p.rows * p.across;
     p.data_step = winograd_odd(p.channels * tiles);
     p.more_step = winograd_odd(p.outputs * tiles);
-    p.plane = winograd_odd((p.rows + 1) * (p.across + 1));
     p.line = winograd_odd((p.rows + 1) * winograd_most(p.x.dim[3], p.y.dim[3]));
-    p.slot = WINOGRAD_PLACES * (p.data_step + p.more_step) + 16 * p.plane + p.line;
+    p.slot =
+        WINOGRAD_PLACES * (p.data_step + p.more_step) + 16 * HTI_WINOGRAD_PLANE + p.line;
     return p;
 }
 
@@ -162,9 +165,9 @@ static winograd_slot winograd_slot_at(const winograd_plan *p, float *at)
     winograd_slot s = {.data = at};
     s.more = s.data + WINOGRAD_PLACES * p->data_step;
     s.phases[0] = s.more + WINOGRAD_PLACES * p->more_step;
-    s.phases[1] = s.phases[0] + 4 * p->plane;
-    s.lines = s.phases[1] + 4 * p->plane;
-    s.line = s.lines + 8 * p->plane;
+    s.phases[1] = s.phases[0] + 4 * HTI_WINOGRAD_PLANE;
+    s.lines = s.phases[1] + 4 * HTI_WINOGRAD_PLANE;
+    s.line = s.lines + 8 * HTI_WINOGRAD_PLANE;
     return s;
 }
 
@@ -191,115 +194,83 @@ typedef struct winograd_plane {
     const float *from;
     const int64_t *size, *stride; /* the plane's */
     int64_t padding[2], more;     /* more: rows and columns under the last tile */
-    hti_winograd how;
-    float *phases, *to;
-    int64_t step; /* of places */
+    hti_winograd tiles;
 } winograd_plane;
 
 /* Rows of one parity, columns of each apart; outside of the plane zeros, those left and
  * right since the piece began. */
-static void winograd_split(const winograd_work *k, const winograd_slot *s,
-                           const winograd_plane *f, const winograd_block *b, int parity)
+static void winograd_split(const winograd_work *k, const winograd_plane *f, int64_t base,
+                           float *even, float *line)
 {
-    const winograd_plan *p = &k->p;
-    int64_t pitch = p->across + f->more, rows = b->rows + f->more, n = f->size[1];
-    int64_t base = 2 * b->first + parity - f->padding[0], pad = f->padding[1];
+    int64_t pitch = f->tiles.across + f->more, rows = f->tiles.rows + f->more;
+    int64_t n = f->size[1], pad = f->padding[1], step = 2 * f->stride[0];
     int64_t from = winograd_least(rows, base < 0 ? (1 - base) / 2 : 0);
-    int64_t to = base < f->size[0] ? (f->size[0] - base + 1) / 2 : 0,
-            step = 2 * f->stride[0];
+    int64_t to = base < f->size[0] ? (f->size[0] - base + 1) / 2 : 0;
+    float *phase[2] = {even, even + HTI_WINOGRAD_PLANE};
     to = winograd_most(from, winograd_least(rows, to));
-    float *phase[2] = {f->phases + 2 * parity * p->plane,
-                       f->phases + (2 * parity + 1) * p->plane};
     for (int i = 0; i < 2; i++) {
-        memset(phase[i], 0, (size_t)(from * pitch) * sizeof(float));
-        memset(phase[i] + to * pitch, 0, (size_t)((rows - to) * pitch) * sizeof(float));
+        if (from) memset(phase[i], 0, (size_t)(from * pitch) * sizeof(float));
+        if (to < rows)
+            memset(phase[i] + to * pitch, 0,
+                   (size_t)((rows - to) * pitch) * sizeof(float));
     }
     if (from == to) return;
-    const float *in = f->from + (base + 2 * from) * f->stride[0];
+    const float *x = f->from + (base + 2 * from) * f->stride[0];
     if (f->stride[1] != 1) {
-        k->kernels->pack[hti_row(HT_F32)](to - from, n, s->line, in,
+        k->kernels->pack[hti_row(HT_F32)](to - from, n, line, x,
                                           (const int64_t[]){step, f->stride[1]});
-        in = s->line, step = n;
+        x = line, step = n;
     }
-    float *out[2] = {phase[pad % 2] + from * pitch + pad / 2,
-                     phase[(pad + 1) % 2] + from * pitch + (pad + 1) / 2};
-    k->kernels->winograd[HTI_WINOGRAD_SPLIT](to - from, n / 2, out, pitch, &in, step);
+    float *first = phase[pad % 2] + from * pitch + pad / 2;
+    float *second = phase[(pad + 1) % 2] + from * pitch + (pad + 1) / 2;
+    k->kernels->winograd->split(to - from, n / 2, first, second, pitch, x, step);
     for (int64_t r = 0; n % 2 && r < to - from; r++)
-        out[0][r * pitch + n / 2] = in[r * step + n - 1];
+        first[r * pitch + n / 2] = x[r * step + n - 1];
 }
 
-static void winograd_forth(const winograd_work *k, const winograd_slot *s,
-                           const winograd_plane *f, const winograd_block *b)
-{
-    const winograd_plan *p = &k->p;
-    const hti_winograd_loop run = k->kernels->winograd[f->how];
-    for (int i = 0; i < 2; i++) {
-        const float *even = f->phases + 2 * i * p->plane, *odd = even + p->plane;
-        float *to = s->lines + i * p->plane;
-        winograd_split(k, s, f, b, i);
-        run(b->rows + f->more, p->across,
-            (float *[]){to, to + 2 * p->plane, to + 4 * p->plane, to + 6 * p->plane},
-            p->across, (const float *[]){even, odd, even + 1, odd + 1},
-            p->across + f->more);
-    }
-    for (int i = 0; i < 4; i++) {
-        const float *even = s->lines + 2 * i * p->plane, *odd = even + p->plane;
-        float *to = f->to + i * f->step;
-        run(1, b->rows * p->across,
-            (float *[]){to, to + 4 * f->step, to + 8 * f->step, to + 12 * f->step}, 0,
-            (const float *[]){even, odd, even + p->across, odd + p->across}, 0);
-    }
-}
-
-/* All planes of a block of a (x, or y of the weights), `n` a group. */
+/* All planes of a block of a (x, or y of the weights). */
 static void winograd_planes(const winograd_work *k, const winograd_slot *s,
-                            const ht_array *a, const winograd_block *b, bool data)
+                            const ht_array *a, const winograd_block *b)
 {
     const winograd_plan *p = &k->p;
+    bool data = a == &k->x;
     int64_t n = data ? p->channels : p->outputs;
     winograd_plane f = {.size = a->shape.dim + 2,
                         .stride = a->stride + 2,
-                        .how = data ? HTI_WINOGRAD_DATA : HTI_WINOGRAD_SPREAD,
-                        .phases = s->phases[!data],
                         .more = data,
-                        .step = data ? p->data_step : p->more_step};
+                        .tiles = {.rows = b->rows,
+                                  .across = p->across,
+                                  .step = data ? p->data_step : p->more_step,
+                                  .phases = s->phases[data],
+                                  .lines = s->lines}};
     for (int i = 0; i < 2 && data; i++) f.padding[i] = p->padding[i];
-    for (int64_t image = 0; image < b->images; image++)
-        for (int64_t c = 0; c < n; c++) {
-            f.from = (const float *)a->data + (b->image + image) * a->stride[0] +
-                     (b->group * n + c) * a->stride[1];
-            f.to =
-                (data ? s->data : s->more) + c * b->tiles + image * b->rows * p->across;
-            winograd_forth(k, s, &f, b);
-        }
+    for (int64_t i = 0; i < b->images * n; i++) {
+        int64_t image = i / n, c = i % n;
+        f.from = (const float *)a->data + (b->image + image) * a->stride[0] +
+                 (b->group * n + c) * a->stride[1];
+        for (int parity = 0; parity < 2; parity++)
+            winograd_split(k, &f, 2 * b->first + parity - f.padding[0],
+                           f.tiles.phases + 2 * parity * HTI_WINOGRAD_PLANE, s->line);
+        f.tiles.places =
+            (data ? s->data : s->more) + c * b->tiles + image * b->rows * p->across;
+        (data ? k->kernels->winograd->data : k->kernels->winograd->spread)(&f.tiles);
+    }
 }
 
 /* The rows of y under a block from the places of its tiles. */
 static void winograd_back(const winograd_work *k, const winograd_slot *s,
-                          const winograd_block *b, const float *from, float *y)
+                          const winograd_block *b)
 {
     const winograd_plan *p = &k->p;
-    const hti_winograd_loop *run = k->kernels->winograd;
-    int64_t n = b->rows * p->across, step = p->more_step, width = p->y.dim[3];
-    for (int i = 0; i < 4; i++, from += step)
-        run[HTI_WINOGRAD_SUMS](
-            1, n, (float *[]){s->lines + i * p->plane, s->lines + (4 + i) * p->plane}, 0,
-            (const float *[]){from, from + 4 * step, from + 8 * step, from + 12 * step},
-            0);
-    for (int i = 0; i < 2; i++) {
-        const float *in = s->lines + 4 * i * p->plane;
-        float *phase[] = {s->phases[1], s->phases[1] + p->plane};
-        int64_t row = 2 * b->first + i, rows = (p->y.dim[2] - row + 1) / 2;
-        rows = winograd_least(b->rows, rows);
-        run[HTI_WINOGRAD_SUMS](
-            1, n, phase, 0,
-            (const float *[]){in, in + p->plane, in + 2 * p->plane, in + 3 * p->plane},
-            0);
-        float *to = y + row * width;
-        run[HTI_WINOGRAD_JOIN](rows, width / 2, &to, 2 * width,
-                               (const float *const *)phase, p->across);
-        for (int64_t r = 0; width % 2 && r < rows; r++)
-            to[2 * r * width + width - 1] = phase[0][r * p->across + width / 2];
+    hti_winograd tiles = {
+        .rows = b->rows, .across = p->across, .step = p->more_step, .lines = s->lines};
+    int64_t row = 2 * b->first, height = winograd_least(2 * b->rows, p->y.dim[2] - row);
+    for (int64_t i = 0; i < b->images * p->outputs; i++) {
+        int64_t image = i / p->outputs, o = i % p->outputs;
+        float *y = (float *)k->y.data + (b->image + image) * k->y.stride[0] +
+                   (b->group * p->outputs + o) * k->y.stride[1];
+        tiles.places = s->more + o * b->tiles + image * b->rows * p->across;
+        k->kernels->winograd->back(&tiles, height, p->y.dim[3], y + row * p->y.dim[3]);
     }
 }
 
@@ -346,19 +317,14 @@ static void winograd_unit_y(const winograd_work *k, int64_t unit, const winograd
                         .b_row = b.tiles,
                         .b_col = 1,
                         .step = b.tiles};
-    winograd_planes(k, s, &k->x, &b, true);
+    winograd_planes(k, s, &k->x, &b);
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
         winograd_ask(k, &k->x, p->channels, &next, i);
         winograd_ask(k, &k->y, p->outputs, &b, i);
         k->kernels->gemm->product(&product);
         product.a += p->taps, product.b += p->data_step, product.out += p->more_step;
     }
-    for (int64_t i = 0; i < b.images * p->outputs; i++) {
-        int64_t image = i / p->outputs, o = i % p->outputs;
-        winograd_back(k, s, &b, s->more + o * b.tiles + image * b.rows * p->across,
-                      (float *)k->y.data + (b.image + image) * k->y.stride[0] +
-                          (b.group * p->outputs + o) * k->y.stride[1]);
-    }
+    winograd_back(k, s, &b);
 }
 
 /* Adds block `at` to the places of the weights. */
@@ -380,8 +346,8 @@ static void winograd_add_block(const winograd_work *k, int64_t at, const winogra
                         .b_col = b.tiles,
                         .step = p->channels,
                         .add = true};
-    winograd_planes(k, s, &k->x, &b, true);
-    winograd_planes(k, s, &k->y, &b, false);
+    winograd_planes(k, s, &k->x, &b);
+    winograd_planes(k, s, &k->y, &b);
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
         winograd_ask(k, &k->x, p->channels, &next, i);
         winograd_ask(k, &k->y, p->outputs, &next, i);
@@ -417,57 +383,40 @@ static ht_array winograd_view(const winograd_work *k)
         {turned ? -s[2] : s[2], turned ? -s[3] : s[3], group, s[turned], s[!turned]}};
 }
 
-/* places = G w G', by way of (4, 3, taps) beside them. */
+/* places = G w G', by way of (3, 4, taps) beside them. */
 static void winograd_weights(ht_context *ctx, const winograd_work *k)
 {
-    const winograd_plan *p = &k->p;
-    const hti_winograd_loop run = k->kernels->winograd[HTI_WINOGRAD_TAPS];
-    int64_t n = p->taps;
+    const hti_winograd_loops *loops = k->kernels->winograd;
+    int64_t n = k->p.taps;
     ht_array from = winograd_view(k);
     hti_run_copy(ctx, hti_contiguous(k->weights, HT_F32, from.shape), from);
-    for (int i = 0; i < 3; i++) {
-        const float *in = k->weights + i * n;
-        float *to = k->spare + i * n;
-        run(1, n, (float *[]){to, to + 3 * n, to + 6 * n, to + 9 * n}, 0,
-            (const float *[]){in, in + 3 * n, in + 6 * n}, 0);
-    }
-    for (int i = 0; i < 4; i++) {
-        const float *in = k->spare + 3 * i * n;
-        float *to = k->weights + 4 * i * n;
-        run(1, n, (float *[]){to, to + n, to + 2 * n, to + 3 * n}, 0,
-            (const float *[]){in, in + n, in + 2 * n}, 0);
-    }
+    for (int i = 0; i < 3; i++)
+        loops->taps(n, k->spare + 4 * i * n, n, k->weights + 3 * i * n, n);
+    for (int i = 0; i < 4; i++)
+        loops->taps(n, k->weights + i * n, 4 * n, k->spare + i * n, 4 * n);
 }
 
 /* The parts added up in order, into the first, and w = G' places G. */
 static void winograd_join(ht_context *ctx, const winograd_work *k)
 {
     const winograd_plan *p = &k->p;
-    const hti_winograd_loop run = k->kernels->winograd[HTI_WINOGRAD_GATHER];
+    const hti_winograd_loops *loops = k->kernels->winograd;
     int64_t n = p->taps;
     ht_array sum = hti_contiguous(k->weights, HT_F32, HT_SHAPE(WINOGRAD_PLACES * n));
-    ht_array part = sum, to = winograd_view(k);
+    ht_array part = sum;
     for (int64_t i = 1; i < p->parts; i++) {
         part.data = k->weights + i * WINOGRAD_PLACES * n;
         hti_run_binary(ctx, HTI_ADD, sum, sum, part);
     }
-    for (int i = 0; i < 4; i++) {
-        const float *in = k->weights + i * n;
-        float *out = k->spare + i * n;
-        run(1, n, (float *[]){out, out + 4 * n, out + 8 * n}, 0,
-            (const float *[]){in, in + 4 * n, in + 8 * n, in + 12 * n}, 0);
-    }
-    for (int i = 0; i < 3; i++) {
-        const float *in = k->spare + 4 * i * n;
-        float *out = k->weights + 3 * i * n;
-        run(1, n, (float *[]){out, out + n, out + 2 * n}, 0,
-            (const float *[]){in, in + n, in + 2 * n, in + 3 * n}, 0);
-    }
+    for (int i = 0; i < 4; i++)
+        loops->gather(n, k->spare + i * n, 4 * n, k->weights + i * n, 4 * n);
+    for (int i = 0; i < 3; i++)
+        loops->gather(n, k->weights + 3 * i * n, n, k->spare + 4 * i * n, n);
     ht_array turned = {k->weights,
                        HT_F32,
                        {5, {p->groups, p->outputs, p->channels, 3, 3}},
                        {p->outputs * p->channels, p->channels, 1, 3 * n, n}};
-    hti_run_copy(ctx, hti_contiguous(to.data, HT_F32, turned.shape), turned);
+    hti_run_copy(ctx, hti_contiguous(k->w.data, HT_F32, turned.shape), turned);
 }
 
 static void winograd_piece(const winograd_work *k, int64_t piece)
@@ -475,7 +424,7 @@ static void winograd_piece(const winograd_work *k, int64_t piece)
     const winograd_plan *p = &k->p;
     float *at = (float *)(k->slots + (size_t)piece * winograd_slot_bytes(p));
     winograd_slot s = winograd_slot_at(p, at);
-    memset(s.phases[0], 0, (size_t)(8 * p->plane) * sizeof(float));
+    memset(s.phases[0], 0, 8 * HTI_WINOGRAD_PLANE * sizeof(float));
     int64_t last = p->units * (piece + 1) / p->pieces;
     for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
         (p->parts ? winograd_unit_w : winograd_unit_y)(k, unit, &s);

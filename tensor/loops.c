@@ -410,11 +410,5 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .window_index = {FLOATS(window_index)},
     .window_mean = {FLOATS(window_mean)},
     .window_spread = {FLOATS(window_spread)},
-    .winograd = {[HTI_WINOGRAD_SPLIT] = loop_winograd_split,
-                 [HTI_WINOGRAD_JOIN] = loop_winograd_join,
-                 [HTI_WINOGRAD_DATA] = loop_winograd_data,
-                 [HTI_WINOGRAD_SUMS] = loop_winograd_sums,
-                 [HTI_WINOGRAD_SPREAD] = loop_winograd_spread,
-                 [HTI_WINOGRAD_TAPS] = loop_winograd_taps,
-                 [HTI_WINOGRAD_GATHER] = loop_winograd_gather},
+    .winograd = &loop_winograd,
 };

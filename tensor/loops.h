@@ -80,20 +80,25 @@ typedef void (*hti_window_index_loop)(const hti_window *w, int32_t *index, const
 typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in,
                                 double scale);
 
-/* Rows of n elements, up to four arrays to up to four. See loops_winograd.h. */
-typedef enum hti_winograd {
-    HTI_WINOGRAD_SPLIT,
-    HTI_WINOGRAD_JOIN,
-    HTI_WINOGRAD_DATA,
-    HTI_WINOGRAD_SUMS,
-    HTI_WINOGRAD_SPREAD,
-    HTI_WINOGRAD_TAPS,
-    HTI_WINOGRAD_GATHER,
-    HTI_N_WINOGRAD
+/* Tiles of a plane on their way to the 16 places of a product, `step` apart, or back;
+ * what is between lies in planes. See conv_winograd.c, loops_winograd.h. */
+enum { HTI_WINOGRAD_PLANE = 528 }; /* an odd number of lines */
+typedef struct hti_winograd {
+    int64_t rows, across; /* tiles */
+    float *places;
+    int64_t step;
+    float *phases, *lines; /* 4 planes: rows by columns, even and odd; 8 planes */
 } hti_winograd;
-typedef void (*hti_winograd_loop)(int64_t rows, int64_t n, float *const *out,
-                                  int64_t out_row, const float *const *in,
-                                  int64_t in_row);
+typedef struct hti_winograd_loops {
+    void (*split)(int64_t rows, int64_t n, float *even, float *odd, int64_t pitch,
+                  const float *x, int64_t row);
+    void (*data)(const hti_winograd *p);
+    void (*spread)(const hti_winograd *p);
+    void (*back)(const hti_winograd *p, int64_t height, int64_t width, float *y);
+    /* 3 arrays to 4, 4 to 3; not in place. */
+    void (*taps)(int64_t n, float *out, int64_t step, const float *in, int64_t in_step);
+    void (*gather)(int64_t n, float *out, int64_t step, const float *in, int64_t in_step);
+} hti_winograd_loops;
 
 /* A product of few columns (skinny.c): out = x . w, or x' . w of the transposed loop.
  * Rows of x, w and out are contiguous, `*_step` apart. */
@@ -134,7 +139,7 @@ struct hti_kernels {
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];
     hti_window_loop window_mean[HTI_N_DTYPE], window_spread[HTI_N_DTYPE];
-    hti_winograd_loop winograd[HTI_N_WINOGRAD]; /* f32 */
+    const hti_winograd_loops *winograd; /* f32 */
 };
 
 extern const struct hti_kernels hti_kernels_baseline;
