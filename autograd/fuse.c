@@ -77,9 +77,6 @@ typedef struct fuse_plan {
     uint32_t *first_reader, *reader; /* readers of i: reader[first_reader[i] ..] */
     int64_t *beside; /* elements of what cannot be fused and runs before i */
     bool *can;       /* whether i can be in a group */
-    /* 1 + the input of i that is a product made by i's step; and 1 + the input of that
-     * that is a root, made there too; 0: none */
-    uint8_t *factor, *root;
     struct fuse_group {
         uint32_t first, members, operands, operand[HTI_FUSED_OPERANDS];
         bool sums;
@@ -367,65 +364,114 @@ static void fuse_operands(const fuse_plan *f, uint32_t root, hti_group *g)
     g->fused.n_sums = n - g->fused.n_operands;
 }
 
-/* The step that computes a product of two and another op at once, -1 if there is none:
- * `e` is the op's input the product is. */
-static int fuse_ternary(const ht_op *op, uint32_t e)
-{
-    if (op == &hti_op_add) return HTI_MUL_ADD;
-    if (op == &hti_op_sub) return e == 0 ? HTI_MUL_SUB : HTI_SUB_MUL;
-    if (op == &hti_op_mul) return HTI_MUL_MUL;
-    return op == &hti_op_div && e == 0 ? HTI_MUL_DIV : -1;
-}
+/* A step as it is found: of one op, or a tree of several. */
+typedef struct fuse_step {
+    uint32_t member, in[HTI_TREE_INPUTS];
+    int tree; /* -1: one op */
+    uint32_t n_in;
+} fuse_step;
 
-/* Which input of m is an `op` that m alone reads; n_in if none is. */
-static uint32_t fuse_alone(const fuse_plan *f, uint32_t m, const ht_op *op)
-{
-    const ht_program *p = f->p;
-    uint32_t e = 0;
-    for (; e < p->value[m].n_in; e++) {
-        uint32_t in = p->edge[p->value[m].first_in + e];
-        const hti_value *x = &p->value[in];
-        if (x->place == HTI_IN_TILE && x->op == op && !f->factor[in] &&
-            hti_dtype_is_float(x->type.dtype) &&
-            f->first_reader[in + 1] - f->first_reader[in] == 1)
-            break;
-    }
-    return e;
-}
+/* A pattern held against what a member is made of: `at`, as far as it fits. */
+typedef struct fuse_match {
+    const fuse_plan *f;
+    const char *at;
+    uint32_t in[HTI_TREE_INPUTS], inner[HTI_TREE_INPUTS], n_in, n_inner;
+} fuse_match;
 
-/* Products that one step alone reads become part of that step, and of one that is added
- * a root. */
-static void fuse_factors(fuse_plan *f, const hti_group *g)
+static const ht_op *fuse_operator(char c)
 {
-    ht_program *p = f->p;
-    for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
-        const hti_value *v = &p->value[m];
-        if (fuse_ternary(v->op, 0) < 0) continue;
-        uint32_t e = fuse_alone(f, m, &hti_op_mul);
-        if (e == v->n_in || fuse_ternary(v->op, e) < 0) continue;
-        uint32_t product = p->edge[v->first_in + e];
-        f->factor[m] = (uint8_t)(e + 1);
-        p->value[product].step = m;
-        uint32_t r = fuse_alone(f, product, &hti_op_sqrt);
-        if (v->op != &hti_op_add || r == 2) continue;
-        f->root[m] = (uint8_t)(r + 1);
-        p->value[p->edge[p->value[product].first_in + r]].step = m;
+    switch (c) {
+    case '+':
+        return &hti_op_add;
+    case '-':
+        return &hti_op_sub;
+    case '*':
+        return &hti_op_mul;
+    case '/':
+        return &hti_op_div;
+    default:
+        return &hti_op_sqrt;
     }
 }
 
-/* What the step of m reads; returns how many. */
-static uint32_t fuse_inputs(const fuse_plan *f, uint32_t m, uint32_t in[3])
+/* Whether x is made and read within the step that asks alone. */
+static bool fuse_is_inner(const fuse_plan *f, uint32_t x)
 {
-    const ht_program *p = f->p;
-    const uint32_t *own = p->edge + p->value[m].first_in;
-    uint32_t n = p->value[m].n_in, e = f->factor[m], r = f->root[m];
-    for (uint32_t k = 0; k < n; k++) in[k] = own[k];
-    if (!e) return n;
-    const uint32_t *product = p->edge + p->value[own[e - 1]].first_in;
-    in[2] = own[2 - e];
-    in[0] = r ? p->edge[p->value[product[r - 1]].first_in] : product[0];
-    in[1] = r ? product[2 - r] : product[1];
-    return 3;
+    const hti_value *v = &f->p->value[x];
+    return v->place == HTI_IN_TILE && v->step == x &&
+           f->first_reader[x + 1] - f->first_reader[x] == 1;
+}
+
+static bool fuse_is_letter(char c)
+{
+    return c >= 'a' && c <= 'f';
+}
+
+static bool fuse_is_number(const fuse_match *t, uint32_t x)
+{
+    return ht_shape_count(t->f->p->value[x].type.shape) == 1;
+}
+
+/* Inputs of + and * are tried in both orders; of two that may be anything a number comes
+ * first, as the loops for numbers have it. */
+static bool fuse_fits(fuse_match *t, uint32_t x, bool outermost)
+{
+    const ht_program *p = t->f->p;
+    const hti_value *v = &p->value[x];
+    const uint32_t *in = p->edge + v->first_in;
+    char c = *t->at++;
+    if (fuse_is_letter(c)) {
+        t->in[c - 'a'] = x;
+        t->n_in++;
+        return true;
+    }
+    if (v->op != fuse_operator(c) || !(outermost || fuse_is_inner(t->f, x))) return false;
+    if (!outermost) t->inner[t->n_inner++] = x;
+    if (v->n_in == 1) return fuse_fits(t, in[0], false);
+    bool commutes = c == '+' || c == '*';
+    bool any = commutes && fuse_is_letter(t->at[0]) && fuse_is_letter(t->at[1]);
+    int first = any && fuse_is_number(t, in[1]) && !fuse_is_number(t, in[0]);
+    fuse_match before = *t;
+    if (fuse_fits(t, in[first], false) && fuse_fits(t, in[!first], false)) return true;
+    *t = before;
+    return commutes && fuse_fits(t, in[!first], false) && fuse_fits(t, in[first], false);
+}
+
+/* The step of m: the first tree that fits, whose inner ops then are no steps of their
+ * own; else its op. */
+static fuse_step fuse_find(fuse_plan *f, uint32_t m)
+{
+    const hti_value *v = &f->p->value[m];
+    const uint32_t *in = f->p->edge + v->first_in;
+    fuse_step s = {.member = m, .tree = -1, .n_in = v->n_in};
+    fuse_match t;
+    bool grows = false; /* most do not */
+    for (uint32_t e = 0; e < s.n_in; e++) {
+        s.in[e] = in[e];
+        grows = grows || fuse_is_inner(f, in[e]);
+    }
+    for (int k = 0; grows && hti_dtype_is_float(v->type.dtype) && k < HTI_N_TREE; k++) {
+        t = (fuse_match){.f = f, .at = hti_trees[k].pattern};
+        if (v->op != fuse_operator(*t.at) || !fuse_fits(&t, m, true)) continue;
+        for (uint32_t i = 0; i < t.n_inner; i++) f->p->value[t.inner[i]].step = m;
+        s.tree = k;
+        s.n_in = t.n_in;
+        memcpy(s.in, t.in, sizeof s.in);
+        return s;
+    }
+    return s;
+}
+
+/* The steps of a group in order, at the end of `to`, from the place returned on: outer
+ * ops choose before what they are made of. */
+static int fuse_find_steps(fuse_plan *f, const hti_group *g, fuse_step *to)
+{
+    uint32_t member[HTI_FUSED_STEPS];
+    int n = 0, at = HTI_FUSED_STEPS;
+    for (uint32_t m = g->first; m != HTI_NONE; m = f->p->value[m].next) member[n++] = m;
+    while (n-- > 0)
+        if (f->p->value[member[n]].step == member[n]) to[--at] = fuse_find(f, member[n]);
+    return at;
 }
 
 /* The last step that reads x. */
@@ -442,19 +488,18 @@ static void fuse_steps(fuse_plan *f, hti_group *g, uint8_t *tile)
 {
     ht_program *p = f->p;
     bool busy[HTI_FUSED_SLOTS] = {false};
+    fuse_step found[HTI_FUSED_STEPS];
     uint8_t sums = 0;
-    fuse_factors(f, g);
-    for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
+    int first = fuse_find_steps(f, g, found);
+    for (int i = first; i < HTI_FUSED_STEPS; i++) {
+        const uint32_t *in = found[i].in, n = found[i].n_in, m = found[i].member;
         const hti_value *v = &p->value[m];
-        if (v->step != m) continue;
-        uint32_t in[3], n = fuse_inputs(f, m, in);
         hti_fused_step *s = &g->fused.step[g->fused.n_steps];
         g->value[g->fused.n_steps++] = m;
         hti_program_loop(p, m, s);
-        if (f->factor[m]) {
-            s->kind = HTI_LOOP_TERNARY;
-            s->function = f->root[m] ? HTI_ROOT_MUL_ADD
-                                     : (uint8_t)fuse_ternary(v->op, f->factor[m] - 1u);
+        if (found[i].tree >= 0) {
+            s->kind = HTI_LOOP_TREE;
+            s->function = (uint8_t)found[i].tree;
         }
         if (v->place == HTI_IN_TILE) {
             int k = g->fused.n_operands;
@@ -463,6 +508,7 @@ static void fuse_steps(fuse_plan *f, hti_group *g, uint8_t *tile)
             tile[m] = (uint8_t)k;
         }
         s->out = fuse_is_sum(v) ? sums++ : fuse_slot_of(g, tile, m);
+        s->n_in = (uint8_t)n;
         for (uint32_t e = 0; e < n; e++) s->in[e] = fuse_slot_of(g, tile, in[e]);
         for (uint32_t e = 0; e < n; e++)
             if (p->value[in[e]].place == HTI_IN_TILE && fuse_last_step(f, in[e]) == m)
@@ -496,8 +542,6 @@ bool hti_program_fuse(ht_program *p)
                    .reader = hti_zalloc(p->ctx, p->n_edges, sizeof *f.reader),
                    .beside = hti_zalloc(p->ctx, n, sizeof *f.beside),
                    .can = hti_zalloc(p->ctx, n, sizeof *f.can),
-                   .factor = hti_zalloc(p->ctx, n, sizeof *f.factor),
-                   .root = hti_zalloc(p->ctx, n, sizeof *f.root),
                    .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
     uint8_t *tile = hti_zalloc(p->ctx, n, 1);
     bool ok = p->ctx->status == HT_OK;
@@ -510,8 +554,6 @@ bool hti_program_fuse(ht_program *p)
     }
     hti_resize(p->ctx, tile, n, 0);
     hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
-    hti_resize(p->ctx, f.root, n * sizeof *f.root, 0);
-    hti_resize(p->ctx, f.factor, n * sizeof *f.factor, 0);
     hti_resize(p->ctx, f.can, n * sizeof *f.can, 0);
     hti_resize(p->ctx, f.beside, n * sizeof *f.beside, 0);
     hti_resize(p->ctx, f.reader, p->n_edges * sizeof *f.reader, 0);

@@ -48,7 +48,7 @@ typedef void (*conv_block_fn)(const struct hti_kernels *kernels, int64_t rows, i
     {                                                                                   \
         const T *a = columns;                                                           \
         T *o = x;                                                                       \
-        hti_loop add = kernels->binary[HTI_ADD][hti_row(D)];                            \
+        hti_loop add = kernels->binary[HTI_ADD][hti_row(D)][0];                         \
         for (int64_t r = 0; r < rows; r++, a += pitch, o += stride[0])                  \
             if (stride[1] == 1)                                                         \
                 add(n, o, (const void *[]){o, a});                                      \

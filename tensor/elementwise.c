@@ -29,7 +29,7 @@ struct walk_step {
 
 struct walk {
     const struct hti_kernels *kernels;
-    const struct walk_step *step;
+    struct walk_step *step;
     int steps, outputs, operands;
     int rank; /* >= 2: the last two axes are rows and columns */
     int64_t dim[HT_MAX_RANK + 2];
@@ -37,6 +37,7 @@ struct walk {
     size_t size[WALK_OPERANDS];
     ht_dtype dtype[WALK_OPERANDS];
     char *data[WALK_OPERANDS];
+    bool number[WALK_OPERANDS]; /* one element everywhere, and the loops take it so */
     int *bad;  /* the first step to give something not finite; NULL: not looked at */
     int parts; /* of the sums */
     double (*totals)[WALK_SUMS]; /* of every part */
@@ -83,6 +84,76 @@ static void walk_init(struct walk *w, const ht_array *const *operand)
         w->stride[k][0] = w->stride[k][1] = 0;
     }
     for (int i = 0; i < operand[0]->shape.rank; ++i) walk_axis(w, operand, i);
+}
+
+#define WALK_TREE(name, pattern, expression, p, q, r, s) {pattern, {p, q, r, s}},
+const hti_tree_row hti_trees[HTI_N_TREE] = {HTI_TREES(WALK_TREE)};
+
+static hti_loop walk_tree(const struct hti_kernels *k, const hti_fused_step *s,
+                          unsigned numbers)
+{
+    for (int i = 0; i < HTI_TREE_SETS; ++i)
+        if (hti_trees[s->function].numbers[i] == numbers)
+            return k->tree[s->function][hti_row(s->from)][i];
+    return NULL;
+}
+
+/* `numbers`: the inputs that are one number. */
+static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s,
+                          unsigned numbers)
+{
+    switch (s->kind) {
+    case HTI_LOOP_UNARY:
+        return k->unary[s->function][hti_row(s->from)];
+    case HTI_LOOP_BINARY:
+        return k->binary[s->function][hti_row(s->from)][numbers];
+    case HTI_LOOP_COMPARE:
+        return k->compare[s->function][hti_row(s->from)][numbers];
+    case HTI_LOOP_WHERE:
+        return k->where[hti_row(s->from)][numbers];
+    case HTI_LOOP_CONVERT:
+        return k->convert[hti_row(s->to)][hti_row(s->from)];
+    case HTI_LOOP_TREE:
+        return walk_tree(k, s, numbers);
+    case HTI_LOOP_SUM:
+    case HTI_LOOP_NONE:
+        break;
+    }
+    return NULL;
+}
+
+/* The inputs of a step that are numbers, as bits. */
+static unsigned walk_step_numbers(const struct walk *w, const hti_fused_step *s)
+{
+    unsigned numbers = 0;
+    for (int e = 0; e < s->n_in; ++e)
+        if (s->in[e] < w->operands && w->number[s->in[e]]) numbers |= 1u << e;
+    return numbers;
+}
+
+/* Which inputs are numbers: those of which every step that reads them has such a loop.
+ * Each round may take some back from a step that has no loop for all of its own. */
+static void walk_numbers(struct walk *w)
+{
+    for (int k = 0; k < w->operands; ++k) {
+        w->number[k] = k >= w->outputs;
+        for (int i = 0; i < w->rank; ++i)
+            w->number[k] = w->number[k] && w->stride[k][i] == 0;
+    }
+    for (int i = 0; i < w->steps; ++i) {
+        const hti_fused_step *s = w->step[i].says;
+        unsigned numbers = walk_step_numbers(w, s);
+        if (!numbers) continue;
+        bool one = s->n_in == 1;
+        if (!one && walk_loop(w->kernels, s, numbers)) continue;
+        for (int e = 0; e < s->n_in; ++e)
+            if (s->in[e] < w->operands) w->number[s->in[e]] = false;
+        i = -1; /* from the start */
+    }
+    for (int i = 0; i < w->steps; ++i)
+        if (w->step[i].loop)
+            w->step[i].loop = walk_loop(w->kernels, w->step[i].says,
+                                        walk_step_numbers(w, w->step[i].says));
 }
 
 /* Whether `height` rows of `width` columns of operand k can be read where they are. */
@@ -134,7 +205,8 @@ static bool walk_all_finite(ht_dtype dtype, int64_t n, const void *a)
 static int walk_fetch(const struct walk *w, const struct walk_block *b, int half,
                       char *const *slot)
 {
-    while (half < 2 * w->operands && !b->in_place[half / 2]) half += 2;
+    while (half < 2 * w->operands && (!b->in_place[half / 2] || w->number[half / 2]))
+        half += 2;
     if (half >= 2 * w->operands) return half;
     size_t bytes = HTI_TILE * w->size[half / 2] / 2;
     const char *next = slot[half / 2] + (size_t)(2 + half % 2) * bytes;
@@ -154,7 +226,8 @@ static void walk_steps(const struct walk *w, const struct walk_block *b, int64_t
                                                           slot[s->in[0]]);
             continue;
         }
-        const void *in[] = {slot[s->in[0]], slot[s->in[1]], slot[s->in[2]]};
+        const void *in[HTI_TREE_INPUTS];
+        for (int e = 0; e < HTI_TREE_INPUTS; ++e) in[e] = slot[s->in[e]];
         w->step[i].loop(n, slot[s->out], in);
         if (w->bad && i < *w->bad && !walk_all_finite(s->to, n, slot[s->out]))
             *w->bad = i;
@@ -197,7 +270,7 @@ static void walk_block(const struct walk *w, struct walk_block *b)
     bool one_row_tiles = b->rows == 1 || b->columns >= HTI_TILE;
     for (int k = 0; k < w->operands; ++k) {
         const int64_t *s = b->stride[k];
-        bool dense = s[1] == 1 && (b->rows == 1 || s[0] == b->columns);
+        bool dense = w->number[k] || (s[1] == 1 && (b->rows == 1 || s[0] == b->columns));
         b->in_place[k] =
             dense || b->columns * b->rows == 1 || (s[1] == 1 && one_row_tiles);
         b->same[k] = s[0] == 0 && (s[1] == 0 || b->columns < HTI_TILE);
@@ -281,6 +354,7 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
     if (n == 0) return;
     w->kernels = ctx->kernels;
     walk_init(w, operand);
+    walk_numbers(w);
     int64_t columns = w->dim[w->rank - 1];
     HT_ASSERT(!w->totals || n == columns, "sums over operands that are not one row");
     if (w->totals && w->bad)
@@ -310,14 +384,14 @@ static bool walk_one_run(hti_loop loop, int64_t n, int operands,
 }
 
 /* One loop, operand 0 its output. */
-static void walk(ht_context *ctx, hti_loop loop, int operands,
+static void walk(ht_context *ctx, const hti_fused_step *says, int operands,
                  const ht_array *const *operand)
 {
-    static const hti_fused_step says = {.in = {1, 2, 3}, .out = 0};
+    struct walk_step step = {walk_loop(ctx->kernels, says, 0), says};
     int64_t n = hti_count(&operand[0]->shape);
-    HT_ASSERT(loop, "no loop for dtype %s", ht_dtype_name(operand[operands - 1]->dtype));
-    if (walk_one_run(loop, n, operands, operand)) return;
-    struct walk_step step = {loop, &says};
+    HT_ASSERT(step.loop, "no loop for dtype %s",
+              ht_dtype_name(operand[operands - 1]->dtype));
+    if (walk_one_run(step.loop, n, operands, operand)) return;
     struct walk w;
     w.step = &step;
     w.steps = w.outputs = 1;
@@ -325,28 +399,6 @@ static void walk(ht_context *ctx, hti_loop loop, int operands,
     w.bad = NULL;
     w.totals = NULL;
     walk_run(ctx, &w, operand);
-}
-
-static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s)
-{
-    switch (s->kind) {
-    case HTI_LOOP_UNARY:
-        return k->unary[s->function][hti_row(s->from)];
-    case HTI_LOOP_BINARY:
-        return k->binary[s->function][hti_row(s->from)];
-    case HTI_LOOP_COMPARE:
-        return k->compare[s->function][hti_row(s->from)];
-    case HTI_LOOP_WHERE:
-        return k->where[hti_row(s->from)];
-    case HTI_LOOP_CONVERT:
-        return k->convert[hti_row(s->to)][hti_row(s->from)];
-    case HTI_LOOP_TERNARY:
-        return k->ternary[s->function][hti_row(s->from)];
-    case HTI_LOOP_SUM:
-    case HTI_LOOP_NONE:
-        break;
-    }
-    return NULL;
 }
 
 static void walk_check_dtype(const ht_array *a, ht_dtype dtype)
@@ -373,8 +425,10 @@ void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
     const hti_fused_step step = {.kind = (uint8_t)kind,
                                  .function = (uint8_t)function,
                                  .from = (uint8_t)dtype,
-                                 .to = (uint8_t)out->dtype};
-    walk(ctx, walk_loop(ctx->kernels, &step), n_in + 1, operand);
+                                 .to = (uint8_t)out->dtype,
+                                 .n_in = (uint8_t)n_in,
+                                 .in = {1, 2, 3}};
+    walk(ctx, &step, n_in + 1, operand);
 }
 
 void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a)
@@ -420,7 +474,7 @@ hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int o
     for (int k = 0; k < operands; ++k)
         whole =
             whole && hti_count(&operand[k]->shape) == n && hti_is_contiguous(operand[k]);
-    return whole ? walk_loop(ctx->kernels, step) : NULL;
+    return whole ? walk_loop(ctx->kernels, step, 0) : NULL;
 }
 
 /* Totals of the parts to the sums' arrays, and a look at them if asked for. */
@@ -455,7 +509,8 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
     w.bad = bad;
     w.totals = NULL;
     for (int i = 0; i < f->n_steps; ++i) {
-        step[i] = (struct walk_step){walk_loop(ctx->kernels, &f->step[i]), &f->step[i]};
+        step[i] =
+            (struct walk_step){walk_loop(ctx->kernels, &f->step[i], 0), &f->step[i]};
         HT_ASSERT(step[i].loop || f->step[i].kind == HTI_LOOP_SUM, "no loop for dtype %s",
                   ht_dtype_name(f->step[i].from));
     }

@@ -47,16 +47,31 @@ typedef enum hti_binary {
     HTI_N_BINARY
 } hti_binary;
 
-/* Of fused steps alone: a product and what is made of it, each rounded. */
-typedef enum hti_ternary {
-    HTI_MUL_ADD,      /* a b + c */
-    HTI_MUL_SUB,      /* a b - c */
-    HTI_SUB_MUL,      /* c - a b */
-    HTI_MUL_MUL,      /* (a b) c */
-    HTI_MUL_DIV,      /* (a b) / c */
-    HTI_ROOT_MUL_ADD, /* sqrt(a) b + c */
-    HTI_N_TERNARY
-} hti_ternary;
+/* Of fused steps alone: several ops at once, each rounded as by itself. A pattern says
+ * which, operator first: + - * /, r for a root, a .. f for inputs; then the same in C,
+ * and four sets of inputs, as bits, that may be one number. Larger ones come first. */
+#define HTI_TREES(TREE)                                                                  \
+    TREE(scaled_step, "-a/*bc+*rdef",                                                    \
+         IN(0) - IN(1) * IN(2) / (ROOT(IN(3)) * IN(4) + IN(5)), 0, 2, 48, 50)            \
+    TREE(rooted_step, "-a/*bc+rde", IN(0) - IN(1) * IN(2) / (ROOT(IN(3)) + IN(4)), 0, 2, \
+         16, 18)                                                                         \
+    TREE(mul_add_mul_mul, "+*ab**cde", IN(0) * IN(1) + IN(2) * IN(3) * IN(4), 0, 1, 16,  \
+         17)                                                                             \
+    TREE(mul_add_mul, "+*ab*cd", IN(0) * IN(1) + IN(2) * IN(3), 0, 1, 4, 5)              \
+    TREE(root_mul_add, "+*rabc", ROOT(IN(0)) * IN(1) + IN(2), 0, 2, 4, 6)                \
+    TREE(mul_add, "+*abc", IN(0) * IN(1) + IN(2), 0, 1, 4, 5)                            \
+    TREE(mul_sub, "-*abc", IN(0) * IN(1) - IN(2), 0, 1, 4, 5)                            \
+    TREE(sub_mul, "-a*bc", IN(0) - IN(1) * IN(2), 0, 1, 2, 3)                            \
+    TREE(mul_mul, "**abc", IN(0) * IN(1) * IN(2), 0, 1, 4, 5)                            \
+    TREE(mul_div, "/*abc", IN(0) * IN(1) / IN(2), 0, 1, 4, 5)
+#define HTI_TREE_ENUM(name, pattern, expression, p, q, r, s) HTI_TREE_##name,
+typedef enum hti_tree { HTI_TREES(HTI_TREE_ENUM) HTI_N_TREE } hti_tree;
+enum { HTI_TREE_INPUTS = 6, HTI_TREE_SETS = 4 };
+typedef struct hti_tree_row {
+    const char *pattern;
+    uint8_t numbers[HTI_TREE_SETS];
+} hti_tree_row;
+extern const hti_tree_row hti_trees[HTI_N_TREE];
 
 typedef enum hti_compare {
     HTI_EQUAL,
@@ -79,7 +94,7 @@ typedef enum hti_loop_kind {
     HTI_LOOP_COMPARE,
     HTI_LOOP_WHERE,
     HTI_LOOP_CONVERT,
-    HTI_LOOP_TERNARY,
+    HTI_LOOP_TREE,
     HTI_LOOP_SUM /* fused only, of all elements: `out` counts sums */
 } hti_loop_kind;
 /* out = f(in), one of those below: what they all come down to. Operands broadcast to
@@ -114,9 +129,9 @@ enum {
     HTI_FUSE_LEAST = 64 /* fewer elements cost what the calls cost, fused or not */
 };
 typedef struct hti_fused_step {
-    uint8_t kind, function; /* an hti_loop_kind; an hti_unary, ... */
-    uint8_t in[3], out;     /* slots */
-    uint8_t from, to;       /* dtypes: of the last input, of the output */
+    uint8_t kind, function;                 /* an hti_loop_kind; an hti_unary, ... */
+    uint8_t from, to;                       /* dtypes: of the last input, of the output */
+    uint8_t n_in, in[HTI_TREE_INPUTS], out; /* slots */
 } hti_fused_step;
 typedef struct hti_fused {
     int n_steps, n_outputs, n_operands, n_sums;

@@ -43,29 +43,58 @@
         }                                                                           \
     }
 
-#define BINARY(name, suffix, T, R, expression)                                      \
-    static void loop_##name##_##suffix(int64_t n, void *out, const void *const *in) \
-    {                                                                               \
-        const T *a = in[0], *b = in[1];                                             \
-        R *o = out;                                                                 \
-        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                            \
-        {                                                                           \
-            T x = a[i], y = b[i];                                                   \
-            o[i] = expression;                                                      \
-        }                                                                           \
-    }
+/* With two inputs and more there is a loop for each set of them that are one number, as
+ * bits, which stays in a register; the last part of the loop's name. */
+#define LOOP_FIRST(numbers, bit, a)   ((numbers) >> (bit)&1 ? *(a) : 0)
+#define LOOP_AT(numbers, bit, a, one) ((numbers) >> (bit)&1 ? (one) : (a)[i])
 
-#define TERNARY(name, suffix, T, expression)                                        \
-    static void loop_##name##_##suffix(int64_t n, void *out, const void *const *in) \
-    {                                                                               \
-        const T *a = in[0], *b = in[1], *c = in[2];                                 \
-        T *o = out;                                                                 \
-        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                            \
-        {                                                                           \
-            T x = a[i], y = b[i], z = c[i];                                         \
-            o[i] = expression;                                                      \
-        }                                                                           \
+#define BINARY_BY(name, suffix, T, R, expression, k)                \
+    static void loop_##name##_##suffix##_##k(int64_t n, void *out,  \
+                                             const void *const *in) \
+    {                                                               \
+        const T *a = in[0], *b = in[1];                             \
+        const T x1 = LOOP_FIRST(k, 0, a), y1 = LOOP_FIRST(k, 1, b); \
+        R *o = out;                                                 \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)            \
+        {                                                           \
+            T x = LOOP_AT(k, 0, a, x1), y = LOOP_AT(k, 1, b, y1);   \
+            o[i] = expression;                                      \
+        }                                                           \
     }
+#define BINARY(name, suffix, T, R, expression)   \
+    BINARY_BY(name, suffix, T, R, expression, 0) \
+    BINARY_BY(name, suffix, T, R, expression, 1) \
+    BINARY_BY(name, suffix, T, R, expression, 2)
+
+/* One of HTI_TREES: which inputs there are its expression says. */
+#define IN(e)   (numbers >> (e)&1 ? one##e : in##e[i])
+#define ROOT(x) _Generic((x), float : sqrtf, double : sqrt)(x)
+#define TREE_IN(T, e)       \
+    const T *in##e = in[e]; \
+    const T one##e = numbers >> (e)&1 ? *in##e : 0;
+#define TREE_BY(name, suffix, T, expression, k)                              \
+    static void loop_##name##_##suffix##_##k(int64_t n, void *out,           \
+                                             const void *const *in)          \
+    {                                                                        \
+        enum { numbers = k };                                                \
+        TREE_IN(T, 0)                                                        \
+        TREE_IN(T, 1)                                                        \
+        TREE_IN(T, 2) TREE_IN(T, 3) TREE_IN(T, 4) TREE_IN(T, 5) T *o = out;  \
+        (void)in3, (void)in4, (void)in5, (void)one3, (void)one4, (void)one5; \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i) o[i] = expression;  \
+    }
+#define TREE(name, pattern, expression, p, q, r, s) \
+    TREE_BY(name, f32, float, expression, p)        \
+    TREE_BY(name, f32, float, expression, q)        \
+    TREE_BY(name, f32, float, expression, r)        \
+    TREE_BY(name, f32, float, expression, s)        \
+    TREE_BY(name, f64, double, expression, p)       \
+    TREE_BY(name, f64, double, expression, q)       \
+    TREE_BY(name, f64, double, expression, r)       \
+    TREE_BY(name, f64, double, expression, s)
+HTI_TREES(TREE)
+#undef IN
+#undef ROOT
 
 #define FLOAT_LOOPS(s, T, EXP, LOG, TANH, SIGMOID, SQRT, ABS, POW) \
     UNARY(neg, s, T, -x)                                           \
@@ -82,13 +111,7 @@
     BINARY(div, s, T, T, x / y)                                    \
     BINARY(pow, s, T, T, POW(x, y))                                \
     BINARY(maximum, s, T, T, LOOP_MAX(x, y))                       \
-    BINARY(minimum, s, T, T, LOOP_MIN(x, y))                       \
-    TERNARY(mul_add, s, T, (x) * (y) + z)                          \
-    TERNARY(mul_sub, s, T, (x) * (y)-z)                            \
-    TERNARY(sub_mul, s, T, z - (x) * (y))                          \
-    TERNARY(mul_mul, s, T, (x) * (y) * (z))                        \
-    TERNARY(mul_div, s, T, (x) * (y) / z)                          \
-    TERNARY(root_mul_add, s, T, SQRT(x) * (y) + z)
+    BINARY(minimum, s, T, T, LOOP_MIN(x, y))
 
 FLOAT_LOOPS(f32, float, math_exp, math_log, math_tanh, math_sigmoid, sqrtf, fabsf, powf)
 FLOAT_LOOPS(f64, double, exp, log, tanh, math_sigmoid_f64, sqrt, fabs, pow)
@@ -145,18 +168,20 @@ BINARY(mul, i32, int32_t, int32_t, WRAP((uint32_t)(x) * (uint32_t)(y)))
 BINARY(maximum, i32, int32_t, int32_t, x > y ? x : y)
 BINARY(minimum, i32, int32_t, int32_t, x < y ? x : y)
 
-#define WHERE(s, T)                                                         \
-    static void loop_where_##s(int64_t n, void *out, const void *const *in) \
-    {                                                                       \
-        const uint8_t *condition = in[0];                                   \
-        const T *a = in[1], *b = in[2];                                     \
-        T *o = out;                                                         \
-        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                    \
-        {                                                                   \
-            T x = a[i], y = b[i];                                           \
-            o[i] = condition[i] ? x : y;                                    \
-        }                                                                   \
+#define WHERE_BY(s, T, k)                                                         \
+    static void loop_where_##s##_##k(int64_t n, void *out, const void *const *in) \
+    {                                                                             \
+        const uint8_t *condition = in[0];                                         \
+        const T *a = in[1], *b = in[2];                                           \
+        const T x1 = LOOP_FIRST(k, 1, a), y1 = LOOP_FIRST(k, 2, b);               \
+        T *o = out;                                                               \
+        LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i)                          \
+        {                                                                         \
+            T x = LOOP_AT(k, 1, a, x1), y = LOOP_AT(k, 2, b, y1);                 \
+            o[i] = condition[i] ? x : y;                                          \
+        }                                                                         \
     }
+#define WHERE(s, T) WHERE_BY(s, T, 0) WHERE_BY(s, T, 2) WHERE_BY(s, T, 4)
 
 /* A repeated column is written as whole groups of 16 while they fit: the next rows write
  * over what was too much, and rows of ten cost one store. */
@@ -350,6 +375,25 @@ SAME(u8, uint8_t)
 #define FLOATS(name) loop_##name##_f32, loop_##name##_f64
 #define SIGNED(name) FLOATS(name), loop_##name##_i32
 #define ALL(name)    SIGNED(name), loop_##name##_u8
+/* By the inputs that are one number; NULL: they have to be written out. */
+#define TWO(name)                                         \
+    {                                                     \
+        loop_##name##_0, loop_##name##_1, loop_##name##_2 \
+    }
+#define TWO_FLOATS(name) TWO(name##_f32), TWO(name##_f64)
+#define TWO_SIGNED(name) TWO_FLOATS(name), TWO(name##_i32)
+#define TWO_ALL(name)    TWO_SIGNED(name), TWO(name##_u8)
+#define TREE_LOOPS(name, suffix, p, q, r, s)                           \
+    {                                                                  \
+        loop_##name##_##suffix##_##p, loop_##name##_##suffix##_##q,    \
+            loop_##name##_##suffix##_##r, loop_##name##_##suffix##_##s \
+    }
+#define TREE_ROW(name, pattern, expression, p, q, r, s) \
+    {TREE_LOOPS(name, f32, p, q, r, s), TREE_LOOPS(name, f64, p, q, r, s)},
+#define SECOND_OR_THIRD(name)                                         \
+    {                                                                 \
+        loop_##name##_0, NULL, loop_##name##_2, NULL, loop_##name##_4 \
+    }
 
 extern const hti_skinny_loops LOOP_JOIN(hti_skinny_, HTI_ISA);
 extern const hti_gemm_loops LOOP_JOIN(hti_gemm_, HTI_ISA);
@@ -375,23 +419,19 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
               [HTI_SOFTPLUS] = {FLOATS(softplus)},
               [HTI_GELU] = {FLOATS(gelu)},
               [HTI_GELU_SLOPE] = {FLOATS(gelu_slope)}},
-    .binary = {[HTI_ADD] = {SIGNED(add)},
-               [HTI_SUB] = {SIGNED(sub)},
-               [HTI_MUL] = {SIGNED(mul)},
-               [HTI_DIV] = {FLOATS(div)},
-               [HTI_POW] = {FLOATS(pow)},
-               [HTI_MAXIMUM] = {SIGNED(maximum)},
-               [HTI_MINIMUM] = {SIGNED(minimum)}},
-    .ternary = {[HTI_MUL_ADD] = {FLOATS(mul_add)},
-                [HTI_MUL_SUB] = {FLOATS(mul_sub)},
-                [HTI_SUB_MUL] = {FLOATS(sub_mul)},
-                [HTI_MUL_MUL] = {FLOATS(mul_mul)},
-                [HTI_MUL_DIV] = {FLOATS(mul_div)},
-                [HTI_ROOT_MUL_ADD] = {FLOATS(root_mul_add)}},
-    .compare = {[HTI_EQUAL] = {ALL(equal)},
-                [HTI_GREATER] = {ALL(greater)},
-                [HTI_GREATER_EQUAL] = {ALL(greater_equal)}},
-    .where = {ALL(where)},
+    .binary = {[HTI_ADD] = {TWO_SIGNED(add)},
+               [HTI_SUB] = {TWO_SIGNED(sub)},
+               [HTI_MUL] = {TWO_SIGNED(mul)},
+               [HTI_DIV] = {TWO_FLOATS(div)},
+               [HTI_POW] = {TWO_FLOATS(pow)},
+               [HTI_MAXIMUM] = {TWO_SIGNED(maximum)},
+               [HTI_MINIMUM] = {TWO_SIGNED(minimum)}},
+    .tree = {HTI_TREES(TREE_ROW)},
+    .compare = {[HTI_EQUAL] = {TWO_ALL(equal)},
+                [HTI_GREATER] = {TWO_ALL(greater)},
+                [HTI_GREATER_EQUAL] = {TWO_ALL(greater_equal)}},
+    .where = {SECOND_OR_THIRD(where_f32), SECOND_OR_THIRD(where_f64),
+              SECOND_OR_THIRD(where_i32), SECOND_OR_THIRD(where_u8)},
     .convert = {{ALL(f32_from)}, {ALL(f64_from)}, {ALL(i32_from)}, {ALL(u8_from)}},
     .pack = {ALL(pack)},
     .unpack = {ALL(unpack)},

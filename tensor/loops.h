@@ -18,7 +18,8 @@ enum {
     HTI_SUM_PARTS = 8,        /* of a sum to one number, from HTI_SERIAL elements on */
     HTI_SERIAL = 64 * 1024,   /* arrays of fewer elements are not worth a second thread */
     HTI_CHUNK = 32 * 1024,    /* elements a task takes, about */
-    HTI_N_DTYPE = HT_U8
+    HTI_N_DTYPE = HT_U8,
+    HTI_NUMBERS = 8 /* sets of up to three inputs */
 };
 
 /* Index of a dtype in the tables below. */
@@ -122,10 +123,12 @@ struct hti_kernels {
     const hti_skinny_loops *skinny;
     const hti_gemm_loops *gemm;
     hti_loop unary[HTI_N_UNARY][HTI_N_DTYPE];
-    hti_loop binary[HTI_N_BINARY][HTI_N_DTYPE];
-    hti_loop ternary[HTI_N_TERNARY][HTI_N_DTYPE];
-    hti_loop compare[HTI_N_COMPARE][HTI_N_DTYPE];
-    hti_loop where[HTI_N_DTYPE];
+    /* Then by the inputs that are one number, bit e for in[e], whose pointer is to it;
+     * NULL where there is no such loop. */
+    hti_loop binary[HTI_N_BINARY][HTI_N_DTYPE][HTI_NUMBERS];
+    hti_loop tree[HTI_N_TREE][2][HTI_TREE_SETS]; /* f32 and f64; by hti_trees */
+    hti_loop compare[HTI_N_COMPARE][HTI_N_DTYPE][HTI_NUMBERS];
+    hti_loop where[HTI_N_DTYPE][HTI_NUMBERS];
     hti_loop convert[HTI_N_DTYPE][HTI_N_DTYPE]; /* [to][from] */
     hti_pack_loop pack[HTI_N_DTYPE];
     hti_unpack_loop unpack[HTI_N_DTYPE];

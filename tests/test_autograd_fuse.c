@@ -199,7 +199,7 @@ static void run_of_a_fused_update_works_in_place(void **state)
     ht_var w = ht_sub(in[0], ht_div(ht_mul(0.5, m), below));
     ht_program *p = ht_program_new(tape, 4, in, 3, ((ht_var[]){w, m, v}));
     assert_int_equal(p->n_groups, 1);
-    assert_int_equal(p->group[0].fused.n_steps, 7);
+    assert_int_equal(p->group[0].fused.n_steps, 3); /* m, v, w */
     assert_int_equal(ht_program_bytes(p), 0);
     assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, t), HT_OK);
     for (int i = 0; i < 3; i++)
@@ -256,6 +256,72 @@ static void sums_join_what_they_add_up(void **state)
         ht_context_free(ctx);
     }
     assert_memory_equal(got[0], got[1], sizeof got[0]);
+}
+
+/* The ops a pattern says, of these inputs. */
+static ht_var tree_of(const char **at, const ht_var *in)
+{
+    char c = *(*at)++;
+    if (c >= 'a' && c <= 'f') return in[c - 'a'];
+    ht_var x = tree_of(at, in);
+    if (c == 'r') return ht_sqrt(x);
+    ht_var y = tree_of(at, in);
+    if (c == '+') return ht_add(x, y);
+    if (c == '-') return ht_sub(x, y);
+    return c == '*' ? ht_mul(x, y) : ht_div(x, y);
+}
+
+/* Tree number `row` of inputs of which those in `numbers` are one number: one step where
+ * there is a loop for them, and the bits of op after op. */
+static void check_tree(ht_dtype dtype, int row, unsigned numbers)
+{
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tape *tape[] = {ht_tape_new(ctx, HT_RECORD), ht_tape_new(ctx, HT_EAGER)};
+    const ht_shape shape = HT_SHAPE(3, 701);
+    ht_tensor *t[HTI_TREE_INPUTS], *out = ht_tensor_new(ctx, dtype, shape);
+    ht_var in[2][HTI_TREE_INPUTS], y[2];
+    int n = 0;
+    for (const char *c = hti_trees[row].pattern; *c; c++) n += *c >= 'a' && *c <= 'f';
+    for (int i = 0; i < n; i++) {
+        t[i] = ht_tensor_new(ctx, dtype, numbers >> i & 1 ? HT_SCALAR : shape);
+        ht_tensor_uniform(t[i], (uint64_t)i, 1, 2);
+        for (int k = 0; k < 2; k++) in[k][i] = ht_input(tape[k], t[i]);
+    }
+    for (int k = 0; k < 2; k++) {
+        const char *at = hti_trees[row].pattern;
+        y[k] = tree_of(&at, in[k]);
+    }
+    ht_program *p = ht_program_new(tape[0], n, in[0], 1, &y[0]);
+    assert_non_null(p);
+    assert_int_equal(p->n_groups, 1);
+    if (numbers == hti_trees[row].numbers[0] || numbers == hti_trees[row].numbers[3]) {
+        assert_int_equal(p->group[0].fused.n_steps, 1);
+        assert_int_equal(p->group[0].fused.step[0].kind, HTI_LOOP_TREE);
+        assert_int_equal(p->group[0].fused.step[0].function, row);
+    }
+    assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, &out), HT_OK);
+    assert_memory_equal(ht_tensor_data(out), ht_tensor_data(ht_value(y[1])),
+                        ht_tensor_bytes(out));
+    ht_program_free(p);
+    for (int k = 0; k < 2; k++) ht_tape_free(tape[k]);
+    for (int i = 0; i < n; i++) ht_tensor_free(t[i]);
+    ht_tensor_free(out);
+    ht_context_free(ctx);
+}
+
+/* Every set of numbers that has a loop, and some that have none and are written out. */
+static void every_tree_has_the_bits_of_its_ops(void **state)
+{
+    (void)state;
+    for (int row = 0; row < HTI_N_TREE; row++)
+        for (int k = 0; k < HTI_TREE_SETS; k++) {
+            check_tree(HT_F32, row, hti_trees[row].numbers[k]);
+            check_tree(HT_F64, row, hti_trees[row].numbers[k]);
+        }
+    check_tree(HT_F32, HTI_TREE_scaled_step, 32);
+    check_tree(HT_F32, HTI_TREE_scaled_step, 19);
+    check_tree(HT_F64, HTI_TREE_mul_add_mul_mul, 4);
+    check_tree(HT_F64, HTI_TREE_mul_add_mul, 9);
 }
 
 /* The sum reads w before it is overwritten, although both are elementwise over w: it may
@@ -392,6 +458,7 @@ int main(void)
         cmocka_unit_test(fuse_of_a_long_chain_makes_several_groups),
         cmocka_unit_test(run_of_a_fused_update_works_in_place),
         cmocka_unit_test(sums_join_what_they_add_up),
+        cmocka_unit_test(every_tree_has_the_bits_of_its_ops),
         cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
         cmocka_unit_test(products_inside_later_steps_keep_their_operands),
         cmocka_unit_test(fast_folds_the_update_into_the_product),

@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 11275561
+eager_scalar 11475561
 replay_scalar 423041
-replay_step 7809110
-replay_adam 13956410
-hypergradient 14992761
-revolve 20014076
-record_mlp 1881401
-record_vit 5881284
-record_bilevel 10807341
+replay_step 7538410
+replay_adam 11480910
+hypergradient 14852381
+revolve 19717806
+record_mlp 1955451
+record_vit 6028778
+record_bilevel 11328351
 END
 }
 
