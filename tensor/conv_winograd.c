@@ -23,10 +23,11 @@
 
 enum {
     WINOGRAD_PLACES = 16,
-    WINOGRAD_BYTES = 512 * 1024, /* of a block, both sides of the products */
-    WINOGRAD_TILES = 128,        /* of a block, at most, if its images are larger */
+    WINOGRAD_BYTES = 512 * 1024, /* of a block, both sides of the products, */
+    WINOGRAD_FEW = 32,    /* but of so many tiles at least that vectors are full, */
+    WINOGRAD_TILES = 128, /* and at most */
     WINOGRAD_WIDTH = HTI_WINOGRAD_PLANE - 16, /* columns: two rows of tiles' fit */
-    WINOGRAD_SUMS = 16,        /* multiply-adds that what B' and A' do costs, about */
+    WINOGRAD_SUMS = 8,         /* multiply-adds that what B' and A' do costs, about */
     WINOGRAD_WEIGHTS = 1 << 16 /* most weights: their places fit a third cache */
 };
 
@@ -65,18 +66,18 @@ static int64_t winograd_odd(int64_t n)
     return (n + 15) / 16 * 16 | 16;
 }
 
-/* Whether what products save, by channels * outputs, pays for the sums of each; those of
- * y for the weights' products are dearer where rows are short. */
+/* Whether what products save, by channels * outputs, pays for the sums of each. Where
+ * rows are short conv_direct.c is bad at y and x, but good at weights. */
 bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
                           ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
 {
     bool fits = dtype == HT_F32 && ctx->kernels->gemm->columns && x.dim[0] > 0;
     for (int i = 0; i < 2; i++)
         fits = fits && w.dim[i + 2] == 3 && g->stride[i] == 1 && g->dilation[i] == 1 &&
-               g->padding[i] <= 2 && y.dim[i + 2] >= 8 && x.dim[i + 2] >= 8;
+               g->padding[i] <= 2 && y.dim[i + 2] >= 4 && x.dim[i + 2] >= 4;
     fits = fits && x.dim[3] <= WINOGRAD_WIDTH && y.dim[3] <= WINOGRAD_WIDTH;
     int64_t channels = w.dim[1], outputs = w.dim[0] / g->groups, sums = WINOGRAD_SUMS;
-    if (side == HTI_CONV_W && y.dim[3] < 16) sums *= 2;
+    if (side == HTI_CONV_W && y.dim[3] < 16) sums *= y.dim[3] < 8 ? 64 : 4;
     return fits && channels * outputs >= sums * (channels + outputs) &&
            channels * outputs <= WINOGRAD_WEIGHTS;
 }
@@ -84,7 +85,8 @@ bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dt
 static void winograd_block_size(winograd_plan *p)
 {
     int64_t both = WINOGRAD_PLACES * (int64_t)sizeof(float) * (p->channels + p->outputs);
-    int64_t room = winograd_least(WINOGRAD_TILES, WINOGRAD_BYTES / both);
+    int64_t room = winograd_least(WINOGRAD_TILES,
+                                  winograd_most(WINOGRAD_FEW, WINOGRAD_BYTES / both));
     p->rows = winograd_least(room / p->across, HTI_WINOGRAD_PLANE / (p->across + 1) - 1);
     p->rows = winograd_least(p->down, winograd_most(1, p->rows));
     p->cuts = winograd_pieces(p->down, p->rows);

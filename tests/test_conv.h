@@ -105,15 +105,15 @@ static inline struct test_conv test_conv_wide(struct test_random *any)
 static inline struct test_conv test_conv_three(struct test_random *any)
 {
     int64_t groups = 1 + test_below(any, 2), n = 1 + test_below(any, 3);
-    int64_t channels = 32 + test_below(any, 8), outputs = 32 + test_below(any, 40);
+    int64_t channels = 16 + test_below(any, 24), outputs = 16 + test_below(any, 40);
     struct test_conv c = {.x = HT_SHAPE(n, channels * groups, 0, 0),
                           .w = HT_SHAPE(outputs * groups, channels, 3, 3),
                           .y = HT_SHAPE(n, outputs * groups, 0, 0),
                           .g = {{1, 1}, {0, 0}, {1, 1}, groups}};
     for (int i = 0; i < 2; i++) {
-        int64_t padding = test_below(any, 3), size = test_below(any, 4) ? 5 : 25;
+        int64_t padding = test_below(any, 3), size = test_below(any, 4) ? 9 : 29;
         c.g.padding[i] = padding;
-        c.x.dim[i + 2] = 8 + 2 * (padding == 0) + test_below(any, size);
+        c.x.dim[i + 2] = 4 + 2 * (padding == 0) + test_below(any, size);
         c.y.dim[i + 2] = c.x.dim[i + 2] + 2 * padding - 2;
     }
     return c;
