@@ -71,7 +71,7 @@ static int64_t winograd_odd(int64_t n)
 bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
                           ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
 {
-    bool fits = dtype == HT_F32 && ctx->kernels->gemm->columns && x.dim[0] > 0;
+    bool fits = dtype == HT_F32 && ctx->kernels->gemm->columns && x.dim[0] && w.dim[0];
     for (int i = 0; i < 2; i++)
         fits = fits && w.dim[i + 2] == 3 && g->stride[i] == 1 && g->dilation[i] == 1 &&
                g->padding[i] <= 2 && y.dim[i + 2] >= 4 && x.dim[i + 2] >= 4;

@@ -128,6 +128,12 @@ static void conv_three_by_three_in_place_agrees_with_loops(void **state)
 {
     (void)state;
     ht_context *ctx = test_context(1);
+    struct test_conv none = {.x = HT_SHAPE(2, 0, 8, 8),
+                             .w = HT_SHAPE(0, 0, 3, 3),
+                             .y = HT_SHAPE(2, 0, 6, 6),
+                             .g = {{1, 1}, {0, 0}, {1, 1}, 1}};
+    for (int side = HTI_CONV_Y; side <= HTI_CONV_W; side++)
+        check_conv(ctx, &none, HT_F32, (hti_conv_side)side, true);
     for (int k = 0; k < 30; k++) {
         struct test_conv c = test_conv_three(&any);
         check_conv(ctx, &c, HT_F32, (hti_conv_side)(k % 3), k % 4 > 0);
