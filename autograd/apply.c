@@ -51,13 +51,13 @@ bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    for (int i = 0; i < it->n_in && i < 4; i++) {
+    for (int i = 0; i < it->n_in && i < HT_OP_INPUTS; i++) {
         size_t used = strlen(types);
         snprintf(types + used, sizeof types - used, "%s%s %s", i ? ", " : "",
                  ht_dtype_name(it->in[i].dtype), ht_shape_text(it->in[i].shape, shape));
     }
     ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->name, text,
-                    types, it->n_in > 4 ? ", ..." : "");
+                    types, it->n_in > HT_OP_INPUTS ? ", ..." : "");
     return false;
 }
 
@@ -134,9 +134,9 @@ static bool hti_infer_default(ht_infer *it)
 static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
                       const void *attributes, const char *site, ht_type *out)
 {
-    ht_type few[4], *types = few;
+    ht_type few[HT_OP_INPUTS], *types = few;
     hti_arena_mark mark = {0};
-    if (n > 4) {
+    if (n > HT_OP_INPUTS) {
         mark = hti_arena_at(&tape->scratch);
         types = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *types);
         if (!types) return false;
@@ -157,7 +157,7 @@ static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
     if (ok && !known && hti_bytes_at(it.out.dtype, &it.out.shape) == SIZE_MAX)
         ok = ht_infer_fail(&it, HT_ERROR_SHAPE, "the result would be too large");
     *out = it.out;
-    if (n > 4) hti_arena_rewind(&tape->scratch, mark);
+    if (n > HT_OP_INPUTS) hti_arena_rewind(&tape->scratch, mark);
     return ok;
 }
 

@@ -159,6 +159,9 @@ enum {
     HT_OP_LINEAR = 1 << 6 /* in each input by itself: HT_ZERO in, HT_ZERO out */
 };
 
+/* The most inputs of a sample, and the most that `flops` and `workspace` are told of. */
+enum { HT_OP_INPUTS = 8 };
+
 typedef struct ht_infer {
     const ht_op *op;
     ht_context *ctx;
@@ -217,7 +220,7 @@ typedef struct ht_sample_input {
 } ht_sample_input;
 typedef struct ht_sample {
     int n_in;
-    ht_sample_input in[4];
+    ht_sample_input in[HT_OP_INPUTS];
     const void *attributes;
 } ht_sample;
 

@@ -140,9 +140,9 @@ static bool op_samples_fit(const hti_op_check *check)
     int floats = 0;
     for (int s = 0; s < op->n_samples; s++) {
         const ht_sample *sample = &op->samples[s];
-        if (sample->n_in < 1 || sample->n_in > HTI_OP_INPUTS)
+        if (sample->n_in < 1 || sample->n_in > HT_OP_INPUTS)
             return op_refuse(check, "sample %d has %d inputs, expected 1 to %d", s,
-                             sample->n_in, HTI_OP_INPUTS);
+                             sample->n_in, HT_OP_INPUTS);
         if (op->flags & HT_OP_COMMUTATIVE && sample->n_in != 2)
             return op_refuse(check, "sample %d has %d inputs, HT_OP_COMMUTATIVE 2", s,
                              sample->n_in);

@@ -20,7 +20,7 @@ typedef enum hti_op_layout {
 
 /* Leaves together, and the output: few enough that cells of the usual ranges, [-2, 2] and
  * the like, stay wider than a difference step. */
-enum { HTI_OP_INPUTS = 4, HTI_OP_ELEMENTS = 1024 };
+enum { HTI_OP_ELEMENTS = 1024 };
 
 /* Several tensors end to end. */
 typedef struct hti_op_vec {
@@ -41,22 +41,22 @@ typedef struct hti_op_check {
 typedef struct hti_op_case {
     hti_op_check *check;
     const ht_sample *sample;
-    ht_shape shape[HTI_OP_INPUTS]; /* the sample's, sizes drawn */
+    ht_shape shape[HT_OP_INPUTS]; /* the sample's, sizes drawn */
     hti_op_layout layout;
     ht_dtype dtype; /* the float type under test */
     uint64_t seed;
-    bool derives;                      /* y is a float, and so is an input */
-    bool decomposed;                   /* y comes from the row's decompose */
-    int n_float, place[HTI_OP_INPUTS]; /* which inputs are floats */
-    ht_tensor *leaf[HTI_OP_INPUTS], *u[HTI_OP_INPUTS], *w[HTI_OP_INPUTS], *v;
+    bool derives;                     /* y is a float, and so is an input */
+    bool decomposed;                  /* y comes from the row's decompose */
+    int n_float, place[HT_OP_INPUTS]; /* which inputs are floats */
+    ht_tensor *leaf[HT_OP_INPUTS], *u[HT_OP_INPUTS], *w[HT_OP_INPUTS], *v;
     hti_op_vec base, u_flat, w_flat, v_flat; /* base: of the float leaves */
     double cell; /* no two floats, nor the middle of a range, are nearer than 0.4 of it */
 } hti_op_case;
 
 /* The case on one tape. */
 typedef struct hti_op_graph {
-    ht_var leaf[HTI_OP_INPUTS], x[HTI_OP_INPUTS], u[HTI_OP_INPUTS], w[HTI_OP_INPUTS];
-    ht_var v, y, phi, g[HTI_OP_INPUTS]; /* g: phi's gradient */
+    ht_var leaf[HT_OP_INPUTS], x[HT_OP_INPUTS], u[HT_OP_INPUTS], w[HT_OP_INPUTS];
+    ht_var v, y, phi, g[HT_OP_INPUTS]; /* g: phi's gradient */
 } hti_op_graph;
 
 /* op_check_case.c */

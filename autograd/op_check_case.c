@@ -137,7 +137,7 @@ static bool op_draw_fits(const hti_op_case *c)
 {
     int64_t leaves = 0, most = HTI_OP_ELEMENTS;
     ht_tape *tape = c->check->recorded;
-    ht_var in[HTI_OP_INPUTS];
+    ht_var in[HT_OP_INPUTS];
     for (int i = 0; i < c->sample->n_in; i++) {
         int64_t n = ht_shape_count(op_leaf_shape(c->layout, c->shape[i]));
         if (n < 0 || n > most || ht_shape_count(c->shape[i]) > most) return false;
@@ -223,7 +223,7 @@ bool hti_op_open(hti_op_case *c, hti_op_check *check, const ht_sample *sample,
     c->seed = check->ctx->options.seed = seed;
     c->derives = c->decomposed = false;
     c->n_float = 0;
-    for (int i = 0; i < HTI_OP_INPUTS; i++) c->leaf[i] = c->u[i] = c->w[i] = NULL;
+    for (int i = 0; i < HT_OP_INPUTS; i++) c->leaf[i] = c->u[i] = c->w[i] = NULL;
     c->v = NULL;
     c->base.n = c->u_flat.n = c->w_flat.n = c->v_flat.n = 0;
     if (!op_draw(c)) return false;
@@ -256,7 +256,7 @@ void hti_op_close(hti_op_case *c)
 {
     ht_tape_reset(c->check->eager);
     ht_tape_reset(c->check->recorded);
-    for (int i = 0; i < HTI_OP_INPUTS; i++) {
+    for (int i = 0; i < HT_OP_INPUTS; i++) {
         ht_tensor_free(c->leaf[i]);
         ht_tensor_free(c->u[i]);
         ht_tensor_free(c->w[i]);
@@ -279,7 +279,7 @@ void hti_op_move(hti_op_case *c, const hti_op_vec *direction, double step)
 void hti_op_append(const hti_op_case *c, ht_tape *tape, hti_op_graph *g)
 {
     const ht_op *op = c->check->op;
-    ht_var in[HTI_OP_INPUTS];
+    ht_var in[HT_OP_INPUTS];
     *g = (hti_op_graph){0};
     for (int i = 0; i < c->sample->n_in; i++) {
         g->leaf[i] = ht_input(tape, c->leaf[i]);

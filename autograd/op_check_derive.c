@@ -35,7 +35,7 @@ void hti_op_gradient(hti_op_case *c, hti_op_vec *out)
 void hti_op_hvp(hti_op_case *c, hti_op_vec *out)
 {
     hti_op_graph g;
-    ht_var hv[HTI_OP_INPUTS];
+    ht_var hv[HT_OP_INPUTS];
     op_begin(c, &g);
     ht_hvp(g.phi, c->n_float, g.x, g.u, hv);
     hti_op_read(c->n_float, hv, out);
@@ -158,7 +158,7 @@ static bool op_second_modes(hti_op_case *c, const hti_op_vec *hu)
 {
     hti_op_graph g;
     hti_op_vec other;
-    ht_var dot = HT_ZERO, dy = HT_ZERO, ddy = HT_ZERO, again[HTI_OP_INPUTS];
+    ht_var dot = HT_ZERO, dy = HT_ZERO, ddy = HT_ZERO, again[HT_OP_INPUTS];
     double huw = hti_op_dot(hu, &c->w_flat);
     op_begin(c, &g);
     for (int f = 0; f < c->n_float; f++)
@@ -197,7 +197,7 @@ bool hti_op_third(hti_op_case *c)
 {
     hti_op_graph g;
     hti_op_vec tangent, reverse, slope = {.n = 0};
-    ht_var hu[HTI_OP_INPUTS], out[HTI_OP_INPUTS], dot = HT_ZERO;
+    ht_var hu[HT_OP_INPUTS], out[HT_OP_INPUTS], dot = HT_ZERO;
     op_begin(c, &g);
     ht_hvp(g.phi, c->n_float, g.x, g.u, hu);
     ht_jvp(c->n_float, g.x, g.u, c->n_float, hu, out);

@@ -135,7 +135,7 @@ bool hti_op_same_on_every_isa(hti_op_case *c)
 
 /* Replay. */
 
-enum { HTI_OP_LEAVES = 3 * HTI_OP_INPUTS + 1 };
+enum { HTI_OP_LEAVES = 3 * HT_OP_INPUTS + 1 };
 
 static int op_leaves(const hti_op_case *c, const hti_op_graph *g, ht_var *in,
                      const ht_tensor **tensor)
@@ -182,7 +182,7 @@ static bool op_program(hti_op_case *c, const hti_op_graph *g, int n, const ht_va
     ht_context *ctx = c->check->ctx;
     ht_var in[HTI_OP_LEAVES];
     const ht_tensor *given[HTI_OP_LEAVES];
-    ht_tensor *got[HTI_OP_INPUTS] = {0};
+    ht_tensor *got[HT_OP_INPUTS] = {0};
     if (ht_context_status(ctx) != HT_OK)
         return hti_op_fail(c, what, "%s", ht_context_message(ctx));
     int n_in = op_leaves(c, g, in, given);
@@ -202,7 +202,7 @@ static bool op_program(hti_op_case *c, const hti_op_graph *g, int n, const ht_va
 bool hti_op_replayed(hti_op_case *c)
 {
     ht_tape *eager = c->check->eager, *recorded = c->check->recorded;
-    ht_var he[HTI_OP_INPUTS], hr[HTI_OP_INPUTS];
+    ht_var he[HT_OP_INPUTS], hr[HT_OP_INPUTS];
     hti_op_graph e, r;
     ht_tape_reset(eager);
     ht_tape_reset(recorded);
@@ -230,7 +230,7 @@ bool hti_op_refused(hti_op_case *c)
     ht_tape *tape = c->check->eager;
     hti_op_graph g;
     hti_op_vec zeros, none;
-    ht_var d[HTI_OP_INPUTS];
+    ht_var d[HT_OP_INPUTS];
     ht_tape_reset(tape);
     hti_op_append(c, tape, &g);
     ht_var y = ht_sum(ht_cast(g.y, HT_F64));

@@ -251,8 +251,8 @@ static void hti_plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
 static size_t hti_plan_workspace(const ht_program *p, const hti_value *v)
 {
     if (!v->op->workspace) return 0;
-    ht_type in[4] = {0};
-    for (uint32_t e = 0; e < v->n_in && e < 4; e++)
+    ht_type in[HT_OP_INPUTS] = {0};
+    for (uint32_t e = 0; e < v->n_in && e < HT_OP_INPUTS; e++)
         in[e] = p->value[p->edge[v->first_in + e]].type;
     return hti_round_up(v->op->workspace(p->ctx, in, &v->type, v->attributes), HTI_ALIGN);
 }

@@ -31,10 +31,11 @@ static ht_var hti_call_value(ht_tape *tape, const ht_program *p, const hti_value
         const hti_constant_attributes *a = v->attributes;
         return hti_constant(tape, a->value, v->type.dtype, false, site);
     }
-    ht_var few[4];
+    ht_var few[HT_OP_INPUTS];
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
-    ht_var *in =
-        v->n_in <= 4 ? few : hti_arena_alloc(&tape->scratch, v->n_in * sizeof *in);
+    ht_var *in = v->n_in <= HT_OP_INPUTS
+                     ? few
+                     : hti_arena_alloc(&tape->scratch, v->n_in * sizeof *in);
     if (!in) return hti_poison(tape);
     for (uint32_t e = 0; e < v->n_in; e++) in[e] = map[p->edge[v->first_in + e]];
     const char *at = v->site ? v->site : site;
@@ -110,8 +111,8 @@ int64_t ht_program_nodes(const ht_program *program)
 double hti_value_flops(const ht_program *p, const hti_value *v)
 {
     if (!v->op || !v->op->flops) return 0;
-    ht_type in[4] = {0};
-    for (uint32_t e = 0; e < v->n_in && e < 4; e++)
+    ht_type in[HT_OP_INPUTS] = {0};
+    for (uint32_t e = 0; e < v->n_in && e < HT_OP_INPUTS; e++)
         in[e] = p->value[p->edge[v->first_in + e]].type;
     return v->op->flops(in, &v->type);
 }

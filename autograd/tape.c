@@ -249,8 +249,8 @@ static bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
 /* What the op of node i works in, from scratch; NULL after an error. */
 static void *hti_node_workspace(ht_tape *tape, uint32_t i)
 {
-    ht_type in[4] = {0};
-    for (uint32_t k = 0; k < tape->n_in[i] && k < 4; k++)
+    ht_type in[HT_OP_INPUTS] = {0};
+    for (uint32_t k = 0; k < tape->n_in[i] && k < HT_OP_INPUTS; k++)
         in[k] = tape->type[tape->edge[tape->first_in[i] + k]];
     return hti_arena_alloc(
         &tape->scratch,
@@ -268,11 +268,11 @@ static bool hti_node_run(ht_tape *tape, uint32_t i)
     ht_array *out = &tape->array[i];
     if (op->view && op->view(tape->attributes[i], type, &tape->array[in[0]], out))
         return true;
-    const ht_array *few[4], **arrays = few;
-    bool scratch = n > 4 || op->workspace;
+    const ht_array *few[HT_OP_INPUTS], **arrays = few;
+    bool scratch = n > HT_OP_INPUTS || op->workspace;
     hti_arena_mark mark = {0};
     if (scratch) mark = hti_arena_at(&tape->scratch);
-    if (n > 4) arrays = hti_arena_alloc(&tape->scratch, n * sizeof *arrays);
+    if (n > HT_OP_INPUTS) arrays = hti_arena_alloc(&tape->scratch, n * sizeof *arrays);
     void *data = hti_arena_alloc(&tape->memory, hti_bytes_at(type->dtype, &type->shape));
     void *workspace = op->workspace ? hti_node_workspace(tape, i) : NULL;
     bool ok = arrays && data && (workspace || !op->workspace);

@@ -391,7 +391,7 @@ FORM(row)
     while (ht_op_at(rows)) rows++;
     const ht_op *op = ht_op_at(draw(g, rows));
     const ht_sample *sample = &op->samples[draw(g, op->n_samples)];
-    ht_var in[4];
+    ht_var in[HT_OP_INPUTS];
     bool kinks = op->flags & HT_OP_NO_GRADIENT || has_kink(op);
     if (sample->n_in == 0 || op == &hti_op_cast || (kinks && !g->f->kinks) ||
         (op->flags & HT_OP_STOPS && !g->f->stops))

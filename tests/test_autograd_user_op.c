@@ -328,8 +328,8 @@ static const ht_sample many[] = {{1, {{0, {2, {40, 40}}, 0, 3}}, NULL}};
 static const ht_sample sizes[] = {{1, {{0, {1, {-7}}, 0, 3}}, NULL}};
 static const ht_sample table[] = {{1, {{0, {2, {3, 4}}, 0, 3}}, NULL}};
 static const ht_sample empty[] = {{1, {{0, {1, {2}}, 3, 3}}, NULL}};
-static const ht_sample five[] = {{5, {{0, {1, {2}}, 0, 3}}, NULL}};
-static const ht_sample given[] = {{1, {{0, {1, {2}}, 0, 3}}, &five}};
+static const ht_sample nine[] = {{HT_OP_INPUTS + 1, {{0, {1, {2}}, 0, 3}}, NULL}};
+static const ht_sample given[] = {{1, {{0, {1, {2}}, 0, 3}}, &nine}};
 #define BARE(row_name, ...)         \
     static const ht_op row_name = { \
         .name = #row_name, .flags = HT_OP_ELEMENTWISE, __VA_ARGS__}
@@ -347,7 +347,7 @@ BARE(hollow, CUBE, OVER(hollows));
 BARE(large, CUBE, OVER(many));
 BARE(sizeless, CUBE, OVER(sizes));
 BARE(rangeless, CUBE, OVER(empty));
-BARE(crowded, CUBE, OVER(five));
+BARE(crowded, CUBE, OVER(nine));
 BARE(burdened, CUBE, OVER(given));
 
 typedef struct verdict {
@@ -388,7 +388,7 @@ static const verdict verdicts[] = {
     {&large, "more than 1024 elements"},
     {&sizeless, "-7 is no size"},
     {&rangeless, "the range [3, 3] is empty"},
-    {&crowded, "5 inputs, expected 1 to 4"},
+    {&crowded, "9 inputs, expected 1 to 8"},
     {&burdened, "attributes given"},
 };
 
