@@ -70,9 +70,16 @@ ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site)
 }
 
 /* Attention by heads: q (..., t, heads, d), k (..., s, heads, d), v (..., s, heads, e),
- * as linear layers leave them; the leading axes are equal. Its gradient is a row too,
- * whose output holds those of q, k and v end to end; further derivatives are those of
- * the products and softmax both are made of. */
+ * as linear layers leave them; the leading axes are equal. Four rows over one kernel:
+ *
+ *   attention       q k v         y
+ *   attention_vjp   q k v g       y's gradient J' g, those by q, k and v end to end
+ *   attention_jvp   q k v, t...   y's tangent J t
+ *   attention_bend  q k v g, t... the tangent of J' g, laid out as that is
+ *
+ * They are each other's derivatives: of <J' g, c> = <g, J c>, that by g is J c, and that
+ * by q, k and v the tangent of J' g along c, Hessians being symmetric. What is left are
+ * third derivatives, those of the products and softmax all are made of. */
 
 typedef struct attention_attributes {
     int64_t causal;
@@ -123,33 +130,50 @@ static bool attention_vjp_infer(ht_infer *it)
     return true;
 }
 
-static void attention_run(const ht_run *r)
+/* Whether the second half of the inputs are like the first. */
+static bool attention_tangents_fit(ht_infer *it)
 {
-    const attention_attributes *a = r->attributes;
-    hti_run_attention(r->ctx, r->out, r->in, attention_scale(r->in[0]->shape),
-                      a->causal != 0, r->workspace);
+    for (int i = 0, n = it->n_in / 2; i < n; i++)
+        if (!ht_shape_equal(it->in[i].shape, it->in[n + i].shape))
+            return ht_infer_fail(it, HT_ERROR_SHAPE, "a tangent must be as its input");
+    return true;
 }
 
-static void attention_vjp_run(const ht_run *r)
+static bool attention_jvp_infer(ht_infer *it)
 {
-    const attention_attributes *a = r->attributes;
-    hti_run_attention_vjp(r->ctx, r->out, r->in, attention_scale(r->in[0]->shape),
-                          a->causal != 0, r->workspace);
+    return attention_infer(it) && attention_tangents_fit(it);
 }
 
-static size_t attention_workspace(const ht_context *ctx, const ht_type *in,
-                                  const ht_type *out, const void *attributes)
+static bool attention_bend_infer(ht_infer *it)
 {
-    (void)attributes;
-    return hti_attention_workspace(ctx, out->dtype, in[0].shape, in[1].shape, false);
+    return attention_vjp_infer(it) && attention_tangents_fit(it);
 }
 
-static size_t attention_vjp_workspace(const ht_context *ctx, const ht_type *in,
-                                      const ht_type *out, const void *attributes)
+static hti_attention attention_what(ht_shape q, const void *attributes, bool gradient,
+                                    bool tangent)
 {
-    (void)attributes;
-    return hti_attention_workspace(ctx, out->dtype, in[0].shape, in[1].shape, true);
+    const attention_attributes *a = attributes;
+    return (hti_attention){attention_scale(q), a->causal != 0, gradient, tangent};
 }
+
+#define ATTENTION_RUN(name, gradient, tangent)                                           \
+    static void name##_run(const ht_run *r)                                              \
+    {                                                                                    \
+        hti_attention what =                                                             \
+            attention_what(r->in[0]->shape, r->attributes, gradient, tangent);           \
+        hti_run_attention(r->ctx, r->out, r->in, &what, r->workspace);                   \
+    }                                                                                    \
+    static size_t name##_workspace(const ht_context *ctx, const ht_type *in,             \
+                                   const ht_type *out, const void *attributes)           \
+    {                                                                                    \
+        hti_attention what = attention_what(in[0].shape, attributes, gradient, tangent); \
+        return hti_attention_workspace(ctx, out->dtype, in[0].shape, in[1].shape,        \
+                                       &what);                                           \
+    }
+ATTENTION_RUN(attention, false, false)
+ATTENTION_RUN(attention_vjp, true, false)
+ATTENTION_RUN(attention_jvp, false, true)
+ATTENTION_RUN(attention_bend, true, true)
 
 /* Two for every score and element of `wide` rows of q's width and `tall` of v's. */
 static double attention_flops_of(const ht_type *in, double wide, double tall)
@@ -160,19 +184,20 @@ static double attention_flops_of(const ht_type *in, double wide, double tall)
            (wide * (double)q.dim[q.rank - 1] + tall * (double)v.dim[v.rank - 1]);
 }
 
-static double attention_flops(const ht_type *in, const ht_type *out)
-{
-    (void)out;
-    return attention_flops_of(in, 1, 1);
-}
+#define ATTENTION_FLOPS(name, wide, tall)                             \
+    static double name##_flops(const ht_type *in, const ht_type *out) \
+    {                                                                 \
+        (void)out;                                                    \
+        return attention_flops_of(in, wide, tall);                    \
+    }
+ATTENTION_FLOPS(attention, 1, 1)
+ATTENTION_FLOPS(attention_vjp, 3, 2)
+ATTENTION_FLOPS(attention_jvp, 3, 2)
+ATTENTION_FLOPS(attention_bend, 7, 5)
 
-static double attention_vjp_flops(const ht_type *in, const ht_type *out)
-{
-    (void)out;
-    return attention_flops_of(in, 3, 2);
-}
+/* The rules. */
 
-/* Piece number i of the gradients' vector. */
+/* Piece number i of a vector of what is like q, k and v. */
 static ht_var attention_piece(const ht_rule *r, ht_var vector, int i)
 {
     int64_t at = 0, n = ht_shape_count(ht_var_shape(r->in[i]));
@@ -180,13 +205,70 @@ static ht_var attention_piece(const ht_rule *r, ht_var vector, int i)
     return ht_reshape(ht_slice(vector, 0, at, n, 1), ht_var_shape(r->in[i]));
 }
 
+/* r->d[from ..]: the pieces of `vector`. */
+static void attention_give(ht_rule *r, ht_var vector, int from)
+{
+    for (int i = 0; i < 3; i++)
+        if (r->wanted[from + i]) r->d[from + i] = attention_piece(r, vector, i);
+}
+
+static bool attention_wants(const ht_rule *r, int from)
+{
+    return r->wanted[from] || r->wanted[from + 1] || r->wanted[from + 2];
+}
+
+/* J' g of q, k and v, the first inputs of r. */
+static ht_var attention_back(const ht_rule *r, ht_var g)
+{
+    ht_var in[] = {r->in[0], r->in[1], r->in[2], g};
+    return ht_apply(&hti_op_attention_vjp, 4, in, r->attributes, HT_HERE);
+}
+
+/* One of these rows of n inputs and their tangents, an absent one a view of one 0, which
+ * the kernel knows. */
+static ht_var attention_along(const ht_rule *r, const ht_op *op, int n, ht_var g,
+                              const ht_var *t)
+{
+    ht_var in[8] = {r->in[0], r->in[1], r->in[2], g};
+    for (int i = 0; i < n; i++)
+        in[n + i] =
+            ht_is_zero(t[i]) ? hti_zeros(r->out.tape, hti_type(in[i]), HT_HERE) : t[i];
+    return ht_apply(op, 2 * n, in, r->attributes, HT_HERE);
+}
+
 static void attention_vjp(ht_rule *r)
 {
-    ht_var in[] = {r->in[0], r->in[1], r->in[2], r->v};
-    ht_var all = ht_apply(&hti_op_attention_vjp, 4, in, r->attributes, HT_HERE);
-    for (int i = 0; i < 3; i++)
-        if (r->wanted[i]) r->d[i] = attention_piece(r, all, i);
+    attention_give(r, attention_back(r, r->v), 0);
 }
+
+static ht_var attention_jvp(const ht_rule *r)
+{
+    return attention_along(r, &hti_op_attention_jvp, 3, HT_ZERO, r->t);
+}
+
+static void attention_vjp_vjp(ht_rule *r)
+{
+    ht_var c[4] = {[3] = HT_ZERO};
+    for (int i = 0; i < 3; i++) c[i] = attention_piece(r, r->v, i);
+    if (attention_wants(r, 0))
+        attention_give(r, attention_along(r, &hti_op_attention_bend, 4, r->in[3], c), 0);
+    if (r->wanted[3]) r->d[3] = attention_along(r, &hti_op_attention_jvp, 3, HT_ZERO, c);
+}
+
+static ht_var attention_vjp_jvp(const ht_rule *r)
+{
+    return attention_along(r, &hti_op_attention_bend, 4, r->in[3], r->t);
+}
+
+static void attention_jvp_vjp(ht_rule *r)
+{
+    ht_var t[] = {r->in[3], r->in[4], r->in[5], HT_ZERO};
+    if (attention_wants(r, 0))
+        attention_give(r, attention_along(r, &hti_op_attention_bend, 4, r->v, t), 0);
+    if (attention_wants(r, 3)) attention_give(r, attention_back(r, r->v), 3);
+}
+
+/* The same out of products and softmax. */
 
 /* (..., rows, heads, width) to (..., heads, rows, width) and back. */
 static ht_var attention_swap(ht_var x, const char *site)
@@ -211,36 +293,106 @@ static ht_var attention_softmax(ht_var score, bool causal, const char *site)
     return ht_softmax_at(score, site);
 }
 
-static ht_var attention_rule_weights(const ht_rule *r)
+/* A variable and its tangent, the latter HT_ZERO where none is asked for. */
+typedef struct attention_dual {
+    ht_var x, t;
+} attention_dual;
+
+static attention_dual attention_turn(attention_dual a)
+{
+    return (attention_dual){ht_transpose(a.x), ht_is_zero(a.t) ? a.t : ht_transpose(a.t)};
+}
+
+static attention_dual attention_product(attention_dual a, attention_dual b)
+{
+    attention_dual y = {ht_matmul(a.x, b.x), HT_ZERO};
+    if (!ht_is_zero(a.t)) y.t = ht_add(ht_matmul(a.t, b.x), ht_matmul(a.x, b.t));
+    return y;
+}
+
+/* The sum over rows of x, kept beside them. */
+static ht_var attention_total(ht_var x)
+{
+    return ht_sum_axes(x, HT_AXES(-1), true);
+}
+
+/* What a rule's inputs are, by heads, and the weights. */
+typedef struct attention_parts {
+    attention_dual q, k, v, g, weight;
+} attention_parts;
+
+/* Of a rule of `n` inputs, and their tangents if it has more. */
+static attention_parts attention_parts_of(const ht_rule *r, int n)
 {
     const attention_attributes *a = r->attributes;
-    ht_var q = attention_swap(r->in[0], HT_HERE), k = attention_swap(r->in[1], HT_HERE);
-    return attention_softmax(attention_scores(q, k, HT_HERE), a->causal, HT_HERE);
+    attention_dual in[4] = {{HT_ZERO, HT_ZERO}};
+    for (int i = 0; i < n; i++) {
+        in[i].x = attention_swap(r->in[i], HT_HERE);
+        in[i].t = r->n_in > n ? attention_swap(r->in[n + i], HT_HERE) : HT_ZERO;
+    }
+    ht_var scale = ht_number(attention_scale(ht_var_shape(in[0].x)));
+    attention_dual q = {ht_mul(in[0].x, scale), ht_mul(in[0].t, scale)};
+    attention_dual p = attention_product(q, attention_turn(in[1]));
+    p.x = attention_softmax(p.x, a->causal, HT_HERE);
+    if (r->n_in > n) p.t = ht_mul(p.x, ht_sub(p.t, attention_total(ht_mul(p.x, p.t))));
+    return (attention_parts){in[0], in[1], in[2], in[3], p};
+}
+
+static attention_dual attention_value(const ht_rule *r)
+{
+    attention_parts a = attention_parts_of(r, 3);
+    attention_dual y = attention_product(a.weight, a.v);
+    return (attention_dual){attention_swap(y.x, HT_HERE),
+                            ht_is_zero(y.t) ? y.t : attention_swap(y.t, HT_HERE)};
 }
 
 static ht_var attention_decompose(const ht_rule *r)
 {
-    ht_var v = attention_swap(r->in[2], HT_HERE);
-    return attention_swap(ht_matmul(attention_rule_weights(r), v), HT_HERE);
+    return attention_value(r).x;
 }
 
-static ht_var attention_flat(ht_var x)
+static ht_var attention_jvp_decompose(const ht_rule *r)
 {
-    return ht_reshape(attention_swap(x, HT_HERE), HT_SHAPE(-1));
+    return attention_value(r).t;
+}
+
+/* The scores' cotangent. */
+static attention_dual attention_score_slope(attention_dual p, attention_dual u,
+                                            double scale)
+{
+    ht_var rest = ht_sub(u.x, attention_total(ht_mul(p.x, u.x)));
+    attention_dual s = {ht_mul(ht_mul(p.x, rest), scale), HT_ZERO};
+    if (ht_is_zero(p.t)) return s;
+    ht_var total = attention_total(ht_add(ht_mul(p.t, u.x), ht_mul(p.x, u.t)));
+    ht_var bend = ht_add(ht_mul(p.t, rest), ht_mul(p.x, ht_sub(u.t, total)));
+    s.t = ht_mul(bend, scale);
+    return s;
+}
+
+static ht_var attention_gradient(const ht_rule *r, bool tangent)
+{
+    attention_parts a = attention_parts_of(r, 4);
+    attention_dual u = attention_product(a.g, attention_turn(a.v));
+    attention_dual s =
+        attention_score_slope(a.weight, u, attention_scale(ht_var_shape(a.q.x)));
+    attention_dual d[] = {attention_product(s, a.k),
+                          attention_product(attention_turn(s), a.q),
+                          attention_product(attention_turn(a.weight), a.g)};
+    ht_var flat[3];
+    for (int i = 0; i < 3; i++)
+        flat[i] =
+            ht_reshape(attention_swap(tangent ? d[i].t : d[i].x, HT_HERE), HT_SHAPE(-1));
+    return ht_concat(3, flat, 0);
 }
 
 static ht_var attention_vjp_decompose(const ht_rule *r)
 {
-    ht_var in[4], weight = attention_rule_weights(r);
-    for (int i = 0; i < 4; i++) in[i] = attention_swap(r->in[i], HT_HERE);
-    ht_var p = ht_matmul(in[3], ht_transpose(in[2]));
-    ht_var dot = ht_sum_axes(ht_mul(weight, p), HT_AXES(-1), true);
-    double scale = attention_scale(ht_var_shape(in[0]));
-    ht_var slope = ht_mul(ht_mul(weight, ht_sub(p, dot)), scale);
-    ht_var d[] = {attention_flat(ht_matmul(slope, in[1])),
-                  attention_flat(ht_matmul(ht_transpose(slope), in[0])),
-                  attention_flat(ht_matmul(ht_transpose(weight), in[3]))};
-    return ht_concat(3, d, 0);
+    return attention_gradient(r, false);
+}
+
+static ht_var attention_bend_decompose(const ht_rule *r)
+{
+    return attention_gradient(r, true);
 }
 
 static void attention_describe(const void *attributes, char *text, size_t size)
@@ -249,41 +401,50 @@ static void attention_describe(const void *attributes, char *text, size_t size)
     snprintf(text, size, "%s", a->causal ? "causal" : "");
 }
 
-/* Queries, keys, values and, which the first row leaves, the cotangent. */
-#define ATTENTION_SAMPLE(n, is_causal, q, k, v, g)                       \
-    {                                                                    \
-        n, {{0, q, -2, 2}, {0, k, -2, 2}, {0, v, -2, 2}, {0, g, -2, 2}}, \
-            &(attention_attributes)                                      \
-        {                                                                \
-            is_causal                                                    \
-        }                                                                \
+/* Inputs: x; of q, k, v, g with their shapes, those of a row. */
+#define ATTENTION_X(...)                                                              \
+    {                                                                                 \
+        0, {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, -1, 1 \
     }
-#define ATTENTION_SHAPE(...)                                \
-    {                                                       \
-        sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), \
-        {                                                   \
-            __VA_ARGS__                                     \
-        }                                                   \
+#define ATTENTION_SAMPLE(n, is_causal, ...)       \
+    {                                             \
+        n, {__VA_ARGS__}, &(attention_attributes) \
+        {                                         \
+            is_causal                             \
+        }                                         \
     }
+#define ATTENTION_3(q, k, v, g) q, k, v
+#define ATTENTION_4(q, k, v, g) q, k, v, g
+#define ATTENTION_6(q, k, v, g) q, k, v, q, k, v
+#define ATTENTION_8(q, k, v, g) q, k, v, g, q, k, v, g
 #define ATTENTION_SAMPLES(n)                                                             \
-    ATTENTION_SAMPLE(n, 0, ATTENTION_SHAPE(HT_ANY_1, 1, 2),                              \
-                     ATTENTION_SHAPE(HT_SOME_2, 1, 2), ATTENTION_SHAPE(HT_SOME_2, 1, 1), \
-                     ATTENTION_SHAPE(HT_ANY_1, 1, 1)),                                   \
+    ATTENTION_SAMPLE(                                                                    \
+        n, 0,                                                                            \
+        ATTENTION_##n(ATTENTION_X(HT_ANY_1, 1, 2), ATTENTION_X(HT_SOME_2, 1, 2),         \
+                      ATTENTION_X(HT_SOME_2, 1, 1), ATTENTION_X(HT_ANY_1, 1, 1))),       \
         ATTENTION_SAMPLE(                                                                \
-            n, 1, ATTENTION_SHAPE(HT_SOME_1, 2, 1), ATTENTION_SHAPE(HT_SOME_1, 2, 1),    \
-            ATTENTION_SHAPE(HT_SOME_1, 2, 1), ATTENTION_SHAPE(HT_SOME_1, 2, 1)),         \
-        ATTENTION_SAMPLE(n, 1, ATTENTION_SHAPE(2, 5, 2, 3), ATTENTION_SHAPE(2, 3, 2, 3), \
-                         ATTENTION_SHAPE(2, 3, 2, 4), ATTENTION_SHAPE(2, 5, 2, 4)),      \
-        ATTENTION_SAMPLE(n, 0, ATTENTION_SHAPE(2, HT_SOME_1, 3, 1),                      \
-                         ATTENTION_SHAPE(2, 2, 3, 1), ATTENTION_SHAPE(2, 2, 3, 2),       \
-                         ATTENTION_SHAPE(2, HT_SOME_1, 3, 2)),                           \
-        ATTENTION_SAMPLE(n, 0, ATTENTION_SHAPE(0, 2, 3), ATTENTION_SHAPE(4, 2, 3),       \
-                         ATTENTION_SHAPE(4, 2, 2), ATTENTION_SHAPE(0, 2, 2)),            \
-        ATTENTION_SAMPLE(n, 0, ATTENTION_SHAPE(2, 2, 3), ATTENTION_SHAPE(4, 2, 3),       \
-                         ATTENTION_SHAPE(4, 2, 0), ATTENTION_SHAPE(2, 2, 0))
+            n, 1,                                                                        \
+            ATTENTION_##n(ATTENTION_X(HT_SOME_1, 2, 1), ATTENTION_X(HT_SOME_1, 2, 1),    \
+                          ATTENTION_X(HT_SOME_1, 2, 1), ATTENTION_X(HT_SOME_1, 2, 1))),  \
+        ATTENTION_SAMPLE(n, 1,                                                           \
+                         ATTENTION_##n(ATTENTION_X(2, 5, 2, 3), ATTENTION_X(2, 3, 2, 3), \
+                                       ATTENTION_X(2, 3, 2, 4),                          \
+                                       ATTENTION_X(2, 5, 2, 4))),                        \
+        ATTENTION_SAMPLE(n, 0,                                                           \
+                         ATTENTION_##n(ATTENTION_X(2, HT_SOME_1, 3, 1),                  \
+                                       ATTENTION_X(2, 2, 3, 1), ATTENTION_X(2, 2, 3, 2), \
+                                       ATTENTION_X(2, HT_SOME_1, 3, 2))),                \
+        ATTENTION_SAMPLE(n, 0,                                                           \
+                         ATTENTION_##n(ATTENTION_X(0, 2, 3), ATTENTION_X(4, 2, 3),       \
+                                       ATTENTION_X(4, 2, 2), ATTENTION_X(0, 2, 2))),     \
+        ATTENTION_SAMPLE(n, 0,                                                           \
+                         ATTENTION_##n(ATTENTION_X(2, 2, 3), ATTENTION_X(4, 2, 3),       \
+                                       ATTENTION_X(4, 2, 0), ATTENTION_X(2, 2, 0)))
 
 static const ht_sample attention_samples[] = {ATTENTION_SAMPLES(3)};
 static const ht_sample attention_vjp_samples[] = {ATTENTION_SAMPLES(4)};
+static const ht_sample attention_jvp_samples[] = {ATTENTION_SAMPLES(6)};
+static const ht_sample attention_bend_samples[] = {ATTENTION_SAMPLES(8)};
 
 #define ATTENTION_ROW(name, ...)                                                     \
     HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT,                            \
@@ -291,8 +452,10 @@ static const ht_sample attention_vjp_samples[] = {ATTENTION_SAMPLES(4)};
             .run = name##_run, .decompose = name##_decompose, .flops = name##_flops, \
             .workspace = name##_workspace, .describe = attention_describe, __VA_ARGS__)
 
-ATTENTION_ROW(attention, .vjp = attention_vjp);
-ATTENTION_ROW(attention_vjp, .vjp = NULL);
+ATTENTION_ROW(attention, .vjp = attention_vjp, .jvp = attention_jvp);
+ATTENTION_ROW(attention_vjp, .vjp = attention_vjp_vjp, .jvp = attention_vjp_jvp);
+ATTENTION_ROW(attention_jvp, .vjp = attention_jvp_vjp);
+ATTENTION_ROW(attention_bend, .vjp = NULL);
 
 /* False, with an error kept, unless the last two axes fit. */
 static bool attention_check(ht_var q, ht_var k, ht_var v, const char *site)
@@ -371,7 +534,7 @@ static ht_var attention_fused(ht_var q, ht_var k, ht_var v, ht_shape leading, bo
 }
 
 /* A mask may have a gradient, as large as the scores: then these are made. */
-static ht_var attention_parts(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
+static ht_var attention_whole(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
                               const char *site)
 {
     if (!attention_check(q, k, v, site)) return hti_poison(q.tape);
@@ -388,5 +551,5 @@ static ht_var attention_parts(ht_var q, ht_var k, ht_var v, ht_var mask, bool ca
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
                        const char *site)
 {
-    return HTI_CALL("attention", q, attention_parts(q, k, v, mask, causal, site));
+    return HTI_CALL("attention", q, attention_whole(q, k, v, mask, causal, site));
 }

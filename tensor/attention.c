@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* attention.c: attention and its gradient, head by head, a tile of rows of the scores at
- * a time: what is as large as (t, s) never leaves the cache. With p = softmax(scale q
- * k'), y = p v, and g the cotangent of y (FlashAttention's recomputation, Dao et al.
- * 2022, by whole rows):
+/* attention.c: attention, its gradient, and the tangents of both, head by head, a tile of
+ * rows of the scores at a time: what is as large as (t, s) never leaves the cache. With
+ * p = softmax(scale q k'), y = p v, and g the cotangent of y (FlashAttention's
+ * recomputation, Dao et al. 2022, by whole rows):
  *
  *   dv = p' g,   ds = scale p (g v' - rows' sums of p g v'),   dq = ds k,   dk = ds' q
  *
- * Operands are (..., rows, heads, width), as linear layers leave them: a head is a matrix
- * whose rows lie apart. Read next: loops_attention.h, autograd's ops_attention.c. */
+ * Every matrix but the outputs is a *dual*: itself and, where tangents are asked for, its
+ * tangent, that of a product being a.t b.x + a.x b.t, and that of p being to the tangent
+ * of q k' what ds is to g v'. Operands are (..., rows, heads, width), as linear layers
+ * leave them: a head is a matrix whose rows lie apart. Read next: loops_attention.h,
+ * autograd's ops_attention.c. */
 #include <string.h>
 
 #include "kernels.h"
@@ -31,7 +34,7 @@ static int64_t attention_least(int64_t a, int64_t b)
 }
 
 static attention_plan attention_plan_of(const ht_context *ctx, ht_dtype dtype, ht_shape q,
-                                        ht_shape k, int tiles)
+                                        ht_shape k, const hti_attention *what)
 {
     attention_plan p = {.dtype = dtype, .t = q.dim[q.rank - 3], .s = k.dim[k.rank - 3]};
     int64_t row = p.s * (int64_t)ht_dtype_bytes(dtype);
@@ -43,24 +46,29 @@ static attention_plan attention_plan_of(const ht_context *ctx, ht_dtype dtype, h
     p.pieces = attention_least(p.units, ht_context_threads(ctx));
     if (p.units * p.t * p.s < ATTENTION_SERIAL) p.pieces = attention_least(p.units, 1);
     p.tile_bytes = hti_round_up((size_t)(p.tile * row), HTI_ALIGN);
-    p.slot_bytes = (size_t)tiles * p.tile_bytes;
+    p.slot_bytes = p.tile_bytes << (what->gradient + what->tangent);
     return p;
 }
 
 size_t hti_attention_workspace(const ht_context *ctx, ht_dtype dtype, ht_shape q,
-                               ht_shape k, bool gradient)
+                               ht_shape k, const hti_attention *what)
 {
-    attention_plan p = attention_plan_of(ctx, dtype, q, k, gradient ? 2 : 1);
+    attention_plan p = attention_plan_of(ctx, dtype, q, k, what);
     return (size_t)p.pieces * p.slot_bytes;
 }
 
-/* What the units of a run share; dq, dk, dv and g of the gradient only. */
+/* Of a tangent that is absent, t.data is NULL. */
+typedef struct attention_dual {
+    ht_array x, t;
+} attention_dual;
+
+/* What the units of a run share. in: q, k, v, g; out: y, or dq, dk, dv. */
 typedef struct attention_work {
     attention_plan p;
+    hti_attention what;
     const struct hti_kernels *kernels;
-    ht_array q, k, v, y, g, dq, dk, dv;
-    double scale;
-    bool causal;
+    attention_dual in[4];
+    ht_array out[3];
     char *slots;
 } attention_work;
 
@@ -81,10 +89,24 @@ static ht_array attention_head(const ht_array *a, int64_t unit)
                       {a->stride[last - 2], a->stride[last]}};
 }
 
+static attention_dual attention_head_dual(const attention_dual *a, int64_t unit)
+{
+    attention_dual head = {.x = attention_head(&a->x, unit)};
+    if (a->t.data) head.t = attention_head(&a->t, unit);
+    return head;
+}
+
 static ht_array attention_rows(ht_array a, int64_t first, int64_t n)
 {
     a.data = (char *)a.data + first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype);
     a.shape.dim[0] = n;
+    return a;
+}
+
+static attention_dual attention_rows_dual(attention_dual a, int64_t first, int64_t n)
+{
+    a.x = attention_rows(a.x, first, n);
+    if (a.t.data) a.t = attention_rows(a.t, first, n);
     return a;
 }
 
@@ -96,53 +118,105 @@ static ht_array attention_turned(ht_array a)
                       {a.stride[1], a.stride[0]}};
 }
 
-/* The weights of rows `first` on of a head, in `slot`. */
-static ht_array attention_weights(const attention_work *w, ht_array q, ht_array k,
-                                  int64_t first, char *slot)
+static attention_dual attention_turned_dual(attention_dual a)
 {
-    int64_t n = attention_least(w->p.tile, w->p.t - first);
-    ht_array score = hti_contiguous(slot, w->p.dtype, HT_SHAPE(n, w->p.s));
-    hti_matmul_tile(w->kernels, score, attention_rows(q, first, n), attention_turned(k),
-                    false);
-    w->kernels->attend[hti_row(w->p.dtype)](n, w->p.s, slot, w->scale,
-                                            w->causal ? first + 1 : w->p.s);
+    return (attention_dual){attention_turned(a.x), attention_turned(a.t)};
+}
+
+/* out = 0, if not `add`. */
+static void attention_clear(ht_array out, bool add)
+{
+    size_t bytes = (size_t)out.shape.dim[1] * ht_dtype_bytes(out.dtype);
+    for (int64_t i = 0; !add && i < out.shape.dim[0]; i++)
+        memset(attention_rows(out, i, 1).data, 0, bytes);
+}
+
+/* out = the tangent of a b, or += if `add`. */
+static void attention_tangent(const attention_work *w, ht_array out, attention_dual a,
+                              attention_dual b, bool add)
+{
+    if (a.t.data) hti_matmul_tile(w->kernels, out, a.t, b.x, add), add = true;
+    if (b.t.data) hti_matmul_tile(w->kernels, out, a.x, b.t, add), add = true;
+    attention_clear(out, add);
+}
+
+/* out = what is asked for of a b, or += if `add`. */
+static void attention_out(const attention_work *w, ht_array out, attention_dual a,
+                          attention_dual b, bool add)
+{
+    if (w->what.tangent)
+        attention_tangent(w, out, a, b, add);
+    else
+        hti_matmul_tile(w->kernels, out, a.x, b.x, add);
+}
+
+/* a b' in tile number `tile` of a slot, its tangent in the next, if that is needed. */
+static attention_dual attention_pairs(const attention_work *w, attention_dual a,
+                                      attention_dual b, char *slot, int tile)
+{
+    slot += (size_t)(tile << w->what.tangent) * w->p.tile_bytes;
+    ht_shape shape = HT_SHAPE(a.x.shape.dim[0], w->p.s);
+    attention_dual score = {.x = hti_contiguous(slot, w->p.dtype, shape)};
+    b = attention_turned_dual(b);
+    hti_matmul_tile(w->kernels, score.x, a.x, b.x, false);
+    if (w->what.tangent) {
+        score.t = hti_contiguous(slot + w->p.tile_bytes, w->p.dtype, shape);
+        attention_tangent(w, score.t, a, b, false);
+    }
     return score;
+}
+
+/* The weights of rows `first` on of a head, q those rows. */
+static attention_dual attention_weights(const attention_work *w, attention_dual q,
+                                        attention_dual k, int64_t first, char *slot)
+{
+    attention_dual p = attention_pairs(w, q, k, slot, 0);
+    int64_t n = p.x.shape.dim[0], row = hti_row(w->p.dtype);
+    w->kernels->attend[row](n, w->p.s, p.x.data, w->what.scale,
+                            w->what.causal ? first + 1 : w->p.s);
+    if (w->what.tangent)
+        w->kernels->attend_slope[row](n, w->p.s, p.t.data, p.x.data, w->what.scale);
+    return p;
+}
+
+/* The scores' cotangent from p and g v', in place of the latter. */
+static void attention_slope(const attention_work *w, attention_dual p, attention_dual u)
+{
+    int64_t n = p.x.shape.dim[0], row = hti_row(w->p.dtype);
+    if (w->what.tangent)
+        w->kernels->attend_bend[row](n, w->p.s, (void *[]){u.x.data, u.t.data},
+                                     (const void *[]){p.x.data, p.t.data}, w->what.scale);
+    else
+        w->kernels->attend_slope[row](n, w->p.s, u.x.data, p.x.data, w->what.scale);
 }
 
 static void attention_unit(const attention_work *w, int64_t unit, char *slot)
 {
-    ht_array q = attention_head(&w->q, unit), k = attention_head(&w->k, unit),
-             v = attention_head(&w->v, unit), y = attention_head(&w->y, unit);
+    attention_dual in[4];
+    ht_array out[3];
+    for (int i = 0; i < 3 + w->what.gradient; i++)
+        in[i] = attention_head_dual(&w->in[i], unit);
+    for (int i = 0; i < (w->what.gradient ? 3 : 1); i++)
+        out[i] = attention_head(&w->out[i], unit);
     for (int64_t first = 0; first < w->p.t; first += w->p.tile) {
-        ht_array weight = attention_weights(w, q, k, first, slot);
-        hti_matmul_tile(w->kernels, attention_rows(y, first, weight.shape.dim[0]), weight,
-                        v, false);
+        int64_t n = attention_least(w->p.tile, w->p.t - first);
+        attention_dual q = attention_rows_dual(in[0], first, n);
+        attention_dual p = attention_weights(w, q, in[1], first, slot);
+        ht_array rows = attention_rows(out[0], first, n);
+        if (!w->what.gradient) {
+            attention_out(w, rows, p, in[2], false);
+            continue;
+        }
+        attention_dual g = attention_rows_dual(in[3], first, n);
+        attention_out(w, out[2], attention_turned_dual(p), g, first > 0);
+        attention_dual slope = attention_pairs(w, g, in[2], slot, 1);
+        attention_slope(w, p, slope);
+        attention_out(w, rows, slope, in[1], false);
+        attention_out(w, out[1], attention_turned_dual(slope), q, first > 0);
     }
 }
 
-static void attention_unit_vjp(const attention_work *w, int64_t unit, char *slot)
-{
-    ht_array q = attention_head(&w->q, unit), k = attention_head(&w->k, unit),
-             v = attention_head(&w->v, unit), g = attention_head(&w->g, unit),
-             dq = attention_head(&w->dq, unit), dk = attention_head(&w->dk, unit),
-             dv = attention_head(&w->dv, unit);
-    for (int64_t first = 0; first < w->p.t; first += w->p.tile) {
-        ht_array weight = attention_weights(w, q, k, first, slot), slope = weight;
-        int64_t n = weight.shape.dim[0];
-        ht_array g_rows = attention_rows(g, first, n);
-        slope.data = slot + w->p.tile_bytes;
-        hti_matmul_tile(w->kernels, dv, attention_turned(weight), g_rows, first > 0);
-        hti_matmul_tile(w->kernels, slope, g_rows, attention_turned(v), false);
-        w->kernels->attend_slope[hti_row(w->p.dtype)](n, w->p.s, slope.data, weight.data,
-                                                      w->scale);
-        hti_matmul_tile(w->kernels, attention_rows(dq, first, n), slope, k, false);
-        hti_matmul_tile(w->kernels, dk, attention_turned(slope),
-                        attention_rows(q, first, n), first > 0);
-    }
-}
-
-static void attention_units(const attention_work *w,
-                            void (*run)(const attention_work *, int64_t, char *))
+static void attention_units(const attention_work *w)
 {
     hti_matmul_ready();
 #ifdef _OPENMP
@@ -152,24 +226,18 @@ static void attention_units(const attention_work *w,
     for (int64_t i = 0; i < w->p.pieces; i++) {
         int64_t last = w->p.units * (i + 1) / w->p.pieces;
         for (int64_t unit = w->p.units * i / w->p.pieces; unit < last; unit++)
-            run(w, unit, w->slots + (size_t)i * w->p.slot_bytes);
+            attention_unit(w, unit, w->slots + (size_t)i * w->p.slot_bytes);
     }
 }
 
-void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
-                       double scale, bool causal, void *workspace)
+/* Whether a is a view of a single 0. */
+static bool attention_absent(const ht_array *a)
 {
-    attention_work w = {
-        .p = attention_plan_of(ctx, out.dtype, in[0]->shape, in[1]->shape, 1),
-        .kernels = ctx->kernels,
-        .q = *in[0],
-        .k = *in[1],
-        .v = *in[2],
-        .y = out,
-        .scale = scale,
-        .causal = causal,
-        .slots = workspace};
-    if (ht_shape_count(out.shape) > 0) attention_units(&w, attention_unit);
+    if (ht_shape_count(a->shape) == 0) return true;
+    for (int i = 0; i < a->shape.rank; i++)
+        if (a->shape.dim[i] > 1 && a->stride[i] != 0) return false;
+    return a->dtype == HT_F32 ? *(const float *)a->data == 0
+                              : *(const double *)a->data == 0;
 }
 
 /* A part of `out` from *at on, of x's shape. */
@@ -180,23 +248,25 @@ static ht_array attention_part(const ht_array *out, int64_t *at, const ht_array 
     return hti_contiguous(data, out->dtype, x->shape);
 }
 
-void hti_run_attention_vjp(ht_context *ctx, ht_array out, const ht_array *const *in,
-                           double scale, bool causal, void *workspace)
+void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
+                       const hti_attention *what, void *workspace)
 {
     attention_work w = {
-        .p = attention_plan_of(ctx, out.dtype, in[0]->shape, in[1]->shape, 2),
+        .p = attention_plan_of(ctx, out.dtype, in[0]->shape, in[1]->shape, what),
+        .what = *what,
         .kernels = ctx->kernels,
-        .q = *in[0],
-        .k = *in[1],
-        .v = *in[2],
-        .g = *in[3],
-        .scale = scale,
-        .causal = causal,
+        .out = {out},
         .slots = workspace};
+    int n = 3 + what->gradient;
     int64_t at = 0;
-    w.dq = attention_part(&out, &at, in[0]);
-    w.dk = attention_part(&out, &at, in[1]);
-    w.dv = attention_part(&out, &at, in[2]);
-    if (w.p.t == 0) memset(out.data, 0, (size_t)at * ht_dtype_bytes(out.dtype));
-    if (at > 0) attention_units(&w, attention_unit_vjp);
+    for (int i = 0; i < n; i++) {
+        w.in[i].x = *in[i];
+        if (what->tangent && !attention_absent(in[n + i])) w.in[i].t = *in[n + i];
+        if (what->gradient && i < 3) w.out[i] = attention_part(&out, &at, in[i]);
+    }
+    size_t bytes = (size_t)ht_shape_count(out.shape) * ht_dtype_bytes(out.dtype);
+    if (bytes > 0 && w.p.t == 0)
+        memset(out.data, 0, bytes);
+    else if (bytes > 0)
+        attention_units(&w);
 }

@@ -189,18 +189,22 @@ void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const
 void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
                   double fill);
 
-/* out (..., t, heads, e) = softmax(scale q k') v for each head of in: q (..., t, heads,
- * d), k (..., s, heads, d), v (..., s, heads, e), leading axes equal, s > 0; row i sees
- * columns 0 .. i if causal. Same bits for any thread count. */
+/* Attention, y (..., t, heads, e) = softmax(scale q k') v for each head of q (..., t,
+ * heads, d), k (..., s, heads, d) and v (..., s, heads, e), leading axes equal, s > 0;
+ * row i sees columns 0 .. i if causal. Same bits for any thread count. */
+typedef struct hti_attention {
+    double scale;
+    bool causal;
+    bool gradient; /* out: not y but, in 1 axis, the cotangents of q, k and v */
+    bool tangent;  /* out is the tangent of that */
+} hti_attention;
+/* in: q, k, v; the cotangent of y if `gradient`; the tangents of all these if `tangent`.
+ * One that is a view of a single 0 costs nothing. Floats. */
 void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
-                       double scale, bool causal, void *workspace);
-/* out (1 axis): the cotangents of q, k and v, end to end, from in[3], that of the above's
- * out. */
-void hti_run_attention_vjp(ht_context *ctx, ht_array out, const ht_array *const *in,
-                           double scale, bool causal, void *workspace);
-/* Bytes either works in, for this context's threads. */
+                       const hti_attention *what, void *workspace);
+/* Bytes it works in, for this context's threads. */
 size_t hti_attention_workspace(const ht_context *ctx, ht_dtype dtype, ht_shape q,
-                               ht_shape k, bool gradient);
+                               ht_shape k, const hti_attention *what);
 
 typedef enum hti_random { HTI_UNIFORM, HTI_NORMAL, HTI_DROPOUT } hti_random;
 /* Element i of out (floats) from draw i of (seed, stream), step by step 2^32 draws on:

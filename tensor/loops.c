@@ -447,6 +447,7 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .normalize_bend = {FLOATS(normalize_bend)},
     .attend = {FLOATS(attend)},
     .attend_slope = {FLOATS(attend_slope)},
+    .attend_bend = {FLOATS(attend_bend)},
     .window_index = {FLOATS(window_index)},
     .window_mean = {FLOATS(window_mean)},
     .window_spread = {FLOATS(window_spread)},

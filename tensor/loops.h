@@ -69,6 +69,8 @@ typedef void (*hti_attend_loop)(int64_t rows, int64_t columns, void *out, double
                                 int64_t seen);
 typedef void (*hti_attend_slope_loop)(int64_t rows, int64_t columns, void *out,
                                       const void *weights, double scale);
+typedef void (*hti_attend_bend_loop)(int64_t rows, int64_t columns, void *const out[2],
+                                     const void *const weights[2], double scale);
 
 /* A plane of x, `in` rows and columns, under windows to `out` of them. `stride` is of the
  * operand read; what is written is contiguous. */
@@ -140,6 +142,7 @@ struct hti_kernels {
         normalize_bend[HTI_N_DTYPE];
     hti_attend_loop attend[HTI_N_DTYPE];
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
+    hti_attend_bend_loop attend_bend[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];
     hti_window_loop window_mean[HTI_N_DTYPE], window_spread[HTI_N_DTYPE];
     const hti_winograd_loops *winograd; /* f32 */

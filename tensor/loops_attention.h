@@ -60,12 +60,33 @@ static void ATTEND(loop_attend)(int64_t rows, int64_t columns, void *out, double
     }
 }
 
-/* The sum of p v, n <= HTI_SUM_BLOCK. */
-static inline ELEMENT ATTEND(attend_dot)(int64_t n, const ELEMENT *p, const ELEMENT *v)
+/* The sum of p v, or of p v + q w. */
+static inline ELEMENT ATTEND(attend_dot)(int64_t columns, const ELEMENT *p,
+                                         const ELEMENT *v)
 {
-    ELEMENT product[HTI_SUM_BLOCK];
-    for (int64_t c = 0; c < n; ++c) product[c] = p[c] * v[c];
-    return ATTEND_SUM(n, product);
+    double total = 0;
+    for (int64_t c = 0; c < columns; c += HTI_SUM_BLOCK) {
+        int64_t n = columns - c < HTI_SUM_BLOCK ? columns - c : HTI_SUM_BLOCK;
+        ELEMENT product[HTI_SUM_BLOCK];
+        for (int64_t i = 0; i < n; ++i) product[i] = p[c + i] * v[c + i];
+        total += (double)ATTEND_SUM(n, product);
+    }
+    return (ELEMENT)total;
+}
+
+static inline ELEMENT ATTEND(attend_dots)(int64_t columns, const ELEMENT *p,
+                                          const ELEMENT *v, const ELEMENT *q,
+                                          const ELEMENT *w)
+{
+    double total = 0;
+    for (int64_t c = 0; c < columns; c += HTI_SUM_BLOCK) {
+        int64_t n = columns - c < HTI_SUM_BLOCK ? columns - c : HTI_SUM_BLOCK;
+        ELEMENT product[HTI_SUM_BLOCK];
+        for (int64_t i = 0; i < n; ++i)
+            product[i] = p[c + i] * v[c + i] + q[c + i] * w[c + i];
+        total += (double)ATTEND_SUM(n, product);
+    }
+    return (ELEMENT)total;
 }
 
 /* v, in place, from a cotangent of p = softmax(scale a) to that of a:
@@ -76,12 +97,29 @@ static void ATTEND(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
     for (int64_t r = 0; r < rows; ++r) {
         ELEMENT *restrict v = (ELEMENT *)out + r * columns, by = (ELEMENT)scale;
         const ELEMENT *restrict p = (const ELEMENT *)weights + r * columns;
-        double total = 0;
-        for (int64_t c = 0; c < columns; c += HTI_SUM_BLOCK)
-            total += (double)ATTEND(attend_dot)(
-                columns - c < HTI_SUM_BLOCK ? columns - c : HTI_SUM_BLOCK, p + c, v + c);
-        ELEMENT dot = (ELEMENT)total;
+        ELEMENT dot = ATTEND(attend_dot)(columns, p, v);
         for (int64_t c = 0; c < columns; ++c) v[c] = p[c] * (v[c] - dot) * by;
+    }
+}
+
+/* That with tangents, out[1] of out[0] and weights[1] of the weights: v as above, and
+ * w, in place, to scale (q (v - sum p v) + p (w - sum (q v + p w))). */
+static void ATTEND(loop_attend_bend)(int64_t rows, int64_t columns, void *const out[2],
+                                     const void *const weights[2], double scale)
+{
+    for (int64_t r = 0; r < rows; ++r) {
+        int64_t at = r * columns;
+        ELEMENT *restrict v = (ELEMENT *)out[0] + at, by = (ELEMENT)scale;
+        ELEMENT *restrict w = (ELEMENT *)out[1] + at;
+        const ELEMENT *restrict p = (const ELEMENT *)weights[0] + at;
+        const ELEMENT *restrict q = (const ELEMENT *)weights[1] + at;
+        ELEMENT dot = ATTEND(attend_dot)(columns, p, v);
+        ELEMENT slope = ATTEND(attend_dots)(columns, q, v, p, w);
+        for (int64_t c = 0; c < columns; ++c) {
+            ELEMENT rest = v[c] - dot;
+            v[c] = p[c] * rest * by;
+            w[c] = (q[c] * rest + p[c] * (w[c] - slope)) * by;
+        }
     }
 }
 

@@ -39,6 +39,8 @@ static const struct equal {
     {"max", false, HTI_MUTATE_FLIP, 1, "winners / sum(winners): the sign cancels"},
     {"max", true, HTI_MUTATE_FLIP, 1, "winners / sum(winners): the sign cancels"},
     {"gather", false, HTI_MUTATE_FLIP, 0, "zeros, which scatter_add adds to"},
+    {"attention_vjp", false, HTI_MUTATE_FLIP, 6, "zeros, g's tangent that is not"},
+    {"attention_jvp", false, HTI_MUTATE_FLIP, 0, "zeros, g's tangent that is not"},
 };
 enum { N_EQUALS = sizeof equals / sizeof equals[0] };
 

@@ -355,6 +355,12 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
     const ht_op *vjp = &hti_op_attention_vjp;
     REFUSED(attention_vjp, SHAPE, ht_apply(vjp, 4, last, &causal, HT_HERE),
             "the cotangent must be", "(5, 2, 3), f64 (5, 3, 3)");
+    ht_var along[] = {q, q, q, q, q, q, other, q};
+    const ht_op *turn = &hti_op_attention_bend, *jvp = &hti_op_attention_jvp;
+    REFUSED(attention_bend, SHAPE, ht_apply(turn, 8, along, &causal, HT_HERE),
+            "a tangent must be as its input", "f64 (5, 3, 3), f64 (5, 2, 3)");
+    REFUSED(attention_jvp, SHAPE, ht_apply(jvp, 6, along + 2, &causal, HT_HERE),
+            "a tangent must be as its input", "f64 (5, 3, 3), f64 (5, 2, 3)");
 }
 
 static void cross_entropy_of_wrong_labels_is_refused(void)

@@ -34,7 +34,8 @@ static bool is_curved(const char *name)
     static const char curved[] =
         " exp log sqrt tanh sigmoid log1p expm1 rsqrt sin cos erf softplus gelu "
         "gelu_slope logsumexp div pow softmax log_softmax cross_entropy normalize "
-        "normalize_slope normalize_bend attention attention_vjp ";
+        "normalize_slope normalize_bend attention attention_vjp attention_jvp "
+        "attention_bend ";
     char word[64];
     snprintf(word, sizeof word, " %s ", name);
     return strstr(curved, word) != NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* test_tensor_attention.c: attention by tiles and its gradient against plain loops in f64
- * over random views, on every instruction set; the same bits for any number of threads.
- * Read next: tensor/attention.c. */
+/* test_tensor_attention.c: attention by tiles, its gradient, and the tangents of both
+ * against plain loops in f64 over random views, on every instruction set; the same bits
+ * for any number of threads. Read next: tensor/attention.c. */
 #include "test_arrays.h"
 
 enum { CASES = 150, MOST = 700 };
@@ -13,19 +13,48 @@ static void tame(struct test_random *random, const ht_array *a)
         test_put(a, i, 2 * ht_random_uniform(random->seed, 3, random->next++) - 1);
 }
 
-/* One call: q, k, v, g and what both kernels give. */
+enum { Q, K, V, G, OPERANDS };
+
+/* The calls on q, k, v, g, and their tangents after those; out: y, its tangent, the
+ * gradient, its tangent. */
 typedef struct attention_case {
     ht_dtype dtype;
     int64_t batch, heads, t, s, d, e;
     double scale;
     bool causal;
-    struct test_array in[4], y, slopes;
+    struct test_array in[2 * OPERANDS], out[4];
 } attention_case;
 
-static ht_shape operand(const attention_case *c, int64_t rows, int64_t width)
+static int64_t rows_of(const attention_case *c, int i)
 {
-    return c->batch < 0 ? HT_SHAPE(rows, c->heads, width)
-                        : HT_SHAPE(c->batch, rows, c->heads, width);
+    return i == Q || i == G ? c->t : c->s;
+}
+
+static int64_t width_of(const attention_case *c, int i)
+{
+    return i == Q || i == K ? c->d : c->e;
+}
+
+static ht_shape operand(const attention_case *c, int i)
+{
+    return c->batch < 0 ? HT_SHAPE(rows_of(c, i), c->heads, width_of(c, i))
+                        : HT_SHAPE(c->batch, rows_of(c, i), c->heads, width_of(c, i));
+}
+
+/* A tangent is now and then one 0 seen everywhere, and so left out. */
+static struct test_array case_input(struct test_random *random, const attention_case *c,
+                                    int i)
+{
+    ht_shape shape = operand(c, i % OPERANDS);
+    if (i >= OPERANDS && test_below(random, 4) == 0) {
+        struct test_array zero = test_dense(random, c->dtype, HT_SHAPE(1));
+        test_put(&zero.array, 0, 0);
+        zero.array = (ht_array){zero.array.data, c->dtype, shape, {0}};
+        return zero;
+    }
+    struct test_array x = test_view(random, c->dtype, shape, test_below(random, 3) == 0);
+    tame(random, &x.array);
+    return x;
 }
 
 static attention_case case_new(struct test_random *random, bool large)
@@ -40,80 +69,101 @@ static attention_case case_new(struct test_random *random, bool large)
     c.e = test_below(random, 30);
     c.scale = 0.1 + 0.01 * (double)test_below(random, 50);
     c.causal = test_below(random, 2) == 0;
-    const int64_t rows[] = {c.t, c.s, c.s, c.t}, width[] = {c.d, c.d, c.e, c.e};
     int64_t n = 0;
-    for (int i = 0; i < 4; i++) {
-        ht_shape shape = operand(&c, rows[i], width[i]);
-        c.in[i] = test_view(random, c.dtype, shape, test_below(random, 3) == 0);
-        tame(random, &c.in[i].array);
-        if (i < 3) n += ht_shape_count(shape);
-    }
-    c.y = test_dense(&none, c.dtype, operand(&c, c.t, c.e));
-    c.slopes = test_dense(&none, c.dtype, HT_SHAPE(n));
+    for (int i = 0; i < 2 * OPERANDS; i++) c.in[i] = case_input(random, &c, i);
+    for (int i = Q; i <= V; i++) n += ht_shape_count(operand(&c, i));
+    for (int i = 0; i < 4; i++)
+        c.out[i] = test_dense(&none, c.dtype, i < 2 ? operand(&c, G) : HT_SHAPE(n));
     return c;
 }
 
 static void case_free(attention_case *c)
 {
-    for (int i = 0; i < 4; i++) test_array_free(&c->in[i]);
-    test_array_free(&c->y);
-    test_array_free(&c->slopes);
+    for (int i = 0; i < 2 * OPERANDS; i++) test_array_free(&c->in[i]);
+    for (int i = 0; i < 4; i++) test_array_free(&c->out[i]);
 }
 
 static void case_run(ht_context *ctx, const attention_case *c)
 {
-    const ht_array *in[4];
-    for (int i = 0; i < 4; i++) in[i] = &c->in[i].array;
-    for (int gradient = 0; gradient < 2; gradient++) {
+    for (int k = 0; k < 4; k++) {
+        hti_attention what = {c->scale, c->causal, k >= 2, k % 2 == 1};
+        const ht_array *in[2 * OPERANDS];
+        int n = what.gradient ? OPERANDS : G;
+        for (int i = 0; i < n; i++) {
+            in[i] = &c->in[i].array;
+            in[n + i] = &c->in[OPERANDS + i].array;
+        }
         size_t bytes =
-            hti_attention_workspace(ctx, c->dtype, in[0]->shape, in[1]->shape, gradient);
+            hti_attention_workspace(ctx, c->dtype, in[Q]->shape, in[K]->shape, &what);
         void *workspace = malloc(bytes + 1);
         assert_non_null(workspace);
-        if (gradient)
-            hti_run_attention_vjp(ctx, c->slopes.array, in, c->scale, c->causal,
-                                  workspace);
-        else
-            hti_run_attention(ctx, c->y.array, in, c->scale, c->causal, workspace);
+        hti_run_attention(ctx, c->out[k].array, in, &what, workspace);
         free(workspace);
     }
 }
 
-/* Operand i at (row, column) of a head. */
-static double at(const attention_case *c, int i, int64_t unit, int64_t row, int64_t col)
+/* The formula, by dual numbers: a value and its tangent. */
+typedef struct dual {
+    double x, t;
+} dual;
+
+static dual plus(dual a, dual b)
 {
-    const int64_t rows[] = {c->t, c->s, c->s, c->t}, width[] = {c->d, c->d, c->e, c->e};
-    int64_t place = unit / c->heads * rows[i] + row;
-    return test_get(&c->in[i].array,
-                    (place * c->heads + unit % c->heads) * width[i] + col);
+    return (dual){a.x + b.x, a.t + b.t};
 }
 
-static double dot(const attention_case *c, int64_t unit, int i, int64_t row, int k,
-                  int64_t other, int64_t n)
+static dual times(dual a, dual b)
 {
-    double sum = 0;
-    for (int64_t m = 0; m < n; m++)
-        sum += at(c, i, unit, row, m) * at(c, k, unit, other, m);
+    return (dual){a.x * b.x, a.t * b.x + a.x * b.t};
+}
+
+static dual minus(dual a, dual b)
+{
+    return (dual){a.x - b.x, a.t - b.t};
+}
+
+/* Operand i at (row, column) of a head. */
+static dual at(const attention_case *c, int i, int64_t unit, int64_t row, int64_t col)
+{
+    int64_t place = unit / c->heads * rows_of(c, i) + row;
+    place = (place * c->heads + unit % c->heads) * width_of(c, i) + col;
+    return (dual){test_get(&c->in[i].array, place),
+                  test_get(&c->in[OPERANDS + i].array, place)};
+}
+
+static dual dot(const attention_case *c, int64_t unit, int i, int64_t row, int k,
+                int64_t other)
+{
+    dual sum = {0, 0};
+    for (int64_t m = 0; m < width_of(c, i); m++)
+        sum = plus(sum, times(at(c, i, unit, row, m), at(c, k, unit, other, m)));
     return sum;
 }
 
 /* Row `row` of a head: weights, and the scores' slopes. */
-static void exact_row(const attention_case *c, int64_t unit, int64_t row, double *weight,
-                      double *slope)
+static void exact_row(const attention_case *c, int64_t unit, int64_t row, dual *weight,
+                      dual *slope)
 {
     int64_t n = c->causal && row + 1 < c->s ? row + 1 : c->s;
-    double top = -INFINITY, total = 0, mean = 0;
-    for (int64_t j = 0; j < c->s; j++) {
-        weight[j] = j < n ? c->scale * dot(c, unit, 0, row, 1, j, c->d) : -INFINITY;
-        top = fmax(top, weight[j]);
+    dual total = {0, 0}, mean = {0, 0}, scale = {c->scale, 0};
+    double top = -INFINITY;
+    for (int64_t j = 0; j < n; j++) {
+        weight[j] = times(scale, dot(c, unit, Q, row, K, j));
+        top = fmax(top, weight[j].x);
     }
-    for (int64_t j = 0; j < c->s; j++) total += weight[j] = exp(weight[j] - top);
     for (int64_t j = 0; j < c->s; j++) {
-        weight[j] /= total;
-        slope[j] = dot(c, unit, 3, row, 2, j, c->e);
-        mean += weight[j] * slope[j];
+        double power = j < n ? exp(weight[j].x - top) : 0;
+        weight[j] = (dual){power, j < n ? power * weight[j].t : 0};
+        total = plus(total, weight[j]);
+    }
+    dual inverse = {1 / total.x, -total.t / (total.x * total.x)};
+    for (int64_t j = 0; j < c->s; j++) {
+        weight[j] = times(weight[j], inverse);
+        slope[j] = dot(c, unit, G, row, V, j);
+        mean = plus(mean, times(weight[j], slope[j]));
     }
     for (int64_t j = 0; j < c->s; j++)
-        slope[j] = c->scale * weight[j] * (slope[j] - mean);
+        slope[j] = times(scale, times(weight[j], minus(slope[j], mean)));
 }
 
 static void check_near(const attention_case *c, const char *what, double got, double want)
@@ -125,53 +175,61 @@ static void check_near(const attention_case *c, const char *what, double got, do
                  ht_dtype_name(c->dtype), got, want);
 }
 
-/* y, dq by rows; dk and dv summed up. */
-static void check_unit(const attention_case *c, int64_t unit, double *weight,
-                       double *slope, double *dk, double *dv)
+/* What a call and the next, of its tangent, gave for (row, column) of a head of what is
+ * like operand i, which stands at `from`. */
+static void check_at(const attention_case *c, const char *what, int call, int64_t from,
+                     int i, int64_t unit, int64_t row, int64_t col, dual want)
 {
-    const ht_array *all = &c->slopes.array;
-    int64_t batch = unit / c->heads, head = unit % c->heads;
-    int64_t keys = ht_shape_count(c->in[0].array.shape),
-            values = keys + ht_shape_count(c->in[1].array.shape);
-#define PLACE(rows, row, width, col) \
-    (((batch * (rows) + (row)) * c->heads + head) * (width) + (col))
-    for (int64_t k = 0; k < c->s * c->d; k++) dk[k] = 0;
-    for (int64_t k = 0; k < c->s * c->e; k++) dv[k] = 0;
+    char tangent[16];
+    int64_t place = unit / c->heads * rows_of(c, i) + row;
+    place = from + (place * c->heads + unit % c->heads) * width_of(c, i) + col;
+    snprintf(tangent, sizeof tangent, "%s's tangent", what);
+    check_near(c, what, test_get(&c->out[call].array, place), want.x);
+    check_near(c, tangent, test_get(&c->out[call + 1].array, place), want.t);
+}
+
+/* y, dq by rows; dk and dv, which begin as zeros, summed up. */
+static void check_unit(const attention_case *c, int64_t unit, dual *weight, dual *slope,
+                       dual *dk, dual *dv)
+{
+    int64_t keys = ht_shape_count(c->in[Q].array.shape),
+            values = keys + ht_shape_count(c->in[K].array.shape);
     for (int64_t i = 0; i < c->t; i++) {
         exact_row(c, unit, i, weight, slope);
         for (int64_t m = 0; m < c->e; m++) {
-            double y = 0;
-            for (int64_t j = 0; j < c->s; j++) y += weight[j] * at(c, 2, unit, j, m);
-            for (int64_t j = 0; j < c->s; j++)
-                dv[j * c->e + m] += weight[j] * at(c, 3, unit, i, m);
-            check_near(c, "y", test_get(&c->y.array, PLACE(c->t, i, c->e, m)), y);
+            dual y = {0, 0}, *to = dv + m, g = at(c, G, unit, i, m);
+            for (int64_t j = 0; j < c->s; j++, to += c->e) {
+                y = plus(y, times(weight[j], at(c, V, unit, j, m)));
+                *to = plus(*to, times(weight[j], g));
+            }
+            check_at(c, "y", 0, 0, G, unit, i, m, y);
         }
         for (int64_t m = 0; m < c->d; m++) {
-            double dq = 0;
-            for (int64_t j = 0; j < c->s; j++) dq += slope[j] * at(c, 1, unit, j, m);
-            for (int64_t j = 0; j < c->s; j++)
-                dk[j * c->d + m] += slope[j] * at(c, 0, unit, i, m);
-            check_near(c, "dq", test_get(all, PLACE(c->t, i, c->d, m)), dq);
+            dual dq = {0, 0}, *to = dk + m, q = at(c, Q, unit, i, m);
+            for (int64_t j = 0; j < c->s; j++, to += c->d) {
+                dq = plus(dq, times(slope[j], at(c, K, unit, j, m)));
+                *to = plus(*to, times(slope[j], q));
+            }
+            check_at(c, "dq", 2, 0, Q, unit, i, m, dq);
         }
     }
     for (int64_t j = 0; j < c->s; j++) {
         for (int64_t m = 0; m < c->d; m++)
-            check_near(c, "dk", test_get(all, keys + PLACE(c->s, j, c->d, m)),
-                       dk[j * c->d + m]);
+            check_at(c, "dk", 2, keys, K, unit, j, m, dk[j * c->d + m]);
         for (int64_t m = 0; m < c->e; m++)
-            check_near(c, "dv", test_get(all, values + PLACE(c->s, j, c->e, m)),
-                       dv[j * c->e + m]);
+            check_at(c, "dv", 2, values, V, unit, j, m, dv[j * c->e + m]);
     }
 }
 
 static void check_case(const attention_case *c)
 {
-    double *room = calloc((size_t)(c->s * (2 + c->d + c->e)), sizeof *room);
-    assert_non_null(room);
     int64_t units = c->heads * (c->batch < 0 ? 1 : c->batch);
-    for (int64_t unit = 0; unit < units; unit++)
+    for (int64_t unit = 0; unit < units; unit++) {
+        dual *room = calloc((size_t)(c->s * (2 + c->d + c->e)), sizeof *room);
+        assert_non_null(room);
         check_unit(c, unit, room, room + c->s, room + 2 * c->s, room + c->s * (2 + c->d));
-    free(room);
+        free(room);
+    }
 }
 
 static void attention_of_random_views_is_the_formula(void **state)
@@ -216,8 +274,8 @@ static void attention_on_any_threads_has_the_same_bits(void **state)
         attention_case a = case_new(&random, true), b = case_new(&same, true);
         case_run(one, &a);
         case_run(more, &b);
-        test_same_bits(&a.y.array, &b.y.array, "y on three threads");
-        test_same_bits(&a.slopes.array, &b.slopes.array, "slopes on three threads");
+        for (int i = 0; i < 4; i++)
+            test_same_bits(&a.out[i].array, &b.out[i].array, "three threads");
         case_free(&a);
         case_free(&b);
     }
