@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* attention.c: attention, its gradient, and the tangents of both, head by head, a tile of
- * rows of the scores at a time: what is as large as (t, s) never leaves the cache. With
+ * scores at a time: what is as large as (t, s) never leaves the cache. With
  * p = softmax(scale q k'), y = p v, and g the cotangent of y (FlashAttention's
  * recomputation, Dao et al. 2022, by whole rows):
  *
  *   dv = p' g,   ds = scale p (g v' - rows' sums of p g v'),   dq = ds k,   dk = ds' q
+ *
+ * A tile is p' or ds' of some queries, one a column: then a softmax goes down columns,
+ * and no sum across a vector.
  *
  * Every matrix but the outputs is a *dual*: itself and, where tangents are asked for, its
  * tangent, that of a product being a.t b.x + a.x b.t, and that of p being to the tangent
@@ -18,8 +21,8 @@
 
 enum {
     ATTENTION_TILE_BYTES = 64 * 1024, /* of a tile of scores */
-    ATTENTION_LEAST_ROWS = 16,
-    ATTENTION_SERIAL = 1 << 18 /* scores not worth a second thread */
+    ATTENTION_COLUMNS = 32,           /* as many as a product takes at once, or more */
+    ATTENTION_SERIAL = 1 << 18        /* scores not worth a second thread */
 };
 
 typedef struct attention_plan {
@@ -38,9 +41,9 @@ static attention_plan attention_plan_of(const ht_context *ctx, ht_dtype dtype, h
 {
     attention_plan p = {.dtype = dtype, .t = q.dim[q.rank - 3], .s = k.dim[k.rank - 3]};
     int64_t row = p.s * (int64_t)ht_dtype_bytes(dtype);
-    p.tile = attention_least(p.t, ATTENTION_TILE_BYTES / row);
-    if (p.tile < ATTENTION_LEAST_ROWS)
-        p.tile = attention_least(p.t, ATTENTION_LEAST_ROWS);
+    p.tile = ATTENTION_TILE_BYTES / row / ATTENTION_COLUMNS * ATTENTION_COLUMNS;
+    if (p.tile < ATTENTION_COLUMNS) p.tile = ATTENTION_COLUMNS;
+    p.tile = attention_least(p.tile, p.t);
     p.units = q.dim[q.rank - 2];
     for (int i = 0; i < q.rank - 3; i++) p.units *= q.dim[i];
     p.pieces = attention_least(p.units, ht_context_threads(ctx));
@@ -155,41 +158,66 @@ static attention_dual attention_pairs(const attention_work *w, attention_dual a,
                                       attention_dual b, char *slot, int tile)
 {
     slot += (size_t)(tile << w->what.tangent) * w->p.tile_bytes;
-    ht_shape shape = HT_SHAPE(a.x.shape.dim[0], w->p.s);
-    attention_dual score = {.x = hti_contiguous(slot, w->p.dtype, shape)};
+    ht_shape shape = HT_SHAPE(a.x.shape.dim[0], b.x.shape.dim[0]);
+    attention_dual pairs = {.x = hti_contiguous(slot, w->p.dtype, shape)};
     b = attention_turned_dual(b);
-    hti_matmul_tile(w->kernels, score.x, a.x, b.x, false);
+    hti_matmul_tile(w->kernels, pairs.x, a.x, b.x, false);
     if (w->what.tangent) {
-        score.t = hti_contiguous(slot + w->p.tile_bytes, w->p.dtype, shape);
-        attention_tangent(w, score.t, a, b, false);
+        pairs.t = hti_contiguous(slot + w->p.tile_bytes, w->p.dtype, shape);
+        attention_tangent(w, pairs.t, a, b, false);
     }
-    return score;
+    return pairs;
 }
 
-/* The weights of rows `first` on of a head, q those rows. */
+/* The weights of queries `first` on of a head, q those, by columns. */
 static attention_dual attention_weights(const attention_work *w, attention_dual q,
                                         attention_dual k, int64_t first, char *slot)
 {
-    attention_dual p = attention_pairs(w, q, k, slot, 0);
-    int64_t n = p.x.shape.dim[0], row = hti_row(w->p.dtype);
-    w->kernels->attend[row](n, w->p.s, p.x.data, w->what.scale,
-                            w->what.causal ? first + 1 : w->p.s);
+    attention_dual p = attention_pairs(w, k, q, slot, 0);
+    int64_t m = p.x.shape.dim[0], n = p.x.shape.dim[1], row = hti_row(w->p.dtype);
+    w->kernels->attend[row](m, n, p.x.data, w->what.scale,
+                            w->what.causal ? first + 1 : m);
     if (w->what.tangent)
-        w->kernels->attend_slope[row](n, w->p.s, p.t.data, p.x.data, w->what.scale);
+        w->kernels->attend_slope[row](m, n, p.t.data, p.x.data, w->what.scale);
     return p;
 }
 
-/* The scores' cotangent from p and g v', in place of the latter. */
+/* The scores' cotangent from p and v g', in place of the latter. */
 static void attention_slope(const attention_work *w, attention_dual p, attention_dual u)
 {
-    int64_t n = p.x.shape.dim[0], row = hti_row(w->p.dtype);
+    int64_t m = p.x.shape.dim[0], n = p.x.shape.dim[1], row = hti_row(w->p.dtype);
     if (w->what.tangent)
-        w->kernels->attend_bend[row](n, w->p.s, (void *[]){u.x.data, u.t.data},
+        w->kernels->attend_bend[row](m, n, (void *[]){u.x.data, u.t.data},
                                      (const void *[]){p.x.data, p.t.data}, w->what.scale);
     else
-        w->kernels->attend_slope[row](n, w->p.s, u.x.data, p.x.data, w->what.scale);
+        w->kernels->attend_slope[row](m, n, u.x.data, p.x.data, w->what.scale);
 }
 
+/* Queries `first` on, a tile of them, of a head. Of keys, those the last of them sees. */
+static void attention_tile(const attention_work *w, const attention_dual *in,
+                           const ht_array *out, int64_t first, char *slot)
+{
+    int64_t last = attention_least(first + w->p.tile, w->p.t), n = last - first;
+    int64_t seen = w->what.causal ? attention_least(last, w->p.s) : w->p.s;
+    bool add = last < w->p.t;
+    attention_dual q = attention_rows_dual(in[0], first, n),
+                   k = attention_rows_dual(in[1], 0, seen),
+                   v = attention_rows_dual(in[2], 0, seen);
+    attention_dual p = attention_weights(w, q, k, first, slot);
+    ht_array rows = attention_rows(out[0], first, n);
+    if (!w->what.gradient) {
+        attention_out(w, rows, attention_turned_dual(p), v, false);
+        return;
+    }
+    attention_dual g = attention_rows_dual(in[3], first, n);
+    attention_out(w, attention_rows(out[2], 0, seen), p, g, add);
+    attention_dual slope = attention_pairs(w, v, g, slot, 1);
+    attention_slope(w, p, slope);
+    attention_out(w, rows, attention_turned_dual(slope), k, false);
+    attention_out(w, attention_rows(out[1], 0, seen), slope, q, add);
+}
+
+/* The last tile first, for it sees all keys that are seen at all. */
 static void attention_unit(const attention_work *w, int64_t unit, char *slot)
 {
     attention_dual in[4];
@@ -198,22 +226,11 @@ static void attention_unit(const attention_work *w, int64_t unit, char *slot)
         in[i] = attention_head_dual(&w->in[i], unit);
     for (int i = 0; i < (w->what.gradient ? 3 : 1); i++)
         out[i] = attention_head(&w->out[i], unit);
-    for (int64_t first = 0; first < w->p.t; first += w->p.tile) {
-        int64_t n = attention_least(w->p.tile, w->p.t - first);
-        attention_dual q = attention_rows_dual(in[0], first, n);
-        attention_dual p = attention_weights(w, q, in[1], first, slot);
-        ht_array rows = attention_rows(out[0], first, n);
-        if (!w->what.gradient) {
-            attention_out(w, rows, p, in[2], false);
-            continue;
-        }
-        attention_dual g = attention_rows_dual(in[3], first, n);
-        attention_out(w, out[2], attention_turned_dual(p), g, first > 0);
-        attention_dual slope = attention_pairs(w, g, in[2], slot, 1);
-        attention_slope(w, p, slope);
-        attention_out(w, rows, slope, in[1], false);
-        attention_out(w, out[1], attention_turned_dual(slope), q, first > 0);
-    }
+    int64_t unseen = w->what.causal && w->what.gradient ? w->p.s - w->p.t : 0;
+    for (int i = 1; unseen > 0 && i < 3; i++)
+        attention_clear(attention_rows(out[i], w->p.t, unseen), false);
+    int64_t first = (w->p.t - 1) / w->p.tile * w->p.tile;
+    for (; first >= 0; first -= w->p.tile) attention_tile(w, in, out, first, slot);
 }
 
 static void attention_units(const attention_work *w)

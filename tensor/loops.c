@@ -352,14 +352,14 @@ SAME(u8, uint8_t)
 
 #define ATTEND(name) name##_f32
 #define ELEMENT      float
-#define ATTEND_EXP   math_exp
-#define ATTEND_SUM   loop_sum_block_f32
+#define ATTEND_POWER math_power
+#define ATTEND_BASE  1.4426950408889634
 #include "loops_attention.h"
 
 #define ATTEND(name) name##_f64
 #define ELEMENT      double
-#define ATTEND_EXP   exp
-#define ATTEND_SUM   loop_sum_block_f64
+#define ATTEND_POWER exp
+#define ATTEND_BASE  1
 #include "loops_attention.h"
 
 #define WINDOW(name) name##_f32

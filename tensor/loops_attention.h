@@ -1,104 +1,124 @@
 /* SPDX-License-Identifier: MIT */
-/* loops_attention.h: the rows of attention between its products, included by loops.c for
- * each float type with ATTEND(name) names, ELEMENT, ATTEND_EXP(x) and the block
- * ATTEND_SUM. A row stays in the nearest cache. Read next: attention.c. */
+/* loops_attention.h: what attention does between its products, included by loops.c for
+ * each float type with ATTEND(name) names, ELEMENT, ATTEND_POWER(x) and ATTEND_BASE, such
+ * that the power of ATTEND_BASE * x is exp(x).
+ *
+ * A tile (rows, columns) holds the scores of some queries, one a column: a softmax goes
+ * down columns, many at a time, and no sum across a vector. So the number for each column
+ * (a largest score, a sum) is an array in the nearest cache, and the rows are taken four
+ * at a time lest one wait for another there. Read next: attention.c. */
 
-/* The largest of x (n). A NaN may lose, which spares a test: it comes back through the
- * sum of the powers. */
-static inline ELEMENT ATTEND(attend_top)(int64_t n, const ELEMENT *x)
+#ifndef ATTEND_AT_ONCE
+#define ATTEND_AT_ONCE     64 /* columns */
+#define ATTEND_LESS        64 /* rows whose sum is one of ELEMENT */
+#define ATTEND_MOST(a, b)  ((a) > (b) ? (a) : (b))
+#define ATTEND_LEAST(a, b) ((a) < (b) ? (a) : (b))
+#endif
+
+/* The largest of each of m columns of n rows. A NaN may lose, which spares a test: it
+ * comes back through the sum of the powers. */
+static void ATTEND(attend_top)(int64_t n, int64_t m, int64_t step, const ELEMENT *x,
+                               ELEMENT *restrict top)
 {
-    ELEMENT lane[16], top = -INFINITY;
-    int64_t c = 0;
-    if (n >= 16) {
-        for (int k = 0; k < 16; ++k) lane[k] = x[k];
-        for (c = 16; c + 16 <= n; c += 16)
-            for (int k = 0; k < 16; ++k)
-                lane[k] = x[c + k] > lane[k] ? x[c + k] : lane[k];
-        for (int k = 0; k < 8; ++k)
-            lane[k] = lane[k] > lane[k + 8] ? lane[k] : lane[k + 8];
-        for (int k = 0; k < 8; ++k) top = lane[k] > top ? lane[k] : top;
+    int64_t r = 0;
+    for (int64_t c = 0; c < m; ++c) top[c] = -INFINITY;
+    for (; r + 4 <= n; r += 4, x += 4 * step)
+        for (int64_t c = 0; c < m; ++c) {
+            ELEMENT a = ATTEND_MOST(x[c], x[step + c]);
+            ELEMENT b = ATTEND_MOST(x[2 * step + c], x[3 * step + c]);
+            a = ATTEND_MOST(a, b);
+            top[c] = ATTEND_MOST(a, top[c]);
+        }
+    for (; r < n; ++r, x += step)
+        for (int64_t c = 0; c < m; ++c) top[c] = ATTEND_MOST(x[c], top[c]);
+}
+
+/* Powers in place of x, and 1 / their sums in place of the largest. */
+static void ATTEND(attend_powers)(int64_t n, int64_t m, int64_t step, ELEMENT *restrict x,
+                                  ELEMENT by, ELEMENT *restrict top)
+{
+    double total[ATTEND_AT_ONCE] = {0};
+    for (int64_t r = 0, last; r < n; r = last) {
+        ELEMENT part[ATTEND_AT_ONCE] = {0};
+        last = ATTEND_LEAST(n, r + ATTEND_LESS);
+        for (int64_t i = r; i < last; ++i, x += step)
+            for (int64_t c = 0; c < m; ++c)
+                part[c] += x[c] = ATTEND_POWER((x[c] - top[c]) * by);
+        for (int64_t c = 0; c < m; ++c) total[c] += (double)part[c];
     }
-    for (; c < n; ++c) top = x[c] > top ? x[c] : top;
-    return top;
+    for (int64_t c = 0; c < m; ++c) top[c] = (ELEMENT)(1 / total[c]);
 }
 
-static inline ELEMENT ATTEND(attend_inverse)(int64_t n, const ELEMENT *x)
-{
-    double total = 0;
-    for (int64_t c = 0; c < n; c += HTI_SUM_BLOCK)
-        total += (double)ATTEND_SUM(n - c < HTI_SUM_BLOCK ? n - c : HTI_SUM_BLOCK, x + c);
-    return (ELEMENT)(1 / total);
-}
-
-/* Row r of x (rows, columns), in place: softmax of scale times its first seen + r, the
- * rest 0. A few rows at a time, so that one row's sums do not wait for another's. */
+/* In place: the softmax down each column of scale times its first seen + column rows, the
+ * rest 0. What is not seen of a row that some columns see is -inf before. */
 static void ATTEND(loop_attend)(int64_t rows, int64_t columns, void *out, double scale,
                                 int64_t seen)
 {
-    enum { TOGETHER = 16 };
-    ELEMENT each[TOGETHER], by = (ELEMENT)scale;
-    for (int64_t first = 0, m; first < rows; first += m, seen += m) {
-        ELEMENT *x = (ELEMENT *)out + first * columns;
-        m = rows - first < TOGETHER ? rows - first : TOGETHER;
-#define ATTEND_SEEN(r) (seen + (r) < columns ? seen + (r) : columns)
-        for (int64_t r = 0; r < m; ++r)
-            each[r] = ATTEND(attend_top)(ATTEND_SEEN(r), x + r * columns);
-        for (int64_t r = 0; r < m; ++r) {
-            ELEMENT *row = x + r * columns, top = each[r];
-            int64_t n = ATTEND_SEEN(r);
-            LOOP_INDEPENDENT for (int64_t c = 0; c < n; ++c) row[c] =
-                ATTEND_EXP((row[c] - top) * by);
-        }
-        for (int64_t r = 0; r < m; ++r)
-            each[r] = ATTEND(attend_inverse)(ATTEND_SEEN(r), x + r * columns);
-        for (int64_t r = 0; r < m; ++r) {
-            ELEMENT *row = x + r * columns, inverse = each[r];
-            int64_t n = ATTEND_SEEN(r);
-            for (int64_t c = 0; c < n; ++c) row[c] *= inverse;
-            for (int64_t c = n; c < columns; ++c) row[c] = 0;
-        }
+    ELEMENT each[ATTEND_AT_ONCE], by = (ELEMENT)(ATTEND_BASE * scale);
+    for (int64_t first = 0, m; first < columns; first += m, seen += m) {
+        ELEMENT *x = (ELEMENT *)out + first;
+        m = ATTEND_LEAST(columns - first, ATTEND_AT_ONCE);
+        int64_t n = ATTEND_LEAST(rows, seen + m - 1);
+        for (int64_t r = seen; r < n; ++r)
+            for (int64_t c = 0; c <= r - seen; ++c) x[r * columns + c] = -INFINITY;
+        ATTEND(attend_top)(n, m, columns, x, each);
+        ATTEND(attend_powers)(n, m, columns, x, by, each);
+        for (int64_t r = 0; r < n; ++r)
+            for (int64_t c = 0; c < m; ++c) x[r * columns + c] *= each[c];
+        for (int64_t r = n; r < rows; ++r)
+            for (int64_t c = 0; c < m; ++c) x[r * columns + c] = 0;
     }
 }
 
-/* The sum of p v, or of p v + q w. */
-static inline ELEMENT ATTEND(attend_dot)(int64_t columns, const ELEMENT *p,
-                                         const ELEMENT *v)
+/* The sums down each of m columns of p v. */
+static void ATTEND(attend_dot)(int64_t n, int64_t m, int64_t step, const ELEMENT *p,
+                               const ELEMENT *v, ELEMENT *restrict dot)
 {
-    double total = 0;
-    for (int64_t c = 0; c < columns; c += HTI_SUM_BLOCK) {
-        int64_t n = columns - c < HTI_SUM_BLOCK ? columns - c : HTI_SUM_BLOCK;
-        ELEMENT product[HTI_SUM_BLOCK];
-        for (int64_t i = 0; i < n; ++i) product[i] = p[c + i] * v[c + i];
-        total += (double)ATTEND_SUM(n, product);
+    double total[ATTEND_AT_ONCE] = {0};
+    for (int64_t r = 0, last; r < n; r = last) {
+        ELEMENT part[ATTEND_AT_ONCE] = {0};
+        last = ATTEND_LEAST(n, r + ATTEND_LESS);
+        int64_t i = r;
+        for (; i + 2 <= last; i += 2, p += 2 * step, v += 2 * step)
+            LOOP_INDEPENDENT for (int64_t c = 0; c < m; ++c) part[c] +=
+                p[c] * v[c] + p[step + c] * v[step + c];
+        for (; i < last; ++i, p += step, v += step)
+            for (int64_t c = 0; c < m; ++c) part[c] += p[c] * v[c];
+        for (int64_t c = 0; c < m; ++c) total[c] += (double)part[c];
     }
-    return (ELEMENT)total;
+    for (int64_t c = 0; c < m; ++c) dot[c] = (ELEMENT)total[c];
 }
 
-static inline ELEMENT ATTEND(attend_dots)(int64_t columns, const ELEMENT *p,
-                                          const ELEMENT *v, const ELEMENT *q,
-                                          const ELEMENT *w)
+/* Of q v + p w. */
+static void ATTEND(attend_bent)(int64_t n, int64_t m, int64_t step, const ELEMENT *p,
+                                const ELEMENT *v, const ELEMENT *q, const ELEMENT *w,
+                                ELEMENT *restrict dot)
 {
-    double total = 0;
-    for (int64_t c = 0; c < columns; c += HTI_SUM_BLOCK) {
-        int64_t n = columns - c < HTI_SUM_BLOCK ? columns - c : HTI_SUM_BLOCK;
-        ELEMENT product[HTI_SUM_BLOCK];
-        for (int64_t i = 0; i < n; ++i)
-            product[i] = p[c + i] * v[c + i] + q[c + i] * w[c + i];
-        total += (double)ATTEND_SUM(n, product);
+    double total[ATTEND_AT_ONCE] = {0};
+    for (int64_t r = 0, last; r < n; r = last) {
+        ELEMENT part[ATTEND_AT_ONCE] = {0};
+        last = ATTEND_LEAST(n, r + ATTEND_LESS);
+        for (int64_t i = r; i < last; ++i, p += step, v += step, q += step, w += step)
+            LOOP_INDEPENDENT for (int64_t c = 0; c < m; ++c) part[c] +=
+                q[c] * v[c] + p[c] * w[c];
+        for (int64_t c = 0; c < m; ++c) total[c] += (double)part[c];
     }
-    return (ELEMENT)total;
+    for (int64_t c = 0; c < m; ++c) dot[c] = (ELEMENT)total[c];
 }
 
 /* v, in place, from a cotangent of p = softmax(scale a) to that of a:
- * scale p (v - sum p v), by rows. */
+ * scale p (v - sum p v), by columns. */
 static void ATTEND(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
                                       const void *weights, double scale)
 {
-    for (int64_t r = 0; r < rows; ++r) {
-        ELEMENT *restrict v = (ELEMENT *)out + r * columns, by = (ELEMENT)scale;
-        const ELEMENT *restrict p = (const ELEMENT *)weights + r * columns;
-        ELEMENT dot = ATTEND(attend_dot)(columns, p, v);
-        for (int64_t c = 0; c < columns; ++c) v[c] = p[c] * (v[c] - dot) * by;
+    ELEMENT dot[ATTEND_AT_ONCE], by = (ELEMENT)scale;
+    for (int64_t first = 0, m; first < columns; first += m) {
+        m = ATTEND_LEAST(columns - first, ATTEND_AT_ONCE);
+        ELEMENT *restrict v = (ELEMENT *)out + first;
+        const ELEMENT *restrict p = (const ELEMENT *)weights + first;
+        ATTEND(attend_dot)(rows, m, columns, p, v, dot);
+        for (int64_t r = 0; r < rows; ++r, v += columns, p += columns)
+            for (int64_t c = 0; c < m; ++c) v[c] = p[c] * (v[c] - dot[c]) * by;
     }
 }
 
@@ -107,24 +127,26 @@ static void ATTEND(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
 static void ATTEND(loop_attend_bend)(int64_t rows, int64_t columns, void *const out[2],
                                      const void *const weights[2], double scale)
 {
-    for (int64_t r = 0; r < rows; ++r) {
-        int64_t at = r * columns;
-        ELEMENT *restrict v = (ELEMENT *)out[0] + at, by = (ELEMENT)scale;
-        ELEMENT *restrict w = (ELEMENT *)out[1] + at;
-        const ELEMENT *restrict p = (const ELEMENT *)weights[0] + at;
-        const ELEMENT *restrict q = (const ELEMENT *)weights[1] + at;
-        ELEMENT dot = ATTEND(attend_dot)(columns, p, v);
-        ELEMENT slope = ATTEND(attend_dots)(columns, q, v, p, w);
-        for (int64_t c = 0; c < columns; ++c) {
-            ELEMENT rest = v[c] - dot;
-            v[c] = p[c] * rest * by;
-            w[c] = (q[c] * rest + p[c] * (w[c] - slope)) * by;
-        }
+    ELEMENT dot[ATTEND_AT_ONCE], bend[ATTEND_AT_ONCE], by = (ELEMENT)scale;
+    for (int64_t first = 0, m; first < columns; first += m) {
+        m = ATTEND_LEAST(columns - first, ATTEND_AT_ONCE);
+        ELEMENT *restrict v = (ELEMENT *)out[0] + first;
+        ELEMENT *restrict w = (ELEMENT *)out[1] + first;
+        const ELEMENT *restrict p = (const ELEMENT *)weights[0] + first;
+        const ELEMENT *restrict q = (const ELEMENT *)weights[1] + first;
+        ATTEND(attend_dot)(rows, m, columns, p, v, dot);
+        ATTEND(attend_bent)(rows, m, columns, p, v, q, w, bend);
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t c = 0; c < m; ++c) {
+                int64_t i = r * columns + c;
+                ELEMENT rest = v[i] - dot[c];
+                v[i] = p[i] * rest * by;
+                w[i] = (q[i] * rest + p[i] * (w[i] - bend[c])) * by;
+            }
     }
 }
 
 #undef ATTEND
 #undef ELEMENT
-#undef ATTEND_EXP
-#undef ATTEND_SUM
-#undef ATTEND_SEEN
+#undef ATTEND_POWER
+#undef ATTEND_BASE

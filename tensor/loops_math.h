@@ -48,6 +48,22 @@ static inline float math_exp(float x)
     return p * math_float((half - 1u) << 23) * math_float((biased - half - 1u) << 23);
 }
 
+/* 2^x of x <= 0, 0 from 2^-126 on. NaN is kept, whatever 2^n is of it. */
+static inline float math_power(float x)
+{
+    const float shift = 0x1.8p23f;
+    float shifted = x + shift, r = x - (shifted - shift);
+    float p = 0.000155946778f;
+    p = p * r + 0.001340664341f;
+    p = p * r + 0.009617692791f;
+    p = p * r + 0.055503103882f;
+    p = p * r + 0.240226522088f;
+    p = p * r + 0.693147242069f;
+    p = p * r + 1.0f;
+    p *= math_float((math_bits(shifted) - math_bits(shift) + 127u) << 23);
+    return x < -126.0f ? 0.0f : p;
+}
+
 /* log(x) = n ln 2 + log(1 + f), 1 + f in [sqrt(1/2), sqrt(2)); with P a polynomial
  * log(1 + f) = f - f^2 / 2 + f^3 P(f). Subnormals are scaled up first. */
 static inline float math_log(float x)
