@@ -28,14 +28,12 @@ static inline float math_float(uint32_t bits)
     return x;
 }
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2. Adding 1.5 * 2^23 leaves n
- * in the low bits. 2^n is applied in two halves: it alone would overflow, or flush what
- * is still a subnormal. NaN passes both clamps. */
-static inline float math_exp(float x)
+/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2, for x in -170 .. 89. Adding
+ * 1.5 * 2^23 leaves n in the low bits. 2^n is applied in two halves: it alone would
+ * overflow, or flush what is still a subnormal. */
+static inline float math_exp_within(float x)
 {
     const float shift = 0x1.8p23f;
-    x = x < -104.0f ? -104.0f : x;
-    x = x > 89.0f ? 89.0f : x;
     float shifted = x * 0x1.715476p0f + shift, n = shifted - shift;
     float r = x - n * math_ln2_high - n * math_ln2_low;
     float p = 0.00138144637f;
@@ -46,6 +44,13 @@ static inline float math_exp(float x)
     p = p * (r * r) + r + 1.0f;
     uint32_t biased = math_bits(shifted) - math_bits(shift) + 256u, half = biased >> 1;
     return p * math_float((half - 1u) << 23) * math_float((biased - half - 1u) << 23);
+}
+
+/* NaN passes both clamps. */
+static inline float math_exp(float x)
+{
+    x = x < -104.0f ? -104.0f : x;
+    return math_exp_within(x > 89.0f ? 89.0f : x);
 }
 
 /* 2^x of x <= 0, 0 from 2^-126 on. NaN is kept, whatever 2^n is of it. */
@@ -112,17 +117,17 @@ static inline float math_sigmoid(float x)
 
 /* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in
  * one: both are exp(-a^2 / 2) times something slow. Q's is t P(t), t = 1 / (1 + 0.35 a),
- * a form of Hastings (Approximations for digital computers, 1955), P minimax to 3e-8.
- * Rounding a^2 leaves a relative error of a^2 / 2 in units of the last place. */
+ * a form of Hastings (Approximations for digital computers, 1955), P minimax to 3e-8; its
+ * high terms by pairs, or a vector would wait for its own last term. a <= 15 keeps the
+ * power in range. Rounding a^2 leaves a relative error of a^2 / 2 in units of the last
+ * place. */
 static inline float math_tail(float a, float *phi)
 {
-    float e = math_exp(-0.5f * a * a), t = 1.0f / (1.0f + 0.35f * a);
-    float p = -0.0291639112338f;
-    p = p * t + 0.14406070496f;
-    p = p * t - 0.25590160572f;
-    p = p * t + 0.159392553172f;
-    p = p * t - 0.0232635472338f;
-    p = p * t + 0.105574665166f;
+    float e = math_exp_within(-0.5f * a * a), t = 1.0f / (1.0f + 0.35f * a);
+    float t2 = t * t;
+    float p = (0.159392553172f - 0.25590160572f * t) +
+              t2 * (0.14406070496f - 0.0291639112338f * t);
+    p = (0.105574665166f - 0.0232635472338f * t) + t2 * p;
     p = p * t + 0.119815535411f;
     p = p * t + 0.139864330784f;
     p = p * t + 0.139621258691f;
@@ -144,7 +149,7 @@ static inline double math_tail_f64(double a, double *phi)
         T a = x < 0 ? -x : x, phi;           \
         a = a > (most) ? (most) : a;         \
         T rest = a * TAIL(a, &phi);          \
-        return x > 0 ? x - rest : -rest;     \
+        return (x > 0 ? x : 0) - rest;       \
     }                                        \
     static inline T math_gelu_slope_##s(T x) \
     {                                        \
