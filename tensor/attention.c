@@ -217,6 +217,29 @@ static void attention_tile(const attention_work *w, const attention_dual *in,
     attention_out(w, attention_rows(out[1], 0, seen), slope, q, add);
 }
 
+/* Asks for a head's rows, which lie too far apart for the processor to foresee them. */
+static void attention_fetch(ht_array head)
+{
+    int64_t size = (int64_t)ht_dtype_bytes(head.dtype), bytes = head.shape.dim[1] * size;
+    if (head.stride[1] != 1 || bytes == 0) return;
+    for (int64_t i = 0; i < head.shape.dim[0]; i++) {
+        uintptr_t at = (uintptr_t)head.data + (uintptr_t)(i * head.stride[0] * size);
+        uintptr_t end = at + (uintptr_t)bytes;
+        for (at -= at % HTI_ALIGN; at < end; at += HTI_ALIGN)
+            __builtin_prefetch((const void *)at, 0, 2);
+    }
+}
+
+static void attention_fetch_unit(const attention_work *w, int64_t unit)
+{
+    for (int i = 0; i < 3 + w->what.gradient; i++) {
+        attention_fetch(attention_head(&w->in[i].x, unit));
+        if (w->in[i].t.data) attention_fetch(attention_head(&w->in[i].t, unit));
+    }
+    for (int i = 0; i < (w->what.gradient ? 3 : 1); i++)
+        attention_fetch(attention_head(&w->out[i], unit));
+}
+
 /* The last tile first, for it sees all keys that are seen at all. */
 static void attention_unit(const attention_work *w, int64_t unit, char *slot)
 {
@@ -242,8 +265,10 @@ static void attention_units(const attention_work *w)
 #endif
     for (int64_t i = 0; i < w->p.pieces; i++) {
         int64_t last = w->p.units * (i + 1) / w->p.pieces;
-        for (int64_t unit = w->p.units * i / w->p.pieces; unit < last; unit++)
+        for (int64_t unit = w->p.units * i / w->p.pieces; unit < last; unit++) {
+            if (unit + 1 < last) attention_fetch_unit(w, unit + 1);
             attention_unit(w, unit, w->slots + (size_t)i * w->p.slot_bytes);
+        }
     }
 }
 
