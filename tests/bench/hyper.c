@@ -84,7 +84,7 @@ const hyper_case hyper_vit = {
                .decay = {.value = 0.05}},
     .rate = 1e-3,
     .options = {.schedule = HT_STORE_ALL},
-    .lean = 330000000,
+    .lean = 340000000,
 };
 
 /* The problem. */
