@@ -250,7 +250,8 @@ ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site);
 #define ht_tril(x, diagonal, fill) ht_tril_at(x, diagonal, fill, HT_HERE)
 /* softmax(q k' / sqrt(d) + mask) v for q (..., t, d), k (..., s, d), v (..., s, e); mask
  * broadcasts to (..., t, s), HT_ZERO for none; causal: row i sees columns 0 .. i only. A
- * row must see something. */
+ * row must see something. Without a mask, scores stay in cache, in the gradient and its
+ * derivatives too (not in third ones), and of causal ones half are left out. */
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
                        const char *site);
 #define ht_attention(q, k, v, mask, causal) \
