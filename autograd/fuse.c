@@ -7,8 +7,9 @@
  * than the root: then order, and with it acyclicity, is that of the list. Groups that
  * read the same then run as one, at the later's place, where nothing needs the earlier
  * before. Sums of all elements may belong to a group. Values that only the group reads
- * have no memory. The loops and their order are those of the instructions one by one: the
- * same bits. Read next: plan.c. */
+ * have no memory. Within a group, ops that form a tree of HTI_TREES are one step. Loops
+ * and their order are those of the instructions one by one: the same bits. Read next:
+ * plan.c. */
 #include <string.h>
 
 #include "kernels.h"
