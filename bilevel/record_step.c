@@ -194,8 +194,9 @@ static int hti_log_order(const void *x, const void *y)
 static double hti_node_flops(const ht_tape *tape, uint32_t i)
 {
     const uint32_t *edge = tape->edge + tape->first_in[i];
-    ht_type in[4] = {0};
-    for (uint32_t e = 0; e < tape->n_in[i] && e < 4; e++) in[e] = tape->type[edge[e]];
+    ht_type in[HT_OP_INPUTS] = {0};
+    for (uint32_t e = 0; e < tape->n_in[i] && e < HT_OP_INPUTS; e++)
+        in[e] = tape->type[edge[e]];
     return tape->op[i]->flops ? tape->op[i]->flops(in, &tape->type[i]) : 0;
 }
 
