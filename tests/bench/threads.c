@@ -4,26 +4,21 @@
  * core, and the pair is not taken. Where too few can be taken the row says so instead. A
  * speed-up of 1.6 is a ratio of 0.625. Threads that sleep between loops wake up late, so
  * OMP_WAIT_POLICY=passive costs a third here. Read next: measure.c. */
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "bench.h"
+#include "floor.h"
 #include "hyper.h"
 #include "steps.h"
 
 /* Two spins may take this much longer than one; so long is looked for free cores. */
 static const double threads_slack = 1.08, threads_patience = 12;
+/* Of a spin: milliseconds of multiply-adds, which two threads of one core would share. */
+static const int64_t threads_flops = 400000000;
 
-/* About 2 ms of arithmetic on registers. */
-static uint64_t threads_spin(uint64_t x)
-{
-    for (int i = 0; i < 1000000; i++) x = x * 6364136223846793005u + 1442695040888963407u;
-    return x;
-}
-
-static uint64_t threads_sink[2][64]; /* a cache line or more each */
+static float threads_sink[2][64]; /* a cache line or more each */
 
 static double threads_spin_on(int threads)
 {
@@ -31,8 +26,7 @@ static double threads_spin_on(int threads)
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
 #endif
-    for (int i = 0; i < threads; i++)
-        threads_sink[i][0] = threads_spin(threads_sink[i][0] + (uint64_t)i);
+    for (int i = 0; i < threads; i++) threads_sink[i][0] += bench_hand_fma(threads_flops);
     return bench_wall_seconds() - start;
 }
 
