@@ -229,7 +229,7 @@ static ht_var attention_back(const ht_rule *r, ht_var g)
 static ht_var attention_along(const ht_rule *r, const ht_op *op, int n, ht_var g,
                               const ht_var *t)
 {
-    ht_var in[8] = {r->in[0], r->in[1], r->in[2], g};
+    ht_var in[HT_OP_INPUTS] = {r->in[0], r->in[1], r->in[2], g};
     for (int i = 0; i < n; i++)
         in[n + i] =
             ht_is_zero(t[i]) ? hti_zeros(r->out.tape, hti_type(in[i]), HT_HERE) : t[i];
@@ -310,7 +310,7 @@ static attention_dual attention_product(attention_dual a, attention_dual b)
     return y;
 }
 
-/* The sum over rows of x, kept beside them. */
+/* The sum of each row of x, kept beside it. */
 static ht_var attention_total(ht_var x)
 {
     return ht_sum_axes(x, HT_AXES(-1), true);

@@ -5,8 +5,8 @@
  *
  * A tile (rows, columns) holds the scores of some queries, one a column: a softmax goes
  * down columns, many at a time, and no sum across a vector. So the number for each column
- * (a largest score, a sum) is an array in the nearest cache, and the rows are taken four
- * at a time lest one wait for another there. Read next: attention.c. */
+ * (a largest score, a sum) is an array in the nearest cache, and rows are taken some at a
+ * time lest one wait for another there. Read next: attention.c. */
 
 #ifndef ATTEND_AT_ONCE
 #define ATTEND_AT_ONCE     64 /* columns */
