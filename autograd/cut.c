@@ -227,15 +227,15 @@ static void hti_cut_value(const hti_cut *cut, ht_program *p, uint32_t i, uint32_
     const ht_op *op = tape->op[i];
     hti_value *v = &p->value[*at];
     uint32_t in[4], n = hti_cut_reads(cut, i, in);
-    const uint32_t *from = n ? in : hti_cut_inputs(cut, i);
+    const uint32_t *from = n ? in : hti_cut_inputs(cut, i), n_in = n ? n : tape->n_in[i];
     *v = (hti_value){.op = n == 4 ? &hti_op_matmul_fold
                            : n    ? &hti_op_matmul_add
                                   : op,
                      .type = tape->type[i],
                      .site = tape->site[i],
-                     .n_in = n ? n : tape->n_in[i],
+                     .n_in = n_in,
                      .first_in = p->n_edges};
-    for (uint32_t e = 0; e < v->n_in; e++)
+    for (uint32_t e = 0; e < n_in; e++)
         p->edge[p->n_edges++] = cut->node[from[e]].ordinal;
     if (op->attribute_size) {
         memcpy(p->data + *data, tape->attributes[i], op->attribute_size);

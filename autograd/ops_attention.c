@@ -335,7 +335,8 @@ static attention_parts attention_parts_of(const ht_rule *r, int n)
     attention_dual p = attention_product(q, attention_turn(in[1]));
     p.x = attention_softmax(p.x, a->causal, HT_HERE);
     if (r->n_in > n) p.t = ht_mul(p.x, ht_sub(p.t, attention_total(ht_mul(p.x, p.t))));
-    return (attention_parts){in[0], in[1], in[2], in[3], p};
+    attention_parts parts = {in[0], in[1], in[2], in[3], p};
+    return parts;
 }
 
 static attention_dual attention_value(const ht_rule *r)

@@ -31,7 +31,7 @@ static ht_var hti_call_value(ht_tape *tape, const ht_program *p, const hti_value
         const hti_constant_attributes *a = v->attributes;
         return hti_constant(tape, a->value, v->type.dtype, false, site);
     }
-    ht_var few[HT_OP_INPUTS];
+    ht_var few[HT_OP_INPUTS] = {{0}};
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_var *in = v->n_in <= HT_OP_INPUTS
                      ? few

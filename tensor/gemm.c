@@ -416,7 +416,9 @@ static void gemm_turned(const hti_gemm *p)
                                 .step = STEP,
                                 .add = p->add});
         for (int64_t r = 0; r < m; r++)
-            for (int64_t j = 0; j < p->n; j++) out[r * p->step + j] = x[j * STEP + r];
+            for (int64_t j = 0; j < p->n; j++)
+                /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): k, n > 0 */
+                out[r * p->step + j] = x[j * STEP + r];
     }
 }
 
