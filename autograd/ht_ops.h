@@ -92,7 +92,9 @@ HT_OP_1(gelu_tanh);
 /* x where positive, elsewhere slope x; at 0 the derivative is slope. */
 ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site);
 #define ht_leaky_relu(x, slope) ht_leaky_relu_at(x, slope, HT_HERE)
-/* low .. high, each a number or a variable; x has derivative 1 at the ends too. */
+/* min(max(x, low), high), each bound a number or a variable: where low is above high, that
+ * is high, but two numbers so are refused. The derivative is 1 to x at the ends too, to a
+ * bound where that is the value. NaN in x or a bound is NaN. */
 ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site);
 #define ht_clamp(x, low, high) ht_clamp_at(x, HT_VAR(low), HT_VAR(high), HT_HERE)
 
@@ -259,7 +261,9 @@ ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
 
 /* Ops: random numbers of the context's seed, as it is when the op is appended, a stream
  * of the caller's choice (ht_stream) and a step, i32 and 0-d: the same wherever, and
- * however often, they are computed. No gradient. Ops of one stream and step are equal. */
+ * however often, they are computed. No gradient. Ops of one stream and step are equal.
+ * Uniform: 0 <= x < 1, f32 too, so that log(1 - x) is finite; x is 0 once in 2^53 draws.
+ * Normal: |x| < 8.6. */
 
 ht_var ht_uniform_at(ht_var step, ht_type type, uint64_t stream, const char *site);
 ht_var ht_normal_at(ht_var step, ht_type type, uint64_t stream, const char *site);

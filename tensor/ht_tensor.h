@@ -140,7 +140,9 @@ int64_t ht_random_below(uint64_t seed, uint64_t stream, uint64_t index, int64_t 
 /* A random order of 0 .. n-1 (Fisher-Yates over a stream). */
 void ht_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *order);
 /* Fill an f32/f64 tensor from the context's seed and `stream`; the f32 values are the
- * rounded f64 ones. Normal by Box-Muller. */
+ * rounded f64 ones. Uniform: low <= x < high; what would round to another end is its
+ * neighbour (low, rounded, if the type has nothing between them, or low = high). Normal
+ * by Box-Muller: within 8.6 deviations of the mean. */
 ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high);
 ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation);
 

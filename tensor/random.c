@@ -93,17 +93,48 @@ static void random_uniform_pair(const uint64_t bits[2], double z[2])
 
 typedef void (*random_pair_fn)(const uint64_t bits[2], double z[2]);
 
-static void random_store(const ht_array *x, int64_t i, double value)
+/* What draws between two bounds may become, `least` and `most` among it: rounded to the
+ * nearest number of the array's type, a draw could be the upper bound itself. */
+struct random_range {
+    double least, most;
+};
+
+static const struct random_range random_any = {-INFINITY, INFINITY};
+
+/* The least number of the type that is not below x. */
+static double random_ceiling(ht_dtype dtype, double x)
 {
-    if (x->dtype == HT_F32)
-        ((float *)x->data)[i] = (float)value;
-    else
-        ((double *)x->data)[i] = value;
+    if (dtype == HT_F64) return x;
+    float y = (float)x;
+    return (double)((double)y < x ? nextafterf(y, INFINITY) : y);
 }
 
-/* x_i = shift + scale z_i, the z drawn two at a time. */
+/* low <= x < high; low itself, rounded, if the type has no such x. */
+static struct random_range random_between(ht_dtype dtype, double low, double high)
+{
+    double least = random_ceiling(dtype, low);
+    double most = -random_ceiling(dtype, -nextafter(high, -INFINITY));
+    if (least <= most) return (struct random_range){least, most};
+    double only = dtype == HT_F32 ? (double)(float)low : low;
+    return (struct random_range){only, only};
+}
+
+static void random_store(const ht_array *x, int64_t i, double value,
+                         struct random_range range)
+{
+    double rounded = x->dtype == HT_F32 ? (double)(float)value : value;
+    rounded = rounded < range.least ? range.least : rounded;
+    rounded = rounded > range.most ? range.most : rounded;
+    if (x->dtype == HT_F32)
+        ((float *)x->data)[i] = (float)rounded;
+    else
+        ((double *)x->data)[i] = rounded;
+}
+
+/* x_i = shift + scale z_i within `range`, the z drawn two at a time. */
 static ht_status random_fill(ht_tensor *x, uint64_t stream, random_pair_fn pair,
-                             double shift, double scale, const char *who)
+                             double shift, double scale, struct random_range range,
+                             const char *who)
 {
     char text[HT_SHAPE_TEXT];
     HT_ASSERT(x->borrows == 0,
@@ -120,8 +151,8 @@ static ht_status random_fill(ht_tensor *x, uint64_t stream, random_pair_fn pair,
         double z[2];
         random_block(x->ctx->options.seed, stream, (uint64_t)i / 2, bits);
         pair(bits, z);
-        random_store(&x->array, i, shift + scale * z[0]);
-        if (i + 1 < count) random_store(&x->array, i + 1, shift + scale * z[1]);
+        for (int k = 0; k < 2 && i + k < count; k++)
+            random_store(&x->array, i + k, shift + scale * z[k], range);
     }
     return HT_OK;
 }
@@ -129,12 +160,14 @@ static ht_status random_fill(ht_tensor *x, uint64_t stream, random_pair_fn pair,
 ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high)
 {
     HT_ASSERT(x, "ht_tensor_uniform: the tensor is NULL");
-    if (!(isfinite(low) && isfinite(high) && low <= high))
+    if (!(isfinite(low) && isfinite(high) && isfinite(high - low) && low <= high))
         return ht_context_fail(
             x->ctx, HT_ERROR_ARGUMENT, NULL,
-            "ht_tensor_uniform: expected finite low <= high, got %g, %g", low, high);
+            "ht_tensor_uniform: expected finite low, high - low and low <= high, got %g, "
+            "%g",
+            low, high);
     return random_fill(x, stream, random_uniform_pair, low, high - low,
-                       "ht_tensor_uniform");
+                       random_between(x->array.dtype, low, high), "ht_tensor_uniform");
 }
 
 ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation)
@@ -146,7 +179,7 @@ ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double de
             "ht_tensor_normal: expected a finite mean and deviation >= 0, "
             "got %g, %g",
             mean, deviation);
-    return random_fill(x, stream, random_normal_pair, mean, deviation,
+    return random_fill(x, stream, random_normal_pair, mean, deviation, random_any,
                        "ht_tensor_normal");
 }
 
@@ -158,6 +191,7 @@ struct random_work {
     ht_array out;
     uint64_t seed, stream, block; /* block: of the draws 0 and 1 */
     double rate;
+    struct random_range range;
 };
 
 /* Pairs of draws [first, last). */
@@ -175,7 +209,7 @@ static void random_task(const void *work, int64_t first, int64_t last)
             random_uniform_pair(bits, z);
         for (int k = 0; k < 2 && 2 * pair + k < count; k++) {
             if (w->f == HTI_DROPOUT) z[k] = z[k] < w->rate ? 0 : 1 / (1 - w->rate);
-            random_store(&w->out, 2 * pair + k, z[k]);
+            random_store(&w->out, 2 * pair + k, z[k], w->range);
         }
     }
 }
@@ -184,7 +218,9 @@ void hti_run_random(ht_context *ctx, hti_random f, ht_array out, uint64_t seed,
                     uint64_t stream, int32_t step, double rate)
 {
     HT_ASSERT(hti_dtype_is_float(out.dtype), "output %s", ht_dtype_name(out.dtype));
-    struct random_work w = {f, out, seed, stream, (uint64_t)(uint32_t)step << 31, rate};
+    struct random_work w = {f,    out,       seed, stream, (uint64_t)(uint32_t)step << 31,
+                            rate, random_any};
+    if (f == HTI_UNIFORM) w.range = random_between(out.dtype, 0, 1);
     int64_t count = ht_shape_count(out.shape);
     /* A draw costs about as much as ten elements of other loops. */
     if (count > 0) hti_parallel(ctx, 10 * count, (count + 1) / 2, random_task, &w);

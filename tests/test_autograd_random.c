@@ -57,6 +57,33 @@ static void uniform_element_is_the_draw_of_its_step_and_index(void **state)
     }
 }
 
+/* Draw 11 of this step is nearer to 1 than to any other f32. */
+static void uniform_f32_draw_nearest_one_stays_below(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(&(ht_context_options){.seed = 0});
+    for (int policy = 0; policy < 2; policy++) {
+        ht_tape *tape = ht_tape_new(ctx, policy ? HT_RECORD : HT_EAGER);
+        ht_tensor *at = ht_tensor_new(ctx, HT_I32, HT_SCALAR);
+        ht_tensor *y = ht_tensor_new(ctx, HT_F32, HT_SHAPE(12));
+        ht_tensor_set(at, 0, 747343);
+        ht_var step = ht_input(tape, at), u = ht_uniform(step, type_of(HT_F32, 12), 1);
+        if (policy) {
+            ht_program *p = ht_program_new(tape, 1, &step, 1, &u);
+            ht_program_run(p, (const ht_tensor *const[]){at}, &y);
+            ht_program_free(p);
+        } else {
+            ht_tensor_copy(y, ht_value(u));
+        }
+        assert_true(ht_random_uniform(0, 1, ((uint64_t)747343 << 32) + 11) > 1 - 0x1p-25);
+        assert_near(ht_tensor_get(y, 11), 1 - 0x1p-24, 0);
+        ht_tape_free(tape);
+        ht_tensor_free(at), ht_tensor_free(y);
+    }
+    ht_check(ctx);
+    ht_context_free(ctx);
+}
+
 static void normal_at_step_zero_is_what_a_tensor_is_filled_with(void **state)
 {
     fixture *f = *state;
@@ -211,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(uniform_element_is_the_draw_of_its_step_and_index),
+        CASE(uniform_f32_draw_nearest_one_stays_below),
         CASE(normal_at_step_zero_is_what_a_tensor_is_filled_with),
         CASE(random_ops_have_their_moments),
         CASE(random_ops_of_another_stream_or_step_differ),

@@ -168,6 +168,57 @@ static void tensor_uniform_element_is_the_draw_of_its_index(void **state)
     ht_context_free(ctx);
 }
 
+/* Few numbers lie between these bounds, so that draws often round to an end that is not
+ * meant: the upper one, or what lies below a lower one the type does not have. */
+static void tensor_uniform_narrow_bounds_hold_every_value(void **state)
+{
+    (void)state;
+    enum { N = 4096 };
+    const struct {
+        ht_dtype dtype;
+        double low, high, least, most; /* least and most: to be met */
+    } rows[] = {
+        {HT_F32, 1, 1 + 0x1p-21, 1, 1 + 3 * 0x1p-23},
+        {HT_F64, 1, 1 + 0x1p-50, 1, 1 + 3 * 0x1p-52},
+        {HT_F32, -1, -1 + 0x1p-22, -1, -1 + 3 * 0x1p-24},
+        {HT_F64, -3, -3 + 0x1p-49, -3, -3 + 3 * 0x1p-51},
+        {HT_F32, 1 + 0x1p-25, 1 + 0x1p-22, 1 + 0x1p-23, 1 + 0x1p-23},
+        {HT_F32, 1, 1 + 0x1p-40, 1, 1},
+        {HT_F32, 1 + 0x1p-40, 1 + 0x1p-39, 1, 1},
+        {HT_F64, 7, 7, 7, 7},
+        {HT_F32, 7, 7, 7, 7},
+        {HT_F32, 0, 0x1p-148, 0, 0x1p-149},
+    };
+    ht_context *ctx = ht_context_new(&(ht_context_options){.seed = test_seed()});
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        ht_tensor *x = ht_tensor_new(ctx, rows[k].dtype, HT_SHAPE(N));
+        assert_int_equal(ht_tensor_uniform(x, k, rows[k].low, rows[k].high), HT_OK);
+        double least = INFINITY, most = -INFINITY;
+        for (int64_t i = 0; i < N; i++) {
+            least = fmin(least, ht_tensor_get(x, i));
+            most = fmax(most, ht_tensor_get(x, i));
+        }
+        assert_near(least, rows[k].least, 0);
+        assert_near(most, rows[k].most, 0);
+        ht_tensor_free(x);
+    }
+    ht_context_free(ctx);
+}
+
+/* This draw is nearer to 1 than to any other f32. */
+static void tensor_uniform_f32_draw_nearest_one_stays_below(void **state)
+{
+    (void)state;
+    enum { STREAM = 378, INDEX = 33047 };
+    ht_context *ctx = ht_context_new(&(ht_context_options){.seed = 0});
+    ht_tensor *x = ht_tensor_new(ctx, HT_F32, HT_SHAPE(INDEX + 1));
+    ht_tensor_uniform(x, STREAM, 0, 1);
+    assert_true(ht_random_uniform(0, STREAM, INDEX) > 1 - 0x1p-25);
+    assert_near(ht_tensor_get(x, INDEX), 1 - 0x1p-24, 0);
+    ht_tensor_free(x);
+    ht_context_free(ctx);
+}
+
 static void tensor_uniform_bad_arguments_are_refused(void **state)
 {
     (void)state;
@@ -181,6 +232,9 @@ static void tensor_uniform_bad_arguments_are_refused(void **state)
     ht_context_clear(ctx);
     assert_int_equal(ht_tensor_uniform(x, 0, 1, 0), HT_ERROR_ARGUMENT);
     assert_contains(ht_context_message(ctx), "low <= high, got 1, 0");
+    ht_context_clear(ctx);
+    assert_int_equal(ht_tensor_uniform(x, 0, -1e308, 1e308), HT_ERROR_ARGUMENT);
+    assert_contains(ht_context_message(ctx), "high - low and low <= high, got -1e+308");
     ht_context_clear(ctx);
     assert_int_equal(ht_tensor_normal(x, 0, 0, (double)NAN), HT_ERROR_ARGUMENT);
     for (int64_t i = 0; i < 3; i++) assert_near(ht_tensor_get(x, i), 0, 0);
@@ -200,6 +254,8 @@ int main(void)
         cmocka_unit_test(random_permutation_of_3_meets_every_order),
         cmocka_unit_test(tensor_uniform_and_normal_have_their_moments),
         cmocka_unit_test(tensor_uniform_element_is_the_draw_of_its_index),
+        cmocka_unit_test(tensor_uniform_narrow_bounds_hold_every_value),
+        cmocka_unit_test(tensor_uniform_f32_draw_nearest_one_stays_below),
         cmocka_unit_test(tensor_uniform_bad_arguments_are_refused),
     };
     return TEST_MAIN(tests);
