@@ -92,7 +92,7 @@ HT_OP_1(gelu_tanh);
 /* x where positive, elsewhere slope x; at 0 the derivative is slope. */
 ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site);
 #define ht_leaky_relu(x, slope) ht_leaky_relu_at(x, slope, HT_HERE)
-/* min(max(x, low), high), each bound a number or a variable: where low is above high, that
+/* min(max(x, low), high), each bound a number or a variable: where low is above high that
  * is high, but two numbers so are refused. The derivative is 1 to x at the ends too, to a
  * bound where that is the value. NaN in x or a bound is NaN. */
 ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site);

@@ -2,6 +2,8 @@
 /* ops_compose.c: functions that need no row, since they are a few ops one after another:
  * derivatives of every order come with these, and a kernel of their own would bring
  * little. Read next: README.md, "Add an op". */
+#include <math.h>
+
 #include "autograd_internal.h"
 
 /* Absent (HT_ZERO) or poisoned: what the ops below would not take or not change. */
@@ -20,6 +22,7 @@ ht_var ht_reciprocal_at(ht_var x, const char *site)
 static ht_var compose_leaky_relu(ht_var x, double slope, const char *site)
 {
     if (compose_pass(x)) return x;
+    if (slope == 0) return ht_relu_at(x, site); /* -inf * 0 would be NaN */
     ht_var positive = ht_greater_at(x, ht_number(0), site);
     return ht_where_at(positive, x, ht_mul_at(x, ht_number(slope), site), site);
 }
@@ -57,15 +60,29 @@ ht_var ht_gelu_tanh_at(ht_var x, const char *site)
     return HTI_CALL("gelu_tanh", x, compose_gelu_tanh(x, site));
 }
 
+/* The bound where x lies below or above it, and everywhere if it is NaN; x that is NaN is
+ * neither, hence stays. */
+static ht_var compose_bound(ht_var x, ht_var bound, bool below, const char *site)
+{
+    double number;
+    if (hti_is_zero(bound)) bound = ht_number(0);
+    if (hti_is_number(bound) && isnan(number = hti_number_value(bound)))
+        bound = hti_constant(x.tape, number, hti_type(x).dtype, true, site);
+    ht_var beyond = below ? ht_greater_at(bound, x, site) : ht_greater_at(x, bound, site);
+    if (!hti_is_number(bound))
+        x = ht_where_at(ht_equal_at(bound, bound, site), x, bound, site);
+    return ht_where_at(beyond, bound, x, site);
+}
+
 static ht_var compose_clamp(ht_var x, ht_var low, ht_var high, const char *site)
 {
-    double l, h;
     if (compose_pass(x)) return x;
-    if (hti_is_constant(low, &l) && hti_is_constant(high, &h) && !(l <= h))
+    if (hti_is_number(low) && hti_is_number(high) &&
+        hti_number_value(low) > hti_number_value(high))
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "clamp",
-                        "low %g must not be above high %g", l, h);
-    ht_var below = ht_greater_at(low, x, site), above = ht_greater_at(x, high, site);
-    return ht_where_at(below, low, ht_where_at(above, high, x, site), site);
+                        "low %g must not be above high %g", hti_number_value(low),
+                        hti_number_value(high));
+    return compose_bound(compose_bound(x, low, true, site), high, false, site);
 }
 
 ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
