@@ -206,6 +206,6 @@ ht_status hti_output_close(hti_output *out)
     if (out->z.state) deflateEnd(&out->z);
     if (out->buffer) hti_resize(out->draft.ctx, out->buffer, FILE_BUFFER, 0);
     ht_status status = hti_draft_close(&out->draft);
-    *out = (hti_output){.draft.status = status};
+    *out = (hti_output){.draft = {.status = status, .lock = -1}};
     return status;
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* ht_data.h: files to tensors and back, and which rows go where.
  *
- * Readers check everything a file says before believing it; writers leave a whole file or
- * nothing. A failure is kept on the context with the path, the offset, what was expected
- * and what was found, and a hint. Whatever is random here is a pure function of its seed.
+ * Readers check everything a file says before believing it. Writers leave a whole file or
+ * nothing: bytes go to path.ht-partN beside the file, reach the disk, and get its name
+ * last. A file that is replaced keeps its permissions, and its owner and group where that
+ * may be; links are followed, other hard links keep the old file; folders, pipes and
+ * devices are refused. Of programs that write one path the last to end wins, and what
+ * killed ones left is removed by the next. A failure is kept on the context with the
+ * path, the offset, what was expected and what was found, and a hint. Whatever is random
+ * here is a pure function of its seed.
  * Read next: data/README.md, ht_nn.h. */
 #ifndef HT_DATA_H
 #define HT_DATA_H

@@ -44,7 +44,8 @@ ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);
 ht_status ht_set_copy(ht_set *to, const ht_set *from);
 
 /* safetensors (Hugging Face, format of 2022): u64 header length, JSON header, row-major
- * data. Written to a temporary beside path and renamed: the whole file or nothing. */
+ * data. Written as ht_data.h says: the whole file or nothing, the old one's permissions
+ * kept. */
 ht_status ht_set_write(const ht_set *set, const char *path);
 /* Fills set from a file of exactly its names, dtypes and shapes; unchanged on an error.
  */

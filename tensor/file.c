@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,28 +90,111 @@ static bool draft_follow(hti_draft *draft)
     return false;
 }
 
-/* The temporary lies beside the target, so that the rename stays within one file system.
- * An exclusive open never touches a file that someone else is writing. */
-static void draft_create(hti_draft *draft)
+/* Temporaries.
+ * A writer holds a lock on its temporary from just after it is made until it has its
+ * name; the system lets go of it if the writer is killed. So a temporary that can be
+ * locked, and still has its name then, is a dead writer's, and nobody else's to remove.
+ * Where a file system knows no locks nothing is removed. */
+
+/* A file's name has at most this many bytes (Linux, BSD, macOS). */
+enum { DRAFT_NAME = 255, DRAFT_PLACES = 100, DRAFT_SUFFIX = sizeof ".ht-part99" - 1 };
+
+/* A long name is cut, so that it has room for what marks it as a temporary. */
+static void draft_name(hti_draft *draft, int place)
 {
-    struct stat about;
-    if (stat(draft->target, &about) == 0 && !S_ISREG(about.st_mode)) {
-        errno = S_ISDIR(about.st_mode) ? EISDIR : EEXIST;
-        draft_fail(draft, "cannot be written: expected a regular file or none");
+    const char *slash = strrchr(draft->target, '/');
+    size_t folder = slash ? (size_t)(slash + 1 - draft->target) : 0;
+    size_t name = strlen(draft->target + folder), most = DRAFT_NAME - DRAFT_SUFFIX;
+    snprintf(draft->temporary, sizeof draft->temporary, "%.*s.ht-part%d",
+             (int)(folder + (name <= DRAFT_NAME && name > most ? most : name)),
+             draft->target, place);
+}
+
+static bool draft_is_named(int descriptor, const char *path)
+{
+    struct stat open_one, named;
+    return fstat(descriptor, &open_one) == 0 && lstat(path, &named) == 0 &&
+           S_ISREG(named.st_mode) && open_one.st_dev == named.st_dev &&
+           open_one.st_ino == named.st_ino;
+}
+
+static void draft_sweep(const char *path)
+{
+    int left = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    if (left < 0) return;
+    if (flock(left, LOCK_EX | LOCK_NB) == 0 && draft_is_named(left, path)) unlink(path);
+    close(left);
+}
+
+/* An exclusive open never touches a file that someone else is writing. Between it and
+ * the lock the file looks dead: then it is given up. */
+static int draft_take(const char *path, mode_t mode)
+{
+    int taken = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOCTTY | O_CLOEXEC, mode);
+    if (taken < 0) return -1;
+    bool locked = flock(taken, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    if (locked && draft_is_named(taken, path)) return taken;
+    close(taken);
+    errno = EEXIST;
+    return -1;
+}
+
+/* Takes the first free place, and clears all of what the dead have left. */
+static void draft_take_place(hti_draft *draft, mode_t mode)
+{
+    char taken[sizeof draft->temporary] = "";
+    int error = 0;
+    for (int place = 0; place < DRAFT_PLACES; place++) {
+        draft_name(draft, place);
+        draft_sweep(draft->temporary);
+        if (draft->lock >= 0 || (error && error != EEXIST)) continue;
+        draft->lock = draft_take(draft->temporary, mode);
+        error = draft->lock < 0 ? errno : 0;
+        if (draft->lock >= 0) memcpy(taken, draft->temporary, sizeof taken);
+    }
+    if (draft->lock >= 0) memcpy(draft->temporary, taken, sizeof taken);
+    errno = error;
+}
+
+static void draft_fail_creating(hti_draft *draft)
+{
+    if (errno != EEXIST) {
+        draft_fail(draft, "cannot be created");
         return;
     }
-    for (int attempt = 0; attempt < 100; attempt++) {
-        snprintf(draft->temporary, sizeof draft->temporary, "%s.part%d", draft->target,
-                 attempt);
-        draft->file = fopen(draft->temporary, "wbx");
-        if (draft->file || errno != EEXIST) break;
+    draft->status = ht_context_fail(
+        draft->ctx, HT_ERROR_FILE, NULL,
+        "%s: cannot be created: %s and the %d before it are in the way\n"
+        "  hint: are that many programs writing the file? If not, remove them",
+        draft->path, draft->temporary, DRAFT_PLACES - 1);
+}
+
+/* The temporary lies beside the target, so that the rename stays within one file system,
+ * and is no more open to others than a file that it replaces. */
+static void draft_create(hti_draft *draft)
+{
+    struct stat old;
+    mode_t mode = 0666;
+    if (stat(draft->target, &old) == 0) {
+        if (!S_ISREG(old.st_mode)) {
+            errno = S_ISDIR(old.st_mode) ? EISDIR : EEXIST;
+            draft_fail(draft, "cannot be written: expected a regular file or none");
+            return;
+        }
+        mode = (old.st_mode & 0666) | 0200;
     }
-    if (!draft->file) draft_fail(draft, "cannot be created");
+    draft_take_place(draft, mode);
+    int file = draft->lock < 0 ? -1 : fcntl(draft->lock, F_DUPFD_CLOEXEC, 0);
+    if (file >= 0) draft->file = fdopen(file, "wb");
+    if (draft->file) return;
+    draft_fail_creating(draft);
+    if (file >= 0) close(file);
+    if (draft->lock >= 0) unlink(draft->temporary);
 }
 
 void hti_draft_open(hti_draft *draft, ht_context *ctx, const char *path)
 {
-    *draft = (hti_draft){.ctx = ctx, .path = path};
+    *draft = (hti_draft){.ctx = ctx, .path = path, .lock = -1};
     if (draft_follow(draft))
         draft_create(draft);
     else
@@ -123,22 +207,39 @@ void hti_draft_write(hti_draft *draft, const void *from, size_t n)
     if (fwrite(from, 1, n, draft->file) != n) draft_fail(draft, "cannot be written");
 }
 
-/* Bytes reach the disk before the name does: a crash in between leaves the old file. */
+/* Owner, group and permissions of the file that is replaced. Where the group may not be
+ * given away, the one it becomes gets no more than everybody. */
+static void draft_keep_mode(const hti_draft *draft)
+{
+    struct stat old, new;
+    if (stat(draft->target, &old) != 0 || fstat(draft->lock, &new) != 0) return;
+    mode_t mode = old.st_mode & 0777;
+    bool same = old.st_uid == new.st_uid &&old.st_gid == new.st_gid;
+    if (!same && fchown(draft->lock, old.st_uid, old.st_gid) != 0 &&
+        fchown(draft->lock, (uid_t)-1, old.st_gid) != 0)
+        mode = (mode & 0707) | (mode & mode << 3 & 0070);
+    fchmod(draft->lock, mode); /* where there are no modes, none is lost */
+}
+
+/* Bytes reach the disk before the name does: a crash in between leaves the old file. The
+ * lock is held until the name is given. */
 static void draft_commit(hti_draft *draft)
 {
-    if (!draft->status && (fflush(draft->file) != 0 || fsync(fileno(draft->file)) != 0))
+    draft_keep_mode(draft);
+    if (!draft->status && (fflush(draft->file) != 0 || fsync(draft->lock) != 0))
         draft_fail(draft, "cannot be written");
     if (fclose(draft->file) != 0 && !draft->status)
         draft_fail(draft, "cannot be written");
     if (!draft->status && rename(draft->temporary, draft->target) != 0)
         draft_fail(draft, "cannot be given its name");
-    if (draft->status) remove(draft->temporary);
+    if (draft->status) unlink(draft->temporary);
 }
 
 ht_status hti_draft_close(hti_draft *draft)
 {
     if (draft->file) draft_commit(draft);
+    if (draft->lock >= 0) close(draft->lock);
     ht_status status = draft->status;
-    *draft = (hti_draft){.status = status};
+    *draft = (hti_draft){.status = status, .lock = -1};
     return status;
 }

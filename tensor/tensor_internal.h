@@ -82,6 +82,7 @@ typedef struct hti_draft {
     char target[HTI_MOST_PATH]; /* the path, or what a link there leads to */
     char temporary[HTI_MOST_PATH + 16];
     FILE *file;
+    int lock; /* the temporary again, locked while it is being written; -1: none */
     ht_status status;
 } hti_draft;
 

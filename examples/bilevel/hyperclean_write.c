@@ -48,16 +48,20 @@ static bool join_path(ht_context *ctx, const char *folder, const char *name,
     return false;
 }
 
-/* Text goes to a temporary beside the file, which gets the name at the end. */
+/* Text goes to a temporary beside the file, which gets the name at the end, and the
+ * permissions of a file that it replaces. */
 static bool text_open(text_file *text, ht_context *ctx, const char *folder,
                       const char *name)
 {
+    struct stat old;
     text->ctx = ctx;
     text->file = NULL;
     if (!join_path(ctx, folder, name, text->path)) return false;
     snprintf(text->temporary, sizeof text->temporary, "%s.part", text->path);
     text->file = fopen(text->temporary, "w");
     if (!text->file) file_fail(ctx, text->path, "cannot be created");
+    if (text->file && stat(text->path, &old) == 0)
+        fchmod(fileno(text->file), old.st_mode & 0777);
     return text->file != NULL;
 }
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -113,7 +114,8 @@ static void close_text(ht_context *ctx, const char *path, FILE *f)
     if (fclose(f) != 0 || bad) report_fail(ctx, path, "cannot be written");
 }
 
-/* A file gets its name when it is whole; but a link stays, and is written through. */
+/* A file gets its name when it is whole, and the permissions of one that it replaces; but
+ * a link stays, and is written through. */
 static void part_name(const char *path, char *text, size_t size)
 {
     char link;
@@ -123,8 +125,11 @@ static void part_name(const char *path, char *text, size_t size)
 static FILE *open_part(ht_context *ctx, const char *path)
 {
     char part[4200];
+    struct stat old;
     part_name(path, part, sizeof part);
-    return open_text(ctx, part, "wb");
+    FILE *f = open_text(ctx, part, "wb");
+    if (stat(path, &old) == 0) fchmod(fileno(f), old.st_mode & 0777);
+    return f;
 }
 
 static void close_part(ht_context *ctx, const char *path, FILE *f)
