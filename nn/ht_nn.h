@@ -16,7 +16,9 @@ extern "C" {
 
 typedef struct ht_set ht_set;
 ht_set *ht_set_new(ht_context *ctx); /* owned; NULL after an error */
-void ht_set_free(ht_set *set);       /* and its tensors; NULL: nothing */
+/* And its tensors; NULL: nothing. A set that a live bilevel, optimizer or tape borrows
+ * stops the program, which then says as what. */
+void ht_set_free(ht_set *set);
 /* Zeros, owned by the set. A name is not empty and stands once. NULL after an error. */
 ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape);
 /* NULL and an error listing the names if there is none of that name. */
@@ -56,13 +58,15 @@ ht_set *ht_set_load(ht_context *ctx, const char *path);
 /* Variables: a set on a tape. */
 
 typedef struct ht_vars ht_vars;
-/* Each tensor as ht_input. Belongs to the tape; set is borrowed until reset. step is the
+/* Each tensor as ht_input, names and number as they are now: the set may grow. Belongs to
+ * the tape. Eager: the set is borrowed until reset; recorded: it is not. step is the
  * counter ht_step gives. NULL after an error. */
 ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
                           const char *site);
 #define ht_vars_input(tape, set, step) ht_vars_input_at(tape, set, step, HT_HERE)
-ht_var ht_get(const ht_vars *vars,
-              const char *name); /* unknown: error listing the names */
+/* An unknown name is an error with the caller's line and the names there are. */
+ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site);
+#define ht_get(vars, name) ht_get_at(vars, name, HT_HERE)
 /* The step counter, an i32 0-d variable; 0 in the first step. */
 ht_var ht_step(const ht_vars *vars);
 int ht_vars_count(const ht_vars *vars);
@@ -70,8 +74,10 @@ ht_var ht_vars_at(const ht_vars *vars, int i);
 const char *ht_vars_name(const ht_vars *vars, int i);
 ht_tape *ht_vars_tape(const ht_vars *vars);
 /* Another variable of the same type under a name that exists: how an initial value is
- * made a function of outer variables (ht_init_fn). */
-void ht_vars_set(ht_vars *vars, const char *name, ht_var value);
+ * made a function of outer variables (ht_init_fn). Another type or name is an error with
+ * the caller's line. */
+void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *site);
+#define ht_vars_set(vars, name, value) ht_vars_set_at(vars, name, value, HT_HERE)
 /* ht_grad of a 0-d y by every variable of the set, in its order. */
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site);
 #define ht_vars_grad(y, vars, gradient) ht_vars_grad_at(y, vars, gradient, HT_HERE)
@@ -288,8 +294,9 @@ struct ht_update_group {
 bool ht_name_matches(const char *pattern, const char *name);
 
 typedef struct ht_optimizer ht_optimizer;
-/* Plain training. theta is borrowed until ht_optimizer_free; of update every scalar is
- * fixed, with a schedule or without. Owned; NULL after an error. */
+/* Plain training. theta is borrowed until ht_optimizer_free (ht_set_free checks), and may
+ * not grow till then: an error of the next step. Of update every scalar is fixed, with a
+ * schedule or without. Owned; NULL after an error. */
 ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
 /* Moves theta by one step along a gradient of theta's names and types; those of frozen
  * parameters may be missing. Allocates nothing after the first. */

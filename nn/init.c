@@ -97,11 +97,7 @@ bool hti_init_fill(ht_set *theta, const char *name, const char *part, ht_dtype d
 
 void hti_init_undo(ht_set *theta, int n)
 {
-    while (theta->n > n) {
-        char *name = theta->name[--theta->n];
-        ht_tensor_free(theta->tensor[theta->n]);
-        hti_resize(theta->ctx, name, strlen(name) + 1, 0);
-    }
+    hti_set_drop(theta, theta->n - n);
 }
 
 const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT])

@@ -7,14 +7,35 @@
 #include "autograd_internal.h"
 #include "ht_nn.h"
 
+/* What borrows a set holds one of these for each set and returns it before it is freed
+ * itself. A set on loan may not be freed; whether it has grown is asked where that would
+ * matter. */
+typedef struct hti_loan {
+    ht_set *set;           /* NULL: nothing is borrowed */
+    const char *borrower;  /* "bilevel": "ht_<borrower>_free" gives the set back */
+    const char *role;      /* "theta" */
+    int n;                 /* tensors when it was lent */
+    struct hti_loan *next; /* of the same set */
+} hti_loan;
+
 struct ht_set {
     ht_context *ctx;
     int n, capacity;
     char **name;
     ht_tensor **tensor;
+    hti_loan *loans;
 };
 
-/* In the tape's memory. Names are the set's. */
+/* Frees the last n tensors. */
+void hti_set_drop(ht_set *set, int n);
+
+void hti_set_lend(ht_set *set, hti_loan *loan, const char *borrower, const char *role);
+void hti_set_return(hti_loan *loan); /* of no set: nothing */
+/* Whether the set has as many tensors as when it was lent; else an error kept, which says
+ * where it grew ("problem.inner"; NULL: not known). */
+bool hti_loan_holds(const hti_loan *loan, const char *where);
+
+/* In the tape's memory, names and all: the set may grow. */
 struct ht_vars {
     ht_tape *tape;
     int n;

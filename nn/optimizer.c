@@ -9,6 +9,7 @@
 struct ht_optimizer {
     ht_context *ctx;
     ht_set *theta;
+    hti_loan loan; /* of theta */
     ht_set *state;
     ht_tensor *step;      /* i32, steps done */
     ht_program *program;  /* theta, state, gradient, step -> theta, state; of theta and
@@ -40,7 +41,7 @@ static ht_vars *hti_optimizer_vars(ht_tape *tape, const ht_set *set, int n,
 static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
 {
     ht_tape *tape = ht_tape_new(o->ctx, HT_RECORD);
-    int n = o->theta->n, n_trained = o->n_trained, n_state = o->state->n, at = 0;
+    int n = o->n_theta, n_trained = o->n_trained, n_state = o->state->n, at = 0;
     size_t n_vars = (size_t)o->n_in + (size_t)n + (size_t)n_state;
     ht_var *in = hti_zalloc(o->ctx, n_vars, sizeof *in);
     if (tape && in) {
@@ -59,7 +60,8 @@ static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
             hti_update_emit(update, theta, state, NULL, 0, gradient->var, out, out + n);
             for (int k = 0; k < n_trained; k++) out[k] = out[o->trained[k]];
             memmove(out + n_trained, out + n, (size_t)n_state * sizeof *out);
-            o->program = ht_program_new(tape, o->n_in, in, o->n_out, out);
+            if (hti_loan_holds(&o->loan, "a schedule"))
+                o->program = ht_program_new(tape, o->n_in, in, o->n_out, out);
         }
     }
     hti_resize(o->ctx, in, n_vars * sizeof *in, 0);
@@ -77,6 +79,7 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     if (!o) return NULL;
     o->ctx = ctx;
     o->theta = theta;
+    hti_set_lend(theta, &o->loan, "optimizer", "theta");
     o->state = hti_update_state(update, theta);
     o->step = ht_tensor_new(ctx, HT_I32, HT_SCALAR);
     o->n_theta = theta->n;
@@ -114,10 +117,8 @@ static const ht_tensor *hti_optimizer_same(const ht_set *set, int i, const ht_se
 ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
 {
     HT_ASSERT(o && gradient, "optimizer or gradient is NULL");
-    int n = o->n_trained, n_state = o->state->n;
-    HT_ASSERT(o->theta->n == o->n_theta,
-              "theta has %d tensors; it had %d when the optimizer was made", o->theta->n,
-              o->n_theta);
+    int n = o->n_trained, n_state = o->n_out - n;
+    if (!hti_loan_holds(&o->loan, NULL)) return o->ctx->status;
     if (ht_optimizer_steps(o) == INT32_MAX)
         return ht_context_fail(o->ctx, HT_ERROR_ARGUMENT, NULL,
                                "ht_optimizer_step: 2^31 - 1 steps are done, the most "
@@ -169,6 +170,7 @@ const ht_set *ht_optimizer_state(const ht_optimizer *o)
 void ht_optimizer_free(ht_optimizer *o)
 {
     if (!o) return;
+    hti_set_return(&o->loan);
     ht_program_free(o->program);
     ht_tensor_free(o->step);
     ht_set_free(o->state);

@@ -24,13 +24,39 @@ static size_t set_block(int capacity)
     return (size_t)capacity * (sizeof(char *) + sizeof(ht_tensor *));
 }
 
+/* Frees the last n tensors. */
+void hti_set_drop(ht_set *set, int n)
+{
+    for (; n > 0; n--) {
+        char *name = set->name[--set->n];
+        set->tensor[set->n]->in_set = false;
+        ht_tensor_free(set->tensor[set->n]);
+        hti_resize(set->ctx, name, strlen(name) + 1, 0);
+    }
+}
+
+/* Before anything is freed. */
+static void set_assert_unborrowed(const ht_set *set)
+{
+    char names[HTI_MESSAGE / 4];
+    const hti_loan *loan = set->loans;
+    hti_set_names(names, sizeof names, loan ? set->n : 0, set->name);
+    HT_ASSERT(!loan,
+              "ht_set_free: a live %s still borrows this set (%s) as its %s: call "
+              "ht_%s_free first",
+              loan->borrower, names, loan->role, loan->borrower);
+    for (int i = 0; i < set->n; i++)
+        HT_ASSERT(set->tensor[i]->borrows == 0,
+                  "ht_set_free: a live tape still borrows \"%s\" of this set: reset or "
+                  "free the tape first",
+                  set->name[i]);
+}
+
 void ht_set_free(ht_set *set)
 {
     if (!set) return;
-    for (int i = 0; i < set->n; i++) {
-        ht_tensor_free(set->tensor[i]);
-        hti_resize(set->ctx, set->name[i], strlen(set->name[i]) + 1, 0);
-    }
+    set_assert_unborrowed(set);
+    hti_set_drop(set, set->n);
     hti_resize(set->ctx, set->name, set_block(set->capacity), 0);
     hti_resize(set->ctx, set, sizeof *set, 0);
 }
@@ -53,6 +79,37 @@ static bool set_reserve(ht_set *set)
     return true;
 }
 
+/* Loans. */
+
+void hti_set_lend(ht_set *set, hti_loan *loan, const char *borrower, const char *role)
+{
+    *loan = (hti_loan){set, borrower, role, set->n, set->loans};
+    set->loans = loan;
+}
+
+void hti_set_return(hti_loan *loan)
+{
+    if (!loan->set) return;
+    hti_loan **at = &loan->set->loans;
+    while (*at != loan) at = &(*at)->next;
+    *at = loan->next;
+    loan->set = NULL;
+}
+
+bool hti_loan_holds(const hti_loan *loan, const char *where)
+{
+    const ht_set *set = loan->set;
+    if (!set || set->n == loan->n) return true;
+    ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
+                    "%s: %s has %d tensors; it had %d when ht_%s_new was called: \"%s\" "
+                    "was added %s%s\n"
+                    "  hint: add every tensor before, or make a new %s",
+                    loan->borrower, loan->role, set->n, loan->n, loan->borrower,
+                    set->name[set->n - 1], where ? "by " : "since", where ? where : "",
+                    loan->borrower);
+    return false;
+}
+
 ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape)
 {
     HT_ASSERT(set && name, "ht_set_add: set %p, name %p", (void *)set,
@@ -72,6 +129,7 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
         hti_resize(set->ctx, copy, bytes, 0);
         return NULL;
     }
+    x->in_set = true;
     set->name[set->n] = memcpy(copy, name, bytes);
     set->tensor[set->n++] = x;
     return x;

@@ -81,7 +81,7 @@ typedef struct hti_emit {
 static ht_var hti_scalar_base(const hti_emit *e, const ht_scalar *s, int i)
 {
     if (!s->outer) return hti_constant(e->tape, s->value, HT_F64, false, NULL);
-    ht_var x = ht_get(e->eta, s->outer);
+    ht_var x = ht_get_at(e->eta, s->outer, NULL);
     if (hti_is_poison(x)) return x;
     ht_shape shape = ht_var_shape(x);
     hti_scalar_axes a = hti_scalar_layout(shape, e->steps, e->theta->n);

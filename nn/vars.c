@@ -4,14 +4,33 @@
 
 #include "nn_internal.h"
 
+/* The set's names in the tape's memory: the set's own list moves when it grows. The texts
+ * too, unless the tape borrows the tensors, and so keeps the set. */
+static char **vars_names(ht_tape *tape, const ht_set *set)
+{
+    bool borrows = tape->policy == HT_EAGER;
+    size_t list = (size_t)set->n * sizeof(char *), texts = 0;
+    for (int i = 0; !borrows && i < set->n; i++) texts += strlen(set->name[i]) + 1;
+    char **name = hti_arena_alloc(&tape->memory, list + texts);
+    char *text = (char *)name + list;
+    for (int i = 0; name && i < set->n; i++) {
+        name[i] = set->name[i];
+        if (borrows) continue;
+        size_t bytes = strlen(name[i]) + 1;
+        name[i] = memcpy(text, name[i], bytes);
+        text += bytes;
+    }
+    return name;
+}
+
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step)
 {
     ht_vars *vars = hti_arena_alloc(&tape->memory, sizeof *vars);
-    ht_var *var =
-        vars ? hti_arena_alloc(&tape->memory, (size_t)set->n * sizeof *var) : NULL;
-    if (!var) return NULL;
+    ht_var *var = hti_arena_alloc(&tape->memory, (size_t)set->n * sizeof *var);
+    char **name = vars_names(tape, set);
+    if (!vars || !var || !name) return NULL;
     for (int i = 0; i < set->n; i++) var[i] = hti_poison(tape);
-    *vars = (ht_vars){tape, set->n, set->name, var, step};
+    *vars = (ht_vars){tape, set->n, name, var, step};
     return vars;
 }
 
@@ -39,20 +58,21 @@ static int hti_vars_find(const ht_vars *vars, const char *name)
     return -1;
 }
 
-static void hti_vars_unknown(const ht_vars *vars, const char *what, const char *name)
+static void hti_vars_unknown(const ht_vars *vars, const char *what, const char *name,
+                             const char *site)
 {
     char names[HTI_MESSAGE / 2];
     hti_set_names(names, sizeof names, vars->n, vars->name);
-    ht_context_fail(vars->tape->ctx, HT_ERROR_ARGUMENT, NULL,
+    ht_context_fail(vars->tape->ctx, HT_ERROR_ARGUMENT, site,
                     "%s: no variable \"%s\"; there are: %s", what, name, names);
 }
 
-ht_var ht_get(const ht_vars *vars, const char *name)
+ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)
 {
     HT_ASSERT(vars && name, "vars or name is NULL (did making them fail? see ht_check)");
     int i = hti_vars_find(vars, name);
     if (i >= 0) return vars->var[i];
-    hti_vars_unknown(vars, "ht_get", name);
+    hti_vars_unknown(vars, "ht_get", name, site);
     return hti_poison(vars->tape);
 }
 
@@ -86,12 +106,12 @@ ht_tape *ht_vars_tape(const ht_vars *vars)
     return vars->tape;
 }
 
-void ht_vars_set(ht_vars *vars, const char *name, ht_var value)
+void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *site)
 {
     HT_ASSERT(vars && name, "vars or name is NULL");
     int i = hti_vars_find(vars, name);
     if (i < 0) {
-        hti_vars_unknown(vars, "ht_vars_set", name);
+        hti_vars_unknown(vars, "ht_vars_set", name, site);
         return;
     }
     if (hti_check_var(value) == HTI_NONE || hti_is_poison(vars->var[i])) return;
@@ -102,11 +122,10 @@ void ht_vars_set(ht_vars *vars, const char *name, ht_var value)
         return;
     }
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    hti_fail(vars->tape, want.dtype == got.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
-             value.tape->site[value.index], "ht_vars_set",
-             "\"%s\" is %s %s, the value %s %s", name, ht_dtype_name(want.dtype),
-             ht_shape_text(want.shape, a), ht_dtype_name(got.dtype),
-             ht_shape_text(got.shape, b));
+    hti_fail(vars->tape, want.dtype == got.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, site,
+             "ht_vars_set", "\"%s\" is %s %s, the value %s %s", name,
+             ht_dtype_name(want.dtype), ht_shape_text(want.shape, a),
+             ht_dtype_name(got.dtype), ht_shape_text(got.shape, b));
 }
 
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site)

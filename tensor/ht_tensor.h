@@ -109,7 +109,9 @@ size_t ht_dtype_bytes(ht_dtype dtype);
 ht_tensor *ht_tensor_new(ht_context *ctx, ht_dtype dtype, ht_shape shape);
 /* Owned; its data is borrowed until ht_tensor_free: row-major, at least shape's bytes. */
 ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data);
-/* NULL: nothing. A tensor a live tape still borrows stops the program. */
+/* NULL: nothing. A tensor that a live tape still borrows stops the program, and so does
+ * one that is not the caller's to free: a set's (ht_set_free does that), a tape's value.
+ */
 void ht_tensor_free(ht_tensor *x);
 ht_shape ht_tensor_shape(const ht_tensor *x);
 ht_dtype ht_tensor_dtype(const ht_tensor *x);

@@ -83,6 +83,13 @@ void ht_tensor_free(ht_tensor *x)
 {
     if (!x) return;
     tensor_assert_unborrowed(x, "ht_tensor_free");
+    char text[HT_SHAPE_TEXT];
+    HT_ASSERT(!x->in_set && x->block > 0,
+              "ht_tensor_free: this %s %s tensor belongs to a %s, which frees it: leave "
+              "it to %s",
+              ht_dtype_name(x->array.dtype), ht_shape_text(x->array.shape, text),
+              x->in_set ? "set" : "tape",
+              x->in_set ? "ht_set_free" : "ht_tape_reset or ht_tape_free");
     hti_resize(x->ctx, x, x->block, 0);
 }
 

@@ -28,6 +28,7 @@ struct ht_tensor {
     ht_array array; /* contiguous */
     size_t block;   /* bytes of the allocation this struct stands at the head of */
     int borrows;    /* live eager tapes that read it */
+    bool in_set;    /* a set frees it */
 };
 
 /* All memory of the library goes through these two. hti_resize(ctx, NULL, 0, n) allocates

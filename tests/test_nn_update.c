@@ -448,12 +448,60 @@ static void optimizer_step_while_a_tape_borrows_theta_aborts(void **state)
     small_free(&s);
 }
 
-static void optimizer_step_after_theta_grew_aborts(void **state)
+static void optimizer_step_after_theta_grew_is_an_error(void **state)
 {
     fixture *f = *state;
     small s = small_new(f->ctx);
     ht_set_add(s.theta, "late", HT_F64, HT_SCALAR);
-    test_aborts(step_small, &s, "theta has 3 tensors; it had 2");
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(ht_optimizer_step(s.optimizer, s.gradient), HT_ERROR_ARGUMENT);
+        assert_contains(ht_context_message(f->ctx), "theta has 3 tensors; it had 2");
+        test_error(f->ctx, HT_ERROR_ARGUMENT, "\"late\" was added since");
+    }
+    assert_int_equal(ht_optimizer_steps(s.optimizer), 0);
+    small_free(&s);
+}
+
+static ht_var growing_schedule(ht_var step, const void *user)
+{
+    ht_set *theta = (ht_set *)(uintptr_t)user;
+    if (ht_set_find(theta, "late") < 0) ht_set_add(theta, "late", HT_F64, HT_SCALAR);
+    return ht_add(ht_cast(step, HT_F64), 1.0);
+}
+
+static void optimizer_new_with_a_schedule_that_adds_to_theta_is_an_error(void **state)
+{
+    fixture *f = *state;
+    small s = small_new(f->ctx);
+    ht_update update = {.rule = &ht_sgd,
+                        .rate = {1, .schedule = growing_schedule, .user = s.theta}};
+    size_t live = ht_context_live_bytes(f->ctx);
+    assert_null(ht_optimizer_new(s.theta, &update));
+    test_error(f->ctx, HT_ERROR_ARGUMENT, "\"late\" was added by a schedule");
+    printf("# %zu bytes before, %zu after, with one more tensor\n", live,
+           ht_context_live_bytes(f->ctx));
+    assert_in_range(ht_context_live_bytes(f->ctx) - live, 1, 500);
+    small_free(&s);
+}
+
+static void free_theta(void *argument)
+{
+    ht_set_free(((const small *)argument)->theta);
+}
+
+static void free_w(void *argument)
+{
+    ht_tensor_free(ht_set_tensor(((const small *)argument)->theta, "w"));
+}
+
+static void optimizer_outlived_by_theta_aborts_and_says_what_to_free(void **state)
+{
+    fixture *f = *state;
+    small s = small_new(f->ctx);
+    test_aborts(free_theta, &s,
+                "ht_set_free: a live optimizer still borrows this set (w, b) as its "
+                "theta: call ht_optimizer_free first");
+    test_aborts(free_w, &s, "tensor belongs to a set, which frees it");
     small_free(&s);
 }
 
@@ -540,7 +588,9 @@ int main(void)
         CASE(optimizer_step_with_a_name_missing_lists_names),
         CASE(optimizer_step_with_another_type_names_the_parameter),
         CASE(optimizer_step_while_a_tape_borrows_theta_aborts),
-        CASE(optimizer_step_after_theta_grew_aborts),
+        CASE(optimizer_step_after_theta_grew_is_an_error),
+        CASE(optimizer_new_with_a_schedule_that_adds_to_theta_is_an_error),
+        CASE(optimizer_outlived_by_theta_aborts_and_says_what_to_free),
         CASE(optimizer_step_after_the_first_allocates_nothing),
         CASE(optimizer_with_nth_allocation_failing_leaks_and_changes_nothing),
     };
