@@ -256,11 +256,11 @@ static void attention_unit(const attention_work *w, int64_t unit, char *slot)
     for (; first >= 0; first -= w->p.tile) attention_tile(w, in, out, first, slot);
 }
 
-static void attention_units(const attention_work *w)
+static void attention_units(const ht_context *ctx, const attention_work *w)
 {
-    hti_matmul_ready();
+    hti_matmul_counts before = hti_matmul_enter(ctx, w->p.dtype, false);
 #ifdef _OPENMP
-#pragma omp parallel for num_threads((int)w->p.pieces) \
+#pragma omp parallel for num_threads(hti_team(w->p.pieces)) \
     schedule(static, 1) if (w->p.pieces > 1)
 #endif
     for (int64_t i = 0; i < w->p.pieces; i++) {
@@ -270,6 +270,7 @@ static void attention_units(const attention_work *w)
             attention_unit(w, unit, w->slots + (size_t)i * w->p.slot_bytes);
         }
     }
+    hti_matmul_leave(before);
 }
 
 /* Whether a is a view of a single 0. */
@@ -310,5 +311,5 @@ void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
     if (bytes > 0 && w.p.t == 0)
         memset(out.data, 0, bytes);
     else if (bytes > 0)
-        attention_units(&w);
+        attention_units(ctx, &w);
 }

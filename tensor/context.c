@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* context.c: the one object everything is made on: it asks for memory and counts it, and
- * keeps the first error. There is no other state in the library.
- * Read next: tensor.c, kernels.h. */
+ * keeps the first error. Of the library's state this is all but what threads.c
+ * and blas.c say of a process. Read next: tensor.c, kernels.h. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernels.h"
 
@@ -41,19 +40,15 @@ static void *context_malloc(void *user, void *old, size_t old_size, size_t new_s
     return NULL;
 }
 
-static int context_cores(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > 1 ? (int)cores : 1;
-}
-
 ht_context *ht_context_new(const ht_context_options *options)
 {
     ht_context seed = {.options = options ? *options : (ht_context_options){0}};
     HT_ASSERT(seed.options.threads >= 0, "ht_context_new: threads is %d, expected >= 0",
               seed.options.threads);
     if (!seed.options.alloc) seed.options.alloc = context_malloc;
-    if (seed.options.threads == 0) seed.options.threads = context_cores();
+    if (seed.options.threads == 0) seed.options.threads = hti_all_threads();
+    int asked = seed.options.threads;
+    if (asked > HT_MAX_THREADS) seed.options.threads = HT_MAX_THREADS;
     seed.fuse_least = HTI_FUSE_LEAST;
     for (int i = 0; hti_kernels_at(i); i++) seed.kernels = hti_kernels_at(i);
 
@@ -63,6 +58,11 @@ ht_context *ht_context_new(const ht_context_options *options)
     if (!ctx) return NULL;
     *ctx = seed;
     if (options) ctx->options.on_error = options->on_error;
+    if (asked > HT_MAX_THREADS)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "ht_context_new: threads is %d, expected at most %d\n"
+                        "  hint: 0 is as many as the process may use",
+                        asked, HT_MAX_THREADS);
     return ctx;
 }
 

@@ -433,10 +433,11 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
         k.w = hti_contiguous(packed, weight.dtype, weight.shape);
         hti_run_copy(ctx, k.w, weight);
     }
-    hti_matmul_ready();
+    hti_matmul_counts before = hti_matmul_enter(ctx, x.dtype, false);
 #ifdef _OPENMP
-#pragma omp parallel for num_threads((int)p->pieces) schedule(static, 1)
+#pragma omp parallel for num_threads(hti_team(p->pieces)) schedule(static, 1)
 #endif
     for (int64_t piece = 0; piece < p->pieces; piece++) conv_piece(&k, piece);
+    hti_matmul_leave(before);
     if (side == HTI_CONV_W) conv_join(ctx, &k, false);
 }

@@ -451,7 +451,7 @@ void hti_run_conv_direct(ht_context *ctx, hti_conv_side side, ht_array x, ht_arr
         hti_run_copy(ctx, k.w, from);
     }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads((int)p->pieces) schedule(static, 1)
+#pragma omp parallel for num_threads(hti_team(p->pieces)) schedule(static, 1)
 #endif
     for (int64_t piece = 0; piece < p->pieces; piece++) direct_piece(&k, piece);
 }

@@ -450,7 +450,7 @@ void hti_run_conv_winograd(ht_context *ctx, hti_conv_side side, ht_array x,
     k.slots = (char *)k.spare + bytes;
     if (!p->parts) winograd_weights(ctx, &k);
 #ifdef _OPENMP
-#pragma omp parallel for num_threads((int)p->pieces) schedule(static, 1)
+#pragma omp parallel for num_threads(hti_team(p->pieces)) schedule(static, 1)
 #endif
     for (int64_t piece = 0; piece < p->pieces; piece++) winograd_piece(&k, piece);
     if (p->parts) winograd_join(ctx, &k);

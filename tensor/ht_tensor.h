@@ -43,7 +43,20 @@ typedef struct ht_array {
     int64_t stride[HT_MAX_RANK];
 } ht_array;
 
-/* Context. */
+/* Context.
+ *
+ * Threads. 0 are the cores the calling thread may run on (its affinity), or as many as
+ * OpenMP would take where that is less (OMP_NUM_THREADS, omp_set_num_threads). More than
+ * HT_MAX_THREADS are an error kept on the new context, which then has HT_MAX_THREADS.
+ * No setting of the process is changed: what OpenMP (omp_get_max_threads) and OpenBLAS
+ * (openblas_get_num_threads) say after a call is what they said before it. A program may
+ * use OpenMP itself, and call the library from its own regions, one context per thread.
+ *
+ * fork. A child may go on with the contexts it has and make others. If its parent had
+ * several threads, OpenMP's are lost to the child, and the library works on one there,
+ * for good, in the same pieces: the same bits. */
+
+enum { HT_MAX_THREADS = 1024 };
 
 typedef struct ht_context_options {
     /* realloc with sizes: old NULL allocates, new_size 0 frees; NULL is "no memory". */
@@ -53,7 +66,7 @@ typedef struct ht_context_options {
                      void *user); /* called on the first error; NULL: none */
     void *user;
     uint64_t seed;
-    int threads;       /* 0: all cores */
+    int threads;       /* 0: as many as the process may use; at most HT_MAX_THREADS */
     size_t byte_limit; /* live bytes this context may hold; 0: no limit */
     /* Programs may round otherwise than their ops one by one would, where that is faster:
      * the update w - rate (a . b) goes into the product. Off: the same bits. */

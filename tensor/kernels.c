@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kernels.c: which loops this machine can run, and how work is cut over threads.
+/* kernels.c: which loops this machine can run.
  * Read next: loops.h, elementwise.c. */
 #include "kernels.h"
 
@@ -23,27 +23,6 @@ const struct hti_kernels *hti_kernels_at(int index)
 const char *hti_kernels_name(const struct hti_kernels *kernels)
 {
     return kernels->name;
-}
-
-static int64_t piece_start(int64_t units, int64_t pieces, int64_t i)
-{
-    return units / pieces * i + (i < units % pieces ? i : units % pieces);
-}
-
-void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
-                  const void *work)
-{
-    int threads = ht_context_threads(ctx);
-    if (elements < HTI_SERIAL || units < 2 || threads < 2) {
-        run(work, 0, units);
-        return;
-    }
-    int64_t pieces = elements / HTI_CHUNK < units ? elements / HTI_CHUNK : units;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static)
-#endif
-    for (int64_t i = 0; i < pieces; ++i)
-        run(work, piece_start(units, pieces, i), piece_start(units, pieces, i + 1));
 }
 
 int64_t hti_offset(const ht_array *a, int64_t flat)

@@ -236,10 +236,17 @@ bool hti_matmul_folds(const struct hti_kernels *kernels, ht_shape out);
 /* The same by three plain loops, sums in f64: the oracle, and with -Dblas=disabled all
  * that gemm.c has not. */
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b);
+/* Numbers of threads that are 1 while products run, as they were: OpenBLAS's and, if that
+ * follows it, the calling thread's of OpenMP. 0: left alone. */
+typedef struct hti_matmul_counts {
+    int blas, openmp;
+} hti_matmul_counts;
 /* For kernels that cut their work over threads themselves: out (m, n; rows any distance
- * apart) = a (m, k) . b (k, n), or += if `add`, on the calling thread. hti_matmul_ready
- * comes first, outside their threads. */
-void hti_matmul_ready(void);
+ * apart) = a (m, k) . b (k, n), or += if `add`, on the calling thread. Around their
+ * threads stand hti_matmul_enter (are there vectors among the operands?) and
+ * hti_matmul_leave. */
+hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector);
+void hti_matmul_leave(hti_matmul_counts before);
 void hti_matmul_tile(const struct hti_kernels *kernels, ht_array out, ht_array a,
                      ht_array b, bool add);
 /* "OpenBLAS 0.3.21 (OpenMP)" or "reference": what products run on that are not ours. */

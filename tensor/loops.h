@@ -160,6 +160,9 @@ typedef void (*hti_task_fn)(const void *work, int64_t first, int64_t last);
 void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
                   const void *work);
 
+/* The threads of a region over so many pieces: num_threads(hti_team(pieces)). */
+int hti_team(int64_t pieces);
+
 /* Elements from the start of `a` to its element `flat`, counted in row-major order. */
 int64_t hti_offset(const ht_array *a, int64_t flat);
 /* Flat position of the first element of an i32 index that is not in 0 .. n - 1, or -1. */

@@ -1,42 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /* matmul.c: matrix products: three plain loops that say what is meant; in f32, where the
  * instruction set has them, our own of gemm.c and skinny.c; for the rest OpenBLAS, where
- * the strides can be said to it. This is the one file that knows BLAS. Which of them runs
- * depends on shapes and strides alone, so the same product has the same bits wherever it
- * stands.
+ * the strides can be said to it (blas.c). Which of them runs depends on shapes and
+ * strides alone, so the same product has the same bits wherever it stands.
  *
  * OpenBLAS is always asked for one thread; large products are cut into parts of the
  * result on our own. Its own threading calls malloc in every product, gains nothing where
  * the result is narrow, and in the pthread build fights our loops for the cores. A part's
- * sums run in the order the whole has them. Read next: gemm.h, autograd's matmul op. */
-#include <limits.h>
-#include <string.h>
+ * sums run in the order the whole has them.
+ * Read next: gemm.h, blas.c, autograd's matmul op. */
+#include "matmul.h"
 
-#include "kernels.h"
 #include "loops.h"
-
-#if HTI_BLAS
-#include <cblas.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-#endif
-
-/* One matrix of a batch; row and col are the strides, in elements. */
-typedef struct matmul_view {
-    void *data;
-    ht_dtype dtype;
-    int64_t rows, cols, row, col;
-} matmul_view;
 
 /* Multiply-adds below which a second thread costs more than it brings. */
 enum { MATMUL_SERIAL = 1 << 21 };
 
 /* On at most `threads` of the context's threads. */
-typedef void (*matmul_fn)(const ht_context *ctx, int threads, matmul_view out,
-                          matmul_view a, matmul_view b);
+typedef void (*matmul_fn)(const ht_context *ctx, int threads, hti_matmul_view out,
+                          hti_matmul_view a, hti_matmul_view b);
 
-static matmul_view matmul_matrix(const ht_array *a, int64_t batch)
+static hti_matmul_view matmul_matrix(const ht_array *a, int64_t batch)
 {
     int last = a->shape.rank - 1;
     int64_t offset = 0;
@@ -45,12 +29,12 @@ static matmul_view matmul_matrix(const ht_array *a, int64_t batch)
         batch /= a->shape.dim[axis];
     }
     char *data = (char *)a->data + offset * (int64_t)ht_dtype_bytes(a->dtype);
-    return (matmul_view){data,
-                         a->dtype,
-                         a->shape.dim[last - 1],
-                         a->shape.dim[last],
-                         a->stride[last - 1],
-                         a->stride[last]};
+    return (hti_matmul_view){data,
+                             a->dtype,
+                             a->shape.dim[last - 1],
+                             a->shape.dim[last],
+                             a->stride[last - 1],
+                             a->stride[last]};
 }
 
 /* (..., m, n) = (..., m, k) . (..., k, n), one floating dtype. */
@@ -81,9 +65,9 @@ static bool matmul_is_tall(const ht_array *out, const ht_array *a, const ht_arra
     return true;
 }
 
-static matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
+static hti_matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
 {
-    matmul_view all = matmul_matrix(a, 0);
+    hti_matmul_view all = matmul_matrix(a, 0);
     all.rows = rows;
     return all;
 }
@@ -104,7 +88,7 @@ static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_arr
         return;
     }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(pieces) schedule(static)
+#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static)
 #endif
     for (int64_t i = 0; i < n; i++)
         product(ctx, 1, matmul_matrix(out, i), matmul_matrix(a, i), matmul_matrix(b, i));
@@ -146,7 +130,8 @@ static double matmul_dot_f64(int64_t k, const double *x, int64_t dx, const doubl
 }
 
 /* out_ij = sum over l of a_il b_lj, plus what it was if `add`. */
-static void matmul_loops(matmul_view out, matmul_view a, matmul_view b, bool add)
+static void matmul_loops(hti_matmul_view out, hti_matmul_view a, hti_matmul_view b,
+                         bool add)
 {
     for (int64_t i = 0; i < out.rows; i++)
         for (int64_t j = 0; j < out.cols; j++) {
@@ -164,8 +149,8 @@ static void matmul_loops(matmul_view out, matmul_view a, matmul_view b, bool add
         }
 }
 
-static void matmul_reference(const ht_context *ctx, int threads, matmul_view out,
-                             matmul_view a, matmul_view b)
+static void matmul_reference(const ht_context *ctx, int threads, hti_matmul_view out,
+                             hti_matmul_view a, hti_matmul_view b)
 {
     (void)ctx, (void)threads;
     matmul_loops(out, a, b, false);
@@ -181,8 +166,8 @@ void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_arra
 enum { MATMUL_SKINNY = 1 << 18 };
 
 /* Few columns: see skinny.c. A piece is a run of rows of out. */
-static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
-                          matmul_view a, matmul_view b)
+static bool matmul_skinny(const ht_context *ctx, int threads, hti_matmul_view out,
+                          hti_matmul_view a, hti_matmul_view b)
 {
     const hti_skinny_loops *loops = ctx->kernels->skinny;
     bool transposed = a.col != 1;
@@ -203,7 +188,7 @@ static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
     bool share = threads > 1 && out.rows * out.cols * a.cols >= MATMUL_SERIAL;
     int pieces = share ? threads : 1;
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(pieces) schedule(static) if (pieces > 1)
+#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static) if (pieces > 1)
 #endif
     for (int i = 0; i < pieces; i++) {
         /* A row's sum is the same in whatever piece it lies. */
@@ -214,21 +199,21 @@ static bool matmul_skinny(const ht_context *ctx, int threads, matmul_view out,
 }
 
 /* Strides that are never stepped are 1, so that what is contiguous shows. */
-static matmul_view matmul_plain(matmul_view a)
+static hti_matmul_view matmul_plain(hti_matmul_view a)
 {
     if (a.rows == 1) a.row = 1;
     if (a.cols == 1) a.col = 1;
     return a;
 }
 
-static bool matmul_is_ours(const struct hti_kernels *kernels, const matmul_view *a)
+static bool matmul_is_ours(const struct hti_kernels *kernels, const hti_matmul_view *a)
 {
     return a->dtype == HT_F32 && a->cols > 0 && kernels->gemm->columns > 0;
 }
 
 /* By gemm.c, on the calling thread. */
-static void matmul_ours(const struct hti_kernels *kernels, matmul_view out, matmul_view a,
-                        matmul_view b, bool add)
+static void matmul_ours(const struct hti_kernels *kernels, hti_matmul_view out,
+                        hti_matmul_view a, hti_matmul_view b, bool add)
 {
     a = matmul_plain(a);
     b = matmul_plain(b);
@@ -246,30 +231,25 @@ static void matmul_ours(const struct hti_kernels *kernels, matmul_view out, matm
                                        .add = add});
 }
 
-static matmul_view matmul_transposed(matmul_view a)
-{
-    return (matmul_view){a.data, a.dtype, a.cols, a.rows, a.col, a.row};
-}
-
 /* Rows first .. last-1. */
-static matmul_view matmul_rows(matmul_view x, int64_t first, int64_t last)
+static hti_matmul_view matmul_rows(hti_matmul_view x, int64_t first, int64_t last)
 {
     x.data = (char *)x.data + first * x.row * (int64_t)ht_dtype_bytes(x.dtype);
     x.rows = last - first;
     return x;
 }
 
-static matmul_view matmul_cols(matmul_view x, int64_t first, int64_t last)
+static hti_matmul_view matmul_cols(hti_matmul_view x, int64_t first, int64_t last)
 {
-    return matmul_transposed(matmul_rows(matmul_transposed(x), first, last));
+    return hti_matmul_transposed(matmul_rows(hti_matmul_transposed(x), first, last));
 }
 
 enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
 
 /* Part i of `pieces`, `across` of them side by side, columns in multiples of a part. */
 static void matmul_part(const struct hti_kernels *kernels, int64_t i, int64_t pieces,
-                        int64_t across, matmul_view out, matmul_view a, matmul_view b,
-                        bool add)
+                        int64_t across, hti_matmul_view out, hti_matmul_view a,
+                        hti_matmul_view b, bool add)
 {
     int64_t r = i / across, c = i % across, down = pieces / across;
     int64_t first = out.rows * r / down, last = out.rows * (r + 1) / down;
@@ -282,8 +262,8 @@ static void matmul_part(const struct hti_kernels *kernels, int64_t i, int64_t pi
 }
 
 /* The result cut over threads, its longer side first. */
-static bool matmul_parts(const ht_context *ctx, int threads, matmul_view out,
-                         matmul_view a, matmul_view b, bool add)
+static bool matmul_parts(const ht_context *ctx, int threads, hti_matmul_view out,
+                         hti_matmul_view a, hti_matmul_view b, bool add)
 {
     if (!matmul_is_ours(ctx->kernels, &a)) return false;
     int64_t tall = (out.rows + MATMUL_PART - 1) / MATMUL_PART;
@@ -298,192 +278,65 @@ static bool matmul_parts(const ht_context *ctx, int threads, matmul_view out,
         return true;
     }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads((int)pieces) schedule(static, 1)
+#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static, 1)
 #endif
     for (int64_t i = 0; i < pieces; i++)
         matmul_part(ctx->kernels, i, pieces, across, out, a, b, add);
     return true;
 }
 
-#if HTI_BLAS
-
-/* A matrix as row-major BLAS takes it: `transpose` of what is stored with `leading`. */
-typedef struct matmul_stored {
-    CBLAS_TRANSPOSE transpose;
-    int leading;
-} matmul_stored;
-
-static int64_t matmul_at_least_1(int64_t n)
-{
-    return n > 1 ? n : 1;
-}
-
-/* Rows of `cols` elements side by side, `*leading` apart; a stride never stepped is free.
- */
-static bool matmul_row_major(int64_t rows, int64_t cols, int64_t row, int64_t col,
-                             int *leading)
-{
-    int64_t step = rows > 1 ? row : matmul_at_least_1(cols);
-    if ((cols > 1 && col != 1) || step < matmul_at_least_1(cols) || step > INT_MAX)
-        return false;
-    *leading = (int)step;
-    return true;
-}
-
-static bool matmul_store(const matmul_view *a, matmul_stored *stored)
-{
-    if (a->rows > INT_MAX || a->cols > INT_MAX) return false;
-    stored->transpose = CblasNoTrans;
-    if (matmul_row_major(a->rows, a->cols, a->row, a->col, &stored->leading)) return true;
-    stored->transpose = CblasTrans;
-    return matmul_row_major(a->cols, a->rows, a->col, a->row, &stored->leading);
-}
-
-/* out (m, 1) = a (m, k) . x (k, 1). gemm packs a for every use and takes 5 times as long.
- */
-static bool matmul_gemv(matmul_view out, matmul_view a, matmul_view x)
-{
-    matmul_stored s;
-    int64_t step = x.rows > 1 ? x.row : 1;
-    if (!matmul_store(&a, &s) || step < 1 || step > INT_MAX) return false;
-    bool plain = s.transpose == CblasNoTrans;
-    int rows = (int)(plain ? a.rows : a.cols), cols = (int)(plain ? a.cols : a.rows);
-
-    /* Zeros and beta = 1: some OpenBLAS releases read the old values with beta = 0 here,
-     * and what was NaN would stay NaN. */
-    memset(out.data, 0, (size_t)a.rows * ht_dtype_bytes(out.dtype));
-    if (out.dtype == HT_F32)
-        cblas_sgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
-                    (int)step, 1, out.data, 1);
-    else
-        cblas_dgemv(CblasRowMajor, s.transpose, rows, cols, 1, a.data, s.leading, x.data,
-                    (int)step, 1, out.data, 1);
-    return true;
-}
-
-static bool matmul_blas(matmul_view out, matmul_view a, matmul_view b, bool add)
-{
-    matmul_stored s, t;
-    if (out.rows == 1) out.row = out.cols;
-    if (a.cols == 0 || out.row > INT_MAX || !matmul_store(&a, &s) ||
-        !matmul_store(&b, &t))
-        return false;
-    int m = (int)out.rows, n = (int)out.cols, k = (int)a.cols, leading = (int)out.row;
-    if (out.dtype == HT_F32)
-        cblas_sgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
-    else
-        cblas_dgemm(CblasRowMajor, s.transpose, t.transpose, m, n, k, 1, a.data,
-                    s.leading, b.data, t.leading, add ? 1 : 0, out.data, leading);
-    return true;
-}
-
 enum { MATMUL_BAND = 32 }; /* rows: a multiple of BLAS's own tiles */
 
 /* The result in `pieces` bands of rows, each a product of its own. */
-static bool matmul_bands(int pieces, matmul_view out, matmul_view a, matmul_view b)
+static bool matmul_bands(int pieces, hti_matmul_view out, hti_matmul_view a,
+                         hti_matmul_view b)
 {
-    matmul_stored s;
-    if (!matmul_store(&a, &s) || !matmul_store(&b, &s)) return false;
+    if (!hti_blas_fits(&a, &b)) return false;
     int64_t bands = (out.rows + MATMUL_BAND - 1) / MATMUL_BAND;
-#pragma omp parallel for num_threads(pieces) schedule(static, 1)
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static, 1)
+#endif
     for (int i = 0; i < pieces; i++) {
         int64_t first = bands * i / pieces * MATMUL_BAND;
         int64_t last = bands * (i + 1) / pieces * MATMUL_BAND;
         if (last > out.rows) last = out.rows;
         if (first < last)
-            matmul_blas(matmul_rows(out, first, last), matmul_rows(a, first, last), b,
-                        false);
+            hti_blas_product(matmul_rows(out, first, last), matmul_rows(a, first, last),
+                             b, false);
     }
     return true;
 }
 
-static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_view b)
+static bool matmul_threads(int threads, hti_matmul_view out, hti_matmul_view a,
+                           hti_matmul_view b)
 {
     int64_t pieces = out.rows / MATMUL_BAND < threads ? out.rows / MATMUL_BAND : threads;
     if (pieces < 2 || out.rows * out.cols * a.cols < MATMUL_SERIAL)
-        return matmul_blas(out, a, b, false);
+        return hti_blas_product(out, a, b, false);
     return matmul_bands((int)pieces, out, a, b);
 }
 
-/* A vector on either side, which no tile of rows and columns fits. */
-static bool matmul_vector(matmul_view out, matmul_view a, matmul_view b)
+static void matmul_best(const ht_context *ctx, int threads, hti_matmul_view out,
+                        hti_matmul_view a, hti_matmul_view b)
 {
-    if (a.cols == 0) return false;
-    if (out.cols == 1) return matmul_gemv(out, a, b);
-    return out.rows == 1 && matmul_gemv(matmul_transposed(out), matmul_transposed(b),
-                                        matmul_transposed(a));
-}
-
-/* The thread count belongs to the process, and OpenBLAS's OpenMP build follows the
- * calling thread's OpenMP setting: both are asked each time, so that no copy of them can
- * go stale. */
-static void matmul_one_thread(void)
-{
-    bool ready = openblas_get_num_threads() == 1;
-#ifdef _OPENMP
-    ready = ready && omp_get_max_threads() == 1;
-#endif
-    if (!ready) openblas_set_num_threads(1);
-}
-
-/* OPENBLAS_VERSION is " OpenBLAS 0.3.21 ", spaces included. How it was threaded is asked
- * of the library loaded, which need not be the one linked. */
-const char *hti_matmul_backend(void)
-{
-    switch (openblas_get_parallel()) {
-    case OPENBLAS_OPENMP:
-        return &(OPENBLAS_VERSION "(OpenMP)")[1];
-    case OPENBLAS_THREAD:
-        return &(OPENBLAS_VERSION "(pthreads)")[1];
-    default:
-        return &(OPENBLAS_VERSION "(one thread)")[1];
-    }
-}
-
-#else
-
-static bool matmul_blas(matmul_view out, matmul_view a, matmul_view b, bool add)
-{
-    (void)out, (void)a, (void)b, (void)add;
-    return false;
-}
-
-static bool matmul_threads(int threads, matmul_view out, matmul_view a, matmul_view b)
-{
-    (void)threads;
-    return matmul_blas(out, a, b, false);
-}
-
-static bool matmul_vector(matmul_view out, matmul_view a, matmul_view b)
-{
-    return matmul_blas(out, a, b, false);
-}
-
-static void matmul_one_thread(void)
-{
-}
-
-const char *hti_matmul_backend(void)
-{
-    return "reference";
-}
-
-#endif
-
-static void matmul_best(const ht_context *ctx, int threads, matmul_view out,
-                        matmul_view a, matmul_view b)
-{
-    if (!matmul_skinny(ctx, threads, out, a, b) && !matmul_vector(out, a, b) &&
+    if (!matmul_skinny(ctx, threads, out, a, b) && !hti_blas_vector(out, a, b) &&
         !matmul_parts(ctx, threads, out, a, b, false) &&
         !matmul_threads(threads, out, a, b))
         matmul_reference(ctx, 1, out, a, b);
 }
 
+/* The products of vectors are BLAS's in f32, too. */
+static bool matmul_has_vectors(const ht_array *out)
+{
+    int rank = out->shape.rank;
+    return rank >= 2 && (out->shape.dim[rank - 2] == 1 || out->shape.dim[rank - 1] == 1);
+}
+
 void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
-    matmul_one_thread();
+    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, matmul_has_vectors(&out));
     matmul_batches(ctx, &out, &a, &b, matmul_best);
+    hti_matmul_leave(before);
 }
 
 /* Our own alone: of a block of terms it makes one sum, which it then adds. */
@@ -503,28 +356,24 @@ bool hti_matmul_folds(const struct hti_kernels *kernels, ht_shape out)
 
 void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
-    matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
-                q = matmul_matrix(&b, 0);
-    matmul_one_thread();
-    if (o.rows == 0 || o.cols == 0 ||
-        matmul_parts(ctx, ht_context_threads(ctx), o, p, q, true))
-        return;
-    if (!matmul_blas(o, p, q, true)) matmul_loops(o, p, q, true);
-}
-
-void hti_matmul_ready(void)
-{
-    matmul_one_thread();
+    hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
+                    q = matmul_matrix(&b, 0);
+    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, false);
+    if (o.rows > 0 && o.cols > 0 &&
+        !matmul_parts(ctx, ht_context_threads(ctx), o, p, q, true) &&
+        !hti_blas_product(o, p, q, true))
+        matmul_loops(o, p, q, true);
+    hti_matmul_leave(before);
 }
 
 void hti_matmul_tile(const struct hti_kernels *kernels, ht_array out, ht_array a,
                      ht_array b, bool add)
 {
-    matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
-                q = matmul_matrix(&b, 0);
+    hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
+                    q = matmul_matrix(&b, 0);
     if (o.rows == 0 || o.cols == 0) return;
     if (matmul_is_ours(kernels, &p))
         matmul_ours(kernels, o, p, q, add);
-    else if (!matmul_blas(o, p, q, add))
+    else if (!hti_blas_product(o, p, q, add))
         matmul_loops(o, p, q, add);
 }

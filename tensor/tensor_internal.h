@@ -41,6 +41,9 @@ void *hti_zalloc(ht_context *ctx, size_t count, size_t size);
 /* Asks for large pages under a block not yet touched; any size. See pages.c. */
 void hti_large_pages(void *memory, size_t bytes);
 
+/* What 0 threads of a context's options stand for. See threads.c. */
+int hti_all_threads(void);
+
 /* Bytes an array of this type takes, or SIZE_MAX if shape is invalid or overflows. */
 size_t hti_bytes(ht_dtype dtype, ht_shape shape);
 /* These two and hti_same_shape without copies of shapes. */

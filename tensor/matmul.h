@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* matmul.h: what matmul.c asks of OpenBLAS, through blas.c. Read next: blas.c. */
+#ifndef HTI_MATMUL_H
+#define HTI_MATMUL_H
+
+#include "kernels.h"
+
+/* One matrix of a batch; row and col are the strides, in elements. */
+typedef struct hti_matmul_view {
+    void *data;
+    ht_dtype dtype;
+    int64_t rows, cols, row, col;
+} hti_matmul_view;
+
+static inline hti_matmul_view hti_matmul_transposed(hti_matmul_view a)
+{
+    return (hti_matmul_view){a.data, a.dtype, a.cols, a.rows, a.col, a.row};
+}
+
+/* Whether these strides can be said to it. */
+bool hti_blas_fits(const hti_matmul_view *a, const hti_matmul_view *b);
+/* out = a b, or += if `add`, on the calling thread; false, with nothing done, where that
+ * cannot be said to it or there is none. Between hti_matmul_enter and _leave. */
+bool hti_blas_product(hti_matmul_view out, hti_matmul_view a, hti_matmul_view b,
+                      bool add);
+/* Likewise, one of them a vector; false as well if none is. */
+bool hti_blas_vector(hti_matmul_view out, hti_matmul_view a, hti_matmul_view b);
+
+#endif
