@@ -153,6 +153,12 @@ ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
 bool hti_is_constant(ht_var x, double *value);
 /* Zeros of a type, as a view of one number. */
 ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site);
+/* x's axes as bits. False, with an error kept that names op, for one out of range or
+ * named twice, and where x is not of floats. */
+bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
+                   uint64_t *bits);
+/* out, a reduction of x that kept its axes, without those. */
+ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site);
 /* v summed down to `shape`, which broadcasts to v's shape. */
 ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
 

@@ -128,7 +128,8 @@ ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                            const char *site);
 #define ht_variance_axes(...) ht_variance_axes_at(__VA_ARGS__, HT_HERE)
-/* sqrt(sum(x^2)); where it is 0, so is its derivative. */
+/* sqrt(sum(x^2)); no square leaves the range, however large or small x, nor in the
+ * derivatives. Where it is 0, so are they. */
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 #define ht_norm_axes(...) ht_norm_axes_at(__VA_ARGS__, HT_HERE)
 /* out[i] = x[0] + ... + x[i] along one axis. */

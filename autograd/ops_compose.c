@@ -104,34 +104,11 @@ static bool compose_floats(ht_var x, const char *op, const char *site)
     return false;
 }
 
-/* The axes as bits; false (with an error kept) for one out of range or named twice, and
- * where x is not of floats. */
-static bool compose_axes(ht_var x, const char *op, ht_axes axes, const char *site,
-                         unsigned *bits)
-{
-    ht_shape shape = hti_type(x).shape;
-    char text[HT_SHAPE_TEXT];
-    *bits = 0;
-    if (!compose_floats(x, op, site)) return false;
-    for (int i = 0; i < axes.n; i++) {
-        int axis = axes.axis[i] < 0 ? axes.axis[i] + shape.rank : axes.axis[i];
-        if (axis < 0 || axis >= shape.rank || *bits >> axis & 1) {
-            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
-                     "axis %d is not one of -%d .. %d (each once) of shape %s",
-                     axes.axis[i], shape.rank, shape.rank - 1,
-                     ht_shape_text(shape, text));
-            return false;
-        }
-        *bits |= 1u << axis;
-    }
-    return true;
-}
-
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    unsigned bits;
+    uint64_t bits;
     if (compose_pass(x)) return x;
-    if (!compose_axes(x, "min_axes", axes, site, &bits)) return hti_poison(x.tape);
+    if (!hti_axes_bits(x, "min_axes", axes, site, &bits)) return hti_poison(x.tape);
     return HTI_CALL(
         "min_axes", x,
         ht_neg_at(ht_max_axes_at(ht_neg_at(x, site), axes, keep, site), site));
@@ -158,10 +135,10 @@ static double compose_group(ht_var x, ht_var out)
 static ht_var compose_variance(ht_var x, ht_axes axes, bool keep, int correction,
                                const char *site)
 {
-    unsigned bits;
+    uint64_t bits;
     char text[HT_SHAPE_TEXT];
     if (compose_pass(x)) return x;
-    if (!compose_axes(x, "variance_axes", axes, site, &bits)) return hti_poison(x.tape);
+    if (!hti_axes_bits(x, "variance_axes", axes, site, &bits)) return hti_poison(x.tape);
     ht_var sum = ht_sum_axes_at(x, axes, true, site);
     if (hti_is_poison(sum)) return sum;
     double n = compose_group(x, sum), divisor = n - correction;
@@ -182,26 +159,12 @@ ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                     compose_variance(x, axes, keep, correction, site));
 }
 
-static ht_var compose_norm(ht_var x, ht_axes axes, bool keep, const char *site)
-{
-    unsigned bits;
-    if (compose_pass(x)) return x;
-    if (!compose_axes(x, "norm_axes", axes, site, &bits)) return hti_poison(x.tape);
-    ht_var squares = ht_sum_axes_at(ht_square_at(x, site), axes, keep, site);
-    return ht_sqrt_at(squares, site);
-}
-
-ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
-{
-    return HTI_CALL("norm_axes", x, compose_norm(x, axes, keep, site));
-}
-
 /* The row takes the last axis: the folded axes go there and become one. */
 static ht_var compose_logsumexp(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    unsigned folded;
+    uint64_t folded;
     if (compose_pass(x) || axes.n == 0) return x;
-    if (!compose_axes(x, "logsumexp_axes", axes, site, &folded))
+    if (!hti_axes_bits(x, "logsumexp_axes", axes, site, &folded))
         return hti_poison(x.tape);
     ht_shape kept = hti_type(x).shape, matrix = {0, {0}};
     ht_axes order = {0};

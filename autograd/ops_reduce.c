@@ -140,25 +140,38 @@ ht_var ht_argmax_at(ht_var x, const char *site)
 
 /* The public forms. */
 
-/* The axes as bits; false (with an error kept) for one out of range or named twice. */
-static bool reduce_axes(ht_var x, const ht_op *op, ht_axes axes, const char *site,
-                        uint64_t *bits)
+bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
+                   uint64_t *bits)
 {
-    int rank = hti_type(x).shape.rank;
+    ht_type type = hti_type(x);
+    int rank = type.shape.rank;
+    char text[HT_SHAPE_TEXT];
     *bits = 0;
+    if (!hti_dtype_is_float(type.dtype))
+        return hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
+                        "needs f32 or f64, not %s %s\n  hint: ht_cast",
+                        ht_dtype_name(type.dtype), ht_shape_text(type.shape, text)),
+               false;
     for (int i = 0; i < axes.n; i++) {
         int axis = axes.axis[i] < 0 ? axes.axis[i] + rank : axes.axis[i];
-        if (axis < 0 || axis >= rank || *bits >> axis & 1) {
-            char text[HT_SHAPE_TEXT];
-            hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op->name,
-                     "axis %d is not one of -%d .. %d (each once) of shape %s",
-                     axes.axis[i], rank, rank - 1,
-                     ht_shape_text(hti_type(x).shape, text));
-            return false;
-        }
+        if (axis < 0 || axis >= rank || *bits >> axis & 1)
+            return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
+                            "axis %d is not one of -%d .. %d (each once) of shape %s",
+                            axes.axis[i], rank, rank - 1,
+                            ht_shape_text(type.shape, text)),
+                   false;
         *bits |= (uint64_t)1 << axis;
     }
     return true;
+}
+
+ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site)
+{
+    if (hti_is_poison(out)) return out;
+    ht_shape shape = hti_type(x).shape, kept = {0, {0}};
+    for (int i = 0; i < shape.rank; i++)
+        if (!(bits >> i & 1)) kept.dim[kept.rank++] = shape.dim[i];
+    return ht_reshape_at(out, kept, site);
 }
 
 static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
@@ -166,12 +179,9 @@ static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     reduce_attributes a;
-    if (!reduce_axes(x, op, axes, site, &a.axes)) return hti_poison(x.tape);
-    ht_shape shape = hti_type(x).shape, kept = {0, {0}};
-    for (int i = 0; i < shape.rank; i++)
-        if (!(a.axes >> i & 1)) kept.dim[kept.rank++] = shape.dim[i];
+    if (!hti_axes_bits(x, op->name, axes, site, &a.axes)) return hti_poison(x.tape);
     ht_var out = ht_apply(op, 1, &x, &a, site);
-    return keep || hti_is_poison(out) ? out : ht_reshape_at(out, kept, site);
+    return keep ? out : hti_drop_axes(out, x, a.axes, site);
 }
 
 static ht_axes reduce_all(ht_var x)

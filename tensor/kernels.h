@@ -80,7 +80,15 @@ typedef enum hti_compare {
     HTI_N_COMPARE
 } hti_compare;
 
-typedef enum hti_reduce { HTI_SUM, HTI_MAX, HTI_N_REDUCE } hti_reduce;
+typedef enum hti_reduce {
+    HTI_SUM,
+    HTI_MAX,
+    HTI_N_REDUCE,
+    HTI_MEAN = HTI_N_REDUCE, /* these: hti_run_moment */
+    HTI_VARIANCE,
+    HTI_NORM,
+    HTI_SCALED_NORM /* times what hti_norm_range says */
+} hti_reduce;
 
 /* The instruction sets this build and this machine can run, "baseline" first; NULL past
  * the last. Contexts start with the last. */
@@ -155,6 +163,17 @@ void hti_run_fused(ht_context *ctx, const hti_fused *fused,
  * combine them in f64. Max of nothing is -inf; NaN wins. */
 void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
                     unsigned axes);
+/* The same for the mean, of equal numbers that number; the squared distance from it
+ * divided by `divisor`; the root of the sum of squares. Floats, in f64, in range wherever
+ * the result is. */
+void hti_run_moment(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
+                    unsigned axes, double divisor);
+/* A norm past `most` or below `least` may be infinite or short of digits; multiplied by
+ * `down` or `up`, powers of two, it is fit to divide by. */
+typedef struct hti_norm_range {
+    double least, most, up, down;
+} hti_norm_range;
+hti_norm_range hti_norm_range_of(ht_dtype dtype);
 /* out = sums of a up to and with each place along one axis, from its end if `backward`.
  * Floats, added in f64. out is not a. */
 void hti_run_cumsum(ht_context *ctx, ht_array out, ht_array a, int axis, bool backward);

@@ -330,6 +330,14 @@ SAME(u8, uint8_t)
 #define PACKED       loop_pack_f64
 #include "loops_reduce.h"
 
+#define MOMENT(name) name##_f32
+#define ELEMENT      float
+#include "loops_moment.h"
+
+#define MOMENT(name) name##_f64
+#define ELEMENT      double
+#include "loops_moment.h"
+
 #define ROWS(name) name##_f32
 #define ELEMENT    float
 #define ROWS_EXP   math_exp
@@ -437,6 +445,7 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .unpack = {ALL(unpack)},
     .reduce = {[HTI_SUM] = {loop_sum_run_f32, loop_sum_run_f64, loop_sum_run_i32, NULL},
                [HTI_MAX] = {loop_max_run_f32, loop_max_run_f64, NULL, NULL}},
+    .moment = {{FLOATS(distances)}, {FLOATS(squares)}},
     .argmax = {ALL(argmax)},
     .softmax = {FLOATS(softmax)},
     .log_softmax = {FLOATS(log_softmax)},

@@ -45,6 +45,10 @@ typedef void (*hti_unpack_loop)(int64_t rows, int64_t columns, void *out,
  * i < keep <= HTI_TILE. Totals are double, for i32 int64_t. */
 typedef void (*hti_reduce_loop)(int64_t keep, int64_t keep_stride, int64_t fold,
                                 int64_t fold_stride, void *total, const void *a);
+/* See loops_moment.h. */
+typedef void (*hti_moment_loop)(int64_t keep, int64_t keep_stride, int64_t fold,
+                                int64_t fold_stride, double *total, const void *a,
+                                const double *centre, double scale);
 /* out (rows, columns), contiguous, from rows of a. */
 typedef void (*hti_rows_loop)(int64_t rows, int64_t columns, void *out, const void *a,
                               const int64_t stride[2]);
@@ -135,6 +139,7 @@ struct hti_kernels {
     hti_pack_loop pack[HTI_N_DTYPE];
     hti_unpack_loop unpack[HTI_N_DTYPE];
     hti_reduce_loop reduce[HTI_N_REDUCE][HTI_N_DTYPE];
+    hti_moment_loop moment[2][HTI_N_DTYPE]; /* by power - 1 */
     hti_argmax_loop argmax[HTI_N_DTYPE];
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
     hti_label_loop cross_entropy[HTI_N_DTYPE];

@@ -3,7 +3,7 @@
  *   REDUCE(name) names, ELEMENT reads, LANE adds up at most HTI_SUM_BLOCK of them,
  *   TOTAL joins the lanes, START is the value of nothing, COMBINE(x, y), PACKED packs.
  * Along a contiguous run 16 lanes go side by side; across rows each column is a lane.
- * Both orders are fixed by the shape. Read next: loops_rows.h, reduce.c. */
+ * Both orders are fixed by the shape. Read next: loops_moment.h, reduce.c. */
 
 static inline LANE REDUCE(both)(LANE x, LANE y)
 {

@@ -6,9 +6,12 @@
  * totals of up to HTI_TILE outputs stay on the stack meanwhile, in f64. A large reduction
  * to a single tile of outputs is cut into HTI_SUM_PARTS, of blocks if there are so many,
  * else along the folded axis, joined in order: by shape alone, never by the number of
- * threads. Read next: loops_reduce.h, rows.c. */
+ * threads. A mean, a variance and a norm are one to three passes of sums in f64 about a
+ * centre, once more with another scale where they leave its range. Read next:
+ * loops_reduce.h, loops_moment.h, rows.c. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels.h"
 #include "loops.h"
@@ -27,12 +30,17 @@ union reduce_totals {
 };
 
 struct reduce {
+    const ht_context *ctx;
     hti_reduce f;
-    hti_reduce_loop loop;
+    hti_reduce_loop loop;   /* NULL: a moment */
+    hti_moment_loop moment; /* of this pass, about centre, all times scale */
+    const double *centre;
+    double scale, divisor;
     ht_dtype dtype;
     const char *in;
     char *out;
     size_t size; /* of an element */
+    int64_t elements;
     struct reduce_axes kept, folded;
     int64_t tiles;              /* along the last kept axis */
     union reduce_totals *parts; /* (HTI_SUM_PARTS), of the only tile */
@@ -116,6 +124,12 @@ static int64_t reduce_tile(const struct reduce *w, int64_t tile, int64_t *start)
     return left < HTI_TILE ? left : HTI_TILE;
 }
 
+/* What goes into one output. */
+static int64_t reduce_count(const struct reduce *w)
+{
+    return reduce_blocks(&w->folded) * reduce_last(&w->folded);
+}
+
 static bool reduce_cuts_blocks(const struct reduce *w)
 {
     return reduce_blocks(&w->folded) >= HTI_SUM_PARTS;
@@ -147,7 +161,11 @@ static void reduce_unit(const struct reduce *w, int64_t unit, int64_t from, int6
     for (; block < blocks; ++block) {
         int64_t offset =
             at + reduce_offset(&w->folded, w->folded.in, block) + from * fold;
-        w->loop(n, keep, to - from, fold, totals, w->in + offset * (int64_t)w->size);
+        const char *a = w->in + offset * (int64_t)w->size;
+        if (w->loop)
+            w->loop(n, keep, to - from, fold, totals, a);
+        else
+            w->moment(n, keep, to - from, fold, totals->real, a, w->centre, w->scale);
     }
 }
 
@@ -166,16 +184,6 @@ static void reduce_write(const struct reduce *w, int64_t unit,
             ((int32_t *)w->out)[at] = (int32_t)totals->integer[i];
 }
 
-static void reduce_units(const void *work, int64_t first, int64_t last)
-{
-    const struct reduce *w = work;
-    union reduce_totals totals;
-    for (int64_t unit = first; unit < last; ++unit) {
-        reduce_unit(w, unit, 0, reduce_length(w), &totals);
-        reduce_write(w, unit, &totals);
-    }
-}
-
 static void reduce_parts(const void *work, int64_t first, int64_t last)
 {
     const struct reduce *w = work;
@@ -191,38 +199,172 @@ static void reduce_join(const struct reduce *w, union reduce_totals *totals,
     for (int64_t i = 0; i < reduce_last(&w->kept); ++i)
         if (w->dtype == HT_I32)
             totals->integer[i] += more->integer[i];
-        else if (w->f == HTI_SUM)
+        else if (w->f != HTI_MAX)
             totals->real[i] += more->real[i];
         else if (more->real[i] > totals->real[i] || isnan(more->real[i]))
             totals->real[i] = more->real[i];
 }
 
-static void reduce_in_parts(const ht_context *ctx, struct reduce *w, int64_t elements)
+/* All of a reduction to a single tile of outputs. */
+static void reduce_in_parts(struct reduce *w, union reduce_totals *totals)
 {
     union reduce_totals parts[HTI_SUM_PARTS];
     w->parts = parts;
-    hti_parallel(ctx, elements, HTI_SUM_PARTS, reduce_parts, w);
-    for (int part = 1; part < HTI_SUM_PARTS; ++part)
-        reduce_join(w, &parts[0], &parts[part]);
-    reduce_write(w, 0, &parts[0]);
+    hti_parallel(w->ctx, w->elements, HTI_SUM_PARTS, reduce_parts, w);
+    *totals = parts[0];
+    for (int part = 1; part < HTI_SUM_PARTS; ++part) reduce_join(w, totals, &parts[part]);
+}
+
+static bool reduce_has_parts(const struct reduce *w)
+{
+    return w->elements >= HTI_SERIAL && reduce_length(w) >= HTI_SUM_PARTS &&
+           w->tiles * reduce_blocks(&w->kept) == 1;
+}
+
+/* Moments. */
+
+/* One pass: totals of (a - centre)^power, all times scale. */
+static void moment_pass(const struct reduce *w, int64_t unit, int power, double scale,
+                        const double *centre, double *total)
+{
+    struct reduce pass = *w;
+    union reduce_totals totals;
+    int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
+    pass.moment = w->ctx->kernels->moment[power - 1][hti_row(w->dtype)];
+    pass.scale = scale;
+    pass.centre = centre;
+    if (reduce_has_parts(w))
+        reduce_in_parts(&pass, &totals);
+    else
+        reduce_unit(&pass, unit, 0, reduce_length(w), &totals);
+    memcpy(total, totals.real, (size_t)n * sizeof *total);
+}
+
+/* The mean; a sum past the range of f64 is made of smaller numbers. Then what is left of
+ * the mean about itself is added: of equal numbers nothing is left. */
+static void moment_means(const struct reduce *w, int64_t unit, int64_t n, double *mean)
+{
+    const double small = 0x1p-64, zero[HTI_TILE] = {0};
+    double count = (double)reduce_count(w), rest[HTI_TILE] = {0};
+    bool large = false;
+    moment_pass(w, unit, 1, 1, zero, mean);
+    for (int64_t i = 0; i < n; ++i) large = large || !isfinite(mean[i]);
+    if (large) moment_pass(w, unit, 1, small, zero, rest);
+    for (int64_t i = 0; i < n; ++i)
+        mean[i] = isfinite(mean[i]) ? mean[i] / count : rest[i] / count / small;
+    moment_pass(w, unit, 1, 1, mean, rest);
+    for (int64_t i = 0; i < n; ++i)
+        if (isfinite(rest[i])) mean[i] += rest[i] / count;
+}
+
+hti_norm_range hti_norm_range_of(ht_dtype dtype)
+{
+    return dtype == HT_F32 ? (hti_norm_range){0x1p-100, 0x1p100, 0x1p64, 0x1p-64}
+                           : (hti_norm_range){0x1p-900, 0x1p900, 0x1p512, 0x1p-512};
+}
+
+/* The variance or norm from squares times scale^2. */
+static double moment_value(const struct reduce *w, double squares, double scale)
+{
+    if (w->f == HTI_VARIANCE) return squares / w->divisor / scale / scale;
+    double root = sqrt(squares), norm = root / scale;
+    hti_norm_range range = hti_norm_range_of(w->dtype);
+    if (w->dtype == HT_F32) norm = (double)(float)norm;
+    if (w->f == HTI_SCALED_NORM && norm > range.most) root *= range.down;
+    if (w->f == HTI_SCALED_NORM && norm < range.least) root *= range.up;
+    return root / scale;
+}
+
+/* Squares about the centre (n); what is too large or too small for them once more, at a
+ * scale at which it is not (there what equals a large centre may be infinite). */
+static void moment_squares(const struct reduce *w, int64_t unit, int64_t n,
+                           const double *centre, double *value)
+{
+    const double scale[2] = {0x1p-600, 0x1p600};
+    double squares[HTI_TILE], more[HTI_TILE];
+    bool any[2] = {false, false};
+    moment_pass(w, unit, 2, 1, centre, squares);
+    for (int64_t i = 0; i < n; ++i) {
+        value[i] = moment_value(w, squares[i], 1);
+        any[0] = any[0] || !(squares[i] < INFINITY);
+        any[1] = any[1] || squares[i] < 0x1p-900;
+    }
+    for (int k = 0; k < 2; ++k) {
+        if (!any[k] || w->dtype == HT_F32) continue;
+        moment_pass(w, unit, 2, scale[k], centre, more);
+        for (int64_t i = 0; i < n; ++i)
+            if (k ? squares[i] < 0x1p-900 && isfinite(more[i]) : !(squares[i] < INFINITY))
+                value[i] = moment_value(w, more[i], scale[k]);
+    }
+}
+
+static void moment_unit(const struct reduce *w, int64_t unit, union reduce_totals *totals)
+{
+    double centre[HTI_TILE] = {0};
+    int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
+    if (w->f == HTI_MEAN || w->f == HTI_VARIANCE) moment_means(w, unit, n, centre);
+    if (w->f == HTI_MEAN)
+        memcpy(totals->real, centre, sizeof centre);
+    else
+        moment_squares(w, unit, n, centre, totals->real);
+}
+
+/* All together. */
+
+static void reduce_units(const void *work, int64_t first, int64_t last)
+{
+    const struct reduce *w = work;
+    union reduce_totals totals;
+    for (int64_t unit = first; unit < last; ++unit) {
+        if (w->loop)
+            reduce_unit(w, unit, 0, reduce_length(w), &totals);
+        else
+            moment_unit(w, unit, &totals);
+        reduce_write(w, unit, &totals);
+    }
+}
+
+/* Cut over threads by outputs, or else, with the same totals, by what is folded. */
+static void reduce_run(struct reduce *w, const ht_array *out, const ht_array *a,
+                       unsigned axes)
+{
+    HT_ASSERT(out->dtype == a->dtype && out->shape.rank == a->shape.rank,
+              "output %s of rank %d, operand %s of rank %d", ht_dtype_name(out->dtype),
+              out->shape.rank, ht_dtype_name(a->dtype), a->shape.rank);
+    if (ht_shape_count(out->shape) == 0) return;
+    w->dtype = a->dtype;
+    w->size = ht_dtype_bytes(a->dtype);
+    w->in = a->data;
+    w->out = out->data;
+    w->elements = ht_shape_count(a->shape);
+    reduce_plan(w, out, a, axes);
+    union reduce_totals totals;
+    if (!reduce_has_parts(w)) {
+        hti_parallel(w->ctx, w->elements, reduce_blocks(&w->kept) * w->tiles,
+                     reduce_units, w);
+        return;
+    }
+    if (w->loop)
+        reduce_in_parts(w, &totals);
+    else
+        moment_unit(w, 0, &totals);
+    reduce_write(w, 0, &totals);
 }
 
 void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
                     unsigned axes)
 {
-    struct reduce w = {.f = f, .dtype = a.dtype, .size = ht_dtype_bytes(a.dtype)};
+    struct reduce w = {.ctx = ctx, .f = f};
     w.loop = ctx->kernels->reduce[f][hti_row(a.dtype)];
     HT_ASSERT(w.loop, "no reduction %d of dtype %s", (int)f, ht_dtype_name(a.dtype));
-    HT_ASSERT(out.dtype == a.dtype && out.shape.rank == a.shape.rank,
-              "output %s of rank %d, operand %s of rank %d", ht_dtype_name(out.dtype),
-              out.shape.rank, ht_dtype_name(a.dtype), a.shape.rank);
-    if (ht_shape_count(out.shape) == 0) return;
-    w.in = a.data;
-    w.out = out.data;
-    reduce_plan(&w, &out, &a, axes);
-    int64_t elements = ht_shape_count(a.shape), units = reduce_blocks(&w.kept) * w.tiles;
-    if (units == 1 && elements >= HTI_SERIAL && reduce_length(&w) >= HTI_SUM_PARTS)
-        reduce_in_parts(ctx, &w, elements);
-    else
-        hti_parallel(ctx, elements, units, reduce_units, &w);
+    reduce_run(&w, &out, &a, axes);
+}
+
+void hti_run_moment(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
+                    unsigned axes, double divisor)
+{
+    struct reduce w = {.ctx = ctx, .f = f, .divisor = divisor};
+    HT_ASSERT(hti_dtype_is_float(a.dtype), "no moment %d of dtype %s", (int)f,
+              ht_dtype_name(a.dtype));
+    reduce_run(&w, &out, &a, axes);
 }

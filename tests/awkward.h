@@ -57,6 +57,12 @@ static ht_var at_max(const ht_var *x)
     for (int i = 0; i < 3; i++) rows[i] = ht_reshape(x[i], HT_SHAPE(1));
     return ht_sum(ht_max_axes(ht_concat(3, rows, 0), HT_AXES(0), false));
 }
+static ht_var at_norm(const ht_var *x)
+{
+    ht_var rows[2];
+    for (int i = 0; i < 2; i++) rows[i] = ht_reshape(x[i], HT_SHAPE(1));
+    return ht_norm_axes(ht_concat(2, rows, 0), HT_AXES(0), false);
+}
 static ht_var at_pow_0(const ht_var *x)
 {
     return ht_pow(x[0], 0.0);
@@ -100,6 +106,15 @@ static const awkward awkward_points[] = {
     {"maximum^2 at a tie", at_maximum_square, 2, {3, 3}, 9, {3, 3}, {0.5, 0.5, 0.5, 0.5}},
     {"max at a tie of two", at_max, 3, {5, 1, 5}, 5, {0.5, 0, 0.5}, {0}},
     {"max at a tie of three", at_max, 3, {4, 4, 4}, 4, {1.0 / 3, 1.0 / 3, 1.0 / 3}, {0}},
+    {"norm at 0", at_norm, 2, {0, 0}, 0, {0, 0}, {0}},
+    {"norm at 3e200, 4e200", at_norm, 2, {3e200, 4e200}, 5e200, {0.6, 0.8}, {0}},
+    {"norm at 3e-200, 4e-200",
+     at_norm,
+     2,
+     {3e-200, 4e-200},
+     5e-200,
+     {0.6, 0.8},
+     {1.28e199, -9.6e198, -9.6e198, 7.2e198}},
     {"x^0 at 0", at_pow_0, 1, {0}, 1, {0}, {0}},
     {"x^1 at 0", at_pow_1, 1, {0}, 0, {1}, {0}},
     {"x^2 at 0", at_pow_2, 1, {0}, 0, {0}, {2}},

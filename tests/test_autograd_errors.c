@@ -184,7 +184,7 @@ static void reduction_of_axes_that_are_not_there_is_refused(void)
     AXES(max, min_axes, false);
     AXES(logsumexp, logsumexp_axes, true);
     AXES(sum, variance_axes, false, 0);
-    AXES(sum, norm_axes, true);
+    AXES(norm, norm_axes, true);
     REFUSED(sum, DTYPE, ht_sum(d->i), "needs f32 or f64", "i32 (2, 3)");
     REFUSED(sum, DTYPE, ht_mean(d->i), "needs f32 or f64", "i32 (2, 3)");
     REFUSED(max, SHAPE, ht_max_axes(F64(2, 0), HT_AXES(1), false),

@@ -3,6 +3,8 @@
  * libm and against sums by hand, derivatives of the compositions, awkward points, errors.
  * The rows' derivatives are in test_autograd_ops.c, the loops in
  * test_tensor_elementwise.c. */
+#include <float.h>
+
 #include "ht_autograd.h"
 #include "loops.h"
 #include "test_arrays.h"
@@ -428,6 +430,41 @@ static void reductions_pass_gradient_check(void **state)
     ht_context_free(ctx);
 }
 
+/* (3 s, 4 s): 5 s, with gradient (.6, .8) and Hessian ((.128, -.096), (., .072)) / s. */
+static void check_norm(ht_dtype dtype, double s)
+{
+    double tolerance = dtype == HT_F32 ? 2e-7 : 4e-16;
+    struct desk desk = desk_new();
+    ht_var x = desk_put(&desk, dtype, HT_SHAPE(2), ((double[]){3 * s, 4 * s})), g, h;
+    ht_var one = desk_put(&desk, dtype, HT_SHAPE(2), ((double[]){1, 0})), slope;
+    ht_var y = ht_norm_axes(x, HT_AXES(0), false);
+    double n = ht_item(y), big = dtype == HT_F32 ? FLT_MAX : DBL_MAX;
+    if (!(fabs(n / 5 - s) <= tolerance * s) && (s <= big / 5 || n != INFINITY))
+        fail_msg("norm of %g (3, 4): %.17g, want %.17g", s, n, 5 * s);
+    ht_grad(y, 1, &x, &g);
+    check_values(g, 2, ((double[]){0.6, 0.8}), tolerance);
+    ht_jvp(1, &x, &one, 1, &y, &slope);
+    assert_near(ht_item(slope), 0.6, tolerance);
+    ht_hvp(y, 1, &x, &one, &h);
+    double want[] = {0.128 / s, -0.096 / s};
+    for (int i = 0; i < 2; i++) {
+        double got = ht_tensor_get(ht_value(h), i);
+        if (!(fabs(got - want[i]) <= 4 * tolerance * fabs(want[i])))
+            fail_msg("Hessian of %g (3, 4): %.17g, want %.17g", s, got, want[i]);
+    }
+    desk_free(&desk);
+}
+
+static void norm_of_any_size_keeps_its_digits_and_derivatives(void **state)
+{
+    (void)state;
+    static const double f32[] = {1e-38, 1e-36, 1e-30, 1e-19, 1, 1e20, 1e30, 6e37, 8e37};
+    static const double f64[] = {1e-305, 1e-200, 1e-154, 1, 1e153, 1e200, 3e307, 4e307};
+    for (size_t k = 0; k < sizeof f32 / sizeof *f32; k++)
+        check_norm(HT_F32, (double)(float)f32[k]);
+    for (size_t k = 0; k < sizeof f64 / sizeof *f64; k++) check_norm(HT_F64, f64[k]);
+}
+
 /* Awkward points: f at x, its first and second derivative. */
 
 static ht_var f_norm(ht_var x)
@@ -693,6 +730,7 @@ int main(void)
         cmocka_unit_test(reductions_over_axes_match_sums_by_hand),
         cmocka_unit_test(stack_and_flip_move_elements),
         cmocka_unit_test(reductions_pass_gradient_check),
+        cmocka_unit_test(norm_of_any_size_keeps_its_digits_and_derivatives),
         cmocka_unit_test(derivatives_at_awkward_points_are_the_documented_ones),
         cmocka_unit_test(min_ties_share_the_gradient),
         cmocka_unit_test(clamp_is_the_least_of_high_and_the_greatest_of_low),

@@ -143,6 +143,129 @@ static void reduce_ten_million_tenths_keep_f32_accuracy(void **state)
     ht_context_free(ctx);
 }
 
+/* Moments. */
+
+/* In long double, the mean's error made good. */
+static double moment_of(const double *x, int64_t n, hti_reduce f, double divisor)
+{
+    long double mean = 0, rest = 0, squares = 0;
+    for (int64_t i = 0; i < n; ++i) mean += x[i];
+    mean = f == HTI_NORM ? 0 : mean / (long double)n;
+    for (int64_t i = 0; i < n && f != HTI_NORM; ++i) rest += x[i] - mean;
+    mean += n > 0 ? rest / (long double)n : 0;
+    for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+    return (double)(f == HTI_MEAN   ? mean
+                    : f == HTI_NORM ? sqrtl(squares)
+                                    : squares / (long double)divisor);
+}
+
+static void check_moment(const ht_array *out, const ht_array *a, hti_reduce f,
+                         double divisor)
+{
+    int64_t n = ht_shape_count(a->shape), outputs = ht_shape_count(out->shape);
+    double *group = calloc((size_t)n + 1, sizeof *group);
+    assert_non_null(group);
+    for (int64_t o = 0; o < outputs; ++o) {
+        int64_t m = 0;
+        for (int64_t i = 0; i < n; ++i)
+            if (reduced_index(a->shape, out->shape, i) == o) group[m++] = test_get(a, i);
+        double got = test_get(out, o), want = moment_of(group, m, f, divisor), most = 0;
+        for (int64_t i = 0; i < m; ++i) most = fmax(most, fabs(group[i]));
+        double scale = f == HTI_MEAN ? most : fabs(want);
+        double tolerance = a->dtype == HT_F32 ? 1.2e-7 : 2e-14;
+        if (!(fabs(got - want) <= tolerance * scale) && !(isnan(got) && isnan(want)))
+            fail_msg("moment %d of %lld: got %.17g, want %.17g", (int)f, (long long)m,
+                     got, want);
+    }
+    free(group);
+}
+
+static void check_moments(ht_context *ctx, const ht_array *a, unsigned axes)
+{
+    ht_shape shape = reduced_shape(a->shape, axes);
+    struct test_array out = test_dense(&any, a->dtype, shape);
+    struct test_array first = test_dense(&any, a->dtype, shape);
+    for (int f = HTI_MEAN; f <= HTI_NORM; ++f) {
+        for (int isa = 0; hti_kernels_at(isa); ++isa) {
+            ctx->kernels = hti_kernels_at(isa);
+            hti_run_moment(ctx, (hti_reduce)f, out.array, *a, axes, 3);
+            if (isa == 0) hti_run_copy(ctx, first.array, out.array);
+            test_same_bits(&out.array, &first.array, hti_kernels_name(ctx->kernels));
+        }
+        check_moment(&first.array, a, (hti_reduce)f, 3);
+    }
+    test_array_free(&out), test_array_free(&first);
+}
+
+static void moment_random_views_match_long_double(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    for (int k = 0; k < 600; ++k) {
+        ht_dtype dtype = k % 2 ? HT_F64 : HT_F32;
+        struct test_array a = test_view(&any, dtype, test_shape(&any), true);
+        check_moments(ctx, &a.array, (unsigned)test_below(&any, 1 << a.array.shape.rank));
+        test_array_free(&a);
+    }
+    for (int64_t n = 0; n <= 67; ++n) {
+        struct test_array a = test_dense(&any, n % 2 ? HT_F64 : HT_F32, HT_SHAPE(n, 3));
+        for (unsigned axes = 0; axes < 4; ++axes) check_moments(ctx, &a.array, axes);
+        test_array_free(&a);
+    }
+    ht_context_free(ctx);
+}
+
+/* One value everywhere but for its sign in odd places, if `turns`. */
+static double moment_of_equals(ht_context *ctx, ht_dtype dtype, int64_t n, double value,
+                               bool turns, hti_reduce f)
+{
+    struct test_array a = test_dense(&any, dtype, HT_SHAPE(1, n)),
+                      out = test_dense(&any, dtype, HT_SHAPE(1, 1));
+    for (int64_t i = 0; i < n; ++i)
+        test_put(&a.array, i, turns && i % 2 ? -value : value);
+    hti_run_moment(ctx, f, out.array, a.array, 2, (double)n);
+    double got = test_get(&out.array, 0);
+    test_array_free(&a), test_array_free(&out);
+    return got;
+}
+
+static void moments_of_equal_and_extreme_values_are_exact(void **state)
+{
+    (void)state;
+    static const struct {
+        ht_dtype dtype;
+        double value;
+    } at[] = {{HT_F32, 1e10},   {HT_F32, 14.62},  {HT_F32, 3e38},  {HT_F32, 1e-45},
+              {HT_F32, 0.1},    {HT_F64, 14.62},  {HT_F64, 1e10},  {HT_F64, 1.7e308},
+              {HT_F64, 1e-310}, {HT_F64, 5e-324}, {HT_F64, 1e200}, {HT_F64, 1 / 3.0}};
+    static const int64_t lengths[] = {1, 2, 3, 7, 10, 17, 49, 1000, 70001};
+    ht_context *ctx = test_context(2);
+    for (size_t k = 0; k < sizeof at / sizeof *at; ++k)
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; ++l) {
+            ht_dtype dtype = at[k].dtype;
+            int64_t n = lengths[l];
+            double value = dtype == HT_F32 ? (double)(float)at[k].value : at[k].value;
+            double mean = moment_of_equals(ctx, dtype, n, value, false, HTI_MEAN),
+                   variance = moment_of_equals(ctx, dtype, n, value, false, HTI_VARIANCE);
+            if (mean != value || variance != 0)
+                fail_msg("%lld x %.17g: mean %.17g, variance %.17g", (long long)n, value,
+                         mean, variance);
+            if (n % 2 == 0) {
+                mean = moment_of_equals(ctx, dtype, n, value, true, HTI_MEAN);
+                if (mean != 0)
+                    fail_msg("%lld x +-%.17g: mean %.17g", (long long)n, value, mean);
+            }
+        }
+    assert_near(moment_of_equals(ctx, HT_F32, 10, 1e19, true, HTI_VARIANCE) / 1e38, 1,
+                1e-6);
+    assert_near(moment_of_equals(ctx, HT_F64, 10, 1e154, true, HTI_VARIANCE) / 1e308, 1,
+                1e-15);
+    assert_near(moment_of_equals(ctx, HT_F64, 4, 5e-324, true, HTI_NORM), 1e-323, 0);
+    assert_near(moment_of_equals(ctx, HT_F64, 70000, 1e200, true, HTI_NORM) / 1e202,
+                sqrt(7), 1e-14);
+    ht_context_free(ctx);
+}
+
 static void reduce_nothing_gives_zero_and_minus_infinity(void **state)
 {
     (void)state;
@@ -212,6 +335,8 @@ int main(void)
         cmocka_unit_test(reduce_random_views_match_reference),
         cmocka_unit_test(reduce_long_axes_match_reference),
         cmocka_unit_test(reduce_ten_million_tenths_keep_f32_accuracy),
+        cmocka_unit_test(moment_random_views_match_long_double),
+        cmocka_unit_test(moments_of_equal_and_extreme_values_are_exact),
         cmocka_unit_test(reduce_nothing_gives_zero_and_minus_infinity),
         cmocka_unit_test(reduce_nan_anywhere_wins),
         cmocka_unit_test(reduce_large_arrays_same_bits_for_any_threads),
