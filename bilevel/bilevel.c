@@ -17,16 +17,45 @@ double hti_seconds(void)
 
 /* Refusing. */
 
+static const char *const role_name[HTI_ROLES] = {
+    "theta", "eta", "inner_data", "outer_data",
+    "the batch of a data set that is NULL in the problem"};
+
 static bool hti_problem_fail(ht_context *ctx, const char *text)
 {
     ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL, "bilevel: %s", text);
     return false;
 }
 
+/* One set in two places. theta and eta: theta_0 is eta then. Inner and outer data: what
+ * the one callback filled the other fills again. What cannot be right is refused. */
+static bool hti_sharing_valid(ht_context *ctx, const ht_bilevel_problem *p)
+{
+    const ht_set *variable[] = {p->theta, p->eta},
+                 *data[] = {p->inner_data, p->outer_data};
+    for (int k = 0; k < 4; k++) {
+        if (variable[k / 2] != data[k % 2]) continue;
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "bilevel: %s is the set %s too, but a batch is a constant: "
+                        "derivatives through it would be missing\n  hint: the callbacks "
+                        "are given %s as variables; for constants give a clone "
+                        "(ht_set_clone)",
+                        role_name[HTI_INNER_DATA + k % 2], role_name[k / 2],
+                        role_name[k / 2]);
+        return false;
+    }
+    if (!p->inner_data || p->inner_data != p->outer_data) return true;
+    if (p->inner_batch || !p->outer_batch) return true;
+    return hti_problem_fail(
+        ctx, "outer_batch fills the set that is inner_data too, and no "
+             "inner_batch fills it again for the inner steps\n  hint: "
+             "give an inner_batch as well, or outer_data a set of its own");
+}
+
 static bool hti_sets_valid(ht_context *ctx, const ht_bilevel_problem *p)
 {
     const ht_set *set[] = {p->theta, p->eta, p->inner_data, p->outer_data};
-    const char *name[] = {"theta", "eta", "inner_data", "outer_data"};
+    const char *const *name = role_name;
     for (int k = 0; k < 4; k++) {
         if (!set[k]) continue;
         HT_ASSERT(set[k]->ctx == ctx, "%s is on another context", name[k]);
@@ -43,7 +72,7 @@ static bool hti_sets_valid(ht_context *ctx, const ht_bilevel_problem *p)
     if (!p->theta->n) return hti_problem_fail(ctx, "theta is empty: nothing to train");
     if (!p->eta->n)
         return hti_problem_fail(ctx, "eta is empty: nothing to differentiate by");
-    return true;
+    return hti_sharing_valid(ctx, p);
 }
 
 static bool hti_coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
@@ -87,12 +116,29 @@ static bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
 
 /* Making. */
 
+static void hti_sets_lend(ht_bilevel *b)
+{
+    ht_set *const set[HTI_ROLES] = {b->theta, b->eta, b->inner_data, b->outer_data,
+                                    b->empty};
+    for (int k = 0; k < HTI_ROLES; k++)
+        if (set[k]) hti_set_lend(set[k], &b->loan[k], "bilevel", role_name[k]);
+}
+
+bool hti_sets_hold(const ht_bilevel *b, const char *where)
+{
+    for (int k = 0; k < HTI_ROLES; k++)
+        if (!hti_loan_holds(&b->loan[k], where)) return false;
+    return true;
+}
+
 /* The sets and flags a bilevel owns. */
 static bool hti_bilevel_open(ht_bilevel *b)
 {
     ht_context *ctx = b->ctx;
     size_t n = (size_t)b->eta->n;
     b->empty = ht_set_new(ctx);
+    hti_sets_lend(b);
+    b->refill = b->inner_data && b->inner_data == b->outer_data && b->problem.outer_batch;
     if (!b->inner_data) b->inner_data = b->empty;
     if (!b->outer_data) b->outer_data = b->empty;
     b->state = hti_update_state(&b->problem.update, b->theta);
@@ -167,7 +213,11 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
         snprintf(b->note, sizeof b->note,
                  "truncated: forward mode over the last %lld steps",
                  (long long)o.truncate);
-    if (hti_bilevel_build(b, &o, base)) return b;
+    bool ok = hti_bilevel_build(b, &o, base);
+    /* What they point to has been read, and is the caller's to free or change. */
+    b->problem.update = (ht_update){0};
+    b->problem.coordinates = NULL;
+    if (ok) return b;
     ht_bilevel_free(b);
     return NULL;
 }
@@ -175,11 +225,13 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
 void ht_bilevel_free(ht_bilevel *b)
 {
     if (!b) return;
+    HT_ASSERT(!b->running, "ht_bilevel_free: called by a callback of the bilevel's run");
     ht_context *ctx = b->ctx;
+    for (int k = 0; k < HTI_ROLES; k++) hti_set_return(&b->loan[k]);
     hti_bilevel_release(b);
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &b->call[k]);
     hti_resize(ctx, b->log, (size_t)b->n_log * sizeof *b->log, 0);
-    hti_resize(ctx, b->summed, 2 * (size_t)b->eta->n * sizeof *b->summed, 0);
+    hti_resize(ctx, b->summed, 2 * (size_t)b->loan[HTI_ETA].n * sizeof *b->summed, 0);
     ht_set_free(b->empty);
     ht_set_free(b->state);
     ht_set_free(b->gradient);
@@ -254,18 +306,10 @@ static bool hti_find_bad(ht_bilevel *b, uint64_t outer_step)
     return ok;
 }
 
-/* Programs and pointer lists were made for these many tensors. */
-static void hti_check_counts(const ht_bilevel *b)
-{
-    HT_ASSERT(b->theta->n == b->final->n && b->eta->n == b->gradient->n,
-              "theta or eta grew since ht_bilevel_new: %d and %d tensors, then %d and %d",
-              b->theta->n, b->eta->n, b->final->n, b->gradient->n);
-}
-
 static ht_bilevel_result hti_run(ht_bilevel *b, uint64_t outer_step, bool evaluating)
 {
     ht_context *ctx = b->ctx;
-    hti_check_counts(b);
+    HT_ASSERT(!b->running, "a callback of the bilevel's run runs that bilevel again");
     size_t peak = ctx->peak, live = ctx->live;
     ctx->peak = live;
     b->evaluating = evaluating;
@@ -277,9 +321,12 @@ static ht_bilevel_result hti_run(ht_bilevel *b, uint64_t outer_step, bool evalua
                                     .predicted_bytes = b->predicted_bytes,
                                     .note = b->note[0] ? b->note : NULL};
     b->started = hti_seconds();
-    bool ok = ctx->status == HT_OK && hti_run_once(b, outer_step);
+    b->running = true;
+    bool ok =
+        ctx->status == HT_OK && hti_sets_hold(b, NULL) && hti_run_once(b, outer_step);
     b->result.seconds = hti_seconds() - b->started;
     if (ok && !hti_result_finite(b)) ok = hti_find_bad(b, outer_step);
+    b->running = false;
     b->result.gradient = ok && !evaluating ? b->gradient : NULL;
     b->result.theta = ok ? b->final : NULL;
     if (!ok) b->result.gradient_theta0 = NULL;

@@ -50,6 +50,17 @@ static inline size_t hti_log_room(const hti_log *log)
     return hti_round_up(hti_bytes(log->type.dtype, log->type.shape), HTI_ALIGN);
 }
 
+/* The sets a bilevel borrows; the last is the empty one callbacks get for data that is
+ * NULL. */
+typedef enum hti_role {
+    HTI_THETA,
+    HTI_ETA,
+    HTI_INNER_DATA,
+    HTI_OUTER_DATA,
+    HTI_EMPTY,
+    HTI_ROLES
+} hti_role;
+
 struct ht_bilevel {
     ht_context *ctx;
     ht_bilevel_problem problem;
@@ -60,7 +71,9 @@ struct ht_bilevel {
 
     /* Sets of the problem, and those it does not have (empty). */
     ht_set *theta, *eta, *inner_data, *outer_data, *empty;
-    ht_set *state;                              /* the update rule's, zeros */
+    hti_loan loan[HTI_ROLES];
+    bool refill;   /* outer_batch fills the set that inner_data is, too */
+    ht_set *state; /* the update rule's, zeros */
     ht_set *gradient, *gradient_theta0, *final; /* results */
 
     hti_call call[HTI_CALLS];
@@ -94,10 +107,15 @@ struct ht_bilevel {
     int64_t batch_step; /* what inner_data holds; -1: nothing yet */
     double loss;        /* a program's 0-d output, either float type */
     double started;
+    bool running;
     bool evaluating; /* no gradient: nothing is kept */
     bool watch;      /* look for the first non-finite value */
     ht_bilevel_result result;
 };
+
+/* bilevel.c: whether every set has as many tensors as programs and pointer lists were
+ * made for; else an error kept, which says where one grew. Asked after each callback. */
+bool hti_sets_hold(const ht_bilevel *b, const char *where);
 
 /* record.c: the callbacks on tapes, derived and cut into programs, the logged ones with
  * the first `kept` products there are. May be called again. */

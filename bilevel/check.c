@@ -15,6 +15,7 @@ typedef struct hti_double {
     ht_bilevel_problem problem;
     ht_context *ctx;
     FILE *report;
+    ht_set *clone[4]; /* the problem's sets, each once */
     ht_set *gradient, *other, *direction;
     ht_method method; /* the last run's */
 } hti_double;
@@ -58,6 +59,22 @@ static ht_status hti_double_outer_batch(uint64_t step, ht_set *batch, void *user
     return hti_double_fill(p->outer_batch, step, batch, p->outer_data, p->user);
 }
 
+/* The problem's sets in f64: one that stands in two places does so there. */
+static void hti_double_clone(hti_double *d, const ht_bilevel_problem *p)
+{
+    const ht_set *from[] = {p->theta, p->eta, p->inner_data, p->outer_data};
+    ht_set **const to[] = {&d->problem.theta, &d->problem.eta, &d->problem.inner_data,
+                           &d->problem.outer_data};
+    for (int k = 0; k < 4; k++) {
+        int same = 0;
+        while (from[same] != from[k]) same++;
+        if (same < k)
+            *to[k] = *to[same];
+        else
+            *to[k] = d->clone[k] = from[k] ? ht_set_clone(from[k], HT_F64) : NULL;
+    }
+}
+
 static bool hti_double_open(hti_double *d, const ht_bilevel_problem *p)
 {
     d->original = p;
@@ -68,10 +85,7 @@ static bool hti_double_open(hti_double *d, const ht_bilevel_problem *p)
     d->problem.init = p->init ? hti_double_init : NULL;
     d->problem.inner_batch = p->inner_batch ? hti_double_inner_batch : NULL;
     d->problem.outer_batch = p->outer_batch ? hti_double_outer_batch : NULL;
-    d->problem.theta = ht_set_clone(p->theta, HT_F64);
-    d->problem.eta = ht_set_clone(p->eta, HT_F64);
-    d->problem.inner_data = p->inner_data ? ht_set_clone(p->inner_data, HT_F64) : NULL;
-    d->problem.outer_data = p->outer_data ? ht_set_clone(p->outer_data, HT_F64) : NULL;
+    hti_double_clone(d, p);
     d->gradient = ht_set_clone(p->eta, HT_F64);
     d->other = ht_set_clone(p->eta, HT_F64);
     d->direction = ht_set_clone(p->eta, HT_F64);
@@ -80,10 +94,7 @@ static bool hti_double_open(hti_double *d, const ht_bilevel_problem *p)
 
 static void hti_double_close(hti_double *d)
 {
-    ht_set_free(d->problem.theta);
-    ht_set_free(d->problem.eta);
-    ht_set_free(d->problem.inner_data);
-    ht_set_free(d->problem.outer_data);
+    for (int k = 0; k < 4; k++) ht_set_free(d->clone[k]);
     ht_set_free(d->gradient);
     ht_set_free(d->other);
     ht_set_free(d->direction);

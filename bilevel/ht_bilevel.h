@@ -22,8 +22,9 @@ typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
 /* Sets initial parameters with ht_vars_set; those it leaves stay as theta stands.
  * Recorded. */
 typedef void (*ht_init_fn)(const ht_vars *eta, ht_vars *theta0, void *user);
-/* Fills batch for a step. Called again when a step is computed again: a pure function of
- * step. A status other than HT_OK ends the run. */
+/* Fills batch for a step: all of it that a loss reads. Called again when a step is
+ * computed again: a pure function of step. A status other than HT_OK ends the run, and so
+ * does a tensor added to any of the problem's sets. */
 typedef ht_status (*ht_batch_fn)(uint64_t step, ht_set *batch, void *user);
 
 /* How an outer variable is kept in eta. The callbacks and the update rule see the natural
@@ -43,6 +44,14 @@ typedef struct ht_coordinate {
 ht_status ht_coordinate_from_value(const ht_coordinate *coordinate, ht_tensor *x);
 ht_status ht_coordinate_to_value(const ht_coordinate *coordinate, ht_tensor *x);
 
+/* A borrowed set may change its values between runs, which read them again, but not grow:
+ * a tensor added since, or by a callback, is an error of ht_bilevel_new or of the run;
+ * freeing the set first stops the program (ht_set_free). One set in two places:
+ *   inner_data = outer_data  with both batch callbacks each fills it before its loss
+ *                            reads it; with inner_batch alone the outer loss sees the
+ *                            last step's batch; with outer_batch alone it is refused
+ *   theta = eta              theta_0 is eta: the gradient holds that part as well
+ *   theta or eta as data     refused: derivatives through a batch would be missing */
 typedef struct ht_bilevel_problem {
     ht_loss_fn inner, outer;
     ht_init_fn init;                      /* NULL: theta as it stands */
@@ -107,9 +116,10 @@ typedef struct ht_bilevel_result {
 
 typedef struct ht_bilevel ht_bilevel;
 /* Records the callbacks, derives and plans the programs and takes all memory runs need.
- * Owned; problem and options are copied. NULL after an error: a budget too small is
- * HT_ERROR_MEMORY and says what would do; an outer variable (or parameter) that reaches
- * no loss is HT_ERROR_NO_GRADIENT. */
+ * Owned. Problem and options are copied; what they point to, but for the sets and user
+ * (groups, coordinates, names), is read here and not later. NULL after an error: a budget
+ * too small is HT_ERROR_MEMORY and says what would do; an outer variable (or parameter)
+ * that reaches no loss is HT_ERROR_NO_GRADIENT. */
 ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
                            const ht_bilevel_options *options);
 void ht_bilevel_free(ht_bilevel *bilevel); /* NULL: nothing */

@@ -174,7 +174,8 @@ static bool hti_record_update(hti_recorder *r)
         hti_push(&in_end, s.eta, r->n_eta);
         hti_push(&in_end, &s.step, 1);
         hti_push(&in_end, g, r->n_theta);
-        r->update = ht_program_new_at(tape, (int)(in_end - in), in, n_out, out, NULL);
+        if (hti_sets_hold(b, "a schedule"))
+            r->update = ht_program_new_at(tape, (int)(in_end - in), in, n_out, out, NULL);
         hti_push(&x_end, s.theta, r->n_theta);
         hti_push(&x_end, s.state, r->n_state);
         hti_push(&x_end, s.eta, r->n_eta);
@@ -204,7 +205,8 @@ static bool hti_cut_initial(hti_recorder *r, hti_stage *s)
 {
     ht_bilevel *b = r->b;
     ht_tape *tape = s->tape;
-    ht_vars *theta0 = hti_stage_vars(tape, b->theta, s->theta, s->step);
+    const ht_var *first = b->theta == b->eta ? s->eta : s->theta;
+    ht_vars *theta0 = hti_stage_vars(tape, b->theta, first, s->step);
     int n_in = 2 * (r->n_eta + r->n_theta);
     ht_var *in = hti_vars_list(tape, n_in), *in_end = in;
     ht_var *cotangent = hti_leaves(tape, b->theta), *sum = hti_leaves(tape, b->eta);
@@ -214,7 +216,7 @@ static bool hti_cut_initial(hti_recorder *r, hti_stage *s)
     if (!theta0 || !in || !cotangent || !sum || !d || !out || !dy || !reached)
         return false;
     if (b->problem.init) b->problem.init(s->eta_vars, theta0, b->problem.user);
-    if (b->ctx->status != HT_OK) return false;
+    if (!hti_sets_hold(b, "init") || b->ctx->status != HT_OK) return false;
     hti_push(&in_end, s->eta, r->n_eta);
     hti_push(&in_end, s->theta, r->n_theta);
     if (!hti_cut_call(b, &b->call[HTI_INITIAL], tape, in, in_end, theta0->var,
@@ -248,7 +250,8 @@ static bool hti_cut_outer(hti_recorder *r, hti_stage *s)
     int n_joint = r->n_theta + r->n_eta;
     ht_var loss =
         b->problem.outer(s->theta_vars, s->eta_vars, s->batch_vars, b->problem.user);
-    if (!hti_loss_valid(b, tape, loss, "outer")) return false;
+    if (!hti_sets_hold(b, "outer") || !hti_loss_valid(b, tape, loss, "outer"))
+        return false;
     ht_var *in = hti_vars_list(tape, n_joint + b->outer_data->n + 1), *in_end = in;
     ht_var *out = hti_vars_list(tape, n_joint + 1), one = ht_number(1);
     bool *reached = hti_arena_alloc(&tape->memory, (size_t)n_joint);

@@ -49,7 +49,7 @@ static bool hti_step_open(hti_recorder *r, hti_step_stage *t)
     if (b->ctx->status != HT_OK) return false;
     t->loss = b->problem.inner(t->s.theta_vars, t->s.eta_vars, t->s.batch_vars,
                                b->problem.user);
-    return hti_loss_valid(b, tape, t->loss, "inner");
+    return hti_sets_hold(b, "inner") && hti_loss_valid(b, tape, t->loss, "inner");
 }
 
 /* The joint gradient and the real step. */

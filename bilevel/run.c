@@ -111,10 +111,9 @@ static bool hti_fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_se
     if (!fill) return true;
     ht_status status = fill(step, data, b->problem.user);
     if (status != HT_OK && b->ctx->status == HT_OK)
-        ht_context_fail(b->ctx, status, NULL,
-                        "bilevel: %s_batch failed at step %llu (%s)", which,
-                        (unsigned long long)step, ht_status_name(status));
-    return b->ctx->status == HT_OK;
+        ht_context_fail(b->ctx, status, NULL, "bilevel: %s failed at step %llu (%s)",
+                        which, (unsigned long long)step, ht_status_name(status));
+    return hti_sets_hold(b, which) && b->ctx->status == HT_OK;
 }
 
 /* A recomputed step mostly follows the one whose batch is there. */
@@ -123,7 +122,7 @@ bool hti_fill_inner(ht_bilevel *b, int64_t step)
     if (b->batch_step == step) return true;
     b->batch_step = step;
     return hti_fill_batch(b, b->problem.inner_batch, (uint64_t)step, b->inner_data,
-                          "inner");
+                          "inner_batch");
 }
 
 /* theta_0 and zero state into a block, which becomes current. */
@@ -186,7 +185,8 @@ static double hti_loss_value(const ht_bilevel *b, const hti_call *c)
 }
 
 /* Both losses at current, which is theta_T; d outer/d theta to gradient_theta, d outer/d
- * eta to the gradient set. */
+ * eta to the gradient set. The inner one first: its batch is what the outer loss sees of
+ * a set that only inner_batch fills. */
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step, unsigned char *gradient_theta)
 {
     hti_call *c = &b->call[HTI_INNER_LOSS];
@@ -201,8 +201,10 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step, unsigned char *gradient_
     b->result.inner = hti_loss_value(b, c);
 
     c = &b->call[HTI_OUTER_LOSS];
-    if (!hti_fill_batch(b, b->problem.outer_batch, outer_step, b->outer_data, "outer"))
+    if (!hti_fill_batch(b, b->problem.outer_batch, outer_step, b->outer_data,
+                        "outer_batch"))
         return false;
+    if (b->refill) b->batch_step = -1;
     b->step = (int32_t)outer_step;
     in = hti_point_set(hti_point_room(c->in, b->theta, theta), b->eta);
     *hti_point_set(in, b->outer_data) = &b->step;
