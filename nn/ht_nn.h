@@ -26,7 +26,8 @@ ht_tensor *ht_set_tensor(const ht_set *set, const char *name);
 int ht_set_count(const ht_set *set);
 ht_tensor *ht_set_at(const ht_set *set, int i);
 const char *ht_set_name(const ht_set *set, int i);
-int ht_set_find(const ht_set *set, const char *name); /* -1: no such name, no error */
+/* -1: no such name, no error. In time of the name's length, whatever the set's size. */
+int ht_set_find(const ht_set *set, const char *name);
 int64_t ht_set_elements(const ht_set *set);
 /* How much there is in the tensors whose names match (ht_name_matches; NULL: all). */
 typedef struct ht_counts {
@@ -47,12 +48,18 @@ ht_status ht_set_copy(ht_set *to, const ht_set *from);
 
 /* safetensors (Hugging Face, format of 2022): u64 header length, JSON header, row-major
  * data. Written as ht_data.h says: the whole file or nothing, the old one's permissions
- * kept. */
+ * kept. A name that no reader would take is refused: one not UTF-8, "__metadata__". */
 ht_status ht_set_write(const ht_set *set, const char *path);
 /* Fills set from a file of exactly its names, dtypes and shapes; unchanged on an error.
  */
 ht_status ht_set_read(ht_set *set, const char *path);
-/* A new set of what the file holds. Owned; NULL after an error. */
+/* A new set of what the file holds. Owned; NULL after an error.
+ * Of both: a file is refused, with the offset and what was found, unless its header is
+ * strict JSON (RFC 8259) in UTF-8, names once, without zeros and not empty, __metadata__
+ * an object of strings or null (not kept); entries of dtype F32, F64, I32 or U8, at most
+ * 6 whole numbers as shape, and data_offsets that fit it and together cover the data
+ * without gap or overlap. Time is in proportion to the file; memory, of the context
+ * alone, to the data and at most 9 times the header's bytes (ht_set_read 14). */
 ht_set *ht_set_load(ht_context *ctx, const char *path);
 
 /* Variables: a set on a tape. */

@@ -18,13 +18,28 @@ typedef struct hti_loan {
     struct hti_loan *next; /* of the same set */
 } hti_loan;
 
+/* Where the names of a set part: set_index.c. */
+typedef struct hti_fork {
+    size_t byte;
+    int child[2]; /* a tensor, or the complement of another fork */
+    unsigned char bit;
+} hti_fork;
+
 struct ht_set {
     ht_context *ctx;
     int n, capacity;
     char **name;
     ht_tensor **tensor;
     hti_loan *loans;
+    hti_fork *fork; /* of tensors 1 to n-1 */
+    int root;
 };
+
+/* The tensor of that name, or -1. In steps as many as the name has bits, at most. */
+int hti_set_index_find(const ht_set *set, const char *name);
+/* Tensor i, the last one, has its name and is to be found; is to be found no more. */
+void hti_set_index_add(ht_set *set, int i);
+void hti_set_index_drop(ht_set *set, int i);
 
 /* Frees the last n tensors. */
 void hti_set_drop(ht_set *set, int n);

@@ -4,15 +4,16 @@
  * A file is a little-endian u64, the length of a JSON header; the header, {"name":
  * {"dtype", "shape", "data_offsets": [begin, end]}}; and the elements, row-major,
  * little-endian, offsets counted from their start (github.com/huggingface/safetensors).
- * The header is held against the file's size, and the tensors against each other and
- * every byte, before memory is asked for. Header text and tree are cJSON's, from plain
- * malloc: its hooks are global, and belong to the program. Read next: tensor/file.c. */
+ * The header is looked at once, strictly (json.c), and held against the file's size, and
+ * the tensors against each other and every byte, before memory is asked for. A header of
+ * n bytes takes at most 4 n to read (names are decoded where they stand, and a tensor of
+ * 50 bytes of text takes 120), all of it the context's. Read next: json.c, tensor/file.c.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
+#include "json.h"
 #include "nn_internal.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -24,14 +25,14 @@ enum {
     ST_LIST = HTI_MESSAGE / 4
 };
 
-/* Numbers in JSON are doubles: larger ones are not exact. */
-#define ST_MOST_NUMBER ((double)((int64_t)1 << 53))
+/* The one name that is no tensor's. */
+#define ST_METADATA "__metadata__"
 
 static const char *const st_dtypes[] = {
     [HT_F32] = "F32", [HT_F64] = "F64", [HT_I32] = "I32", [HT_U8] = "U8"};
 
 typedef struct st_entry {
-    char *name; /* the set's or the JSON tree's */
+    char *name; /* in the header's text */
     ht_dtype dtype;
     ht_shape shape;
     int64_t begin, end; /* bytes from the start of the data */
@@ -39,22 +40,11 @@ typedef struct st_entry {
 
 /* Writing. */
 
-/* Length of the UTF-8 character at c (RFC 3629, as far as lead and trail bytes), or 0. */
-static int st_utf8_length(const unsigned char *c)
-{
-    int length = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : 4;
-    if (*c > 0xf4) length = 0;
-    for (int i = 1; i < length; i++)
-        if ((c[i] & 0xc0) != 0x80) return 0;
-    return length;
-}
-
 static ht_status st_check_name(const ht_set *set, const char *path, const char *name)
 {
-    const unsigned char *c = (const unsigned char *)name;
     int length = 1;
-    while (*c && length > 0) c += length = st_utf8_length(c);
-    if (length > 0 && strcmp(name, "__metadata__") != 0) return HT_OK;
+    for (const char *c = name; *c && length > 0; c += length) length = hti_utf8_length(c);
+    if (length > 0 && strcmp(name, ST_METADATA) != 0) return HT_OK;
     return ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
                            "%s: tensor \"%s\": expected a name in UTF-8, and not "
                            "\"__metadata__\", got %s\n"
@@ -74,41 +64,67 @@ static void st_lay_out(const ht_set *set, int64_t *begin)
         }
 }
 
-static bool st_add_entry(cJSON *header, const char *name, const ht_tensor *x,
-                         int64_t begin)
+/* The header, counted or written; neither takes memory. */
+typedef struct st_text {
+    hti_draft *draft; /* NULL: counted only */
+    size_t n;
+} st_text;
+
+static void st_put(st_text *text, const char *from, size_t n)
 {
-    char shape[HT_SHAPE_TEXT], offsets[64];
+    text->n += n;
+    if (text->draft) hti_draft_write(text->draft, from, n);
+}
+
+static void st_put_name(st_text *text, const char *name)
+{
+    char escaped[HTI_JSON_ESCAPE];
+    st_put(text, "\"", 1);
+    for (; *name; name++)
+        st_put(text, escaped, (size_t)hti_json_escape((unsigned char)*name, escaped));
+    st_put(text, "\":", 2);
+}
+
+static void st_put_entry(st_text *text, const ht_tensor *x, int64_t begin)
+{
+    char shape[HT_SHAPE_TEXT], entry[HT_SHAPE_TEXT + 128];
     ht_shape_text(ht_tensor_shape(x), shape); /* "(2, 3)", to become "[2, 3]" */
     shape[0] = '[';
     shape[strlen(shape) - 1] = ']';
-    snprintf(offsets, sizeof offsets, "[%lld,%lld]", (long long)begin,
-             (long long)begin + (long long)ht_tensor_bytes(x));
-    cJSON *entry = cJSON_AddObjectToObject(header, name);
-    return cJSON_AddStringToObject(entry, "dtype", st_dtypes[ht_tensor_dtype(x)]) &&
-           cJSON_AddRawToObject(entry, "shape", shape) &&
-           cJSON_AddRawToObject(entry, "data_offsets", offsets);
+    int n = snprintf(entry, sizeof entry,
+                     "{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%lld,%lld]}",
+                     st_dtypes[ht_tensor_dtype(x)], shape, (long long)begin,
+                     (long long)begin + (long long)ht_tensor_bytes(x));
+    st_put(text, entry, (size_t)n);
 }
 
-/* cJSON's, to be freed by cJSON_free; NULL without memory. */
-static char *st_header_text(const ht_set *set, const int64_t *begin)
+/* How many bytes. */
+static size_t st_put_header(const ht_set *set, const int64_t *begin, hti_draft *draft)
 {
-    cJSON *header = cJSON_CreateObject();
-    bool whole = header != NULL;
-    for (int i = 0; i < set->n && whole; i++)
-        whole = st_add_entry(header, set->name[i], set->tensor[i], begin[i]);
-    char *text = whole ? cJSON_PrintUnformatted(header) : NULL;
-    cJSON_Delete(header);
-    return text;
+    st_text text = {.draft = draft};
+    for (int i = 0; i < set->n; i++) {
+        st_put(&text, i == 0 ? "{" : ",", 1);
+        st_put_name(&text, set->name[i]);
+        st_put_entry(&text, set->tensor[i], begin[i]);
+    }
+    st_put(&text, set->n > 0 ? "}" : "{}", set->n > 0 ? 1 : 2);
+    return text.n;
 }
 
-static void st_put_header(hti_draft *draft, const char *text)
+static void st_put_front(const ht_set *set, const int64_t *begin, hti_draft *draft)
 {
     static const char spaces[ST_LENGTH] = "        ";
-    size_t used = strlen(text), length = hti_round_up(used, ST_LENGTH);
+    size_t used = st_put_header(set, begin, NULL), length = hti_round_up(used, ST_LENGTH);
     unsigned char bytes[ST_LENGTH];
+    if (length > ST_MOST_HEADER && !draft->status)
+        draft->status = ht_context_fail(
+            draft->ctx, HT_ERROR_ARGUMENT, NULL,
+            "%s: expected names and shapes of at most %d bytes, got %zu\n"
+            "  hint: no reader would take it: give shorter names, or write several sets",
+            draft->path, ST_MOST_HEADER, length);
     for (int i = 0; i < ST_LENGTH; i++) bytes[i] = (uint64_t)length >> 8 * i & 0xff;
     hti_draft_write(draft, bytes, sizeof bytes);
-    hti_draft_write(draft, text, used);
+    st_put_header(set, begin, draft);
     hti_draft_write(draft, spaces, length - used);
 }
 
@@ -133,16 +149,11 @@ ht_status ht_set_write(const ht_set *set, const char *path)
     int64_t *begin = hti_resize(set->ctx, NULL, 0, begin_bytes);
     if (!begin) return HT_ERROR_MEMORY;
     st_lay_out(set, begin);
-    char *text = st_header_text(set, begin);
-    hti_resize(set->ctx, begin, begin_bytes, 0);
-    if (!text)
-        return ht_context_fail(set->ctx, HT_ERROR_MEMORY, NULL,
-                               "%s: no memory for a header of %d tensors", path, set->n);
     hti_draft draft;
     hti_draft_open(&draft, set->ctx, path);
-    st_put_header(&draft, text);
+    st_put_front(set, begin, &draft);
     st_put_data(&draft, set);
-    cJSON_free(text);
+    hti_resize(set->ctx, begin, begin_bytes, 0);
     return hti_draft_close(&draft);
 }
 
@@ -154,10 +165,10 @@ typedef struct st_file {
     const char *path;
     FILE *file;
     int64_t file_bytes, header_bytes, data_bytes;
-    cJSON *json;
+    char *text; /* the header and a zero; names are decoded in it */
     int n, n_slots;
-    st_entry *entry;   /* in the header's order */
-    st_entry **sorted; /* by name, then, for good, by offset */
+    st_entry *entry; /* in the header's order */
+    st_entry **by_offset, **by_name;
 } st_file;
 
 static ht_status st_fail_reading(const st_file *f, int64_t offset)
@@ -195,97 +206,144 @@ static ht_status st_read_length(st_file *f)
     return HT_OK;
 }
 
-/* The first zero, plain or escaped, where cJSON would cut a name short. */
-static const char *st_find_zero(const char *text, const char *end)
+/* Bytes of the file as a message shows them. */
+static const char *st_show(const char *from, size_t n, char *text, size_t size)
 {
-    for (const char *c = text; c < end; c++) {
-        if (!*c) return c;
-        if (*c == '\\' && strncmp(++c, "u0000", 5) == 0) return c - 1;
-    }
-    return NULL;
+    size_t i = 0;
+    for (; i < n && i + 1 < size && from[i]; i++)
+        text[i] = from[i] >= ' ' && from[i] < 0x7f ? from[i] : '?';
+    text[i] = 0;
+    return text;
 }
 
-static ht_status st_parse(st_file *f, const char *text)
+/* A JSON object and spaces, and nothing else; its names are those of C strings. */
+static ht_status st_check_text(const st_file *f)
 {
-    const char *end = text + f->header_bytes, *parsed = text;
-    const char *zero = st_find_zero(text, end);
-    f->json = cJSON_ParseWithLengthOpts(text, (size_t)f->header_bytes, &parsed, false);
-    if (f->json) parsed += strspn(parsed, " \t\r\n");
-    const char *wrong = !f->json ? parsed : *text != '{' ? text : zero ? zero : parsed;
-    if (f->json && wrong == end) return HT_OK;
+    char got[17];
+    hti_json j = {.at = f->text, .end = f->text + f->header_bytes};
+    j.why = "no opening brace";
+    if (*j.at == '{' && hti_json_value(&j) && hti_json_ends(&j)) return HT_OK;
     return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
                            "%s: offset %lld: expected a header that is one JSON object, "
-                           "got \"%.16s\"%s\n"
+                           "got \"%s\": %s\n"
                            "  hint: a safetensors file is wanted here",
-                           f->path, (long long)ST_LENGTH + (wrong - text), wrong,
-                           f->json ? "" : ", or there is no memory to parse it");
+                           f->path, (long long)ST_LENGTH + (j.at - f->text),
+                           st_show(j.at, 16, got, sizeof got), j.why);
 }
 
-/* The zero at the end stops the scans of st_parse. */
-static ht_status st_read_json(st_file *f)
+static ht_status st_read_text(st_file *f)
 {
     size_t length = (size_t)f->header_bytes;
-    char *text = hti_resize(f->ctx, NULL, 0, length + 1);
-    if (!text) return HT_ERROR_MEMORY;
-    text[length] = '\0';
-    ht_status status = fread(text, 1, length, f->file) == length
-                           ? st_parse(f, text)
-                           : st_fail_reading(f, ST_LENGTH);
-    hti_resize(f->ctx, text, length + 1, 0);
-    return status;
+    f->text = hti_resize(f->ctx, NULL, 0, length + 1);
+    if (!f->text) return HT_ERROR_MEMORY;
+    f->text[length] = '\0';
+    if (fread(f->text, 1, length, f->file) != length)
+        return st_fail_reading(f, ST_LENGTH);
+    return st_check_text(f);
 }
 
 /* Reading: what the header says. */
 
-/* A whole number from 0 on. */
-static bool st_get_number(const cJSON *item, int64_t *number)
+static const char st_expected_object[] = "an object of dtype, shape and data_offsets";
+
+/* A string that is short and has no zero in it, or "". */
+static void st_get_word(hti_json *j, char word[16])
 {
-    double value = cJSON_IsNumber(item) ? item->valuedouble : -1;
-    if (!(value >= 0 && value <= ST_MOST_NUMBER)) return false;
-    *number = (int64_t)value;
-    return (double)*number == value;
+    word[0] = 0;
+    if (*j->at == '"' && hti_json_string(j, word, 16) != strlen(word)) word[0] = 0;
 }
 
-/* dtype, shape and data_offsets, each once: three items, and all found. */
-static const char *st_get_entry(const cJSON *item, st_entry *e)
+static const char *st_get_shape(hti_json *j, ht_shape *shape)
 {
-    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(item, "dtype");
-    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(item, "shape");
-    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(item, "data_offsets");
-    if (cJSON_GetArraySize(item) != 3 || !cJSON_IsString(dtype) ||
-        !cJSON_IsArray(shape) || !cJSON_IsArray(offsets))
-        return "an object of dtype, shape and data_offsets";
-    for (int known = HT_F32; known <= HT_U8; known++)
-        if (strcmp(dtype->valuestring, st_dtypes[known]) == 0) e->dtype = (ht_dtype)known;
-    if (!e->dtype) return "dtype F32, F64, I32 or U8";
-    for (const cJSON *dim = shape->child; dim; dim = dim->next)
-        if (e->shape.rank == HT_MAX_RANK ||
-            !st_get_number(dim, &e->shape.dim[e->shape.rank++]))
+    while (hti_json_next(j))
+        if (shape->rank == HT_MAX_RANK || !hti_json_whole(j, &shape->dim[shape->rank++]))
             return "a shape of at most 6 whole numbers";
-    if (cJSON_GetArraySize(offsets) != 2 || !st_get_number(offsets->child, &e->begin) ||
-        !st_get_number(offsets->child->next, &e->end) || e->begin > e->end)
-        return "data_offsets [begin, end], begin <= end";
     return NULL;
 }
 
-static ht_status st_check_entry(const st_file *f, const cJSON *item, st_entry *e)
+static const char *st_get_offsets(hti_json *j, st_entry *e)
 {
-    *e = (st_entry){.name = item->string};
-    const char *expected = st_get_entry(item, e);
+    bool two = hti_json_next(j) && hti_json_whole(j, &e->begin) && hti_json_next(j) &&
+               hti_json_whole(j, &e->end) && !hti_json_next(j);
+    return two && e->begin <= e->end ? NULL : "data_offsets [begin, end], begin <= end";
+}
+
+static const char *st_get_dtype(hti_json *j, st_entry *e)
+{
+    char word[16];
+    st_get_word(j, word);
+    for (int known = HT_F32; known <= HT_U8; known++)
+        if (strcmp(word, st_dtypes[known]) == 0) e->dtype = (ht_dtype)known;
+    return e->dtype ? NULL : "dtype F32, F64, I32 or U8";
+}
+
+/* dtype, shape and data_offsets, in any order, each once; what was expected instead. */
+static const char *st_get_entry(hti_json *j, st_entry *e)
+{
+    bool dtype = false, shape = false, offsets = false;
+    if (*j->at != '{') return st_expected_object;
+    while (hti_json_next(j)) {
+        char key[16];
+        const char *expected = st_expected_object;
+        st_get_word(j, key);
+        hti_json_colon(j);
+        bool is_list = *j->at == '[';
+        if (strcmp(key, "dtype") == 0 && !dtype && *j->at == '"') {
+            dtype = true;
+            expected = st_get_dtype(j, e);
+        } else if (strcmp(key, "shape") == 0 && !shape && is_list) {
+            shape = true;
+            expected = st_get_shape(j, &e->shape);
+        } else if (strcmp(key, "data_offsets") == 0 && !offsets && is_list) {
+            offsets = true;
+            expected = st_get_offsets(j, e);
+        }
+        if (expected) return expected;
+    }
+    return dtype && shape && offsets ? NULL : st_expected_object;
+}
+
+static ht_status st_fail_entry(const st_file *f, const char *what, const char *name,
+                               const char *expected, hti_json value)
+{
+    char got[201];
+    const char *from = value.at;
+    hti_json_value(&value);
+    return ht_context_fail(
+        f->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: header: %s \"%.300s\": expected %s, got %s\n"
+        "  hint: write it in a supported form, or fetch the file again",
+        f->path, what, name, expected,
+        st_show(from, (size_t)(value.at - from), got, sizeof got));
+}
+
+static ht_status st_check_entry(const st_file *f, hti_json *j, st_entry *e)
+{
+    hti_json value = *j;
+    const char *expected = st_get_entry(j, e);
     char matching[64];
     size_t bytes = expected ? 0 : hti_bytes(e->dtype, e->shape);
     snprintf(matching, sizeof matching, "data_offsets %zu bytes apart", bytes);
     if (!expected && bytes != (uint64_t)(e->end - e->begin))
         expected = bytes < SIZE_MAX ? matching : "a shape that memory can hold";
     if (!*e->name) expected = "a name";
-    if (!expected) return HT_OK;
-    char *got = cJSON_PrintUnformatted(item);
-    ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
-                    "%s: header: tensor \"%s\": expected %s, got %.200s\n"
-                    "  hint: write it in a supported form, or fetch the file again",
-                    f->path, e->name, expected, got ? got : "something else");
-    cJSON_free(got);
-    return HT_ERROR_FORMAT;
+    return expected ? st_fail_entry(f, "tensor", e->name, expected, value) : HT_OK;
+}
+
+/* Strings by name, or null; they are not kept. */
+static ht_status st_check_metadata(const st_file *f, hti_json *j)
+{
+    hti_json value = *j;
+    bool good = *j->at == '{' || *j->at == 'n';
+    if (*j->at == 'n') hti_json_value(j);
+    while (good && *value.at == '{' && hti_json_next(j)) {
+        hti_json_value(j);
+        hti_json_colon(j);
+        good = *j->at == '"';
+        hti_json_value(j);
+    }
+    return good ? HT_OK
+                : st_fail_entry(f, "entry", ST_METADATA, "an object of strings", value);
 }
 
 static int st_by_name(const void *a, const void *b)
@@ -300,16 +358,20 @@ static int st_by_offset(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
-static ht_status st_check_names(st_file *f)
+static ht_status st_fail_twice(const st_file *f, const char *name)
 {
-    qsort(f->sorted, (size_t)f->n, sizeof *f->sorted, st_by_name);
+    return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
+                           "%s: header: expected each name once, got \"%.300s\" twice\n"
+                           "  hint: the program that wrote the file is at fault",
+                           f->path, name);
+}
+
+static ht_status st_check_names(const st_file *f)
+{
+    qsort(f->by_name, (size_t)f->n, sizeof *f->by_name, st_by_name);
     for (int i = 1; i < f->n; i++)
-        if (strcmp(f->sorted[i - 1]->name, f->sorted[i]->name) == 0)
-            return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
-                                   "%s: header: expected each name once, got \"%s\" "
-                                   "twice\n"
-                                   "  hint: the program that wrote the file is at fault",
-                                   f->path, f->sorted[i]->name);
+        if (strcmp(f->by_name[i - 1]->name, f->by_name[i]->name) == 0)
+            return st_fail_twice(f, f->by_name[i]->name);
     return HT_OK;
 }
 
@@ -318,9 +380,9 @@ static ht_status st_check_names(st_file *f)
 static ht_status st_check_offsets(st_file *f)
 {
     int64_t at = 0, data = ST_LENGTH + f->header_bytes;
-    qsort(f->sorted, (size_t)f->n, sizeof *f->sorted, st_by_offset);
+    qsort(f->by_offset, (size_t)f->n, sizeof *f->by_offset, st_by_offset);
     for (int i = 0; i < f->n; i++) {
-        const st_entry *e = f->sorted[i];
+        const st_entry *e = f->by_offset[i];
         if (e->begin != at || e->end > f->data_bytes)
             return ht_context_fail(
                 f->ctx, HT_ERROR_FORMAT, NULL,
@@ -344,19 +406,39 @@ static ht_status st_check_offsets(st_file *f)
                            (long long)(f->data_bytes - at));
 }
 
+/* A name of the object and its value. */
+static ht_status st_read_entry(st_file *f, hti_json *j, bool *metadata)
+{
+    char *name = f->text + (j->at + 1 - f->text);
+    hti_json_string(j, name, SIZE_MAX); /* in its own place: it only becomes shorter */
+    hti_json_colon(j);
+    if (strcmp(name, ST_METADATA) == 0) {
+        if (*metadata) return st_fail_twice(f, name);
+        *metadata = true;
+        return st_check_metadata(f, j);
+    }
+    st_entry *e = f->by_offset[f->n] = f->by_name[f->n] = &f->entry[f->n];
+    f->n++;
+    e->name = name;
+    return st_check_entry(f, j, e);
+}
+
 static ht_status st_read_entries(st_file *f)
 {
-    f->n_slots = cJSON_GetArraySize(f->json) + 1;
-    f->entry = hti_zalloc(f->ctx, (size_t)f->n_slots, sizeof *f->entry);
-    f->sorted =
-        f->entry ? hti_zalloc(f->ctx, (size_t)f->n_slots, sizeof *f->sorted) : NULL;
-    if (!f->sorted) return HT_ERROR_MEMORY;
+    hti_json j = {.at = f->text, .end = f->text + f->header_bytes}, count = j;
+    bool metadata = false;
     ht_status status = HT_OK;
-    for (const cJSON *item = f->json->child; item && !status; item = item->next) {
-        if (strcmp(item->string, "__metadata__") == 0) continue;
-        f->sorted[f->n] = &f->entry[f->n];
-        status = st_check_entry(f, item, &f->entry[f->n++]);
+    for (f->n_slots = 1; hti_json_next(&count); f->n_slots++) {
+        hti_json_value(&count);
+        hti_json_colon(&count);
+        hti_json_value(&count);
     }
+    size_t slots = (size_t)f->n_slots;
+    f->entry = hti_zalloc(f->ctx, slots, sizeof *f->entry);
+    f->by_offset = f->entry ? hti_zalloc(f->ctx, slots, 2 * sizeof(st_entry *)) : NULL;
+    if (!f->by_offset) return HT_ERROR_MEMORY;
+    f->by_name = f->by_offset + slots;
+    while (!status && hti_json_next(&j)) status = st_read_entry(f, &j, &metadata);
     if (!status) status = st_check_names(f);
     return status ? status : st_check_offsets(f);
 }
@@ -364,9 +446,9 @@ static ht_status st_read_entries(st_file *f)
 static void st_close(st_file *f)
 {
     size_t slots = (size_t)f->n_slots;
-    cJSON_Delete(f->json);
-    if (f->sorted) hti_resize(f->ctx, f->sorted, slots * sizeof *f->sorted, 0);
-    if (f->entry) hti_resize(f->ctx, f->entry, slots * sizeof *f->entry, 0);
+    hti_resize(f->ctx, f->by_offset, slots * 2 * sizeof(st_entry *), 0);
+    hti_resize(f->ctx, f->entry, slots * sizeof *f->entry, 0);
+    hti_resize(f->ctx, f->text, (size_t)f->header_bytes + 1, 0);
     if (f->file) fclose(f->file);
 }
 
@@ -377,7 +459,7 @@ static ht_status st_open(st_file *f, ht_context *ctx, const char *path)
     f->file = hti_file_open(ctx, path, &f->file_bytes);
     if (!f->file) return ht_context_status(ctx);
     ht_status status = st_read_length(f);
-    if (!status) status = st_read_json(f);
+    if (!status) status = st_read_text(f);
     return status ? status : st_read_entries(f);
 }
 
@@ -386,10 +468,11 @@ static ht_status st_open(st_file *f, ht_context *ctx, const char *path)
 static ht_status st_read_data(const st_file *f, const ht_set *set)
 {
     for (int i = 0; i < f->n; i++) {
-        ht_tensor *x = set->tensor[f->sorted[i] - f->entry];
+        ht_tensor *x = set->tensor[f->by_offset[i] - f->entry];
         size_t bytes = ht_tensor_bytes(x);
         if (bytes > 0 && fread(ht_tensor_data(x), 1, bytes, f->file) != bytes)
-            return st_fail_reading(f, ST_LENGTH + f->header_bytes + f->sorted[i]->begin);
+            return st_fail_reading(f,
+                                   ST_LENGTH + f->header_bytes + f->by_offset[i]->begin);
     }
     return HT_OK;
 }
@@ -417,9 +500,11 @@ ht_set *ht_set_load(ht_context *ctx, const char *path)
 
 static const st_entry *st_find(const st_file *f, const char *name)
 {
-    for (int i = 0; i < f->n; i++)
-        if (strcmp(f->entry[i].name, name) == 0) return &f->entry[i];
-    return NULL;
+    st_entry wanted = {.name = (char *)(uintptr_t)name}, *key = &wanted;
+    st_entry *const *found =
+        f->n > 0 ? bsearch(&key, f->by_name, (size_t)f->n, sizeof *f->by_name, st_by_name)
+                 : NULL;
+    return found ? *found : NULL;
 }
 
 /* Names in one and not in the other, for a message; how many. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* set.c: named tensors in the order they were added. Parameters, outer variables, batches
- * and optimizer state are all sets. Names are found by looking at each: sets are small,
- * and nothing looks a name up while a program is replayed. Read next: safetensors.c,
+ * and optimizer state are all sets. Read next: set_index.c (names), safetensors.c,
  * vars.c. */
 #include <stdio.h>
 #include <string.h>
@@ -18,16 +17,17 @@ ht_set *ht_set_new(ht_context *ctx)
     return set;
 }
 
-/* Names and tensors share one block: growing succeeds or changes nothing. */
+/* Names, tensors and forks share one block: growing succeeds or changes nothing. */
 static size_t set_block(int capacity)
 {
-    return (size_t)capacity * (sizeof(char *) + sizeof(ht_tensor *));
+    return (size_t)capacity * (sizeof(char *) + sizeof(ht_tensor *) + sizeof(hti_fork));
 }
 
 /* Frees the last n tensors. */
 void hti_set_drop(ht_set *set, int n)
 {
     for (; n > 0; n--) {
+        hti_set_index_drop(set, set->n - 1);
         char *name = set->name[--set->n];
         set->tensor[set->n]->in_set = false;
         ht_tensor_free(set->tensor[set->n]);
@@ -68,13 +68,16 @@ static bool set_reserve(ht_set *set)
     char **name = hti_resize(set->ctx, NULL, 0, set_block(capacity));
     if (!name) return false;
     ht_tensor **tensor = (ht_tensor **)(void *)(name + capacity);
+    hti_fork *fork = (hti_fork *)(void *)(tensor + capacity);
     for (int i = 0; i < set->n; i++) {
         name[i] = set->name[i];
         tensor[i] = set->tensor[i];
+        if (i > 0) fork[i] = set->fork[i];
     }
     hti_resize(set->ctx, set->name, set_block(set->capacity), 0);
     set->name = name;
     set->tensor = tensor;
+    set->fork = fork;
     set->capacity = capacity;
     return true;
 }
@@ -131,7 +134,8 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
     }
     x->in_set = true;
     set->name[set->n] = memcpy(copy, name, bytes);
-    set->tensor[set->n++] = x;
+    set->tensor[set->n] = x;
+    hti_set_index_add(set, set->n++);
     return x;
 }
 
@@ -139,9 +143,7 @@ int ht_set_find(const ht_set *set, const char *name)
 {
     HT_ASSERT(set && name, "ht_set_find: set %p, name %p", (const void *)set,
               (const void *)name);
-    for (int i = 0; i < set->n; i++)
-        if (strcmp(set->name[i], name) == 0) return i;
-    return -1;
+    return hti_set_index_find(set, name);
 }
 
 /* A list that does not fit ends in how many names there are. */

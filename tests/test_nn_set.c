@@ -3,7 +3,7 @@
  * Read next: nn/set.c, nn/init.c. */
 #include "test_data.h"
 
-#include "ht_nn.h"
+#include "nn_internal.h"
 
 /* "weight" f32 (2, 3) = 0.5 i, "bias" f64 (3) = i - 1, "labels" i32 (4) = 7 i */
 static ht_set *sample(ht_context *ctx)
@@ -52,6 +52,59 @@ static void set_add_many_keeps_their_order(void **state)
     assert_int_equal(ht_context_status(f->ctx), HT_OK);
     ht_set_free(set);
     ht_set_free(NULL);
+}
+
+/* Names that begin alike, end within each other, and hold every byte. */
+static void random_name(uint64_t i, char name[24])
+{
+    int64_t length = ht_random_below(5, 1, 100 * i, 12);
+    for (int64_t k = 0; k < length; k++) {
+        uint64_t at = 100 * i + (uint64_t)k + 1;
+        bool any = ht_random_below(5, 2, at, 4) == 0;
+        name[k] = (char)(any ? 1 + ht_random_below(5, 3, at, 255)
+                             : 'a' + ht_random_below(5, 3, at, 2));
+    }
+    name[length] = 0;
+}
+
+/* Found as by looking at each, also when the last ones are taken away again. */
+static void expect_found(const ht_set *set, int tried)
+{
+    char name[24];
+    for (int i = 0; i < tried; i++) {
+        int want = -1;
+        random_name((uint64_t)i, name);
+        for (int k = 0; k < ht_set_count(set); k++)
+            if (strcmp(ht_set_name(set, k), name) == 0) want = k;
+        if (ht_set_find(set, name) != want)
+            fail_msg("of %d, \"%s\": found at %d, is at %d", ht_set_count(set), name,
+                     ht_set_find(set, name), want);
+    }
+}
+
+static void set_find_of_names_alike_finds_each(void **state)
+{
+    fixture *f = *state;
+    enum { TRIED = 1500 };
+    char name[24];
+    ht_set *set = ht_set_new(f->ctx);
+    assert_int_equal(ht_set_find(set, "a"), -1);
+    for (int i = 0; i < TRIED; i++) {
+        random_name((uint64_t)i, name);
+        if (*name && ht_set_find(set, name) < 0)
+            ht_set_add(set, name, HT_U8, HT_SHAPE(0));
+        if (i % 100 == 0) expect_found(set, i + 100);
+    }
+    assert_in_range(ht_set_count(set), 500, TRIED);
+    for (; ht_set_count(set) > 0; hti_set_drop(set, ht_set_count(set) > 90 ? 90 : 1))
+        expect_found(set, ht_set_count(set) % 10 == 0 ? TRIED : 20);
+    for (int i = 0; i < 50; i++) {
+        random_name((uint64_t)i, name);
+        if (*name && ht_set_find(set, name) < 0)
+            ht_set_add(set, name, HT_U8, HT_SHAPE(0));
+    }
+    expect_found(set, TRIED);
+    ht_set_free(set);
 }
 
 static void set_add_bad_name_or_type_changes_nothing(void **state)
@@ -371,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
         CASE(set_add_many_keeps_their_order),
+        CASE(set_find_of_names_alike_finds_each),
         CASE(set_add_bad_name_or_type_changes_nothing),
         CASE(set_tensor_unknown_name_lists_names_and_guesses),
         CASE(set_tensor_of_very_many_names_says_how_many),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* hyperclean_report.c: what the demo says: progress on stderr, the table and one JSON
  * object on stdout, and Ctrl-C. Read next: hyperclean_write.c. */
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -265,15 +264,16 @@ void clean_print(const clean_options *options, const clean_data *data,
 
 /* JSON. */
 
-static void add_number(cJSON *object, const char *name, double value)
+/* In as many digits as it takes to be read back the same. */
+static void put_number(const char *name, double value)
 {
-    if (isfinite(value))
-        cJSON_AddNumberToObject(object, name, value);
-    else
-        cJSON_AddNullToObject(object, name);
+    char text[32];
+    snprintf(text, sizeof text, "%.15g", value);
+    if (strtod(text, NULL) != value) snprintf(text, sizeof text, "%.17g", value);
+    printf("\"%s\":%s,", name, isfinite(value) ? text : "null");
 }
 
-static void add_results(cJSON *object, const clean_result *result)
+static void put_results(const clean_result *result)
 {
     static const char *const names[N_TRAININGS] = {"baseline_accuracy",
                                                    "validation_only_accuracy",
@@ -283,14 +283,14 @@ static void add_results(cJSON *object, const clean_result *result)
     const clean_score *score =
         result->n_steps ? &result->step[result->n_steps - 1].score : &none;
     for (int k = 0; k < N_TRAININGS; k++)
-        add_number(object, names[k],
+        put_number(names[k],
                    result->training[k].done ? result->training[k].accuracy : (double)NAN);
-    add_number(object, "f1", score->f1);
-    add_number(object, "precision", score->precision);
-    add_number(object, "recall", score->recall);
-    add_number(object, "found", result->n_steps ? (double)score->found : (double)NAN);
-    add_number(object, "validation_loss", result->validation_loss);
-    add_number(object, "outer_steps", (double)result->n_steps);
+    put_number("f1", score->f1);
+    put_number("precision", score->precision);
+    put_number("recall", score->recall);
+    put_number("found", result->n_steps ? (double)score->found : (double)NAN);
+    put_number("validation_loss", result->validation_loss);
+    put_number("outer_steps", (double)result->n_steps);
 }
 
 bool clean_print_json(const clean_options *options, const clean_data *data,
@@ -298,32 +298,25 @@ bool clean_print_json(const clean_options *options, const clean_data *data,
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    cJSON *object = cJSON_CreateObject();
-    char seed[32];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)options->seed);
-    add_results(object, result);
-    add_number(object, "inner_steps", (double)options->inner_steps);
-    add_number(object, "final_steps", (double)options->final_steps);
-    add_number(object, "train", (double)data->n_train);
-    add_number(object, "validation", (double)data->n_validation);
-    add_number(object, "test", (double)data->n_test);
-    add_number(object, "corrupt", options->corrupt);
-    add_number(object, "radius", options->radius);
-    add_number(object, "seconds", result->seconds);
-    add_number(object, "hypergradient_seconds", result->hypergradient_seconds);
-    add_number(object, "inner_seconds", result->inner_seconds);
-    add_number(object, "predicted_bytes", (double)result->predicted_bytes);
-    add_number(object, "peak_bytes", (double)result->peak_bytes);
-    add_number(object, "peak_rss_bytes", 1024.0 * (double)usage.ru_maxrss);
-    cJSON_AddStringToObject(object, "schedule", result->schedule ? result->schedule : "");
-    cJSON_AddBoolToObject(object, "interrupted", result->interrupted);
-    cJSON_AddRawToObject(object, "seed", seed);
-    char *text = cJSON_PrintUnformatted(object);
-    bool printed = text && printf("%s\n", text) >= 0;
-    if (!text) fprintf(stderr, "hyperclean: no memory for the JSON\n");
-    cJSON_free(text);
-    cJSON_Delete(object);
-    return printed;
+    putchar('{');
+    put_results(result);
+    put_number("inner_steps", (double)options->inner_steps);
+    put_number("final_steps", (double)options->final_steps);
+    put_number("train", (double)data->n_train);
+    put_number("validation", (double)data->n_validation);
+    put_number("test", (double)data->n_test);
+    put_number("corrupt", options->corrupt);
+    put_number("radius", options->radius);
+    put_number("seconds", result->seconds);
+    put_number("hypergradient_seconds", result->hypergradient_seconds);
+    put_number("inner_seconds", result->inner_seconds);
+    put_number("predicted_bytes", (double)result->predicted_bytes);
+    put_number("peak_bytes", (double)result->peak_bytes);
+    put_number("peak_rss_bytes", 1024.0 * (double)usage.ru_maxrss);
+    printf("\"schedule\":\"%s\",\"interrupted\":%s,\"seed\":%llu}\n",
+           result->schedule ? result->schedule : "",
+           result->interrupted ? "true" : "false", (unsigned long long)options->seed);
+    return !ferror(stdout);
 }
 
 bool clean_printed(void)
