@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "autograd_internal.h"
+#include "kernels.h"
 
 double hti_number_value(ht_var x)
 {
@@ -218,8 +219,9 @@ static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht
 ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes,
                 const char *site)
 {
-    HT_ASSERT(n <= 3 || !(op->flags & HT_OP_ELEMENTWISE),
-              "%s: an elementwise op has at most 3 inputs, not %d", op->name, n);
+    HT_ASSERT(n <= HTI_ELEMENTWISE_INPUTS || !(op->flags & HT_OP_ELEMENTWISE),
+              "%s: an elementwise op has at most %d inputs, not %d", op->name,
+              HTI_ELEMENTWISE_INPUTS, n);
     bool plain;
     ht_tape *tape = hti_tape_of(op, n, in, &plain);
     if (!tape && op->flags & HT_OP_LINEAR && hti_all_zero(n, in)) return HT_ZERO;
@@ -233,7 +235,7 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
         return hti_apply_resolved(tape, op, n, in, attributes, site);
     int first = op == &hti_op_where; /* a condition is nobody's partner */
     ht_dtype dtype = hti_partner_dtype(n - first, in + first);
-    ht_var resolved[3];
+    ht_var resolved[HTI_ELEMENTWISE_INPUTS];
     for (int i = 0; i < n; i++) resolved[i] = hti_resolve(tape, op, in[i], dtype, site);
     return hti_apply_resolved(tape, op, n, resolved, attributes, site);
 }

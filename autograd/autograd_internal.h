@@ -162,6 +162,11 @@ ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site);
 /* v summed down to `shape`, which broadcasts to v's shape. */
 ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
 
+/* sqrt(a x^2 + b y^2) of weights a, b that are not negative: a root mean square, a norm
+ * of two, without their squares, which an f32 or f64 need not hold. Where it is 0 all its
+ * derivatives are 0, as sqrt's. */
+ht_var hti_weighted_hypot(ht_var a, ht_var x, ht_var b, ht_var y, const char *site);
+
 /* Derivatives with absent values. */
 
 /* As ht_vjp and ht_jvp, but absent results stay HT_ZERO. reached (n, or NULL): whether

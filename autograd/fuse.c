@@ -48,6 +48,7 @@ static const struct fuse_loop {
     {&hti_op_greater, HTI_LOOP_COMPARE, HTI_GREATER},
     {&hti_op_greater_equal, HTI_LOOP_COMPARE, HTI_GREATER_EQUAL},
     {&hti_op_where, HTI_LOOP_WHERE, 0},
+    {&hti_op_weighted_hypot, HTI_LOOP_TREE, HTI_TREE_weighted_hypot},
     {&hti_op_cast, HTI_LOOP_CONVERT, 0},
     {&hti_op_sum, HTI_LOOP_SUM, 0},
 };
@@ -391,7 +392,7 @@ static const ht_op *fuse_operator(char c)
     case '/':
         return &hti_op_div;
     default:
-        return &hti_op_sqrt;
+        return NULL;
     }
 }
 
@@ -428,7 +429,6 @@ static bool fuse_fits(fuse_match *t, uint32_t x, bool outermost)
     }
     if (v->op != fuse_operator(c) || !(outermost || fuse_is_inner(t->f, x))) return false;
     if (!outermost) t->inner[t->n_inner++] = x;
-    if (v->n_in == 1) return fuse_fits(t, in[0], false);
     bool commutes = c == '+' || c == '*';
     bool any = commutes && fuse_is_letter(t->at[0]) && fuse_is_letter(t->at[1]);
     int first = any && fuse_is_number(t, in[1]) && !fuse_is_number(t, in[0]);

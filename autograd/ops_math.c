@@ -113,6 +113,75 @@ HTI_UNARY_ROW(softplus, HTI_SOFTPLUS, NULL, 0, -4, 4, softplus_decompose)
 HTI_UNARY_ROW(gelu, HTI_GELU, NULL, 0, -4, 4, gelu_decompose)
 HTI_INNER_ROW(gelu_slope, HTI_GELU_SLOPE, NULL, 0, -4, 4, gelu_slope_decompose)
 
+/* Weighted hypot: h = sqrt(a x^2 + b y^2). Weights are inputs 0 and 2. Both selects are
+ * needed where h is 0: one for the division, one for the derivatives. */
+
+static ht_var hypot_slope(const ht_rule *r, int i, ht_var v)
+{
+    ht_var zero = ht_equal(r->out, 0.0), h = ht_where(zero, 1.0, r->out);
+    ht_var x = r->in[i | 1];
+    v = ht_mul(ht_where(zero, HT_ZERO, v), ht_div(x, h));
+    return ht_mul(v, i & 1 ? r->in[i - 1] : ht_mul(x, 0.5));
+}
+
+static void weighted_hypot_vjp(ht_rule *r)
+{
+    for (int i = 0; i < r->n_in; i++)
+        if (r->wanted[i]) r->d[i] = hypot_slope(r, i, r->v);
+}
+
+static ht_var weighted_hypot_jvp(const ht_rule *r)
+{
+    ht_var sum = HT_ZERO;
+    for (int i = 0; i < r->n_in; i++)
+        if (!ht_is_zero(r->t[i])) sum = ht_add(sum, hypot_slope(r, i, r->t[i]));
+    return sum;
+}
+
+static ht_var weighted_hypot_decompose(const ht_rule *r)
+{
+    const ht_var *in = r->in;
+    return ht_sqrt(
+        ht_add(ht_mul(in[0], ht_square(in[1])), ht_mul(in[2], ht_square(in[3]))));
+}
+
+static void weighted_hypot_run(const ht_run *r)
+{
+    hti_run_elementwise(r->ctx, HTI_LOOP_TREE, HTI_TREE_weighted_hypot, &r->out, r->n_in,
+                        r->in);
+}
+
+static const ht_sample weighted_hypot_samples[] = {
+    {4,
+     {{0, {0, {0}}, 0.4, 2},
+      {0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2},
+      {0, {0, {0}}, 0.4, 2},
+      {0, {2, {HT_ANY_1, HT_ANY_2}}, 0.5, 2}},
+     NULL},
+    {4,
+     {{0, {1, {HT_SOME_2}}, 0.4, 2},
+      {0, {0, {0}}, 0.5, 2},
+      {0, {2, {HT_SOME_1, 1}}, 0.4, 2},
+      {0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}},
+     NULL},
+    {4,
+     {{0, {0, {0}}, 0.4, 2},
+      {0, {0, {0}}, 0.5, 2},
+      {0, {1, {HT_SOME_1}}, 0.4, 2},
+      {0, {0, {0}}, -2, 2}},
+     NULL},
+};
+
+HTI_ROW(weighted_hypot, weighted_hypot_samples, .flags = HT_OP_ELEMENTWISE,
+        .run = weighted_hypot_run, .vjp = weighted_hypot_vjp, .jvp = weighted_hypot_jvp,
+        .decompose = weighted_hypot_decompose);
+
+ht_var hti_weighted_hypot(ht_var a, ht_var x, ht_var b, ht_var y, const char *site)
+{
+    if (ht_is_zero(y)) y = ht_number(0);
+    return ht_apply(&hti_op_weighted_hypot, 4, (ht_var[]){a, x, b, y}, NULL, site);
+}
+
 /* Logsumexp of the last axis: the derivative is softmax. */
 
 static bool logsumexp_infer(ht_infer *it)

@@ -295,7 +295,7 @@ static void hti_plan_instructions(ht_program *p)
         *s = (hti_instruction){.value = i};
         hti_fused_step loop;
         if (v->group || !hti_program_loop(p, i, &loop)) continue;
-        const ht_array *operand[4] = {&v->array};
+        const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1] = {&v->array};
         for (uint32_t e = 0; e < v->n_in; e++)
             operand[e + 1] = p->operand[v->first_in + e];
         s->loop = hti_whole_loop(p->ctx, &loop, (int)v->n_in + 1, operand);

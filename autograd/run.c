@@ -137,7 +137,7 @@ static void hti_run_value(ht_program *p, uint32_t i)
 static inline void hti_run_loop(const ht_program *p, const hti_instruction *s)
 {
     const uint32_t *edge = p->edge + s->first_in;
-    const void *in[3] = {p->at[edge[0]]};
+    const void *in[HTI_ELEMENTWISE_INPUTS] = {p->at[edge[0]]};
     for (uint32_t e = 1; e < s->n_in; e++) in[e] = p->at[edge[e]];
     s->loop(s->count, p->at[s->value], in);
 }

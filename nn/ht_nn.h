@@ -265,25 +265,37 @@ ht_var ht_rate_one_cycle(ht_var step, const void *options);
  *   ht_sgd       w -= rate g
  *   ht_momentum  s = momentum s + g;  w -= rate s
  *   ht_nesterov  the same s;  w -= rate (g + momentum s)   (Sutskever et al. 2013)
- *   ht_adam      m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2;
- *                w -= rate/(1-beta1^t) m / (sqrt(v)/sqrt(1-beta2^t) + eps)
+ *   ht_adam      m = beta1 m + (1-beta1) g;  u = sqrt(beta2 u^2 + (1-beta2) g^2);
+ *                w -= rate/(1-beta1^t) m / (u/sqrt(1-beta2^t) + eps)
  *                (Kingma & Ba 2015)
  *   ht_adamw     first w -= rate decay w, then Adam's step (Loshchilov & Hutter 2019)
- *   ht_rmsprop   v = beta2 v + (1-beta2) g^2;  w -= rate g / (sqrt(v) + eps)
+ *   ht_rmsprop   u = sqrt(beta2 u^2 + (1-beta2) g^2);  w -= rate g / (u + eps)
  *                (Tieleman & Hinton 2012; beta2 is torch's alpha)
- *   ht_adagrad   v += g^2;  w -= rate g / (sqrt(v) + eps)   (Duchi et al. 2011)
- * Before all that clip_value > 0 cuts each element of g to +-clip_value; then clip > 0
- * scales all of g so that its global norm is at most clip; then decay w is added. */
+ *   ht_adagrad   u = sqrt(u^2 + g^2);  w -= rate g / (u + eps)   (Duchi et al. 2011)
+ * u is the root of the papers' v, torch's exp_avg_sq, square_avg and sum: v itself fits
+ * no f32 where g is above 1.8e19 or below 1e-23. No square is formed on the way to u, so
+ * that steps are right for every g that is a normal number. Derivatives through u = 0 are
+ * 0; so is the step where u and an outer eps are both 0.
+ *
+ * Before all that clip_value > 0 cuts each element of g to +-clip_value, infinite ones
+ * too; then clip > 0 scales all of g by min(1, clip/|g|), |g| its norm over all tensors
+ * that train, which neither overflows nor underflows; then decay w is added. A NaN among
+ * them makes all of g NaN, as does an infinite |g|, since no direction is left: the step
+ * is not finite, which a bilevel reports (bad_step). A NaN in clip_value or clip is NaN
+ * too. */
 typedef struct ht_update_rule ht_update_rule;
 extern const ht_update_rule ht_sgd, ht_momentum, ht_nesterov, ht_adam, ht_adamw,
     ht_rmsprop, ht_adagrad;
 typedef struct ht_update_group ht_update_group;
-/* Fixed values are finite and not negative, betas of averages below 1. Zero is off
+/* Fixed values are finite and not negative, betas of averages below 1, and none that is
+ * not zero may be 0 or infinite in a parameter's type (eps 1e-46 in f32). Zero is off
  * (momentum, decay, clips) or an error (rate; beta2 and eps). A field the rule has no use
- * for must be zero. An outer scalar's tensor in eta is () for one value, (steps) per
- * step, (n) per parameter tensor in the order of theta, or (steps, n) for both; where
- * steps = n, (steps, 1) and (1, n) say which. What an update points to is read while an
- * optimizer or a bilevel is made, and not later. */
+ * for must be zero. Scalars, 1 - beta and 1 - beta^t are formed in f64: betas next to 1
+ * keep their digits in f32 too. Outer values are taken as they come; of Adam a beta of
+ * exactly 1, which leaves 0/0, gives NaN. An outer scalar's tensor in eta is () for one
+ * value, (steps) per step, (n) per parameter tensor in the order of theta, or (steps, n)
+ * for both; where steps = n, (steps, 1) and (1, n) say which. What an update points to is
+ * read while an optimizer or a bilevel is made, and not later. */
 typedef struct ht_update {
     const ht_update_rule *rule;
     ht_scalar rate, momentum /* beta1 */, beta2, eps, decay, clip, clip_value;
@@ -309,7 +321,7 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
  * parameters may be missing. Allocates nothing after the first. */
 ht_status ht_optimizer_step(ht_optimizer *optimizer, const ht_set *gradient);
 int64_t ht_optimizer_steps(const ht_optimizer *optimizer);
-/* "<parameter>.<m or v or s>" tensors, borrowed until ht_optimizer_free. */
+/* "<parameter>.<m or u or s>" tensors, borrowed until ht_optimizer_free. */
 const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);
 /* As if `steps` steps had led to this state, of the same names and types: with theta as
  * it was then, training goes on bit for bit. On an error nothing is copied. */

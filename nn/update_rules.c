@@ -2,6 +2,8 @@
 /* update_rules.c: update rules, each one function that appends a step of one parameter
  * tensor. Scalars are 0-d f64 variables, so that 1 - beta^t keeps its digits; they meet
  * the parameters' dtype at the last moment. Read next: update.c, which calls them. */
+#include <math.h>
+
 #include "nn_internal.h"
 
 ht_var hti_beside(ht_var scalar, ht_var x)
@@ -40,19 +42,51 @@ static ht_var hti_average(ht_var beta, ht_var a, ht_var b)
                   ht_mul(hti_beside(ht_sub(1.0, beta), a), b));
 }
 
+/* sqrt(beta u^2 + (1 - beta) g^2): the root of the average is the state, since an f32
+ * holds no square of what is above 1.8e19 or below 1e-23. */
+static ht_var hti_average_root(ht_var beta, ht_var u, ht_var g)
+{
+    return hti_weighted_hypot(hti_beside(beta, u), u, hti_beside(ht_sub(1.0, beta), u), g,
+                              HT_HERE);
+}
+
+/* m / (scale u + eps). A fixed eps is not 0; where an outer one is, and u too, the
+ * element has had no gradient: it does not move, and no derivative goes through it. */
+static ht_var hti_divided(const hti_step *s, ht_var m, ht_var scaled)
+{
+    double fixed;
+    ht_var below = ht_add(scaled, hti_beside(s->eps, s->w));
+    if (hti_is_constant(s->eps, &fixed)) return ht_div(m, below);
+    ht_var none = ht_equal(below, 0.0);
+    return ht_where(none, HT_ZERO, ht_div(m, ht_where(none, 1.0, below)));
+}
+
+/* 1 - beta^t, to the last places near beta = 1 too, where the difference itself would
+ * have lost them; below 1/2 it is right, and has a derivative at 0. */
+static ht_var hti_correction(ht_var beta, ht_var t)
+{
+    double fixed;
+    bool is_fixed = hti_is_constant(beta, &fixed);
+    if (is_fixed && fixed >= 0.5) return ht_neg(ht_expm1(ht_mul(t, log(fixed))));
+    ht_var far = ht_sub(1.0, ht_pow(beta, t));
+    if (is_fixed) return far;
+    ht_var near = ht_greater(beta, 0.5);
+    ht_var power = ht_mul(t, ht_log(ht_where(near, beta, 1.0)));
+    return ht_where(near, ht_neg(ht_expm1(power)), far);
+}
+
 static void hti_adam_apply(hti_step *s)
 {
-    ht_var correction1 = ht_sub(1.0, ht_pow(s->momentum, s->t));
-    ht_var correction2 = ht_sub(1.0, ht_pow(s->beta2, s->t));
+    ht_var correction1 = hti_correction(s->momentum, s->t);
+    ht_var correction2 = hti_correction(s->beta2, s->t);
     ht_var m = hti_average(s->momentum, s->state[0], s->g);
-    ht_var v = hti_average(s->beta2, s->state[1], ht_square(s->g));
+    ht_var u = hti_average_root(s->beta2, s->state[1], s->g);
     /* Not divided by: a division of every element costs as much as the rest. */
     ht_var scale = hti_beside(ht_rsqrt(correction2), s->w);
-    ht_var below = ht_add(ht_mul(ht_sqrt(v), scale), hti_beside(s->eps, s->w));
     ht_var size = hti_beside(ht_div(s->rate, correction1), s->w);
     s->new_state[0] = m;
-    s->new_state[1] = v;
-    s->new_w = ht_sub(s->w, ht_div(ht_mul(size, m), below));
+    s->new_state[1] = u;
+    s->new_w = ht_sub(s->w, ht_mul(size, hti_divided(s, m, ht_mul(u, scale))));
 }
 
 /* Not w (1 - rate decay): in f32 that factor would lose the digits of a small decay. */
@@ -65,22 +99,22 @@ static void hti_adamw_apply(hti_step *s)
     hti_adam_apply(s);
 }
 
-/* w - rate g / (sqrt(v) + eps); sqrt'(0) = 0 keeps its derivatives finite, as Adam's. */
-static void hti_scaled_apply(hti_step *s, ht_var v)
+/* w - rate g / (u + eps) */
+static void hti_scaled_apply(hti_step *s, ht_var u)
 {
-    ht_var below = ht_add(ht_sqrt(v), hti_beside(s->eps, s->w));
-    s->new_state[0] = v;
-    s->new_w = ht_sub(s->w, ht_div(ht_mul(hti_beside(s->rate, s->w), s->g), below));
+    s->new_state[0] = u;
+    s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), hti_divided(s, s->g, u)));
 }
 
 static void hti_rmsprop_apply(hti_step *s)
 {
-    hti_scaled_apply(s, hti_average(s->beta2, s->state[0], ht_square(s->g)));
+    hti_scaled_apply(s, hti_average_root(s->beta2, s->state[0], s->g));
 }
 
 static void hti_adagrad_apply(hti_step *s)
 {
-    hti_scaled_apply(s, ht_add(s->state[0], ht_square(s->g)));
+    ht_var one = ht_number(1);
+    hti_scaled_apply(s, hti_weighted_hypot(one, s->state[0], one, s->g, HT_HERE));
 }
 
 const ht_update_rule ht_sgd = {.name = "sgd", .apply = hti_sgd_apply};
@@ -96,14 +130,14 @@ const ht_update_rule ht_nesterov = {.name = "nesterov",
                                     .apply = hti_nesterov_apply};
 const ht_update_rule ht_adam = {.name = "adam",
                                 .n_state = 2,
-                                .state = {"m", "v"},
+                                .state = {"m", "u"},
                                 .has_momentum = true,
                                 .has_beta2 = true,
                                 .has_eps = true,
                                 .apply = hti_adam_apply};
 const ht_update_rule ht_adamw = {.name = "adamw",
                                  .n_state = 2,
-                                 .state = {"m", "v"},
+                                 .state = {"m", "u"},
                                  .has_momentum = true,
                                  .has_beta2 = true,
                                  .has_eps = true,
@@ -111,12 +145,12 @@ const ht_update_rule ht_adamw = {.name = "adamw",
                                  .apply = hti_adamw_apply};
 const ht_update_rule ht_rmsprop = {.name = "rmsprop",
                                    .n_state = 1,
-                                   .state = {"v"},
+                                   .state = {"u"},
                                    .has_beta2 = true,
                                    .has_eps = true,
                                    .apply = hti_rmsprop_apply};
 const ht_update_rule ht_adagrad = {.name = "adagrad",
                                    .n_state = 1,
-                                   .state = {"v"},
+                                   .state = {"u"},
                                    .has_eps = true,
                                    .apply = hti_adagrad_apply};

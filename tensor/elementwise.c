@@ -373,7 +373,7 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
 static bool walk_one_run(hti_loop loop, int64_t n, int operands,
                          const ht_array *const *operand)
 {
-    const void *in[3] = {0};
+    const void *in[HTI_ELEMENTWISE_INPUTS] = {0};
     if (n >= HTI_SERIAL || !hti_is_contiguous(operand[0])) return false;
     for (int k = 1; k < operands; ++k) {
         if (!hti_is_contiguous(operand[k])) return false;
@@ -413,8 +413,9 @@ void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
     ht_dtype dtype = in[n_in - 1]->dtype, first = kind == HTI_LOOP_WHERE ? HT_U8 : dtype;
     if (kind != HTI_LOOP_CONVERT)
         walk_check_dtype(out, kind == HTI_LOOP_COMPARE ? HT_U8 : dtype);
-    const ht_array *operand[4] = {out};
-    ht_array seen[3];
+    const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1];
+    ht_array seen[HTI_ELEMENTWISE_INPUTS];
+    operand[0] = out;
     for (int k = 0; k < n_in; ++k) {
         walk_check_dtype(in[k], k > 0 ? dtype : first);
         operand[k + 1] = in[k];
@@ -427,7 +428,7 @@ void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
                                  .from = (uint8_t)dtype,
                                  .to = (uint8_t)out->dtype,
                                  .n_in = (uint8_t)n_in,
-                                 .in = {1, 2, 3}};
+                                 .in = {1, 2, 3, 4}};
     walk(ctx, &step, n_in + 1, operand);
 }
 

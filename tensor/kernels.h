@@ -48,25 +48,29 @@ typedef enum hti_binary {
 } hti_binary;
 
 /* Of fused steps alone: several ops at once, each rounded as by itself. A pattern says
- * which, operator first: + - * /, r for a root, a .. f for inputs; then the same in C,
- * and four sets of inputs, as bits, that may be one number. Larger ones come first. */
-#define HTI_TREES(TREE)                                                                  \
-    TREE(scaled_step, "-a/*bc+*rdef",                                                    \
-         IN(0) - IN(1) * IN(2) / (ROOT(IN(3)) * IN(4) + IN(5)), 0, 2, 48, 50)            \
-    TREE(rooted_step, "-a/*bc+rde", IN(0) - IN(1) * IN(2) / (ROOT(IN(3)) + IN(4)), 0, 2, \
-         16, 18)                                                                         \
-    TREE(mul_add_mul_mul, "+*ab**cde", IN(0) * IN(1) + IN(2) * IN(3) * IN(4), 0, 1, 16,  \
-         17)                                                                             \
-    TREE(mul_add_mul, "+*ab*cd", IN(0) * IN(1) + IN(2) * IN(3), 0, 1, 4, 5)              \
-    TREE(root_mul_add, "+*rabc", ROOT(IN(0)) * IN(1) + IN(2), 0, 2, 4, 6)                \
-    TREE(mul_add, "+*abc", IN(0) * IN(1) + IN(2), 0, 1, 4, 5)                            \
-    TREE(mul_sub, "-*abc", IN(0) * IN(1) - IN(2), 0, 1, 4, 5)                            \
-    TREE(sub_mul, "-a*bc", IN(0) - IN(1) * IN(2), 0, 1, 2, 3)                            \
-    TREE(mul_mul, "**abc", IN(0) * IN(1) * IN(2), 0, 1, 4, 5)                            \
-    TREE(mul_div, "/*abc", IN(0) * IN(1) / IN(2), 0, 1, 4, 5)
+ * which, operator first: + - * /, a .. f for inputs; then the same in C, and four sets of
+ * inputs, as bits, that may be one number. Larger ones come first. The last is an op of
+ * its own, of more inputs than others, and no pattern:
+ * sqrt(a x^2 + b y^2), a and b not negative, to 2 ulp wherever it and sqrt(a) x and
+ * sqrt(b) y are normal numbers: nothing overflows or underflows on its way there. */
+#define HTI_TREES(TREE)                                                                 \
+    TREE(scaled_step, "-a*b/c+*def", IN(0) - IN(1) * (IN(2) / (IN(3) * IN(4) + IN(5))), \
+         0, 2, 40, 42)                                                                  \
+    TREE(divided_step, "-a*b/c+de", IN(0) - IN(1) * (IN(2) / (IN(3) + IN(4))), 0, 2, 8, \
+         10)                                                                            \
+    TREE(mul_add_mul_mul, "+*ab**cde", IN(0) * IN(1) + IN(2) * IN(3) * IN(4), 0, 1, 16, \
+         17)                                                                            \
+    TREE(mul_add_mul, "+*ab*cd", IN(0) * IN(1) + IN(2) * IN(3), 0, 1, 4, 5)             \
+    TREE(mul_add, "+*abc", IN(0) * IN(1) + IN(2), 0, 1, 4, 5)                           \
+    TREE(mul_sub, "-*abc", IN(0) * IN(1) - IN(2), 0, 1, 4, 5)                           \
+    TREE(sub_mul, "-a*bc", IN(0) - IN(1) * IN(2), 0, 1, 2, 3)                           \
+    TREE(mul_mul, "**abc", IN(0) * IN(1) * IN(2), 0, 1, 4, 5)                           \
+    TREE(mul_div, "/*abc", IN(0) * IN(1) / IN(2), 0, 1, 4, 5)                           \
+    TREE(weighted_hypot, "",                                                            \
+         LOOP_HYPOT(LOOP_ROOT(IN(0)) * IN(1), LOOP_ROOT(IN(2)) * IN(3)), 0, 1, 4, 5)
 #define HTI_TREE_ENUM(name, pattern, expression, p, q, r, s) HTI_TREE_##name,
 typedef enum hti_tree { HTI_TREES(HTI_TREE_ENUM) HTI_N_TREE } hti_tree;
-enum { HTI_TREE_INPUTS = 6, HTI_TREE_SETS = 4 };
+enum { HTI_TREE_INPUTS = 6, HTI_TREE_SETS = 4, HTI_ELEMENTWISE_INPUTS = 4 };
 typedef struct hti_tree_row {
     const char *pattern;
     uint8_t numbers[HTI_TREE_SETS];

@@ -31,6 +31,27 @@
 #define LOOP_MAX(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
 #define LOOP_MIN(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
 
+#define LOOP_ROOT(x) _Generic((x), float : sqrtf, double : sqrt)(x)
+/* sqrt(x^2 + y^2), NaN if either is: both scaled by a power of two, one of four that the
+ * first two bits of the larger exponent choose, and back. Squares then neither overflow
+ * nor lose what counts, and each power's inverse is a normal number. */
+#define HYPOT(s, T, BITS_T, BITS, FLOAT, bias, mantissa)                                \
+    static inline T loop_hypot_##s(T x, T y)                                            \
+    {                                                                                   \
+        const BITS_T first = (BITS_T)3 << (sizeof(T) * 8 - 3);                          \
+        const BITS_T low = (BITS_T)((bias)-3 * ((bias) + 1) / 4) << (mantissa);         \
+        const BITS_T high = (BITS_T)((bias) + 3 * ((bias) + 1) / 4) << (mantissa);      \
+        T a = FLOAT(BITS(x) & first), b = FLOAT(BITS(y) & first), most = a > b ? a : b; \
+        T down = FLOAT(high - BITS(most));                                              \
+        x *= down;                                                                      \
+        y *= down;                                                                      \
+        return FLOAT(low + BITS(most)) * LOOP_ROOT(x * x + y * y);                      \
+    }
+HYPOT(f32, float, uint32_t, math_bits, math_float, 127, 23)
+HYPOT(f64, double, uint64_t, wide_bits, wide_double, 1023, 52)
+#define LOOP_HYPOT(x, y) \
+    _Generic((x), float : loop_hypot_f32, double : loop_hypot_f64)(x, y)
+
 #define UNARY(name, suffix, T, expression)                                          \
     static void loop_##name##_##suffix(int64_t n, void *out, const void *const *in) \
     {                                                                               \
@@ -67,8 +88,7 @@
     BINARY_BY(name, suffix, T, R, expression, 2)
 
 /* One of HTI_TREES: which inputs there are its expression says. */
-#define IN(e)   (numbers >> (e)&1 ? one##e : in##e[i])
-#define ROOT(x) _Generic((x), float : sqrtf, double : sqrt)(x)
+#define IN(e) (numbers >> (e)&1 ? one##e : in##e[i])
 #define TREE_IN(T, e)       \
     const T *in##e = in[e]; \
     const T one##e = numbers >> (e)&1 ? *in##e : 0;
@@ -94,7 +114,6 @@
     TREE_BY(name, f64, double, expression, s)
 HTI_TREES(TREE)
 #undef IN
-#undef ROOT
 
 #define FLOAT_LOOPS(s, T, EXP, LOG, TANH, SIGMOID, SQRT, ABS, POW) \
     UNARY(neg, s, T, -x)                                           \

@@ -45,6 +45,7 @@ static const form forms[] = {
     F(greater, KINKS),
     F(greater_equal, KINKS),
     F(where, GROWS),
+    F(weighted_hypot, GROWS),
     F(cast, 0),
     F(sum, GROWS),
     F(mean, FILLED),

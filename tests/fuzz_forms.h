@@ -91,6 +91,12 @@ FORM(where)
     }
 }
 
+FORM(weighted_hypot)
+{
+    ht_var b = shaped(g, pick(g), ht_var_shape(a)), weight = ht_number(0.1 * draw(g, 9));
+    return hti_weighted_hypot(weight, a, within(b, 0.5, 2), within(b, 0.5, 2), HT_HERE);
+}
+
 FORM(cast)
 {
     if (g->dtype == HT_F32) return ht_cast(ht_sin(ht_cast(a, HT_F64)), HT_F32);

@@ -540,6 +540,13 @@ static void rows_of_rules_refuse_what_does_not_fit(void)
             ht_apply(&hti_op_##row, n, ((ht_var[]){a, b}),         \
                      hti_op_##row.samples[0].attributes, HT_HERE), \
             __VA_ARGS__)
+    const ht_op *hypot = &hti_op_weighted_hypot;
+    ht_var in[] = {d->f, d->f, d->f, F64(3, 2)};
+    REFUSED(weighted_hypot, SHAPE, ht_apply(hypot, 4, in, NULL, HT_HERE),
+            "do not broadcast", "f64 (3, 2)");
+    in[3] = d->u;
+    REFUSED(weighted_hypot, DTYPE, ht_apply(hypot, 4, in, NULL, HT_HERE),
+            "element types differ", "u8 (2, 3)");
     SAMPLE(conv_dx, SHAPE, 2, d->f, w, "needs 4 axes", "f64 (2, 3)");
     SAMPLE(conv_dw, SHAPE, 2, x, d->f, "needs 4 axes", "f64 (2, 3)");
     SAMPLE(avg_pool_spread, SHAPE, 1, d->f, d->f, "needs 4 axes", "f64 (2, 3)");

@@ -123,7 +123,7 @@ static void optimizer_with_groups_is_several_optimizers(void **state)
 static void optimizer_state_with_groups_is_that_of_each_rule(void **state)
 {
     fixture *f = *state;
-    static const char *const want[] = {"hidden.weight.m", "hidden.weight.v",
+    static const char *const want[] = {"hidden.weight.m", "hidden.weight.u",
                                        "out.weight.s"};
     ht_update grouped = group_adam;
     grouped.groups = (const ht_update_group[]){

@@ -18,11 +18,11 @@ recorded() {
 eager_scalar 11475561
 replay_scalar 423041
 replay_step 7538410
-replay_adam 11480910
+replay_adam 12419610
 hypergradient 14852381
 revolve 19717806
 record_mlp 1955451
-record_vit 6028778
+record_vit 5384788
 record_bilevel 11328351
 END
 }
