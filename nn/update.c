@@ -110,37 +110,52 @@ static ht_var hti_scalar_var(const hti_emit *e, const ht_scalar *s, int i)
     return hti_poison(e->tape);
 }
 
-/* The value an element of g is cut to, for an update that clips values; a NaN stays. */
+/* g with each element cut, for an update that clips values. */
 static ht_var hti_clip_value(const hti_emit *e, const ht_update *own, ht_var g, int i)
 {
+    double fixed;
     if (hti_scalar_is_zero(&own->clip_value)) return g;
-    ht_var most = hti_beside(hti_scalar_var(e, &own->clip_value, i), g);
-    ht_var least = ht_neg(most);
-    ht_var above = ht_where(ht_greater(g, most), most, g);
-    return ht_where(ht_greater(least, g), least, above);
+    ht_var most = hti_scalar_var(e, &own->clip_value, i);
+    if (hti_is_constant(most, &fixed)) return ht_clamp(g, -fixed, fixed);
+    most = hti_beside(most, g);
+    return ht_clamp(g, ht_neg(most), most);
+}
+
+/* |g| of one tensor, f64, which holds the squares of every f32. */
+static ht_var hti_norm_of(ht_var g)
+{
+    if (ht_var_dtype(g) == HT_F32) return ht_sqrt(ht_sum(ht_square(ht_cast(g, HT_F64))));
+    ht_axes all = {.n = ht_var_shape(g).rank};
+    for (int i = 0; i < all.n; i++) all.axis[i] = i;
+    return ht_norm_axes(g, all, false);
 }
 
 /* |g| over all of g that trains, f64; HT_ZERO if clipping is off. */
 static ht_var hti_clip_norm(const hti_emit *e, const ht_var *g)
 {
     if (hti_scalar_is_zero(&e->u->clip)) return HT_ZERO;
-    ht_var total = HT_ZERO;
+    ht_var total = HT_ZERO, one = ht_number(1);
     for (int i = 0; i < e->theta->n; i++) {
         const ht_update *own = hti_update_of(e->u, e->theta->name[i]);
         if (!own) continue;
-        ht_var cut = hti_clip_value(e, own, g[i], i);
-        total = ht_add(total, ht_cast(ht_sum(ht_square(cut)), HT_F64));
+        ht_var part = hti_norm_of(hti_clip_value(e, own, g[i], i));
+        total =
+            ht_is_zero(total) ? part : hti_weighted_hypot(one, total, one, part, HT_HERE);
     }
-    return ht_sqrt(total);
+    return total;
 }
 
-/* g min(1, clip/norm). The norm is one for all; a clip per tensor scales its own. */
+/* g min(1, clip/norm). The norm is one for all; a clip per tensor scales its own. Where
+ * the norm is not finite no direction is left: all are NaN, by inf - inf where it is
+ * infinite. An f32 is scaled as an f64, since clip/norm may be below all f32. */
 static ht_var hti_clip(const hti_emit *e, ht_var norm, ht_var g, int i)
 {
     if (ht_is_zero(norm)) return g;
-    ht_var clip = hti_scalar_var(e, &e->u->clip, i), over = ht_greater(norm, clip);
-    ht_var scale = ht_where(over, ht_div(clip, ht_where(over, norm, 1.0)), 1.0);
-    return ht_mul(g, hti_beside(scale, g));
+    ht_var clip = hti_scalar_var(e, &e->u->clip, i);
+    ht_var within = ht_greater_equal(clip, norm);
+    ht_var most = ht_where(within, 1.0, ht_add(norm, ht_sub(norm, norm)));
+    ht_var scale = ht_where(within, 1.0, ht_div(clip, most));
+    return ht_cast(ht_mul(ht_cast(g, HT_F64), scale), ht_var_dtype(g));
 }
 
 /* Parameter i's step but for its state. */
