@@ -11,8 +11,8 @@
 /* One update under examination. */
 typedef struct hti_examined {
     ht_context *ctx;
-    const ht_update *u;
-    const char *group; /* the pattern it belongs to; NULL: the main update */
+    const ht_update *u, *main; /* main: the one that has the groups */
+    const char *group;         /* the pattern it belongs to; NULL: the main update */
     const ht_set *theta, *eta;
     int64_t steps;
 } hti_examined;
@@ -81,6 +81,21 @@ static bool hti_outer_check(const hti_examined *x, const char *field, const ht_s
         x->theta->n);
 }
 
+/* A parameter that follows the update and is too narrow for the number: it would be 0 or
+ * infinite beside it. NULL: none. clip is of all that train. */
+static const char *hti_too_narrow(const hti_examined *x, const ht_scalar *s)
+{
+    float narrow = (float)s->value;
+    if (s->value == 0 || (narrow != 0 && isfinite(narrow))) return NULL;
+    for (int i = 0; i < x->theta->n; i++) {
+        const ht_update *own = hti_update_of(x->main, x->theta->name[i]);
+        if (own && (own == x->u || s == &x->u->clip) &&
+            ht_tensor_dtype(x->theta->tensor[i]) == HT_F32)
+            return x->theta->name[i];
+    }
+    return NULL;
+}
+
 /* No scalar of a rule means anything below zero; an average needs a beta below one. */
 static bool hti_fixed_check(const hti_examined *x, const char *field, const ht_scalar *s)
 {
@@ -96,7 +111,14 @@ static bool hti_fixed_check(const hti_examined *x, const char *field, const ht_s
         wrong = "is not below 1, as an average needs";
     else if (s->schedule && s->value == 0)
         wrong = "has a schedule, but is zero: a schedule is a factor";
-    return !wrong || hti_update_complain(x, HT_ERROR_ARGUMENT, "%s %s", field, wrong);
+    if (wrong) return hti_update_complain(x, HT_ERROR_ARGUMENT, "%s %s", field, wrong);
+    const char *narrow = hti_too_narrow(x, s);
+    return !narrow || hti_update_complain(
+                          x, HT_ERROR_ARGUMENT,
+                          "%s is %g, which is %s beside parameter \"%s\" of f32\n"
+                          "  hint: f32 holds 1.5e-45 to 3.4e38; 0 where that is meant, "
+                          "or f64 parameters",
+                          field, s->value, s->value < 1 ? "0" : "infinite", narrow);
 }
 
 static bool hti_fields_check(const hti_examined *x)
@@ -191,7 +213,8 @@ bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
     HT_ASSERT(u->rule, "update.rule is NULL: &ht_sgd, &ht_momentum, &ht_adam, ...");
     HT_ASSERT(u->n_groups == 0 || (u->n_groups > 0 && u->groups),
               "update.groups is %p, n_groups %d", (const void *)u->groups, u->n_groups);
-    hti_examined x = {.ctx = ctx, .u = u, .theta = theta, .eta = eta, .steps = steps};
+    hti_examined x = {
+        .ctx = ctx, .u = u, .main = u, .theta = theta, .eta = eta, .steps = steps};
     if (!hti_fields_check(&x)) return false;
     for (int k = 0; k < u->n_groups; k++)
         if (!hti_group_check(&x, &u->groups[k])) return false;
