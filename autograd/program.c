@@ -20,6 +20,16 @@ void ht_program_free(ht_program *p)
     hti_resize(p->ctx, p, sizeof *p, 0);
 }
 
+size_t hti_program_held(const ht_program *p)
+{
+    size_t bytes = sizeof *p + p->data_bytes + p->n_groups * sizeof *p->group;
+    bytes += p->n_values * (sizeof *p->value + sizeof *p->at + sizeof *p->instruction);
+    bytes += p->n_edges * (sizeof *p->edge + sizeof *p->operand);
+    bytes += p->n_out * (sizeof *p->out + sizeof *p->begun);
+    bytes += ((size_t)p->n_in + p->n_out) * sizeof *p->bound;
+    return bytes + (p->arena_owned ? p->arena_bytes + HTI_ALIGN : 0);
+}
+
 /* Call. */
 
 /* Appends instruction i with its inputs looked up in map. */

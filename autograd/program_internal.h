@@ -107,6 +107,8 @@ void hti_program_bind(ht_program *program, void *arena);
 ht_status hti_program_run(ht_program *program, void *const *in, void *const *out);
 /* Whether out[k] may be the memory of in[j]: everything that reads j is done by then. */
 bool hti_program_may_share(const ht_program *program, uint32_t k, uint32_t j);
+/* What ht_program_free gives back. */
+size_t hti_program_held(const ht_program *program);
 const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
 const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
 

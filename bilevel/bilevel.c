@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* bilevel.c: making, running and freeing a bilevel; what is refused and what is reported.
  * Read next: record.c (programs), memory.c (schedules), run.c (the sweep). */
-#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -91,6 +90,24 @@ static bool hti_coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
     return true;
 }
 
+/* Slots go with revolve, and revolve needs them or a budget. */
+static bool hti_slots_valid(ht_context *ctx, const ht_bilevel_options *o)
+{
+    static const char *const name[] = {"HT_SCHEDULE_AUTO", "HT_STORE_ALL",
+                                       "HT_TWO_LEVEL"};
+    if (o->schedule != HT_REVOLVE && o->slots) {
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "bilevel: options.slots is %lld, but options.schedule is %s, "
+                        "which takes no number of slots\n"
+                        "  hint: HT_REVOLVE does; or leave slots 0 and set options.bytes",
+                        (long long)o->slots, name[o->schedule]);
+        return false;
+    }
+    return o->schedule != HT_REVOLVE || o->slots || o->bytes || o->method == HT_FORWARD ||
+           hti_problem_fail(ctx,
+                            "revolve needs options.slots, or options.bytes to find them");
+}
+
 static bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
                               const ht_bilevel_options *o)
 {
@@ -110,6 +127,7 @@ static bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
     if (o->method < HT_AUTO || o->method > HT_TRUNCATED ||
         o->schedule < HT_SCHEDULE_AUTO || o->schedule > HT_REVOLVE)
         return hti_problem_fail(ctx, "no such method or schedule");
+    if (!hti_slots_valid(ctx, o)) return false;
     return hti_sets_valid(ctx, p) && hti_coordinates_valid(ctx, p) &&
            hti_update_check(ctx, &p->update, p->theta, p->eta, p->steps);
 }
@@ -158,36 +176,25 @@ static ht_method hti_method(const ht_bilevel_options *o)
 }
 
 /* Records under a peak of its own, so that it can be said how much recording took. */
-static bool hti_bilevel_measure(ht_bilevel *b, int kept, size_t base)
+static bool hti_bilevel_plan(ht_bilevel *b, const ht_bilevel_options *o)
 {
     ht_context *ctx = b->ctx;
     size_t peak = ctx->peak;
+    b->planning->own_bytes = ctx->live - b->planning->base;
     ctx->peak = ctx->live;
-    bool ok = hti_bilevel_record(b, kept);
-    if (b->recorded_peak < ctx->peak - base) b->recorded_peak = ctx->peak - base;
+    bool ok = hti_bilevel_record(b, o);
+    b->recorded_peak = ctx->peak - b->planning->base;
     if (ctx->peak < peak) ctx->peak = peak;
-    b->recorded_bytes = ctx->live - base;
-    return ok;
-}
-
-/* Where some of the products are kept, not all, the logged programs are those of fewer:
- * recorded again. */
-static bool hti_bilevel_plan(ht_bilevel *b, const ht_bilevel_options *o, size_t base)
-{
-    bool ok = hti_bilevel_measure(b, INT_MAX, base) && hti_bilevel_choose(b, o, b->n_log);
-    while (ok && b->n_kept > 0 && b->n_kept != b->n_cut) {
-        ok = hti_bilevel_measure(b, b->n_kept, base);
-        if (ok && !hti_bilevel_fits(b, o)) ok = hti_bilevel_choose(b, o, b->n_kept - 1);
-    }
     return ok;
 }
 
 static bool hti_bilevel_build(ht_bilevel *b, const ht_bilevel_options *o, size_t base)
 {
-    ht_context *ctx = b->ctx;
-    bool ok =
-        hti_bilevel_open(b) && hti_bilevel_plan(b, o, base) && hti_bilevel_allocate(b);
-    b->predicted_bytes = b->allocated_bytes = ctx->live - base;
+    hti_planning planning = {.base = base};
+    b->planning = &planning;
+    bool ok = hti_bilevel_open(b) && hti_bilevel_plan(b, o) && hti_bilevel_allocate(b);
+    b->planning = NULL;
+    b->predicted_bytes = b->allocated_bytes = b->ctx->live - base;
     if (b->predicted_bytes < b->recorded_peak) b->predicted_bytes = b->recorded_peak;
     return ok;
 }

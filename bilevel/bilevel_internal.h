@@ -9,7 +9,7 @@
 #include "program_internal.h"
 #include "schedule.h"
 
-enum { HTI_NOTE = 200 };
+enum { HTI_NOTE = 200, HTI_LEVELS = 32 };
 
 /* The lists of pointers a program is given, laid out once; what changes from step to step
  * is set by place. */
@@ -45,6 +45,22 @@ typedef struct hti_log {
     uint32_t node; /* while recording */
 } hti_log;
 
+/* What the logged pair takes that keeps the first `kept` products; none: no pair. */
+typedef struct hti_level {
+    int kept;
+    size_t bytes;  /* of both calls, beside their arena */
+    size_t arena;  /* the larger of the two */
+    size_t peak;   /* of recording, the pair being cut */
+    bool over_all; /* of the reverse call */
+} hti_level;
+
+/* What is known only while a bilevel is made. */
+typedef struct hti_planning {
+    size_t base, own_bytes;          /* live before it; its own before any program */
+    hti_level level[HTI_LEVELS + 1]; /* from no products to all: what can be chosen */
+    int n_level;
+} hti_planning;
+
 static inline size_t hti_log_room(const hti_log *log)
 {
     return hti_round_up(hti_bytes(log->type.dtype, log->type.shape), HTI_ALIGN);
@@ -68,6 +84,7 @@ struct ht_bilevel {
     ht_schedule schedule;
     int64_t first, slots; /* steps first .. T-1 are differentiated */
     char note[HTI_NOTE];
+    hti_planning *planning; /* NULL once it is made */
 
     /* Sets of the problem, and those it does not have (empty). */
     ht_set *theta, *eta, *inner_data, *outer_data, *empty;
@@ -80,14 +97,12 @@ struct ht_bilevel {
     bool *summed, *initial_summed; /* which eta reverse (initial_reverse) adds to */
     hti_log *log; /* products that could be kept, most flops to a byte first */
     int n_log;
-    int n_cut;  /* how many of them the logged programs take */
-    int n_kept; /* and this bilevel keeps, beside the states in slots */
+    int n_kept; /* how many of them are, beside the states in slots */
 
     /* Memory: one allocation. A block holds (theta, s) of one step. */
     unsigned char *memory;
     size_t memory_bytes, block_bytes, log_bytes;
-    size_t recorded_bytes,
-        recorded_peak; /* live after recording, and the most during it */
+    size_t recorded_peak; /* the most while recording */
     size_t allocated_bytes,
         predicted_bytes; /* live after ht_bilevel_new; and their peak */
     int64_t n_blocks;
@@ -117,16 +132,32 @@ struct ht_bilevel {
  * made for; else an error kept, which says where one grew. Asked after each callback. */
 bool hti_sets_hold(const ht_bilevel *b, const char *where);
 
-/* record.c: the callbacks on tapes, derived and cut into programs, the logged ones with
- * the first `kept` products there are. May be called again. */
-bool hti_bilevel_record(ht_bilevel *b, int kept);
+/* record.c: the callbacks on tapes, derived and cut into programs. What is chosen is,
+ * while the step stands on its tape, so that nothing is recorded twice. */
+bool hti_bilevel_record(ht_bilevel *b, const ht_bilevel_options *options);
 void hti_call_free(ht_context *ctx, hti_call *call);
 
-/* memory.c: schedule, slots and how many products are kept, at most `kept`, within the
- * budget, said before anything large is taken; then the one allocation. */
-bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *options, int kept);
-/* Whether that holds of the programs as they were cut. */
-bool hti_bilevel_fits(const ht_bilevel *b, const ht_bilevel_options *options);
+/* A schedule, its slots, and how many products are kept beside the states in them. */
+typedef struct hti_choice {
+    ht_schedule schedule;
+    int64_t slots;
+    int level;
+} hti_choice;
+
+/* choose.c: schedule, slots and products within the budget, said before anything large is
+ * taken. First what would be taken without one, which needs the last level alone; false
+ * without an error: too much. Then by all levels. */
+bool hti_bilevel_choose_all(ht_bilevel *b, const ht_bilevel_options *options);
+bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *options);
+
+/* memory.c: the peak of what a choice would take, exactly; and the one allocation. */
+size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c);
+/* Without what recording takes, which is the same for all. */
+size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c);
+/* Every state a run differentiates from is kept. */
+bool hti_stores_all(const ht_bilevel *b, hti_choice c);
+/* Bytes of a call and its program. */
+size_t hti_call_bytes(const hti_call *call);
 bool hti_bilevel_allocate(ht_bilevel *b);
 void hti_bilevel_release(ht_bilevel *b);
 /* Bytes of a set's tensors, each rounded so that the next is aligned. */

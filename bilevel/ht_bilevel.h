@@ -82,8 +82,10 @@ typedef enum ht_method {
 /* Which states are kept, and beside each matrix products of the step from it, as many as
  * the budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
  * checkpointing (revolve, Griewank & Walther 2000). All give the same bits. AUTO:
- * store-all if it fits the budget, products and all; else as many slots and as many
- * products beside them as cost the fewest flops over all T steps. */
+ * store-all if its states fit the budget, and as many products as then do; else revolve,
+ * slots and products added from one slot on, whichever saves more flops to a byte. So
+ * more budget never runs more steps, nor more flops, but where store-all's fewest steps
+ * take the place of products. */
 typedef enum ht_schedule {
     HT_SCHEDULE_AUTO,
     HT_STORE_ALL,
@@ -95,7 +97,7 @@ typedef struct ht_bilevel_options {
     ht_schedule schedule;
     int64_t truncate; /* last K steps; 0: all */
     size_t bytes;     /* budget for ht_bilevel_bytes; 0: none */
-    int64_t slots;    /* of revolve; 0: from the budget */
+    int64_t slots;    /* of HT_REVOLVE, else an error; 0: from the budget */
 } ht_bilevel_options;
 
 typedef struct ht_bilevel_result {
@@ -118,8 +120,8 @@ typedef struct ht_bilevel ht_bilevel;
 /* Records the callbacks, derives and plans the programs and takes all memory runs need.
  * Owned. Problem and options are copied; what they point to, but for the sets and user
  * (groups, coordinates, names), is read here and not later. NULL after an error: a budget
- * too small is HT_ERROR_MEMORY and says what would do; an outer variable (or parameter)
- * that reaches no loss is HT_ERROR_NO_GRADIENT. */
+ * too small is HT_ERROR_MEMORY and says, to the byte, what each schedule needs; an
+ * outer variable (or parameter) that reaches no loss is HT_ERROR_NO_GRADIENT. */
 ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
                            const ht_bilevel_options *options);
 void ht_bilevel_free(ht_bilevel *bilevel); /* NULL: nothing */

@@ -284,9 +284,9 @@ static bool hti_record_stage(hti_recorder *r, const ht_set *batch,
     return ok;
 }
 
-static bool hti_all_reached(hti_recorder *r)
+bool hti_all_reached(const hti_recorder *r)
 {
-    ht_bilevel *b = r->b;
+    const ht_bilevel *b = r->b;
     for (int k = 0; k < r->n_eta + r->n_theta; k++) {
         bool outer = k < r->n_eta;
         if (outer ? r->eta_reached[k] : r->theta_reached[k - r->n_eta]) continue;
@@ -303,20 +303,10 @@ static bool hti_all_reached(hti_recorder *r)
     return true;
 }
 
-/* What an earlier recording left. */
-static void hti_record_drop(ht_bilevel *b)
+bool hti_bilevel_record(ht_bilevel *b, const ht_bilevel_options *options)
 {
-    for (int k = 0; k < HTI_CALLS; k++) hti_call_free(b->ctx, &b->call[k]);
-    hti_resize(b->ctx, b->log, (size_t)b->n_log * sizeof *b->log, 0);
-    b->log = NULL;
-    b->n_log = b->n_cut = 0;
-}
-
-bool hti_bilevel_record(ht_bilevel *b, int kept)
-{
-    hti_record_drop(b);
     hti_recorder r = {.b = b,
-                      .kept = kept,
+                      .options = options,
                       .n_theta = b->theta->n,
                       .n_state = b->state->n,
                       .n_eta = b->eta->n,
@@ -327,8 +317,7 @@ bool hti_bilevel_record(ht_bilevel *b, int kept)
     r.eta_reached = r.present + 2 * r.n_theta + r.n_state + r.n_eta;
     r.theta_reached = r.eta_reached + r.n_eta;
     bool ok = hti_record_update(&r) && hti_record_stage(&r, b->empty, hti_cut_initial) &&
-              hti_record_stage(&r, b->outer_data, hti_cut_outer) && hti_record_step(&r) &&
-              hti_all_reached(&r);
+              hti_record_stage(&r, b->outer_data, hti_cut_outer) && hti_record_step(&r);
     ht_program_free(r.update);
     ht_program_free(r.update_vjp);
     hti_resize(b->ctx, r.present, n_flags * sizeof *r.present, 0);

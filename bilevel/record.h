@@ -15,7 +15,7 @@ typedef struct hti_recorder {
     bool *present;   /* theta s eta g: which have a cotangent */
     bool *eta_reached, *theta_reached;
     bool mixed;
-    int kept; /* products the logged programs take, at most */
+    const ht_bilevel_options *options;
 } hti_recorder;
 
 /* One tape with the leaves every step program has. */
@@ -46,6 +46,8 @@ bool hti_loss_valid(ht_bilevel *b, ht_tape *tape, ht_var loss, const char *which
  * read nor written. */
 ht_var *hti_push_sums(int n, const ht_var *sum, const ht_var *d, bool *summed,
                       ht_var *end);
+/* Whether every outer variable and parameter reaches something; else an error. */
+bool hti_all_reached(const hti_recorder *r);
 /* record_step.c: the inner step, its derivative, and its inner loss. */
 bool hti_record_step(hti_recorder *r);
 

@@ -226,14 +226,13 @@ static bool hti_find_logs(ht_bilevel *b, const ht_tape *tape, const hti_reverse_
     return true;
 }
 
-/* Lists the first `kept` of them. */
-static bool hti_list_logs(ht_bilevel *b, ht_tape *tape, hti_reverse_lists *l, int kept)
+/* Lists them. */
+static bool hti_list_logs(ht_bilevel *b, ht_tape *tape, hti_reverse_lists *l)
 {
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     bool *flags = hti_arena_alloc(&tape->scratch, 3 * (size_t)tape->n);
     if (!flags || !hti_find_logs(b, tape, l, flags)) return false;
-    b->n_cut = kept < b->n_log ? kept : b->n_log;
-    for (int k = 0; k < b->n_cut; k++) l->log[k] = hti_var(tape, b->log[k].node);
+    for (int k = 0; k < b->n_log; k++) l->log[k] = hti_var(tape, b->log[k].node);
     hti_arena_rewind(&tape->scratch, mark);
     return true;
 }
@@ -271,7 +270,84 @@ static bool hti_cut_reverse_call(hti_recorder *r, hti_call *call, ht_tape *tape,
            hti_find_over(r, call, first);
 }
 
-/* forward and reverse, and both again with `kept` products logged. */
+/* The two that keep the first `kept` products, or one of them. */
+static bool hti_cut_logged(hti_recorder *r, hti_step_stage *t, hti_reverse_lists l,
+                           int kept, bool forward, bool reverse)
+{
+    hti_call *call = r->b->call;
+    ht_tape *tape = t->s.tape;
+    hti_push(&l.in_end, l.log, kept);
+    hti_push(&l.forward_end, l.log, kept);
+    return (!forward || hti_cut_forward_call(r, &call[HTI_FORWARD_LOGGED], tape, &l)) &&
+           (!reverse ||
+            hti_cut_reverse_call(r, &call[HTI_REVERSE_LOGGED], tape, &l, t->cotangent));
+}
+
+/* What the logged calls there are take is a part of what their level does. */
+static void hti_level_add(const ht_bilevel *b, hti_level *level)
+{
+    for (int k = 0; k < HTI_CALLS; k++) {
+        const hti_call *call = &b->call[k];
+        if ((k != HTI_FORWARD_LOGGED && k != HTI_REVERSE_LOGGED) || !call->program)
+            continue;
+        level->bytes += hti_call_bytes(call);
+        if (call->program->arena_bytes > level->arena)
+            level->arena = call->program->arena_bytes;
+        if (k == HTI_REVERSE_LOGGED) level->over_all = call->over_all;
+    }
+}
+
+static void hti_drop_logged(ht_bilevel *b)
+{
+    hti_call_free(b->ctx, &b->call[HTI_FORWARD_LOGGED]);
+    hti_call_free(b->ctx, &b->call[HTI_REVERSE_LOGGED]);
+}
+
+/* One call of a level at a time, so that measuring takes no more than all products do;
+ * the peak is that of both together. */
+static bool hti_measure_level(hti_recorder *r, hti_step_stage *t,
+                              const hti_reverse_lists *l, hti_level *level)
+{
+    ht_bilevel *b = r->b;
+    ht_context *ctx = b->ctx;
+    for (int reverse = 0; reverse < 2; reverse++) {
+        size_t peak = ctx->peak;
+        ctx->peak = ctx->live;
+        bool ok = hti_cut_logged(r, t, *l, level->kept, !reverse, reverse);
+        level->peak = ctx->peak - b->planning->base + level->bytes;
+        if (ctx->peak < peak) ctx->peak = peak;
+        if (!ok) return false;
+        hti_level_add(b, level);
+        hti_drop_logged(b);
+    }
+    return true;
+}
+
+/* Of many products some numbers of them, evenly spread. */
+static void hti_set_levels(ht_bilevel *b)
+{
+    int n = b->n_log < HTI_LEVELS ? b->n_log : HTI_LEVELS;
+    b->planning->n_level = n + 1;
+    for (int i = 0; i <= n; i++)
+        b->planning->level[i] = (hti_level){.kept = n ? b->n_log * i / n : 0};
+}
+
+/* The choice among all levels, each measured. What measuring took, any of them took. */
+static bool hti_choose_measured(hti_recorder *r, hti_step_stage *t,
+                                const hti_reverse_lists *l)
+{
+    ht_bilevel *b = r->b;
+    hti_drop_logged(b);
+    for (int i = 1; i + 1 < b->planning->n_level; i++)
+        if (!hti_measure_level(r, t, l, &b->planning->level[i])) return false;
+    for (int i = 0; i < b->planning->n_level; i++)
+        if (b->planning->level[i].peak < b->ctx->peak - b->planning->base)
+            b->planning->level[i].peak = b->ctx->peak - b->planning->base;
+    return hti_bilevel_choose(b, r->options) &&
+           (!b->n_kept || hti_cut_logged(r, t, *l, b->n_kept, true, true));
+}
+
+/* forward and reverse, and both again with as many products kept as are chosen. */
 static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
 {
     ht_bilevel *b = r->b;
@@ -280,13 +356,14 @@ static bool hti_cut_reverse(hti_recorder *r, hti_step_stage *t)
     if (!hti_list_reverse(r, t, &l) ||
         !hti_cut_forward_call(r, &b->call[HTI_FORWARD], tape, &l) ||
         !hti_cut_reverse_call(r, &b->call[HTI_REVERSE_STEP], tape, &l, t->cotangent) ||
-        !hti_list_logs(b, tape, &l, r->kept))
+        !hti_list_logs(b, tape, &l))
         return false;
-    if (!b->n_cut) return true;
-    hti_push(&l.in_end, l.log, b->n_cut);
-    hti_push(&l.forward_end, l.log, b->n_cut);
-    return hti_cut_forward_call(r, &b->call[HTI_FORWARD_LOGGED], tape, &l) &&
-           hti_cut_reverse_call(r, &b->call[HTI_REVERSE_LOGGED], tape, &l, t->cotangent);
+    hti_set_levels(b);
+    hti_level *all = &b->planning->level[b->planning->n_level - 1];
+    if (b->n_log && !hti_cut_logged(r, t, l, b->n_log, true, true)) return false;
+    hti_level_add(b, all);
+    all->peak = b->ctx->peak - b->planning->base;
+    return hti_bilevel_choose_all(b, r->options) || hti_choose_measured(r, t, &l);
 }
 
 /* Tangents of theta', s' along tangents of theta, s, eta. */
@@ -317,7 +394,11 @@ static bool hti_cut_tangent(hti_recorder *r, hti_step_stage *t)
     for (int k = 0; k < n_out; k++)
         dy[k] = k < r->n_theta ? hti_zero_filled(tape, dy[k], b->theta, k)
                                : hti_zero_filled(tape, dy[k], b->state, k - r->n_theta);
-    return hti_cut_call(b, &b->call[HTI_TANGENT], tape, in, in_end, dy, dy + n_out);
+    if (!hti_cut_call(b, &b->call[HTI_TANGENT], tape, in, in_end, dy, dy + n_out))
+        return false;
+    b->planning->n_level = 1;
+    b->planning->level[0] = (hti_level){.peak = b->ctx->peak - b->planning->base};
+    return hti_bilevel_choose_all(b, r->options);
 }
 
 bool hti_record_step(hti_recorder *r)
@@ -349,7 +430,7 @@ bool hti_record_step(hti_recorder *r)
                               &t.loss + 1);
         }
     }
-    ok = ok && hti_step_forward(r, &t);
+    ok = ok && hti_step_forward(r, &t) && hti_all_reached(r);
     if (ok && b->method == HT_FORWARD)
         ok = hti_cut_tangent(r, &t);
     else if (ok)

@@ -82,6 +82,34 @@ int64_t hti_schedule_forward_steps(hti_schedule_kind kind, int64_t n, int64_t sl
     return r * n - schedule_beta(s + 1, r - 1) + 1;
 }
 
+/* Each pinned state is advanced from and reversed from once, so this counts pins. Of a
+ * stretch of beta(s, r) steps they are beta(s-1, r); any other splits into two of which
+ * one is such a stretch (see schedule_split). */
+int64_t hti_revolve_from_slots(int64_t n, int64_t slots)
+{
+    int64_t s = slots < n ? slots : n, r = schedule_repeats(n, s), pins = 0;
+    if (n < 2) return 0;
+    while (n > 1) {
+        while (schedule_beta(s, r - 1) >= n) r--;
+        int64_t left = schedule_beta(s, r - 1), right = schedule_beta(s - 1, r - 1);
+        if (n - right <= left) {
+            pins += right > 1 ? schedule_beta(s - 2, r - 1) : 0;
+            n -= right;
+        } else {
+            pins += schedule_beta(s - 1, r - 1);
+            n -= left;
+            s--;
+            if (n == 1) return pins; /* a state used at once, in no slot */
+        }
+    }
+    return pins + 1;
+}
+
+size_t hti_schedule_bytes(int64_t slots)
+{
+    return sizeof(hti_schedule) + (size_t)slots * sizeof(int64_t);
+}
+
 int64_t hti_revolve_least_slots(int64_t n, int64_t forward_steps)
 {
     int64_t below = 0, enough = n;
@@ -113,7 +141,7 @@ hti_schedule *hti_schedule_new(ht_context *ctx, hti_schedule_kind kind, int64_t 
         return NULL;
     }
     if (slots > n) slots = n;
-    size_t bytes = sizeof(hti_schedule) + (size_t)slots * sizeof(int64_t);
+    size_t bytes = hti_schedule_bytes(slots);
     hti_schedule *schedule = hti_zalloc(ctx, 1, bytes);
     if (!schedule) return NULL;
     schedule->ctx = ctx;

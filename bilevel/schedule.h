@@ -59,6 +59,11 @@ hti_action hti_schedule_next(hti_schedule *schedule);
 int64_t hti_schedule_slots(hti_schedule_kind kind, int64_t n);
 /* Steps a sweep over n advances, the last one included. slots matters to revolve only. */
 int64_t hti_schedule_forward_steps(hti_schedule_kind kind, int64_t n, int64_t slots);
+/* Of the n steps, those that revolve reverses from a state in a slot, which it advanced
+ * from: what was kept beside the state serves them. */
+int64_t hti_revolve_from_slots(int64_t n, int64_t slots);
+/* What hti_schedule_new takes. */
+size_t hti_schedule_bytes(int64_t slots);
 /* The fewest slots with which revolve advances at most `forward_steps` (>= n) steps. */
 int64_t hti_revolve_least_slots(int64_t n, int64_t forward_steps);
 

@@ -12,7 +12,7 @@ typedef struct engine {
     int64_t current, previous,
         after;     /* -1: undefined; previous: what the last step read */
     int64_t *slot; /* -1: free */
-    int64_t held, peak, forward, reversed, outers;
+    int64_t held, peak, saved, forward, reversed, outers;
 } engine;
 
 static void obey_advance(engine *e, hti_action action)
@@ -30,6 +30,7 @@ static void obey_save(engine *e, hti_action action, int64_t slots)
     assert_int_equal(action.step, e->current);
     assert_int_equal(e->slot[action.slot], -1);
     e->slot[action.slot] = e->current;
+    e->saved++;
     if (++e->held > e->peak) e->peak = e->held;
 }
 
@@ -103,6 +104,8 @@ static engine check_sweep(ht_context *ctx, hti_schedule_kind kind, int64_t first
     engine e = sweep(schedule, first, last, slots);
     assert_int_equal(e.forward - first,
                      hti_schedule_forward_steps(kind, last - first, slots));
+    if (kind == HTI_REVOLVE)
+        assert_int_equal(e.saved, hti_revolve_from_slots(last - first, slots));
     hti_schedule_free(schedule);
     return e;
 }
