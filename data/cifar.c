@@ -2,9 +2,9 @@
 /* cifar.c: CIFAR-10 as sheets: PNG pictures of which every row of 1,024 pixels is one
  * image of 32 x 32, and the labels as one JSON list for all sheets.
  *
- * The labels are read first: they say how many images there must be, so that pixels are
- * asked for once and every sheet is held against what is still missing. Read next:
- * png_read.c, image.c. */
+ * The labels are read first: they say how many images there must be. Then the headers of
+ * the sheets, whether there are as many, before pixels are asked for, once for all. Read
+ * next: png_read.c, image.c. */
 #include "data_internal.h"
 
 #include <errno.h>
@@ -141,57 +141,72 @@ static void cifar_take_pixels(const ht_tensor *sheet, uint8_t *to)
             for (int c = 0; c < 3; c++) to[c * CIFAR_PIXELS + p] = from[c];
 }
 
-/* Adds the images of one sheet to the first *done. */
-static ht_status cifar_read_sheet(const ht_images *images, const char *path,
-                                  int64_t *done)
+/* All sheets of a set, with labels for n images; of those before this one, `done`. */
+typedef struct cifar_sheets {
+    ht_context *ctx;
+    const char *folder;
+    bool test;
+    int64_t n, done;
+} cifar_sheets;
+
+/* Adds the sheet's images to those done. */
+static ht_status cifar_count_sheet(cifar_sheets *sheets, const char *path, ht_shape shape)
 {
-    ht_context *ctx = ht_tensor_context(images->pixels);
-    ht_tensor *sheet = ht_png_read(ctx, path);
-    if (!sheet) return ht_context_status(ctx);
     char text[HT_SHAPE_TEXT];
-    ht_shape shape = ht_tensor_shape(sheet);
-    int64_t left = ht_tensor_count(images->labels) - *done;
-    ht_status status = HT_OK;
+    int64_t left = sheets->n - sheets->done;
     if (shape.rank != 3 || shape.dim[1] != CIFAR_PIXELS)
-        status = ht_context_fail(ctx, HT_ERROR_FORMAT, NULL,
-                                 "%s: expected RGB of (n, %d, 3), got %s\n"
-                                 "  hint: every row of a sheet is one image of 32 x 32",
-                                 path, CIFAR_PIXELS, ht_shape_text(shape, text));
-    else if (shape.dim[0] > left)
-        status = ht_context_fail(
-            ctx, HT_ERROR_FORMAT, NULL,
+        return ht_context_fail(sheets->ctx, HT_ERROR_FORMAT, NULL,
+                               "%s: expected RGB of (n, %d, 3), got %s\n"
+                               "  hint: every row of a sheet is one image of 32 x 32",
+                               path, CIFAR_PIXELS, ht_shape_text(shape, text));
+    if (shape.dim[0] > left)
+        return ht_context_fail(
+            sheets->ctx, HT_ERROR_FORMAT, NULL,
             "%s: expected at most %lld images, got %lld: there are %lld labels in all\n"
             "  hint: sheets and labels belong to different sets",
-            path, (long long)left, (long long)shape.dim[0],
-            (long long)ht_tensor_count(images->labels));
-    if (!status) {
-        uint8_t *pixels = ht_tensor_data(images->pixels);
-        cifar_take_pixels(sheet, pixels + *done * 3 * CIFAR_PIXELS);
-        *done += shape.dim[0];
+            path, (long long)left, (long long)shape.dim[0], (long long)sheets->n);
+    sheets->done += shape.dim[0];
+    return HT_OK;
+}
+
+/* One sheet into its place among all pixels; pixels NULL: only its header is looked at.
+ */
+static ht_status cifar_read_sheet(cifar_sheets *sheets, const char *path, uint8_t *pixels)
+{
+    ht_shape shape;
+    int64_t at = sheets->done;
+    if (!pixels) {
+        ht_status status = hti_png_examine(sheets->ctx, path, &shape);
+        return status ? status : cifar_count_sheet(sheets, path, shape);
     }
+    ht_tensor *sheet = ht_png_read(sheets->ctx, path);
+    if (!sheet) return ht_context_status(sheets->ctx);
+    ht_status status = cifar_count_sheet(sheets, path, ht_tensor_shape(sheet));
+    if (!status) cifar_take_pixels(sheet, pixels + at * 3 * CIFAR_PIXELS);
     ht_tensor_free(sheet);
     return status;
 }
 
 /* One sheet, or as many as there are labels for. */
-static ht_status cifar_read_sheets(const ht_images *images, const char *folder, bool test)
+static ht_status cifar_read_sheets(cifar_sheets *sheets, uint8_t *pixels)
 {
-    ht_context *ctx = ht_tensor_context(images->labels);
-    int64_t done = 0, n = ht_tensor_count(images->labels);
-    for (int k = 1; done < n; k++) {
+    bool test = sheets->test;
+    sheets->done = 0;
+    for (int k = 1; sheets->done < sheets->n; k++) {
         char name[64], path[CIFAR_PATH];
         struct stat about;
         snprintf(name, sizeof name, cifar_names[test][0], k);
-        ht_status status = cifar_join(ctx, folder, name, path);
+        ht_status status = cifar_join(sheets->ctx, sheets->folder, name, path);
         if (status) return status;
         if ((test && k > 1) || stat(path, &about) != 0)
             return ht_context_fail(
-                ctx, HT_ERROR_FORMAT, NULL,
+                sheets->ctx, HT_ERROR_FORMAT, NULL,
                 "%s: expected %lld images for the labels of %s, got %lld%s%s\n"
                 "  hint: is a sheet missing? ./dev data cifar fetches the full set",
-                folder, (long long)n, cifar_names[test][1], (long long)done,
-                test && k > 1 ? "" : "; there is no ", test && k > 1 ? "" : name);
-        status = cifar_read_sheet(images, path, &done);
+                sheets->folder, (long long)sheets->n, cifar_names[test][1],
+                (long long)sheets->done, test && k > 1 ? "" : "; there is no ",
+                test && k > 1 ? "" : name);
+        status = cifar_read_sheet(sheets, path, pixels);
         if (status) return status;
     }
     return HT_OK;
@@ -206,12 +221,14 @@ ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_image
     if (!status && stat(path, &about) != 0)
         status = cifar_fail_finding(ctx, folder, cifar_names[test][1]);
     if (!status) out->labels = cifar_read_labels(ctx, path);
-    if (out->labels)
-        out->pixels = ht_tensor_new(
-            ctx, HT_U8,
-            HT_SHAPE(ht_tensor_count(out->labels), 3, CIFAR_SIDE, CIFAR_SIDE));
+    if (!status && !out->labels) status = ht_context_status(ctx);
+    int64_t n = out->labels ? ht_tensor_count(out->labels) : 0;
+    cifar_sheets sheets = {.ctx = ctx, .folder = folder, .test = test, .n = n};
+    if (!status) status = cifar_read_sheets(&sheets, NULL);
+    if (!status)
+        out->pixels = ht_tensor_new(ctx, HT_U8, HT_SHAPE(n, 3, CIFAR_SIDE, CIFAR_SIDE));
     if (out->pixels)
-        status = cifar_read_sheets(out, folder, test);
+        status = cifar_read_sheets(&sheets, ht_tensor_data(out->pixels));
     else if (!status)
         status = ht_context_status(ctx);
     if (status) ht_images_free(out);

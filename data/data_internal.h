@@ -10,6 +10,11 @@
 #include "ht_data.h"
 #include "tensor_internal.h"
 
+enum {
+    HTI_DEFLATE_RATIO = 1032, /* the most deflate can do (zlib's algorithm.txt) */
+    HTI_PNG_SIDE = 1 << 20    /* the most pixels of a side, read or written */
+};
+
 /* A stream whose memory comes from the context. */
 z_stream hti_zlib_stream(ht_context *ctx);
 
@@ -37,6 +42,9 @@ void hti_input_close(hti_input *in);
 /* All bytes of a file as they are, to be freed by hti_resize(ctx, bytes, *n, 0). NULL
  * after an error, and *n zero. For files that hold no more than they are long. */
 void *hti_file_content(ht_context *ctx, const char *path, size_t *n);
+
+/* The shape that ht_png_read would give, by the file's header and size alone. */
+ht_status hti_png_examine(ht_context *ctx, const char *path, ht_shape *shape);
 
 /* A draft, plain or gzip: hti_draft's rules hold. */
 typedef struct hti_output {

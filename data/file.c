@@ -11,8 +11,7 @@
 enum {
     FILE_BUFFER = 1 << 16,
     FILE_GZIP_WINDOW = 15 + 16, /* 32 KiB, in zlib's way of saying "with a gzip header" */
-    FILE_GZIP_LEVEL = 9,
-    FILE_DEFLATE_RATIO = 1032 /* the most deflate can do (zlib's algorithm.txt) */
+    FILE_GZIP_LEVEL = 9
 };
 
 /* zlib frees without a size: a block remembers its own. */
@@ -76,8 +75,8 @@ void hti_input_close(hti_input *in)
 int64_t hti_input_most_bytes(const hti_input *in)
 {
     if (!in->gzip) return in->file_bytes;
-    return in->file_bytes < INT64_MAX / FILE_DEFLATE_RATIO
-               ? in->file_bytes * FILE_DEFLATE_RATIO
+    return in->file_bytes < INT64_MAX / HTI_DEFLATE_RATIO
+               ? in->file_bytes * HTI_DEFLATE_RATIO
                : INT64_MAX;
 }
 

@@ -56,7 +56,8 @@ ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_image
  * test_lables.json; the spelling is the package's). A row of a sheet, 1024 RGB pixels, is
  * one image; the labels are one JSON list. Pixels are (n, 3, 32, 32). *out as
  * ht_mnist_read; errors: HT_ERROR_FILE, HT_ERROR_FORMAT (not such files, a label past 9,
- * counts that disagree), HT_ERROR_MEMORY. Source: Krizhevsky, "Learning multiple layers
+ * counts that disagree), HT_ERROR_MEMORY. Pixels are asked for when the sheets' headers
+ * have as many images as there are labels. Source: Krizhevsky, "Learning multiple layers
  * of features from tiny images", 2009. */
 ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
 /* Frees both tensors and zeroes *images, which may be all zero already. */
@@ -69,12 +70,16 @@ void ht_images_free(ht_images *images);
 ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t first,
                          int64_t n, ht_tensor *x, ht_tensor *labels);
 
-/* Reads a PNG of 8 bits, grey or RGB, not interlaced, as u8 (height, width) or (height,
- * width, 3). Owned; NULL after an error: HT_ERROR_FILE, HT_ERROR_FORMAT (another kind of
- * PNG, damaged, truncated, bytes after its end) or HT_ERROR_MEMORY. */
+/* Reads a PNG of 8 bits, grey or RGB, not interlaced, sides up to 2^20, as u8 (height,
+ * width) or (height, width, 3). Owned; NULL after an error: HT_ERROR_FILE,
+ * HT_ERROR_FORMAT or HT_ERROR_MEMORY. Chunks must be whole, with right checksums, in
+ * PNG's order, the IDATs with none between them, and known unless they may be left out
+ * (those are passed over); the zlib stream must have exactly the header's rows, a right
+ * checksum, and nothing behind it, nor may anything follow IEND. Memory: the image, and
+ * 0.2 MB. */
 ht_tensor *ht_png_read(ht_context *ctx, const char *path);
-/* Writes a u8 tensor (height, width), grey, or (height, width, 3), RGB, as PNG; whole
- * file or nothing. Errors: HT_ERROR_DTYPE, HT_ERROR_SHAPE, HT_ERROR_FILE,
+/* Writes a u8 tensor (height, width), grey, or (height, width, 3), RGB, sides up to 2^20,
+ * as PNG; whole file or nothing. Errors: HT_ERROR_DTYPE, HT_ERROR_SHAPE, HT_ERROR_FILE,
  * HT_ERROR_MEMORY. */
 ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image);
 

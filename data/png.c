@@ -8,13 +8,7 @@
 
 #include <string.h>
 
-enum {
-    PNG_CHUNK = 1 << 16,
-    PNG_LEVEL = 9,
-    PNG_MOST = INT32_MAX / 4,
-    PNG_GREY = 0,
-    PNG_RGB = 2
-};
+enum { PNG_CHUNK = 1 << 16, PNG_LEVEL = 9, PNG_GREY = 0, PNG_RGB = 2 };
 
 static void png_big_endian(unsigned char to[4], unsigned long value)
 {
@@ -122,13 +116,13 @@ static ht_status png_check(ht_context *ctx, const char *path, const ht_tensor *i
                                path, ht_dtype_name(ht_tensor_dtype(image)));
     bool image_like = shape.rank == 2 || (shape.rank == 3 && shape.dim[2] == 3);
     for (int axis = 0; axis < 2 && image_like; axis++)
-        image_like = shape.dim[axis] > 0 && shape.dim[axis] <= PNG_MOST;
+        image_like = shape.dim[axis] > 0 && shape.dim[axis] <= HTI_PNG_SIDE;
     if (image_like) return HT_OK;
     return ht_context_fail(
         ctx, HT_ERROR_SHAPE, NULL,
         "%s: expected an image (height, width) or (height, width, 3), sides "
         "1 to %d, got %s\n  hint: axes are rows, columns, colours",
-        path, PNG_MOST, ht_shape_text(shape, text));
+        path, HTI_PNG_SIDE, ht_shape_text(shape, text));
 }
 
 ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image)

@@ -342,6 +342,42 @@ static void cifar_read_of_no_files_says_what_it_looked_for(void **state)
     ht_context_clear(f->ctx);
 }
 
+/* Pixels are 3 KiB a label: they are asked for when the sheets say that there are so
+ * many. Labels that no JSON reader takes for whole numbers are none. */
+static void cifar_read_of_labels_without_sheets_asks_for_little(void **state)
+{
+    fixture *f = *state;
+    enum { LABELS = 500000, BYTES = 2 * LABELS + 1 };
+    char *text = malloc(BYTES);
+    for (int i = 0; i < BYTES; i++) text[i] = i % 2 ? '7' : ',';
+    text[0] = '[';
+    text[BYTES - 1] = ']';
+    write_small(f);
+    for (int sheets = 0; sheets < 2; sheets++) {
+        char path[PATH];
+        write_bytes(f, "train_lables.json", text, BYTES);
+        if (!sheets) remove(path_in(f, "data_batch_1.png", path));
+        ht_context_reset_peak(f->ctx);
+        expect_set_refused(f, NULL, HT_ERROR_FORMAT,
+                           "expected 500000 images for the labels");
+        size_t peak = ht_context_peak_bytes(f->ctx) - f->live;
+        if (peak > 4 * BYTES) fail_msg("%zu bytes asked for %d labels", peak, LABELS);
+        write_small(f);
+    }
+    free(text);
+    static const char *const labels[] = {
+        "[7,0,1e0]",   "[7,0,01]",    "[7,0,3.5]",
+        "[7,0,-1]",    "[7,0,1.0]",   "[7,0,[1]]",
+        "[7,0,\"1\"]", "[7,0,null]",  "[7,0,1,]",
+        "[,7,0,1]",    "[7 0 1]",     "[[7,0,1]]",
+        "[7,0,+1]",    "[7,0,0x1]",   "\xef\xbb\xbf[7,0,1]",
+        "[7,0,1]]",    "[7,0,1][]",   "[7,0,1",
+        "7,0,1",       "[7,0,1e999]", "[7,0,99999999999999999999]",
+        "[7,0,\xb9]"};
+    for (size_t i = 0; i < sizeof labels / sizeof *labels; i++)
+        expect_set_refused(f, labels[i], HT_ERROR_FORMAT, "train_lables.json: offset ");
+}
+
 /* Rows. */
 
 static void images_rows_of_colour_images_have_both_shapes(void **state)
@@ -412,6 +448,7 @@ int main(void)
         CASE(cifar_read_of_bad_labels_says_where),
         CASE(cifar_read_of_sheets_that_do_not_fit_is_refused),
         CASE(cifar_read_of_no_files_says_what_it_looked_for),
+        CASE(cifar_read_of_labels_without_sheets_asks_for_little),
         CASE(images_rows_of_colour_images_have_both_shapes),
         CASE(cifar_with_nth_allocation_failing_leaks_nothing),
     };
