@@ -163,8 +163,9 @@ static bool hti_bilevel_open(ht_bilevel *b)
     b->gradient = ht_set_clone(b->eta, 0);
     b->gradient_theta0 = ht_set_clone(b->theta, 0);
     b->final = ht_set_clone(b->theta, 0);
-    b->summed = hti_zalloc(ctx, 2 * n, sizeof *b->summed);
+    b->summed = hti_zalloc(ctx, 3 * n, sizeof *b->summed);
     b->initial_summed = b->summed ? b->summed + n : NULL;
+    b->init_alone = b->summed ? b->initial_summed + n : NULL;
     return ctx->status == HT_OK;
 }
 
@@ -216,15 +217,14 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
     b->outer_data = problem->outer_data;
     b->method = hti_method(&o);
     b->first = o.truncate ? problem->steps - o.truncate : 0;
-    if (b->first > 0 && b->method == HT_FORWARD)
-        snprintf(b->note, sizeof b->note,
-                 "truncated: forward mode over the last %lld steps",
-                 (long long)o.truncate);
     bool ok = hti_bilevel_build(b, &o, base);
     /* What they point to has been read, and is the caller's to free or change. */
     b->problem.update = (ht_update){0};
     b->problem.coordinates = NULL;
-    if (ok) return b;
+    if (ok) {
+        hti_note_made(b);
+        return b;
+    }
     ht_bilevel_free(b);
     return NULL;
 }
@@ -238,7 +238,7 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_bilevel_release(b);
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &b->call[k]);
     hti_resize(ctx, b->log, (size_t)b->n_log * sizeof *b->log, 0);
-    hti_resize(ctx, b->summed, 2 * (size_t)b->loan[HTI_ETA].n * sizeof *b->summed, 0);
+    hti_resize(ctx, b->summed, 3 * (size_t)b->loan[HTI_ETA].n * sizeof *b->summed, 0);
     ht_set_free(b->empty);
     ht_set_free(b->state);
     ht_set_free(b->gradient);
@@ -278,19 +278,12 @@ void ht_bilevel_print(const ht_bilevel *b, FILE *f)
 
 /* Running. */
 
-static bool hti_set_finite(const ht_set *set)
-{
-    for (int i = 0; set && i < set->n; i++)
-        for (int64_t k = 0, n = ht_tensor_count(set->tensor[i]); k < n; k++)
-            if (!isfinite(ht_tensor_get(set->tensor[i], k))) return false;
-    return true;
-}
-
 static bool hti_result_finite(const ht_bilevel *b)
 {
     return isfinite(b->result.outer) && isfinite(b->result.inner) &&
-           (b->evaluating || hti_set_finite(b->gradient)) &&
-           hti_set_finite(b->result.gradient_theta0);
+           (b->evaluating || isfinite(hti_largest(b->gradient, NULL))) &&
+           (!b->result.gradient_theta0 ||
+            isfinite(hti_largest(b->result.gradient_theta0, NULL)));
 }
 
 static bool hti_run_once(ht_bilevel *b, uint64_t outer_step)
@@ -309,6 +302,11 @@ static bool hti_find_bad(ht_bilevel *b, uint64_t outer_step)
     b->watch = false;
     result.bad_step = b->result.bad_step;
     result.bad_op = b->result.bad_op;
+    result.bad_where = b->result.bad_where;
+    if (result.bad_where == HT_BAD_NONE) { /* no op's: a sum of forward mode */
+        result.bad_where = HT_BAD_DERIVATIVE;
+        result.bad_step = b->problem.steps;
+    }
     b->result = result;
     return ok;
 }
@@ -324,9 +322,10 @@ static ht_bilevel_result hti_run(ht_bilevel *b, uint64_t outer_step, bool evalua
                                     .inner = (double)NAN,
                                     .bad_step = -1,
                                     .method = b->method,
-                                    .schedule = b->schedule,
-                                    .predicted_bytes = b->predicted_bytes,
-                                    .note = b->note[0] ? b->note : NULL};
+                                    .schedule = b->method == HT_FORWARD ? HT_SCHEDULE_NONE
+                                                                        : b->schedule,
+                                    .predicted_bytes = b->predicted_bytes};
+    b->growth = (hti_growth){0};
     b->started = hti_seconds();
     b->running = true;
     bool ok =
@@ -334,6 +333,7 @@ static ht_bilevel_result hti_run(ht_bilevel *b, uint64_t outer_step, bool evalua
     b->result.seconds = hti_seconds() - b->started;
     if (ok && !hti_result_finite(b)) ok = hti_find_bad(b, outer_step);
     b->running = false;
+    hti_note_run(b);
     b->result.gradient = ok && !evaluating ? b->gradient : NULL;
     b->result.theta = ok ? b->final : NULL;
     if (!ok) b->result.gradient_theta0 = NULL;

@@ -9,7 +9,8 @@
 #include "program_internal.h"
 #include "schedule.h"
 
-enum { HTI_NOTE = 200, HTI_LEVELS = 32 };
+enum { HTI_NOTE = 800, HTI_LEVELS = 32 };
+#define HTI_GROWTH_SAID 1e6 /* of the derivative */
 
 /* The lists of pointers a program is given, laid out once; what changes from step to step
  * is set by place. */
@@ -66,6 +67,12 @@ static inline size_t hti_log_room(const hti_log *log)
     return hti_round_up(hti_bytes(log->type.dtype, log->type.shape), HTI_ALIGN);
 }
 
+/* How much larger than the smallest before it a cotangent (tangent) of theta became. */
+typedef struct hti_growth {
+    double least, factor;
+    int64_t least_step, from, to; /* states, 0 .. T */
+} hti_growth;
+
 /* The sets a bilevel borrows; the last is the empty one callbacks get for data that is
  * NULL. */
 typedef enum hti_role {
@@ -82,8 +89,10 @@ struct ht_bilevel {
     ht_bilevel_problem problem;
     ht_method method;
     ht_schedule schedule;
-    int64_t first, slots; /* steps first .. T-1 are differentiated */
-    char note[HTI_NOTE];
+    int64_t first, slots;   /* steps first .. T-1 are differentiated */
+    char note[HTI_NOTE];    /* of its making, then of the last run */
+    size_t note_made;       /* length of the first part */
+    const char *asymmetric; /* an op for which mixed mode was given up; NULL: none */
     hti_planning *planning; /* NULL once it is made */
 
     /* Sets of the problem, and those it does not have (empty). */
@@ -95,6 +104,7 @@ struct ht_bilevel {
 
     hti_call call[HTI_CALLS];
     bool *summed, *initial_summed; /* which eta reverse (initial_reverse) adds to */
+    bool *init_alone;              /* which eta only the initial value depends on */
     hti_log *log; /* products that could be kept, most flops to a byte first */
     int n_log;
     int n_kept; /* how many of them are, beside the states in slots */
@@ -125,6 +135,7 @@ struct ht_bilevel {
     bool running;
     bool evaluating; /* no gradient: nothing is kept */
     bool watch;      /* look for the first non-finite value */
+    hti_growth growth;
     ht_bilevel_result result;
 };
 
@@ -177,6 +188,16 @@ bool hti_fill_inner(ht_bilevel *b, int64_t step);
 void **hti_point_set(void **to, const ht_set *set);
 void **hti_point_room(void **to, const ht_set *set, unsigned char *memory);
 void **hti_point_block(const ht_bilevel *b, void **to, unsigned char *block);
+
+/* note.c: notes on the bilevel as it was made, and after those on the last run. */
+void hti_note_made(ht_bilevel *b);
+void hti_note_run(ht_bilevel *b);
+/* The largest |x| of a set's tensors, or of the like of them at `data`, NaN if there is
+ * one; whether to look at it after so many
+ * steps of the sweep, as seldom as costs nothing; and what it was at the state `step`. */
+double hti_largest(const ht_set *set, void *const *data);
+bool hti_growth_due(const ht_bilevel *b, int64_t steps);
+void hti_growth_look(ht_bilevel *b, double size, int64_t step);
 
 /* forward.c: tangents instead of cotangents, one per element of eta. */
 size_t hti_forward_bytes(const ht_bilevel *b);

@@ -3,6 +3,7 @@
  * with the training. Work grows with the elements, memory not with the steps; and since
  * it shares no derivative with the reverse sweep, it is its independent check. Read next:
  * check.c. */
+#include <math.h>
 #include <string.h>
 
 #include "bilevel_internal.h"
@@ -70,6 +71,18 @@ static bool hti_tangent_step(ht_bilevel *b, int64_t element, int64_t step)
     return ok;
 }
 
+/* The largest tangent of theta after the step before state `step`. */
+static double hti_tangent_largest(ht_bilevel *b, int64_t step)
+{
+    double largest = 0;
+    for (int64_t e = 0, n = ht_set_elements(b->eta); e < n; e++) {
+        hti_point_room(b->cotangent, b->theta, hti_tangent(b, e, (int)(step & 1)));
+        double here = hti_largest(b->theta, b->cotangent);
+        if (here > largest || isnan(here)) largest = here;
+    }
+    return largest;
+}
+
 /* <dF/dtheta, tangent>, in f64. */
 static double hti_tangent_dot(const ht_bilevel *b, const unsigned char *gradient,
                               const unsigned char *tangent)
@@ -119,6 +132,8 @@ bool hti_forward_run(ht_bilevel *b, uint64_t outer_step)
         for (int64_t e = 0; ok && t >= b->first && e < n; e++)
             ok = hti_tangent_step(b, e, t);
         b->result.reverse_steps += t >= b->first;
+        if (ok && t >= b->first && (t == b->first || hti_growth_due(b, t + 1 - b->first)))
+            hti_growth_look(b, hti_tangent_largest(b, t + 1), t + 1);
         ok = ok && hti_run_step(b, t);
     }
     b->result.inner_seconds = hti_seconds() - b->started;

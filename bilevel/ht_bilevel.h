@@ -90,7 +90,8 @@ typedef enum ht_schedule {
     HT_SCHEDULE_AUTO,
     HT_STORE_ALL,
     HT_TWO_LEVEL,
-    HT_REVOLVE
+    HT_REVOLVE,
+    HT_SCHEDULE_NONE /* of a result in forward mode, which keeps no states */
 } ht_schedule;
 typedef struct ht_bilevel_options {
     ht_method method;
@@ -99,6 +100,17 @@ typedef struct ht_bilevel_options {
     size_t bytes;     /* budget for ht_bilevel_bytes; 0: none */
     int64_t slots;    /* of HT_REVOLVE, else an error; 0: from the budget */
 } ht_bilevel_options;
+
+/* Where the first value that is not finite is. If the training has one it is that, in any
+ * method; the outer loss and its gradient at theta_T come next; the derivative (a reverse
+ * step, a tangent, the derivative of the initial value) only if all of those are finite.
+ */
+typedef enum ht_bad_where {
+    HT_BAD_NONE,
+    HT_BAD_TRAINING,
+    HT_BAD_OUTER,
+    HT_BAD_DERIVATIVE
+} ht_bad_where;
 
 typedef struct ht_bilevel_result {
     double outer, inner; /* F; the inner loss at theta_T on the last step's batch */
@@ -111,9 +123,14 @@ typedef struct ht_bilevel_result {
     double seconds, inner_seconds;        /* whole run; the first sweep from 0 to T */
     ht_method method;                     /* the one used */
     ht_schedule schedule;                 /* and its schedule */
-    const char *note;                     /* why, or a warning; NULL if none */
-    int64_t bad_step;                     /* first non-finite, -1 if none */
-    const char *bad_op;                   /* the op that made it; NULL if none */
+    /* Borrowed until the next run; NULL if there is nothing to say. One sentence each on
+     * a method that is not the one asked for; truncation, which biases the gradient and
+     * leaves 0 for what init alone uses; an infinite derivative of a finite training; a
+     * derivative that grows 10^6-fold or more along the steps. */
+    const char *note;
+    int64_t bad_step;       /* first non-finite, -1 if none; steps: the outer loss */
+    const char *bad_op;     /* the op that made it; NULL if none */
+    ht_bad_where bad_where; /* in training, in the outer loss or in the derivative */
 } ht_bilevel_result;
 
 typedef struct ht_bilevel ht_bilevel;

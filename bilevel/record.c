@@ -224,8 +224,7 @@ static bool hti_cut_initial(hti_recorder *r, hti_stage *s)
         !hti_vjp(tape, r->n_theta, theta0->var, cotangent, r->n_eta, s->eta, d, reached,
                  NULL))
         return false;
-    for (int j = 0; j < r->n_eta; j++)
-        r->eta_reached[j] = r->eta_reached[j] || reached[j];
+    memcpy(b->init_alone, reached, (size_t)r->n_eta * sizeof *reached);
     if (b->method == HT_FORWARD) {
         if (!hti_jvp(tape, r->n_eta, s->eta, sum, r->n_theta, theta0->var, dy, NULL))
             return false;
@@ -287,6 +286,11 @@ static bool hti_record_stage(hti_recorder *r, const ht_set *batch,
 bool hti_all_reached(const hti_recorder *r)
 {
     const ht_bilevel *b = r->b;
+    for (int j = 0; j < r->n_eta; j++) {
+        bool others = r->eta_reached[j];
+        r->eta_reached[j] = others || b->init_alone[j];
+        b->init_alone[j] = b->init_alone[j] && !others;
+    }
     for (int k = 0; k < r->n_eta + r->n_theta; k++) {
         bool outer = k < r->n_eta;
         if (outer ? r->eta_reached[k] : r->theta_reached[k - r->n_eta]) continue;

@@ -410,11 +410,7 @@ bool hti_record_step(hti_recorder *r)
     if (ok && r->mixed && !hti_is_symmetric(t.s.tape, &op)) {
         r->mixed = false;
         if (b->method == HT_REVERSE) b->method = HT_REVERSE_REVERSE;
-        snprintf(b->note, sizeof b->note,
-                 "reverse over reverse: %s stands in the inner loss, so its Hessian may "
-                 "not be "
-                 "symmetric",
-                 op);
+        b->asymmetric = op;
     }
     if (ok) {
         ht_var *in =

@@ -94,14 +94,40 @@ static void **hti_point_sums(const ht_bilevel *b, void **to, const bool *summed)
 
 /* Pieces. */
 
+static ht_bad_where hti_where(const ht_bilevel *b, const hti_call *c)
+{
+    static const ht_bad_where where[HTI_CALLS] = {
+        [HTI_INITIAL] = HT_BAD_TRAINING,
+        [HTI_INITIAL_REVERSE] = HT_BAD_DERIVATIVE,
+        [HTI_INITIAL_TANGENT] = HT_BAD_DERIVATIVE,
+        [HTI_FORWARD] = HT_BAD_TRAINING,
+        [HTI_FORWARD_LOGGED] = HT_BAD_TRAINING,
+        [HTI_REVERSE_STEP] = HT_BAD_DERIVATIVE,
+        [HTI_REVERSE_LOGGED] = HT_BAD_DERIVATIVE,
+        [HTI_TANGENT] = HT_BAD_DERIVATIVE,
+        [HTI_OUTER_LOSS] = HT_BAD_OUTER,
+        [HTI_INNER_LOSS] = HT_BAD_TRAINING};
+    return where[c - b->call];
+}
+
+/* The first value that is not finite: of the training if it has one, which tangents run
+ * ahead of; then of the outer loss; else of the derivative. */
+static void hti_keep_bad(ht_bilevel *b, const hti_call *c, int64_t step)
+{
+    ht_bilevel_result *r = &b->result;
+    ht_bad_where where = hti_where(b, c);
+    if (c->program->bad == HTI_NONE) return;
+    if (r->bad_where != HT_BAD_NONE && r->bad_where <= where) return;
+    r->bad_where = where;
+    r->bad_step = step;
+    r->bad_op = c->program->value[c->program->bad].op->name;
+}
+
 bool hti_run_call(ht_bilevel *b, hti_call *c, int64_t step)
 {
     c->program->watch = b->watch;
     ht_status status = hti_program_run(c->program, c->in, c->out);
-    if (b->watch && c->program->bad != HTI_NONE && b->result.bad_step < 0) {
-        b->result.bad_step = step;
-        b->result.bad_op = c->program->value[c->program->bad].op->name;
-    }
+    if (b->watch) hti_keep_bad(b, c, step);
     return status == HT_OK;
 }
 
@@ -285,9 +311,12 @@ static bool hti_run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
     case HTI_OUTER:
         b->result.inner_seconds = hti_seconds() - b->started;
         ok = hti_run_outer(b, outer_step);
+        hti_growth_look(b, hti_largest(b->theta, b->cotangent), b->problem.steps);
         break;
     case HTI_REVERSE:
         ok = hti_run_reverse(b, a.step);
+        if (hti_growth_due(b, b->problem.steps - a.step))
+            hti_growth_look(b, hti_largest(b->theta, b->cotangent), a.step);
         hti_block_move(b, &b->after, b->current);
         hti_block_move(b, &b->current, HTI_NO_BLOCK);
         break;

@@ -19,8 +19,8 @@ eager_scalar 11475561
 replay_scalar 423041
 replay_step 7538410
 replay_adam 12419610
-hypergradient 14852381
-revolve 19717806
+hypergradient 13854266
+revolve 18765311
 record_mlp 1955451
 record_vit 5384788
 record_bilevel 11328351

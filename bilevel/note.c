@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* note.c: what a result says beside its numbers: how they were come by, and why they may
+ * not be what was meant. Read next: bilevel.c. */
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "bilevel_internal.h"
+
+enum { HTI_GROWTH_LOOKS = 8, HTI_GROWTH_STEPS = 16 };
+
+/* Growth of the derivative along the sweep: a cotangent of theta is the next one's image
+ * under the step's Jacobian alone, so that its growth is the training's own. */
+
+/* The largest |x| of n floats, by their bits without the sign: in order as integers, and
+ * a NaN above all. */
+static float note_largest_f32(const void *data, int64_t n)
+{
+    const char *x = data;
+    int32_t largest = 0;
+    float value;
+    for (int64_t k = 0; k < n; k++) {
+        int32_t size;
+        memcpy(&size, x + k * (int64_t)sizeof size, sizeof size);
+        size &= INT32_MAX;
+        largest = size > largest ? size : largest;
+    }
+    memcpy(&value, &largest, sizeof value);
+    return value;
+}
+
+static double note_largest_f64(const void *data, int64_t n)
+{
+    const char *x = data;
+    int64_t largest = 0;
+    double value;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t size;
+        memcpy(&size, x + k * (int64_t)sizeof size, sizeof size);
+        size &= INT64_MAX;
+        largest = size > largest ? size : largest;
+    }
+    memcpy(&value, &largest, sizeof value);
+    return value;
+}
+
+double hti_largest(const ht_set *set, void *const *data)
+{
+    double largest = 0;
+    for (int i = 0; i < set->n; i++) {
+        const ht_tensor *t = set->tensor[i];
+        const void *x = data ? data[i] : t->array.data;
+        int64_t n = ht_tensor_count(t);
+        double here = ht_tensor_dtype(t) == HT_F64 ? note_largest_f64(x, n)
+                                                   : (double)note_largest_f32(x, n);
+        if (here > largest || isnan(here)) largest = here; /* a NaN stays */
+    }
+    return largest;
+}
+
+bool hti_growth_due(const ht_bilevel *b, int64_t steps)
+{
+    int64_t n = b->problem.steps - b->first, every = n / HTI_GROWTH_LOOKS;
+    if (every < HTI_GROWTH_STEPS) every = HTI_GROWTH_STEPS;
+    return steps == n || steps % every == 0;
+}
+
+void hti_growth_look(ht_bilevel *b, double size, int64_t step)
+{
+    hti_growth *g = &b->growth;
+    if (!(size > 0) || isinf(size)) return;
+    if (g->least > 0 && size / g->least > g->factor) {
+        g->factor = size / g->least;
+        g->from = g->least_step;
+        g->to = step;
+    }
+    if (g->least > 0 && size >= g->least) return;
+    g->least = size;
+    g->least_step = step;
+}
+
+/* Words. */
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void
+note_add(ht_bilevel *b, const char *format, ...)
+{
+    size_t used = strlen(b->note);
+    va_list args;
+    va_start(args, format);
+    if (used) used += (size_t)snprintf(b->note + used, HTI_NOTE - used, "; ");
+    if (used < HTI_NOTE) vsnprintf(b->note + used, HTI_NOTE - used, format, args);
+    va_end(args);
+}
+
+/* What a truncated sweep does not reach. */
+static void note_truncated(ht_bilevel *b)
+{
+    char *name[HTI_NOTE / 4], names[HTI_NOTE / 4];
+    int n = 0;
+    note_add(b,
+             "truncated: only the last %lld of %lld steps are differentiated, so the "
+             "gradient is biased",
+             (long long)(b->problem.steps - b->first), (long long)b->problem.steps);
+    for (int j = 0; j < b->eta->n && n < HTI_NOTE / 4; j++)
+        if (b->init_alone[j]) name[n++] = b->eta->name[j];
+    hti_set_names(names, sizeof names, n, name);
+    if (n) note_add(b, "what init alone uses gets 0: %s", names);
+}
+
+void hti_note_made(ht_bilevel *b)
+{
+    if (b->asymmetric)
+        note_add(b,
+                 "reverse over reverse: %s stands in the inner loss, so its Hessian may "
+                 "not be symmetric",
+                 b->asymmetric);
+    if (b->first > 0) note_truncated(b);
+    b->note_made = strlen(b->note);
+}
+
+void hti_note_run(ht_bilevel *b)
+{
+    const hti_growth *g = &b->growth;
+    const ht_bilevel_result *r = &b->result;
+    b->note[b->note_made] = '\0';
+    if (r->bad_where == HT_BAD_DERIVATIVE)
+        note_add(b, "the training is finite, its derivative is not from step %lld on",
+                 (long long)r->bad_step);
+    if (g->factor >= HTI_GROWTH_SAID)
+        note_add(b,
+                 "the derivative grows %.1e-fold from step %lld to step %lld: the "
+                 "training is unstable, and the gradient holds for tiny changes alone",
+                 g->factor, (long long)g->from, (long long)g->to);
+    b->result.note = b->note[0] ? b->note : NULL;
+}
