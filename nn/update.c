@@ -147,15 +147,16 @@ static ht_var hti_clip_norm(const hti_emit *e, const ht_var *g)
 
 /* g min(1, clip/norm). The norm is one for all; a clip per tensor scales its own. Where
  * the norm is not finite no direction is left: all are NaN, by inf - inf where it is
- * infinite. An f32 is scaled as an f64, since clip/norm may be below all f32. */
+ * infinite. Of f32 too all that is f64: clip/norm may be below all f32. g is divided
+ * first, since the derivative of clip/norm, clip/norm^2, may be below all f64. */
 static ht_var hti_clip(const hti_emit *e, ht_var norm, ht_var g, int i)
 {
     if (ht_is_zero(norm)) return g;
     ht_var clip = hti_scalar_var(e, &e->u->clip, i);
     ht_var within = ht_greater_equal(clip, norm);
     ht_var most = ht_where(within, 1.0, ht_add(norm, ht_sub(norm, norm)));
-    ht_var scale = ht_where(within, 1.0, ht_div(clip, most));
-    return ht_cast(ht_mul(ht_cast(g, HT_F64), scale), ht_var_dtype(g));
+    ht_var part = ht_div(ht_cast(g, HT_F64), most);
+    return ht_cast(ht_mul(part, ht_where(within, 1.0, clip)), ht_var_dtype(g));
 }
 
 /* Parameter i's step but for its state. */
