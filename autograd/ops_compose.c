@@ -32,34 +32,6 @@ ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site)
     return HTI_CALL("leaky_relu", x, compose_leaky_relu(x, slope, site));
 }
 
-ht_var ht_silu_at(ht_var x, const char *site)
-{
-    if (compose_pass(x)) return x;
-    return HTI_CALL("silu", x, ht_mul_at(x, ht_sigmoid_at(x, site), site));
-}
-
-/* x (1 + s) / 2 */
-static ht_var compose_gate(ht_var x, ht_var s, const char *site)
-{
-    ht_var half = ht_mul_at(x, ht_number(0.5), site);
-    return ht_mul_at(half, ht_add_at(s, ht_number(1), site), site);
-}
-
-/* s = tanh(sqrt(2 / pi) (x + 0.044715 x^3)): Hendrycks & Gimpel, arXiv 1606.08415. */
-static ht_var compose_gelu_tanh(ht_var x, const char *site)
-{
-    if (compose_pass(x)) return x;
-    ht_var cubic = ht_mul_at(ht_square_at(x, site), ht_number(0.044715), site);
-    ht_var inner = ht_mul_at(x, ht_add_at(cubic, ht_number(1), site), site);
-    ht_var scaled = ht_mul_at(inner, ht_number(0.79788456080286535588), site);
-    return compose_gate(x, ht_tanh_at(scaled, site), site);
-}
-
-ht_var ht_gelu_tanh_at(ht_var x, const char *site)
-{
-    return HTI_CALL("gelu_tanh", x, compose_gelu_tanh(x, site));
-}
-
 /* The bound where x lies below or above it, and everywhere if it is NaN; x that is NaN is
  * neither, hence stays. */
 static ht_var compose_bound(ht_var x, ht_var bound, bool below, const char *site)

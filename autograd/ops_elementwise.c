@@ -44,14 +44,37 @@ static ht_var sqrt_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_where(zero, 0.0, half));
 }
 
+/* Not 1 - out^2 and out (1 - out), which have no digits left where out is near 1. */
 static ht_var tanh_slope(const ht_rule *r, ht_var v)
 {
-    return ht_mul(v, ht_sub(1.0, ht_mul(r->out, r->out)));
+    return ht_mul(v, ht_apply(&hti_op_tanh_slope, 1, r->in, NULL, HT_HERE));
 }
 
 static ht_var sigmoid_slope(const ht_rule *r, ht_var v)
 {
-    return ht_mul(v, ht_mul(r->out, ht_sub(1.0, r->out)));
+    return ht_mul(v, ht_apply(&hti_op_sigmoid_slope, 1, r->in, NULL, HT_HERE));
+}
+
+static ht_var tanh_slope_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_mul(ht_mul(r->out, ht_tanh(r->in[0])), -2.0));
+}
+
+/* tanh(x / 2), not 2 s - 1, which would cancel around 0. */
+static ht_var sigmoid_slope_slope(const ht_rule *r, ht_var v)
+{
+    ht_var turn = ht_tanh(ht_mul(r->in[0], -0.5));
+    return ht_mul(v, ht_mul(r->out, turn));
+}
+
+static ht_var tanh_slope_decompose(const ht_rule *r)
+{
+    return ht_sub(1.0, ht_square(ht_tanh(r->in[0])));
+}
+
+static ht_var sigmoid_slope_decompose(const ht_rule *r)
+{
+    return ht_mul(ht_sigmoid(r->in[0]), ht_sigmoid(ht_neg(r->in[0])));
 }
 
 /* The result is positive where x is, and kept for other reasons: x need not be. */
@@ -87,6 +110,8 @@ HTI_UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3, NULL)
 HTI_UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3, NULL)
 HTI_UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2, NULL)
 HTI_UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3, sigmoid_decompose)
+HTI_INNER_ROW(tanh_slope, HTI_TANH_SLOPE, NULL, 0, -2, 2, tanh_slope_decompose)
+HTI_INNER_ROW(sigmoid_slope, HTI_SIGMOID_SLOPE, NULL, 0, -3, 3, sigmoid_slope_decompose)
 HTI_UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2, relu_decompose)
 HTI_UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2, abs_decompose)
 

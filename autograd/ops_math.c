@@ -34,11 +34,29 @@ static ht_var cos_slope(const ht_rule *r, ht_var v)
     return ht_neg(ht_mul(v, ht_sin(r->in[0])));
 }
 
-/* 2 / sqrt(pi) exp(-x^2) */
+static ht_var math_apply(const ht_op *op, ht_var x)
+{
+    return ht_apply(op, 1, &x, NULL, HT_HERE);
+}
+
 static ht_var erf_slope(const ht_rule *r, ht_var v)
 {
-    ht_var bell = ht_exp(ht_neg(ht_square(r->in[0])));
-    return ht_mul(v, ht_mul(bell, 1.12837916709551257390));
+    return ht_mul(v, math_apply(&hti_op_erf_slope, r->in[0]));
+}
+
+/* What grows with x has a bound below, if only where the factor beside it is 0 long
+ * since: infinity times that would be NaN, not the limit. */
+
+/* x within +-bound */
+static ht_var math_within(ht_var x, double bound)
+{
+    return ht_maximum(ht_minimum(x, bound), -bound);
+}
+
+/* 2 / sqrt(pi) exp(-x^2) (-2 x) */
+static ht_var erf_slope_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, ht_mul(r->out, ht_mul(math_within(r->in[0], 40), -2.0)));
 }
 
 static ht_var softplus_slope(const ht_rule *r, ht_var v)
@@ -48,21 +66,53 @@ static ht_var softplus_slope(const ht_rule *r, ht_var v)
 
 static ht_var gelu_slope(const ht_rule *r, ht_var v)
 {
-    return ht_mul(v, ht_apply(&hti_op_gelu_slope, 1, r->in, NULL, HT_HERE));
+    return ht_mul(v, math_apply(&hti_op_gelu_slope, r->in[0]));
 }
 
-/* exp(-x^2 / 2) / sqrt(2 pi) */
-static ht_var gelu_density(ht_var x)
-{
-    return ht_mul(ht_exp(ht_mul(ht_square(x), -0.5)), 0.39894228040143267794);
-}
-
-/* density (2 - x^2), in factors that stay finite as far as x does */
+/* density (2 - x^2) */
 static ht_var gelu_slope_slope(const ht_rule *r, ht_var v)
 {
-    const double root = 1.41421356237309504880;
-    ht_var x = r->in[0], left = ht_mul(gelu_density(x), ht_sub(root, x));
-    return ht_mul(v, ht_mul(left, ht_add(x, root)));
+    ht_var bend = ht_sub(2.0, ht_minimum(ht_square(r->in[0]), 3600.0));
+    return ht_mul(v, ht_mul(math_apply(&hti_op_density, r->in[0]), bend));
+}
+
+static ht_var density_slope(const ht_rule *r, ht_var v)
+{
+    return ht_neg(ht_mul(v, ht_mul(r->out, math_within(r->in[0], 60))));
+}
+
+static ht_var silu_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, math_apply(&hti_op_silu_slope, r->in[0]));
+}
+
+/* s' (2 - x tanh(x / 2)), s the sigmoid */
+static ht_var silu_slope_slope(const ht_rule *r, ht_var v)
+{
+    ht_var x = r->in[0], turn = ht_mul(x, ht_tanh(ht_mul(x, 0.5)));
+    ht_var bend = ht_sub(2.0, ht_minimum(turn, 2000.0));
+    return ht_mul(v, ht_mul(math_apply(&hti_op_sigmoid_slope, x), bend));
+}
+
+static ht_var gelu_tanh_slope(const ht_rule *r, ht_var v)
+{
+    return ht_mul(v, math_apply(&hti_op_gelu_tanh_slope, r->in[0]));
+}
+
+/* Twice sqrt(2 / pi), and that by 0.044715: Hendrycks & Gimpel, arXiv 1606.08415. */
+static const double gelu_line = 1.5957691216057308,
+                    gelu_cubic = 0.044715 * 1.5957691216057308;
+
+/* s'(w) (2 w' + x w'' - x w'^2 tanh(w / 2)), w = line x + cubic x^3 */
+static ht_var gelu_tanh_slope_slope(const ht_rule *r, ht_var v)
+{
+    ht_var x = r->in[0], square = ht_minimum(ht_square(x), 1000.0);
+    ht_var w = ht_mul(x, ht_add(ht_mul(square, gelu_cubic), gelu_line));
+    ht_var dw = ht_add(ht_mul(square, 3 * gelu_cubic), gelu_line);
+    ht_var turn = ht_mul(ht_mul(x, ht_tanh(ht_mul(w, 0.5))), ht_square(dw));
+    ht_var line = ht_add(ht_mul(square, 12 * gelu_cubic), 2 * gelu_line);
+    ht_var bend = ht_sub(line, ht_minimum(turn, 1e7));
+    return ht_mul(v, ht_mul(math_apply(&hti_op_sigmoid_slope, w), bend));
 }
 
 /* Decomposed: the same but for the digits the rows are there to keep. */
@@ -92,6 +142,12 @@ static ht_var gelu_distribution(ht_var x)
     return ht_mul(ht_add(ht_erf(ht_mul(x, 0.70710678118654752440)), 1.0), 0.5);
 }
 
+/* exp(-x^2 / 2) / sqrt(2 pi) */
+static ht_var gelu_density(ht_var x)
+{
+    return ht_mul(ht_exp(ht_mul(ht_square(x), -0.5)), 0.39894228040143267794);
+}
+
 static ht_var gelu_decompose(const ht_rule *r)
 {
     return ht_mul(r->in[0], gelu_distribution(r->in[0]));
@@ -103,6 +159,48 @@ static ht_var gelu_slope_decompose(const ht_rule *r)
     return ht_add(gelu_distribution(x), ht_mul(x, gelu_density(x)));
 }
 
+static ht_var density_decompose(const ht_rule *r)
+{
+    return gelu_density(r->in[0]);
+}
+
+static ht_var erf_slope_decompose(const ht_rule *r)
+{
+    return ht_mul(ht_exp(ht_neg(ht_square(r->in[0]))), 1.12837916709551257390);
+}
+
+static ht_var silu_decompose(const ht_rule *r)
+{
+    return ht_mul(r->in[0], ht_sigmoid(r->in[0]));
+}
+
+/* s + x s' */
+static ht_var silu_slope_decompose(const ht_rule *r)
+{
+    ht_var x = r->in[0], s = ht_sigmoid(x);
+    return ht_add(s, ht_mul(x, ht_mul(s, ht_sub(1.0, s))));
+}
+
+/* (1 + tanh(w / 2)) / 2 */
+static ht_var gelu_tanh_gate(ht_var x)
+{
+    ht_var cubic = ht_mul(ht_mul(ht_square(x), x), gelu_cubic / 2);
+    ht_var t = ht_tanh(ht_add(cubic, ht_mul(x, gelu_line / 2)));
+    return ht_mul(ht_add(t, 1.0), 0.5);
+}
+
+static ht_var gelu_tanh_decompose(const ht_rule *r)
+{
+    return ht_mul(r->in[0], gelu_tanh_gate(r->in[0]));
+}
+
+static ht_var gelu_tanh_slope_decompose(const ht_rule *r)
+{
+    ht_var x = r->in[0], s = gelu_tanh_gate(x);
+    ht_var dw = ht_add(ht_mul(ht_square(x), 3 * gelu_cubic), gelu_line);
+    return ht_add(s, ht_mul(ht_mul(x, dw), ht_mul(s, ht_sub(1.0, s))));
+}
+
 HTI_UNARY_ROW(log1p, HTI_LOG1P, NULL, 0, -0.6, 2, log1p_decompose)
 HTI_UNARY_ROW(expm1, HTI_EXPM1, NULL, 0, -2, 2, expm1_decompose)
 HTI_UNARY_ROW(rsqrt, HTI_RSQRT, NULL, 0, 0.5, 3, rsqrt_decompose)
@@ -112,6 +210,13 @@ HTI_UNARY_ROW(erf, HTI_ERF, NULL, 0, -2, 2, NULL)
 HTI_UNARY_ROW(softplus, HTI_SOFTPLUS, NULL, 0, -4, 4, softplus_decompose)
 HTI_UNARY_ROW(gelu, HTI_GELU, NULL, 0, -4, 4, gelu_decompose)
 HTI_INNER_ROW(gelu_slope, HTI_GELU_SLOPE, NULL, 0, -4, 4, gelu_slope_decompose)
+HTI_INNER_ROW(density, HTI_DENSITY, NULL, 0, -2, 2, density_decompose)
+HTI_INNER_ROW(erf_slope, HTI_ERF_SLOPE, NULL, 0, -2, 2, erf_slope_decompose)
+HTI_UNARY_ROW(silu, HTI_SILU, NULL, 0, -4, 4, silu_decompose)
+HTI_INNER_ROW(silu_slope, HTI_SILU_SLOPE, NULL, 0, -4, 4, silu_slope_decompose)
+HTI_UNARY_ROW(gelu_tanh, HTI_GELU_TANH, NULL, 0, -3, 3, gelu_tanh_decompose)
+HTI_INNER_ROW(gelu_tanh_slope, HTI_GELU_TANH_SLOPE, NULL, 0, -3, 3,
+              gelu_tanh_slope_decompose)
 
 /* Weighted hypot: h = sqrt(a x^2 + b y^2). Weights are inputs 0 and 2. Both selects are
  * needed where h is 0: one for the division, one for the derivatives. */

@@ -33,6 +33,14 @@ typedef enum hti_unary {
     HTI_SOFTPLUS,   /* log(1 + exp(a)) */
     HTI_GELU,       /* a Phi(a), Phi the normal distribution */
     HTI_GELU_SLOPE, /* Phi(a) + a phi(a), phi its density */
+    HTI_DENSITY,    /* phi(a) */
+    HTI_SIGMOID_SLOPE,
+    HTI_TANH_SLOPE,
+    HTI_SILU, /* a sigmoid(a) */
+    HTI_SILU_SLOPE,
+    HTI_GELU_TANH, /* a sigmoid(2 sqrt(2 / pi) (a + 0.044715 a^3)) */
+    HTI_GELU_TANH_SLOPE,
+    HTI_ERF_SLOPE, /* 2 / sqrt(pi) exp(-a^2) */
     HTI_N_UNARY
 } hti_unary;
 

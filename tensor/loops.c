@@ -140,10 +140,19 @@ UNARY(expm1, f32, float, (float)wide_expm1((double)x))
 UNARY(rsqrt, f32, float, (float)(1.0 / sqrt((double)x)))
 UNARY(erf, f32, float, (float)wide_erf((double)x))
 UNARY(softplus, f32, float, (float)wide_softplus((double)x))
-UNARY(gelu, f32, float, math_gelu_f32(x))
-UNARY(gelu_slope, f32, float, math_gelu_slope_f32(x))
-UNARY(gelu, f64, double, math_gelu_f64(x))
-UNARY(gelu_slope, f64, double, math_gelu_slope_f64(x))
+#define UNARY_MATH(name)                          \
+    UNARY(name, f32, float, math_##name##_f32(x)) \
+    UNARY(name, f64, double, math_##name##_f64(x))
+UNARY_MATH(gelu)
+UNARY_MATH(gelu_slope)
+UNARY_MATH(density)
+UNARY_MATH(sigmoid_slope)
+UNARY_MATH(tanh_slope)
+UNARY_MATH(silu)
+UNARY_MATH(silu_slope)
+UNARY_MATH(gelu_tanh)
+UNARY_MATH(gelu_tanh_slope)
+UNARY_MATH(erf_slope)
 UNARY(log1p, f64, double, log1p(x))
 UNARY(expm1, f64, double, expm1(x))
 UNARY(rsqrt, f64, double, 1.0 / sqrt(x))
@@ -445,7 +454,15 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
               [HTI_ERF] = {FLOATS(erf)},
               [HTI_SOFTPLUS] = {FLOATS(softplus)},
               [HTI_GELU] = {FLOATS(gelu)},
-              [HTI_GELU_SLOPE] = {FLOATS(gelu_slope)}},
+              [HTI_GELU_SLOPE] = {FLOATS(gelu_slope)},
+              [HTI_DENSITY] = {FLOATS(density)},
+              [HTI_SIGMOID_SLOPE] = {FLOATS(sigmoid_slope)},
+              [HTI_TANH_SLOPE] = {FLOATS(tanh_slope)},
+              [HTI_SILU] = {FLOATS(silu)},
+              [HTI_SILU_SLOPE] = {FLOATS(silu_slope)},
+              [HTI_GELU_TANH] = {FLOATS(gelu_tanh)},
+              [HTI_GELU_TANH_SLOPE] = {FLOATS(gelu_tanh_slope)},
+              [HTI_ERF_SLOPE] = {FLOATS(erf_slope)}},
     .binary = {[HTI_ADD] = {TWO_SIGNED(add)},
                [HTI_SUB] = {TWO_SIGNED(sub)},
                [HTI_MUL] = {TWO_SIGNED(mul)},

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "loops_wide.h"
+
 /* ln 2 in two parts: n * math_ln2_high is exact for |n| < 2^15. */
 static const float math_ln2_high = 0x1.63p-1f, math_ln2_low = -0x1.bd0106p-13f;
 
@@ -30,8 +32,9 @@ static inline float math_float(uint32_t bits)
 
 /* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2, for x in -170 .. 89. Adding
  * 1.5 * 2^23 leaves n in the low bits. 2^n is applied in two halves: it alone would
- * overflow, or flush what is still a subnormal. */
-static inline float math_exp_within(float x)
+ * overflow, or flush what is still a subnormal. The second half is left to the caller,
+ * whose factors may lift the result out of the subnormals. */
+static inline float math_exp_part(float x, float *rest)
 {
     const float shift = 0x1.8p23f;
     float shifted = x * 0x1.715476p0f + shift, n = shifted - shift;
@@ -43,7 +46,19 @@ static inline float math_exp_within(float x)
     p = p * r + 0.49999994f;
     p = p * (r * r) + r + 1.0f;
     uint32_t biased = math_bits(shifted) - math_bits(shift) + 256u, half = biased >> 1;
-    return p * math_float((half - 1u) << 23) * math_float((biased - half - 1u) << 23);
+    *rest = math_float((biased - half - 1u) << 23);
+    return p * math_float((half - 1u) << 23);
+}
+
+static inline double math_exp_part_f64(double x, double *rest)
+{
+    return *rest = exp(0.5 * x);
+}
+
+static inline float math_exp_within(float x)
+{
+    float rest, part = math_exp_part(x, &rest);
+    return part * rest;
 }
 
 /* NaN passes both clamps. */
@@ -115,15 +130,145 @@ static inline float math_sigmoid(float x)
     return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-/* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in
- * one: both are exp(-a^2 / 2) times something slow. Q's is t P(t), t = 1 / (1 + 0.35 a),
- * a form of Hastings (Approximations for digital computers, 1955), P minimax to 3e-8; its
- * high terms by pairs, or a vector would wait for its own last term. a <= 15 keeps the
- * power in range. Rounding a^2 leaves a relative error of a^2 / 2 in units of the last
- * place. */
-static inline float math_tail(float a, float *phi)
+static inline double math_sigmoid_f64(double x)
 {
-    float e = math_exp_within(-0.5f * a * a), t = 1.0f / (1.0f + 0.35f * a);
+    double e = exp(-fabs(x));
+    return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
+
+/* What rounding took from square = a a: a's high half has an exact square (Dekker, "A
+ * floating-point technique for extending the available precision", 1971). */
+static inline float math_square_rest(float a, float square)
+{
+    float high = math_float(math_bits(a) & 0xfffff000u);
+    return (high * high - square) + (a - high) * (a + high);
+}
+
+static inline double math_square_rest_f64(double a, double square)
+{
+    double high = wide_double(wide_bits(a) & 0xfffffffff8000000u);
+    return (high * high - square) + (a - high) * (a + high);
+}
+
+/* And from product = a b. */
+static inline double math_product_rest_f64(double a, double b, double product)
+{
+    const uint64_t high = 0xfffffffff8000000u;
+    double ah = wide_double(wide_bits(a) & high), al = a - ah;
+    double bh = wide_double(wide_bits(b) & high), bl = b - bh;
+    return ((ah * bh - product) + ah * bl + al * bh) + al * bl;
+}
+
+/* 2 u = c (a + 0.044715 a^3), c = 2 sqrt(2 / pi), of gelu's tanh form; and what rounding
+ * took from it, which exp(-2 u) would show magnified. */
+static inline double math_gelu_inner(double a, double *rest)
+{
+    const double c = 1.5957691216057308, c_low = -9.96930880911092e-17;
+    const double k = 0.044715, k_low = 2.1960211427085595e-18;
+    double square = a * a, square_rest = math_square_rest_f64(a, square);
+    double cubic = k * square;
+    double cubic_rest =
+        math_product_rest_f64(k, square, cubic) + k * square_rest + k_low * square;
+    double sum = 1.0 + cubic, seen = sum - 1.0;
+    double sum_rest = (1.0 - (sum - seen)) + (cubic - seen) + cubic_rest;
+    double line = c * a, line_rest = math_product_rest_f64(c, a, line) + c_low * a;
+    double w = line * sum;
+    *rest = math_product_rest_f64(line, sum, w) + line * sum_rest + line_rest * sum;
+    return w;
+}
+
+/* exp(-2 u), of an f32 worked out in f64. */
+static inline double math_gelu_exp(double a, double *rest)
+{
+    double power,
+        p = wide_exp_within(-1.5957691216057308 * a * (1.0 + 0.044715 * a * a), &power);
+    *rest = 1.0;
+    return power * p + power;
+}
+
+static inline double math_gelu_exp_f64(double a, double *rest)
+{
+    double w_rest, w = math_gelu_inner(a, &w_rest);
+    double e = math_exp_part_f64(-w, rest);
+    return e - e * w_rest;
+}
+
+/* Functions of e = exp(-w) in two factors, w >= 0 growing with a = |x|: s (1 - s) and 1 -
+ * tanh^2 have no digits left where s and tanh are near 1. Past `most` all are 0 or their
+ * limit, and infinity times 0 must not come to be.
+ * sigmoid's slope e / (1 + e)^2; tanh's four times that of 2 x; x sigmoid(+-w) and, with
+ * d = a w'(a), its slope. */
+#define MATH_GATES(s, T, EXP, most, GELU_T, GELU_EXP, gelu_most)        \
+    static inline T math_sigmoid_slope_##s(T x)                         \
+    {                                                                   \
+        T a = x < 0 ? -x : x, rest;                                     \
+        a = a > (most) ? (most) : a;                                    \
+        T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
+        return e / (sum * sum) * rest;                                  \
+    }                                                                   \
+    static inline T math_tanh_slope_##s(T x)                            \
+    {                                                                   \
+        T a = x < 0 ? -2 * x : 2 * x, rest;                             \
+        a = a > (most) ? (most) : a;                                    \
+        T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
+        return 4 * e / (sum * sum) * rest;                              \
+    }                                                                   \
+    static inline T math_silu_##s(T x)                                  \
+    {                                                                   \
+        T a = x < 0 ? -x : x, rest;                                     \
+        a = a > (most) ? (most) : a;                                    \
+        T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
+        return (x < 0 ? -a * e : x) / sum * (x < 0 ? rest : 1);         \
+    }                                                                   \
+    static inline T math_silu_slope_##s(T x)                            \
+    {                                                                   \
+        T a = x < 0 ? -x : x, rest;                                     \
+        a = a > (most) ? (most) : a;                                    \
+        T e = EXP(-a, &rest), r = 1 / (1 + e * rest);                   \
+        T below = e * r * (1 - a * r) * rest;                           \
+        return x < 0 ? below : r + a * (e * rest) * (r * r);            \
+    }                                                                   \
+    static inline T math_gelu_tanh_##s(T from)                          \
+    {                                                                   \
+        GELU_T x = from, a = x < 0 ? -x : x, rest;                      \
+        a = a > (gelu_most) ? (gelu_most) : a;                          \
+        GELU_T e = GELU_EXP(a, &rest), sum = 1 + e * rest;              \
+        return (T)((x < 0 ? -a * e : x) / sum * (x < 0 ? rest : 1));    \
+    }                                                                   \
+    static inline T math_gelu_tanh_slope_##s(T from)                    \
+    {                                                                   \
+        GELU_T x = from, a = x < 0 ? -x : x, rest;                      \
+        a = a > (gelu_most) ? (gelu_most) : a;                          \
+        GELU_T e = GELU_EXP(a, &rest), r = 1 / (1 + e * rest);          \
+        GELU_T d = 1.5957691216057308 * a * (1 + 3 * 0.044715 * a * a); \
+        GELU_T below = e * r * (1 - d * r) * rest;                      \
+        return (T)(x < 0 ? below : r + d * (e * rest) * (r * r));       \
+    }
+MATH_GATES(f32, float, math_exp_part, 120, double, math_gelu_exp, 12)
+MATH_GATES(f64, double, math_exp_part_f64, 800, double, math_gelu_exp_f64, 24)
+
+/* exp(-c a^2), a >= 0, in two factors. Rounding a^2 alone would leave a relative error of
+ * c a^2 in units of the last place. */
+static inline float math_bell(float a, float c, float *rest)
+{
+    float square = a * a, e = math_exp_part(-c * square, rest);
+    return e - e * (c * math_square_rest(a, square));
+}
+
+static inline double math_bell_f64(double a, double c, double *rest)
+{
+    double square = a * a, e = math_exp_part_f64(-c * square, rest);
+    return e - e * (c * math_square_rest_f64(a, square));
+}
+
+/* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in
+ * one, both but for the factor `rest`: both are exp(-a^2 / 2) times something slow. Q's
+ * is t P(t), t = 1 / (1 + 0.35 a), a form of Hastings (Approximations for digital
+ * computers, 1955), P minimax to 3e-8; its high terms by pairs, or a vector would wait
+ * for its own last term. a <= 15 keeps the power in range. */
+static inline float math_tail(float a, float *phi, float *rest)
+{
+    float e = math_bell(a, 0.5f, rest), t = 1.0f / (1.0f + 0.35f * a);
     float t2 = t * t;
     float p = (0.159392553172f - 0.25590160572f * t) +
               t2 * (0.14406070496f - 0.0291639112338f * t);
@@ -135,37 +280,48 @@ static inline float math_tail(float a, float *phi)
     return e * (t * p);
 }
 
-static inline double math_tail_f64(double a, double *phi)
+/* Here rounding a / sqrt(2) does leave that error: to mend it would cost a third. */
+static inline double math_tail_f64(double a, double *phi, double *rest)
 {
-    *phi = 0.39894228040143267794 * exp(-0.5 * a * a);
+    *phi = 0.39894228040143267794 * math_bell_f64(a, 0.5, rest) * *rest;
+    *rest = 1.0;
     return 0.5 * erfc(a * 0.70710678118654752440);
 }
 
 /* x Phi(x) and its slope, from the tail on x's side, so that what is tiny keeps its
- * digits. Past `most` the tail is 0, and infinity times it must not come to be. */
-#define MATH_GELU(s, T, TAIL, most)          \
-    static inline T math_gelu_##s(T x)       \
-    {                                        \
-        T a = x < 0 ? -x : x, phi;           \
-        a = a > (most) ? (most) : a;         \
-        T rest = a * TAIL(a, &phi);          \
-        return (x > 0 ? x : 0) - rest;       \
-    }                                        \
-    static inline T math_gelu_slope_##s(T x) \
-    {                                        \
-        T a = x < 0 ? -x : x, phi;           \
-        a = a > (most) ? (most) : a;         \
-        T rest = TAIL(a, &phi);              \
-        rest -= a * phi;                     \
-        return x > 0 ? 1 - rest : rest;      \
+ * digits. Past `most` the tail is 0, and infinity times it must not come to be. Then the
+ * slope of erf, and the normal density, which is that of Phi. */
+#define MATH_BELLS(s, T, TAIL, BELL, most, erf_most) \
+    static inline T math_gelu_##s(T x)               \
+    {                                                \
+        T a = x < 0 ? -x : x, phi, rest;             \
+        a = a > (most) ? (most) : a;                 \
+        T tail = a * TAIL(a, &phi, &rest);           \
+        return (x > 0 ? x : 0) - tail * rest;        \
+    }                                                \
+    static inline T math_gelu_slope_##s(T x)         \
+    {                                                \
+        T a = x < 0 ? -x : x, phi, rest;             \
+        a = a > (most) ? (most) : a;                 \
+        T tail = TAIL(a, &phi, &rest);               \
+        tail = (tail - a * phi) * rest;              \
+        return x > 0 ? 1 - tail : tail;              \
+    }                                                \
+    static inline T math_erf_slope_##s(T x)          \
+    {                                                \
+        T a = x < 0 ? -x : x, rest;                  \
+        a = a > (erf_most) ? (erf_most) : a;         \
+        T e = BELL(a, 1, &rest);                     \
+        return (T)1.12837916709551257390 * e * rest; \
+    }                                                \
+    static inline T math_density_##s(T x)            \
+    {                                                \
+        T a = x < 0 ? -x : x, rest;                  \
+        a = a > (most) ? (most) : a;                 \
+        T e = BELL(a, (T)0.5, &rest);                \
+        return (T)0.39894228040143267794 * e * rest; \
     }
-MATH_GELU(f32, float, math_tail, 15)
-MATH_GELU(f64, double, math_tail_f64, 40)
-
-static inline double math_sigmoid_f64(double x)
-{
-    double e = exp(-fabs(x));
-    return (x < 0.0 ? e : 1.0) / (1.0 + e);
-}
+MATH_BELLS(f32, float, math_tail, math_bell, 15, 12)
+MATH_BELLS(f64, double, math_tail_f64, math_bell_f64, 40, 30)
 
 #endif

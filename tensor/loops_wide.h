@@ -35,12 +35,9 @@ static inline double wide_double(uint64_t bits)
     return x;
 }
 
-/* exp(x) = power (1 + p), power = 2^n, p = exp(r) - 1, |r| <= ln(2) / 2. Past both clamps
- * an f32 is 0 or infinite. */
-static inline double wide_exp(double x, double *power)
+/* exp(y) = power (1 + p), power = 2^n, p = exp(r) - 1, |r| <= ln(2) / 2; |y| < 700. */
+static inline double wide_exp_within(double y, double *power)
 {
-    double y = x < -104.0 ? -104.0 : x;
-    y = y > 89.0 ? 89.0 : y;
     double shifted = y * 0x1.71547652b82fep+0 + wide_shift, n = shifted - wide_shift;
     double r = y - n * wide_ln2_high - n * wide_ln2_low;
     double p = 1.0 / 362880;
@@ -54,6 +51,13 @@ static inline double wide_exp(double x, double *power)
     p = p * (r * r) + r;
     *power = wide_double((wide_bits(shifted) - wide_bits(wide_shift) + 1023u) << 52);
     return p;
+}
+
+/* Past both clamps an f32 is 0 or infinite. */
+static inline double wide_exp(double x, double *power)
+{
+    double y = x < -104.0 ? -104.0 : x;
+    return wide_exp_within(y > 89.0 ? 89.0 : y, power);
 }
 
 /* power p + (power - 1): for power = 1, where it is small, nothing cancels. */

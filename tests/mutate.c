@@ -38,6 +38,8 @@ static const struct equal {
     {"concat", true, HTI_MUTATE_SWAP, 0, "looks at its inputs' types only"},
     {"max", false, HTI_MUTATE_FLIP, 1, "winners / sum(winners): the sign cancels"},
     {"max", true, HTI_MUTATE_FLIP, 1, "winners / sum(winners): the sign cancels"},
+    {"gelu_tanh_slope", false, HTI_MUTATE_FLIP, 6, "is squared"},
+    {"gelu_tanh_slope", true, HTI_MUTATE_FLIP, 6, "is squared"},
     {"gather", false, HTI_MUTATE_FLIP, 0, "zeros, which scatter_add adds to"},
     {"attention_vjp", false, HTI_MUTATE_FLIP, 6, "zeros, g's tangent that is not"},
     {"attention_jvp", false, HTI_MUTATE_FLIP, 0, "zeros, g's tangent that is not"},

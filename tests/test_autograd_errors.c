@@ -110,10 +110,15 @@ static void elementwise_of_integers_is_refused(void)
 #define ONE(op) REFUSED(op, DTYPE, ht_##op(d->i), "needs f32 or f64", "i32 (2, 3)");
 #define EACH(x)                                                                      \
     x(neg) x(exp) x(log) x(sqrt) x(tanh) x(sigmoid) x(relu) x(abs) x(log1p) x(expm1) \
-        x(rsqrt) x(sin) x(cos) x(erf) x(softplus) x(gelu)
+        x(rsqrt) x(sin) x(cos) x(erf) x(softplus) x(gelu) x(silu) x(gelu_tanh)
     EACH(ONE)
-    REFUSED(gelu_slope, DTYPE, ht_apply(&hti_op_gelu_slope, 1, &d->i, NULL, HT_HERE),
+#define INNER(op)                                                       \
+    REFUSED(op, DTYPE, ht_apply(&hti_op_##op, 1, &d->i, NULL, HT_HERE), \
             "needs f32 or f64", "i32 (2, 3)");
+#define EACH_INNER(x)                                                     \
+    x(gelu_slope) x(density) x(sigmoid_slope) x(tanh_slope) x(silu_slope) \
+        x(gelu_tanh_slope) x(erf_slope)
+    EACH_INNER(INNER)
 }
 
 static void elementwise_of_two_that_do_not_fit_is_refused(void)

@@ -33,7 +33,9 @@ static bool is_curved(const char *name)
 {
     static const char curved[] =
         " exp log sqrt tanh sigmoid log1p expm1 rsqrt sin cos erf softplus gelu "
-        "gelu_slope logsumexp div pow softmax log_softmax cross_entropy normalize "
+        "gelu_slope density sigmoid_slope tanh_slope silu silu_slope gelu_tanh "
+        "gelu_tanh_slope erf_slope logsumexp div pow softmax log_softmax cross_entropy "
+        "normalize "
         "normalize_slope normalize_bend attention attention_vjp attention_jvp "
         "attention_bend ";
     char word[64];

@@ -97,16 +97,15 @@ static void cut_at_inner_nodes_needs_nothing_before_them(void **state)
     ht_program_free(p);
 }
 
-/* The vjp of tanh by its known output alone: v (1 - t^2). */
+/* The vjp of exp by its known output alone: v e. */
 static void cut_of_a_derivative_takes_known_outputs(void **state)
 {
     fixture *f = *state;
-    ht_var x = ht_input(f->tape, f->x), v = ht_input(f->tape, f->y), t = ht_tanh(x), d;
-    ht_vjp(1, &t, &v, 1, &x, &d);
-    ht_program *p = cut(f, 2, ((ht_var[]){t, v}), 1, &d);
+    ht_var x = ht_input(f->tape, f->x), v = ht_input(f->tape, f->y), e = ht_exp(x), d;
+    ht_vjp(1, &e, &v, 1, &x, &d);
+    ht_program *p = cut(f, 2, ((ht_var[]){e, v}), 1, &d);
     run(f, p, (const ht_tensor *[]){f->x, f->y}, &f->out);
-    for (int i = 0; i < N; i++)
-        assert_near(at(f->out, i), at(f->y, i) * (1 - at(f->x, i) * at(f->x, i)), 1e-15);
+    for (int i = 0; i < N; i++) assert_near(at(f->out, i), at(f->y, i) * at(f->x, i), 0);
     ht_program_free(p);
 }
 
