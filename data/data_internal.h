@@ -26,6 +26,7 @@ typedef struct hti_input {
     int64_t file_bytes;
     bool gzip;
     bool member_ended; /* gzip: the checksum was met and right */
+    bool padded;       /* gzip: zeros have been met after it */
     z_stream z;
     unsigned char *buffer; /* gzip: compressed bytes */
 } hti_input;

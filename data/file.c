@@ -114,6 +114,28 @@ static ht_status input_fail_inflating(const hti_input *in, int code)
         in->z.msg ? in->z.msg : "expected a gzip stream");
 }
 
+/* After a member: another, or zeros to the end of the file, as tapes and blocks of disks
+ * leave them and gzip itself takes them. */
+static ht_status input_begin_member(hti_input *in)
+{
+    z_stream *z = &in->z;
+    for (; z->avail_in > 0 && *z->next_in == 0; z->avail_in--, z->next_in++)
+        in->padded = true;
+    if (z->avail_in == 0) return HT_OK;
+    if (!in->padded && *z->next_in == 0x1f) {
+        in->member_ended = false;
+        inflateReset(z);
+        return HT_OK;
+    }
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: damaged gzip: incorrect header: expected %s after the last "
+        "member, got byte 0x%02x\n"
+        "  hint: something was appended to the file; fetch or copy it again",
+        in->path, (long long)ftell(in->file) - z->avail_in,
+        in->padded ? "zeros to the end" : "another, zeros or the end", *z->next_in);
+}
+
 /* A gzip may be several members in a row: their contents follow each other. */
 static ht_status input_read_gzip(hti_input *in, unsigned char *to, size_t n, size_t *got)
 {
@@ -122,7 +144,9 @@ static ht_status input_read_gzip(hti_input *in, unsigned char *to, size_t n, siz
         ht_status status = z->avail_in == 0 ? input_refill(in) : HT_OK;
         if (status) return status;
         if (z->avail_in == 0) return HT_OK;
-        if (in->member_ended) inflateReset(z);
+        if (in->member_ended) status = input_begin_member(in);
+        if (status) return status;
+        if (in->member_ended) continue;
         size_t wanted = n - *got < INT32_MAX ? n - *got : INT32_MAX;
         z->next_out = to + *got;
         z->avail_out = (unsigned)wanted;

@@ -28,7 +28,8 @@ extern "C" {
  * error: HT_ERROR_FILE (cannot be opened or read), HT_ERROR_FORMAT (empty, not IDX, a
  * type or rank there is no tensor for, shorter or longer than its header says, damaged
  * gzip) or HT_ERROR_MEMORY. The header is held against the file's size before memory is
- * asked for. */
+ * asked for, and no more is asked for than it says, whatever a gzip holds. A gzip may be
+ * several members in a row, and zeros may pad it; nothing else may follow. */
 ht_tensor *ht_idx_read(ht_context *ctx, const char *path);
 
 /* Writes x; a path that ends in .gz is compressed. The bytes go to a temporary beside

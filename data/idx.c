@@ -129,10 +129,10 @@ static ht_status idx_read_data(hti_input *in, ht_tensor *x)
         return ht_context_fail(
             in->ctx, HT_ERROR_FORMAT, NULL,
             "%s: offset %lld: expected the end of the file, "
-            "got trailing bytes\n"
+            "got trailing bytes, the first of them 0x%02x\n"
             "  hint: the header does not belong to this data, or two files "
             "were joined",
-            in->path, (long long)header + (long long)bytes);
+            in->path, (long long)header + (long long)bytes, beyond);
     idx_swap(data, bytes, ht_dtype_bytes(ht_tensor_dtype(x)));
     return HT_OK;
 }

@@ -134,6 +134,105 @@ static void idx_read_gzip_of_two_members_joins_them(void **state)
     ht_tensor_free(x);
 }
 
+static void expect_read(const fixture *f, const unsigned char *bytes, size_t n)
+{
+    char path[PATH];
+    write_bytes(path_in(f, "x", path), bytes, n);
+    ht_tensor *x = ht_idx_read(f->ctx, path);
+    if (!x) fail_msg("%s", ht_context_message(f->ctx));
+    assert_memory_equal(ht_tensor_data(x), small + 8, 3);
+    ht_tensor_free(x);
+}
+
+/* As gzip has it: zeros after the last member are nothing, and empty members too. */
+static void idx_read_gzip_with_padding_reads_it(void **state)
+{
+    fixture *f = *state;
+    enum { PADDING = 200000 }; /* several buffers */
+    unsigned char *gz = calloc(1, PADDING + 512), empty[64];
+    size_t n = gzip_bytes(small, sizeof small, gz, 256);
+    size_t none = gzip_bytes(small, 0, empty, sizeof empty);
+    const size_t paddings[] = {1, 2, 7, 512 - n % 512, 65536 - n, 65537 - n, PADDING};
+    for (size_t i = 0; i < sizeof paddings / sizeof *paddings; i++)
+        expect_read(f, gz, n + paddings[i]);
+    for (size_t i = 1; i < 7; i += 5) {
+        gz[n + i] = 'x';
+        expect_refusal(f, "x.gz", gz, n + 9, HT_ERROR_FORMAT, "expected zeros to the end",
+                       "got byte 0x78");
+        gz[n + i] = 0;
+    }
+    gz[n + PADDING] = 0x1f;
+    expect_refusal(f, "x.gz", gz, n + PADDING + 1, HT_ERROR_FORMAT,
+                   "expected zeros to the end", "got byte 0x1f");
+    gz[n] = 'x';
+    expect_refusal(f, "x.gz", gz, n + 1, HT_ERROR_FORMAT,
+                   "expected another, zeros or the end", "got byte 0x78");
+    gz[n] = 0x1f;
+    expect_refusal(f, "x.gz", gz, n + 1, HT_ERROR_FORMAT, "truncated gzip",
+                   "the end of the file");
+    expect_refusal(f, "x.gz", gz, n + 2, HT_ERROR_FORMAT, "damaged gzip",
+                   "incorrect header");
+    /* Empty members around, and one every byte. */
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof small; i++) {
+        memcpy(gz + used, empty, none);
+        used += none;
+        used += gzip_bytes(small + i, 1, gz + used, 64);
+    }
+    memcpy(gz + used, empty, none);
+    expect_read(f, gz, used + none);
+    free(gz);
+}
+
+/* A gzip holds what its header says, however much is in it. */
+static void idx_read_of_a_gzip_bomb_takes_what_its_header_says(void **state)
+{
+    fixture *f = *state;
+    enum { BOMB = 50 << 20 };
+    unsigned char *bomb = calloc(1, BOMB), *gz = malloc(1 << 17);
+    memcpy(bomb, small, sizeof small);
+    size_t n = gzip_bytes(bomb, BOMB, gz, 1 << 17);
+    ht_context_reset_peak(f->ctx);
+    expect_refusal(f, "x.gz", gz, n, HT_ERROR_FORMAT, "offset 11: expected the end",
+                   "trailing bytes, the first of them 0x00");
+    size_t peak = ht_context_peak_bytes(f->ctx) - f->live;
+    if (peak > 150000) fail_msg("%zu bytes asked for 3 of data", peak);
+    /* And one that says more than it can hold is not asked for. */
+    const unsigned char most[] = {0, 0, 8, 2, 255, 255, 255, 255, 255, 255, 255, 255};
+    n = gzip_bytes(most, sizeof most, gz, 256);
+    ht_context_reset_peak(f->ctx);
+    expect_refusal(f, "x.gz", gz, n, HT_ERROR_FORMAT, "u8 (4294967295, 4294967295)",
+                   "holds at most");
+    peak = ht_context_peak_bytes(f->ctx) - f->live;
+    if (peak > 150000) fail_msg("%zu bytes asked for a promise", peak);
+    free(bomb);
+    free(gz);
+}
+
+/* Axes of nothing are an empty tensor; no axis at all is one element. */
+static void idx_read_of_no_elements_is_an_empty_tensor(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        unsigned char bytes[16];
+        size_t n;
+        int64_t count;
+    } files[] = {{{0, 0, 8, 1, 0, 0, 0, 0}, 8, 0},
+                 {{0, 0, 14, 2, 255, 255, 255, 255, 0, 0, 0, 0}, 12, 0},
+                 {{0, 0, 8, 2, 0, 0, 0, 0, 0, 0, 0, 5}, 12, 0},
+                 {{0, 0, 8, 0, 7}, 5, 1}};
+    char path[PATH];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        write_bytes(path_in(f, "x", path), files[i].bytes, files[i].n);
+        ht_tensor *x = ht_idx_read(f->ctx, path);
+        if (!x) fail_msg("%s", ht_context_message(f->ctx));
+        assert_int_equal(ht_tensor_count(x), files[i].count);
+        ht_tensor_free(x);
+        expect_refusal(f, "x", files[i].bytes, files[i].n + 1, HT_ERROR_FORMAT,
+                       "expected the end of the file", "got trailing bytes");
+    }
+}
+
 /* What is refused. */
 
 static void idx_read_of_no_file_says_so(void **state)
@@ -371,6 +470,9 @@ int main(void)
         CASE(idx_written_and_read_is_the_same),
         CASE(idx_write_plain_is_big_endian),
         CASE(idx_read_gzip_of_two_members_joins_them),
+        CASE(idx_read_gzip_with_padding_reads_it),
+        CASE(idx_read_of_a_gzip_bomb_takes_what_its_header_says),
+        CASE(idx_read_of_no_elements_is_an_empty_tensor),
         CASE(idx_read_of_no_file_says_so),
         CASE(idx_read_of_a_pipe_is_refused_at_once),
         CASE(idx_read_of_bad_headers_says_what_is_wrong),
