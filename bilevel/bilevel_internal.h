@@ -199,6 +199,20 @@ double hti_largest(const ht_set *set, void *const *data);
 bool hti_growth_due(const ht_bilevel *b, int64_t steps);
 void hti_growth_look(ht_bilevel *b, double size, int64_t step);
 
+/* slope.c: whether `slope` is f's at 0, within `least`. WRONG only where differences of
+ * several steps, forward and backward, agree on another. */
+typedef enum hti_verdict { HTI_RIGHT, HTI_UNDECIDED, HTI_WRONG } hti_verdict;
+typedef struct hti_judgement {
+    hti_verdict verdict;
+    double off; /* of the differences that decided, from slope */
+    /* Of what is undecided: both sides settle, at these values; or the differences of
+     * neighbouring steps come no nearer to each other than `spread`. */
+    enum { HTI_UNSETTLED, HTI_KINK } why;
+    double forward, backward, spread;
+} hti_judgement;
+typedef double (*hti_slope_fn)(double h, void *user);
+hti_judgement hti_judge_slope(hti_slope_fn f, void *user, double slope, double least);
+
 /* forward.c: tangents instead of cotangents, one per element of eta. */
 size_t hti_forward_bytes(const ht_bilevel *b);
 bool hti_forward_run(ht_bilevel *b, uint64_t outer_step);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* check.c: a user's bilevel problem, recorded again in f64 and held against central
- * differences and against itself by other ways. */
+/* check.c: a user's bilevel problem, recorded again in f64 and held against differences
+ * (slope.c) and against itself by other ways. */
 #include <math.h>
 #include <string.h>
 
@@ -17,7 +17,10 @@ typedef struct hti_double {
     FILE *report;
     ht_set *clone[4]; /* the problem's sets, each once */
     ht_set *gradient, *other, *direction;
-    ht_method method; /* the last run's */
+    ht_bilevel *evaluated; /* for differences, along direction times scale */
+    double scale;
+    double least;           /* a gradient smaller than this is rounding beside F */
+    ht_bilevel_result last; /* run; its sets are gone */
 } hti_double;
 
 static ht_var hti_double_inner(const ht_vars *theta, const ht_vars *eta,
@@ -121,10 +124,11 @@ static void hti_set_move(ht_set *a, const ht_set *along, double scale)
     }
 }
 
-/* |a - b| / max(|a|, |b|), 0 if both are 0. */
-static double hti_set_distance(const ht_set *a, const ht_set *b)
+/* |a - b| / max(|a|, |b|, least), 0 if all are 0. */
+static double hti_set_distance(const ht_set *a, const ht_set *b, double least)
 {
-    double aa = hti_set_dot(a, a), bb = hti_set_dot(b, b), scale = fmax(aa, bb), sum = 0;
+    double aa = hti_set_dot(a, a), bb = hti_set_dot(b, b), sum = 0;
+    double scale = fmax(fmax(aa, bb), least * least);
     for (int i = 0; i < a->n; i++) {
         const double *x = ht_tensor_data(a->tensor[i]), *y = ht_tensor_data(b->tensor[i]);
         for (int64_t k = ht_tensor_count(a->tensor[i]); k-- > 0; x++, y++)
@@ -134,13 +138,19 @@ static double hti_set_distance(const ht_set *a, const ht_set *b)
 }
 
 static bool hti_double_line(hti_double *d, const char *what, double error,
-                            double tolerance)
+                            double tolerance, hti_verdict verdict)
 {
-    bool ok = d->ctx->status == HT_OK && error <= tolerance;
+    static const char *const word[] = {"ok", "undecided", "WRONG"};
+    if (d->ctx->status != HT_OK) return false;
     if (d->report)
         fprintf(d->report, "%-48s %9.2e  (at most %.0e)  %s\n", what, error, tolerance,
-                ok ? "ok" : "WRONG");
-    return ok;
+                word[verdict]);
+    return verdict != HTI_WRONG;
+}
+
+static void hti_double_skip(const hti_double *d, const char *what, const char *why)
+{
+    if (d->report) fprintf(d->report, "%-48s skipped: %s\n", what, why);
 }
 
 /* The checks. */
@@ -153,7 +163,7 @@ static bool hti_double_run(hti_double *d, ht_bilevel_options options, ht_set *to
     if (ok) {
         ht_bilevel_result result = ht_bilevel_run(b, 0);
         ok = result.gradient && ht_set_copy(to, result.gradient) == HT_OK;
-        d->method = result.method;
+        d->last = result;
     }
     ht_bilevel_free(b);
     return ok;
@@ -162,37 +172,109 @@ static bool hti_double_run(hti_double *d, ht_bilevel_options options, ht_set *to
 static bool hti_double_compare(hti_double *d, const char *what,
                                ht_bilevel_options options, double tolerance)
 {
-    return hti_double_run(d, options, d->other) &&
-           hti_double_line(d, what, hti_set_distance(d->gradient, d->other), tolerance);
+    if (!hti_double_run(d, options, d->other)) return false;
+    double error = hti_set_distance(d->gradient, d->other, d->least);
+    return hti_double_line(d, what, error, tolerance,
+                           error <= tolerance ? HTI_RIGHT : HTI_WRONG);
 }
 
-/* F along a direction, relative to the size of the whole gradient along a unit vector. */
+/* F at h along the direction. Eta is copied back, since moving back would round. */
+static double hti_double_along(double h, void *user)
+{
+    hti_double *d = user;
+    hti_set_move(d->problem.eta, d->direction, h * d->scale);
+    double outer = ht_bilevel_evaluate(d->evaluated, 0).outer;
+    ht_set_copy(d->problem.eta, d->other);
+    return outer;
+}
+
+static void hti_double_why(const hti_double *d, const hti_judgement *j, double unit)
+{
+    if (!d->report || j->verdict != HTI_UNDECIDED) return;
+    if (j->why == HTI_KINK)
+        fprintf(d->report,
+                "  differences to both sides settle, at %g forward and %g backward: a "
+                "kink lies there (relu, max, |x|, a clip)\n",
+                j->forward, j->backward);
+    else
+        fprintf(
+            d->report,
+            "  differences of steps from 1e-3 to 1e-9 do not settle (nearest: %.1e of "
+            "each other): the training bends or jumps on that scale (eps of Adam, "
+            "relu on the way), or rounding hides it\n",
+            j->spread / unit);
+    fprintf(d->report, "  the lines of other modes decide; or check a little beside this "
+                       "eta, fewer steps, smooth activations, a larger eps\n");
+}
+
+/* F's slope along random directions, relative to the size of the whole gradient along a
+ * unit vector; the worst of them is reported. */
 static bool hti_double_differences(hti_double *d, int n_directions)
 {
-    const double h = 1e-5;
-    double worst = 0, norm = sqrt(hti_set_dot(d->gradient, d->gradient));
-    ht_bilevel_options options = {
-        .method = HT_REVERSE, .schedule = HT_REVOLVE, .slots = 1};
-    ht_bilevel *b = ht_bilevel_new(d->ctx, &d->problem, &options);
-    double scale = 1 / sqrt((double)ht_set_elements(d->direction));
-    ht_set_copy(d->other, d->problem.eta); /* moving back would round */
-    for (int k = 0; b && k < n_directions; k++) {
+    const double tolerance = 1e-5;
+    hti_judgement worst = {0};
+    d->scale = 1 / sqrt((double)ht_set_elements(d->direction));
+    double norm = sqrt(hti_set_dot(d->gradient, d->gradient));
+    double unit = d->scale * fmax(norm, d->least);
+    d->evaluated = ht_bilevel_new(
+        d->ctx, &d->problem,
+        &(ht_bilevel_options){.method = HT_REVERSE, .schedule = HT_REVOLVE, .slots = 1});
+    if (!d->evaluated) return false;
+    ht_set_copy(d->other, d->problem.eta);
+    for (int k = 0; k < n_directions && d->ctx->status == HT_OK; k++) {
         for (int i = 0; i < d->direction->n; i++)
             ht_tensor_normal(d->direction->tensor[i], (uint64_t)k * 1000 + (uint64_t)i, 0,
                              1);
-        hti_set_move(d->problem.eta, d->direction, h * scale);
-        double up = ht_bilevel_evaluate(b, 0).outer;
-        ht_set_copy(d->problem.eta, d->other);
-        hti_set_move(d->problem.eta, d->direction, -h * scale);
-        double down = ht_bilevel_evaluate(b, 0).outer;
-        ht_set_copy(d->problem.eta, d->other);
-        double slope = scale * hti_set_dot(d->gradient, d->direction);
-        double error = fabs((up - down) / (2 * h) - slope) / fmax(norm * scale, 1e-6);
-        worst = error > worst || isnan(error) ? error : worst;
+        double slope = d->scale * hti_set_dot(d->gradient, d->direction);
+        hti_judgement j = hti_judge_slope(hti_double_along, d, slope, tolerance * unit);
+        bool worse = j.verdict == worst.verdict ? !(j.off <= worst.off)
+                                                : j.verdict > worst.verdict;
+        if (worse) worst = j;
     }
-    ht_bilevel_free(b);
-    return b &&
-           hti_double_line(d, "hypergradient, against central differences", worst, 1e-5);
+    ht_bilevel_free(d->evaluated);
+    bool ok = hti_double_line(d, "hypergradient, against central differences",
+                              worst.off / unit, tolerance, worst.verdict);
+    if (ok) hti_double_why(d, &worst, unit);
+    return ok;
+}
+
+/* Nothing can be said of a run that is not finite. */
+static bool hti_double_finite(const hti_double *d)
+{
+    if (d->last.bad_step < 0) return true;
+    if (d->report)
+        fprintf(d->report,
+                "not checked: the run is not finite from step %lld on (%s)\n"
+                "  check fewer steps, a smaller rate, another eta\n",
+                (long long)d->last.bad_step, d->last.bad_op ? d->last.bad_op : "?");
+    return false;
+}
+
+/* One way to the hypergradient against others. */
+static bool hti_double_modes(hti_double *d)
+{
+    char many[64];
+    const char *mixed = "mixed mode = reverse over reverse",
+               *forward = "reverse = forward mode";
+    int64_t n = ht_set_elements(d->problem.eta);
+    bool ok = true;
+    if (d->last.method == HT_REVERSE)
+        ok &= hti_double_compare(
+            d, mixed, (ht_bilevel_options){.method = HT_REVERSE_REVERSE}, 1e-10);
+    else
+        hti_double_skip(d, mixed,
+                        "the inner loss holds an op whose rules may not be its "
+                        "derivative");
+    snprintf(many, sizeof many, "%lld outer elements", (long long)n);
+    if (n <= HTI_FORWARD_MOST)
+        ok &= hti_double_compare(d, forward, (ht_bilevel_options){.method = HT_FORWARD},
+                                 1e-10);
+    else
+        hti_double_skip(d, forward, many);
+    ok &= hti_double_compare(d, "store-all = two-level, bit for bit",
+                             (ht_bilevel_options){.schedule = HT_TWO_LEVEL}, 0);
+    ht_bilevel_options revolve = {.schedule = HT_REVOLVE, .slots = HTI_CHECK_SLOTS};
+    return ok & hti_double_compare(d, "store-all = revolve, bit for bit", revolve, 0);
 }
 
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
@@ -201,31 +283,13 @@ bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
     HT_ASSERT(ctx && problem && n_directions > 0, "n_directions = %d", n_directions);
     HT_ASSERT(problem->theta && problem->eta, "problem.theta or problem.eta is NULL");
     hti_double d = {.ctx = ctx, .report = report};
-    int64_t n = ht_set_elements(problem->eta);
     ht_bilevel_options all = {.method = HT_REVERSE, .schedule = HT_STORE_ALL};
-    bool ok = hti_double_open(&d, problem) && hti_double_run(&d, all, d.gradient);
+    bool ok = hti_double_open(&d, problem) && hti_double_run(&d, all, d.gradient) &&
+              hti_double_finite(&d);
     if (ok) {
-        bool mixed = d.method == HT_REVERSE;
+        d.least = d.last.outer != 0 ? 1e-6 * fabs(d.last.outer) : 1e-6;
         ok = hti_double_differences(&d, n_directions);
-        if (mixed)
-            ok &= hti_double_compare(&d, "mixed mode = reverse over reverse",
-                                     (ht_bilevel_options){.method = HT_REVERSE_REVERSE},
-                                     1e-10);
-        else if (report)
-            fprintf(report,
-                    "%-48s skipped: the inner loss holds an op whose rules may not "
-                    "be its derivative\n",
-                    "mixed mode = reverse over reverse");
-        if (n <= HTI_FORWARD_MOST)
-            ok &= hti_double_compare(&d, "reverse = forward mode",
-                                     (ht_bilevel_options){.method = HT_FORWARD}, 1e-10);
-        else if (report)
-            fprintf(report, "%-48s skipped: %lld outer elements\n",
-                    "reverse = forward mode", (long long)n);
-        ok &= hti_double_compare(&d, "store-all = two-level, bit for bit",
-                                 (ht_bilevel_options){.schedule = HT_TWO_LEVEL}, 0);
-        ht_bilevel_options revolve = {.schedule = HT_REVOLVE, .slots = HTI_CHECK_SLOTS};
-        ok &= hti_double_compare(&d, "store-all = revolve, bit for bit", revolve, 0);
+        ok &= hti_double_modes(&d);
     }
     hti_double_close(&d);
     return ok && ctx->status == HT_OK;

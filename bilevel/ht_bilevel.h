@@ -153,13 +153,15 @@ ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
 /* The programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 
-/* The problem again in f64, callbacks and all: the hypergradient against central
- * differences along random directions, mixed mode against reverse-over-reverse and
- * forward mode, schedules against each other. One line each to report (NULL: none). True
- * if all hold. The difference line can be WRONG though the gradient is right where the
- * training bends on the scale of the differences' step (Adam with eps 1e-8 at gradients
- * near 0), has kinks (relu) or a stop_gradient: there the lines of independent modes
- * decide. */
+/* The problem again in f64, callbacks and all: the hypergradient against differences
+ * along random directions, mixed mode against reverse-over-reverse and forward mode,
+ * schedules against each other. One line each to report (NULL: none), "ok", "WRONG" or
+ * "undecided". Where a central difference of step 1e-5 is off, eleven steps from 1e-3 to
+ * 1e-9 are extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on
+ * another slope. Undecided, with the reason: they do not settle (bends and jumps on their
+ * scale, rounding), or on two slopes (a kink: relu at 0); the other modes then decide.
+ * Errors are relative to the gradient, or to 1e-6 of the outer loss if that is more.
+ * False: something is WRONG, the run is not finite, or an error. */
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report);
 

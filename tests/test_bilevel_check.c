@@ -364,6 +364,15 @@ static void bilevel_check_wrong_derivative_is_found(void **state)
     assert_true(strstr(line, "WRONG") < strchr(line, '\n'));
 }
 
+/* The wrong op at a thousandth of the loss. */
+static ht_var slightly_wrong_outer(const ht_vars *theta, const ht_vars *eta,
+                                   const ht_vars *batch, void *user)
+{
+    ht_var weight = ht_get(theta, "out.weight");
+    ht_var cubes = ht_apply(&wrong_cube, 1, &weight, NULL, HT_HERE);
+    return ht_add(small_outer(theta, eta, batch, user), ht_mul(ht_mean(cubes), 1e-3));
+}
+
 /* The same wrong rule in the inner loss alone is another training, differentiated right:
  * what a vjp says is what trains. */
 static void bilevel_check_wrong_inner_rule_trains_by_what_it_says(void **state)
@@ -397,6 +406,103 @@ static void bilevel_check_stop_gradient_disagrees_with_differences(void **state)
     assert_true(strstr(s->text, "WRONG") < strchr(s->text, '\n'));
 }
 
+/* A wrong derivative, however small its part, is found by several steps as by one. */
+static void bilevel_check_slightly_wrong_derivative_is_found(void **state)
+{
+    small *s = *state;
+    s->problem.outer = slightly_wrong_outer;
+    assert_false(small_check(s));
+    assert_int_equal(count_lines(s->text, "WRONG"), 1);
+    assert_null(strstr(s->text, "undecided"));
+}
+
+/* Bends of Adam's where gradients are near 0: its eps is far below any one step, the
+ * derivative is right. Of a batch whose weights are 1e-9 all gradients are. */
+static void bilevel_check_adam_of_small_eps_is_not_called_wrong(void **state)
+{
+    small *s = *state;
+    s->problem.update = (ht_update){.rule = &ht_adam,
+                                    .rate = HT_FIXED(0.05),
+                                    .momentum = HT_FIXED(0.8),
+                                    .beta2 = HT_FIXED(0.9),
+                                    .eps = HT_FIXED(1e-8)};
+    const double around[] = {1e-3, 1e-5, 1e-7, 1e-8, 1e-9};
+    ht_set *eta = ht_set_new(s->ctx);
+    ht_tensor_fill(ht_set_add(eta, "lambda", HT_F32, HT_SHAPE(ROWS)), 1);
+    ht_tensor_fill(ht_set_add(eta, "penalty", HT_F32, HT_SCALAR), -25);
+    ht_set_free(s->eta);
+    s->eta = s->problem.eta = eta;
+    for (size_t k = 0; k < sizeof around / sizeof *around; k++) {
+        ht_tensor_uniform(ht_set_tensor(eta, "lambda"), k, 0, around[k]);
+        assert_true(small_check(s));
+        assert_null(strstr(s->text, "WRONG"));
+    }
+}
+
+/* relu at its kink: every weight of a layer is 0, and one outer variable moves them all.
+ */
+static void kinked_init(const ht_vars *eta, ht_vars *theta0, void *user)
+{
+    (void)user;
+    ht_vars_set(theta0, "out.bias", ht_mul(ht_get(theta0, "out.bias"), 0));
+    ht_vars_set(theta0, "out.weight",
+                ht_broadcast(ht_mean(ht_get(eta, "start")), HT_SHAPE(HIDDEN, CLASSES)));
+}
+
+static ht_var kinked_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                           void *user)
+{
+    (void)batch, (void)user;
+    ht_var far = ht_sum(ht_relu(ht_get(eta, "start")));
+    return ht_add(far, ht_mean(ht_square(ht_get(theta, "out.weight"))));
+}
+
+static void bilevel_check_at_a_kink_is_undecided_and_says_so(void **state)
+{
+    small *s = *state;
+    ht_set_add(s->eta, "start", HT_F32, HT_SHAPE(CLASSES));
+    s->problem.init = kinked_init;
+    s->problem.outer = kinked_outer;
+    assert_true(small_check(s));
+    assert_int_equal(count_lines(s->text, "undecided"), 1);
+    assert_int_equal(count_lines(s->text, "  ok\n"), 4);
+    assert_contains(s->text, "a kink lies there");
+    assert_contains(s->text, "the lines of other modes decide");
+}
+
+/* A jump beside the point, within every step but the smallest. */
+static ht_var jumping_outer(const ht_vars *theta, const ht_vars *eta,
+                            const ht_vars *batch, void *user)
+{
+    ht_var start = ht_sum(ht_get(eta, "start"));
+    ht_var jump = ht_where(ht_greater(start, 1e-10), ht_exp(ht_mul(start, 0)), 0);
+    return ht_add(small_outer(theta, eta, batch, user), ht_add(jump, ht_mul(start, 0.1)));
+}
+
+static void bilevel_check_beside_a_jump_is_undecided_and_says_so(void **state)
+{
+    small *s = *state;
+    ht_set_add(s->eta, "start", HT_F32, HT_SHAPE(CLASSES));
+    s->problem.outer = jumping_outer;
+    assert_true(small_check(s));
+    assert_int_equal(count_lines(s->text, "undecided"), 1);
+    assert_contains(s->text, "do not settle");
+}
+
+static void bilevel_check_diverging_run_is_not_checked(void **state)
+{
+    small *s = *state;
+    s->problem.update = (ht_update){.rule = &ht_sgd, .rate = HT_FIXED(1e200)};
+    ht_set_free(s->eta);
+    s->eta = s->problem.eta = ht_set_new(s->ctx);
+    ht_tensor_fill(ht_set_add(s->eta, "lambda", HT_F32, HT_SHAPE(ROWS)), 1);
+    ht_tensor_fill(ht_set_add(s->eta, "penalty", HT_F32, HT_SCALAR), 1);
+    assert_false(small_check(s));
+    assert_int_equal(ht_context_status(s->ctx), HT_OK);
+    assert_contains(s->text, "not checked: the run is not finite from step");
+    assert_null(strstr(s->text, "WRONG"));
+}
+
 /* relu away from its kink: the pre-activations are positive throughout. */
 static ht_var relu_inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
                          void *user)
@@ -428,6 +534,11 @@ int main(void)
         CASE(bilevel_check_wrong_inner_rule_trains_by_what_it_says),
         CASE(bilevel_check_stop_gradient_disagrees_with_differences),
         CASE(bilevel_check_relu_off_its_kink_holds),
+        CASE(bilevel_check_slightly_wrong_derivative_is_found),
+        CASE(bilevel_check_adam_of_small_eps_is_not_called_wrong),
+        CASE(bilevel_check_at_a_kink_is_undecided_and_says_so),
+        CASE(bilevel_check_beside_a_jump_is_undecided_and_says_so),
+        CASE(bilevel_check_diverging_run_is_not_checked),
     };
     return TEST_MAIN(tests);
 }

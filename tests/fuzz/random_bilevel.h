@@ -73,8 +73,7 @@ static inline ht_var random_logits(const random_bilevel *r, const ht_vars *theta
     return x;
 }
 
-static inline ht_var random_rows(const random_bilevel *r, random_loss kind, ht_var logits,
-                                 const ht_vars *batch)
+static inline ht_var random_rows(random_loss kind, ht_var logits, const ht_vars *batch)
 {
     switch (kind) {
     case RANDOM_CROSS_ENTROPY:
@@ -84,8 +83,7 @@ static inline ht_var random_rows(const random_bilevel *r, random_loss kind, ht_v
     case RANDOM_HUBER:
         return ht_huber(logits, ht_get(batch, "target"), 0.7);
     default:
-        return ht_binary_cross_entropy(
-            logits, ht_one_hot(ht_get(batch, "y"), r->width[r->n_layers], r->dtype));
+        return ht_binary_cross_entropy(logits, ht_sigmoid(ht_get(batch, "target")));
     }
 }
 
@@ -95,7 +93,7 @@ static inline ht_var random_inner(const ht_vars *theta, const ht_vars *eta,
     const random_bilevel *r = user;
     ht_var x = ht_get(batch, "x");
     if (r->pixels) x = ht_add(x, ht_get(eta, "pixels"));
-    ht_var rows = random_rows(r, r->inner, random_logits(r, theta, x), batch);
+    ht_var rows = random_rows(r->inner, random_logits(r, theta, x), batch);
     if (r->weights) rows = ht_mul(rows, ht_get(eta, "weights"));
     ht_var loss = ht_mean(rows);
     if (r->penalty)
@@ -109,7 +107,7 @@ static inline ht_var random_outer(const ht_vars *theta, const ht_vars *eta,
     random_bilevel r = *(const random_bilevel *)user;
     r.dropout = false;
     ht_var logits = random_logits(&r, theta, ht_get(batch, "x"));
-    ht_var loss = ht_mean(random_rows(&r, r.outer, logits, batch));
+    ht_var loss = ht_mean(random_rows(r.outer, logits, batch));
     if (r.outer_penalty && r.penalty)
         loss = ht_add(loss, ht_square(ht_get(eta, "penalty")));
     return loss;

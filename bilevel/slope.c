@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* slope.c: a slope held against differences of ever smaller steps. One step cannot tell a
+ * wrong slope from a function that bends, jumps or is drowned in rounding on the scale of
+ * that step; several can. Read next: check.c. */
+#include <float.h>
+#include <math.h>
+
+#include "bilevel_internal.h"
+
+/* From 1e-3 down to 1e-9, each a quarter of the one before. */
+enum { HTI_TABLE = 11, HTI_QUARTER = 4 };
+
+typedef struct hti_differences {
+    double at; /* f(0) */
+    double step[HTI_TABLE], forward[HTI_TABLE], backward[HTI_TABLE];
+} hti_differences;
+
+static void hti_take_differences(hti_differences *d, hti_slope_fn f, void *user)
+{
+    double h = 1e-3, at = d->at = f(0, user);
+    for (int k = 0; k < HTI_TABLE; k++, h /= HTI_QUARTER) {
+        d->step[k] = h;
+        d->forward[k] = (f(h, user) - at) / h;
+        d->backward[k] = (at - f(-h, user)) / h;
+    }
+}
+
+static double hti_central(const hti_differences *d, int k)
+{
+    return (d->forward[k] + d->backward[k]) / 2;
+}
+
+/* Central differences extrapolated to a step of 0, and how far that may be off (Ridders
+ * 1982; Richardson: errors in h^2, h^4, ...). */
+static double hti_extrapolate(const hti_differences *d, double *off)
+{
+    double row[HTI_TABLE] = {0}, best = (double)NAN;
+    *off = (double)INFINITY;
+    for (int k = 0; k < HTI_TABLE; k++) {
+        double above = row[0], power = 1;
+        row[0] = hti_central(d, k);
+        for (int j = 1; j <= k; j++) {
+            power *= HTI_QUARTER * HTI_QUARTER;
+            double left = row[j - 1], next = (left * power - above) / (power - 1);
+            double error = fmax(fabs(next - left), fabs(next - above));
+            above = row[j];
+            row[j] = next;
+            if (!(error < *off)) continue;
+            *off = error;
+            best = next;
+        }
+    }
+    return best;
+}
+
+/* Three neighbouring steps: the mean of their differences and how far apart they lie. */
+typedef struct hti_look {
+    double mean, spread;
+} hti_look;
+
+static hti_look hti_look_at(const double *difference)
+{
+    double a = difference[0], b = difference[1], c = difference[2];
+    return (hti_look){(a + b + c) / 3, fmax(fmax(fabs(a - b), fabs(b - c)), fabs(a - c))};
+}
+
+/* Differences of both sides settle, at different values. */
+static bool hti_is_kink(hti_look forward, hti_look backward, double least)
+{
+    double gap = fabs(forward.mean - backward.mean);
+    return gap > least && fmax(forward.spread, backward.spread) <= gap / 4;
+}
+
+/* What the rounding of a training may make of a difference. */
+static double hti_rounding(const hti_differences *d, int k)
+{
+    return 1e4 * DBL_EPSILON * fabs(d->at) / d->step[k];
+}
+
+/* The smallest steps straddle a jump or a bend smaller than they are: differences grow
+ * the faster the smaller they are, above what rounding does. */
+static bool hti_is_jump(const hti_differences *d)
+{
+    double growth[3];
+    int first = HTI_TABLE - 4;
+    for (int k = 0; k < 3; k++)
+        growth[k] = hti_central(d, first + k + 1) - hti_central(d, first + k);
+    bool jump = fabs(growth[2]) > hti_rounding(d, HTI_TABLE - 1);
+    for (int k = 0; k < 2; k++) {
+        double ratio = growth[k + 1] / growth[k];
+        jump = jump && ratio > 1 && ratio < 2 * HTI_QUARTER;
+    }
+    return jump;
+}
+
+/* Whether what smaller steps saw is the same but for rounding: else there is more to see
+ * than these three steps did. */
+static bool hti_looks_agree(const hti_differences *d, const hti_look *look, int k)
+{
+    for (int finer = k + 1; finer <= HTI_TABLE - 3; finer++) {
+        double room = look[k].spread + hti_rounding(d, finer + 2);
+        if (!(fabs(look[finer].mean - look[k].mean) <= room &&
+              look[finer].spread <= room))
+            return false;
+    }
+    return true;
+}
+
+/* From the smallest steps to larger ones: the first three whose differences, of both
+ * sides, lie four times nearer to each other than to the slope contradict it. */
+static void hti_judge_looks(hti_judgement *j, const hti_differences *d, double slope,
+                            double least)
+{
+    hti_look look[HTI_TABLE];
+    bool jump = hti_is_jump(d);
+    for (int k = HTI_TABLE - 3; k >= 0; k--) {
+        hti_look forward = hti_look_at(d->forward + k),
+                 backward = hti_look_at(d->backward + k);
+        look[k].mean = (forward.mean + backward.mean) / 2;
+        look[k].spread = fmax(fmax(forward.spread, backward.spread),
+                              fabs(forward.mean - backward.mean));
+        if (hti_is_kink(forward, backward, least) && j->why == HTI_UNSETTLED) {
+            j->why = HTI_KINK;
+            j->forward = forward.mean;
+            j->backward = backward.mean;
+        }
+        if (look[k].spread < j->spread) j->spread = look[k].spread;
+        double away = fabs(look[k].mean - slope);
+        if (jump || look[k].spread > away / 4 || !(away > least)) continue;
+        if (hti_looks_agree(d, look, k)) j->verdict = HTI_WRONG;
+        if (j->verdict == HTI_WRONG) j->off = away;
+        return;
+    }
+}
+
+hti_judgement hti_judge_slope(hti_slope_fn f, void *user, double slope, double least)
+{
+    const double h = 1e-5;
+    hti_judgement j = {.verdict = HTI_RIGHT, .spread = (double)INFINITY};
+    j.off = fabs((f(h, user) - f(-h, user)) / (2 * h) - slope);
+    if (j.off <= least) return j;
+    hti_differences d;
+    double uncertain;
+    hti_take_differences(&d, f, user);
+    double off = fabs(hti_extrapolate(&d, &uncertain) - slope);
+    if (!(off > j.off)) j.off = off;
+    if (j.off <= least) return j;
+    j.verdict = HTI_UNDECIDED;
+    hti_judge_looks(&j, &d, slope, least);
+    return j;
+}
