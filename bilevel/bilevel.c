@@ -156,7 +156,6 @@ static bool hti_bilevel_open(ht_bilevel *b)
     size_t n = (size_t)b->eta->n;
     b->empty = ht_set_new(ctx);
     hti_sets_lend(b);
-    b->refill = b->inner_data && b->inner_data == b->outer_data && b->problem.outer_batch;
     if (!b->inner_data) b->inner_data = b->empty;
     if (!b->outer_data) b->outer_data = b->empty;
     b->state = hti_update_state(&b->problem.update, b->theta);

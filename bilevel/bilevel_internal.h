@@ -98,8 +98,7 @@ struct ht_bilevel {
     /* Sets of the problem, and those it does not have (empty). */
     ht_set *theta, *eta, *inner_data, *outer_data, *empty;
     hti_loan loan[HTI_ROLES];
-    bool refill;   /* outer_batch fills the set that inner_data is, too */
-    ht_set *state; /* the update rule's, zeros */
+    ht_set *state;                              /* the update rule's, zeros */
     ht_set *gradient, *gradient_theta0, *final; /* results */
 
     hti_call call[HTI_CALLS];
@@ -129,8 +128,9 @@ struct ht_bilevel {
         **spare;  /* of theta and s, in the two rooms: where each is, and is not */
     int64_t slot; /* of current; HTI_NO_SLOT: it is in none */
     int32_t step;
-    int64_t batch_step; /* what inner_data holds; -1: nothing yet */
-    double loss;        /* a program's 0-d output, either float type */
+    int64_t batch_step;  /* what inner_data holds; -1: nothing yet */
+    uint32_t batch_fill; /* inner_data->fills then: another fill since, and it is gone */
+    double loss;         /* a program's 0-d output, either float type */
     double started;
     bool running;
     bool evaluating; /* no gradient: nothing is kept */

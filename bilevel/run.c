@@ -135,6 +135,7 @@ static bool hti_fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_se
                            const char *which)
 {
     if (!fill) return true;
+    if (data->n > 0) data->fills++;
     ht_status status = fill(step, data, b->problem.user);
     if (status != HT_OK && b->ctx->status == HT_OK)
         ht_context_fail(b->ctx, status, NULL, "bilevel: %s failed at step %llu (%s)",
@@ -142,13 +143,17 @@ static bool hti_fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_se
     return hti_sets_hold(b, which) && b->ctx->status == HT_OK;
 }
 
-/* A recomputed step mostly follows the one whose batch is there. */
+/* A recomputed step mostly follows the one whose batch is there, unless another callback
+ * was given the set since: outer_batch, or one of another bilevel. */
 bool hti_fill_inner(ht_bilevel *b, int64_t step)
 {
-    if (b->batch_step == step) return true;
+    ht_set *data = b->inner_data;
+    if (b->batch_step == step && b->batch_fill == data->fills) return true;
+    bool ok =
+        hti_fill_batch(b, b->problem.inner_batch, (uint64_t)step, data, "inner_batch");
     b->batch_step = step;
-    return hti_fill_batch(b, b->problem.inner_batch, (uint64_t)step, b->inner_data,
-                          "inner_batch");
+    b->batch_fill = data->fills;
+    return ok;
 }
 
 /* theta_0 and zero state into a block, which becomes current. */
@@ -230,7 +235,6 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step, unsigned char *gradient_
     if (!hti_fill_batch(b, b->problem.outer_batch, outer_step, b->outer_data,
                         "outer_batch"))
         return false;
-    if (b->refill) b->batch_step = -1;
     b->step = (int32_t)outer_step;
     in = hti_point_set(hti_point_room(c->in, b->theta, theta), b->eta);
     *hti_point_set(in, b->outer_data) = &b->step;

@@ -33,6 +33,7 @@ struct ht_set {
     hti_loan *loans;
     hti_fork *fork; /* of tensors 1 to n-1 */
     int root;
+    uint32_t fills; /* times a batch callback was given it, whatever borrows it */
 };
 
 /* The tensor of that name, or -1. In steps as many as the name has bits, at most. */

@@ -221,6 +221,35 @@ static void bilevel_run_two_that_share_a_data_set_do_not_mix(void **state)
     ht_set_free(other);
 }
 
+/* An outer_batch that trains another bilevel on the inner data, then fills its own. */
+static ht_status trains_another(uint64_t step, ht_set *batch, void *user)
+{
+    borrow *u = user;
+    if (!ht_bilevel_run(u->bilevel, step).gradient) return HT_ERROR_ARGUMENT;
+    return outer_batch(step, batch, user);
+}
+
+static void bilevel_run_another_in_a_callback_on_the_same_data_does_not_mix(void **state)
+{
+    borrow *u = *state;
+    u->problem.outer_data = u->other;
+    for (int k = 0; k < WAYS; k++) {
+        ht_bilevel *alone = bilevel_of(u, ways[k]);
+        u->bilevel = bilevel_of(u, (ht_bilevel_options){.truncate = 2});
+        u->problem.outer_batch = trains_another;
+        ht_bilevel *beside = bilevel_of(u, ways[k]);
+        u->problem.outer_batch = outer_batch;
+        ht_set *want = ht_set_clone(ht_bilevel_run(alone, 3).gradient, 0);
+        assert_same_bits(ht_bilevel_run(beside, 3).gradient, want, "with another");
+        test_no_error(u->ctx);
+        ht_set_free(want);
+        ht_bilevel_free(alone);
+        ht_bilevel_free(beside);
+        ht_bilevel_free(u->bilevel);
+        u->bilevel = NULL;
+    }
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, borrow_new, borrow_free)
@@ -234,6 +263,7 @@ int main(void)
         CASE(bilevel_new_theta_or_eta_as_data_is_refused),
         CASE(bilevel_run_theta_and_eta_one_set_is_as_differences),
         CASE(bilevel_run_two_that_share_a_data_set_do_not_mix),
+        CASE(bilevel_run_another_in_a_callback_on_the_same_data_does_not_mix),
     };
     return TEST_MAIN(tests);
 }
