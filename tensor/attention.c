@@ -9,11 +9,20 @@
  * A tile is p' or ds' of some queries, one a column: then a softmax goes down columns,
  * and no sum across a vector.
  *
+ * What a query does not see must not reach it, and 0 times NaN or infinity is NaN. Keys
+ * past a tile's last query are left out, and the weights of what its others do not see
+ * are 0, and so their slopes, as long as all numbers on the way are finite. Heads whose
+ * operands do not promise that go query by query, tiles of one, in which all keys are
+ * seen. There a query whose cotangent is 0 has no part in the gradient, whatever its
+ * weights are.
+ *
  * Every matrix but the outputs is a *dual*: itself and, where tangents are asked for, its
  * tangent, that of a product being a.t b.x + a.x b.t, and that of p being to the tangent
  * of q k' what ds is to g v'. Operands are (..., rows, heads, width), as linear layers
  * leave them: a head is a matrix whose rows lie apart. Read next: loops_attention.h,
  * autograd's ops_attention.c. */
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -193,13 +202,14 @@ static void attention_slope(const attention_work *w, attention_dual p, attention
         w->kernels->attend_slope[row](m, n, u.x.data, p.x.data, w->what.scale);
 }
 
-/* Queries `first` on, a tile of them, of a head. Of keys, those the last of them sees. */
+/* Queries first .. last-1 of a head. Of keys, those the last of them sees. dk and dv are
+ * added to, if `add`. */
 static void attention_tile(const attention_work *w, const attention_dual *in,
-                           const ht_array *out, int64_t first, char *slot)
+                           const ht_array *out, int64_t first, int64_t last, bool add,
+                           char *slot)
 {
-    int64_t last = attention_least(first + w->p.tile, w->p.t), n = last - first;
+    int64_t n = last - first;
     int64_t seen = w->what.causal ? attention_least(last, w->p.s) : w->p.s;
-    bool add = last < w->p.t;
     attention_dual q = attention_rows_dual(in[0], first, n),
                    k = attention_rows_dual(in[1], 0, seen),
                    v = attention_rows_dual(in[2], 0, seen);
@@ -240,8 +250,91 @@ static void attention_fetch_unit(const attention_work *w, int64_t unit)
         attention_fetch(attention_head(&w->out[i], unit));
 }
 
+/* The largest magnitude in the entry of the batch that `unit` is of, all its heads: rows
+ * of heads side by side are one run of memory, and so may be all of them. */
+static double attention_largest(const attention_work *w, const ht_array *x, int64_t unit)
+{
+    int last = x->shape.rank - 1;
+    int64_t heads = x->shape.dim[last - 1], width = x->shape.dim[last];
+    int64_t first = unit / heads * heads, rows = x->shape.dim[last - 2], run = width;
+    bool one_run = x->stride[last] == 1;
+    if (one_run && x->stride[last - 1] == width) run *= heads, heads = 1;
+    if (one_run && heads == 1 && x->stride[last - 2] == run) run *= rows, rows = 1;
+    double most = 0;
+    for (int64_t k = first; k < first + heads; k++)
+        for (int64_t i = 0; i < rows && isfinite(most); i++) {
+            ht_array row = attention_rows(attention_head(x, k), i, 1);
+            double here = w->kernels->attend_largest[hti_row(w->p.dtype)](run, row.data,
+                                                                          row.stride[1]);
+            if (!(here <= most)) most = here;
+        }
+    return most;
+}
+
+/* No element of operand i or of its tangent, in this entry of the batch, is larger. */
+static double attention_size(const attention_work *w, int i, int64_t unit)
+{
+    const attention_dual *x = &w->in[i];
+    double size = 1 + attention_largest(w, &x->x, unit);
+    return x->t.data ? size + attention_largest(w, &x->t, unit) : size;
+}
+
+/* Whether what stands where nothing is seen is finite, and so 0 times it 0: values and,
+ * for tangents, scores'; for a gradient, where queries meet in a sum, the weights, slopes
+ * and all operands of the last products. */
+static bool attention_tame(const attention_work *w, int64_t unit)
+{
+    double most = (w->p.dtype == HT_F32 ? (double)FLT_MAX : DBL_MAX) / 16;
+    const ht_shape *q = &w->in[0].x.shape, *v = &w->in[2].x.shape;
+    double values = attention_size(w, 2, unit), scores = 1;
+    if (w->what.gradient || w->what.tangent)
+        scores = (double)q->dim[q->rank - 1] * attention_size(w, 0, unit) *
+                 attention_size(w, 1, unit);
+    if (w->what.gradient)
+        values *= (double)v->dim[v->rank - 1] * attention_size(w, 3, unit);
+    return values < most && scores < most &&
+           (!w->what.gradient || !w->what.tangent || values * scores < most);
+}
+
+/* Whether all of x and its tangent is 0. */
+static bool attention_zero(attention_dual x)
+{
+    for (int k = 0; k < 2; k++) {
+        const ht_array *a = k ? &x.t : &x.x;
+        for (int64_t i = 0; a->data && i < a->shape.dim[1]; i++)
+            if (a->dtype == HT_F32 ? ((const float *)a->data)[i * a->stride[1]] != 0
+                                   : ((const double *)a->data)[i * a->stride[1]] != 0)
+                return false;
+    }
+    return true;
+}
+
+static void attention_by_query(const attention_work *w, const attention_dual *in,
+                               const ht_array *out, char *slot)
+{
+    for (int i = 1; w->what.gradient && i < 3; i++) attention_clear(out[i], false);
+    for (int64_t i = 0; i < w->p.t; i++)
+        if (w->what.gradient && attention_zero(attention_rows_dual(in[3], i, 1)))
+            attention_clear(attention_rows(out[0], i, 1), false);
+        else
+            attention_tile(w, in, out, i, i + 1, true, slot);
+}
+
 /* The last tile first, for it sees all keys that are seen at all. */
-static void attention_unit(const attention_work *w, int64_t unit, char *slot)
+static void attention_by_tile(const attention_work *w, const attention_dual *in,
+                              const ht_array *out, char *slot)
+{
+    int64_t unseen = w->what.causal && w->what.gradient ? w->p.s - w->p.t : 0;
+    for (int i = 1; unseen > 0 && i < 3; i++)
+        attention_clear(attention_rows(out[i], w->p.t, unseen), false);
+    int64_t first = (w->p.t - 1) / w->p.tile * w->p.tile;
+    for (; first >= 0; first -= w->p.tile) {
+        int64_t last = attention_least(first + w->p.tile, w->p.t);
+        attention_tile(w, in, out, first, last, last < w->p.t, slot);
+    }
+}
+
+static void attention_unit(const attention_work *w, int64_t unit, bool tame, char *slot)
 {
     attention_dual in[4];
     ht_array out[3];
@@ -249,11 +342,21 @@ static void attention_unit(const attention_work *w, int64_t unit, char *slot)
         in[i] = attention_head_dual(&w->in[i], unit);
     for (int i = 0; i < (w->what.gradient ? 3 : 1); i++)
         out[i] = attention_head(&w->out[i], unit);
-    int64_t unseen = w->what.causal && w->what.gradient ? w->p.s - w->p.t : 0;
-    for (int i = 1; unseen > 0 && i < 3; i++)
-        attention_clear(attention_rows(out[i], w->p.t, unseen), false);
-    int64_t first = (w->p.t - 1) / w->p.tile * w->p.tile;
-    for (; first >= 0; first -= w->p.tile) attention_tile(w, in, out, first, slot);
+    (tame ? attention_by_tile : attention_by_query)(w, in, out, slot);
+}
+
+/* Units first .. last-1. */
+static void attention_share(const attention_work *w, int64_t first, int64_t last,
+                            char *slot)
+{
+    const ht_shape *q = &w->in[0].x.shape;
+    bool tame = true;
+    for (int64_t unit = first; unit < last; unit++) {
+        if (w->what.causal && (unit == first || unit % q->dim[q->rank - 2] == 0))
+            tame = attention_tame(w, unit);
+        if (unit + 1 < last) attention_fetch_unit(w, unit + 1);
+        attention_unit(w, unit, tame, slot);
+    }
 }
 
 static void attention_units(const ht_context *ctx, const attention_work *w)
@@ -263,13 +366,10 @@ static void attention_units(const ht_context *ctx, const attention_work *w)
 #pragma omp parallel for num_threads(hti_team(w->p.pieces)) \
     schedule(static, 1) if (w->p.pieces > 1)
 #endif
-    for (int64_t i = 0; i < w->p.pieces; i++) {
-        int64_t last = w->p.units * (i + 1) / w->p.pieces;
-        for (int64_t unit = w->p.units * i / w->p.pieces; unit < last; unit++) {
-            if (unit + 1 < last) attention_fetch_unit(w, unit + 1);
-            attention_unit(w, unit, w->slots + (size_t)i * w->p.slot_bytes);
-        }
-    }
+    for (int64_t i = 0; i < w->p.pieces; i++)
+        attention_share(w, w->p.units * i / w->p.pieces,
+                        w->p.units * (i + 1) / w->p.pieces,
+                        w->slots + (size_t)i * w->p.slot_bytes);
     hti_matmul_leave(before);
 }
 

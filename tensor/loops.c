@@ -386,16 +386,20 @@ SAME(u8, uint8_t)
 #define ELEMENT    double
 #include "loops_norm.h"
 
-#define ATTEND(name) name##_f32
-#define ELEMENT      float
-#define ATTEND_POWER math_power
-#define ATTEND_BASE  1.4426950408889634
+#define ATTEND(name)     name##_f32
+#define ELEMENT          float
+#define ATTEND_POWER     math_power
+#define ATTEND_BASE      1.4426950408889634
+#define ATTEND_BITS      int32_t
+#define ATTEND_MAGNITUDE INT32_MAX
 #include "loops_attention.h"
 
-#define ATTEND(name) name##_f64
-#define ELEMENT      double
-#define ATTEND_POWER exp
-#define ATTEND_BASE  1
+#define ATTEND(name)     name##_f64
+#define ELEMENT          double
+#define ATTEND_POWER     exp
+#define ATTEND_BASE      1
+#define ATTEND_BITS      int64_t
+#define ATTEND_MAGNITUDE INT64_MAX
 #include "loops_attention.h"
 
 #define WINDOW(name) name##_f32
@@ -491,6 +495,7 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .normalize_slope = {FLOATS(normalize_slope)},
     .normalize_bend = {FLOATS(normalize_bend)},
     .attend = {FLOATS(attend)},
+    .attend_largest = {FLOATS(attend_largest)},
     .attend_slope = {FLOATS(attend_slope)},
     .attend_bend = {FLOATS(attend_bend)},
     .window_index = {FLOATS(window_index)},

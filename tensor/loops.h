@@ -71,6 +71,7 @@ typedef void (*hti_norm_loop)(const hti_norm *w, int64_t rows, void *out,
 /* Of attention: see loops_attention.h. */
 typedef void (*hti_attend_loop)(int64_t rows, int64_t columns, void *out, double scale,
                                 int64_t seen);
+typedef double (*hti_attend_largest_loop)(int64_t n, const void *x, int64_t step);
 typedef void (*hti_attend_slope_loop)(int64_t rows, int64_t columns, void *out,
                                       const void *weights, double scale);
 typedef void (*hti_attend_bend_loop)(int64_t rows, int64_t columns, void *const out[2],
@@ -146,6 +147,7 @@ struct hti_kernels {
     hti_norm_loop normalize[HTI_N_DTYPE], normalize_slope[HTI_N_DTYPE],
         normalize_bend[HTI_N_DTYPE];
     hti_attend_loop attend[HTI_N_DTYPE];
+    hti_attend_largest_loop attend_largest[HTI_N_DTYPE];
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_attend_bend_loop attend_bend[HTI_N_DTYPE];
     hti_window_index_loop window_index[HTI_N_DTYPE];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* loops_attention.h: what attention does between its products, included by loops.c for
- * each float type with ATTEND(name) names, ELEMENT, ATTEND_POWER(x) and ATTEND_BASE, such
- * that the power of ATTEND_BASE * x is exp(x).
+ * each float type with ATTEND(name) names, ELEMENT, an integer ATTEND_BITS of its size
+ * and the largest of these, ATTEND_POWER(x) and ATTEND_BASE, such that the power of
+ * ATTEND_BASE * x is exp(x).
  *
  * A tile (rows, columns) holds the scores of some queries, one a column: a softmax goes
  * down columns, many at a time, and no sum across a vector. So the number for each column
@@ -68,6 +69,30 @@ static void ATTEND(loop_attend)(int64_t rows, int64_t columns, void *out, double
         for (int64_t r = n; r < rows; ++r)
             for (int64_t c = 0; c < m; ++c) x[r * columns + c] = 0;
     }
+}
+
+/* Without their sign, bits have the order of magnitudes: of numbers, infinity, NaN. */
+static inline ATTEND_BITS ATTEND(attend_bits)(ELEMENT x)
+{
+    ATTEND_BITS bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & ATTEND_MAGNITUDE;
+}
+
+/* The largest magnitude; not finite if one is not. */
+static double ATTEND(loop_attend_largest)(int64_t n, const void *from, int64_t step)
+{
+    const ELEMENT *x = from;
+    ATTEND_BITS most = 0;
+    if (step == 1)
+        for (int64_t i = 0; i < n; ++i)
+            most = ATTEND_MOST(most, ATTEND(attend_bits)(x[i]));
+    else
+        for (int64_t i = 0; i < n; ++i)
+            most = ATTEND_MOST(most, ATTEND(attend_bits)(x[i * step]));
+    ELEMENT largest;
+    memcpy(&largest, &most, sizeof largest);
+    return (double)largest;
 }
 
 /* The sums down each of m columns of p v. */
@@ -150,3 +175,5 @@ static void ATTEND(loop_attend_bend)(int64_t rows, int64_t columns, void *const 
 #undef ELEMENT
 #undef ATTEND_POWER
 #undef ATTEND_BASE
+#undef ATTEND_BITS
+#undef ATTEND_MAGNITUDE

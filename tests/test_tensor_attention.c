@@ -283,12 +283,165 @@ static void attention_on_any_threads_has_the_same_bits(void **state)
     ht_context_free(more);
 }
 
+/* NaN and infinity. What a query does not see must not reach it, nor it what it does not
+ * see; nor may a query whose cotangent is 0 reach a gradient. */
+
+typedef struct blot {
+    int operand, call; /* of a case: its input, and what is looked at */
+    int64_t row, loss; /* where; queries with a cotangent: 0 .. loss-1 */
+    double value;
+} blot;
+
+/* Whether a number in that row may touch row `row` of what is like operand i. */
+static bool blot_touches(const attention_case *c, const blot *b, int i, int64_t row)
+{
+    int from = b->operand % OPERANDS;
+    bool key = from == K || from == V;
+    int64_t r = b->row, last = (b->call < 2 ? c->t : b->loss) - 1;
+    if (b->operand >= OPERANDS && b->call % 2 == 0) return false;
+    if (b->call < 2) return key ? row >= r : from == Q && row == r;
+    /* dv has no v in it, nor its tangent. */
+    if (i == V && from == V) return false;
+    if (key && r > last) return false;
+    if (i == Q) return row <= last && (key ? row >= r : row == r);
+    return key ? row <= last : row <= r && r <= last;
+}
+
+static void check_blot(const attention_case *c, const blot *b, const double *clean)
+{
+    static const char names[] = "qkvg";
+    int64_t at = 0;
+    for (int i = b->call < 2 ? G : Q; i <= (b->call < 2 ? G : V); i++)
+        for (int64_t j = 0; j < ht_shape_count(operand(c, i)); j++, at++) {
+            int64_t row = j / (width_of(c, i) * c->heads) % rows_of(c, i);
+            double got = test_get(&c->out[b->call].array, at), want = clean[at];
+            double tolerance = (c->dtype == HT_F32 ? 1e-4 : 1e-11) * (1 + fabs(want));
+            bool touched =
+                j / width_of(c, i) % c->heads == 0 && blot_touches(c, b, i, row);
+            if (!touched && !(fabs(got - want) <= tolerance))
+                fail_msg("%g in row %lld of %c%s, call %d, %s, t %lld, s %lld, loss of "
+                         "%lld: row %lld like %c: got %.17g, want %.17g",
+                         b->value, (long long)b->row, names[b->operand % OPERANDS],
+                         b->operand < OPERANDS ? "" : "'s tangent", b->call,
+                         ht_dtype_name(c->dtype), (long long)c->t, (long long)c->s,
+                         (long long)b->loss, (long long)row, names[i], got, want);
+            if (touched && b->call == 0 && isnan(b->value) && b->operand != V &&
+                !isnan(got))
+                fail_msg("NaN in %c: row %lld: got %.17g, want NaN", names[b->operand],
+                         (long long)row, got);
+        }
+}
+
+/* One head's `row` of operand i is the number. */
+static void blot_set(const attention_case *c, const blot *b, double value)
+{
+    const ht_array *x = &c->in[b->operand].array;
+    int i = b->operand % OPERANDS;
+    test_put(x, b->row * c->heads * width_of(c, i), value);
+}
+
+static attention_case blot_case(struct test_random *random, blot *b)
+{
+    attention_case c = case_new(random, test_below(random, 8) == 0);
+    c.causal = true;
+    if (c.t > 300) c.t = 300;
+    if (c.s > 400) c.s = 400;
+    c.t += 1, c.e += 1, c.batch = -1, c.heads = 1 + test_below(random, 2);
+    b->operand = (int)test_below(random, 2 * OPERANDS);
+    b->row = test_below(random, rows_of(&c, b->operand % OPERANDS));
+    b->loss = test_below(random, 2) ? c.t : test_below(random, c.t + 1);
+    b->value = (double[]){(double)NAN, (double)INFINITY,
+                          -(double)INFINITY}[test_below(random, 3)];
+    int64_t n = 0;
+    for (int i = 0; i < 4; i++) test_array_free(&c.out[i]);
+    for (int i = 0; i < 2 * OPERANDS; i++) {
+        test_array_free(&c.in[i]);
+        c.in[i] = test_view(random, c.dtype, operand(&c, i % OPERANDS), false);
+        tame(random, &c.in[i].array);
+        int64_t count = ht_shape_count(c.in[i].array.shape);
+        if (i <= V) n += count;
+        for (int64_t j = b->loss * c.heads * c.e; i % OPERANDS == G && j < count; j++)
+            test_put(&c.in[i].array, j, 0);
+    }
+    for (int i = 0; i < 4; i++)
+        c.out[i] = test_dense(random, c.dtype, i < 2 ? operand(&c, G) : HT_SHAPE(n));
+    return c;
+}
+
+static void attention_of_a_causal_row_ignores_what_it_does_not_see(void **state)
+{
+    (void)state;
+    struct test_random random = {test_seed(), 3};
+    ht_context *ctx = test_context(2);
+    for (int k = 0; k < 4 * CASES; k++) {
+        blot b;
+        attention_case c = blot_case(&random, &b);
+        bool cotangent = b.operand % OPERANDS == G && b.row >= b.loss;
+        double was = test_get(&c.in[b.operand].array,
+                              b.row * c.heads * width_of(&c, b.operand % OPERANDS));
+        for (int isa = 0; hti_kernels_at(isa) && !cotangent; isa++) {
+            double *clean[4];
+            ctx->kernels = hti_kernels_at(isa);
+            blot_set(&c, &b, was);
+            case_run(ctx, &c);
+            for (int i = 0; i < 4; i++) {
+                int64_t n = ht_shape_count(c.out[i].array.shape);
+                clean[i] = malloc((size_t)(n + 1) * sizeof *clean[i]);
+                for (int64_t j = 0; j < n; j++)
+                    clean[i][j] = test_get(&c.out[i].array, j);
+            }
+            blot_set(&c, &b, b.value);
+            case_run(ctx, &c);
+            for (b.call = 0; b.call < 4; b.call++) {
+                check_blot(&c, &b, clean[b.call]);
+                free(clean[b.call]);
+            }
+        }
+        case_free(&c);
+    }
+    ht_context_free(ctx);
+}
+
+/* Finite operands whose scores' slopes are not: a row's infinity stays its own. */
+static void attention_slopes_that_overflow_stay_in_their_row(void **state)
+{
+    (void)state;
+    enum { T = 40 };
+    ht_context *ctx = test_context(1);
+    struct test_random none = {1, 0};
+    attention_case c = {HT_F32, -1, 1, T, T, 1, 1, 1, true, {{{0}, 0}}, {{{0}, 0}}};
+    for (int i = 0; i < 2 * OPERANDS; i++)
+        c.in[i] = test_dense(&none, HT_F32, operand(&c, i % OPERANDS));
+    for (int i = 0; i < 2 * OPERANDS; i++)
+        for (int64_t j = 0; j < T; j++) test_put(&c.in[i].array, j, i < OPERANDS);
+    test_put(&c.in[G].array, 20, 1e30);
+    test_put(&c.in[V].array, 20, 1e30);
+    for (int i = 0; i < 4; i++)
+        c.out[i] = test_dense(&none, HT_F32, i < 2 ? operand(&c, G) : HT_SHAPE(3 * T));
+    for (int isa = 0; hti_kernels_at(isa); isa++) {
+        ctx->kernels = hti_kernels_at(isa);
+        case_run(ctx, &c);
+        for (int64_t j = 0; j < T; j++) {
+            double dq = test_get(&c.out[2].array, j),
+                   dk = test_get(&c.out[2].array, T + j);
+            if (isfinite(dq) != (j != 20) || isfinite(dk) != (j > 20))
+                fail_msg("row %d: dq %g, dk %g; dq is to be finite but in row 20, dk "
+                         "after it",
+                         (int)j, dq, dk);
+        }
+    }
+    case_free(&c);
+    ht_context_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_of_random_views_is_the_formula),
         cmocka_unit_test(attention_of_many_tiles_is_the_formula),
         cmocka_unit_test(attention_on_any_threads_has_the_same_bits),
+        cmocka_unit_test(attention_of_a_causal_row_ignores_what_it_does_not_see),
+        cmocka_unit_test(attention_slopes_that_overflow_stay_in_their_row),
     };
     return TEST_MAIN(tests);
 }
