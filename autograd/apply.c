@@ -26,12 +26,6 @@ bool ht_is_zero(ht_var x)
 
 /* Errors. */
 
-/* What an error calls `op`. A rule's ops are not what anybody called. */
-static const char *hti_called(const ht_tape *tape, const char *op)
-{
-    return tape->calling && !tape->rule_site ? tape->calling : op;
-}
-
 ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
                 const char *format, ...)
 {
@@ -47,6 +41,7 @@ ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *o
 
 bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
 {
+    HT_ASSERT(it, "ht_infer_fail: the infer is NULL");
     char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", shape[HT_SHAPE_TEXT];
     va_list list;
     va_start(list, format);
@@ -63,6 +58,45 @@ bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
 }
 
 /* Numbers and weak scalars. */
+
+void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site)
+{
+    ht_context_fail(ctx, HT_ERROR_ARGUMENT, site,
+                    "%s: a variable without a value: the op that should have made it "
+                    "failed, and its error was cleared",
+                    who);
+}
+
+ht_tape *hti_tape_among(int n, const ht_var *x)
+{
+    for (int i = 0; i < n; i++)
+        if (x[i].tape && !hti_is_number(x[i])) return x[i].tape;
+    return NULL;
+}
+
+ht_var hti_needs(ht_tape *tape, ht_var x, const char *name, const char *input, int i,
+                 const char *site)
+{
+    if (!tape) hti_check_unusual(x, name);
+    if (hti_is_live(x) && x.tape == tape) return x;
+    char place[16] = "";
+    if (i >= 0) snprintf(place, sizeof place, "[%d]", i);
+    if (x.tape && !hti_is_number(x)) {
+        hti_check_unusual(x, name);
+        HT_ASSERT(x.tape == tape, "%s: %s%s is on another tape", hti_called(tape, name),
+                  input, place);
+        return x;
+    }
+    if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    if (!hti_is_number(x))
+        return hti_fail(tape, HT_ERROR_ARGUMENT, site, name,
+                        "%s%s is HT_ZERO, or was never set: it must be a variable", input,
+                        place);
+    return hti_fail(tape, HT_ERROR_ARGUMENT, site, name,
+                    "%s%s is the number %g: it must be a variable\n"
+                    "  hint: ht_constant, and ht_broadcast to a shape",
+                    input, place, hti_number_value(x));
+}
 
 static ht_var hti_number_node(ht_tape *tape, const ht_op *op, double value,
                               ht_dtype dtype, bool weak, const char *site)
@@ -164,22 +198,38 @@ static bool hti_infer(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
 
 /* Apply. */
 
-/* The tape the inputs are on, NULL if all are numbers or HT_ZERO. *plain: all are, alive
- * and not weak, so that there is nothing to resolve. */
-static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in, bool *plain)
+/* What an assertion calls op: by what some tape of its inputs says was called. */
+static const char *hti_called_with(const ht_op *op, int n, const ht_var *in)
+{
+    const char *name = op->name;
+    for (int i = 0; i < n; i++)
+        if (in[i].tape && !hti_is_number(in[i])) name = hti_called(in[i].tape, name);
+    return name;
+}
+
+/* Whether all inputs are of one tape, alive and not weak, so that there is nothing to
+ * resolve. */
+static inline bool hti_all_plain(int n, const ht_var *in)
+{
+    const ht_tape *tape = in[0].tape;
+    if (!tape || hti_is_number(in[0])) return false;
+    for (int i = 0; i < n; i++)
+        if (in[i].tape != tape || in[i].index >= tape->n ||
+            in[i].stamp != tape->stamp[in[i].index] || tape->weak[in[i].index])
+            return false;
+    return true;
+}
+
+/* The tape the inputs are on, NULL if all are numbers or HT_ZERO. */
+static ht_tape *hti_tape_of(const ht_op *op, int n, const ht_var *in)
 {
     ht_tape *tape = NULL;
-    *plain = true;
     for (int i = 0; i < n; i++) {
-        if (hti_is_number(in[i]) || hti_is_zero(in[i])) {
-            *plain = false;
-            continue;
-        }
-        uint32_t at = hti_check_var(in[i]);
+        if (hti_is_number(in[i]) || hti_is_zero(in[i])) continue;
+        hti_check_named(in[i], hti_called_with(op, n, in));
         if (!tape) tape = in[i].tape;
         HT_ASSERT(tape == in[i].tape, "%s: input %d is on another tape than the first",
-                  hti_called(tape, op->name), i);
-        *plain = *plain && at != HTI_NONE && !tape->weak[at];
+                  hti_called_with(op, n, in), i);
     }
     return tape;
 }
@@ -208,8 +258,11 @@ static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht
     bool weak = n > 0 && op != &hti_op_cast;
     for (int i = 0; i < n; i++) {
         if (hti_is_poison(in[i])) return in[i];
+        if (hti_is_number(in[i]))
+            return hti_needs(tape, in[i], op->name, "input", i, site);
         if (hti_is_zero(in[i]) && op->flags & HT_OP_LINEAR) return HT_ZERO;
-        HT_ASSERT(!hti_is_zero(in[i]), "%s: input %d is HT_ZERO", op->name, i);
+        HT_ASSERT(!hti_is_zero(in[i]), "%s: input %d is HT_ZERO",
+                  hti_called(tape, op->name), i);
         if (op == &hti_op_where && i == 0) continue; /* a condition has no say */
         weak = weak && tape->weak[in[i].index];
     }
@@ -219,11 +272,16 @@ static ht_var hti_apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht
 ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes,
                 const char *site)
 {
+    HT_ASSERT(op && n >= 0 && (in || !n), "ht_apply: op %p, %d inputs at %p",
+              (const void *)op, n, (const void *)in);
     HT_ASSERT(n <= HTI_ELEMENTWISE_INPUTS || !(op->flags & HT_OP_ELEMENTWISE),
               "%s: an elementwise op has at most %d inputs, not %d", op->name,
               HTI_ELEMENTWISE_INPUTS, n);
-    bool plain;
-    ht_tape *tape = hti_tape_of(op, n, in, &plain);
+    HT_ASSERT(attributes || !op->attribute_size,
+              "%s: attributes is NULL, %zu bytes are needed", op->name,
+              op->attribute_size);
+    bool plain = n > 0 && hti_all_plain(n, in);
+    ht_tape *tape = plain ? in[0].tape : hti_tape_of(op, n, in);
     if (!tape && op->flags & HT_OP_LINEAR && hti_all_zero(n, in)) return HT_ZERO;
     HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)", op->name);
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
@@ -245,9 +303,10 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
 bool hti_is_constant(ht_var x, double *value)
 {
     if (hti_is_number(x)) return *value = hti_number_value(x), true;
-    if (hti_is_zero(x) || hti_check_var(x) == HTI_NONE) return false;
     ht_tape *tape = x.tape;
     uint32_t i = x.index;
+    /* One that is none, or stale, is for the function to name that was given it. */
+    if (!tape || i >= tape->n || x.stamp != tape->stamp[i]) return false;
     while (tape->op[i] == &hti_op_broadcast || tape->op[i] == &hti_op_reshape)
         i = tape->edge[tape->first_in[i]];
     if (tape->op[i] != &hti_op_constant) return false;

@@ -101,14 +101,42 @@ static inline bool hti_is_zero(ht_var x)
     return !x.tape && x.index == HTI_NONE;
 }
 
-/* Stops the program unless x is a live variable (or poison) of a tape; returns the index.
- */
-uint32_t hti_check_unusual(ht_var x);
-static inline uint32_t hti_check_var(ht_var x)
+/* Stops the program, naming `who` (the function called, if one is, see HTI_CALL), unless
+ * x is a live variable (or poison) of a tape; returns the index. */
+uint32_t hti_check_unusual(ht_var x, const char *who);
+static inline bool hti_is_live(ht_var x)
 {
-    bool usual = x.tape && !hti_is_number(x) && x.index < x.tape->n &&
-                 x.stamp == x.tape->stamp[x.index];
-    return usual ? x.index : hti_check_unusual(x);
+    return x.tape && !hti_is_number(x) && x.index < x.tape->n &&
+           x.stamp == x.tape->stamp[x.index];
+}
+static inline uint32_t hti_check_named(ht_var x, const char *who)
+{
+    return hti_is_live(x) ? x.index : hti_check_unusual(x, who);
+}
+#define hti_check_var(x) hti_check_named(x, __func__)
+/* Where poison ends in no result at all: an error, since that of the poison may have been
+ * cleared since. */
+void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site);
+/* The tape of the first of n variables that is on one; NULL if none is. */
+ht_tape *hti_tape_among(int n, const ht_var *x);
+/* x, which `name` calls `input` (the i-th of such, or -1), a live variable of the tape or
+ * poison. A number and HT_ZERO are errors, kept on the tape, and poison; where `tape` is
+ * NULL, an assertion. */
+ht_var hti_needs(ht_tape *tape, ht_var x, const char *name, const char *input, int i,
+                 const char *site);
+/* The same, but a number or HT_ZERO may stand there too. */
+static inline ht_var hti_takes(ht_tape *tape, ht_var x, const char *name,
+                               const char *input, const char *site)
+{
+    return hti_is_zero(x) || hti_is_number(x) ? x
+                                              : hti_needs(tape, x, name, input, -1, site);
+}
+/* The indices beside x in an op linear in x: HT_ZERO is none of them. */
+static inline ht_var hti_needs_index(ht_var x, ht_var index, const char *name,
+                                     const char *site)
+{
+    ht_tape *tape = hti_tape_among(2, (ht_var[]){x, index});
+    return x.tape ? hti_needs(tape, index, name, "index", -1, site) : index;
 }
 /* A copy: appending moves the columns. */
 ht_type hti_type(ht_var x);
@@ -118,13 +146,20 @@ ht_type hti_type(ht_var x);
 #define HTI_CALL(name, on, call) (hti_call_begin(on, name), hti_call_end(on, call))
 static inline void hti_call_begin(ht_var on, const char *name)
 {
-    if (hti_is_number(on) || !on.tape) return;
+    if (hti_is_zero(on)) return;
+    hti_check_named(on, name);
     if (!on.tape->calls++) on.tape->calling = name;
 }
 static inline ht_var hti_call_end(ht_var on, ht_var out)
 {
-    if (!hti_is_number(on) && on.tape && !--on.tape->calls) on.tape->calling = NULL;
+    if (on.tape && !--on.tape->calls) on.tape->calling = NULL;
     return out;
+}
+/* What an error calls `op`: the function called, but of a rule's ops the op: they are not
+ * what anybody called. */
+static inline const char *hti_called(const ht_tape *tape, const char *op)
+{
+    return tape->calling && !tape->rule_site ? tape->calling : op;
 }
 
 /* Records the error with the name of the function called, or of the op if that is none of

@@ -246,7 +246,11 @@ static void hti_check_close(hti_check *c)
 bool ht_gradient_check(ht_context *ctx, ht_scalar_fn f, int n, const ht_tensor *const *at,
                        void *user, FILE *report)
 {
-    HT_ASSERT(ctx && f && n > 0, "n = %d", n);
+    HT_ASSERT(ctx && f && n > 0 && at,
+              "ht_gradient_check: ctx %p, f %s, %d tensors at %p", (void *)ctx,
+              f ? "given" : "NULL", n, (const void *)at);
+    for (int i = 0; i < n; i++)
+        HT_ASSERT(at[i], "ht_gradient_check: tensor %d is NULL", i);
     hti_check c = {
         .ctx = ctx, .f = f, .user = user, .n = n, .original = at, .report = report};
     bool ok = hti_check_open(&c);

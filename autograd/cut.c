@@ -287,6 +287,12 @@ static void hti_cut_fill(const hti_cut *cut, ht_program *p, const ht_var *in,
 static ht_program *hti_program_alloc(const hti_cut *cut, int n_out)
 {
     ht_context *ctx = cut->tape->ctx;
+    if ((uint64_t)cut->n_in + cut->n_values + cut->n_copies >= HTI_NONE ||
+        (uint64_t)cut->n_edges + cut->n_copies > UINT32_MAX) {
+        ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
+                        "program: more than 2^32 values or inputs of them");
+        return NULL;
+    }
     ht_program *p = hti_zalloc(ctx, 1, sizeof *p);
     if (!p) return NULL;
     p->ctx = ctx;
@@ -332,18 +338,30 @@ static ht_program *hti_cut_program(hti_cut *cut, const ht_var *in, int n_out,
     return NULL;
 }
 
+/* Whether all of a list are variables of the tape. */
+static bool hti_cut_takes(ht_tape *tape, const char *what, int n, const ht_var *list,
+                          const char *site)
+{
+    for (int j = 0; j < n; j++) {
+        ht_var x = hti_needs(tape, list[j], "program", what, j, site);
+        if (hti_is_poison(x)) return hti_fail_poisoned(tape->ctx, "program", site), false;
+    }
+    return true;
+}
+
 ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
                               const ht_var *out, const char *site)
 {
-    HT_ASSERT(recorded && recorded->policy == HT_RECORD,
-              "a program is cut from a recorded tape");
-    HT_ASSERT(n_in >= 0 && n_out > 0, "%d inputs, %d outputs", n_in, n_out);
+    HT_ASSERT(recorded, "ht_program_new: the tape is NULL");
+    HT_ASSERT(recorded->policy == HT_RECORD,
+              "ht_program_new: a program is cut from a recorded tape");
+    HT_ASSERT(n_in >= 0 && n_out > 0 && (in || !n_in) && out,
+              "ht_program_new: %d inputs at %p, %d outputs at %p", n_in, (const void *)in,
+              n_out, (const void *)out);
     if (recorded->ctx->status != HT_OK) return NULL;
-    for (int j = 0; j < n_in + n_out; j++) {
-        ht_var x = j < n_in ? in[j] : out[j - n_in];
-        if (hti_check_var(x) == HTI_NONE) return NULL;
-        HT_ASSERT(x.tape == recorded, "variable %d is on another tape", j);
-    }
+    if (!hti_cut_takes(recorded, "input", n_in, in, site) ||
+        !hti_cut_takes(recorded, "output", n_out, out, site))
+        return NULL;
     hti_arena_mark mark = hti_arena_at(&recorded->scratch);
     hti_cut cut = {.tape = recorded, .n_nodes = recorded->n, .n_in = (uint32_t)n_in};
     cut.node = hti_arena_alloc(&recorded->scratch, recorded->n * sizeof *cut.node);

@@ -113,7 +113,8 @@ static ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const c
     tape->opaque = tape->n;
     ht_var y = op->decompose(r);
     tape->opaque = opaque;
-    if (hti_is_poison(y)) return y;
+    if (hti_check_named(y, op->name) == HTI_NONE) return y;
+    HT_ASSERT(y.tape == tape, "%s: decompose gave a variable of another tape", op->name);
     ht_type want = hti_type(r->out), got = hti_type(y);
     HT_ASSERT(y.index != i, "%s: decompose gave the op itself", op->name);
     if (got.dtype == want.dtype && ht_shape_equal(got.shape, want.shape)) return y;
@@ -180,7 +181,8 @@ static bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape l
 {
     if (ht_is_zero(*d)) return true;
     const char *name = tape->op[i]->name, *rule = e < 0 ? "jvp" : "vjp";
-    if (hti_check_var(*d) == HTI_NONE) return false;
+    if (hti_check_named(*d, name) == HTI_NONE) return false;
+    HT_ASSERT(d->tape == tape, "%s: its %s gave a variable of another tape", name, rule);
     ht_type want = hti_type(x), got = hti_type(*d);
     if (got.dtype != want.dtype && tape->weak[d->index]) {
         *d = ht_cast(*d, want.dtype);
@@ -242,8 +244,9 @@ static bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what,
         *dx = ht_broadcast_at(
             hti_constant(tape, hti_number_value(*dx), type.dtype, false, site),
             type.shape, site);
-    hti_check_var(*dx);
-    if (hti_is_poison(*dx)) return false;
+    if (hti_check_named(*dx, what) == HTI_NONE) return false;
+    HT_ASSERT(dx->tape == tape, "%s: a vector is on another tape than its variable",
+              what);
     if (tape->weak[dx->index]) *dx = ht_cast_at(*dx, type.dtype, site);
     ht_type is = hti_type(*dx);
     if (is.dtype == type.dtype && ht_shape_equal(is.shape, type.shape)) return true;
@@ -256,12 +259,13 @@ static bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what,
 }
 
 /* All variables live, on one tape, not poisoned; HT_ZERO only where it may stand. */
-static bool hti_match_tape(ht_tape *tape, int n, const ht_var *x, bool absent)
+static bool hti_match_tape(ht_tape *tape, int n, const ht_var *x, bool absent,
+                           const char *what)
 {
     for (int i = 0; i < n; i++) {
         if (absent && ht_is_zero(x[i])) continue;
-        if (hti_check_var(x[i]) == HTI_NONE) return false;
-        HT_ASSERT(x[i].tape == tape, "variable %d is on another tape", i);
+        if (hti_check_named(x[i], what) == HTI_NONE) return false;
+        HT_ASSERT(x[i].tape == tape, "%s: variable %d is on another tape", what, i);
     }
     return true;
 }
@@ -270,7 +274,8 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
              const ht_var *x, ht_var *dx, bool *reached, const char *site)
 {
     hti_walk w;
-    if (!hti_match_tape(tape, m, y, true) || !hti_match_tape(tape, n, x, false))
+    if (!hti_match_tape(tape, m, y, true, "vjp") ||
+        !hti_match_tape(tape, n, x, false, "vjp"))
         return false;
     if (!hti_walk_begin(&w, tape, n, x, m, y)) return false;
     bool ok = true;
@@ -328,7 +333,8 @@ bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
              const ht_var *y, ht_var *dy, const char *site)
 {
     hti_walk w;
-    if (!hti_match_tape(tape, m, y, true) || !hti_match_tape(tape, n, x, false))
+    if (!hti_match_tape(tape, m, y, true, "jvp") ||
+        !hti_match_tape(tape, n, x, false, "jvp"))
         return false;
     if (!hti_walk_begin(&w, tape, n, x, m, y)) return false;
     bool ok = true;
@@ -353,17 +359,14 @@ bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
 
 /* The public forms. */
 
-/* Absent results as nodes; all poisoned if the derivative failed. */
-static void hti_deliver(bool ok, ht_tape *tape, int n, const ht_var *x, ht_var *dx,
-                        const char *site)
-{
-    for (int i = 0; i < n; i++) {
-        if (!ok)
-            dx[i] = hti_poison(tape);
-        else if (ht_is_zero(dx[i]))
-            dx[i] = hti_zeros(tape, hti_type(x[i]), site);
-    }
-}
+/* A derivative asked for from outside. Its results are given when everything has been
+ * read, so they may stand where its variables or vectors do. */
+typedef struct hti_asked {
+    ht_tape *tape;
+    hti_arena_mark memory;
+    ht_var *out; /* the results: scratch */
+    bool ok;
+} hti_asked;
 
 static uint32_t hti_first_input(const ht_tape *tape, uint32_t node)
 {
@@ -392,18 +395,14 @@ static bool hti_is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var 
     return needed[under];
 }
 
-/* That no x is bypassed; poisoned variables are for others to find. */
-static bool hti_not_bypassed(int m, const ht_var *y, int n, const ht_var *x,
-                             const char *name, const char *site)
+/* That no x is bypassed. */
+static bool hti_not_bypassed(ht_tape *tape, int m, const ht_var *y, int n,
+                             const ht_var *x, const char *name, const char *site)
 {
     for (int i = 0; i < n; i++) {
-        ht_tape *tape = x[i].tape;
-        if (hti_check_var(x[i]) == HTI_NONE) continue;
         const ht_op *op = tape->op[x[i].index];
         if (op != &hti_op_reshape && op != &hti_op_permute && op != &hti_op_broadcast)
             continue;
-        for (int j = 0; j < m; j++)
-            if (!ht_is_zero(y[j]) && hti_check_var(y[j]) == HTI_NONE) return true;
         hti_arena_mark mark = hti_arena_at(&tape->scratch);
         bool *needed = hti_arena_alloc(&tape->scratch, tape->n);
         bool bypassed = needed && hti_is_bypassed(tape, m, y, x[i], needed);
@@ -421,12 +420,81 @@ static bool hti_not_bypassed(int m, const ht_var *y, int n, const ht_var *x,
     return true;
 }
 
-/* dy/dx with absent results; every x reached, if `strict`. */
-static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
+/* The n variables of a list, live and on the tape; numbers, and HT_ZERO unless it may
+ * stand there, are refused. */
+static bool hti_asked_of(ht_tape *tape, int n, const ht_var *list, bool absent,
+                         const char *name, const char *what, const char *site)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++)
+        ok = (absent && ht_is_zero(list[i])) ||
+             !hti_is_poison(hti_needs(tape, list[i], name, what, i, site));
+    return ok && hti_match_tape(tape, n, list, absent, name);
+}
+
+/* The same of vectors, which may be numbers and HT_ZERO too. */
+static bool hti_asked_along(ht_tape *tape, int n, const ht_var *list, const char *name,
+                            const char *what, const char *site)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++)
+        ok = ht_is_zero(list[i]) || hti_is_number(list[i]) ||
+             !hti_is_poison(hti_needs(tape, list[i], name, what, i, site));
+    return ok;
+}
+
+/* n_out results of y by x are asked for; y may have HT_ZERO among it if `absent`. */
+static hti_asked hti_ask(const char *name, int m, const ht_var *y, bool absent, int n,
+                         const ht_var *x, int n_out, const char *site)
+{
+    HT_ASSERT(m > 0 && n >= 0, "%s: %d outputs by %d variables", name, m, n);
+    HT_ASSERT(y && (x || !n), "%s: y %p, x %p", name, (const void *)y, (const void *)x);
+    ht_tape *tape = hti_tape_among(n, x);
+    if (!tape) tape = hti_tape_among(m, y);
+    HT_ASSERT(tape, "%s: no variable is on a tape", name);
+    hti_asked a = {.tape = tape, .memory = hti_arena_at(&tape->scratch)};
+    a.ok = hti_asked_of(tape, n, x, false, name, "x", site) &&
+           hti_asked_of(tape, m, y, absent, name, "y", site) &&
+           tape->ctx->status == HT_OK && hti_not_bypassed(tape, m, y, n, x, name, site);
+    if (a.ok) a.out = hti_arena_alloc(&tape->scratch, (size_t)n_out * sizeof *a.out);
+    a.ok = a.ok && a.out;
+    return a;
+}
+
+/* The results, absent ones as zeros of `like`; all poisoned if the derivative failed. */
+static void hti_answer(hti_asked *a, int n, const ht_var *like, ht_var *to,
+                       const char *name, const char *site)
+{
+    HT_ASSERT(to || !n, "%s: the results have no place: NULL", name);
+    for (int i = 0; a->ok && i < n; i++)
+        if (ht_is_zero(a->out[i]))
+            a->out[i] = hti_zeros(a->tape, hti_type(like[i]), site);
+    for (int i = 0; i < n; i++) to[i] = a->ok ? a->out[i] : hti_poison(a->tape);
+    hti_arena_rewind(&a->tape->scratch, a->memory);
+}
+
+/* That x[i], of which no y depends, is an error. */
+static void hti_unreached(const ht_tape *tape, int i, ht_var x, const char *site)
+{
+    const char *made = tape->site[x.index];
+    ht_dtype dtype = hti_type(x).dtype;
+    if (!hti_dtype_is_float(dtype))
+        hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                 "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i, x.index,
+                 ht_dtype_name(dtype));
+    else
+        hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                 "y does not depend on x[%d] (node %%%u%s%s)\n"
+                 "  hint: ht_grad_or_zero gives zeros",
+                 i, x.index, made ? ", made at " : "", made ? made : "");
+}
+
+/* dy/dx into a->out, absent where it is; every x reached, if `strict`. */
+static bool hti_grad(const hti_asked *a, ht_var y, int n, const ht_var *x, bool strict,
                      const char *site)
 {
-    ht_tape *tape = y.tape;
-    if (hti_check_var(y) == HTI_NONE || tape->ctx->status != HT_OK) return false;
+    ht_tape *tape = a->tape;
+    if (!a->ok) return false;
     if (hti_type(y).shape.rank != 0) {
         char text[HT_SHAPE_TEXT];
         hti_fail(tape, HT_ERROR_SHAPE, site, "grad",
@@ -434,26 +502,13 @@ static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
                  ht_shape_text(hti_type(y).shape, text));
         return false;
     }
-    if (!hti_not_bypassed(1, &y, n, x, "grad", site)) return false;
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     bool *reached = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *reached);
     ht_var one = ht_number(1);
-    bool ok = reached && hti_vjp(tape, 1, &y, &one, n, x, dx, reached, site);
+    bool ok = reached && hti_vjp(tape, 1, &y, &one, n, x, a->out, reached, site);
     for (int i = 0; ok && strict && i < n; i++) {
         if (reached[i]) continue;
-        const char *made = tape->site[x[i].index];
-        ht_dtype dtype = hti_type(x[i]).dtype;
-        if (!hti_dtype_is_float(dtype)) {
-            hti_fail(tape, HT_ERROR_NO_GRADIENT, site, "grad",
-                     "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i,
-                     x[i].index, ht_dtype_name(dtype));
-            ok = false;
-            continue;
-        }
-        hti_fail(tape, HT_ERROR_NO_GRADIENT, site, "grad",
-                 "y does not depend on x[%d] (node %%%u%s%s)\n"
-                 "  hint: ht_grad_or_zero gives zeros",
-                 i, x[i].index, made ? ", made at " : "", made ? made : "");
+        hti_unreached(tape, i, x[i], site);
         ok = false;
     }
     hti_arena_rewind(&tape->scratch, mark);
@@ -462,38 +517,45 @@ static bool hti_grad(ht_var y, int n, const ht_var *x, ht_var *dx, bool strict,
 
 void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
 {
-    hti_deliver(hti_grad(y, n, x, dx, true, site), y.tape, n, x, dx, site);
+    hti_asked a = hti_ask("grad", 1, &y, false, n, x, n, site);
+    a.ok = hti_grad(&a, y, n, x, true, site);
+    hti_answer(&a, n, x, dx, "grad", site);
 }
 
 void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
 {
-    hti_deliver(hti_grad(y, n, x, dx, false, site), y.tape, n, x, dx, site);
+    hti_asked a = hti_ask("grad_or_zero", 1, &y, false, n, x, n, site);
+    a.ok = hti_grad(&a, y, n, x, false, site);
+    hti_answer(&a, n, x, dx, "grad_or_zero", site);
 }
 
 void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
                ht_var *dx, const char *site)
 {
-    HT_ASSERT(n > 0 && m > 0, "vjp of %d outputs by %d variables", m, n);
-    bool ok = hti_not_bypassed(m, y, n, x, "vjp", site) &&
-              hti_vjp(x[0].tape, m, y, v, n, x, dx, NULL, site);
-    hti_deliver(ok, x[0].tape, n, x, dx, site);
+    HT_ASSERT(v && n > 0, "vjp: v %p, %d variables", (const void *)v, n);
+    hti_asked a = hti_ask("vjp", m, y, true, n, x, n, site);
+    a.ok = a.ok && hti_asked_along(a.tape, m, v, "vjp", "v", site) &&
+           hti_vjp(a.tape, m, y, v, n, x, a.out, NULL, site);
+    hti_answer(&a, n, x, dx, "vjp", site);
 }
 
 void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
                ht_var *dy, const char *site)
 {
-    HT_ASSERT(n > 0 && m > 0, "jvp of %d outputs by %d variables", m, n);
-    bool ok = hti_not_bypassed(m, y, n, x, "jvp", site) &&
-              hti_jvp(x[0].tape, n, x, dx, m, y, dy, site);
-    hti_deliver(ok, x[0].tape, m, y, dy, site);
+    HT_ASSERT(dx && n > 0, "jvp: dx %p, %d variables", (const void *)dx, n);
+    hti_asked a = hti_ask("jvp", m, y, false, n, x, m, site);
+    a.ok = a.ok && hti_asked_along(a.tape, n, dx, "jvp", "dx", site) &&
+           hti_jvp(a.tape, n, x, dx, m, y, a.out, site);
+    hti_answer(&a, m, y, dy, "jvp", site);
 }
 
 void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
                const char *site)
 {
-    HT_ASSERT(n > 0, "hvp by %d variables", n);
-    ht_tape *tape = x[0].tape;
-    bool ok =
-        hti_grad(y, n, x, hv, false, site) && hti_jvp(tape, n, x, v, n, hv, hv, site);
-    hti_deliver(ok, tape, n, x, hv, site);
+    HT_ASSERT(v && n > 0, "hvp: v %p, %d variables", (const void *)v, n);
+    hti_asked a = hti_ask("hvp", 1, &y, false, n, x, n, site);
+    a.ok = a.ok && hti_asked_along(a.tape, n, v, "hvp", "v", site) &&
+           hti_grad(&a, y, n, x, false, site) &&
+           hti_jvp(a.tape, n, x, v, n, a.out, a.out, site);
+    hti_answer(&a, n, x, hv, "hvp", site);
 }

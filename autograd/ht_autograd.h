@@ -35,7 +35,8 @@ typedef struct ht_type {
 
 /* Tapes. */
 
-/* Owned. NULL after an error. */
+/* Owned. NULL after an error. Holds up to 2^31 nodes, and 2^32 - 1 inputs of theirs; one
+ * more is HT_ERROR_MEMORY. */
 ht_tape *ht_tape_new(ht_context *ctx, ht_policy policy);
 void ht_tape_free(ht_tape *tape); /* NULL: nothing */
 /* Forgets every node and every borrow; memory is kept for the next use. Variables made
@@ -72,7 +73,11 @@ void ht_tape_dot(const ht_tape *tape, FILE *f);
 
 /* Numbers, absent values. */
 
-/* Wherever an op takes a variable it takes a number: ht_mul(x, 0.5). */
+/* Wherever an elementwise op takes a variable it takes a number, ht_mul(x, 0.5), which
+ * has its partner's dtype (one that an i32 or u8 can't hold is HT_ERROR_DTYPE). So do
+ * gains and shifts, masks, targets and the vectors of a derivative. Elsewhere a number,
+ * and HT_ZERO where nothing may be absent, is HT_ERROR_ARGUMENT, with the function and
+ * the input's name; an assertion where no other input is on a tape. */
 extern const char ht_number_tag;
 static inline ht_var ht_number(double value)
 {
@@ -97,17 +102,19 @@ bool ht_is_zero(ht_var x);
 
 /* Derivatives. The x of a derivative are leaves: a path through one x to another does not
  * count. An x that is a reshape, permute or broadcast of something y also uses otherwise
- * is refused: differentiate by that. All results are nodes of the same tape. */
+ * is refused: differentiate by that. All variables are of one tape, and so are results,
+ * whose list may be that of the variables or vectors. */
 
 /* dx[i] = dy/dx[i] of a 0-d y. An x that y does not depend on is HT_ERROR_NO_GRADIENT;
  * _or_zero gives zeros for it. */
 void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
 void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
-/* dx[i] = sum_j v[j] . dy[j]/dx[i]; v[j] has y[j]'s shape, or is HT_ZERO. Zeros if
- * unreached. */
+/* dx[i] = sum_j v[j] . dy[j]/dx[i]; v[j] has y[j]'s type, or is a number or HT_ZERO; a
+ * y[j] of HT_ZERO counts for nothing. Zeros if unreached. */
 void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
                ht_var *dx, const char *site);
-/* dy[j] = sum_i dy[j]/dx[i] . dx[i]. */
+/* dy[j] = sum_i dy[j]/dx[i] . dx[i]; a y[j] of HT_ZERO, whose type nobody knows, is an
+ * error. */
 void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
                ht_var *dy, const char *site);
 /* hv = (d2y/dx2) v of a 0-d y: the tangent of the gradient (forward over reverse). */
@@ -122,9 +129,10 @@ void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
 
 /* Programs. */
 
-/* Owned. Copies what `out` needs, back to `in` (any nodes; a cut there ends the search),
- * from a recorded tape, which may be reset afterwards. A leaf needed but not in `in` is
- * an error. Memory is planned here: ht_program_bytes is known before anything runs. */
+/* Owned; NULL after an error. Copies what `out` needs, back to `in` (any nodes; a cut
+ * there ends the search), from a recorded tape, which may be reset afterwards. A leaf
+ * needed but not in `in` is an error. Memory is planned here: ht_program_bytes is known
+ * before anything runs. */
 ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
                               const ht_var *out, const char *site);
 #define ht_program_new(...) ht_program_new_at(__VA_ARGS__, HT_HERE)
@@ -255,7 +263,7 @@ struct ht_op {
 };
 
 /* Appends op(in...). Numbers, HT_ZERO and poisoned variables are dealt with before the
- * row is asked. */
+ * row is asked; attributes may be NULL only if the row has none. */
 ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes,
                 const char *site);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* ht_ops.h: the ops, included by ht_autograd.h. Each is a macro over its _at function,
- * which takes the caller's file and line; wherever a variable is taken a number is, where
- * that makes sense. Read next: autograd/README.md, "Add an op". */
+ * which takes the caller's file and line. Where a number is taken for a variable, and
+ * what happens where it is not: ht_autograd.h, "Numbers". Read next: autograd/README.md,
+ * "Add an op". */
 #ifndef HT_OPS_H
 #define HT_OPS_H
 
@@ -109,7 +110,8 @@ ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site);
 
 /* Ops: reductions. */
 
-/* Axes from -rank to rank-1, each once. */
+/* Axes from -rank to rank-1, each once; any other, or n below 0 or above 6, is
+ * HT_ERROR_ARGUMENT. So is HT_ERROR_SHAPE a shape of such a rank or a size below 0. */
 typedef struct ht_axes {
     int n;
     int axis[HT_MAX_RANK];
@@ -163,7 +165,8 @@ HT_OP_1(transpose);
 /* Repeats axes of size 1 and adds leading ones, by numpy's rule. */
 ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site);
 #define ht_broadcast(...) ht_broadcast_at(__VA_ARGS__, HT_HERE)
-/* count elements start, start+step, ... of one axis; step may be negative, not 0. */
+/* count elements start, start+step, ... of one axis; step may be negative, not 0, and any
+ * if count is below 2. */
 ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
                    const char *site);
 #define ht_slice(x, axis, start, count, step) \

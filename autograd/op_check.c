@@ -205,7 +205,7 @@ bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *op
 
 bool ht_op_check(ht_context *ctx, const ht_op *op, FILE *report, int64_t *cases)
 {
-    HT_ASSERT(ctx && op, "ctx %p, op %p", (void *)ctx, (const void *)op);
+    HT_ASSERT(ctx && op, "ht_op_check: ctx %p, op %p", (void *)ctx, (const void *)op);
     hti_op_tally tally;
     hti_op_options options = {
         .seed = ht_context_seed(ctx), .rounds = HTI_OP_ROUNDS, .report = report};

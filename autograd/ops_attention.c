@@ -552,5 +552,12 @@ static ht_var attention_whole(ht_var q, ht_var k, ht_var v, ht_var mask, bool ca
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
                        const char *site)
 {
-    return HTI_CALL("attention", q, attention_whole(q, k, v, mask, causal, site));
+    static const char *const name[] = {"q", "k", "v"};
+    ht_var in[] = {q, k, v};
+    ht_tape *tape = hti_tape_among(3, in);
+    mask = hti_takes(tape, mask, "attention", "mask", site);
+    for (int i = 0; i < 3; i++)
+        in[i] = hti_needs(tape, in[i], "attention", name[i], -1, site);
+    return HTI_CALL("attention", in[0],
+                    attention_whole(in[0], in[1], in[2], mask, causal, site));
 }

@@ -7,21 +7,22 @@
 #include "autograd_internal.h"
 
 /* Absent (HT_ZERO) or poisoned: what the ops below would not take or not change. */
-static bool compose_pass(ht_var x)
+static bool compose_pass(ht_var x, const char *op)
 {
-    return ht_is_zero(x) || hti_check_var(x) == HTI_NONE;
+    return ht_is_zero(x) || hti_check_named(x, op) == HTI_NONE;
 }
 
 /* Elementwise. */
 
 ht_var ht_reciprocal_at(ht_var x, const char *site)
 {
+    HT_ASSERT(!ht_is_zero(x), "reciprocal: x is HT_ZERO");
     return HTI_CALL("reciprocal", x, ht_div_at(ht_number(1), x, site));
 }
 
 static ht_var compose_leaky_relu(ht_var x, double slope, const char *site)
 {
-    if (compose_pass(x)) return x;
+    if (compose_pass(x, "leaky_relu")) return x;
     if (slope == 0) return ht_relu_at(x, site); /* -inf * 0 would be NaN */
     ht_var positive = ht_greater_at(x, ht_number(0), site);
     return ht_where_at(positive, x, ht_mul_at(x, ht_number(slope), site), site);
@@ -48,7 +49,7 @@ static ht_var compose_bound(ht_var x, ht_var bound, bool below, const char *site
 
 static ht_var compose_clamp(ht_var x, ht_var low, ht_var high, const char *site)
 {
-    if (compose_pass(x)) return x;
+    if (compose_pass(x, "clamp")) return x;
     if (hti_is_number(low) && hti_is_number(high) &&
         hti_number_value(low) > hti_number_value(high))
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "clamp",
@@ -59,6 +60,10 @@ static ht_var compose_clamp(ht_var x, ht_var low, ht_var high, const char *site)
 
 ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
 {
+    ht_tape *tape = hti_tape_among(3, (ht_var[]){x, low, high});
+    x = hti_needs(tape, x, "clamp", "x", -1, site);
+    low = hti_takes(tape, low, "clamp", "low", site);
+    high = hti_takes(tape, high, "clamp", "high", site);
     return HTI_CALL("clamp", x, compose_clamp(x, low, high, site));
 }
 
@@ -79,7 +84,7 @@ static bool compose_floats(ht_var x, const char *op, const char *site)
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     uint64_t bits;
-    if (compose_pass(x)) return x;
+    if (compose_pass(x, "min_axes")) return x;
     if (!hti_axes_bits(x, "min_axes", axes, site, &bits)) return hti_poison(x.tape);
     return HTI_CALL(
         "min_axes", x,
@@ -88,7 +93,7 @@ ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 
 ht_var ht_argmin_at(ht_var x, const char *site)
 {
-    if (compose_pass(x)) return x;
+    if (hti_check_var(x) == HTI_NONE) return x;
     if (!compose_floats(x, "argmin", site)) return hti_poison(x.tape);
     return HTI_CALL("argmin", x, ht_argmax_at(ht_neg_at(x, site), site));
 }
@@ -109,7 +114,7 @@ static ht_var compose_variance(ht_var x, ht_axes axes, bool keep, int correction
 {
     uint64_t bits;
     char text[HT_SHAPE_TEXT];
-    if (compose_pass(x)) return x;
+    if (compose_pass(x, "variance_axes")) return x;
     if (!hti_axes_bits(x, "variance_axes", axes, site, &bits)) return hti_poison(x.tape);
     ht_var sum = ht_sum_axes_at(x, axes, true, site);
     if (hti_is_poison(sum)) return sum;
@@ -135,7 +140,8 @@ ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
 static ht_var compose_logsumexp(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     uint64_t folded;
-    if (compose_pass(x) || axes.n == 0) return x;
+    HT_ASSERT(!ht_is_zero(x), "logsumexp_axes: x is HT_ZERO");
+    if (compose_pass(x, "logsumexp_axes") || axes.n == 0) return x;
     if (!hti_axes_bits(x, "logsumexp_axes", axes, site, &folded))
         return hti_poison(x.tape);
     ht_shape kept = hti_type(x).shape, matrix = {0, {0}};
@@ -167,7 +173,7 @@ ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 
 ht_var ht_flip_at(ht_var x, int axis, const char *site)
 {
-    if (compose_pass(x)) return x;
+    if (compose_pass(x, "flip")) return x;
     ht_shape shape = hti_type(x).shape;
     int at = axis < 0 ? axis + shape.rank : axis;
     char text[HT_SHAPE_TEXT];
@@ -189,10 +195,12 @@ static ht_var compose_unsqueeze(ht_var x, int at, const char *site)
 
 ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site)
 {
-    HT_ASSERT(n > 0, "stack of %d variables", n);
-    for (int i = 0; i < n; i++)
-        if (hti_check_var(x[i]) == HTI_NONE) return x[i];
-    ht_tape *tape = x[0].tape;
+    HT_ASSERT(n > 0 && x, "stack of %d variables at %p", n, (const void *)x);
+    ht_tape *tape = hti_tape_among(n, x);
+    for (int i = 0; i < n; i++) {
+        ht_var in = hti_needs(tape, x[i], "stack", "x", i, site);
+        if (hti_is_poison(in)) return in;
+    }
     ht_shape shape = hti_type(x[0]).shape;
     int at = axis < 0 ? axis + shape.rank + 1 : axis;
     char text[HT_SHAPE_TEXT], first[HT_SHAPE_TEXT];

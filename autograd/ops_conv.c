@@ -52,7 +52,8 @@ static bool conv_sizes(ht_infer *it, const int64_t *x, const int64_t *w, int64_t
 {
     const hti_conv_geometry *g = &((const conv_attributes *)it->attributes)->geometry;
     for (int i = 0; i < 2; i++) {
-        int64_t room = x[i] + 2 * g->padding[i];
+        bool huge = x[i] > INT64_MAX / 2; /* of an empty batch: beyond counting */
+        int64_t room = huge ? 0 : x[i] + 2 * g->padding[i];
         if (w[i] < 1 || (w[i] - 1) >= room || (w[i] - 1) > (room - 1) / g->dilation[i])
             return ht_infer_fail(it, HT_ERROR_SHAPE,
                                  "axis %d: a kernel of %lld taps, dilation %lld, does "
@@ -347,5 +348,9 @@ ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char
         a.geometry.dilation[i] = options.dilation[i];
     }
     ht_var in[] = {x, weight};
+    ht_tape *tape = hti_tape_among(2, in);
+    if (!ht_is_zero(x)) x = in[0] = hti_needs(tape, x, "conv2d", "x", -1, site);
+    if (!ht_is_zero(weight))
+        in[1] = hti_needs(tape, weight, "conv2d", "weight", -1, site);
     return HTI_CALL("conv2d", x, ht_apply(&hti_op_conv, 2, in, &a, site));
 }

@@ -273,7 +273,7 @@ static ht_var add_scattered(ht_var base, ht_var x, const char *site)
         hti_is_poison(base))
         return HT_ZERO;
     ht_tape *tape = x.tape;
-    uint32_t i = hti_check_var(x);
+    uint32_t i = hti_check_named(x, "add");
     if (tape->op[i] != &hti_op_scatter_add || base.tape != tape) return HT_ZERO;
     const uint32_t *in = tape->edge + tape->first_in[i];
     if (!elementwise_is(hti_var(tape, in[0]), 0)) return HT_ZERO;
@@ -294,6 +294,7 @@ ht_var ht_add_at(ht_var a, ht_var b, const char *site)
 ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
 {
     if (hti_is_zero(b)) return a;
+    if (hti_is_zero(a) && hti_is_number(b)) return ht_number(-hti_number_value(b));
     if (hti_is_zero(a)) return HTI_CALL("sub", b, ht_neg_at(b, site));
     return elementwise_apply(&hti_op_sub, a, b, site);
 }
@@ -303,7 +304,7 @@ ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
 static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 {
     if (!elementwise_is(one, 1) || hti_is_number(x) || hti_is_zero(x)) return HT_ZERO;
-    if (hti_check_var(x) == HTI_NONE || !hti_dtype_is_float(hti_type(x).dtype))
+    if (hti_check_named(x, "mul") == HTI_NONE || !hti_dtype_is_float(hti_type(x).dtype))
         return HT_ZERO;
     if (hti_is_number(one)) return x;
     ht_shape shape;

@@ -76,7 +76,8 @@ HTI_ROW(gather, gather_samples, .formula = "$0[$1]", .flags = HT_OP_LINEAR,
 
 ht_var ht_gather_at(ht_var x, ht_var index, const char *site)
 {
-    return ht_apply(&hti_op_gather, 2, (ht_var[]){x, index}, NULL, site);
+    ht_var in[] = {x, hti_needs_index(x, index, "gather", site)};
+    return ht_apply(&hti_op_gather, 2, in, NULL, site);
 }
 
 /* Scatter_add. */

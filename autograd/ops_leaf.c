@@ -34,7 +34,11 @@ static void constant_describe(const void *attributes, char *text, size_t size)
     snprintf(text, size, "%.9g", a->value);
 }
 
-HTI_ROW(constant, leaf_samples, .formula = "constant", .flags = HT_OP_NO_GRADIENT,
+static const ht_sample constant_samples[] = {
+    {.n_in = 0, .attributes = &(hti_constant_attributes){0}},
+};
+
+HTI_ROW(constant, constant_samples, .formula = "constant", .flags = HT_OP_NO_GRADIENT,
         .attribute_size = sizeof(hti_constant_attributes), .infer = leaf_never_infer,
         .run = constant_run, .describe = constant_describe);
 
@@ -118,7 +122,7 @@ HTI_ROW(cast, cast_samples, .flags = HT_OP_LINEAR,
 
 ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site)
 {
-    HT_ASSERT(hti_dtype_is_valid(dtype), "dtype %d", (int)dtype);
+    HT_ASSERT(hti_dtype_is_valid(dtype), "cast: dtype %d", (int)dtype);
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     double value;
     if (hti_type(x).dtype == dtype && !x.tape->weak[x.index]) return x;

@@ -231,6 +231,16 @@ static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *
     return ht_is_zero(shift) ? x : ht_add_at(x, shift, site);
 }
 
+/* x, if it is a variable; gain and shift may be numbers. */
+static ht_var normalize_input(ht_var x, ht_var *gain, ht_var *shift, const char *name,
+                              const char *site)
+{
+    ht_tape *tape = hti_tape_among(3, (ht_var[]){x, *gain, *shift});
+    *gain = hti_takes(tape, *gain, name, "gain", site);
+    *shift = hti_takes(tape, *shift, name, "shift", site);
+    return hti_needs(tape, x, name, "x", -1, site);
+}
+
 static ht_var normalize_layer(ht_var x, ht_var gain, ht_var shift, double eps,
                               const char *site)
 {
@@ -239,6 +249,7 @@ static ht_var normalize_layer(ht_var x, ht_var gain, ht_var shift, double eps,
 
 ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
+    x = normalize_input(x, &gain, &shift, "layernorm", site);
     return HTI_CALL("layernorm", x, normalize_layer(x, gain, shift, eps, site));
 }
 
@@ -249,13 +260,15 @@ static ht_var normalize_rms(ht_var x, ht_var gain, double eps, const char *site)
 
 ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site)
 {
+    ht_var none = HT_ZERO;
+    x = normalize_input(x, &gain, &none, "rmsnorm", site);
     return HTI_CALL("rmsnorm", x, normalize_rms(x, gain, eps, site));
 }
 
 /* A vector over channels, x's `what`, beside x (n, c, ...): (c, 1, ...). */
 static ht_var normalize_channels(ht_var v, ht_shape x, const char *what, const char *site)
 {
-    if (ht_is_zero(v) || hti_check_var(v) == HTI_NONE) return v;
+    if (ht_is_zero(v) || hti_is_number(v) || hti_check_var(v) == HTI_NONE) return v;
     char text[2][HT_SHAPE_TEXT];
     if (ht_shape_count(hti_type(v).shape) != x.dim[1])
         return hti_fail(v.tape, HT_ERROR_SHAPE, site, "normalize",
@@ -311,6 +324,7 @@ static ht_var normalize_groups(ht_var x, int64_t groups, ht_var gain, ht_var shi
 ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
                        const char *site)
 {
+    x = normalize_input(x, &gain, &shift, "groupnorm", site);
     return HTI_CALL("groupnorm", x, normalize_groups(x, groups, gain, shift, eps, site));
 }
 
@@ -339,6 +353,7 @@ static ht_var normalize_batch(ht_var x, ht_var gain, ht_var shift, double eps,
 
 ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
+    x = normalize_input(x, &gain, &shift, "batchnorm", site);
     return HTI_CALL("batchnorm", x, normalize_batch(x, gain, shift, eps, site));
 }
 
@@ -357,6 +372,9 @@ static ht_var normalize_statistics(ht_var x, ht_var *variance, const char *site)
 
 void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site)
 {
+    HT_ASSERT(mean && variance, "batch_statistics: mean %p, variance %p", (void *)mean,
+              (void *)variance);
+    hti_check_named(x, "batch_statistics");
     *mean = HTI_CALL("batch_statistics", x, normalize_statistics(x, variance, site));
 }
 
@@ -374,5 +392,11 @@ static ht_var normalize_given(ht_var x, ht_var mean, ht_var variance, double eps
 ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
                              const char *site)
 {
-    return HTI_CALL("batchnorm_given", x, normalize_given(x, mean, variance, eps, site));
+    static const char *const name[] = {"x", "mean", "variance"};
+    ht_var in[] = {x, mean, variance};
+    ht_tape *tape = hti_tape_among(3, in);
+    for (int i = 0; i < 3; i++)
+        in[i] = hti_needs(tape, in[i], "batchnorm_given", name[i], -1, site);
+    return HTI_CALL("batchnorm_given", in[0],
+                    normalize_given(in[0], in[1], in[2], eps, site));
 }

@@ -34,7 +34,7 @@ static bool pool_sizes(ht_infer *it, const int64_t *x, int64_t *y)
                                  "the kernel, the kernel at most %d",
                                  i + 2, (long long)k, (long long)g->stride[i],
                                  (long long)p, INT32_MAX);
-        if (x[i] < 1 || x[i] + 2 * p < k)
+        if (x[i] < 1 || x[i] > INT64_MAX / 2 || x[i] + 2 * p < k)
             return ht_infer_fail(it, HT_ERROR_SHAPE,
                                  "axis %d: a kernel of %lld does not fit into %lld with "
                                  "padding %lld on both sides",
@@ -210,7 +210,8 @@ HTI_ROW(take_last, take_last_samples, .flags = HT_OP_LINEAR, .infer = take_last_
 
 ht_var ht_take_last_at(ht_var x, ht_var index, const char *site)
 {
-    return ht_apply(&hti_op_take_last, 2, (ht_var[]){x, index}, NULL, site);
+    ht_var in[] = {x, hti_needs_index(x, index, "take_last", site)};
+    return ht_apply(&hti_op_take_last, 2, in, NULL, site);
 }
 
 static bool put_last_infer(ht_infer *it)

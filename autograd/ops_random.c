@@ -97,7 +97,7 @@ RANDOM_ROW(dropout_mask, dropout_mask_decompose)
 static ht_var random_apply(const ht_op *op, ht_var step, ht_type type, uint64_t stream,
                            double rate, const char *site)
 {
-    if (hti_check_var(step) == HTI_NONE) return step;
+    if (hti_check_named(step, op->name) == HTI_NONE) return step;
     random_attributes a = {step.tape->ctx->options.seed,
                            stream,
                            type.dtype,
@@ -127,8 +127,11 @@ ht_var ht_dropout_mask_at(ht_var step, ht_type type, double rate, uint64_t strea
 ht_var ht_dropout_at(ht_var x, double rate, uint64_t stream, ht_var step,
                      const char *site)
 {
-    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    if (rate == 0) return x;
+    if (ht_is_zero(x)) return x;
+    ht_tape *tape = hti_tape_among(2, (ht_var[]){x, step});
+    x = hti_needs(tape, x, "dropout", "x", -1, site);
+    if (hti_check_var(x) == HTI_NONE || rate == 0) return x;
+    step = hti_needs(tape, step, "dropout", "step", -1, site);
     ht_type type = hti_type(x);
     return HTI_CALL(
         "dropout", x,

@@ -152,6 +152,11 @@ bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
                         "needs f32 or f64, not %s %s\n  hint: ht_cast",
                         ht_dtype_name(type.dtype), ht_shape_text(type.shape, text)),
                false;
+    if (axes.n < 0 || axes.n > HT_MAX_RANK)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
+                        "%d axes of shape %s; 0 to %d can be", axes.n,
+                        ht_shape_text(type.shape, text), HT_MAX_RANK),
+               false;
     for (int i = 0; i < axes.n; i++) {
         int axis = axes.axis[i] < 0 ? axes.axis[i] + rank : axes.axis[i];
         if (axis < 0 || axis >= rank || *bits >> axis & 1)

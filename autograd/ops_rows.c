@@ -182,8 +182,11 @@ static ht_var cross_entropy_soft(ht_var logits, ht_var labels, const char *site)
 
 ht_var ht_cross_entropy_at(ht_var logits, ht_var labels, const char *site)
 {
-    if (hti_check_var(logits) == HTI_NONE) return logits;
-    if (hti_check_var(labels) == HTI_NONE) return labels;
+    ht_tape *tape = hti_tape_among(2, (ht_var[]){logits, labels});
+    logits = hti_needs(tape, logits, "cross_entropy", "logits", -1, site);
+    labels = hti_needs(tape, labels, "cross_entropy", "labels", -1, site);
+    if (hti_is_poison(logits)) return logits;
+    if (hti_is_poison(labels)) return labels;
     ht_type z = hti_type(logits), p = hti_type(labels);
     if (hti_dtype_is_float(p.dtype) && z.dtype == p.dtype && z.shape.rank == 2 &&
         ht_shape_equal(z.shape, p.shape))

@@ -330,11 +330,12 @@ static bool slice_infer(ht_infer *it)
         (long long)size);
 }
 
+/* Of fewer than two elements nothing takes the step, which may be of any size. */
 static ht_array slice_array(const slice_attributes *a, ht_array whole, int64_t n)
 {
     ht_array part = whole;
     part.shape.dim[a->axis] = n;
-    part.stride[a->axis] *= a->step;
+    if (n > 1) part.stride[a->axis] *= a->step;
     if (n > 0)
         part.data = (char *)whole.data + a->start * whole.stride[a->axis] *
                                              (int64_t)ht_dtype_bytes(whole.dtype);
@@ -450,7 +451,7 @@ ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *
     if (at < 0) return hti_poison(x.tape);
     int64_t size = hti_type(x).shape.dim[at];
     char text[HT_SHAPE_TEXT];
-    if (before > INT64_MAX / 4 || after > INT64_MAX / 4)
+    if (before > INT64_MAX / 4 || after > INT64_MAX / 4 || size > INT64_MAX / 4)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "pad",
                         "the result would be too large: shape %s with %lld before "
                         "and %lld after",
@@ -478,7 +479,7 @@ static bool concat_infer(ht_infer *it)
     it->out = it->in[0];
     for (int i = 1; i < it->n_in; i++) {
         ht_shape shape = it->in[i].shape;
-        int64_t size = shape.dim[axis];
+        int64_t size = axis < shape.rank ? shape.dim[axis] : 0;
         bool same = shape.rank == it->out.shape.rank;
         if (same) shape.dim[axis] = it->out.shape.dim[axis];
         if (!same || !ht_shape_equal(shape, it->out.shape))
@@ -487,6 +488,8 @@ static bool concat_infer(ht_infer *it)
         if (it->in[i].dtype != it->out.dtype)
             return ht_infer_fail(it, HT_ERROR_DTYPE,
                                  "element types differ\n  hint: ht_cast");
+        if (size > INT64_MAX - it->out.shape.dim[axis])
+            return ht_infer_fail(it, HT_ERROR_SHAPE, "the result would be too large");
         it->out.shape.dim[axis] += size;
     }
     return true;
@@ -554,10 +557,11 @@ HTI_ROW(concat, concat_samples, .attribute_size = sizeof(concat_attributes),
 
 ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site)
 {
-    HT_ASSERT(n > 0, "concat of %d variables", n);
-    if (hti_check_var(x[0]) == HTI_NONE) return x[0];
-    int at = shape_axis(x[0], axis, "concat", site);
-    if (at < 0) return hti_poison(x[0].tape);
+    HT_ASSERT(n > 0 && x, "concat of %d variables at %p", n, (const void *)x);
+    ht_var first = hti_needs(hti_tape_among(n, x), x[0], "concat", "x", 0, site);
+    if (hti_check_var(first) == HTI_NONE) return first;
+    int at = shape_axis(first, axis, "concat", site);
+    if (at < 0) return hti_poison(first.tape);
     concat_attributes a = {at};
-    return n == 1 ? x[0] : ht_apply(&hti_op_concat, n, x, &a, site);
+    return n == 1 ? first : ht_apply(&hti_op_concat, n, x, &a, site);
 }

@@ -133,15 +133,17 @@ static void hti_print_node(const ht_tape *tape, uint32_t i, FILE *f)
 
 void ht_print(ht_var x, FILE *f)
 {
-    uint32_t i = hti_check_var(x);
-    if (i == HTI_NONE)
+    HT_ASSERT(f, "ht_print: the file is NULL");
+    if (hti_is_poison(x))
         fprintf(f, "(no value: %s)\n", ht_context_message(x.tape->ctx));
     else
-        hti_print_node(x.tape, i, f);
+        hti_print_node(x.tape, hti_check_var(x), f);
 }
 
 void ht_tape_print(const ht_tape *tape, FILE *f)
 {
+    HT_ASSERT(tape && f, "ht_tape_print: tape %p, file %p", (const void *)tape,
+              (void *)f);
     double bytes = 0;
     for (uint32_t i = 0; i < tape->n; i++) {
         hti_print_node(tape, i, f);
@@ -156,6 +158,7 @@ void ht_tape_print(const ht_tape *tape, FILE *f)
 
 void ht_tape_dot(const ht_tape *tape, FILE *f)
 {
+    HT_ASSERT(tape && f, "ht_tape_dot: tape %p, file %p", (const void *)tape, (void *)f);
     char formula[HTI_FORMULA], shape[HT_SHAPE_TEXT];
     fprintf(f, "digraph tape {\n  rankdir=TB; node [shape=box, fontname=monospace];\n");
     for (uint32_t i = 0; i < tape->n; i++) {
@@ -228,6 +231,8 @@ static void hti_print_passes(const ht_program *p, FILE *f)
 
 void ht_program_print(const ht_program *p, FILE *f)
 {
+    HT_ASSERT(p && f, "ht_program_print: program %p, file %p", (const void *)p,
+              (void *)f);
     for (uint32_t i = 0; i < p->n_values; i++) {
         const hti_value *v = &p->value[i];
         char formula[HTI_FORMULA] = "input";

@@ -6,6 +6,7 @@
 void ht_program_free(ht_program *p)
 {
     if (!p) return;
+    HT_ASSERT(!p->ctx->handling, "ht_program_free: called from on_error");
     if (p->arena_owned) hti_resize(p->ctx, p->arena, p->arena_bytes + HTI_ALIGN, 0);
     hti_resize(p->ctx, p->value, p->n_values * sizeof *p->value, 0);
     hti_resize(p->ctx, p->edge, p->n_edges * sizeof *p->edge, 0);
@@ -63,8 +64,7 @@ static ht_var hti_call_value(ht_tape *tape, const ht_program *p, const hti_value
 static bool hti_call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, ht_var x,
                                 const char *site)
 {
-    if (hti_check_var(x) == HTI_NONE) return false;
-    HT_ASSERT(x.tape == tape, "input %u is on another tape", j);
+    if (hti_is_poison(hti_needs(tape, x, "call", "input", (int)j, site))) return false;
     ht_type want = p->value[j].type, got = hti_type(x);
     if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) return true;
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
@@ -77,7 +77,9 @@ static bool hti_call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, 
 void ht_call_at(ht_tape *tape, const ht_program *p, const ht_var *in, ht_var *out,
                 const char *site)
 {
-    HT_ASSERT(tape && p, "tape or program is NULL");
+    HT_ASSERT(tape && p && (in || !p->n_in) && out,
+              "call: tape %p, program %p, in %p, out %p", (void *)tape, (const void *)p,
+              (const void *)in, (void *)out);
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_var *map = NULL;
     bool ok = tape->ctx->status == HT_OK;
@@ -110,11 +112,13 @@ const ht_type *hti_program_out_type(const ht_program *program, uint32_t k)
 
 size_t ht_program_bytes(const ht_program *program)
 {
+    HT_ASSERT(program, "ht_program_bytes: the program is NULL");
     return program->arena_bytes;
 }
 
 int64_t ht_program_nodes(const ht_program *program)
 {
+    HT_ASSERT(program, "ht_program_nodes: the program is NULL");
     return (int64_t)program->n_values - program->n_in;
 }
 
@@ -129,6 +133,7 @@ double hti_value_flops(const ht_program *p, const hti_value *v)
 
 double ht_program_flops(const ht_program *program)
 {
+    HT_ASSERT(program, "ht_program_flops: the program is NULL");
     double sum = 0;
     for (uint32_t i = program->n_in; i < program->n_values; i++)
         sum += hti_value_flops(program, &program->value[i]);

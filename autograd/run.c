@@ -87,6 +87,7 @@ static void hti_poison_dead(ht_program *p, uint32_t i)
 
 void ht_program_poison(ht_program *program, bool on)
 {
+    HT_ASSERT(program, "ht_program_poison: the program is NULL");
     program->poison = on;
 }
 
@@ -190,7 +191,7 @@ static bool hti_program_fits(const ht_program *p, const char *what, uint32_t k,
                              const hti_value *value, const ht_tensor *got)
 {
     const ht_type *want = &value->type;
-    HT_ASSERT(got, "%s %u is NULL", what, k);
+    HT_ASSERT(got, "ht_program_run: %s %u is NULL", what, k);
     if (want->dtype == got->array.dtype && ht_shape_equal(want->shape, got->array.shape))
         return true;
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
@@ -247,7 +248,8 @@ static bool hti_program_is_bound(const ht_program *p, const ht_tensor *const *in
 
 ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *const *out)
 {
-    HT_ASSERT(p, "program is NULL");
+    HT_ASSERT(p && (in || !p->n_in) && out, "ht_program_run: program %p, in %p, out %p",
+              (void *)p, (const void *)in, (const void *)out);
     if (p->ctx->status != HT_OK) return p->ctx->status;
     for (uint32_t j = 0; j < p->n_in; j++)
         if (!hti_program_fits(p, "input", j, &p->value[j], in[j])) return p->ctx->status;
@@ -255,7 +257,8 @@ ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *c
         if (!hti_program_fits(p, "output", k, &p->value[p->out[k]], out[k]))
             return p->ctx->status;
         HT_ASSERT(out[k]->borrows == 0,
-                  "a live tape still borrows output %u: reset it first", k);
+                  "ht_program_run: a live tape still borrows output %u: reset it first",
+                  k);
     }
     if (!hti_program_is_bound(p, in, out) && !hti_program_sharing(p, in, out))
         return p->ctx->status;

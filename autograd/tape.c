@@ -89,8 +89,9 @@ static uint32_t hti_find_equal(const ht_tape *tape, uint32_t hash, const ht_op *
 
 ht_tape *ht_tape_new(ht_context *ctx, ht_policy policy)
 {
-    HT_ASSERT(ctx, "ctx is NULL");
-    HT_ASSERT(policy == HT_EAGER || policy == HT_RECORD, "policy %d", (int)policy);
+    HT_ASSERT(ctx, "ht_tape_new: the context is NULL");
+    HT_ASSERT(policy == HT_EAGER || policy == HT_RECORD, "ht_tape_new: policy %d",
+              (int)policy);
     ht_tape *tape = hti_zalloc(ctx, 1, sizeof *tape);
     if (!tape) return NULL;
     tape->ctx = ctx;
@@ -116,8 +117,17 @@ static void hti_tape_pop(ht_tape *tape, uint32_t n)
     tape->current_stamp++;
 }
 
+/* That nodes may be forgotten: not while a call that appends some is under way. */
+static void hti_tape_assert_idle(const ht_tape *tape, const char *who)
+{
+    HT_ASSERT(tape, "%s: the tape is NULL", who);
+    HT_ASSERT(!tape->ctx->handling,
+              "%s: called from on_error, of a call that may still use the tape", who);
+}
+
 void ht_tape_reset(ht_tape *tape)
 {
+    hti_tape_assert_idle(tape, "ht_tape_reset");
     hti_tape_pop(tape, 0);
     tape->n_edges = tape->n_marks = 0;
     hti_arena_rewind(&tape->memory, (hti_arena_mark){NULL, 0});
@@ -126,6 +136,7 @@ void ht_tape_reset(ht_tape *tape)
 void ht_tape_free(ht_tape *tape)
 {
     if (!tape) return;
+    hti_tape_assert_idle(tape, "ht_tape_free");
     ht_context *ctx = tape->ctx;
     ht_tape_reset(tape);
 #define HTI_COLUMN_FREE(type, name) \
@@ -142,6 +153,7 @@ void ht_tape_free(ht_tape *tape)
 
 ht_mark ht_tape_mark(ht_tape *tape)
 {
+    HT_ASSERT(tape, "ht_tape_mark: the tape is NULL");
     /* A mark at this very node is as good, or a loop of mark and rewind would pile them
      * up. */
     if (tape->n_marks && tape->marks[tape->n_marks - 1].mark.nodes == tape->n)
@@ -163,6 +175,7 @@ ht_mark ht_tape_mark(ht_tape *tape)
 
 void ht_tape_rewind(ht_tape *tape, ht_mark mark)
 {
+    hti_tape_assert_idle(tape, "ht_tape_rewind");
     uint32_t k = tape->n_marks;
     while (k > 0 && (tape->marks[k - 1].mark.nodes != mark.nodes ||
                      tape->marks[k - 1].mark.stamp != mark.stamp))
@@ -170,7 +183,9 @@ void ht_tape_rewind(ht_tape *tape, ht_mark mark)
     /* A mark the allocator had no room for is an error already kept: nothing is rewound.
      */
     if (k == 0 && ht_context_status(tape->ctx) != HT_OK) return;
-    HT_ASSERT(k > 0, "mark (node %u, stamp %u) is not of this tape, or was rewound past",
+    HT_ASSERT(k > 0,
+              "ht_tape_rewind: mark (node %u, stamp %u) is not of this tape, or was "
+              "rewound past",
               mark.nodes, mark.stamp);
     hti_tape_pop(tape, mark.nodes);
     tape->n_edges = tape->marks[k - 1].edges;
@@ -180,22 +195,34 @@ void ht_tape_rewind(ht_tape *tape, ht_mark mark)
 
 ht_context *ht_tape_context(const ht_tape *tape)
 {
+    HT_ASSERT(tape, "ht_tape_context: the tape is NULL");
     return tape->ctx;
 }
 
 uint32_t ht_tape_nodes(const ht_tape *tape)
 {
+    HT_ASSERT(tape, "ht_tape_nodes: the tape is NULL");
     return tape->n;
 }
 
 /* Growth. */
+
+/* Nodes and edges are counted in 32 bits. */
+static bool hti_tape_full(ht_tape *tape, const char *what)
+{
+    ht_context_fail(tape->ctx, HT_ERROR_MEMORY, NULL,
+                    "a tape of %u nodes and %u edges has no room for more %s\n"
+                    "  hint: ht_tape_reset, ht_tape_rewind or another tape",
+                    tape->n, tape->n_edges, what);
+    return false;
+}
 
 /* Columns grow one by one; if one fails the others are merely longer than they need to
  * be, so sizes are kept by giving the grown ones back. */
 static bool hti_tape_grow_columns(ht_tape *tape)
 {
     uint32_t old = tape->capacity, capacity = old ? 2 * old : 64;
-    if (capacity < old) return false;
+    if (capacity < old) return hti_tape_full(tape, "nodes");
 #define HTI_COLUMN_GROW(type, name) \
     type *new_##name = hti_resize(tape->ctx, NULL, 0, capacity * sizeof(type));
     HTI_COLUMNS(HTI_COLUMN_GROW)
@@ -234,13 +261,15 @@ static bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
 {
     if (tape->n == tape->capacity && !hti_tape_grow_columns(tape)) return false;
     if (tape->n >= tape->n_buckets && !hti_tape_grow_buckets(tape)) return false;
-    if (tape->n_edges + n_in <= tape->edge_capacity) return true;
-    uint32_t capacity = 2 * tape->edge_capacity + n_in + 64;
+    if (n_in <= tape->edge_capacity - tape->n_edges) return true;
+    uint64_t capacity = 2 * (uint64_t)tape->edge_capacity + n_in + 64;
+    if (capacity > UINT32_MAX) capacity = UINT32_MAX;
+    if (capacity - tape->n_edges < n_in) return hti_tape_full(tape, "edges");
     void *edge = hti_resize(tape->ctx, tape->edge, tape->edge_capacity * sizeof(uint32_t),
                             capacity * sizeof(uint32_t));
     if (!edge) return false;
     tape->edge = edge;
-    tape->edge_capacity = capacity;
+    tape->edge_capacity = (uint32_t)capacity;
     return true;
 }
 
@@ -279,6 +308,7 @@ static bool hti_node_run(ht_tape *tape, uint32_t i)
     if (ok) {
         for (uint32_t k = 0; k < n; k++) arrays[k] = &tape->array[in[k]];
         hti_lay_out(out, data, type->dtype, &type->shape);
+        HT_ASSERT(op->run, "%s: the row has no run", op->name);
         op->run(&(ht_run){op, tape->ctx, *out, (int)n, arrays, tape->attributes[i],
                           workspace, tape->site[i]});
         ok = tape->ctx->status == HT_OK;
@@ -332,9 +362,9 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
 
 ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
 {
-    HT_ASSERT(tape, "tape is NULL");
+    HT_ASSERT(tape, "ht_input: the tape is NULL");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
-    HT_ASSERT(value, "value is NULL");
+    HT_ASSERT(value, "ht_input: the value is NULL");
     ht_type type = {ht_tensor_dtype(value), ht_tensor_shape(value)};
     ht_var x = hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
     if (tape->policy == HT_EAGER && !hti_is_poison(x)) {
@@ -347,8 +377,9 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
 
 ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site)
 {
-    HT_ASSERT(tape && tape->policy == HT_RECORD,
-              "an eager leaf needs a tensor: ht_input");
+    HT_ASSERT(tape, "ht_input_like: the tape is NULL");
+    HT_ASSERT(tape->policy == HT_RECORD,
+              "ht_input_like: an eager leaf needs a tensor: ht_input");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     char text[HT_SHAPE_TEXT];
     if (!hti_dtype_is_valid(type.dtype) || ht_shape_count(type.shape) < 0)
@@ -368,27 +399,29 @@ ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
 
 ht_var ht_constant(ht_tape *tape, double value)
 {
-    HT_ASSERT(tape, "tape is NULL");
+    HT_ASSERT(tape, "ht_constant: the tape is NULL");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     return hti_constant(tape, value, HT_F64, true, NULL);
 }
 
 /* Looking at a variable. */
 
-uint32_t hti_check_unusual(ht_var x)
+uint32_t hti_check_unusual(ht_var x, const char *who)
 {
     HT_ASSERT(x.tape,
-              "a variable that was never set (or HT_ZERO) where a value is needed");
-    HT_ASSERT(!hti_is_number(x), "the number %g where a variable is needed",
+              "%s: a variable that was never set (or HT_ZERO) where a value is needed",
+              who);
+    HT_ASSERT(!hti_is_number(x), "%s: the number %g where a variable is needed", who,
               hti_number_value(x));
+    who = hti_called(x.tape, who);
     if (x.index == HTI_NONE) return HTI_NONE;
-    HT_ASSERT(x.index < x.tape->n, "stale variable: node %u of a tape that has %u",
-              x.index, x.tape->n);
+    HT_ASSERT(x.index < x.tape->n, "%s: stale variable: node %u of a tape that has %u",
+              who, x.index, x.tape->n);
     HT_ASSERT(
         x.stamp == x.tape->stamp[x.index],
-        "stale variable: node %u was made under stamp %u, the tape was reset or rewound "
-        "since (stamp %u)",
-        x.index, x.stamp, x.tape->stamp[x.index]);
+        "%s: stale variable: node %u was made under stamp %u, the tape was reset or "
+        "rewound since (stamp %u)",
+        who, x.index, x.stamp, x.tape->stamp[x.index]);
     return x.index;
 }
 
@@ -444,6 +477,7 @@ const ht_tensor *ht_value(ht_var x)
 
 double ht_item(ht_var x)
 {
+    hti_check_var(x);
     const ht_tensor *value = ht_value(x);
     if (!value) return (double)NAN;
     if (ht_tensor_count(value) != 1) {

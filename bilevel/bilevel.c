@@ -76,8 +76,12 @@ static bool hti_sets_valid(ht_context *ctx, const ht_bilevel_problem *p)
 
 static bool hti_coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
 {
+    HT_ASSERT(p->n_coordinates == 0 || (p->n_coordinates > 0 && p->coordinates),
+              "bilevel: %d coordinates at %p", p->n_coordinates,
+              (const void *)p->coordinates);
     for (int k = 0; k < p->n_coordinates; k++) {
         const ht_coordinate *c = &p->coordinates[k];
+        HT_ASSERT(c->outer, "bilevel: the outer variable of coordinate %d is NULL", k);
         if (!ht_set_tensor(p->eta, c->outer)) return false;
         for (int j = 0; j < k; j++)
             if (!strcmp(p->coordinates[j].outer, c->outer))
@@ -202,7 +206,7 @@ static bool hti_bilevel_build(ht_bilevel *b, const ht_bilevel_options *o, size_t
 ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
                            const ht_bilevel_options *options)
 {
-    HT_ASSERT(ctx && problem, "ctx or problem is NULL");
+    HT_ASSERT(ctx && problem, "ht_bilevel_new: ctx or problem is NULL");
     ht_bilevel_options none = {0}, o = options ? *options : none;
     if (ctx->status != HT_OK || !hti_problem_valid(ctx, problem, &o)) return NULL;
     size_t base = ctx->live;
@@ -248,11 +252,14 @@ void ht_bilevel_free(ht_bilevel *b)
 
 size_t ht_bilevel_bytes(const ht_bilevel *b)
 {
+    HT_ASSERT(b, "ht_bilevel_bytes: bilevel is NULL");
     return b->predicted_bytes;
 }
 
 void ht_bilevel_print(const ht_bilevel *b, FILE *f)
 {
+    HT_ASSERT(b && f, "ht_bilevel_print: bilevel %p, file %p", (const void *)b,
+              (void *)f);
     static const char *const title[HTI_CALLS] = {"initial values",
                                                  "initial values, reverse",
                                                  "initial values, tangent",
@@ -344,12 +351,15 @@ static ht_bilevel_result hti_run(ht_bilevel *b, uint64_t outer_step, bool evalua
 
 ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
 {
-    HT_ASSERT(b, "bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
+    HT_ASSERT(b,
+              "ht_bilevel_run: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
     return hti_run(b, outer_step, false);
 }
 
 ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)
 {
-    HT_ASSERT(b, "bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
+    HT_ASSERT(
+        b,
+        "ht_bilevel_evaluate: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
     return hti_run(b, outer_step, true);
 }

@@ -280,8 +280,11 @@ static bool hti_double_modes(hti_double *d)
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report)
 {
-    HT_ASSERT(ctx && problem && n_directions > 0, "n_directions = %d", n_directions);
-    HT_ASSERT(problem->theta && problem->eta, "problem.theta or problem.eta is NULL");
+    HT_ASSERT(ctx && problem && n_directions > 0,
+              "ht_bilevel_check: ctx %p, problem %p, %d directions", (void *)ctx,
+              (const void *)problem, n_directions);
+    HT_ASSERT(problem->theta && problem->eta,
+              "ht_bilevel_check: problem.theta or problem.eta is NULL");
     hti_double d = {.ctx = ctx, .report = report};
     ht_bilevel_options all = {.method = HT_REVERSE, .schedule = HT_STORE_ALL};
     bool ok = hti_double_open(&d, problem) && hti_double_run(&d, all, d.gradient) &&

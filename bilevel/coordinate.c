@@ -38,7 +38,7 @@ static ht_status coordinate_float(const ht_tensor *x)
 
 ht_status ht_coordinate_from_value(const ht_coordinate *c, ht_tensor *x)
 {
-    HT_ASSERT(c && x, "coordinate or x is NULL");
+    HT_ASSERT(c && x, "ht_coordinate_from_value: coordinate or x is NULL");
     ht_status status = coordinate_float(x);
     int64_t n = ht_tensor_count(x);
     for (int64_t k = 0; status == HT_OK && k < n; k++)
@@ -56,7 +56,7 @@ ht_status ht_coordinate_from_value(const ht_coordinate *c, ht_tensor *x)
 
 ht_status ht_coordinate_to_value(const ht_coordinate *c, ht_tensor *x)
 {
-    HT_ASSERT(c && x, "coordinate or x is NULL");
+    HT_ASSERT(c && x, "ht_coordinate_to_value: coordinate or x is NULL");
     ht_status status = coordinate_float(x);
     for (int64_t k = 0, n = ht_tensor_count(x); status == HT_OK && k < n; k++)
         ht_tensor_set(x, k, coordinate_value(c, ht_tensor_get(x, k)));

@@ -176,7 +176,7 @@ static bool project_find(const ht_tensor *x, double radius, project_shift *tau)
  * its dtype, at 1) of the exact projection; x inside is left as it is. */
 void ht_project_capped_simplex(ht_tensor *x, double radius)
 {
-    HT_ASSERT(x, "x %p, radius %g", (const void *)x, radius);
+    HT_ASSERT(x, "ht_project_capped_simplex: x %p, radius %g", (const void *)x, radius);
     if (!project_accepts(x, radius)) return;
     project_shift tau = {0};
     bool outside = project_clipped_sum(x, tau) > radius;

@@ -126,7 +126,8 @@ bool hti_loss_valid(ht_bilevel *b, ht_tape *tape, ht_var loss, const char *which
     if (b->ctx->status != HT_OK) return false;
     HT_ASSERT(!ht_is_zero(loss) && !hti_is_number(loss),
               "the %s loss is a number, not a variable of the tape", which);
-    if (hti_check_var(loss) == HTI_NONE) return false;
+    if (hti_check_var(loss) == HTI_NONE)
+        return hti_fail_poisoned(b->ctx, which, NULL), false;
     HT_ASSERT(loss.tape == tape, "the %s loss is on another tape", which);
     ht_type type = hti_type(loss);
     if (type.shape.rank == 0 && hti_dtype_is_float(type.dtype)) return true;

@@ -214,6 +214,8 @@ static ht_status cifar_read_sheets(cifar_sheets *sheets, uint8_t *pixels)
 
 ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_images *out)
 {
+    HT_ASSERT(ctx && folder && out, "ht_cifar_read: context %p, folder %p, out %p",
+              (void *)ctx, (const void *)folder, (void *)out);
     char path[CIFAR_PATH];
     struct stat about;
     *out = (ht_images){.classes = CIFAR_CLASSES};

@@ -47,6 +47,8 @@ static ht_status corrupt_check(ht_context *ctx, double fraction, int classes,
 ht_status ht_corrupt_labels(ht_context *ctx, uint64_t stream, double fraction,
                             int classes, ht_tensor *labels, uint8_t *corrupted)
 {
+    HT_ASSERT(ctx && labels, "ht_corrupt_labels: context %p, labels %p", (void *)ctx,
+              (void *)labels);
     ht_status status = corrupt_check(ctx, fraction, classes, labels);
     if (status) return status;
     int64_t n = ht_tensor_count(labels), n_wrong = llround(fraction * (double)n);

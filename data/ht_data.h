@@ -61,7 +61,7 @@ ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_image
  * have as many images as there are labels. Source: Krizhevsky, "Learning multiple layers
  * of features from tiny images", 2009. */
 ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
-/* Frees both tensors and zeroes *images, which may be all zero already. */
+/* Frees both tensors and zeroes *images, which may be all zero already. NULL: nothing. */
 void ht_images_free(ht_images *images);
 
 /* Fills x (n, ...), f32 or f64, of an image's elements a row, with pixel / 255, and

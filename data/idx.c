@@ -139,6 +139,8 @@ static ht_status idx_read_data(hti_input *in, ht_tensor *x)
 
 ht_tensor *ht_idx_read(ht_context *ctx, const char *path)
 {
+    HT_ASSERT(ctx && path, "ht_idx_read: context %p, path %p", (void *)ctx,
+              (const void *)path);
     hti_input in;
     if (hti_input_open(&in, ctx, path)) return NULL;
     ht_dtype dtype = HT_U8;
@@ -197,6 +199,8 @@ static bool idx_is_gzip_name(const char *path)
 
 ht_status ht_idx_write(const ht_tensor *x, const char *path)
 {
+    HT_ASSERT(x && path, "ht_idx_write: tensor %p, path %p", (const void *)x,
+              (const void *)path);
     ht_context *ctx = ht_tensor_context(x);
     unsigned char header[IDX_HEADER];
     ht_status status = idx_fill_header(x, path, header);

@@ -101,6 +101,8 @@ static ht_status image_check_counts(ht_context *ctx, const ht_images *images,
 
 ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_images *out)
 {
+    HT_ASSERT(ctx && folder && out, "ht_mnist_read: context %p, folder %p, out %p",
+              (void *)ctx, (const void *)folder, (void *)out);
     char pixels_path[IMAGE_PATH], labels_path[IMAGE_PATH];
     *out = (ht_images){.classes = IMAGE_CLASSES};
     ht_status status = image_find(
@@ -122,6 +124,7 @@ ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_image
 
 void ht_images_free(ht_images *images)
 {
+    if (!images) return;
     ht_tensor_free(images->pixels);
     ht_tensor_free(images->labels);
     *images = (ht_images){0};
@@ -182,8 +185,9 @@ static void image_scale(ht_tensor *x, int64_t at, const uint8_t *pixel, int64_t 
 ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t first,
                          int64_t n, ht_tensor *x, ht_tensor *labels)
 {
-    HT_ASSERT(images->pixels && images->labels && x, "pixels %p, labels %p, x %p",
-              (void *)images->pixels, (void *)images->labels, (void *)x);
+    HT_ASSERT(images && images->pixels && images->labels && x,
+              "ht_images_rows: images %p, with pixels and labels, x %p",
+              (const void *)images, (void *)x);
     ht_status status = image_check_rows(images, n, x, labels);
     if (status) return status;
     int64_t count = ht_tensor_count(images->labels), width = image_width(images);

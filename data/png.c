@@ -127,6 +127,8 @@ static ht_status png_check(ht_context *ctx, const char *path, const ht_tensor *i
 
 ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image)
 {
+    HT_ASSERT(ctx && path && image, "ht_png_write: context %p, path %p, image %p",
+              (void *)ctx, (const void *)path, (const void *)image);
     ht_status status = png_check(ctx, path, image);
     if (status) return status;
     hti_output out;

@@ -391,6 +391,8 @@ ht_status hti_png_examine(ht_context *ctx, const char *path, ht_shape *shape)
 
 ht_tensor *ht_png_read(ht_context *ctx, const char *path)
 {
+    HT_ASSERT(ctx && path, "ht_png_read: context %p, path %p", (void *)ctx,
+              (const void *)path);
     png_file png;
     ht_tensor *image = NULL;
     ht_status status = png_open(&png, ctx, path);

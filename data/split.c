@@ -75,6 +75,9 @@ static ht_status split_check(ht_context *ctx, int64_t n, int n_parts,
 ht_status ht_split(ht_context *ctx, uint64_t stream, int64_t n, int n_parts,
                    const int64_t *sizes, int64_t *const *parts)
 {
+    HT_ASSERT(ctx && n_parts >= 0 && (n_parts == 0 || (sizes && parts)),
+              "ht_split: context %p, %d parts, sizes %p, parts %p", (void *)ctx, n_parts,
+              (const void *)sizes, (const void *)parts);
     ht_status status = split_check(ctx, n, n_parts, sizes);
     if (status) return status;
     hti_order order = hti_order_new(ht_context_seed(ctx), stream, n);
@@ -87,8 +90,9 @@ ht_status ht_split(ht_context *ctx, uint64_t stream, int64_t n, int n_parts,
 
 void ht_batch_order(uint64_t seed, uint64_t step, int64_t n, int64_t batch, int64_t *rows)
 {
-    HT_ASSERT(batch > 0 && batch <= n, "batch %lld of %lld rows", (long long)batch,
-              (long long)n);
+    HT_ASSERT(rows && batch > 0 && batch <= n,
+              "ht_batch_order: batch %lld of %lld rows, to %p", (long long)batch,
+              (long long)n, (void *)rows);
     uint64_t per_epoch = (uint64_t)(n / batch), epoch = step / per_epoch;
     hti_order order = hti_order_new(seed, BATCH_STREAM + epoch, n);
     int64_t first = (int64_t)(step % per_epoch) * batch;

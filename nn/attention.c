@@ -57,7 +57,7 @@ static bool heads_check_keys(ht_var x, ht_var context, const ht_var *mask,
                          : "equal leading axes, or axes that broadcast");
     if (!leading || !keys) return false;
     if (!mask || ht_is_zero(*mask) || hti_is_number(*mask)) return true;
-    if (hti_check_var(*mask) == HTI_NONE) return false;
+    if (hti_is_poison(hti_needs(x.tape, *mask, name, "mask", -1, site))) return false;
     ht_dtype is = hti_type(*mask).dtype;
     if (is != a.dtype && !mask->tape->weak[mask->index])
         hti_fail(x.tape, HT_ERROR_DTYPE, site, name,
@@ -90,10 +90,12 @@ ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta
                                   const char *name, const ht_heads *options,
                                   const char *site)
 {
-    HT_ASSERT(theta && name && options, "theta, name or options is NULL");
+    HT_ASSERT(options, "multi_head_attention: options is NULL");
+    hti_layer layer = hti_layer_of(theta, "multi_head_attention", name, site, x);
+    x = layer.x;
+    context = hti_needs(theta->tape, context, layer.kind, "context", -1, site);
     if (!heads_check(x, context, options, site)) return hti_poison(theta->tape);
     int64_t n = options->heads, width = hti_layer_size(x, -1);
-    hti_layer layer = {theta, "multi_head_attention", name, site, x, false};
     ht_var q = hti_layer_linear(&layer, "query.weight", "query.bias", width);
     layer.x = context;
     ht_var k = hti_layer_linear(&layer, "key.weight", "key.bias", width);
@@ -174,7 +176,8 @@ static ht_var block_half(const block *b, ht_var x, ht_var (*f)(const block *b, h
 ht_var ht_transformer_block_at(ht_var x, const ht_vars *theta, const char *name,
                                const ht_transformer_options *options, const char *site)
 {
-    HT_ASSERT(theta && name && options, "theta, name or options is NULL");
+    HT_ASSERT(options, "transformer_block: options is NULL");
+    x = hti_layer_of(theta, "transformer_block", name, site, x).x;
     block b = {theta, name, options, site};
     x = block_half(&b, x, block_attend, "norm1", "dropout1");
     return block_half(&b, x, block_feed, "norm2", "dropout2");

@@ -17,6 +17,15 @@ static int layer_find(const ht_vars *theta, const char *name, const char *part)
     return -1;
 }
 
+hti_layer hti_layer_of(const ht_vars *theta, const char *kind, const char *name,
+                       const char *site, ht_var x)
+{
+    HT_ASSERT(theta && name, "%s: theta %p, name %p (did making them fail? see ht_check)",
+              kind, (const void *)theta, (const void *)name);
+    x = hti_needs(theta->tape, x, kind, "x", -1, site);
+    return (hti_layer){theta, kind, name, site, x, false};
+}
+
 int64_t hti_layer_size(ht_var x, int axis)
 {
     if (hti_check_var(x) == HTI_NONE) return -1;
@@ -69,7 +78,6 @@ static ht_var layer_checked(const hti_layer *layer, const char *part, ht_shape s
 ht_var hti_layer_get(const hti_layer *layer, const char *part, ht_shape shape)
 {
     const ht_vars *theta = layer->theta;
-    HT_ASSERT(theta && layer->name, "%s: theta or name is NULL", layer->kind);
     int i = layer_find(theta, layer->name, part);
     if (i >= 0) return layer_checked(layer, part, shape, theta->var[i]);
     char names[HTI_NAMES];
@@ -116,14 +124,15 @@ ht_var hti_layer_linear(const hti_layer *layer, const char *weight, const char *
 
 ht_var ht_linear_at(ht_var x, const ht_vars *theta, const char *name, const char *site)
 {
-    hti_layer layer = {theta, "linear", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "linear", name, site, x);
     return hti_layer_linear(&layer, "weight", "bias", -1);
 }
 
 ht_var ht_conv2d_layer_at(ht_var x, const ht_vars *theta, const char *name,
                           ht_conv_options options, const char *site)
 {
-    hti_layer layer = {theta, "conv2d", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "conv2d", name, site, x);
+    x = layer.x;
     int64_t c = hti_layer_size(x, 3) < 0 ? -1 : hti_layer_size(x, 1);
     int64_t groups = options.groups;
     /* Where x or the groups make no sense of their own the op says so. */
@@ -140,8 +149,10 @@ ht_var ht_conv2d_layer_at(ht_var x, const ht_vars *theta, const char *name,
 ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
                        const char *site)
 {
-    hti_layer layer = {theta, "embedding", name, site, index, true};
-    if (hti_check_var(index) == HTI_NONE) return index;
+    hti_layer layer = hti_layer_of(theta, "embedding", name, site, index);
+    layer.any_dtype = true;
+    index = layer.x;
+    if (hti_is_poison(index)) return index;
     ht_dtype dtype = hti_type(index).dtype;
     if (dtype != HT_I32)
         return hti_fail(index.tape, HT_ERROR_DTYPE, site, layer.kind,
@@ -153,6 +164,6 @@ ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
 ht_var ht_dropout_layer_at(ht_var x, const ht_vars *theta, const char *name, double rate,
                            const char *site)
 {
-    HT_ASSERT(theta && name, "theta or name is NULL");
+    x = hti_layer_of(theta, "dropout", name, site, x).x;
     return ht_dropout_at(x, rate, ht_stream(name), theta->step, site);
 }

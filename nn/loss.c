@@ -13,16 +13,20 @@ typedef struct loss {
 
 /* False, with an error kept, unless x is of floats and target of x's very type: a target
  * that broadcasts is nearly always a mistake, and a quiet one. A number becomes a
- * constant. */
-static bool loss_check(const loss *l, ht_var x, ht_var *target)
+ * constant, and *in poison where it is no variable. */
+static bool loss_check(const loss *l, ht_var *in, ht_var *target)
 {
-    if (hti_check_var(x) == HTI_NONE) return false;
+    ht_tape *tape = hti_tape_among(2, (ht_var[]){*in, *target});
+    ht_var x = *in = hti_needs(tape, *in, l->name, l->x_name, -1, l->site);
+    if (hti_is_poison(x)) return false;
+    if (!hti_is_number(*target))
+        *target = hti_needs(tape, *target, l->name, l->target_name, -1, l->site);
     ht_type a = hti_type(x);
     double number;
     bool one = hti_is_constant(*target, &number) &&
                (hti_is_number(*target) || hti_type(*target).shape.rank == 0);
     if (one) *target = hti_constant(x.tape, number, a.dtype, false, l->site);
-    if (hti_check_var(*target) == HTI_NONE) return false;
+    if (hti_is_poison(*target)) return false;
     ht_type b = hti_type(*target);
     bool dtypes = hti_dtype_is_float(a.dtype) && a.dtype == b.dtype;
     bool shapes = a.shape.rank >= l->axes && (one || ht_shape_equal(a.shape, b.shape));
@@ -56,12 +60,14 @@ static ht_var loss_uniform(ht_var logits, const char *site)
     return ht_neg_at(ht_mean_axes_at(log_q, HT_AXES(-1), false, site), site);
 }
 
-ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothing,
-                                    const char *site)
+static ht_var loss_smoothed(ht_var logits, ht_var labels, ht_var smoothing,
+                            const char *site)
 {
     const char *name = "cross_entropy_smoothed";
     ht_var rows = ht_cross_entropy_at(logits, labels, site);
-    if (hti_check_var(rows) == HTI_NONE) return rows;
+    if (hti_is_poison(rows)) return rows;
+    if (!hti_is_number(smoothing))
+        smoothing = hti_needs(rows.tape, smoothing, name, "smoothing", -1, site);
     if (hti_is_number(smoothing)) {
         double s = hti_number_value(smoothing);
         if (!(s >= 0 && s <= 1))
@@ -69,7 +75,7 @@ ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothi
                             "needs 0 <= smoothing <= 1, got %g", s);
         /* Not rows + 0 rest, which is NaN where the rest is infinite. */
         if (s == 0) return rows;
-    } else if (hti_check_var(smoothing) == HTI_NONE) {
+    } else if (hti_is_poison(smoothing)) {
         return smoothing;
     } else {
         ht_shape shape = hti_type(smoothing).shape;
@@ -84,12 +90,22 @@ ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothi
     return ht_add_at(rows, ht_mul_at(rest, smoothing, site), site);
 }
 
+ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothing,
+                                    const char *site)
+{
+    const char *name = "cross_entropy_smoothed";
+    ht_tape *tape = hti_tape_among(2, (ht_var[]){logits, labels});
+    logits = hti_needs(tape, logits, name, "logits", -1, site);
+    labels = hti_needs(tape, labels, name, "labels", -1, site);
+    return HTI_CALL(name, logits, loss_smoothed(logits, labels, smoothing, site));
+}
+
 /* t softplus(-z) + (1 - t) softplus(z): for t = 0 and 1, one term that keeps its digits
  * however sure the logit; softplus(z) - t z would cancel. */
 ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site)
 {
     loss l = {"binary_cross_entropy", "logits (n, ...)", "target", site, 1};
-    if (!loss_check(&l, logits, &target)) return hti_poison(logits.tape);
+    if (!loss_check(&l, &logits, &target)) return hti_poison(logits.tape);
     double number;
     if (hti_is_constant(target, &number) && !(number >= 0 && number <= 1))
         return hti_fail(logits.tape, HT_ERROR_ARGUMENT, site, l.name,
@@ -103,7 +119,7 @@ ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site
 ht_var ht_squared_error_at(ht_var x, ht_var target, const char *site)
 {
     loss l = {"squared_error", "x (n, ...)", "target", site, 1};
-    if (!loss_check(&l, x, &target)) return hti_poison(x.tape);
+    if (!loss_check(&l, &x, &target)) return hti_poison(x.tape);
     return loss_rows(ht_square_at(ht_sub_at(x, target, site), site), site);
 }
 
@@ -112,7 +128,7 @@ ht_var ht_squared_error_at(ht_var x, ht_var target, const char *site)
 ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site)
 {
     loss l = {"huber", "x (n, ...)", "target", site, 1};
-    if (!loss_check(&l, x, &target)) return hti_poison(x.tape);
+    if (!loss_check(&l, &x, &target)) return hti_poison(x.tape);
     if (hti_is_number(delta)) {
         double number = hti_number_value(delta);
         if (!(number > 0 && isfinite(number)))
@@ -120,7 +136,8 @@ ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site)
                             "needs delta > 0, got %g", number);
         delta = hti_constant(x.tape, number, hti_type(x).dtype, false, site);
     }
-    if (hti_check_var(delta) == HTI_NONE) return delta;
+    delta = hti_needs(x.tape, delta, l.name, "delta", -1, site);
+    if (hti_is_poison(delta)) return delta;
     char text[HT_SHAPE_TEXT];
     if (hti_type(delta).shape.rank > 0)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, l.name, "needs delta (), got %s",
@@ -136,7 +153,7 @@ ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site)
 ht_var ht_kl_divergence_at(ht_var log_q, ht_var p, const char *site)
 {
     loss l = {"kl_divergence", "log_q (n, classes, ...)", "p", site, 2};
-    if (!loss_check(&l, log_q, &p)) return hti_poison(log_q.tape);
+    if (!loss_check(&l, &log_q, &p)) return hti_poison(log_q.tape);
     ht_var none = ht_equal_at(p, ht_number(0), site);
     ht_var log_p = ht_log_at(ht_where_at(none, ht_number(1), p, site), site);
     ht_var never = ht_equal_at(log_q, ht_number(-(double)INFINITY), site);
@@ -150,7 +167,8 @@ ht_var ht_kl_divergence_at(ht_var log_q, ht_var p, const char *site)
 ht_var ht_weighted_mean_at(ht_var rows, ht_var weights, const char *site)
 {
     loss l = {"weighted_mean", "rows", "weights", site, 0};
-    if (!loss_check(&l, rows, &weights)) return hti_poison(rows.tape);
+    if (!loss_check(&l, &rows, &weights)) return hti_poison(rows.tape);
+    weights = ht_broadcast_at(weights, hti_type(rows).shape, site); /* a number is */
     ht_var total = ht_sum_at(ht_mul_at(weights, rows, site), site);
     return ht_div_at(total, ht_sum_at(weights, site), site);
 }

@@ -78,6 +78,9 @@ typedef struct hti_layer {
     bool any_dtype; /* variables need not be of x's */
 } hti_layer;
 
+/* Of x, a variable of theta's tape: a number or HT_ZERO is an error. */
+hti_layer hti_layer_of(const ht_vars *theta, const char *kind, const char *name,
+                       const char *site, ht_var x);
 /* Size of an axis of x, from the end if negative; -1 where there is none. */
 int64_t hti_layer_size(ht_var x, int axis);
 /* The variable "name.part" of this shape, where -1 is any size, and of x's dtype; none is

@@ -17,7 +17,8 @@ static ht_var norm_gain(const hti_layer *layer, int axis, ht_var *shift)
 ht_var ht_layernorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                              const char *site)
 {
-    hti_layer layer = {theta, "layernorm", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "layernorm", name, site, x);
+    x = layer.x;
     ht_var shift, gain = norm_gain(&layer, -1, &shift);
     return ht_layernorm_at(x, gain, shift, eps, site);
 }
@@ -25,14 +26,16 @@ ht_var ht_layernorm_layer_at(ht_var x, const ht_vars *theta, const char *name, d
 ht_var ht_rmsnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                            const char *site)
 {
-    hti_layer layer = {theta, "rmsnorm", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "rmsnorm", name, site, x);
+    x = layer.x;
     return ht_rmsnorm_at(x, norm_gain(&layer, -1, NULL), eps, site);
 }
 
 ht_var ht_groupnorm_layer_at(ht_var x, const ht_vars *theta, const char *name,
                              int64_t groups, double eps, const char *site)
 {
-    hti_layer layer = {theta, "groupnorm", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "groupnorm", name, site, x);
+    x = layer.x;
     ht_var shift, gain = norm_gain(&layer, 1, &shift);
     return ht_groupnorm_at(x, groups, gain, shift, eps, site);
 }
@@ -40,7 +43,8 @@ ht_var ht_groupnorm_layer_at(ht_var x, const ht_vars *theta, const char *name,
 ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                              const char *site)
 {
-    hti_layer layer = {theta, "batchnorm", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "batchnorm", name, site, x);
+    x = layer.x;
     char text[HT_SHAPE_TEXT];
     if (hti_layer_size(x, 1) > 0 && ht_shape_count(hti_type(x).shape) == 0)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, layer.kind,
@@ -65,7 +69,8 @@ static void norm_average(const hti_layer *layer, ht_vars *running, const char *p
 void ht_batchnorm_track_at(ht_var x, ht_vars *running, const char *name, double momentum,
                            const char *site)
 {
-    hti_layer layer = {running, "batchnorm_track", name, site, x, false};
+    hti_layer layer = hti_layer_of(running, "batchnorm_track", name, site, x);
+    x = layer.x;
     ht_var mean, variance;
     if (!(momentum > 0 && momentum <= 1)) {
         hti_fail(x.tape, HT_ERROR_ARGUMENT, site, layer.kind,
@@ -99,7 +104,10 @@ static ht_var norm_channels(ht_var v, ht_var x, const char *site)
 ht_var ht_batchnorm_given_layer_at(ht_var x, const ht_vars *theta, const ht_vars *running,
                                    const char *name, double eps, const char *site)
 {
-    hti_layer layer = {theta, "batchnorm_given", name, site, x, false}, given = layer;
+    HT_ASSERT(running, "batchnorm_given: running is NULL");
+    hti_layer layer = hti_layer_of(theta, "batchnorm_given", name, site, x);
+    hti_layer given = layer;
+    x = layer.x;
     if (!(eps > 0 && isfinite(eps)))
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, layer.kind,
                         "needs eps > 0, \"%s\" has %g", name, eps);

@@ -71,7 +71,7 @@ static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
 
 ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
 {
-    HT_ASSERT(theta && update, "theta or update is NULL");
+    HT_ASSERT(theta && update, "ht_optimizer_new: theta or update is NULL");
     ht_context *ctx = theta->ctx;
     if (ctx->status != HT_OK || !hti_update_check(ctx, update, theta, NULL, 0))
         return NULL;
@@ -116,7 +116,7 @@ static const ht_tensor *hti_optimizer_same(const ht_set *set, int i, const ht_se
 
 ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
 {
-    HT_ASSERT(o && gradient, "optimizer or gradient is NULL");
+    HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL");
     int n = o->n_trained, n_state = o->n_out - n;
     if (!hti_loan_holds(&o->loan, NULL)) return o->ctx->status;
     if (ht_optimizer_steps(o) == INT32_MAX)
@@ -140,7 +140,7 @@ ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
 
 ht_status ht_optimizer_restore(ht_optimizer *o, const ht_set *state, int64_t steps)
 {
-    HT_ASSERT(o && state, "optimizer or state is NULL");
+    HT_ASSERT(o && state, "ht_optimizer_restore: optimizer or state is NULL");
     if (o->ctx->status != HT_OK) return o->ctx->status;
     if (steps < 0 || steps > INT32_MAX)
         return ht_context_fail(o->ctx, HT_ERROR_ARGUMENT, NULL,
@@ -157,13 +157,15 @@ ht_status ht_optimizer_restore(ht_optimizer *o, const ht_set *state, int64_t ste
 
 int64_t ht_optimizer_steps(const ht_optimizer *o)
 {
-    HT_ASSERT(o, "optimizer is NULL (did making it fail? see ht_check)");
+    HT_ASSERT(o,
+              "ht_optimizer_steps: optimizer is NULL (did making it fail? see ht_check)");
     return *(const int32_t *)ht_tensor_data(o->step);
 }
 
 const ht_set *ht_optimizer_state(const ht_optimizer *o)
 {
-    HT_ASSERT(o, "optimizer is NULL (did making it fail? see ht_check)");
+    HT_ASSERT(o,
+              "ht_optimizer_state: optimizer is NULL (did making it fail? see ht_check)");
     return o->state;
 }
 

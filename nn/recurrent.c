@@ -24,6 +24,11 @@ static ht_var cell_gate(ht_var all, int i, int gates, const char *site)
     return ht_slice_at(all, -1, i * n, n, 1, site);
 }
 
+static ht_var cell_state(const hti_layer *layer, ht_var h, const char *what)
+{
+    return hti_needs(layer->theta->tape, h, layer->kind, what, -1, layer->site);
+}
+
 /* c is h where a cell has no other state. */
 static bool cell_check(ht_var x, ht_var h, ht_var c, const char *cell, const char *site)
 {
@@ -47,9 +52,9 @@ static bool cell_check(ht_var x, ht_var h, ht_var c, const char *cell, const cha
 ht_var ht_gru_cell_at(ht_var x, ht_var h, const ht_vars *theta, const char *name,
                       const char *site)
 {
-    HT_ASSERT(theta && name, "theta or name is NULL");
-    if (!cell_check(x, h, h, "gru_cell", site)) return hti_poison(theta->tape);
-    hti_layer layer = {theta, "gru_cell", name, site, x, false};
+    hti_layer layer = hti_layer_of(theta, "gru_cell", name, site, x);
+    h = cell_state(&layer, h, "h");
+    if (!cell_check(layer.x, h, h, "gru_cell", site)) return hti_poison(theta->tape);
     ht_var in, back;
     cell_products(layer, h, 3, &in, &back);
     ht_var gate[3];
@@ -65,12 +70,14 @@ ht_var ht_gru_cell_at(ht_var x, ht_var h, const ht_vars *theta, const char *name
 void ht_lstm_cell_at(ht_var x, ht_var *h, ht_var *c, const ht_vars *theta,
                      const char *name, const char *site)
 {
-    HT_ASSERT(theta && name && h && c, "theta, name, h or c is NULL");
-    if (!cell_check(x, *h, *c, "lstm_cell", site)) {
+    HT_ASSERT(h && c, "lstm_cell: h %p, c %p", (void *)h, (void *)c);
+    hti_layer layer = hti_layer_of(theta, "lstm_cell", name, site, x);
+    *h = cell_state(&layer, *h, "h");
+    *c = cell_state(&layer, *c, "c");
+    if (!cell_check(layer.x, *h, *c, "lstm_cell", site)) {
         *h = *c = hti_poison(theta->tape);
         return;
     }
-    hti_layer layer = {theta, "lstm_cell", name, site, x, false};
     ht_var in, back;
     cell_products(layer, *h, 4, &in, &back);
     ht_var all = ht_add_at(in, back, site);

@@ -21,6 +21,7 @@ static bool rate_fail(ht_var step, const char *who, const char *field, const cha
 static bool rate_valid(ht_var step, const ht_rate *r, const char *who, unsigned reads)
 {
     HT_ASSERT(r, "%s: user is NULL; it points to an ht_rate", who);
+    hti_check_named(step, who);
     const struct {
         const char *name;
         double value;

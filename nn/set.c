@@ -199,6 +199,8 @@ static const char *set_nearest(const ht_set *set, const char *name)
 
 ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
 {
+    HT_ASSERT(set && name, "ht_set_tensor: set %p, name %p", (const void *)set,
+              (const void *)name);
     int i = ht_set_find(set, name);
     if (i >= 0) return set->tensor[i];
     char names[HTI_MESSAGE / 2];
@@ -237,6 +239,7 @@ const char *ht_set_name(const ht_set *set, int i)
 
 int64_t ht_set_elements(const ht_set *set)
 {
+    HT_ASSERT(set, "ht_set_elements: the set is NULL");
     int64_t elements = 0;
     for (int i = 0; i < ht_set_count(set); i++)
         elements += ht_tensor_count(set->tensor[i]);

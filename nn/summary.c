@@ -6,6 +6,7 @@
 
 ht_counts ht_set_counts(const ht_set *set, const char *pattern)
 {
+    HT_ASSERT(set, "ht_set_counts: the set is NULL");
     ht_counts counts = {0, 0, 0};
     for (int i = 0; i < ht_set_count(set); i++) {
         if (pattern && !ht_name_matches(pattern, set->name[i])) continue;

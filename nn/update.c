@@ -11,6 +11,8 @@
 
 bool ht_name_matches(const char *pattern, const char *name)
 {
+    HT_ASSERT(pattern && name, "ht_name_matches: pattern %p, name %p",
+              (const void *)pattern, (const void *)name);
     /* The last star, and where what it stands for ends if all after it is to match. */
     const char *star = NULL, *end = NULL;
     while (*name) {

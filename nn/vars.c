@@ -43,7 +43,8 @@ static ht_var hti_step_constant(ht_tape *tape, int32_t step)
 ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
                           const char *site)
 {
-    HT_ASSERT(tape && set, "tape or set is NULL");
+    HT_ASSERT(tape && set, "ht_vars_input: tape %p, set %p", (void *)tape,
+              (const void *)set);
     if (tape->ctx->status != HT_OK) return NULL;
     ht_vars *vars = hti_vars_new(tape, set, hti_step_constant(tape, step));
     for (int i = 0; vars && i < set->n; i++)
@@ -69,7 +70,9 @@ static void hti_vars_unknown(const ht_vars *vars, const char *what, const char *
 
 ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)
 {
-    HT_ASSERT(vars && name, "vars or name is NULL (did making them fail? see ht_check)");
+    HT_ASSERT(vars && name,
+              "ht_get: vars %p, name %p (did making them fail? see ht_check)",
+              (const void *)vars, (const void *)name);
     int i = hti_vars_find(vars, name);
     if (i >= 0) return vars->var[i];
     hti_vars_unknown(vars, "ht_get", name, site);
@@ -78,44 +81,50 @@ ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)
 
 ht_var ht_step(const ht_vars *vars)
 {
-    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
+    HT_ASSERT(vars, "ht_step: vars is NULL (did making them fail? see ht_check)");
     return vars->step;
 }
 
 int ht_vars_count(const ht_vars *vars)
 {
-    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
+    HT_ASSERT(vars, "ht_vars_count: vars is NULL (did making them fail? see ht_check)");
     return vars->n;
 }
 
 ht_var ht_vars_at(const ht_vars *vars, int i)
 {
-    HT_ASSERT(i >= 0 && i < ht_vars_count(vars), "variable %d of %d", i, vars->n);
+    HT_ASSERT(vars && i >= 0 && i < vars->n, "ht_vars_at: variable %d of %d", i,
+              vars ? vars->n : 0);
     return vars->var[i];
 }
 
 const char *ht_vars_name(const ht_vars *vars, int i)
 {
-    HT_ASSERT(i >= 0 && i < ht_vars_count(vars), "variable %d of %d", i, vars->n);
+    HT_ASSERT(vars && i >= 0 && i < vars->n, "ht_vars_name: variable %d of %d", i,
+              vars ? vars->n : 0);
     return vars->name[i];
 }
 
 ht_tape *ht_vars_tape(const ht_vars *vars)
 {
-    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
+    HT_ASSERT(vars, "ht_vars_tape: vars is NULL (did making them fail? see ht_check)");
     return vars->tape;
 }
 
 void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *site)
 {
-    HT_ASSERT(vars && name, "vars or name is NULL");
+    HT_ASSERT(vars && name, "ht_vars_set: vars %p, name %p", (void *)vars,
+              (const void *)name);
     int i = hti_vars_find(vars, name);
     if (i < 0) {
         hti_vars_unknown(vars, "ht_vars_set", name, site);
         return;
     }
-    if (hti_check_var(value) == HTI_NONE || hti_is_poison(vars->var[i])) return;
-    HT_ASSERT(value.tape == vars->tape, "the value of \"%s\" is on another tape", name);
+    HT_ASSERT(!value.tape || hti_is_number(value) || value.tape == vars->tape,
+              "ht_vars_set: the value of \"%s\" is on another tape", name);
+    value = hti_needs(vars->tape, value, "ht_vars_set", name, -1, NULL);
+    if (hti_is_poison(value)) hti_fail_poisoned(vars->tape->ctx, "ht_vars_set", NULL);
+    if (hti_is_poison(value) || hti_is_poison(vars->var[i])) return;
     ht_type want = hti_type(vars->var[i]), got = hti_type(value);
     if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) {
         vars->var[i] = value;
@@ -130,6 +139,6 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
 
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site)
 {
-    HT_ASSERT(vars, "vars is NULL (did making them fail? see ht_check)");
+    HT_ASSERT(vars, "ht_vars_grad: vars is NULL (did making them fail? see ht_check)");
     ht_grad_at(y, vars->n, vars->var, gradient, site);
 }

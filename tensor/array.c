@@ -40,6 +40,7 @@ bool ht_shape_equal(ht_shape a, ht_shape b)
 
 const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT])
 {
+    HT_ASSERT(text, "ht_shape_text: the text is NULL");
     if (shape.rank < 0 || shape.rank > HT_MAX_RANK) {
         snprintf(text, HT_SHAPE_TEXT, "(rank %d)", shape.rank);
         return text;

@@ -91,6 +91,8 @@ const char *ht_context_message(const ht_context *ctx)
 void ht_context_clear(ht_context *ctx)
 {
     HT_ASSERT(ctx, "ht_context_clear: the context is NULL");
+    /* The call that failed has yet to see that it did. */
+    if (ctx->handling) return;
     ctx->status = HT_OK;
     ctx->message[0] = '\0';
 }
@@ -127,7 +129,9 @@ ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
     va_end(args);
     if (site) context_append_site(ctx, site);
     ctx->status = status;
+    ctx->handling = true;
     if (ctx->options.on_error) ctx->options.on_error(ctx, ctx->options.user);
+    ctx->handling = false;
     return status;
 }
 

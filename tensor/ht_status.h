@@ -9,8 +9,9 @@ extern "C" {
 #endif
 
 /* Shape, range, dtype, memory and file errors are values; the message lives on the
- * ht_context. A NULL pointer, a foreign tape or a stale variable is a bug in the
- * calling program and stops it with both values printed (HT_ASSERT). */
+ * ht_context. A NULL pointer (where none is said to be taken), a count below zero, a
+ * foreign tape or a stale variable is a bug in the calling program and stops it, with the
+ * function and both values printed (HT_ASSERT). */
 typedef enum ht_status {
     HT_OK,
     HT_ERROR_ARGUMENT,   /* a value outside its range, an unknown name */

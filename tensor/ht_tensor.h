@@ -62,8 +62,12 @@ typedef struct ht_context_options {
     /* realloc with sizes: old NULL allocates, new_size 0 frees; NULL is "no memory". */
     void *(*alloc)(void *user, void *old, size_t old_size,
                    size_t new_size); /* NULL: malloc */
-    void (*on_error)(ht_context *ctx,
-                     void *user); /* called on the first error; NULL: none */
+    /* Called on the first error, from within the call that failed; NULL: none. It may
+     * log, make tensors, use other contexts, and must return (no longjmp). Calls that can
+     * fail do nothing on this context, whose error stands: ht_context_clear does nothing
+     * here, and is for after the call. Resetting, rewinding or freeing a tape or program
+     * of it stops the program. */
+    void (*on_error)(ht_context *ctx, void *user);
     void *user;
     uint64_t seed;
     int threads;       /* 0: as many as the process may use; at most HT_MAX_THREADS */
@@ -82,7 +86,7 @@ void ht_context_free(ht_context *ctx);
 /* The first error since the last ht_context_clear, and its message ("" while HT_OK). */
 ht_status ht_context_status(const ht_context *ctx);
 const char *ht_context_message(const ht_context *ctx);
-void ht_context_clear(ht_context *ctx);
+void ht_context_clear(ht_context *ctx); /* within on_error: nothing */
 /* Prints the message to stderr and exits with 1 if there was an error: the only exit. */
 void ht_check(const ht_context *ctx);
 /* Records an error of the calling program's own, as the library would (first one wins).

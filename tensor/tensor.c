@@ -137,6 +137,7 @@ ht_array ht_tensor_array(const ht_tensor *x)
 
 double ht_tensor_get(const ht_tensor *x, int64_t i)
 {
+    HT_ASSERT(x, "ht_tensor_get: the tensor is NULL");
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_get: element %lld of %lld", (long long)i,
               (long long)count);

@@ -20,6 +20,7 @@ struct ht_context {
     size_t live, peak;
     uint64_t allocations;
     ht_status status;
+    bool handling; /* on_error runs */
     char message[HTI_MESSAGE];
 };
 
