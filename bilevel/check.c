@@ -215,7 +215,7 @@ static bool hti_double_differences(hti_double *d, int n_directions)
     hti_judgement worst = {0};
     d->scale = 1 / sqrt((double)ht_set_elements(d->direction));
     double norm = sqrt(hti_set_dot(d->gradient, d->gradient));
-    double unit = d->scale * fmax(norm, d->least);
+    double unit = fmax(norm * d->scale, d->least);
     d->evaluated = ht_bilevel_new(
         d->ctx, &d->problem,
         &(ht_bilevel_options){.method = HT_REVERSE, .schedule = HT_REVOLVE, .slots = 1});

@@ -71,10 +71,12 @@ static bool hti_is_kink(hti_look forward, hti_look backward, double least)
     return gap > least && fmax(forward.spread, backward.spread) <= gap / 4;
 }
 
-/* What the rounding of a training may make of a difference. */
-static double hti_rounding(const hti_differences *d, int k)
+/* What rounding f by so many parts in 2^52 makes of a difference: by a few it must, the
+ * sums of a training may by some thousands. */
+enum { HTI_FEW = 4, HTI_THOUSANDS = 10000 };
+static double hti_rounding(const hti_differences *d, int k, double parts)
 {
-    return 1e4 * DBL_EPSILON * fabs(d->at) / d->step[k];
+    return parts * DBL_EPSILON * fabs(d->at) / d->step[k];
 }
 
 /* The smallest steps straddle a jump or a bend smaller than they are: differences grow
@@ -85,7 +87,7 @@ static bool hti_is_jump(const hti_differences *d)
     int first = HTI_TABLE - 4;
     for (int k = 0; k < 3; k++)
         growth[k] = hti_central(d, first + k + 1) - hti_central(d, first + k);
-    bool jump = fabs(growth[2]) > hti_rounding(d, HTI_TABLE - 1);
+    bool jump = fabs(growth[2]) > hti_rounding(d, HTI_TABLE - 1, HTI_THOUSANDS);
     for (int k = 0; k < 2; k++) {
         double ratio = growth[k + 1] / growth[k];
         jump = jump && ratio > 1 && ratio < 2 * HTI_QUARTER;
@@ -98,7 +100,7 @@ static bool hti_is_jump(const hti_differences *d)
 static bool hti_looks_agree(const hti_differences *d, const hti_look *look, int k)
 {
     for (int finer = k + 1; finer <= HTI_TABLE - 3; finer++) {
-        double room = look[k].spread + hti_rounding(d, finer + 2);
+        double room = look[k].spread + hti_rounding(d, finer + 2, HTI_THOUSANDS);
         if (!(fabs(look[finer].mean - look[k].mean) <= room &&
               look[finer].spread <= room))
             return false;
@@ -119,6 +121,7 @@ static void hti_judge_looks(hti_judgement *j, const hti_differences *d, double s
         look[k].mean = (forward.mean + backward.mean) / 2;
         look[k].spread = fmax(fmax(forward.spread, backward.spread),
                               fabs(forward.mean - backward.mean));
+        look[k].spread = fmax(look[k].spread, hti_rounding(d, k + 2, HTI_FEW));
         if (hti_is_kink(forward, backward, least) && j->why == HTI_UNSETTLED) {
             j->why = HTI_KINK;
             j->forward = forward.mean;

@@ -55,6 +55,22 @@ static void judge_slope_right_ones_are_never_wrong(void **state)
     }
 }
 
+/* Beside 1, the smallest steps change nothing at all. */
+static double beside_one(double h, void *user)
+{
+    return 1 + *(double *)user * (h + h * h);
+}
+
+static void judge_slope_lost_in_rounding_is_not_wrong(void **state)
+{
+    (void)state;
+    for (double x = 1; x > 1e-20; x /= 3) {
+        hti_judgement j = hti_judge_slope(beside_one, &x, x, 1e-5 * x);
+        if (j.verdict == HTI_WRONG || (x > 1e-4 && j.verdict != HTI_RIGHT))
+            fail_msg("slope %g: verdict %d, off %g", x, (int)j.verdict, j.off);
+    }
+}
+
 static void judge_slope_wrong_ones_are_wrong(void **state)
 {
     (void)state;
@@ -82,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(judge_slope_right_ones_are_never_wrong),
+        cmocka_unit_test(judge_slope_lost_in_rounding_is_not_wrong),
         cmocka_unit_test(judge_slope_wrong_ones_are_wrong),
         cmocka_unit_test(judge_slope_at_a_corner_names_both_sides),
     };
