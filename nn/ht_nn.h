@@ -274,7 +274,8 @@ ht_var ht_rate_one_cycle(ht_var step, const void *options);
  *   ht_adagrad   u = sqrt(u^2 + g^2);  w -= rate g / (u + eps)   (Duchi et al. 2011)
  * u is the root of the papers' v, torch's exp_avg_sq, square_avg and sum: v itself fits
  * no f32 where g is above 1.8e19 or below 1e-23. No square is formed on the way to u, so
- * that steps are right for every g that is a normal number. Derivatives through u = 0 are
+ * that steps are right for every g that is a normal number; s and Adagrad's u are sums of
+ * many, though, and infinite where those are past the type. Derivatives through u = 0 are
  * 0; so is the step where u and an outer eps are both 0.
  *
  * Before all that clip_value > 0 cuts each element of g to +-clip_value, infinite ones

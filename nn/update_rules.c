@@ -28,11 +28,14 @@ static void hti_momentum_apply(hti_step *s)
     s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), s->new_state[0]));
 }
 
+/* Not w - rate (g + momentum s): a small rate keeps in range what that sum is not. */
 static void hti_nesterov_apply(hti_step *s)
 {
     s->new_state[0] = hti_gather_speed(s, s->state[0], s->g);
-    ht_var ahead = hti_gather_speed(s, s->new_state[0], s->g);
-    s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), ahead));
+    ht_var ahead = hti_beside(ht_mul(s->rate, s->momentum), s->w);
+    ht_var step =
+        ht_add(ht_mul(hti_beside(s->rate, s->w), s->g), ht_mul(ahead, s->new_state[0]));
+    s->new_w = ht_sub(s->w, step);
 }
 
 /* beta a + (1 - beta) b */

@@ -304,6 +304,29 @@ static void adam_goes_on_after_a_huge_gradient(void **state)
     plain_free(&p);
 }
 
+/* A state may be as large as an f32 gets, and a step is its part of it: the sum that
+ * Nesterov's is made of would be past the largest number. At step 2^31 - 1 too Adam's is
+ * the rate: beta^t is 0. */
+static void step_is_in_range_beside_a_state_that_is_as_large_as_can_be(void **state)
+{
+    fixture *f = *state;
+    const ht_update nesterov = {
+        .rule = &ht_nesterov, .rate = HT_FIXED(0.125), .momentum = HT_FIXED(0.75)};
+    plain p = plain_new(f->ctx, HT_F32, &nesterov);
+    plain_step(&p, (double[]){3e38, -3.4e38, 1e38});
+    plain_expect(&p, (double[]){-6.5625e37, 7.4375e37, -2.1875e37}, "nesterov");
+    plain_free(&p);
+    ht_update adam = update_of_rule(&ht_adam, 1e-8);
+    p = plain_new(f->ctx, HT_F32, &adam);
+    ht_set *full = ht_set_clone(ht_optimizer_state(p.optimizer), 0);
+    for (int i = 0; i < 4; i++) ht_tensor_fill(ht_set_at(full, i), 3e38);
+    assert_int_equal(ht_optimizer_restore(p.optimizer, full, INT32_MAX - 1), HT_OK);
+    plain_step(&p, (double[]){3e38, 3e38, 3e38});
+    plain_expect(&p, (double[]){-0.5, -0.5, -0.5}, "adam, step 2^31 - 1");
+    ht_set_free(full);
+    plain_free(&p);
+}
+
 static double outer_value(const ht_bilevel_result *r, const char *name)
 {
     return ht_tensor_get(ht_set_tensor(r->gradient, name), 0);
@@ -492,6 +515,7 @@ int main(void)
         CASE(clip_per_tensor_as_outer_variable_scales_each_by_the_norm_of_all),
         CASE(first_step_of_any_gradient_is_the_rate),
         CASE(adam_goes_on_after_a_huge_gradient),
+        CASE(step_is_in_range_beside_a_state_that_is_as_large_as_can_be),
         CASE(rmsprop_by_beta2_is_right_at_0_and_1),
         CASE(eps_of_zero_moves_nothing_without_a_gradient),
         CASE(beta_next_to_one_keeps_the_first_steps),
