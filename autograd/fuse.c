@@ -15,12 +15,20 @@
 #include "kernels.h"
 #include "program_internal.h"
 
+/* The commonest first: they are looked up one after the other. */
 static const struct fuse_loop {
     const ht_op *op;
     hti_loop_kind kind;
     int function;
 } fuse_loops[] = {
+    {&hti_op_mul, HTI_LOOP_BINARY, HTI_MUL},
+    {&hti_op_add, HTI_LOOP_BINARY, HTI_ADD},
+    {&hti_op_sub, HTI_LOOP_BINARY, HTI_SUB},
     {&hti_op_neg, HTI_LOOP_UNARY, HTI_NEG},
+    {&hti_op_sum, HTI_LOOP_SUM, 0},
+    {&hti_op_where, HTI_LOOP_WHERE, 0},
+    {&hti_op_div, HTI_LOOP_BINARY, HTI_DIV},
+    {&hti_op_cast, HTI_LOOP_CONVERT, 0},
     {&hti_op_exp, HTI_LOOP_UNARY, HTI_EXP},
     {&hti_op_log, HTI_LOOP_UNARY, HTI_LOG},
     {&hti_op_sqrt, HTI_LOOP_UNARY, HTI_SQRT},
@@ -45,20 +53,13 @@ static const struct fuse_loop {
     {&hti_op_gelu_tanh, HTI_LOOP_UNARY, HTI_GELU_TANH},
     {&hti_op_gelu_tanh_slope, HTI_LOOP_UNARY, HTI_GELU_TANH_SLOPE},
     {&hti_op_erf_slope, HTI_LOOP_UNARY, HTI_ERF_SLOPE},
-    {&hti_op_add, HTI_LOOP_BINARY, HTI_ADD},
-    {&hti_op_sub, HTI_LOOP_BINARY, HTI_SUB},
-    {&hti_op_mul, HTI_LOOP_BINARY, HTI_MUL},
-    {&hti_op_div, HTI_LOOP_BINARY, HTI_DIV},
     {&hti_op_pow, HTI_LOOP_BINARY, HTI_POW},
     {&hti_op_maximum, HTI_LOOP_BINARY, HTI_MAXIMUM},
     {&hti_op_minimum, HTI_LOOP_BINARY, HTI_MINIMUM},
     {&hti_op_equal, HTI_LOOP_COMPARE, HTI_EQUAL},
     {&hti_op_greater, HTI_LOOP_COMPARE, HTI_GREATER},
     {&hti_op_greater_equal, HTI_LOOP_COMPARE, HTI_GREATER_EQUAL},
-    {&hti_op_where, HTI_LOOP_WHERE, 0},
     {&hti_op_weighted_hypot, HTI_LOOP_TREE, HTI_TREE_weighted_hypot},
-    {&hti_op_cast, HTI_LOOP_CONVERT, 0},
-    {&hti_op_sum, HTI_LOOP_SUM, 0},
 };
 
 static const struct fuse_loop *fuse_loop_of(const ht_op *op)
