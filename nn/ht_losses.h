@@ -25,7 +25,8 @@ ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothi
 #define ht_cross_entropy_smoothed(logits, labels, smoothing) \
     ht_cross_entropy_smoothed_at(logits, labels, HT_VAR(smoothing), HT_HERE)
 /* -t log sigmoid(z) - (1 - t) log(1 - sigmoid(z)) of logits z and targets t in 0 .. 1,
- * finite for every finite logit (torch's binary_cross_entropy_with_logits). */
+ * finite for every finite logit (torch's binary_cross_entropy_with_logits). An infinite
+ * one is infinite, but 0, with slopes 0, where the target agrees. */
 ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site);
 #define ht_binary_cross_entropy(logits, target) \
     ht_binary_cross_entropy_at(logits, HT_VAR(target), HT_HERE)

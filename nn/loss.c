@@ -100,8 +100,23 @@ ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothi
     return HTI_CALL(name, logits, loss_smoothed(logits, labels, smoothing, site));
 }
 
-/* t softplus(-z) + (1 - t) softplus(z): for t = 0 and 1, one term that keeps its digits
- * however sure the logit; softplus(z) - t z would cancel. */
+/* log(1 + exp(-|z|)) + |z| (1 - t for z > 0, else t): for t = 0 and 1 one term that keeps
+ * its digits however sure the logit; softplus(z) - t z would cancel. An infinite logit
+ * whose target agrees is seen as 0 where it meets the 0, which it would make NaN. */
+static ht_var loss_binary(ht_var z, ht_var target, const char *site)
+{
+    ht_var above = ht_greater_at(z, ht_number(0), site), minus = ht_neg_at(z, site);
+    ht_var size = ht_where_at(above, z, minus, site);
+    ht_var wrong =
+        ht_where_at(above, ht_sub_at(ht_number(1), target, site), target, site);
+    ht_var sure = ht_equal_at(size, ht_number((double)INFINITY), site);
+    ht_var right = ht_equal_at(wrong, ht_number(0), site);
+    ht_var met =
+        ht_where_at(right, ht_where_at(sure, ht_number(0), size, site), size, site);
+    ht_var tail = ht_softplus_at(ht_where_at(above, minus, z, site), site);
+    return ht_add_at(tail, ht_mul_at(wrong, met, site), site);
+}
+
 ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site)
 {
     loss l = {"binary_cross_entropy", "logits (n, ...)", "target", site, 1};
@@ -110,10 +125,7 @@ ht_var ht_binary_cross_entropy_at(ht_var logits, ht_var target, const char *site
     if (hti_is_constant(target, &number) && !(number >= 0 && number <= 1))
         return hti_fail(logits.tape, HT_ERROR_ARGUMENT, site, l.name,
                         "needs 0 <= target <= 1, got %g", number);
-    ht_var no = ht_sub_at(ht_number(1), target, site);
-    ht_var yes = ht_mul_at(target, ht_softplus_at(ht_neg_at(logits, site), site), site);
-    no = ht_mul_at(no, ht_softplus_at(logits, site), site);
-    return loss_rows(ht_add_at(yes, no, site), site);
+    return loss_rows(loss_binary(logits, target, site), site);
 }
 
 ht_var ht_squared_error_at(ht_var x, ht_var target, const char *site)
@@ -123,8 +135,9 @@ ht_var ht_squared_error_at(ht_var x, ht_var target, const char *site)
     return loss_rows(ht_square_at(ht_sub_at(x, target, site), site), site);
 }
 
-/* With d = x - target and c = d clamped to +-delta, c (d - c / 2): d^2 / 2 inside, delta
- * (|d| - delta / 2) outside, without a select whose branches could differ. */
+/* With d = x - target, d^2 / 2 where |d| <= delta, elsewhere delta (|d| - delta / 2). The
+ * square is that of d clamped to +-delta, so that where it is not taken it and its slope
+ * are finite for every d. */
 ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site)
 {
     loss l = {"huber", "x (n, ...)", "target", site, 1};
@@ -143,9 +156,13 @@ ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, l.name, "needs delta (), got %s",
                         ht_shape_text(hti_type(delta).shape, text));
     ht_var d = ht_sub_at(x, target, site);
+    ht_var size = ht_abs_at(d, site), half = ht_number(0.5);
     ht_var c = ht_clamp_at(d, ht_neg_at(delta, site), delta, site);
-    ht_var rest = ht_sub_at(d, ht_mul_at(c, ht_number(0.5), site), site);
-    return loss_rows(ht_mul_at(c, rest, site), site);
+    ht_var inside = ht_mul_at(ht_square_at(c, site), half, site);
+    ht_var outside = ht_sub_at(size, ht_mul_at(delta, half, site), site);
+    outside = ht_mul_at(delta, outside, site);
+    ht_var near = ht_greater_equal_at(delta, size, site);
+    return loss_rows(ht_where_at(near, inside, outside, site), site);
 }
 
 /* p (log p - log q). Where p = 0, log p is seen as log 1 and an infinite log q as 0: the

@@ -262,6 +262,45 @@ static void binary_cross_entropy_of_a_sure_logit_keeps_its_digits(void **state)
     lossy_close(&l);
 }
 
+/* Value, gradient to x and to the target, and the tangent along x, which is the first. */
+static void losses_of_infinite_and_tiny_numbers_are_the_limit(void **state)
+{
+    (void)state;
+    const double inf = (double)INFINITY;
+    const struct {
+        pair_fn loss;
+        double x, t, value, dx, dt;
+    } rows[] = {
+        {pair_binary, inf, 1, 0, 0, 0},
+        {pair_binary, -inf, 0, 0, 0, 0},
+        {pair_binary, inf, 0, inf, 1, -inf},
+        {pair_binary, -inf, 1, inf, -1, inf},
+        {pair_binary, 0x1p-70, 0, 0.69314718055994531, 0.5, -0x1p-70},
+        {pair_binary, -0x1p-70, 1, 0.69314718055994531, -0.5, 0x1p-70},
+        {pair_huber, inf, 0, inf, 1.5, -1.5},
+        {pair_huber, -inf, 0, inf, -1.5, 1.5},
+        {pair_huber, 0x1p-70, 0, 0x1p-141, 0x1p-70, -0x1p-70},
+    };
+    for (size_t k = 0; k < 2 * sizeof rows / sizeof *rows; k++) {
+        size_t i = k / 2;
+        ht_dtype dtype = k % 2 ? HT_F64 : HT_F32;
+        lossy l = lossy_open();
+        ht_var in[] = {lossy_input(&l, dtype, HT_SHAPE(1), &rows[i].x),
+                       lossy_input(&l, dtype, HT_SHAPE(1), &rows[i].t)};
+        ht_var one = lossy_input(&l, dtype, HT_SHAPE(1), (double[]){1}), g[2], slope;
+        ht_var y = rows[i].loss(in[0], in[1]);
+        ht_grad(ht_sum(y), 2, in, g);
+        ht_jvp(1, in, &one, 1, &y, &slope);
+        test_no_error(l.ctx);
+        const double got[] = {ht_item(y), ht_item(g[0]), ht_item(g[1]), ht_item(slope)};
+        const double want[] = {rows[i].value, rows[i].dx, rows[i].dt, rows[i].dx};
+        for (int n = 0; n < 4; n++)
+            if (!(got[n] == want[n] || fabs(got[n] - want[n]) <= 1e-7 * fabs(want[n])))
+                fail_msg("row %zu, number %d is %.17g, not %.17g", i, n, got[n], want[n]);
+        lossy_close(&l);
+    }
+}
+
 /* z = (1000, -1000): log softmax is (0, -2000), softmax (1, 0). A row is a distribution
  * over two classes, and dz = softmax - p. */
 static void cross_entropy_of_huge_logits_is_finite_to_second_order(void **state)
@@ -444,6 +483,7 @@ int main(void)
         cmocka_unit_test(losses_values_gradients_and_hessians_agree_with_pytorch),
         cmocka_unit_test(losses_at_awkward_points_have_finite_right_derivatives),
         cmocka_unit_test(binary_cross_entropy_of_a_sure_logit_keeps_its_digits),
+        cmocka_unit_test(losses_of_infinite_and_tiny_numbers_are_the_limit),
         cmocka_unit_test(cross_entropy_of_huge_logits_is_finite_to_second_order),
         cmocka_unit_test(cross_entropy_smoothed_by_0_and_1_is_either_end),
         cmocka_unit_test(weighted_mean_counts_by_weight),
