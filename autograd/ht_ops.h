@@ -83,9 +83,9 @@ HT_OP_1(sin);        /* any finite x; NaN at infinity, as is cos */
 HT_OP_1(cos);
 HT_OP_1(erf);  /* slope by exp(-x^2), whose square is not rounded */
 HT_OP_1(silu); /* x sigmoid(x), 0 at -inf as are the next two */
-/* x (1 + erf(x / sqrt 2)) / 2, from the tail on x's side; in f64 x < 0 loses x^2 units
- * in the last place. Then x sigmoid(2 u) = x (1 + tanh u) / 2, u = sqrt(2 / pi) (x +
- * 0.044715 x^3); its second derivative loses 2 |u| units. */
+/* x (1 + erf(x / sqrt 2)) / 2, from the tail on x's side. Then x sigmoid(2 u) =
+ * x (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3); its second derivative loses
+ * 2 |u| units. */
 HT_OP_1(gelu);
 HT_OP_1(gelu_tanh);
 #define ht_log1p(x)      ht_log1p_at(x, HT_HERE)

@@ -151,8 +151,9 @@ static ht_var div_slope_b(const ht_rule *r, ht_var v)
     return ht_neg(ht_div(ht_mul(v, r->out), r->in[1]));
 }
 
-/* b a^(b-1). Only 0^0 is singular (0 * inf): it is seen as 1^0, so that b = 0 elsewhere
- * keeps its mixed derivative 1/a. A constant b needs no select. */
+/* b a^(b-1); as b a^b / a where b = 0, since 0 times a^-2, which that has in its own
+ * derivative, may be 0 times infinity. Only 0^0 is singular: it is seen as 1^0, so that
+ * b = 0 elsewhere keeps its mixed derivative 1/a. A constant b needs no select. */
 static ht_var pow_slope_a(const ht_rule *r, ht_var v)
 {
     ht_var a = r->in[0], b = r->in[1];
@@ -161,8 +162,11 @@ static ht_var pow_slope_a(const ht_rule *r, ht_var v)
         if (number == 0) return HT_ZERO;
         return ht_mul(v, ht_mul(b, ht_pow(a, ht_sub(b, 1.0))));
     }
-    ht_var safe = ht_where(ht_equal(b, 0.0), ht_where(ht_equal(a, 0.0), 1.0, a), a);
-    return ht_mul(v, ht_mul(b, ht_pow(safe, ht_sub(b, 1.0))));
+    ht_var none = ht_equal(b, 0.0), other = ht_where(none, 1.0, a);
+    ht_var base = ht_where(none, ht_where(ht_equal(a, 0.0), 1.0, a), 1.0);
+    ht_var flat = ht_div(ht_mul(b, ht_pow(base, b)), base);
+    ht_var slope = ht_mul(b, ht_pow(other, ht_sub(b, 1.0)));
+    return ht_mul(v, ht_where(none, flat, slope));
 }
 
 /* a^b log a, and 0 where a is not positive. */

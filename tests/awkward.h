@@ -125,6 +125,13 @@ static const awkward awkward_points[] = {
     {"x^y at 0, 1", at_pow, 2, {0, 1}, 0, {1, 0}, {0, NAN, NAN, 0}},
     {"x^y at 0, 0", at_pow, 2, {0, 0}, 1, {0, 0}, {0, NAN, NAN, 0}},
     {"x^y at 2, 0", at_pow, 2, {2, 0}, 1, {0, LN_2}, {0, 0.5, 0.5, LN_2 *LN_2}},
+    {"x^y at 1e-160, 0",
+     at_pow,
+     2,
+     {1e-160, 0},
+     1,
+     {0, -368.41361487904730945},
+     {0, 1e160, 1e160, 135728.59162824700}},
     {"x^y at -2, 2", at_pow, 2, {-2, 2}, 4, {-4, 0}, {2, NAN, NAN, 0}},
     {"log(x)^2 / 2 at 1", at_log_square, 1, {1}, 0, {0}, {1}},
 };
@@ -152,7 +159,7 @@ static void awkward_near(awkward_run *r, const char *what, int i, ht_var x, doub
                 got, want);
 }
 
-/* Slope and Hessian along axis j: tangents, forward over reverse, reverse twice. */
+/* Slope and Hessian along axis j: tangents, each mode over the other, reverse twice. */
 static void awkward_axis(awkward_run *r, int j, const ht_var *gradient)
 {
     const awkward *p = r->p;
@@ -165,6 +172,10 @@ static void awkward_axis(awkward_run *r, int j, const ht_var *gradient)
     for (int i = 0; i < p->n; i++)
         awkward_near(r, "Hessian, forward over reverse", i * p->n + j, h[i],
                      p->hessian[i * p->n + j]);
+    if (!ht_is_zero(slope)) ht_grad_or_zero(slope, p->n, r->x, h);
+    for (int i = 0; i < p->n && !ht_is_zero(slope); i++)
+        awkward_near(r, "Hessian, reverse over forward", j * p->n + i, h[i],
+                     p->hessian[j * p->n + i]);
     ht_grad_or_zero(gradient[j], p->n, r->x, h);
     for (int i = 0; i < p->n; i++)
         awkward_near(r, "Hessian, reverse twice", j * p->n + i, h[i],

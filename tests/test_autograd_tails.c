@@ -215,15 +215,14 @@ static void tails_run(ht_dtype dtype, ht_policy policy, double got[N_TAILS][N_GO
     ht_context_free(ctx);
 }
 
-/* Relative, in units of the last place, but for what f32 has as a subnormal only. The
- * functions of x^2 lose about x^2 of them, where a comment or the header says so. */
+/* Relative, in units of the last place, but for what f32 has as a subnormal only; gelu's
+ * tanh form loses 2 |u| of them, as the header says, which is below 4 x^2 here. */
 static void check_tail(const struct tail *t, ht_dtype dtype, int i, double got)
 {
     static const char *const what[] = {"value", "reverse", "reverse twice", "forward",
                                        "forward twice"};
     double want = t->want[i > 2 ? i - 2 : i], unit = dtype == HT_F32 ? 0x1p-23 : 0x1p-52;
-    bool squares = t->f == f_gelu || t->f == f_gelu_tanh;
-    double places = squares ? 8 + 2 * t->at * t->at : 8;
+    double places = t->f == f_gelu_tanh && i % 2 == 0 ? 8 + 4 * t->at * t->at : 8;
     if ((isnan(got) && isnan(want)) || got == want) return;
     if (dtype == HT_F32 && fabs(want) < (double)FLT_MIN) {
         if (fabs(got - want) <= 4 * 0x1p-149) return;
