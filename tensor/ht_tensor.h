@@ -54,9 +54,12 @@ typedef struct ht_array {
  *
  * fork. A child may go on with the contexts it has and make others. If its parent had
  * several threads, OpenMP's are lost to the child, and the library works on one there,
- * for good, in the same pieces: the same bits. */
+ * for good, in the same pieces: the same bits.
+ *
+ * Stack. A thread that calls the library needs HT_STACK_KB of it, and so do OpenMP's own
+ * (OMP_STACKSIZE): less than glibc gives unasked, more than musl does. */
 
-enum { HT_MAX_THREADS = 1024 };
+enum { HT_MAX_THREADS = 1024, HT_STACK_KB = 512 };
 
 typedef struct ht_context_options {
     /* realloc with sizes: old NULL allocates, new_size 0 frees; NULL is "no memory". */

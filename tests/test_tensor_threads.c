@@ -8,6 +8,7 @@
 #endif
 #include "test_arrays.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -29,6 +30,7 @@ enum { PATIENCE = 120 }; /* seconds a child may take */
 
 typedef enum kernel {
     ELEMENTWISE,
+    STRIDED,
     REDUCTION,
     ROWS,
     PRODUCT,
@@ -36,6 +38,7 @@ typedef enum kernel {
     VECTOR,
     BATCH,
     SMALL,
+    TURNED,    /* of few columns, a's columns contiguous */
     CONV_WIDE, /* with columns, or directly */
     CONV_3X3,
     ATTENTION,
@@ -44,8 +47,8 @@ typedef enum kernel {
 } kernel;
 
 static const char *const kernel_names[N_KERNELS] = {
-    "elementwise", "reduction", "rows",     "product",  "skinny",    "vector",
-    "batch",       "small",     "conv 5x5", "conv 3x3", "attention", "random"};
+    "elementwise", "strided", "reduction", "rows",     "product",  "skinny",    "vector",
+    "batch",       "small",   "turned",    "conv 5x5", "conv 3x3", "attention", "random"};
 
 typedef struct shapes {
     ht_shape a, b, out;
@@ -55,6 +58,7 @@ static shapes shapes_of(kernel k)
 {
     switch (k) {
     case ELEMENTWISE:
+    case STRIDED:
     case RANDOM:
     case ROWS:
         return (shapes){HT_SHAPE(512, 300), HT_SHAPE(1), HT_SHAPE(512, 300)};
@@ -70,6 +74,8 @@ static shapes shapes_of(kernel k)
         return (shapes){HT_SHAPE(40, 50, 60), HT_SHAPE(40, 60, 30), HT_SHAPE(40, 50, 30)};
     case SMALL:
         return (shapes){HT_SHAPE(3, 4), HT_SHAPE(4, 5), HT_SHAPE(3, 5)};
+    case TURNED:
+        return (shapes){HT_SHAPE(70, 90), HT_SHAPE(70, 5), HT_SHAPE(90, 5)};
     case CONV_WIDE:
         return (shapes){HT_SHAPE(6, 8, 24, 24), HT_SHAPE(12, 8, 5, 5),
                         HT_SHAPE(6, 12, 24, 24)};
@@ -103,11 +109,29 @@ static void run_attention(ht_context *ctx, ht_array out, ht_array a, ht_array b)
     hti_resize(ctx, room, bytes, 0);
 }
 
+/* The last two axes exchanged. */
+static ht_array turned(ht_array a)
+{
+    int i = a.shape.rank - 2, j = i + 1;
+    int64_t dim = a.shape.dim[i], stride = a.stride[i];
+    a.shape.dim[i] = a.shape.dim[j], a.stride[i] = a.stride[j];
+    a.shape.dim[j] = dim, a.stride[j] = stride;
+    return a;
+}
+
 static void run_kernel(ht_context *ctx, kernel k, ht_array out, ht_array a, ht_array b)
 {
     switch (k) {
     case ELEMENTWISE:
         hti_run_unary(ctx, HTI_TANH, out, a);
+        break;
+    case STRIDED: /* out's memory, as the shape of a turned */
+        a.shape = HT_SHAPE(300, 512), a.stride[0] = 512;
+        out.shape = HT_SHAPE(512, 300), out.stride[0] = 300;
+        hti_run_unary(ctx, HTI_TANH, out, turned(a));
+        break;
+    case TURNED:
+        hti_run_matmul(ctx, out, turned(a), b);
         break;
     case REDUCTION:
         hti_run_reduce(ctx, HTI_SUM, out, a, 3);
@@ -479,6 +503,71 @@ static void fork_of_one_thread_works_on_several(void **state)
 #endif
 }
 
+/* Stack. */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { STACK_KB = 4096 }; /* theirs */
+#else
+enum { STACK_KB = HT_STACK_KB };
+#endif
+
+/* All kernels and instruction sets, on the calling thread and `threads` - 1 others; NULL
+ * or what came out differently. */
+static const char *run_all(int threads)
+{
+    ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
+    const char *wrong = NULL;
+    for (int isa = 0; hti_kernels_at(isa); isa++) {
+        ctx->kernels = hti_kernels_at(isa);
+        for (int k = 0; k < 2 * N_KERNELS; k++) {
+            kernel_case c = case_new(ctx, (kernel)(k / 2), k % 2 ? HT_F32 : HT_F64);
+            if (!case_repeats(ctx, &c)) wrong = kernel_names[c.k];
+            case_free(&c);
+        }
+    }
+    ht_context_free(ctx);
+    return wrong;
+}
+
+static void *stack_thread(void *user)
+{
+    *(const char **)user = run_all(1);
+    return NULL;
+}
+
+static void kernels_on_a_thread_of_the_stack_stated_run(void **state)
+{
+    (void)state;
+    const char *wrong = "no thread";
+    pthread_t thread;
+    pthread_attr_t attributes;
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, STACK_KB * 1024), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, stack_thread, &wrong), 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+    if (wrong) fail_msg("%s", wrong);
+}
+
+static int part_all(void)
+{
+    const char *wrong = run_all(2);
+    printf("%s", wrong ? wrong : "same");
+    return 0;
+}
+
+static void kernels_on_openmp_threads_of_the_stack_stated_run(void **state)
+{
+    (void)state;
+    char text[4096], size[16];
+    snprintf(size, sizeof size, "%dk", STACK_KB);
+    setenv("OMP_STACKSIZE", size, 1);
+    int status = run_part("all", NULL, -1, text, sizeof text);
+    unsetenv("OMP_STACKSIZE");
+    if (status != 0) fail_msg("status %d: %s", status, text);
+    assert_string_equal(text, "same");
+}
+
 /* Too many. */
 
 static void context_new_with_too_many_threads_keeps_an_error(void **state)
@@ -518,6 +607,7 @@ int main(int n, char **arguments)
     if (n == 2 && strcmp(arguments[1], "count") == 0) return part_count();
     if (n == 2 && strcmp(arguments[1], "own region") == 0) return part_own_region();
     if (n == 2 && strcmp(arguments[1], "one thread") == 0) return part_one_thread();
+    if (n == 2 && strcmp(arguments[1], "all") == 0) return part_all();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_leave_numbers_of_threads_as_they_were),
         cmocka_unit_test(kernels_inside_a_programs_own_region_give_the_same_bits),
@@ -525,6 +615,8 @@ int main(int n, char **arguments)
         cmocka_unit_test(context_new_without_threads_asks_affinity_and_openmp),
         cmocka_unit_test(fork_after_the_programs_own_region_works),
         cmocka_unit_test(fork_of_one_thread_works_on_several),
+        cmocka_unit_test(kernels_on_a_thread_of_the_stack_stated_run),
+        cmocka_unit_test(kernels_on_openmp_threads_of_the_stack_stated_run),
         cmocka_unit_test(context_new_with_too_many_threads_keeps_an_error),
         cmocka_unit_test(context_of_the_most_threads_works),
     };
