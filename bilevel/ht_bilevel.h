@@ -156,7 +156,7 @@ void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 /* The problem again in f64, callbacks and all: the hypergradient against differences
  * along random directions, mixed mode against reverse-over-reverse and forward mode,
  * schedules against each other. One line each to report (NULL: none), "ok", "WRONG" or
- * "undecided". Where a central difference of step 1e-5 is off, eleven steps from 1e-3 to
+ * "undecided". Where a central difference of step 1e-5 is off, twelve steps from 1e-3 to
  * 1e-9 are extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on
  * another slope. Undecided, with the reason: they do not settle (bends and jumps on their
  * scale, rounding), or on two slopes (a kink: relu at 0); the other modes then decide.

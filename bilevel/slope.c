@@ -7,8 +7,9 @@
 
 #include "bilevel_internal.h"
 
-/* From 1e-3 down to 1e-9, each a quarter of the one before. */
-enum { HTI_TABLE = 11, HTI_QUARTER = 4 };
+/* From 1e-3 to below 1e-9. No whole number, so that a wave cannot look alike to each. */
+enum { HTI_TABLE = 12 };
+static const double hti_ratio = 3.7;
 
 typedef struct hti_differences {
     double at; /* f(0) */
@@ -18,7 +19,7 @@ typedef struct hti_differences {
 static void hti_take_differences(hti_differences *d, hti_slope_fn f, void *user)
 {
     double h = 1e-3, at = d->at = f(0, user);
-    for (int k = 0; k < HTI_TABLE; k++, h /= HTI_QUARTER) {
+    for (int k = 0; k < HTI_TABLE; k++, h /= hti_ratio) {
         d->step[k] = h;
         d->forward[k] = (f(h, user) - at) / h;
         d->backward[k] = (at - f(-h, user)) / h;
@@ -40,7 +41,7 @@ static double hti_extrapolate(const hti_differences *d, double *off)
         double above = row[0], power = 1;
         row[0] = hti_central(d, k);
         for (int j = 1; j <= k; j++) {
-            power *= HTI_QUARTER * HTI_QUARTER;
+            power *= hti_ratio * hti_ratio;
             double left = row[j - 1], next = (left * power - above) / (power - 1);
             double error = fmax(fabs(next - left), fabs(next - above));
             above = row[j];
@@ -79,60 +80,47 @@ static double hti_rounding(const hti_differences *d, int k, double parts)
     return parts * DBL_EPSILON * fabs(d->at) / d->step[k];
 }
 
-/* The smallest steps straddle a jump or a bend smaller than they are: differences grow
- * the faster the smaller they are, above what rounding does. */
-static bool hti_is_jump(const hti_differences *d)
+/* Whether these three steps saw all there is: their differences are near to each other
+ * for their size, nearer than those of larger steps, and smaller ones saw the same, but
+ * for rounding. A jump or bend below all steps, and chaos, make them grow to the last. */
+static bool hti_look_settled(const hti_differences *d, const hti_look *look, int k)
 {
-    double growth[3];
-    int first = HTI_TABLE - 4;
-    for (int k = 0; k < 3; k++)
-        growth[k] = hti_central(d, first + k + 1) - hti_central(d, first + k);
-    bool jump = fabs(growth[2]) > hti_rounding(d, HTI_TABLE - 1, HTI_THOUSANDS);
-    for (int k = 0; k < 2; k++) {
-        double ratio = growth[k + 1] / growth[k];
-        jump = jump && ratio > 1 && ratio < 2 * HTI_QUARTER;
-    }
-    return jump;
-}
-
-/* Whether what smaller steps saw is the same but for rounding: else there is more to see
- * than these three steps did. */
-static bool hti_looks_agree(const hti_differences *d, const hti_look *look, int k)
-{
+    double rounding = hti_rounding(d, k + 2, HTI_THOUSANDS);
+    bool settled = look[k].spread <= fmax(fabs(look[k].mean) / 4, rounding) &&
+                   (k == 0 || look[k].spread <= look[k - 1].spread + rounding);
     for (int finer = k + 1; finer <= HTI_TABLE - 3; finer++) {
         double room = look[k].spread + hti_rounding(d, finer + 2, HTI_THOUSANDS);
-        if (!(fabs(look[finer].mean - look[k].mean) <= room &&
-              look[finer].spread <= room))
-            return false;
+        settled = settled && fabs(look[finer].mean - look[k].mean) <= room &&
+                  look[finer].spread <= room;
     }
-    return true;
+    return settled;
 }
 
-/* From the smallest steps to larger ones: the first three whose differences, of both
- * sides, lie four times nearer to each other than to the slope contradict it. */
+/* Three steps whose differences, of both sides, settle four times nearer to each other
+ * than to the slope contradict it. */
 static void hti_judge_looks(hti_judgement *j, const hti_differences *d, double slope,
                             double least)
 {
     hti_look look[HTI_TABLE];
-    bool jump = hti_is_jump(d);
-    for (int k = HTI_TABLE - 3; k >= 0; k--) {
+    for (int k = 0; k <= HTI_TABLE - 3; k++) {
         hti_look forward = hti_look_at(d->forward + k),
                  backward = hti_look_at(d->backward + k);
         look[k].mean = (forward.mean + backward.mean) / 2;
         look[k].spread = fmax(fmax(forward.spread, backward.spread),
                               fabs(forward.mean - backward.mean));
         look[k].spread = fmax(look[k].spread, hti_rounding(d, k + 2, HTI_FEW));
-        if (hti_is_kink(forward, backward, least) && j->why == HTI_UNSETTLED) {
-            j->why = HTI_KINK;
-            j->forward = forward.mean;
-            j->backward = backward.mean;
-        }
         if (look[k].spread < j->spread) j->spread = look[k].spread;
+        if (!hti_is_kink(forward, backward, least)) continue;
+        j->why = HTI_KINK; /* the last: of the smallest steps */
+        j->forward = forward.mean;
+        j->backward = backward.mean;
+    }
+    for (int k = HTI_TABLE - 3; k >= 0 && j->verdict != HTI_WRONG; k--) {
         double away = fabs(look[k].mean - slope);
-        if (jump || look[k].spread > away / 4 || !(away > least)) continue;
-        if (hti_looks_agree(d, look, k)) j->verdict = HTI_WRONG;
-        if (j->verdict == HTI_WRONG) j->off = away;
-        return;
+        if (look[k].spread > away / 4 || !(away > least)) continue;
+        if (!hti_look_settled(d, look, k)) continue;
+        j->verdict = HTI_WRONG;
+        j->off = away;
     }
 }
 

@@ -43,6 +43,10 @@ static void judge_slope_right_ones_are_never_wrong(void **state)
         if (j.verdict != HTI_RIGHT)
             fail_msg("sin(%g h): verdict %d, off %g", x, (int)j.verdict, j.off);
     }
+    for (double x = 1e6; x < 1e40; x *= 3) {
+        hti_judgement j = hti_judge_slope(wave, &x, x, 1e-5 * x);
+        if (j.verdict == HTI_WRONG) fail_msg("sin(%g h): WRONG, off %g", x, j.off);
+    }
     for (double x = 1; x > 1e-13; x /= 3) {
         const hti_slope_fn f[] = {bent, stepped, noisy};
         for (int k = 0; k < 3; k++) {

@@ -220,7 +220,9 @@ static inline void random_update(random_bilevel *r, fuzz_bytes *b)
     ht_update *u = &r->problem.update;
     bool adam = k == 3 || k == 4, slow = k >= 3;
     u->rule = rule[k];
-    u->rate = random_scalar(r, b, "rate", slow ? 0.02 : fuzz_real(b, 0.02, 0.3));
+    double rate = slow ? 0.02 : fuzz_real(b, 0.02, 0.3);
+    if (fuzz_below(b, 12) == 1) rate *= fuzz_below(b, 2) ? 1e4 : 1e30; /* wild */
+    u->rate = random_scalar(r, b, "rate", rate);
     if (k == 1 || k == 2 || adam) u->momentum = random_scalar(r, b, "momentum", 0.6);
     if (adam || k == 5) u->beta2 = random_scalar(r, b, "beta2", 0.8);
     if (slow) u->eps = random_scalar(r, b, "eps", fuzz_below(b, 3) ? 1e-2 : 1e-6);
