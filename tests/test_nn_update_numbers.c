@@ -2,6 +2,7 @@
 /* test_nn_update_numbers.c: update rules where squares overflow or vanish, where numbers
  * are not finite, and what is refused because an element type cannot hold it.
  * Read next: nn/update.c, test_edges_update.c. */
+#include "kernels.h"
 #include "nn_internal.h"
 #include "test_bilevel.h"
 #include "test_nn.h"
@@ -256,6 +257,69 @@ static void clip_per_tensor_as_outer_variable_scales_each_by_the_norm_of_all(voi
 static const ht_update_rule *const averaging[] = {&ht_adam, &ht_adamw, &ht_rmsprop,
                                                   &ht_adagrad};
 enum { N_AVERAGING = sizeof averaging / sizeof averaging[0] };
+
+/* sqrt(a x^2 + b y^2) of numbers of every size, to 3 units of the last place and what
+ * sqrt(a) x and sqrt(b) y lose as subnormal numbers; a NaN stays one. */
+static void check_root(ht_context *ctx, ht_dtype dtype, double a, double b, int isa)
+{
+    enum { N = 1003 };
+    const int most = dtype == HT_F32 ? 127 : 1023, digits = dtype == HT_F32 ? 24 : 53;
+    const double least = dtype == HT_F32 ? 0x1p-149 : 0x1p-1074;
+    ht_tensor *t[4];
+    for (int k = 0; k < 4; k++) t[k] = ht_tensor_new(ctx, HT_F64, HT_SHAPE(N));
+    for (int k = 0; k < 4; k++)
+        ht_tensor_uniform(t[k], (uint64_t)k, k < 2 ? 0 : -most - digits,
+                          k < 2 ? 2 : most);
+    ht_tensor *x[2] = {ht_tensor_new(ctx, dtype, HT_SHAPE(N)),
+                       ht_tensor_new(ctx, dtype, HT_SHAPE(N))};
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < N; i++)
+            ht_tensor_set(x[k], i,
+                          ldexp(ht_tensor_get(t[k], i) - 1,
+                                (int)ht_tensor_get(t[2 + (i % 3 ? 0 : k)], i)));
+    ht_tensor_set(x[0], 7, NOT_A_NUMBER);
+    ht_tensor_set(x[1], 8, NOT_A_NUMBER);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ctx->kernels = hti_kernels_at(0);
+    ht_var first = hti_weighted_hypot(ht_number(a), ht_input(tape, x[0]), ht_number(b),
+                                      ht_input(tape, x[1]), HT_HERE);
+    ht_tape *other = ht_tape_new(ctx, HT_EAGER);
+    ctx->kernels = hti_kernels_at(isa);
+    ht_var again = hti_weighted_hypot(ht_number(a), ht_input(other, x[0]), ht_number(b),
+                                      ht_input(other, x[1]), HT_HERE);
+    test_no_error(ctx);
+    for (int i = 0; i < N; i++) {
+        long double p = ht_tensor_get(x[0], i), q = ht_tensor_get(x[1], i);
+        double want = (double)sqrtl((dtype == HT_F32 ? (float)a : a) * p * p +
+                                    (dtype == HT_F32 ? (float)b : b) * q * q);
+        double got = ht_tensor_get(ht_value(again), i);
+        double bound = 3 * ldexp(want, 1 - digits) + 2 * least;
+        if (isnan(want) ? !isnan(got) : !(got == want || fabs(got - want) <= bound))
+            fail_msg("%s: sqrt(%g %g^2 + %g %g^2) is %.17g, not %.17g",
+                     ht_dtype_name(dtype), a, (double)p, b, (double)q, got, want);
+        double base = ht_tensor_get(ht_value(first), i);
+        if (!(base == got || (isnan(base) && isnan(got))))
+            fail_msg("%s: sqrt(%g %g^2 + %g %g^2): %s has %.17g, baseline %.17g",
+                     ht_dtype_name(dtype), a, (double)p, b, (double)q,
+                     hti_kernels_name(ctx->kernels), got, base);
+    }
+    ht_tape_free(tape);
+    ht_tape_free(other);
+    for (int k = 0; k < 4; k++) ht_tensor_free(t[k]);
+    for (int k = 0; k < 2; k++) ht_tensor_free(x[k]);
+}
+
+static void weighted_hypot_is_right_for_every_size_on_every_instruction_set(void **state)
+{
+    fixture *f = *state;
+    const struct {
+        double a, b;
+    } weights[] = {{1, 1}, {0.999, 0.001}, {0, 1}, {1, 0}, {1 - 1e-9, 1e-9}};
+    for (size_t k = 0; k < sizeof weights / sizeof weights[0]; k++)
+        for (int isa = 0; hti_kernels_at(isa); isa++)
+            for (ht_dtype dtype = HT_F32; dtype <= HT_F64; dtype++)
+                check_root(f->ctx, dtype, weights[k].a, weights[k].b, isa);
+}
 
 static ht_update update_of_rule(const ht_update_rule *rule, double eps)
 {
@@ -513,6 +577,7 @@ int main(void)
         CASE(clip_by_value_bounds_infinity_and_keeps_nan),
         CASE(clip_in_a_bilevel_gives_the_direction_s_derivative),
         CASE(clip_per_tensor_as_outer_variable_scales_each_by_the_norm_of_all),
+        CASE(weighted_hypot_is_right_for_every_size_on_every_instruction_set),
         CASE(first_step_of_any_gradient_is_the_rate),
         CASE(adam_goes_on_after_a_huge_gradient),
         CASE(step_is_in_range_beside_a_state_that_is_as_large_as_can_be),
