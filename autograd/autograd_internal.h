@@ -260,6 +260,9 @@ void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint
                  char *text, size_t size);
 void hti_print_bytes(FILE *f, double bytes);
 
+/* Product `side`, an hti_triangle, of ops_triangle.c. */
+ht_var hti_triangle_at(int side, ht_var x, ht_var y, const char *site);
+
 /* The op table. */
 
 #define HT_OP_ROW(name) extern const ht_op hti_op_##name;

@@ -260,13 +260,18 @@ ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
 
 /* Ops: attention. */
 
-/* x where column - row <= diagonal in the last two axes, else fill. */
+/* x where column - row <= diagonal in the last two axes, else fill, whatever x is there
+ * (its gradient 0). */
 ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site);
 #define ht_tril(x, diagonal, fill) ht_tril_at(x, diagonal, fill, HT_HERE)
 /* softmax(q k' / sqrt(d) + mask) v for q (..., t, d), k (..., s, d), v (..., s, e); mask
  * broadcasts to (..., t, s), HT_ZERO for none; causal: row i sees columns 0 .. i only. A
  * row must see something. Without a mask, scores stay in cache, in the gradient and its
- * derivatives too (not in third ones), and of causal ones half are left out. */
+ * derivatives too (not in third ones), and of causal ones half are left out.
+ * Causal: what row i does not see, NaN and infinity included, reaches neither it nor its
+ * derivatives, of any order, nor does row i reach that. Without a mask and to second
+ * order a row whose cotangent is all 0 adds nothing to a gradient, whatever it sees. A
+ * mask is added: one of -inf hides what is finite, and NaN stays NaN under it. */
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
                        const char *site);
 #define ht_attention(q, k, v, mask, causal) \

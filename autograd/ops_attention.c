@@ -1,73 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_attention.c: the lower triangle; attention (Vaswani et al., Attention is all you
- * need, 2017), a row without a mask, else products and a softmax of rows. Read next:
- * ops_rows.c, tensor/attention.c. */
+/* ops_attention.c: attention (Vaswani et al., Attention is all you need, 2017), a row
+ * without a mask, else products and a softmax of rows. Read next: ops_triangle.c,
+ * tensor/attention.c. */
 #include <math.h>
 
 #include "autograd_internal.h"
 #include "kernels.h"
-
-typedef struct tril_attributes {
-    int64_t diagonal;
-    double fill;
-} tril_attributes;
-
-static bool tril_infer(ht_infer *it)
-{
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    if (it->out.shape.rank < 2)
-        return ht_infer_fail(it, HT_ERROR_SHAPE, "needs (..., rows, columns)");
-    return true;
-}
-
-static void tril_run(const ht_run *r)
-{
-    const tril_attributes *a = r->attributes;
-    hti_run_tril(r->ctx, r->out, *r->in[0], a->diagonal, a->fill);
-}
-
-static ht_var tril_slope(const ht_rule *r, ht_var v)
-{
-    const tril_attributes *a = r->attributes;
-    return ht_tril(v, (int)a->diagonal, 0);
-}
-
-static void tril_vjp(ht_rule *r)
-{
-    r->d[0] = tril_slope(r, r->v);
-}
-
-static ht_var tril_jvp(const ht_rule *r)
-{
-    return tril_slope(r, r->t[0]);
-}
-
-static void tril_describe(const void *attributes, char *text, size_t size)
-{
-    const tril_attributes *a = attributes;
-    snprintf(text, size, "diagonal %lld, else %g", (long long)a->diagonal, a->fill);
-}
-
-static const ht_sample tril_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(tril_attributes){0, 0}},
-    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, -2, 2}}, &(tril_attributes){-1, -1.5}},
-    {1, {{0, {2, {3, 5}}, -2, 2}}, &(tril_attributes){9, 0}},
-    {1, {{0, {2, {3, 5}}, -2, 2}}, &(tril_attributes){-9, 2}},
-    {1, {{0, {3, {2, 0, 3}}, -2, 2}}, &(tril_attributes){0, 0}},
-};
-
-HTI_ROW(tril, tril_samples, .attribute_size = sizeof(tril_attributes),
-        .infer = tril_infer, .run = tril_run, .vjp = tril_vjp, .jvp = tril_jvp,
-        .describe = tril_describe);
-
-ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site)
-{
-    tril_attributes a = {diagonal, fill};
-    if (ht_is_zero(x) && fill == 0) return x;
-    return ht_apply(&hti_op_tril, 1, &x, &a, site);
-}
 
 /* Attention by heads: q (..., t, heads, d), k (..., s, heads, d), v (..., s, heads, e),
  * as linear layers leave them; the leading axes are equal. Four rows over one kernel:
@@ -279,12 +217,25 @@ static ht_var attention_swap(ht_var x, const char *site)
     return ht_permute_at(x, axes, site);
 }
 
+/* a b', a b or a' b by `side`, a triangle of it if causal: of a b' or of a, the scores or
+ * weights. */
+static ht_var attention_times(hti_triangle side, bool causal, ht_var a, ht_var b,
+                              const char *site)
+{
+    if (ht_is_zero(a) || ht_is_zero(b)) return HT_ZERO;
+    if (causal) return hti_triangle_at((int)side, a, b, site);
+    if (side == HTI_TRIANGLE_PAIRS) b = ht_transpose_at(b, site);
+    if (side == HTI_TRIANGLE_BESIDE) a = ht_transpose_at(a, site);
+    return ht_matmul_at(a, b, site);
+}
+
 /* The scale goes on q, the smallest operand. A masked score is -inf, its weight and every
  * derivative of it exactly 0. Operands (..., rows, width). */
-static ht_var attention_scores(ht_var q, ht_var k, const char *site)
+static ht_var attention_scores(ht_var q, ht_var k, bool causal, const char *site)
 {
     ht_var scale = ht_number(attention_scale(ht_var_shape(q)));
-    return ht_matmul_at(ht_mul_at(q, scale, site), ht_transpose_at(k, site), site);
+    return attention_times(HTI_TRIANGLE_PAIRS, causal, ht_mul_at(q, scale, site), k,
+                           site);
 }
 
 static ht_var attention_softmax(ht_var score, bool causal, const char *site)
@@ -298,15 +249,13 @@ typedef struct attention_dual {
     ht_var x, t;
 } attention_dual;
 
-static attention_dual attention_turn(attention_dual a)
+static attention_dual attention_product(hti_triangle side, bool causal, attention_dual a,
+                                        attention_dual b)
 {
-    return (attention_dual){ht_transpose(a.x), ht_is_zero(a.t) ? a.t : ht_transpose(a.t)};
-}
-
-static attention_dual attention_product(attention_dual a, attention_dual b)
-{
-    attention_dual y = {ht_matmul(a.x, b.x), HT_ZERO};
-    if (!ht_is_zero(a.t)) y.t = ht_add(ht_matmul(a.t, b.x), ht_matmul(a.x, b.t));
+    attention_dual y = {attention_times(side, causal, a.x, b.x, HT_HERE), HT_ZERO};
+    if (!ht_is_zero(a.t))
+        y.t = ht_add(attention_times(side, causal, a.t, b.x, HT_HERE),
+                     attention_times(side, causal, a.x, b.t, HT_HERE));
     return y;
 }
 
@@ -332,7 +281,7 @@ static attention_parts attention_parts_of(const ht_rule *r, int n)
     }
     ht_var scale = ht_number(attention_scale(ht_var_shape(in[0].x)));
     attention_dual q = {ht_mul(in[0].x, scale), ht_mul(in[0].t, scale)};
-    attention_dual p = attention_product(q, attention_turn(in[1]));
+    attention_dual p = attention_product(HTI_TRIANGLE_PAIRS, a->causal, q, in[1]);
     p.x = attention_softmax(p.x, a->causal, HT_HERE);
     if (r->n_in > n) p.t = ht_mul(p.x, ht_sub(p.t, attention_total(ht_mul(p.x, p.t))));
     attention_parts parts = {in[0], in[1], in[2], in[3], p};
@@ -342,7 +291,8 @@ static attention_parts attention_parts_of(const ht_rule *r, int n)
 static attention_dual attention_value(const ht_rule *r)
 {
     attention_parts a = attention_parts_of(r, 3);
-    attention_dual y = attention_product(a.weight, a.v);
+    const attention_attributes *is = r->attributes;
+    attention_dual y = attention_product(HTI_TRIANGLE_BELOW, is->causal, a.weight, a.v);
     return (attention_dual){attention_swap(y.x, HT_HERE),
                             ht_is_zero(y.t) ? y.t : attention_swap(y.t, HT_HERE)};
 }
@@ -373,12 +323,14 @@ static attention_dual attention_score_slope(attention_dual p, attention_dual u,
 static ht_var attention_gradient(const ht_rule *r, bool tangent)
 {
     attention_parts a = attention_parts_of(r, 4);
-    attention_dual u = attention_product(a.g, attention_turn(a.v));
+    const attention_attributes *is = r->attributes;
+    attention_dual u = attention_product(HTI_TRIANGLE_PAIRS, is->causal, a.g, a.v);
     attention_dual s =
         attention_score_slope(a.weight, u, attention_scale(ht_var_shape(a.q.x)));
-    attention_dual d[] = {attention_product(s, a.k),
-                          attention_product(attention_turn(s), a.q),
-                          attention_product(attention_turn(a.weight), a.g)};
+    attention_dual d[] = {
+        attention_product(HTI_TRIANGLE_BELOW, is->causal, s, a.k),
+        attention_product(HTI_TRIANGLE_BESIDE, is->causal, s, a.q),
+        attention_product(HTI_TRIANGLE_BESIDE, is->causal, a.weight, a.g)};
     ht_var flat[3];
     for (int i = 0; i < 3; i++)
         flat[i] =
@@ -543,10 +495,11 @@ static ht_var attention_whole(ht_var q, ht_var k, ht_var v, ht_var mask, bool ca
     if (ht_is_zero(mask) && keys.dim[keys.rank - 2] > 0 &&
         attention_leading(hti_type(q).shape, keys, hti_type(v).shape, &leading))
         return attention_fused(q, k, v, leading, causal, site);
-    ht_var score = attention_scores(q, k, site);
+    ht_var score = attention_scores(q, k, causal, site);
     if (!attention_mask_fits(score, mask, site)) return hti_poison(q.tape);
     if (!ht_is_zero(mask)) score = ht_add_at(score, mask, site);
-    return ht_matmul_at(attention_softmax(score, causal, site), v, site);
+    return attention_times(HTI_TRIANGLE_BELOW, causal,
+                           attention_softmax(score, causal, site), v, site);
 }
 
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,

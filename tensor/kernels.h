@@ -220,6 +220,17 @@ void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const
 void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
                   double fill);
 
+/* Of x (..., t, s) only what is seen is read, (i, j) where j <= i: out (..., t, s) = x y'
+ * of x (..., t, d) and y (..., s, d), 0 where nothing is seen; out (..., t, e) = x y; or
+ * out (..., s, e) = x' y, leading axes already broadcast. Floats. */
+typedef enum hti_triangle {
+    HTI_TRIANGLE_PAIRS,
+    HTI_TRIANGLE_BELOW,
+    HTI_TRIANGLE_BESIDE
+} hti_triangle;
+void hti_run_triangle(ht_context *ctx, hti_triangle side, ht_array out, ht_array x,
+                      ht_array y);
+
 /* Attention, y (..., t, heads, e) = softmax(scale q k') v for each head of q (..., t,
  * heads, d), k (..., s, heads, d) and v (..., s, heads, e), leading axes equal, s > 0;
  * row i sees columns 0 .. i if causal. Same bits for any thread count. */

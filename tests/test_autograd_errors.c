@@ -5,6 +5,7 @@
  * there is one, or it is in `harmless`, with the reason. Read next: autograd/apply.c,
  * "Errors". */
 #include "autograd_internal.h"
+#include "kernels.h"
 #include "test.h"
 
 typedef struct desk {
@@ -337,6 +338,16 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
     ht_var q = F64(5, 2, 3), other = F64(5, 3, 3), two = F64(2, 4, 3);
     REFUSED(matmul, SHAPE, ht_attention(two, q, q, HT_ZERO, false), "do not broadcast",
             "f64 (2, 4, 3), f64 (5, 3, 2)");
+    REFUSED(triangle, SHAPE, ht_attention(two, q, q, HT_ZERO, true), "do not broadcast",
+            "f64 (2, 4, 3), f64 (5, 2, 3)");
+    int64_t pairs = HTI_TRIANGLE_PAIRS;
+    ht_var sizes[] = {d->f, F64(2, 4)}, types[] = {d->f, d->f32}, axes[] = {d->f, d->v};
+    REFUSED(triangle, SHAPE, ht_apply(&hti_op_triangle, 2, sizes, &pairs, HT_HERE),
+            "inner sizes agree", "f64 (2, 3), f64 (2, 4)");
+    REFUSED(triangle, SHAPE, ht_apply(&hti_op_triangle, 2, axes, &pairs, HT_HERE),
+            "matrices", "f64 (2, 3), f64 (3)");
+    REFUSED(triangle, DTYPE, ht_apply(&hti_op_triangle, 2, types, &pairs, HT_HERE),
+            "one float type", "f64 (2, 3), f32 (2, 3)");
     REFUSED(softmax, SHAPE, ht_attention(d->f, F64(0, 3), F64(0, 3), HT_ZERO, false),
             "at least one element");
     int64_t causal = 0;

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_triangle.c: the lower triangle of a matrix, and products of which it alone is seen.
+ * Read next: ops_attention.c, tensor/triangle.c. */
+#include "autograd_internal.h"
+#include "kernels.h"
+
+typedef struct tril_attributes {
+    int64_t diagonal;
+    double fill;
+} tril_attributes;
+
+static bool tril_infer(ht_infer *it)
+{
+    it->out = it->in[0];
+    if (!hti_dtype_is_float(it->out.dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    if (it->out.shape.rank < 2)
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "needs (..., rows, columns)");
+    return true;
+}
+
+static void tril_run(const ht_run *r)
+{
+    const tril_attributes *a = r->attributes;
+    hti_run_tril(r->ctx, r->out, *r->in[0], a->diagonal, a->fill);
+}
+
+static ht_var tril_slope(const ht_rule *r, ht_var v)
+{
+    const tril_attributes *a = r->attributes;
+    return ht_tril(v, (int)a->diagonal, 0);
+}
+
+static void tril_vjp(ht_rule *r)
+{
+    r->d[0] = tril_slope(r, r->v);
+}
+
+static ht_var tril_jvp(const ht_rule *r)
+{
+    return tril_slope(r, r->t[0]);
+}
+
+static void tril_describe(const void *attributes, char *text, size_t size)
+{
+    const tril_attributes *a = attributes;
+    snprintf(text, size, "diagonal %lld, else %g", (long long)a->diagonal, a->fill);
+}
+
+static const ht_sample tril_samples[] = {
+    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(tril_attributes){0, 0}},
+    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, -2, 2}}, &(tril_attributes){-1, -1.5}},
+    {1, {{0, {2, {3, 5}}, -2, 2}}, &(tril_attributes){9, 0}},
+    {1, {{0, {2, {3, 5}}, -2, 2}}, &(tril_attributes){-9, 2}},
+    {1, {{0, {3, {2, 0, 3}}, -2, 2}}, &(tril_attributes){0, 0}},
+};
+
+HTI_ROW(tril, tril_samples, .attribute_size = sizeof(tril_attributes),
+        .infer = tril_infer, .run = tril_run, .vjp = tril_vjp, .jvp = tril_jvp,
+        .describe = tril_describe);
+
+ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site)
+{
+    tril_attributes a = {diagonal, fill};
+    if (ht_is_zero(x) && fill == 0) return x;
+    return ht_apply(&hti_op_tril, 1, &x, &a, site);
+}
+
+/* Products of which a triangle is seen: of x y' what is on and below the diagonal, or
+ * that of x times y, or its transpose times y. What is above is not multiplied by 0 but
+ * left out: NaN and infinity stay in what sees them. Each is linear in x and in y, and
+ * made of the same sum over i >= j of g_ij x_i y_j, read three ways: so each other's
+ * derivative. */
+typedef struct triangle_attributes {
+    int64_t side; /* hti_triangle */
+} triangle_attributes;
+
+static bool triangle_infer(ht_infer *it)
+{
+    const triangle_attributes *a = it->attributes;
+    ht_shape x = it->in[0].shape, y = it->in[1].shape;
+    if (it->in[0].dtype != it->in[1].dtype || !hti_dtype_is_float(it->in[0].dtype))
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "needs one float type, f32 or f64\n  hint: ht_cast");
+    int p = x.rank - 1, q = y.rank - 1;
+    bool pairs = a->side == HTI_TRIANGLE_PAIRS, below = a->side == HTI_TRIANGLE_BELOW;
+    if (p < 1 || q < 1 || x.dim[below || pairs ? p : p - 1] != y.dim[pairs ? q : q - 1])
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "needs matrices whose inner sizes agree");
+    int64_t rows = x.dim[a->side == HTI_TRIANGLE_BESIDE ? p : p - 1],
+            columns = y.dim[pairs ? q - 1 : q];
+    x.rank -= 2, y.rank -= 2;
+    it->out.dtype = it->in[0].dtype;
+    if (!hti_broadcast_shapes(x, y, &it->out.shape))
+        return ht_infer_fail(it, HT_ERROR_SHAPE, "the leading axes do not broadcast");
+    it->out.shape.dim[it->out.shape.rank++] = rows;
+    it->out.shape.dim[it->out.shape.rank++] = columns;
+    return true;
+}
+
+static ht_array triangle_operand(const ht_array *x, ht_shape out)
+{
+    out.dim[out.rank - 2] = x->shape.dim[x->shape.rank - 2];
+    out.dim[out.rank - 1] = x->shape.dim[x->shape.rank - 1];
+    return hti_broadcast_array(*x, out);
+}
+
+static void triangle_run(const ht_run *r)
+{
+    const triangle_attributes *a = r->attributes;
+    hti_run_triangle(r->ctx, (hti_triangle)a->side, r->out,
+                     triangle_operand(r->in[0], r->out.shape),
+                     triangle_operand(r->in[1], r->out.shape));
+}
+
+ht_var hti_triangle_at(int side, ht_var x, ht_var y, const char *site)
+{
+    triangle_attributes a = {side};
+    return ht_apply(&hti_op_triangle, 2, (ht_var[]){x, y}, &a, site);
+}
+
+static void triangle_vjp(ht_rule *r)
+{
+    const triangle_attributes *a = r->attributes;
+    ht_var x = r->in[0], y = r->in[1], v = r->v;
+    bool pairs = a->side == HTI_TRIANGLE_PAIRS, below = a->side == HTI_TRIANGLE_BELOW;
+    if (r->wanted[0] && a->side == HTI_TRIANGLE_BESIDE)
+        r->d[0] = hti_triangle_at(HTI_TRIANGLE_PAIRS, y, v, HT_HERE);
+    else if (r->wanted[0])
+        r->d[0] = hti_triangle_at(pairs ? HTI_TRIANGLE_BELOW : HTI_TRIANGLE_PAIRS, v, y,
+                                  HT_HERE);
+    if (r->wanted[1] && pairs)
+        r->d[1] = hti_triangle_at(HTI_TRIANGLE_BESIDE, v, x, HT_HERE);
+    else if (r->wanted[1])
+        r->d[1] = hti_triangle_at(below ? HTI_TRIANGLE_BESIDE : HTI_TRIANGLE_BELOW, x, v,
+                                  HT_HERE);
+}
+
+static ht_var triangle_jvp(const ht_rule *r)
+{
+    const triangle_attributes *a = r->attributes;
+    int side = (int)a->side;
+    return ht_add(hti_triangle_at(side, r->t[0], r->in[1], HT_HERE),
+                  hti_triangle_at(side, r->in[0], r->t[1], HT_HERE));
+}
+
+static double triangle_flops(const ht_type *in, const ht_type *out)
+{
+    double k = (double)in[0].shape.dim[in[0].shape.rank - 1];
+    return k * (double)ht_shape_count(out->shape);
+}
+
+static void triangle_describe(const void *attributes, char *text, size_t size)
+{
+    static const char *const sides[] = {"x y'", "x y", "x' y"};
+    const triangle_attributes *a = attributes;
+    snprintf(text, size, "%s", sides[a->side]);
+}
+
+#define TRIANGLE_SAMPLE(side, ...)               \
+    {                                            \
+        2, {__VA_ARGS__}, &(triangle_attributes) \
+        {                                        \
+            side                                 \
+        }                                        \
+    }
+#define TRIANGLE_X(...)                                                               \
+    {                                                                                 \
+        0, {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, -2, 2 \
+    }
+static const ht_sample triangle_samples[] = {
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_PAIRS, TRIANGLE_X(HT_SOME_1, 2),
+                    TRIANGLE_X(HT_SOME_2, 2)),
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_PAIRS, TRIANGLE_X(2, 1, 4, 3), TRIANGLE_X(3, 4, 3)),
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_BELOW, TRIANGLE_X(HT_SOME_1, HT_SOME_2),
+                    TRIANGLE_X(HT_SOME_2, 2)),
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_BELOW, TRIANGLE_X(2, 4, 4), TRIANGLE_X(4, 4)),
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_BESIDE, TRIANGLE_X(HT_SOME_1, HT_SOME_2),
+                    TRIANGLE_X(HT_SOME_1, 2)),
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_BESIDE, TRIANGLE_X(2, 4, 4), TRIANGLE_X(4, 4)),
+    TRIANGLE_SAMPLE(HTI_TRIANGLE_BELOW, TRIANGLE_X(3, 0), TRIANGLE_X(0, 2)),
+};
+
+HTI_ROW(triangle, triangle_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,
+        .attribute_size = sizeof(triangle_attributes), .infer = triangle_infer,
+        .run = triangle_run, .vjp = triangle_vjp, .jvp = triangle_jvp,
+        .flops = triangle_flops, .describe = triangle_describe);
