@@ -205,10 +205,9 @@ typedef enum hti_verdict { HTI_RIGHT, HTI_UNDECIDED, HTI_WRONG } hti_verdict;
 typedef struct hti_judgement {
     hti_verdict verdict;
     double off; /* of the differences that decided, from slope */
-    /* Of what is undecided: both sides settle, at these values; or the differences of
-     * neighbouring steps come no nearer to each other than `spread`. */
+    /* Of what is undecided: differences settle to no slope, or to these two. */
     enum { HTI_UNSETTLED, HTI_KINK } why;
-    double forward, backward, spread;
+    double forward, backward;
 } hti_judgement;
 typedef double (*hti_slope_fn)(double h, void *user);
 hti_judgement hti_judge_slope(hti_slope_fn f, void *user, double slope, double least);

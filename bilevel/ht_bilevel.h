@@ -160,6 +160,7 @@ void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
  * 1e-9 are extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on
  * another slope. Undecided, with the reason: they do not settle (bends and jumps on their
  * scale, rounding), or on two slopes (a kink: relu at 0); the other modes then decide.
+ * Modes too are undecided where the last bits of theta and eta move the gradient as far.
  * Errors are relative to the gradient, or to 1e-6 of the outer loss if that is more.
  * False: something is WRONG, the run is not finite, or an error. */
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,

@@ -109,7 +109,8 @@ static void hti_judge_looks(hti_judgement *j, const hti_differences *d, double s
         look[k].spread = fmax(fmax(forward.spread, backward.spread),
                               fabs(forward.mean - backward.mean));
         look[k].spread = fmax(look[k].spread, hti_rounding(d, k + 2, HTI_FEW));
-        if (look[k].spread < j->spread) j->spread = look[k].spread;
+        if (!isfinite(forward.mean) || !isfinite(backward.mean))
+            look[k].spread = (double)INFINITY;
         if (!hti_is_kink(forward, backward, least)) continue;
         j->why = HTI_KINK; /* the last: of the smallest steps */
         j->forward = forward.mean;
@@ -127,14 +128,14 @@ static void hti_judge_looks(hti_judgement *j, const hti_differences *d, double s
 hti_judgement hti_judge_slope(hti_slope_fn f, void *user, double slope, double least)
 {
     const double h = 1e-5;
-    hti_judgement j = {.verdict = HTI_RIGHT, .spread = (double)INFINITY};
+    hti_judgement j = {.verdict = HTI_RIGHT};
     j.off = fabs((f(h, user) - f(-h, user)) / (2 * h) - slope);
     if (j.off <= least) return j;
     hti_differences d;
     double uncertain;
     hti_take_differences(&d, f, user);
     double off = fabs(hti_extrapolate(&d, &uncertain) - slope);
-    if (!(off > j.off)) j.off = off;
+    if (off < j.off || isnan(j.off)) j.off = off;
     if (j.off <= least) return j;
     j.verdict = HTI_UNDECIDED;
     hti_judge_looks(&j, &d, slope, least);

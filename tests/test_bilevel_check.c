@@ -489,6 +489,48 @@ static void bilevel_check_beside_a_jump_is_undecided_and_says_so(void **state)
     assert_contains(s->text, "do not settle");
 }
 
+/* w' = w - eta (w - 3.9 w (1 - w)), the logistic map, beyond 4 without a bound: each step
+ * doubles a difference about, so that after 70 no step is small enough. */
+static ht_var logistic_inner(const ht_vars *theta, const ht_vars *eta,
+                             const ht_vars *batch, void *user)
+{
+    (void)batch, (void)user;
+    ht_var w = ht_get(theta, "w"), square = ht_square(w);
+    ht_var potential = ht_sub(ht_mul(ht_mul(square, w), 1.3), ht_mul(square, 1.45));
+    return ht_mul(ht_get(eta, "scale"), ht_sum(potential));
+}
+
+static ht_var logistic_outer(const ht_vars *theta, const ht_vars *eta,
+                             const ht_vars *batch, void *user)
+{
+    (void)eta, (void)batch, (void)user;
+    return ht_mean(ht_square(ht_get(theta, "w")));
+}
+
+static void bilevel_check_chaos_is_undecided_and_says_so(void **state)
+{
+    small *s = *state;
+    ht_set_free(s->theta);
+    ht_set_free(s->eta);
+    s->theta = ht_set_new(s->ctx);
+    ht_tensor_uniform(ht_set_add(s->theta, "w", HT_F64, HT_SHAPE(3)), 1, 0.3, 0.4);
+    s->eta = ht_set_new(s->ctx);
+    ht_tensor_fill(ht_set_add(s->eta, "scale", HT_F64, HT_SCALAR), 1);
+    s->problem = (ht_bilevel_problem){.inner = logistic_inner,
+                                      .outer = logistic_outer,
+                                      .theta = s->theta,
+                                      .eta = s->eta,
+                                      .steps = 70,
+                                      .update = {.rule = &ht_sgd, .rate = HT_FIXED(1)}};
+    for (double scale = 1; scale < 1.04; scale += 0.01) {
+        ht_tensor_fill(ht_set_at(s->eta, 0), scale);
+        assert_true(small_check(s));
+        assert_int_equal(count_lines(s->text, "undecided"), 1);
+        assert_contains(s->text, "do not settle");
+        assert_int_equal(count_lines(s->text, "  ok\n"), 4);
+    }
+}
+
 static void bilevel_check_diverging_run_is_not_checked(void **state)
 {
     small *s = *state;
@@ -538,6 +580,7 @@ int main(void)
         CASE(bilevel_check_adam_of_small_eps_is_not_called_wrong),
         CASE(bilevel_check_at_a_kink_is_undecided_and_says_so),
         CASE(bilevel_check_beside_a_jump_is_undecided_and_says_so),
+        CASE(bilevel_check_chaos_is_undecided_and_says_so),
         CASE(bilevel_check_diverging_run_is_not_checked),
     };
     return TEST_MAIN(tests);

@@ -65,6 +65,22 @@ static double beside_one(double h, void *user)
     return 1 + *(double *)user * (h + h * h);
 }
 
+/* Of no value beyond *user. */
+static double bounded(double h, void *user)
+{
+    return fabs(h) < *(double *)user ? 1 + sin(30 * h) : (double)INFINITY;
+}
+
+static void judge_slope_where_values_end_is_not_wrong(void **state)
+{
+    (void)state;
+    for (double x = 1; x > 1e-13; x /= 3) {
+        hti_judgement j = hti_judge_slope(bounded, &x, 30, 3e-4);
+        if (j.verdict == HTI_WRONG || (x > 1e-6 && j.verdict != HTI_RIGHT))
+            fail_msg("ends at %g: verdict %d, off %g", x, (int)j.verdict, j.off);
+    }
+}
+
 static void judge_slope_lost_in_rounding_is_not_wrong(void **state)
 {
     (void)state;
@@ -102,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(judge_slope_right_ones_are_never_wrong),
+        cmocka_unit_test(judge_slope_where_values_end_is_not_wrong),
         cmocka_unit_test(judge_slope_lost_in_rounding_is_not_wrong),
         cmocka_unit_test(judge_slope_wrong_ones_are_wrong),
         cmocka_unit_test(judge_slope_at_a_corner_names_both_sides),
