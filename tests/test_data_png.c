@@ -128,7 +128,9 @@ static size_t small_rows(unsigned char raw[ROWS * (COLUMNS + 1)])
     return ROWS * (COLUMNS + 1);
 }
 
-static void png_read_of_data_cut_anyhow_is_as_by_another(void **state)
+/* Against the pixels themselves: the other decoder copies from NULL if the first IDAT is
+ * empty. */
+static void png_read_of_data_cut_anyhow_is_the_same(void **state)
 {
     fixture *f = *state;
     unsigned char raw[ROWS * (COLUMNS + 1)], packed[MOST];
@@ -143,7 +145,13 @@ static void png_read_of_data_cut_anyhow_is_as_by_another(void **state)
                 if (empty == 2) put_chunk(&p, "IDAT", "", 0);
             }
             put_chunk(&p, "IEND", "", 0);
-            expect_as_another(f, &p);
+            ht_tensor *x = read_as(f, p.bytes, p.n);
+            if (!x) fail_msg("%s", ht_context_message(f->ctx));
+            const uint8_t *got = ht_tensor_data(x);
+            for (int y = 0; y < ROWS; y++)
+                assert_memory_equal(got + (ptrdiff_t)y * COLUMNS,
+                                    raw + (ptrdiff_t)y * (COLUMNS + 1) + 1, COLUMNS);
+            ht_tensor_free(x);
         }
 }
 
@@ -390,7 +398,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
         CASE(png_read_of_every_filter_is_as_by_another),
-        CASE(png_read_of_data_cut_anyhow_is_as_by_another),
+        CASE(png_read_of_data_cut_anyhow_is_the_same),
         CASE(png_read_of_other_chunks_passes_over_them),
         CASE(png_read_of_another_stream_is_refused),
         CASE(png_read_of_chunks_in_another_order_is_refused),
