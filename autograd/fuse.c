@@ -69,10 +69,21 @@ static const struct fuse_loop *fuse_loop_of(const ht_op *op)
     return NULL;
 }
 
+/* The loop of instruction i. A cast that may be refused looks at its input first: it runs
+ * alone. */
+static const struct fuse_loop *fuse_loop_at(const ht_program *p, uint32_t i)
+{
+    const hti_value *v = &p->value[i];
+    if (v->op == &hti_op_cast &&
+        hti_narrows(p->value[p->edge[v->first_in]].type.dtype, v->type.dtype))
+        return NULL;
+    return fuse_loop_of(v->op);
+}
+
 bool hti_program_loop(const ht_program *p, uint32_t i, hti_fused_step *step)
 {
     const hti_value *v = &p->value[i];
-    const struct fuse_loop *loop = fuse_loop_of(v->op);
+    const struct fuse_loop *loop = fuse_loop_at(p, i);
     if (!loop) return false;
     const hti_value *last = &p->value[p->edge[v->first_in + v->n_in - 1]];
     *step = (hti_fused_step){.kind = (uint8_t)loop->kind,
@@ -137,7 +148,7 @@ static bool fuse_can_join(const ht_program *p, uint32_t i)
     const hti_value *v = &p->value[i];
     if (i < p->n_in || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
         return false;
-    if (ht_shape_count(fuse_shape(p, i)) < p->ctx->fuse_least || !fuse_loop_of(v->op))
+    if (ht_shape_count(fuse_shape(p, i)) < p->ctx->fuse_least || !fuse_loop_at(p, i))
         return false;
     for (uint32_t e = 0; e < v->n_in; e++)
         if (!fuse_operand_in_order(p, i, e)) return false;

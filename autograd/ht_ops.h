@@ -66,7 +66,8 @@ HT_OP_2(greater_equal);
  * ht_where(p, ht_sqrt(ht_where(p, x, 1)), x) with p = ht_greater(x, 0). */
 ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site);
 #define ht_where(condition, a, b) ht_where_at(condition, HT_VAR(a), HT_VAR(b), HT_HERE)
-/* Converted; differentiable between f32 and f64. */
+/* Converted, as ht_tensor_set does (what does not fit is an error when run);
+ * differentiable between f32 and f64. */
 ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site);
 #define ht_cast(x, dtype) ht_cast_at(x, dtype, HT_HERE)
 /* x itself, with derivative zero by decree. */

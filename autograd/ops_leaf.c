@@ -88,6 +88,12 @@ static bool cast_infer(ht_infer *it)
 
 static void cast_run(const ht_run *r)
 {
+    int64_t at = hti_unheld(r->out.dtype, r->in[0]);
+    if (at >= 0) {
+        hti_fail_unheld(r->ctx, r->site, "cast", r->out.dtype, hti_element(r->in[0], at),
+                        at);
+        return;
+    }
     hti_run_copy(r->ctx, r->out, *r->in[0]);
 }
 

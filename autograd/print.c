@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "kernels.h"
 #include "program_internal.h"
 
 enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
@@ -89,34 +90,13 @@ static void hti_tape_formula(const ht_tape *tape, uint32_t i, char *text, size_t
                 tape->edge + tape->first_in[i], text, size);
 }
 
-/* Element k (row-major) of a strided array. */
-static double hti_array_get(const ht_array *a, int64_t k)
-{
-    int64_t at = 0;
-    for (int i = a->shape.rank - 1; i >= 0; i--) {
-        at += k % a->shape.dim[i] * a->stride[i];
-        k /= a->shape.dim[i];
-    }
-    switch (a->dtype) {
-    case HT_F32:
-        return ((const float *)a->data)[at];
-    case HT_F64:
-        return ((const double *)a->data)[at];
-    case HT_I32:
-        return ((const int32_t *)a->data)[at];
-    case HT_U8:
-        return ((const uint8_t *)a->data)[at];
-    }
-    return 0;
-}
-
 static void hti_print_values(FILE *f, const ht_array *a)
 {
     int64_t n = ht_shape_count(a->shape);
     fprintf(f, "  = ");
     if (a->shape.rank) fprintf(f, "[");
     for (int64_t k = 0; k < n && k < HTI_SHOWN; k++)
-        fprintf(f, "%s%.6g", k ? ", " : "", hti_array_get(a, k));
+        fprintf(f, "%s%.6g", k ? ", " : "", hti_element(a, k));
     if (n > HTI_SHOWN) fprintf(f, ", ...");
     if (a->shape.rank) fprintf(f, "]");
 }

@@ -315,6 +315,9 @@ ht_status ht_set_copy(ht_set *to, const ht_set *from)
     if (!status) status = set_check_names(to->ctx, to, from, "to");
     if (!status) status = set_check_shapes(to, from);
     for (int i = 0; i < to->n && !status; i++)
+        status = hti_tensor_holds(
+            to->tensor[i], from->tensor[ht_set_find(from, to->name[i])], "ht_set_copy");
+    for (int i = 0; i < to->n && !status; i++)
         status =
             ht_tensor_copy(to->tensor[i], from->tensor[ht_set_find(from, to->name[i])]);
     return status;

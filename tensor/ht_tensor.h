@@ -143,9 +143,13 @@ ht_array ht_tensor_array(const ht_tensor *x);
 
 /* Element i in row-major order as a double (u8 and i32 exactly). Range checked. */
 double ht_tensor_get(const ht_tensor *x, int64_t i);
-void ht_tensor_set(ht_tensor *x, int64_t i, double value); /* rounded to the dtype */
+/* A float is rounded to the dtype (beyond the largest f32: inf). Into i32 and u8 set and
+ * fill round to the nearest integer, copy and ht_cast towards zero; one rule for all four:
+ * a number that is outside the dtype's range then, or NaN, is HT_ERROR_ARGUMENT, and
+ * nothing is written. */
+void ht_tensor_set(ht_tensor *x, int64_t i, double value);
 void ht_tensor_fill(ht_tensor *x, double value);
-/* to = from, converted to to's dtype (towards zero for i32/u8); shapes must be equal. */
+/* to = from, converted to to's dtype; shapes must be equal. */
 ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from);
 
 /* Random numbers: Philox4x32-10

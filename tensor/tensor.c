@@ -155,13 +155,16 @@ double ht_tensor_get(const ht_tensor *x, int64_t i)
     return (double)NAN;
 }
 
-/* To the nearest integer; one outside the dtype's range is a bug of the caller's. */
-static double tensor_round(double value, double low, double high)
+/* *value becomes the nearest integer where x is of such; false, with an error kept, if x
+ * does not hold it. */
+static bool tensor_takes(const ht_tensor *x, double *value, const char *who, int64_t at)
 {
-    double rounded = rint(value);
-    HT_ASSERT(rounded >= low && rounded <= high,
-              "ht_tensor_set: %g is outside the dtype's %.0f .. %.0f", value, low, high);
-    return rounded;
+    ht_dtype dtype = x->array.dtype;
+    double given = *value;
+    if (!hti_dtype_is_float(dtype)) *value = rint(given);
+    if (hti_holds(dtype, *value)) return true;
+    hti_fail_unheld(x->ctx, NULL, who, dtype, given, at);
+    return false;
 }
 
 void ht_tensor_set(ht_tensor *x, int64_t i, double value)
@@ -170,8 +173,10 @@ void ht_tensor_set(ht_tensor *x, int64_t i, double value)
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_set: element %lld of %lld", (long long)i,
               (long long)count);
+    ht_dtype dtype = x->array.dtype;
     void *data = x->array.data;
-    switch (x->array.dtype) {
+    if (!tensor_takes(x, &value, "ht_tensor_set", i)) return;
+    switch (dtype) {
     case HT_F32:
         ((float *)data)[i] = (float)value;
         break;
@@ -179,10 +184,10 @@ void ht_tensor_set(ht_tensor *x, int64_t i, double value)
         ((double *)data)[i] = value;
         break;
     case HT_I32:
-        ((int32_t *)data)[i] = (int32_t)tensor_round(value, INT32_MIN, INT32_MAX);
+        ((int32_t *)data)[i] = (int32_t)value;
         break;
     case HT_U8:
-        ((uint8_t *)data)[i] = (uint8_t)tensor_round(value, 0, UINT8_MAX);
+        ((uint8_t *)data)[i] = (uint8_t)value;
         break;
     }
 }
@@ -190,7 +195,16 @@ void ht_tensor_set(ht_tensor *x, int64_t i, double value)
 void ht_tensor_fill(ht_tensor *x, double value)
 {
     tensor_assert_unborrowed(x, "ht_tensor_fill");
-    hti_run_fill(x->ctx, x->array, value);
+    if (tensor_takes(x, &value, "ht_tensor_fill", 0))
+        hti_run_fill(x->ctx, x->array, value);
+}
+
+ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who)
+{
+    int64_t at = hti_unheld(to->array.dtype, &from->array);
+    if (at < 0) return HT_OK;
+    return hti_fail_unheld(to->ctx, NULL, who, to->array.dtype, ht_tensor_get(from, at),
+                           at);
 }
 
 ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from)
@@ -203,6 +217,7 @@ ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from)
                                "ht_tensor_copy: expected a %s tensor to copy, got %s",
                                ht_shape_text(to->array.shape, expected),
                                ht_shape_text(from->array.shape, got));
-    if (to != from) hti_run_copy(to->ctx, to->array, from->array);
-    return HT_OK;
+    ht_status status = hti_tensor_holds(to, from, "ht_tensor_copy");
+    if (!status && to != from) hti_run_copy(to->ctx, to->array, from->array);
+    return status;
 }

@@ -57,6 +57,8 @@ static inline bool hti_same_shape(const ht_shape *a, const ht_shape *b)
         if (a->dim[i] != b->dim[i]) return false;
     return true;
 }
+/* HT_OK, or the error kept if an element of `from` can't become what `to` is of. */
+ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who);
 /* Row-major strides. */
 void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* convert.c: whether an integer dtype holds a number once it is cut towards zero. What
+ * lies outside the range then, or is NaN, is refused before anything is written: the loops
+ * would give the nearest end. Read next: elementwise.c. */
+#include <math.h>
+
+#include "kernels.h"
+
+/* The open interval that is cut to what the dtype holds; every double lies in that of a
+ * float, which has its own infinities and NaN. */
+static void convert_range(ht_dtype to, double *low, double *high)
+{
+    *low = to == HT_U8 ? -1 : INT32_MIN - 1.0;
+    *high = to == HT_U8 ? UINT8_MAX + 1.0 : INT32_MAX + 1.0;
+}
+
+bool hti_narrows(ht_dtype from, ht_dtype to)
+{
+    if (hti_dtype_is_float(to) || from == to) return false;
+    return hti_dtype_is_float(from) || to == HT_U8;
+}
+
+bool hti_holds(ht_dtype to, double value)
+{
+    double low, high;
+    convert_range(to, &low, &high);
+    return hti_dtype_is_float(to) || (value > low && value < high);
+}
+
+/* The first of n elements, `stride` apart, that is not within; n if all are. The sums over
+ * blocks have no branch. */
+#define CONVERT_OUTSIDE(T, a)                                                      \
+    for (int64_t first = 0; first < n; first += CONVERT_BLOCK) {                   \
+        int64_t last = first + CONVERT_BLOCK < n ? first + CONVERT_BLOCK : n,      \
+                within = 0;                                                        \
+        const T *x = (a);                                                          \
+        for (int64_t i = first; i < last; i++)                                     \
+            within += (double)x[i * stride] > low && (double)x[i * stride] < high; \
+        for (int64_t i = first; within < last - first && i < last; i++)            \
+            if (!((double)x[i * stride] > low && (double)x[i * stride] < high))    \
+                return i;                                                          \
+    }
+
+enum { CONVERT_BLOCK = 512 };
+
+static int64_t convert_outside(ht_dtype from, const void *data, int64_t stride, int64_t n,
+                               double low, double high)
+{
+    if (from == HT_F32) CONVERT_OUTSIDE(float, data)
+    if (from == HT_F64) CONVERT_OUTSIDE(double, data)
+    if (from == HT_I32) CONVERT_OUTSIDE(int32_t, data)
+    return n;
+}
+
+/* Where row `row`, of all but the last axis, begins. */
+static const char *convert_row(const ht_array *a, int64_t row)
+{
+    int64_t at = 0;
+    for (int i = a->shape.rank - 2; i >= 0; i--) {
+        at += row % a->shape.dim[i] * a->stride[i];
+        row /= a->shape.dim[i];
+    }
+    return (const char *)a->data + at * (int64_t)ht_dtype_bytes(a->dtype);
+}
+
+int64_t hti_unheld(ht_dtype to, const ht_array *a)
+{
+    int64_t count = hti_count(&a->shape);
+    if (count == 0 || !hti_narrows(a->dtype, to)) return -1;
+    double low, high;
+    convert_range(to, &low, &high);
+    int last = a->shape.rank - 1;
+    bool whole = last < 0 || hti_is_contiguous(a);
+    int64_t n = whole ? count : a->shape.dim[last], stride = whole ? 1 : a->stride[last];
+    for (int64_t row = 0; row < count / n; row++) {
+        const char *data = whole ? a->data : convert_row(a, row);
+        int64_t at = convert_outside(a->dtype, data, stride, n, low, high);
+        if (at < n) return row * n + at;
+    }
+    return -1;
+}
+
+double hti_element(const ht_array *a, int64_t k)
+{
+    int64_t at = 0;
+    for (int i = a->shape.rank - 1; i >= 0; i--) {
+        at += k % a->shape.dim[i] * a->stride[i];
+        k /= a->shape.dim[i];
+    }
+    switch (a->dtype) {
+    case HT_F32:
+        return (double)((const float *)a->data)[at];
+    case HT_F64:
+        return ((const double *)a->data)[at];
+    case HT_I32:
+        return ((const int32_t *)a->data)[at];
+    case HT_U8:
+        return ((const uint8_t *)a->data)[at];
+    }
+    return (double)NAN;
+}
+
+ht_status hti_fail_unheld(ht_context *ctx, const char *site, const char *who, ht_dtype to,
+                          double value, int64_t at)
+{
+    double low, high;
+    convert_range(to, &low, &high);
+    return ht_context_fail(ctx, HT_ERROR_ARGUMENT, site,
+                           "%s: %.9g at place %lld is outside the %.0f .. %.0f of %s",
+                           who, value, (long long)at, low + 1, high - 1,
+                           ht_dtype_name(to));
+}
