@@ -248,6 +248,7 @@ static bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what,
     HT_ASSERT(dx->tape == tape, "%s: a vector is on another tape than its variable",
               what);
     if (tape->weak[dx->index]) *dx = ht_cast_at(*dx, type.dtype, site);
+    if (hti_is_poison(*dx)) return false;
     ht_type is = hti_type(*dx);
     if (is.dtype == type.dtype && ht_shape_equal(is.shape, type.shape)) return true;
     char want[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];

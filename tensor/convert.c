@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* convert.c: whether an integer dtype holds a number once it is cut towards zero. What
- * lies outside the range then, or is NaN, is refused before anything is written: the loops
- * would give the nearest end. Read next: elementwise.c. */
+ * lies outside the range then, or is NaN, is refused before anything is written: the
+ * loops would give the nearest end. Read next: elementwise.c. */
 #include <math.h>
 
 #include "kernels.h"
@@ -27,8 +27,8 @@ bool hti_holds(ht_dtype to, double value)
     return hti_dtype_is_float(to) || (value > low && value < high);
 }
 
-/* The first of n elements, `stride` apart, that is not within; n if all are. The sums over
- * blocks have no branch. */
+/* The first of n elements, `stride` apart, that is not within; n if all are. A block is
+ * counted without a branch. */
 #define CONVERT_OUTSIDE(T, a)                                                      \
     for (int64_t first = 0; first < n; first += CONVERT_BLOCK) {                   \
         int64_t last = first + CONVERT_BLOCK < n ? first + CONVERT_BLOCK : n,      \

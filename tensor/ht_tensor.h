@@ -144,8 +144,8 @@ ht_array ht_tensor_array(const ht_tensor *x);
 /* Element i in row-major order as a double (u8 and i32 exactly). Range checked. */
 double ht_tensor_get(const ht_tensor *x, int64_t i);
 /* A float is rounded to the dtype (beyond the largest f32: inf). Into i32 and u8 set and
- * fill round to the nearest integer, copy and ht_cast towards zero; one rule for all four:
- * a number that is outside the dtype's range then, or NaN, is HT_ERROR_ARGUMENT, and
+ * fill round to the nearest integer, copy and ht_cast towards zero. One rule for all: a
+ * number that is outside the dtype's range then, or NaN, is HT_ERROR_ARGUMENT, and
  * nothing is written. */
 void ht_tensor_set(ht_tensor *x, int64_t i, double value);
 void ht_tensor_fill(ht_tensor *x, double value);
