@@ -261,7 +261,8 @@ static bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
 {
     if (tape->n == tape->capacity && !hti_tape_grow_columns(tape)) return false;
     if (tape->n >= tape->n_buckets && !hti_tape_grow_buckets(tape)) return false;
-    if (n_in <= tape->edge_capacity - tape->n_edges) return true;
+    /* There are edges as soon as there is a node: a leaf's none have an address too. */
+    if (tape->edge && n_in <= tape->edge_capacity - tape->n_edges) return true;
     uint64_t capacity = 2 * (uint64_t)tape->edge_capacity + n_in + 64;
     if (capacity > UINT32_MAX) capacity = UINT32_MAX;
     if (capacity - tape->n_edges < n_in) return hti_tape_full(tape, "edges");
