@@ -105,6 +105,12 @@ static int64_t size(void)
     return fuzz_below(&w.bytes, 5);
 }
 
+/* Past the ends and round. */
+static int64_t plus(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
 static ht_shape shape(void)
 {
     ht_shape s = {(int)fuzz_below(&w.bytes, 4), {0}};
@@ -255,7 +261,7 @@ static ht_var moved(void)
     case 2:
         return ht_broadcast(x, shape());
     case 3:
-        return ht_slice(x, axis, size(), size(), size() - 2);
+        return ht_slice(x, axis, size(), size(), plus(size(), -2));
     case 4:
         return ht_pad(x, axis, size(), size());
     case 5:
@@ -275,8 +281,9 @@ static ht_var images(void)
 {
     ht_var x = var();
     if (fuzz_byte(&w.bytes) & 1) x = ht_reshape(x, HT_SHAPE(1, 1, size(), -1));
-    ht_conv_options c = {{1 + size() % 2, 1}, {size(), size()}, {1, 1 + size() % 2}, 1};
-    ht_pool_options p = {{1 + size(), 2}, {1 + size(), 1}, {size() / 2, 0}};
+    ht_conv_options c = {
+        {plus(size() % 2, 1), 1}, {size(), size()}, {1, plus(size() % 2, 1)}, 1};
+    ht_pool_options p = {{plus(size(), 1), 2}, {plus(size(), 1), 1}, {size() / 2, 0}};
     switch (fuzz_below(&w.bytes, 3)) {
     case 0:
         return ht_conv2d(x, ht_reshape(var(), HT_SHAPE(1, 1, size(), -1)), c);
