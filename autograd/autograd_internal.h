@@ -194,6 +194,8 @@ bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
                    uint64_t *bits);
 /* out, a reduction of x that kept its axes, without those. */
 ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site);
+/* The squared distance of x from its mean over the axes, summed, by divisor. */
+ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site);
 /* v summed down to `shape`, which broadcasts to v's shape. */
 ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
 

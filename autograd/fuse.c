@@ -25,7 +25,7 @@ static const struct fuse_loop {
     {&hti_op_add, HTI_LOOP_BINARY, HTI_ADD},
     {&hti_op_sub, HTI_LOOP_BINARY, HTI_SUB},
     {&hti_op_neg, HTI_LOOP_UNARY, HTI_NEG},
-    {&hti_op_sum, HTI_LOOP_SUM, 0},
+    {&hti_op_sum, HTI_LOOP_SUM, HTI_SUM},
     {&hti_op_where, HTI_LOOP_WHERE, 0},
     {&hti_op_div, HTI_LOOP_BINARY, HTI_DIV},
     {&hti_op_cast, HTI_LOOP_CONVERT, 0},
@@ -60,6 +60,7 @@ static const struct fuse_loop {
     {&hti_op_greater, HTI_LOOP_COMPARE, HTI_GREATER},
     {&hti_op_greater_equal, HTI_LOOP_COMPARE, HTI_GREATER_EQUAL},
     {&hti_op_weighted_hypot, HTI_LOOP_TREE, HTI_TREE_weighted_hypot},
+    {&hti_op_mean, HTI_LOOP_SUM, HTI_MEAN},
 };
 
 static const struct fuse_loop *fuse_loop_of(const ht_op *op)
@@ -121,9 +122,10 @@ static void fuse_readers(fuse_plan *f)
 
 /* What may join. */
 
+/* A mean of f64 goes over its input more than once. */
 static bool fuse_is_sum(const hti_value *v)
 {
-    return v->op == &hti_op_sum;
+    return v->op == &hti_op_sum || (v->op == &hti_op_mean && v->type.dtype == HT_F32);
 }
 
 /* The shape instruction i walks over. */
@@ -152,6 +154,7 @@ static bool fuse_can_join(const ht_program *p, uint32_t i)
         return false;
     for (uint32_t e = 0; e < v->n_in; e++)
         if (!fuse_operand_in_order(p, i, e)) return false;
+    if (v->op == &hti_op_mean && !fuse_is_sum(v)) return false;
     return !fuse_is_sum(v) || ht_shape_count(v->type.shape) == 1;
 }
 

@@ -119,6 +119,9 @@ typedef struct ht_axes {
 } ht_axes;
 #define HT_AXES(...) \
     ((ht_axes){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
+/* A total may leave the dtype's range on its way and come back. The mean of equal numbers
+ * is that number (in f64 too), that of nothing NaN; the sum of nothing is 0, a largest of
+ * nothing an error. NaN wins everywhere. */
 HT_OP_1(sum); /* of all elements, 0-d */
 HT_OP_1(mean);
 #define ht_sum(x)  ht_sum_at(x, HT_HERE)
@@ -136,7 +139,8 @@ ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 /* log(sum(exp(x))) without overflow; infinite if the largest is, its derivative NaN. */
 ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 #define ht_logsumexp_axes(...) ht_logsumexp_axes_at(__VA_ARGS__, HT_HERE)
-/* Squared distance from the mean, divided by the number of elements less correction. */
+/* Squared distance from the mean, divided by the number of elements less correction,
+ * which must be fewer; of equal numbers 0, with derivatives 0. */
 ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                            const char *site);
 #define ht_variance_axes(...) ht_variance_axes_at(__VA_ARGS__, HT_HERE)

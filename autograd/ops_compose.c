@@ -98,44 +98,6 @@ ht_var ht_argmin_at(ht_var x, const char *site)
     return HTI_CALL("argmin", x, ht_argmax_at(ht_neg_at(x, site), site));
 }
 
-/* The number of elements of x for each of out. */
-static double compose_group(ht_var x, ht_var out)
-{
-    double n = 1;
-    ht_shape from = hti_type(x).shape, to = hti_type(out).shape;
-    for (int i = 0; i < from.rank; i++)
-        if (to.dim[i] != from.dim[i]) n *= (double)from.dim[i];
-    return n;
-}
-
-/* Around the mean, not by the mean of squares: that would cancel. */
-static ht_var compose_variance(ht_var x, ht_axes axes, bool keep, int correction,
-                               const char *site)
-{
-    uint64_t bits;
-    char text[HT_SHAPE_TEXT];
-    if (compose_pass(x, "variance_axes")) return x;
-    if (!hti_axes_bits(x, "variance_axes", axes, site, &bits)) return hti_poison(x.tape);
-    ht_var sum = ht_sum_axes_at(x, axes, true, site);
-    if (hti_is_poison(sum)) return sum;
-    double n = compose_group(x, sum), divisor = n - correction;
-    if (correction < 0 || divisor <= 0)
-        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "variance_axes",
-                        "correction %d of %g elements, of shape %s: needs 0 <= "
-                        "correction < elements",
-                        correction, n, ht_shape_text(hti_type(x).shape, text));
-    ht_var centred = ht_sub_at(x, ht_mul_at(sum, ht_number(1 / n), site), site);
-    ht_var squares = ht_sum_axes_at(ht_square_at(centred, site), axes, keep, site);
-    return ht_mul_at(squares, ht_number(1 / divisor), site);
-}
-
-ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
-                           const char *site)
-{
-    return HTI_CALL("variance_axes", x,
-                    compose_variance(x, axes, keep, correction, site));
-}
-
 /* The row takes the last axis: the folded axes go there and become one. */
 static ht_var compose_logsumexp(ht_var x, ht_axes axes, bool keep, const char *site)
 {

@@ -37,6 +37,181 @@ static ht_axes moment_axes(uint64_t bits)
     return axes;
 }
 
+/* Elements of x that go into each of out. */
+static double moment_count(ht_var x, uint64_t axes)
+{
+    double n = 1;
+    ht_shape shape = ht_var_shape(x);
+    for (int i = 0; i < shape.rank; i++)
+        if (axes >> i & 1) n *= (double)shape.dim[i];
+    return n;
+}
+
+/* op over the axes of x, which become bits in the attributes; dropped unless keep. */
+static ht_var moment_call(const ht_op *op, ht_var x, ht_axes axes, bool keep,
+                          const void *attributes, uint64_t *bits, const char *site)
+{
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    if (!hti_axes_bits(x, op->name, axes, site, bits)) return hti_poison(x.tape);
+    ht_var out = ht_apply(op, 1, &x, attributes, site);
+    return keep ? out : hti_drop_axes(out, x, *bits, site);
+}
+
+/* Mean. */
+
+typedef struct mean_attributes {
+    uint64_t axes; /* bit i: axis i */
+} mean_attributes;
+
+static void mean_run(const ht_run *r)
+{
+    const mean_attributes *a = r->attributes;
+    hti_run_moment(r->ctx, HTI_MEAN, r->out, *r->in[0], (unsigned)a->axes, 1);
+}
+
+static ht_var mean_apply(ht_var x, uint64_t axes)
+{
+    mean_attributes a = {axes};
+    return ht_apply(&hti_op_mean, 1, &x, &a, HT_HERE);
+}
+
+/* 1/n is a constant, not a number: then 1 times it is no node. */
+static void mean_vjp(ht_rule *r)
+{
+    ht_type type = hti_type(r->in[0]);
+    double n = moment_count(r->in[0], ((const mean_attributes *)r->attributes)->axes);
+    ht_var share = hti_constant(r->v.tape, 1 / n, type.dtype, false, HT_HERE);
+    r->d[0] = ht_broadcast(ht_mul(r->v, share), type.shape);
+}
+
+static ht_var mean_jvp(const ht_rule *r)
+{
+    return mean_apply(r->t[0], ((const mean_attributes *)r->attributes)->axes);
+}
+
+static ht_var mean_decompose(const ht_rule *r)
+{
+    uint64_t axes = ((const mean_attributes *)r->attributes)->axes;
+    ht_var sum = ht_sum_axes(r->in[0], moment_axes(axes), true);
+    return ht_mul(sum, 1 / moment_count(r->in[0], axes));
+}
+
+static void mean_describe(const void *attributes, char *text, size_t size)
+{
+    moment_describe_axes(((const mean_attributes *)attributes)->axes, text, size);
+}
+
+static const ht_sample mean_samples[] = {
+    {1, {{0, {2, {HT_SOME_1, HT_ANY_1}}, -2, 2}}, &(mean_attributes){1}},
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(mean_attributes){2}},
+    {1, {{0, {3, {HT_SOME_1, HT_ANY_1, HT_SOME_2}}, -2, 2}}, &(mean_attributes){5}},
+    {1, {{0, {3, {3, 1, HT_SOME_1}}, -2, 2}}, &(mean_attributes){7}},
+    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(mean_attributes){1}},
+    {1, {{0, {0, {0}}, -2, 2}}, &(mean_attributes){0}},
+};
+
+HTI_ROW(mean, mean_samples, .flags = HT_OP_LINEAR,
+        .attribute_size = sizeof(mean_attributes), .infer = moment_infer, .run = mean_run,
+        .vjp = mean_vjp, .jvp = mean_jvp, .decompose = mean_decompose,
+        .describe = mean_describe);
+
+ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
+{
+    mean_attributes a = {0};
+    return HTI_CALL("mean_axes", x,
+                    moment_call(&hti_op_mean, x, axes, keep, &a, &a.axes, site));
+}
+
+/* Variance: its derivative is 2 (x - mean) / divisor. */
+
+typedef struct variance_attributes {
+    uint64_t axes; /* bit i: axis i */
+    double divisor;
+} variance_attributes;
+
+static void variance_run(const ht_run *r)
+{
+    const variance_attributes *a = r->attributes;
+    hti_run_moment(r->ctx, HTI_VARIANCE, r->out, *r->in[0], (unsigned)a->axes,
+                   a->divisor);
+}
+
+/* v (x - mean) 2 / divisor. The mean is rounded: what is left of it is taken off too. */
+static ht_var variance_slope(const ht_rule *r, ht_var v)
+{
+    const variance_attributes *a = r->attributes;
+    ht_var rest = ht_sub(r->in[0], mean_apply(r->in[0], a->axes));
+    rest = ht_sub(rest, mean_apply(rest, a->axes));
+    return ht_mul(v, ht_mul(rest, 2 / a->divisor));
+}
+
+static void variance_vjp(ht_rule *r)
+{
+    r->d[0] = variance_slope(r, r->v);
+}
+
+static ht_var variance_jvp(const ht_rule *r)
+{
+    const variance_attributes *a = r->attributes;
+    return ht_sum_axes(variance_slope(r, r->t[0]), moment_axes(a->axes), true);
+}
+
+static ht_var variance_decompose(const ht_rule *r)
+{
+    const variance_attributes *a = r->attributes;
+    ht_var rest = ht_sub(r->in[0], mean_apply(r->in[0], a->axes));
+    ht_var sum = ht_sum_axes(ht_square(rest), moment_axes(a->axes), true);
+    return ht_mul(sum, 1 / a->divisor);
+}
+
+static void variance_describe(const void *attributes, char *text, size_t size)
+{
+    const variance_attributes *a = attributes;
+    size_t used = moment_describe_axes(a->axes, text, size);
+    if (used < size) snprintf(text + used, size - used, ", divisor %g", a->divisor);
+}
+
+static const ht_sample variance_samples[] = {
+    {1, {{0, {2, {HT_SOME_1, HT_ANY_1}}, -2, 2}}, &(variance_attributes){1, 2}},
+    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(variance_attributes){2, 3}},
+    {1, {{0, {3, {HT_SOME_1, HT_ANY_1, 2}}, -2, 2}}, &(variance_attributes){5, 1}},
+    {1, {{0, {3, {3, 1, HT_SOME_1}}, -2, 2}}, &(variance_attributes){7, 4}},
+    {1, {{0, {2, {2, HT_SOME_1}}, -2, 2}}, &(variance_attributes){0, 1}},
+};
+
+HTI_ROW(variance, variance_samples, .attribute_size = sizeof(variance_attributes),
+        .infer = moment_infer, .run = variance_run, .vjp = variance_vjp,
+        .jvp = variance_jvp, .decompose = variance_decompose,
+        .describe = variance_describe);
+
+ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site)
+{
+    variance_attributes a = {axes, divisor};
+    ht_var out = ht_apply(&hti_op_variance, 1, &x, &a, site);
+    return keep ? out : hti_drop_axes(out, x, axes, site);
+}
+
+static ht_var variance_call(ht_var x, ht_axes axes, bool keep, int correction,
+                            const char *site)
+{
+    uint64_t bits;
+    char text[HT_SHAPE_TEXT];
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    if (!hti_axes_bits(x, "variance", axes, site, &bits)) return hti_poison(x.tape);
+    double n = moment_count(x, bits), divisor = n - correction;
+    if (correction >= 0 && divisor > 0) return hti_variance(x, bits, divisor, keep, site);
+    return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "variance",
+                    "correction %d of %g elements, of shape %s: needs 0 <= correction < "
+                    "elements",
+                    correction, n, ht_shape_text(hti_type(x).shape, text));
+}
+
+ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
+                           const char *site)
+{
+    return HTI_CALL("variance_axes", x, variance_call(x, axes, keep, correction, site));
+}
+
 /* Norm: its derivative is u = x / norm, the direction, and 0 where the norm is. */
 
 static void norm_run(const ht_run *r)
@@ -112,8 +287,6 @@ HTI_ROW(norm, norm_samples, .attribute_size = sizeof(norm_attributes),
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     norm_attributes a = {0, 0};
-    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    if (!hti_axes_bits(x, "norm_axes", axes, site, &a.axes)) return hti_poison(x.tape);
-    ht_var out = HTI_CALL("norm_axes", x, ht_apply(&hti_op_norm, 1, &x, &a, site));
-    return keep ? out : hti_drop_axes(out, x, a.axes, site);
+    return HTI_CALL("norm_axes", x,
+                    moment_call(&hti_op_norm, x, axes, keep, &a, &a.axes, site));
 }

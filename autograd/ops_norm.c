@@ -365,8 +365,13 @@ static ht_var normalize_statistics(ht_var x, ht_var *variance, const char *site)
     int64_t channels = hti_type(x).shape.dim[1];
     ht_axes axes = {rank - 1, {0, 2, 3, 4, 5}};
     ht_var kept = ht_mean_axes_at(x, axes, true, site);
-    ht_var square = ht_square_at(ht_sub_at(x, kept, site), site);
-    *variance = ht_mean_axes_at(square, axes, false, site);
+    double n = 1;
+    uint64_t bits = 0;
+    for (int i = 0; i < axes.n; i++) {
+        bits |= (uint64_t)1 << axes.axis[i];
+        n *= (double)hti_type(x).shape.dim[axes.axis[i]];
+    }
+    *variance = hti_variance(x, bits, n, false, site);
     return ht_reshape_at(kept, HT_SHAPE(channels), site);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_reduce.c: sum, mean, max, argmax. The rows keep reduced axes with size 1; dropping
- * them is a reshape. Read next: ops_shape.c. */
+/* ops_reduce.c: sum, max, argmax. The rows keep reduced axes with size 1; dropping them
+ * is a reshape. Read next: ops_moment.c, ops_shape.c. */
 #include "autograd_internal.h"
 #include "kernels.h"
 
@@ -206,20 +206,6 @@ ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     return HTI_CALL("max_axes", x, reduce_apply(&hti_op_max, x, axes, keep, site));
-}
-
-static ht_var reduce_mean(ht_var x, ht_axes axes, bool keep, const char *site)
-{
-    ht_var sum = reduce_apply(&hti_op_sum, x, axes, keep, site);
-    if (ht_is_zero(sum) || hti_is_poison(sum)) return sum;
-    double n = (double)ht_shape_count(hti_type(x).shape) /
-               (double)ht_shape_count(hti_type(sum).shape);
-    return ht_mul_at(sum, ht_number(1 / n), site);
-}
-
-ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
-{
-    return HTI_CALL("mean_axes", x, reduce_mean(x, axes, keep, site));
 }
 
 ht_var ht_sum_at(ht_var x, const char *site)

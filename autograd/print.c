@@ -193,7 +193,7 @@ static void hti_print_passes(const ht_program *p, FILE *f)
     for (uint32_t g = 0; g < p->n_groups; g++)
         for (uint32_t m = p->group[g].first; m != HTI_NONE; m = p->value[m].next) {
             fused++;
-            sums += p->value[m].op == &hti_op_sum;
+            sums += p->value[m].op == &hti_op_sum || p->value[m].op == &hti_op_mean;
         }
     fprintf(f, "program: %u inputs, %lld instructions, %u outputs, products ", p->n_in,
             (long long)ht_program_nodes(p), p->n_out);

@@ -40,7 +40,7 @@ struct walk {
     bool number[WALK_OPERANDS]; /* one element everywhere, and the loops take it so */
     int *bad;  /* the first step to give something not finite; NULL: not looked at */
     int parts; /* of the sums */
-    double (*totals)[WALK_SUMS]; /* of every part */
+    double (*totals)[2 * WALK_SUMS]; /* of every part, then which of them are small */
 };
 
 /* A block: where each operand starts, and its tiles (see walk_block). */
@@ -214,6 +214,41 @@ static int walk_fetch(const struct walk *w, const struct walk_block *b, int half
     return half + 1;
 }
 
+/* A total in f64 that would leave its range goes on as one of smaller numbers, as
+ * reduce.c has it; total[WALK_SUMS] says so. */
+static void walk_sum(const struct walk *w, const hti_fused_step *s, double *total,
+                     int64_t n, const void *a)
+{
+    const hti_reduce_loop(*row)[HTI_N_DTYPE] = w->kernels->reduce;
+    double before = *total, *small = total + WALK_SUMS;
+    int dtype = hti_row(s->from);
+    if (*small == 0) {
+        row[s->function][dtype](1, 1, n, 1, total, a);
+        if (isfinite(*total) || s->from != HT_F64) return;
+        *total = before * HTI_SMALL;
+        *small = 1;
+    }
+    row[HTI_SMALL_SUM][dtype](1, 1, n, 1, total, a);
+}
+
+/* The parts' totals joined. */
+static double walk_total(const struct walk *w, int sum)
+{
+    double total = w->totals[0][sum], small = 0;
+    bool any = w->totals[0][sum + WALK_SUMS] != 0;
+    for (int part = 1; part < w->parts; ++part) {
+        total += w->totals[part][sum];
+        any = any || w->totals[part][sum + WALK_SUMS] != 0;
+    }
+    if (!any && isfinite(total)) return total;
+    for (int part = 0; part < w->parts; ++part) {
+        double more = w->totals[part][sum];
+        if (w->totals[part][sum + WALK_SUMS] == 0) more *= HTI_SMALL;
+        small = part ? small + more : more;
+    }
+    return small / HTI_SMALL;
+}
+
 static void walk_steps(const struct walk *w, const struct walk_block *b, int64_t n,
                        char *const *slot)
 {
@@ -222,8 +257,7 @@ static void walk_steps(const struct walk *w, const struct walk_block *b, int64_t
         const hti_fused_step *s = w->step[i].says;
         half = walk_fetch(w, b, half, slot);
         if (s->kind == HTI_LOOP_SUM) {
-            w->kernels->reduce[HTI_SUM][hti_row(s->from)](1, 1, n, 1, &b->total[s->out],
-                                                          slot[s->in[0]]);
+            walk_sum(w, s, &b->total[s->out], n, slot[s->in[0]]);
             continue;
         }
         const void *in[HTI_TREE_INPUTS];
@@ -478,16 +512,17 @@ hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int o
     return whole ? walk_loop(ctx->kernels, step, 0) : NULL;
 }
 
-/* Totals of the parts to the sums' arrays, and a look at them if asked for. */
-static void walk_join(const struct walk *w, const hti_fused *f,
+/* Totals of the parts, over n elements, to the sums' arrays, and a look at them if asked
+ * for. */
+static void walk_join(const struct walk *w, const hti_fused *f, int64_t n,
                       const ht_array *const *sum)
 {
     for (int i = 0; i < f->n_steps; ++i) {
         const hti_fused_step *s = &f->step[i];
         if (s->kind != HTI_LOOP_SUM) continue;
         const ht_array *out = sum[s->out];
-        double total = w->totals[0][s->out];
-        for (int part = 1; part < w->parts; ++part) total += w->totals[part][s->out];
+        double total = walk_total(w, s->out);
+        if (s->function == HTI_MEAN) total /= (double)n;
         if (out->dtype == HT_F32)
             *(float *)out->data = (float)total;
         else
@@ -501,7 +536,7 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
                    int *bad)
 {
     struct walk_step step[HTI_FUSED_STEPS];
-    double totals[HTI_SUM_PARTS][WALK_SUMS];
+    double totals[HTI_SUM_PARTS][2 * WALK_SUMS];
     struct walk w;
     w.step = step;
     w.steps = f->n_steps;
@@ -525,5 +560,6 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
         memset(totals, 0, sizeof totals);
     }
     walk_run(ctx, &w, operand);
-    if (f->n_sums) walk_join(&w, f, operand + f->n_operands);
+    if (f->n_sums)
+        walk_join(&w, f, hti_count(&operand[0]->shape), operand + f->n_operands);
 }

@@ -95,9 +95,10 @@ typedef enum hti_compare {
 typedef enum hti_reduce {
     HTI_SUM,
     HTI_MAX,
+    HTI_SMALL_SUM, /* a loop only, of f64 times HTI_SMALL */
+    HTI_MEAN,      /* the loop sums in f64; this and the rest: hti_run_moment */
     HTI_N_REDUCE,
-    HTI_MEAN = HTI_N_REDUCE, /* these: hti_run_moment */
-    HTI_VARIANCE,
+    HTI_VARIANCE = HTI_N_REDUCE,
     HTI_NORM,
     HTI_SCALED_NORM /* times what hti_norm_range says */
 } hti_reduce;
@@ -115,7 +116,7 @@ typedef enum hti_loop_kind {
     HTI_LOOP_WHERE,
     HTI_LOOP_CONVERT,
     HTI_LOOP_TREE,
-    HTI_LOOP_SUM /* fused only, of all elements: `out` counts sums */
+    HTI_LOOP_SUM /* fused only, HTI_SUM or, of f32, HTI_MEAN of all: `out` counts */
 } hti_loop_kind;
 /* out = f(in), one of those below: what they all come down to. Operands broadcast to
  * out's shape; their dtype is one, but for a condition's. */

@@ -313,7 +313,17 @@ CONVERT(u8, uint8_t, f64, double, TO_U8)
 CONVERT(u8, uint8_t, i32, int32_t, TO_U8)
 SAME(u8, uint8_t)
 
+#define REDUCE(name) loop_mean_##name##_f32
+#define ELEMENT      float
+#define LANE         double
+#define TOTAL        double
+#define START        0
+#define COMBINE      LOOP_ADD
+#define PACKED       loop_pack_f32
+#include "loops_reduce.h"
+
 #define REDUCE(name) loop_sum_##name##_f32
+#define AGAIN(name)  loop_mean_##name##_f32
 #define ELEMENT      float
 #define LANE         float
 #define TOTAL        double
@@ -329,6 +339,16 @@ SAME(u8, uint8_t)
 #define START        0
 #define COMBINE      LOOP_ADD
 #define PACKED       loop_pack_f64
+#include "loops_reduce.h"
+
+#define REDUCE(name) loop_small_##name##_f64
+#define ELEMENT      double
+#define LANE         double
+#define TOTAL        double
+#define START        0
+#define COMBINE      LOOP_ADD
+#define PACKED       loop_pack_f64
+#define READ(x)      ((x)*HTI_SMALL)
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_sum_##name##_i32
@@ -484,7 +504,9 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .pack = {ALL(pack)},
     .unpack = {ALL(unpack)},
     .reduce = {[HTI_SUM] = {loop_sum_run_f32, loop_sum_run_f64, loop_sum_run_i32, NULL},
-               [HTI_MAX] = {loop_max_run_f32, loop_max_run_f64, NULL, NULL}},
+               [HTI_MAX] = {loop_max_run_f32, loop_max_run_f64, NULL, NULL},
+               [HTI_SMALL_SUM] = {NULL, loop_small_run_f64, NULL, NULL},
+               [HTI_MEAN] = {loop_mean_run_f32, NULL, NULL, NULL}},
     .moment = {{FLOATS(distances)}, {FLOATS(squares)}},
     .argmax = {ALL(argmax)},
     .softmax = {FLOATS(softmax)},

@@ -22,6 +22,9 @@ enum {
     HTI_NUMBERS = 8 /* sets of up to three inputs */
 };
 
+/* What f64 is multiplied by where its sums leave the range. */
+#define HTI_SMALL 0x1p-64
+
 /* Index of a dtype in the tables below. */
 static inline int hti_row(ht_dtype dtype)
 {

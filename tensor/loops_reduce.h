@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* loops_reduce.h: one reduction, included by loops.c for each function and dtype with
  *   REDUCE(name) names, ELEMENT reads, LANE adds up at most HTI_SUM_BLOCK of them,
- *   TOTAL joins the lanes, START is the value of nothing, COMBINE(x, y), PACKED packs.
+ *   TOTAL joins the lanes, START is the value of nothing, COMBINE(x, y), PACKED packs;
+ *   READ(x), if defined, is what becomes of an element;
+ *   AGAIN(name), if defined, names the same loop of wider lanes, for what came out
+ *   infinite, as a total need not be.
  * Along a contiguous run 16 lanes go side by side; across rows each column is a lane.
  * Both orders are fixed by the shape. Read next: loops_moment.h, reduce.c. */
+
+#ifndef READ
+#define READ(x) ((LANE)(x))
+#endif
 
 static inline LANE REDUCE(both)(LANE x, LANE y)
 {
@@ -31,13 +38,13 @@ static inline LANE REDUCE(block)(int64_t n, const ELEMENT *a)
     int64_t i = 0;
     if (n < 16) {
         LANE all = START;
-        for (; i < n; ++i) all = COMBINE(all, (LANE)a[i]);
+        for (; i < n; ++i) all = COMBINE(all, READ(a[i]));
         return all;
     }
-    for (int k = 0; k < 16; ++k) lane[k] = (LANE)a[k];
+    for (int k = 0; k < 16; ++k) lane[k] = READ(a[k]);
     for (i = 16; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; ++k) lane[k] = COMBINE(lane[k], (LANE)a[i + k]);
-    for (int k = 0; i < n; ++i, ++k) lane[k] = COMBINE(lane[k], (LANE)a[i]);
+        for (int k = 0; k < 16; ++k) lane[k] = COMBINE(lane[k], READ(a[i + k]));
+    for (int k = 0; i < n; ++i, ++k) lane[k] = COMBINE(lane[k], READ(a[i]));
     return REDUCE(join)(lane);
 }
 
@@ -53,7 +60,14 @@ static void REDUCE(along)(int64_t keep, int64_t keep_stride, int64_t fold,
                 PACKED(1, n, packed, run, (const int64_t[]){0, fold_stride});
                 run = packed;
             }
-            total[i] = COMBINE(total[i], (TOTAL)REDUCE(block)(n, run));
+            LANE all = REDUCE(block)(n, run);
+#ifdef AGAIN
+            if (!(all - all == 0)) {
+                total[i] = COMBINE(total[i], AGAIN(block)(n, run));
+                continue;
+            }
+#endif
+            total[i] = COMBINE(total[i], (TOTAL)all);
         }
 }
 
@@ -67,15 +81,15 @@ static void REDUCE(stack)(int64_t width, int64_t n, int64_t stride, LANE *restri
         const ELEMENT *a = rows + j * stride, *b = a + stride, *c = b + stride,
                       *d = c + stride;
         for (int64_t i = 0; i < width; ++i) {
-            LANE ab = COMBINE((LANE)a[i], (LANE)b[i]),
-                 cd = COMBINE((LANE)c[i], (LANE)d[i]);
+            LANE ab = COMBINE(READ(a[i]), READ(b[i])),
+                 cd = COMBINE(READ(c[i]), READ(d[i]));
             LANE abcd = COMBINE(ab, cd);
             lane[i] = COMBINE(lane[i], abcd);
         }
     }
     for (; j < n; ++j)
         for (int64_t i = 0; i < width; ++i)
-            lane[i] = COMBINE(lane[i], (LANE)rows[j * stride + i]);
+            lane[i] = COMBINE(lane[i], READ(rows[j * stride + i]));
 }
 
 /* Contiguous columns. Several short rows that follow each other are taken as one wide
@@ -91,13 +105,22 @@ static void REDUCE(across)(int64_t keep, int64_t fold, int64_t fold_stride, TOTA
         int64_t n = wide - j < HTI_SUM_BLOCK ? wide - j : HTI_SUM_BLOCK;
         REDUCE(stack)
         (beside * keep, n, beside * fold_stride, lane, a + j * beside * fold_stride);
+#ifdef AGAIN
+        LANE lost = 0;
+        for (int64_t i = 0; i < beside * keep; ++i) lost += lane[i] - lane[i];
+        if (lost != 0) {
+            AGAIN(across)
+            (keep, n * beside, fold_stride, total, a + j * beside * fold_stride);
+            continue;
+        }
+#endif
         for (int64_t k = 0; k < beside; ++k)
             for (int64_t i = 0; i < keep; ++i)
                 total[i] = COMBINE(total[i], (TOTAL)lane[k * keep + i]);
     }
     for (int64_t j = wide * beside; j < fold; ++j)
         for (int64_t i = 0; i < keep; ++i)
-            total[i] = COMBINE(total[i], (TOTAL)a[j * fold_stride + i]);
+            total[i] = COMBINE(total[i], (TOTAL)READ(a[j * fold_stride + i]));
 }
 
 static void REDUCE(run)(int64_t keep, int64_t keep_stride, int64_t fold,
@@ -116,3 +139,5 @@ static void REDUCE(run)(int64_t keep, int64_t keep_stride, int64_t fold,
 #undef START
 #undef COMBINE
 #undef PACKED
+#undef AGAIN
+#undef READ

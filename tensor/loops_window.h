@@ -182,25 +182,41 @@ static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const
         }
 }
 
-/* y = scale * sum over the window. */
+/* sum (n) over the windows of row i, from column `from` on, of x times `by`. */
+static void WINDOW(window_sum)(const hti_window *w, int64_t i, int64_t from, int64_t n,
+                               double by, double *sum, const void *x)
+{
+    ELEMENT packed[2 * HTI_TILE];
+    struct loop_tap t = loop_no_tap();
+    for (int64_t j = 0; j < n; ++j) sum[j] = 0;
+    while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
+        const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
+        double *s = sum + (t.first - from);
+        for (int other = 0; other < (t.pair ? 2 : 1); ++other)
+            for (int64_t j = 0; j < t.last - t.first; ++j)
+                s[j] += by * (double)a[other * HTI_TILE + j];
+    }
+}
+
+/* y = scale * sum over the window; of smaller numbers where the sum is past f64. */
 static void WINDOW(loop_window_mean)(const hti_window *w, void *y, const void *x,
                                      double scale)
 {
-    ELEMENT packed[2 * HTI_TILE], *o = y;
-    double sum[HTI_TILE];
+    ELEMENT *o = y;
+    double sum[HTI_TILE], lost;
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n, o += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
-            for (int64_t j = 0; j < n; ++j) sum[j] = 0;
-            struct loop_tap t = loop_no_tap();
-            while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
-                const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
-                double *s = sum + (t.first - from);
-                for (int other = 0; other < (t.pair ? 2 : 1); ++other)
-                    for (int64_t j = 0; j < t.last - t.first; ++j)
-                        s[j] += (double)a[other * HTI_TILE + j];
+            WINDOW(window_sum)(w, i, from, n, 1, sum, x);
+            lost = 0;
+            for (int64_t j = 0; j < n; ++j) {
+                o[j] = (ELEMENT)(scale * sum[j]);
+                lost += sum[j] - sum[j];
             }
-            for (int64_t j = 0; j < n; ++j) o[j] = (ELEMENT)(scale * sum[j]);
+            if (lost == 0) continue;
+            WINDOW(window_sum)(w, i, from, n, HTI_SMALL, sum, x);
+            for (int64_t j = 0; j < n; ++j)
+                if (!isfinite(o[j])) o[j] = (ELEMENT)(scale * sum[j] / HTI_SMALL);
         }
 }
 

@@ -7,8 +7,8 @@
  * to a single tile of outputs is cut into HTI_SUM_PARTS, of blocks if there are so many,
  * else along the folded axis, joined in order: by shape alone, never by the number of
  * threads. A mean, a variance and a norm are one to three passes of sums in f64 about a
- * centre, once more with another scale where they leave its range. Read next:
- * loops_reduce.h, loops_moment.h, rows.c. */
+ * centre. What leaves the range of f64 on its way is added once more at another scale.
+ * Read next: loops_reduce.h, loops_moment.h, rows.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +176,9 @@ static void reduce_write(const struct reduce *w, int64_t unit,
     int64_t stride = w->kept.out[w->kept.rank - 1];
     int64_t at = reduce_offset(&w->kept, w->kept.out, unit / w->tiles) + start * stride;
     for (int64_t i = 0; i < n; ++i, at += stride)
-        if (w->dtype == HT_F32)
+        if (w->dtype == HT_F32 && w->f == HTI_MEAN)
+            ((float *)w->out)[at] = (float)(totals->real[i] / (double)reduce_count(w));
+        else if (w->dtype == HT_F32)
             ((float *)w->out)[at] = (float)totals->real[i];
         else if (w->dtype == HT_F64)
             ((double *)w->out)[at] = totals->real[i];
@@ -221,6 +223,26 @@ static bool reduce_has_parts(const struct reduce *w)
            w->tiles * reduce_blocks(&w->kept) == 1;
 }
 
+/* Totals of sums in f64 that left its range, once more out of smaller numbers. */
+static void reduce_again(const struct reduce *w, int64_t unit,
+                         union reduce_totals *totals)
+{
+    bool lost = false;
+    if (w->f != HTI_SUM || w->dtype != HT_F64) return;
+    int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
+    for (int64_t i = 0; i < n; ++i) lost = lost || !isfinite(totals->real[i]);
+    if (!lost) return;
+    struct reduce pass = *w;
+    pass.loop = w->ctx->kernels->reduce[HTI_SMALL_SUM][hti_row(w->dtype)];
+    union reduce_totals small;
+    if (reduce_has_parts(w))
+        reduce_in_parts(&pass, &small);
+    else
+        reduce_unit(&pass, unit, 0, reduce_length(w), &small);
+    for (int64_t i = 0; i < n; ++i)
+        if (!isfinite(totals->real[i])) totals->real[i] = small.real[i] / HTI_SMALL;
+}
+
 /* Moments. */
 
 /* One pass: totals of (a - centre)^power, all times scale. */
@@ -240,21 +262,25 @@ static void moment_pass(const struct reduce *w, int64_t unit, int power, double 
     memcpy(total, totals.real, (size_t)n * sizeof *total);
 }
 
-/* The mean; a sum past the range of f64 is made of smaller numbers. Then what is left of
- * the mean about itself is added: of equal numbers nothing is left. */
-static void moment_means(const struct reduce *w, int64_t unit, int64_t n, double *mean)
+/* The mean; a sum past the range of f64 is made of smaller numbers. What is left of the
+ * numbers about it is added: of equal ones nothing is left. Its rounding goes to rest. */
+static void moment_means(const struct reduce *w, int64_t unit, int64_t n, double *mean,
+                         double *rest)
 {
-    const double small = 0x1p-64, zero[HTI_TILE] = {0};
-    double count = (double)reduce_count(w), rest[HTI_TILE] = {0};
+    const double zero[HTI_TILE] = {0};
+    double count = (double)reduce_count(w);
     bool large = false;
     moment_pass(w, unit, 1, 1, zero, mean);
     for (int64_t i = 0; i < n; ++i) large = large || !isfinite(mean[i]);
-    if (large) moment_pass(w, unit, 1, small, zero, rest);
+    if (large) moment_pass(w, unit, 1, HTI_SMALL, zero, rest);
     for (int64_t i = 0; i < n; ++i)
-        mean[i] = isfinite(mean[i]) ? mean[i] / count : rest[i] / count / small;
+        mean[i] = isfinite(mean[i]) ? mean[i] / count : rest[i] / count / HTI_SMALL;
     moment_pass(w, unit, 1, 1, mean, rest);
-    for (int64_t i = 0; i < n; ++i)
-        if (isfinite(rest[i])) mean[i] += rest[i] / count;
+    for (int64_t i = 0; i < n; ++i) {
+        double first = mean[i], left = isfinite(rest[i]) ? rest[i] / count : 0;
+        mean[i] = first + left;
+        rest[i] = (first - mean[i]) + left;
+    }
 }
 
 hti_norm_range hti_norm_range_of(ht_dtype dtype)
@@ -263,10 +289,15 @@ hti_norm_range hti_norm_range_of(ht_dtype dtype)
                            : (hti_norm_range){0x1p-900, 0x1p900, 0x1p512, 0x1p-512};
 }
 
-/* The variance or norm from squares times scale^2. */
-static double moment_value(const struct reduce *w, double squares, double scale)
+/* The variance or norm from squares times scale^2, about a centre off by rest. */
+static double moment_value(const struct reduce *w, double squares, double rest,
+                           double scale)
 {
-    if (w->f == HTI_VARIANCE) return squares / w->divisor / scale / scale;
+    if (w->f == HTI_VARIANCE) {
+        double off = rest * scale;
+        squares -= (double)reduce_count(w) * (off * off);
+        return (squares < 0 ? 0 : squares) / w->divisor / scale / scale;
+    }
     double root = sqrt(squares), norm = root / scale;
     hti_norm_range range = hti_norm_range_of(w->dtype);
     if (w->dtype == HT_F32) norm = (double)(float)norm;
@@ -275,17 +306,18 @@ static double moment_value(const struct reduce *w, double squares, double scale)
     return root / scale;
 }
 
-/* Squares about the centre (n); what is too large or too small for them once more, at a
- * scale at which it is not (there what equals a large centre may be infinite). */
+/* Squares about the centre (n), which is off by rest; what is too large or too small for
+ * them once more, at a scale at which it is not (there what equals a large centre may be
+ * infinite). */
 static void moment_squares(const struct reduce *w, int64_t unit, int64_t n,
-                           const double *centre, double *value)
+                           const double *centre, const double *rest, double *value)
 {
     const double scale[2] = {0x1p-600, 0x1p600};
     double squares[HTI_TILE], more[HTI_TILE];
     bool any[2] = {false, false};
     moment_pass(w, unit, 2, 1, centre, squares);
     for (int64_t i = 0; i < n; ++i) {
-        value[i] = moment_value(w, squares[i], 1);
+        value[i] = moment_value(w, squares[i], rest[i], 1);
         any[0] = any[0] || !(squares[i] < INFINITY);
         any[1] = any[1] || squares[i] < 0x1p-900;
     }
@@ -294,19 +326,19 @@ static void moment_squares(const struct reduce *w, int64_t unit, int64_t n,
         moment_pass(w, unit, 2, scale[k], centre, more);
         for (int64_t i = 0; i < n; ++i)
             if (k ? squares[i] < 0x1p-900 && isfinite(more[i]) : !(squares[i] < INFINITY))
-                value[i] = moment_value(w, more[i], scale[k]);
+                value[i] = moment_value(w, more[i], rest[i], scale[k]);
     }
 }
 
 static void moment_unit(const struct reduce *w, int64_t unit, union reduce_totals *totals)
 {
-    double centre[HTI_TILE] = {0};
+    double centre[HTI_TILE] = {0}, rest[HTI_TILE] = {0};
     int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
-    if (w->f == HTI_MEAN || w->f == HTI_VARIANCE) moment_means(w, unit, n, centre);
+    if (w->f == HTI_MEAN || w->f == HTI_VARIANCE) moment_means(w, unit, n, centre, rest);
     if (w->f == HTI_MEAN)
         memcpy(totals->real, centre, sizeof centre);
     else
-        moment_squares(w, unit, n, centre, totals->real);
+        moment_squares(w, unit, n, centre, rest, totals->real);
 }
 
 /* All together. */
@@ -320,6 +352,7 @@ static void reduce_units(const void *work, int64_t first, int64_t last)
             reduce_unit(w, unit, 0, reduce_length(w), &totals);
         else
             moment_unit(w, unit, &totals);
+        reduce_again(w, unit, &totals);
         reduce_write(w, unit, &totals);
     }
 }
@@ -348,6 +381,7 @@ static void reduce_run(struct reduce *w, const ht_array *out, const ht_array *a,
         reduce_in_parts(w, &totals);
     else
         moment_unit(w, 0, &totals);
+    reduce_again(w, 0, &totals);
     reduce_write(w, 0, &totals);
 }
 
@@ -364,6 +398,8 @@ void hti_run_moment(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
                     unsigned axes, double divisor)
 {
     struct reduce w = {.ctx = ctx, .f = f, .divisor = divisor};
+    if (f == HTI_MEAN && a.dtype == HT_F32)
+        w.loop = ctx->kernels->reduce[f][hti_row(a.dtype)];
     HT_ASSERT(hti_dtype_is_float(a.dtype), "no moment %d of dtype %s", (int)f,
               ht_dtype_name(a.dtype));
     reduce_run(&w, &out, &a, axes);

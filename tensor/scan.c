@@ -5,6 +5,8 @@
  * side by side in the output go SCAN_LINES at a time, place by place; along the last axis
  * each goes by itself. Every line is added up in order, in f64: neither threads nor
  * instruction sets change a bit. Read next: reduce.c. */
+#include <math.h>
+
 #include "kernels.h"
 #include "loops.h"
 
@@ -17,20 +19,36 @@ struct scan {
     int64_t lines, group;         /* lines taken at once */
 };
 
-/* Lines first .. first + count - 1; at: where each is in the input and the output. */
-#define SCAN_GROUP(suffix, T)                                                    \
-    static void scan_group_##suffix(const struct scan *w, int64_t count,         \
-                                    const int64_t *in_at, const int64_t *out_at) \
-    {                                                                            \
-        double total[SCAN_LINES] = {0};                                          \
-        for (int64_t j = 0; j < w->n; ++j) {                                     \
-            const T *a = (const T *)w->in.data + j * w->in_step;                 \
-            T *o = (T *)w->out.data + j * w->out_step;                           \
-            for (int64_t i = 0; i < count; ++i) {                                \
-                total[i] += (double)a[in_at[i]];                                 \
-                o[out_at[i]] = (T)total[i];                                      \
-            }                                                                    \
-        }                                                                        \
+/* Lines first .. first + count - 1; at: where each is in the input and the output. A
+ * total that left the range of f64 on its way may come back to it: its line goes once
+ * more, of smaller numbers. */
+#define SCAN_GROUP(suffix, T)                                                            \
+    static void scan_again_##suffix(const struct scan *w, int64_t in_at, int64_t out_at) \
+    {                                                                                    \
+        const T *a = (const T *)w->in.data + in_at;                                      \
+        T *o = (T *)w->out.data + out_at;                                                \
+        double small = 0;                                                                \
+        for (int64_t j = 0; j < w->n; ++j) {                                             \
+            small += (double)a[j * w->in_step] * HTI_SMALL;                              \
+            if (!isfinite(o[j * w->out_step]))                                           \
+                o[j * w->out_step] = (T)(small / HTI_SMALL);                             \
+        }                                                                                \
+    }                                                                                    \
+                                                                                         \
+    static void scan_group_##suffix(const struct scan *w, int64_t count,                 \
+                                    const int64_t *in_at, const int64_t *out_at)         \
+    {                                                                                    \
+        double total[SCAN_LINES] = {0};                                                  \
+        for (int64_t j = 0; j < w->n; ++j) {                                             \
+            const T *a = (const T *)w->in.data + j * w->in_step;                         \
+            T *o = (T *)w->out.data + j * w->out_step;                                   \
+            for (int64_t i = 0; i < count; ++i) {                                        \
+                total[i] += (double)a[in_at[i]];                                         \
+                o[out_at[i]] = (T)total[i];                                              \
+            }                                                                            \
+        }                                                                                \
+        for (int64_t i = 0; i < count; ++i)                                              \
+            if (!isfinite(total[i])) scan_again_##suffix(w, in_at[i], out_at[i]);        \
     }
 SCAN_GROUP(f32, float)
 SCAN_GROUP(f64, double)

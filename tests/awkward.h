@@ -63,6 +63,12 @@ static ht_var at_norm(const ht_var *x)
     for (int i = 0; i < 2; i++) rows[i] = ht_reshape(x[i], HT_SHAPE(1));
     return ht_norm_axes(ht_concat(2, rows, 0), HT_AXES(0), false);
 }
+static ht_var at_variance(const ht_var *x)
+{
+    ht_var rows[3];
+    for (int i = 0; i < 3; i++) rows[i] = ht_reshape(x[i], HT_SHAPE(1));
+    return ht_variance_axes(ht_concat(3, rows, 0), HT_AXES(0), false, 0);
+}
 static ht_var at_pow_0(const ht_var *x)
 {
     return ht_pow(x[0], 0.0);
@@ -106,6 +112,14 @@ static const awkward awkward_points[] = {
     {"maximum^2 at a tie", at_maximum_square, 2, {3, 3}, 9, {3, 3}, {0.5, 0.5, 0.5, 0.5}},
     {"max at a tie of two", at_max, 3, {5, 1, 5}, 5, {0.5, 0, 0.5}, {0}},
     {"max at a tie of three", at_max, 3, {4, 4, 4}, 4, {1.0 / 3, 1.0 / 3, 1.0 / 3}, {0}},
+    {"variance of 1e16 + (0, 2, 2)",
+     at_variance,
+     3,
+     {1e16, 1e16 + 2, 1e16 + 2},
+     8.0 / 9,
+     {-8.0 / 9, 4.0 / 9, 4.0 / 9},
+     {4.0 / 9, -2.0 / 9, -2.0 / 9, -2.0 / 9, 4.0 / 9, -2.0 / 9, -2.0 / 9, -2.0 / 9,
+      4.0 / 9}},
     {"norm at 0", at_norm, 2, {0, 0}, 0, {0, 0}, {0}},
     {"norm at 3e200, 4e200", at_norm, 2, {3e200, 4e200}, 5e200, {0.6, 0.8}, {0}},
     {"norm at 3e-200, 4e-200",

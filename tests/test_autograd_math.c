@@ -430,6 +430,95 @@ static void reductions_pass_gradient_check(void **state)
     ht_context_free(ctx);
 }
 
+/* Sum and mean of x / 2 + x / 2, x large and of both signs, past the range on the way. */
+static void large_sum(ht_var x, ht_var out[2])
+{
+    ht_var half = ht_mul(x, 0.5), whole = ht_add(half, half);
+    out[0] = ht_sum(whole);
+    out[1] = ht_mean(whole);
+}
+
+static void check_large_sum(ht_dtype dtype, int64_t n)
+{
+    double big = dtype == HT_F32 ? (double)3e38f : 1.5e308,
+           want[] = {big, big / (double)n};
+    ht_context *ctx = test_context(2);
+    ht_tensor *x = ht_tensor_new(ctx, dtype, HT_SHAPE(n)), *out[2];
+    for (int64_t i = 0; i < n; i++) ht_tensor_set(x, i, i <= n / 2 ? big : -big);
+    ht_tape *eager = ht_tape_new(ctx, HT_EAGER), *tape = ht_tape_new(ctx, HT_RECORD);
+    ht_var y[2], z[2], in = ht_input(tape, x);
+    large_sum(ht_input(eager, x), y);
+    large_sum(in, z);
+    ht_program *p = ht_program_new(tape, 1, &in, 2, z);
+    for (int k = 0; k < 2; k++) out[k] = ht_tensor_new(ctx, dtype, HT_SCALAR);
+    ht_program_run(p, (const ht_tensor *const[]){x}, out);
+    if (ht_context_status(ctx) != HT_OK) fail_msg("%s", ht_context_message(ctx));
+    for (int k = 0; k < 2; k++) {
+        double got = ht_item(y[k]), replayed = ht_tensor_get(out[k], 0);
+        if (got != replayed || !(fabs(got / want[k] - 1) < 1e-7 + 1e-10 * (double)n))
+            fail_msg("%s of %lld +-%g: %.17g, replayed %.17g, want %.17g",
+                     k ? "mean" : "sum", (long long)n, big, got, replayed, want[k]);
+        ht_tensor_free(out[k]);
+    }
+    ht_program_free(p), ht_tape_free(tape), ht_tape_free(eager);
+    ht_tensor_free(x), ht_context_free(ctx);
+}
+
+static void sums_past_the_range_are_right_eager_and_replayed(void **state)
+{
+    (void)state;
+    for (int d = HT_F32; d <= HT_F64; d++)
+        for (int64_t n = 3; n < 300000; n = n * 9 + 2) check_large_sum((ht_dtype)d, n);
+}
+
+/* Running totals of large numbers, some of them past the largest; means of windows. */
+static void running_totals_and_windows_come_back_into_range(void **state)
+{
+    (void)state;
+    for (int d = HT_F32; d <= HT_F64; d++) {
+        double big = d == HT_F32 ? (double)3e38f : 1.5e308, inf = INFINITY;
+        const double at[] = {big, big, -big, -big, -big, -big, big, big};
+        struct desk desk = desk_new();
+        ht_var x = desk_put(&desk, (ht_dtype)d, HT_SHAPE(8), at);
+        const double want[] = {big, inf, big, 0, -big, -inf, -big, 0};
+        check_values(ht_cumsum(x, 0), 8, want, 0);
+        ht_pool_options options = {.kernel = {1, 4}, .stride = {1, 2}};
+        ht_var y = ht_avg_pool2d(ht_reshape(x, HT_SHAPE(1, 1, 1, 8)), options);
+        check_values(y, 3, ((double[]){0, -big, 0}), 0);
+        y = ht_global_avg_pool2d(
+            ht_reshape(ht_slice(x, 0, 2, 4, 1), HT_SHAPE(1, 1, 2, 2)));
+        check_values(y, 1, ((double[]){-big}), 0);
+        desk_free(&desk);
+    }
+}
+
+/* Equal numbers vary by nothing, and 1e7 + (0, 1, 1) in f32 by 2 / 9. */
+static void variance_of_equal_and_of_near_numbers_is_exact(void **state)
+{
+    (void)state;
+    for (int d = HT_F32; d <= HT_F64; d++) {
+        struct desk desk = desk_new();
+        double at[7], none[7] = {0}, near = d == HT_F32 ? 1e7 : 9e15;
+        for (int i = 0; i < 7; i++) at[i] = d == HT_F32 ? 1e10 : 14.62;
+        ht_var x = desk_put(&desk, (ht_dtype)d, HT_SHAPE(7), at), g, mean, variance;
+        ht_var y = ht_variance_axes(x, HT_AXES(0), false, 1);
+        check_values(y, 1, none, 0);
+        ht_grad(y, 1, &x, &g);
+        check_values(g, 7, none, 0);
+        ht_batch_statistics(ht_reshape(x, HT_SHAPE(7, 1)), &mean, &variance);
+        check_values(variance, 1, none, 0);
+        check_values(mean, 1, (double[]){ht_tensor_get(ht_value(x), 0)}, 0);
+        const double close[] = {near, near + 1, near + 1};
+        x = desk_put(&desk, (ht_dtype)d, HT_SHAPE(3), close);
+        y = ht_variance_axes(x, HT_AXES(0), false, 0);
+        check_values(y, 1, ((double[]){2.0 / 9}), d == HT_F32 ? 3e-8 : 1e-16);
+        ht_grad(y, 1, &x, &g);
+        check_values(g, 3, ((double[]){-4.0 / 9, 2.0 / 9, 2.0 / 9}),
+                     d == HT_F32 ? 1e-7 : 2e-16);
+        desk_free(&desk);
+    }
+}
+
 /* (3 s, 4 s): 5 s, with gradient (.6, .8) and Hessian ((.128, -.096), (., .072)) / s. */
 static void check_norm(ht_dtype dtype, double s)
 {
@@ -730,6 +819,9 @@ int main(void)
         cmocka_unit_test(reductions_over_axes_match_sums_by_hand),
         cmocka_unit_test(stack_and_flip_move_elements),
         cmocka_unit_test(reductions_pass_gradient_check),
+        cmocka_unit_test(sums_past_the_range_are_right_eager_and_replayed),
+        cmocka_unit_test(running_totals_and_windows_come_back_into_range),
+        cmocka_unit_test(variance_of_equal_and_of_near_numbers_is_exact),
         cmocka_unit_test(norm_of_any_size_keeps_its_digits_and_derivatives),
         cmocka_unit_test(derivatives_at_awkward_points_are_the_documented_ones),
         cmocka_unit_test(min_ties_share_the_gradient),

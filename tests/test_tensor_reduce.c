@@ -81,7 +81,7 @@ static void reduce_any_length_matches_reference(void **state)
 {
     (void)state;
     ht_context *ctx = test_context(1);
-    for (int f = 0; f < HTI_N_REDUCE; ++f)
+    for (int f = HTI_SUM; f <= HTI_MAX; ++f)
         for (int d = HT_F32; d <= (f == HTI_SUM ? HT_I32 : HT_F64); ++d)
             for (int64_t n = 0; n <= 67; ++n) {
                 struct test_array run = test_dense(&any, (ht_dtype)d, HT_SHAPE(3, n));
@@ -149,6 +149,7 @@ static void reduce_ten_million_tenths_keep_f32_accuracy(void **state)
 static double moment_of(const double *x, int64_t n, hti_reduce f, double divisor)
 {
     long double mean = 0, rest = 0, squares = 0;
+    if (n == 0 && f == HTI_VARIANCE) return NAN;
     for (int64_t i = 0; i < n; ++i) mean += x[i];
     mean = f == HTI_NORM ? 0 : mean / (long double)n;
     for (int64_t i = 0; i < n && f != HTI_NORM; ++i) rest += x[i] - mean;
@@ -266,6 +267,46 @@ static void moments_of_equal_and_extreme_values_are_exact(void **state)
     ht_context_free(ctx);
 }
 
+/* n / 2 + 1 large numbers, then as many less one of the other sign: one is left. */
+static void check_past_range(ht_context *ctx, ht_dtype dtype, int64_t n, int64_t lines,
+                             bool across)
+{
+    double big = dtype == HT_F32 ? (double)3e38f : 1.5e308;
+    ht_shape shape = across ? HT_SHAPE(n, lines) : HT_SHAPE(lines, n);
+    unsigned axes = across ? 1 : 2;
+    struct test_array a = test_dense(&any, dtype, shape),
+                      out = test_dense(&any, dtype, reduced_shape(shape, axes));
+    for (int64_t i = 0; i < n * lines; ++i)
+        test_put(&a.array, i, (across ? i / lines : i % n) <= n / 2 ? big : -big);
+    for (int isa = 0; hti_kernels_at(isa); ++isa) {
+        ctx->kernels = hti_kernels_at(isa);
+        hti_run_reduce(ctx, HTI_SUM, out.array, a.array, axes);
+        double sum = test_get(&out.array, lines - 1);
+        hti_run_moment(ctx, HTI_MEAN, out.array, a.array, axes, 1);
+        double mean = test_get(&out.array, lines - 1);
+        if (!(fabs(sum / big - 1) < 1e-7 + 1e-10 * (double)n) ||
+            !(fabs(mean / (big / (double)n) - 1) < 1e-7 + 1e-10 * (double)n))
+            fail_msg("%s, %lld x %lld: sum %g, mean %g of numbers +-%g",
+                     ht_dtype_name(dtype), (long long)n, (long long)lines, sum, mean,
+                     big);
+    }
+    test_array_free(&a), test_array_free(&out);
+}
+
+static void sums_that_leave_the_range_on_their_way_come_back(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(2);
+    static const int64_t lengths[] = {3, 5, 17, 31, 101, 515, 1201, 70001};
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; ++k)
+        for (int d = HT_F32; d <= HT_F64; ++d)
+            for (int64_t lines = 1; lines < (lengths[k] > 2000 ? 3 : 700); lines *= 5) {
+                check_past_range(ctx, (ht_dtype)d, lengths[k], lines, false);
+                check_past_range(ctx, (ht_dtype)d, lengths[k], lines, true);
+            }
+    ht_context_free(ctx);
+}
+
 static void reduce_nothing_gives_zero_and_minus_infinity(void **state)
 {
     (void)state;
@@ -292,7 +333,7 @@ static void reduce_nan_anywhere_wins(void **state)
             float out[2];
             ht_array o = hti_contiguous(out, HT_F32, HT_SHAPE(1, 2));
             for (int isa = 0; hti_kernels_at(isa); ++isa)
-                for (int f = 0; f < HTI_N_REDUCE; ++f) {
+                for (int f = HTI_SUM; f <= HTI_MAX; ++f) {
                     ctx->kernels = hti_kernels_at(isa);
                     hti_run_reduce(ctx, (hti_reduce)f, o, a.array, 1);
                     assert_near(out[0], NAN, 0);
@@ -337,6 +378,7 @@ int main(void)
         cmocka_unit_test(reduce_ten_million_tenths_keep_f32_accuracy),
         cmocka_unit_test(moment_random_views_match_long_double),
         cmocka_unit_test(moments_of_equal_and_extreme_values_are_exact),
+        cmocka_unit_test(sums_that_leave_the_range_on_their_way_come_back),
         cmocka_unit_test(reduce_nothing_gives_zero_and_minus_infinity),
         cmocka_unit_test(reduce_nan_anywhere_wins),
         cmocka_unit_test(reduce_large_arrays_same_bits_for_any_threads),
