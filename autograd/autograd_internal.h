@@ -196,6 +196,9 @@ bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
 ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site);
 /* The squared distance of x from its mean over the axes, summed, by divisor. */
 ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site);
+/* p log_q, and 0 where p is 0 and log_q -inf, with derivatives 0 there: the singular
+ * input is replaced, not the result, whose derivatives would be 0 * inf. */
+ht_var hti_weighted_log(ht_var p, ht_var log_q, const char *site);
 /* v summed down to `shape`, which broadcasts to v's shape. */
 ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
 

@@ -202,13 +202,16 @@ ht_var ht_one_hot_at(ht_var labels, int64_t classes, ht_dtype dtype, const char 
 /* (..., m, k) . (..., k, n) -> (..., m, n); leading axes broadcast. */
 HT_OP_2(matmul);
 #define ht_matmul(a, b) ht_matmul_at(a, b, HT_HERE)
-HT_OP_1(softmax); /* along the last axis, as is log_softmax */
+/* Along the last axis. Where one class is nearly all, what is left of it - value, first
+ * and second derivatives, of cross_entropy too - keeps its digits, be it ever so small. A
+ * logit of -inf has probability 0; with +inf, NaN, or all -inf the row is NaN. */
+HT_OP_1(softmax);
 HT_OP_1(log_softmax);
 #define ht_softmax(x)     ht_softmax_at(x, HT_HERE)
 #define ht_log_softmax(x) ht_log_softmax_at(x, HT_HERE)
 /* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row. Or
  * labels of the logits' type, a distribution p each row: -sum(p log softmax), with a
- * gradient to both. */
+ * gradient to both; 0 log 0 = 0, with derivatives 0. */
 HT_OP_2(cross_entropy);
 #define ht_cross_entropy(logits, labels) ht_cross_entropy_at(logits, labels, HT_HERE)
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_rows.c: softmax, log-softmax and cross-entropy by rows. Values come from fused
- * kernels; rules are written in primitives, so every further derivative exists. Read
- * next: tensor/rows.c. */
+/* ops_rows.c: softmax, log-softmax and cross-entropy by rows, and their derivatives, rows
+ * too, as far as the second; from there on they are made of primitives. Read next:
+ * tensor/rows.c, tensor/loops_slope.h. */
+#include <math.h>
+
 #include "autograd_internal.h"
 #include "kernels.h"
 
@@ -28,6 +30,152 @@ static const ht_sample rows_samples[] = {
     {1, {{0, {2, {0, 3}}, -2, 2}}, NULL},
 };
 
+/* Derivatives of rows x along rows v; see tensor/loops_slope.h. All rules below are made
+ * of them, so that rows where one class is nearly all keep their digits. */
+
+static bool rows_slope_infer(ht_infer *it)
+{
+    if (!rows_infer(it)) return false;
+    for (int i = 1; i < it->n_in; i++)
+        if (it->in[i].dtype != it->out.dtype ||
+            !ht_shape_equal(it->in[i].shape, it->out.shape))
+            return ht_infer_fail(it, HT_ERROR_SHAPE, "needs inputs of one type");
+    return true;
+}
+
+static ht_var slope_apply(const ht_op *op, ht_var x, ht_var v)
+{
+    if (ht_is_zero(v)) return v;
+    return ht_apply(op, 2, (ht_var[]){x, v}, NULL, HT_HERE);
+}
+
+static ht_var softmax_bend(ht_var x, ht_var v, ht_var t)
+{
+    if (ht_is_zero(t)) return t;
+    return ht_apply(&hti_op_softmax_bend, 3, (ht_var[]){x, v, t}, NULL, HT_HERE);
+}
+
+static ht_var rows_total(ht_var v)
+{
+    return ht_sum_axes(v, rows_last(v), true);
+}
+
+/* v - p.v, out of primitives. */
+static ht_var rows_rest(ht_var p, ht_var v)
+{
+    return ht_sub(v, rows_total(ht_mul(p, v)));
+}
+
+#define SLOPE_INPUT                          \
+    {                                        \
+        0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2 \
+    }
+#define SLOPE_LONG             \
+    {                          \
+        0, {2, {2, 19}}, -2, 2 \
+    }
+#define SLOPE_DEEP                       \
+    {                                    \
+        0, {3, {HT_SOME_1, 2, 3}}, -2, 2 \
+    }
+static const ht_sample slope_samples[] = {
+    {2, {SLOPE_INPUT, SLOPE_INPUT}, NULL},
+    {2, {SLOPE_LONG, SLOPE_LONG}, NULL},
+    {2, {SLOPE_DEEP, SLOPE_DEEP}, NULL},
+};
+static const ht_sample bend_samples[] = {
+    {3, {SLOPE_INPUT, SLOPE_INPUT, SLOPE_INPUT}, NULL},
+    {3, {SLOPE_LONG, SLOPE_LONG, SLOPE_LONG}, NULL},
+};
+
+#define SLOPE_ROW(op, kind, samples, ...)           \
+    static void op##_run(const ht_run *r)           \
+    {                                               \
+        hti_run_slope(r->ctx, kind, r->out, r->in); \
+    }                                               \
+    HTI_ROW(op, samples, .infer = rows_slope_infer, .run = op##_run, __VA_ARGS__);
+
+/* p (v - p.v) */
+static void softmax_slope_vjp(ht_rule *r)
+{
+    if (r->wanted[0]) r->d[0] = softmax_bend(r->in[0], r->in[1], r->v);
+    if (r->wanted[1]) r->d[1] = slope_apply(&hti_op_softmax_slope, r->in[0], r->v);
+}
+
+static ht_var softmax_slope_jvp(const ht_rule *r)
+{
+    return ht_add(slope_apply(&hti_op_softmax_slope, r->in[0], r->t[1]),
+                  softmax_bend(r->in[0], r->in[1], r->t[0]));
+}
+
+static ht_var softmax_slope_decompose(const ht_rule *r)
+{
+    ht_var p = ht_softmax(r->in[0]);
+    return ht_mul(p, rows_rest(p, r->in[1]));
+}
+
+/* p (z - p.z), z = (v - p.v) (t - p.t): third derivatives are those of this. */
+static ht_var softmax_bend_decompose(const ht_rule *r)
+{
+    ht_var p = ht_softmax(r->in[0]);
+    ht_var z = ht_mul(rows_rest(p, r->in[1]), rows_rest(p, r->in[2]));
+    return ht_mul(p, rows_rest(p, z));
+}
+
+/* v - p.v; by x along t: -sum(slope(t) v). */
+static void log_softmax_rest_vjp(ht_rule *r)
+{
+    ht_var total = rows_total(r->v), x = r->in[0];
+    if (r->wanted[0])
+        r->d[0] = ht_neg(ht_mul(slope_apply(&hti_op_softmax_slope, x, r->in[1]), total));
+    if (r->wanted[1]) r->d[1] = slope_apply(&hti_op_log_softmax_back, x, r->v);
+}
+
+static ht_var log_softmax_rest_jvp(const ht_rule *r)
+{
+    ht_var x = r->in[0], along = slope_apply(&hti_op_log_softmax_rest, x, r->t[1]);
+    if (ht_is_zero(r->t[0])) return along;
+    ht_var moved = slope_apply(&hti_op_softmax_slope, x, r->t[0]);
+    ht_var down = ht_neg(rows_total(ht_mul(moved, r->in[1])));
+    return ht_add(along, ht_broadcast(down, ht_var_shape(x)));
+}
+
+static ht_var log_softmax_rest_decompose(const ht_rule *r)
+{
+    return rows_rest(ht_softmax(r->in[0]), r->in[1]);
+}
+
+/* v - p sum(v); by x along t: -slope(t) sum(v). */
+static void log_softmax_back_vjp(ht_rule *r)
+{
+    ht_var x = r->in[0];
+    if (r->wanted[0])
+        r->d[0] = ht_neg(
+            ht_mul(slope_apply(&hti_op_softmax_slope, x, r->v), rows_total(r->in[1])));
+    if (r->wanted[1]) r->d[1] = slope_apply(&hti_op_log_softmax_rest, x, r->v);
+}
+
+static ht_var log_softmax_back_jvp(const ht_rule *r)
+{
+    ht_var x = r->in[0], along = slope_apply(&hti_op_log_softmax_back, x, r->t[1]);
+    if (ht_is_zero(r->t[0])) return along;
+    ht_var moved = slope_apply(&hti_op_softmax_slope, x, r->t[0]);
+    return ht_sub(along, ht_mul(moved, rows_total(r->in[1])));
+}
+
+static ht_var log_softmax_back_decompose(const ht_rule *r)
+{
+    return ht_sub(r->in[1], ht_mul(ht_softmax(r->in[0]), rows_total(r->in[1])));
+}
+
+SLOPE_ROW(softmax_slope, HTI_SLOPE_SLOPE, slope_samples, .vjp = softmax_slope_vjp,
+          .jvp = softmax_slope_jvp, .decompose = softmax_slope_decompose)
+SLOPE_ROW(softmax_bend, HTI_SLOPE_BEND, bend_samples, .decompose = softmax_bend_decompose)
+SLOPE_ROW(log_softmax_rest, HTI_SLOPE_REST, slope_samples, .vjp = log_softmax_rest_vjp,
+          .jvp = log_softmax_rest_jvp, .decompose = log_softmax_rest_decompose)
+SLOPE_ROW(log_softmax_back, HTI_SLOPE_BACK, slope_samples, .vjp = log_softmax_back_vjp,
+          .jvp = log_softmax_back_jvp, .decompose = log_softmax_back_decompose)
+
 /* Softmax: J = diag(p) - p p', its own transpose. */
 
 static void softmax_run(const ht_run *r)
@@ -35,20 +183,14 @@ static void softmax_run(const ht_run *r)
     hti_run_softmax(r->ctx, r->out, *r->in[0]);
 }
 
-static ht_var softmax_jacobian(const ht_rule *r, ht_var v)
-{
-    ht_var dot = ht_sum_axes(ht_mul(r->out, v), rows_last(r->out), true);
-    return ht_mul(r->out, ht_sub(v, dot));
-}
-
 static void softmax_vjp(ht_rule *r)
 {
-    r->d[0] = softmax_jacobian(r, r->v);
+    r->d[0] = slope_apply(&hti_op_softmax_slope, r->in[0], r->v);
 }
 
 static ht_var softmax_jvp(const ht_rule *r)
 {
-    return softmax_jacobian(r, r->t[0]);
+    return slope_apply(&hti_op_softmax_slope, r->in[0], r->t[0]);
 }
 
 /* exp(x - max), which the rows below say in primitives. */
@@ -80,14 +222,12 @@ static void log_softmax_run(const ht_run *r)
 
 static void log_softmax_vjp(ht_rule *r)
 {
-    ht_var total = ht_sum_axes(r->v, rows_last(r->out), true);
-    r->d[0] = ht_sub(r->v, ht_mul(ht_softmax(r->in[0]), total));
+    r->d[0] = slope_apply(&hti_op_log_softmax_back, r->in[0], r->v);
 }
 
 static ht_var log_softmax_jvp(const ht_rule *r)
 {
-    ht_var weighted = ht_mul(ht_softmax(r->in[0]), r->t[0]);
-    return ht_sub(r->t[0], ht_sum_axes(weighted, rows_last(r->out), true));
+    return slope_apply(&hti_op_log_softmax_rest, r->in[0], r->t[0]);
 }
 
 static ht_var log_softmax_decompose(const ht_rule *r)
@@ -126,22 +266,25 @@ static bool cross_entropy_infer(ht_infer *it)
     return true;
 }
 
-static void cross_entropy_run(const ht_run *r)
+static void cross_entropy_complain(const ht_run *r, int64_t bad)
 {
     const ht_array *labels = r->in[1];
-    int64_t bad = hti_run_cross_entropy(r->ctx, r->out, *r->in[0], *labels);
     if (bad < 0) return;
     ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
-                    "cross_entropy: label %d of row %lld lies outside 0 .. %lld",
+                    "%s: label %d of row %lld lies outside 0 .. %lld", r->op->name,
                     ((const int32_t *)labels->data)[bad * labels->stride[0]],
                     (long long)bad, (long long)r->in[0]->shape.dim[1] - 1);
 }
 
+static void cross_entropy_run(const ht_run *r)
+{
+    cross_entropy_complain(r,
+                           hti_run_cross_entropy(r->ctx, r->out, *r->in[0], *r->in[1]));
+}
+
 static ht_var cross_entropy_slope(const ht_rule *r)
 {
-    ht_type type = hti_type(r->in[0]);
-    ht_var hot = ht_one_hot(r->in[1], type.shape.dim[1], type.dtype);
-    return ht_sub(ht_softmax(r->in[0]), hot);
+    return ht_apply(&hti_op_cross_entropy_slope, 2, r->in, NULL, HT_HERE);
 }
 
 static void cross_entropy_vjp(ht_rule *r)
@@ -173,10 +316,54 @@ HTI_ROW(cross_entropy, cross_entropy_samples, .infer = cross_entropy_infer,
         .run = cross_entropy_run, .vjp = cross_entropy_vjp, .jvp = cross_entropy_jvp,
         .decompose = cross_entropy_decompose);
 
+/* Its slope, softmax - one_hot, whose derivative is that of softmax. */
+
+static bool cross_entropy_slope_infer(ht_infer *it)
+{
+    if (!cross_entropy_infer(it)) return false;
+    it->out = it->in[0];
+    return true;
+}
+
+static void cross_entropy_slope_run(const ht_run *r)
+{
+    cross_entropy_complain(
+        r, hti_run_cross_entropy_slope(r->ctx, r->out, *r->in[0], *r->in[1]));
+}
+
+static void cross_entropy_slope_vjp(ht_rule *r)
+{
+    r->d[0] = slope_apply(&hti_op_softmax_slope, r->in[0], r->v);
+}
+
+static ht_var cross_entropy_slope_jvp(const ht_rule *r)
+{
+    return slope_apply(&hti_op_softmax_slope, r->in[0], r->t[0]);
+}
+
+static ht_var cross_entropy_slope_decompose(const ht_rule *r)
+{
+    ht_type type = hti_type(r->in[0]);
+    ht_var hot = ht_one_hot(r->in[1], type.shape.dim[1], type.dtype);
+    return ht_sub(ht_softmax(r->in[0]), hot);
+}
+
+HTI_ROW(cross_entropy_slope, cross_entropy_samples, .infer = cross_entropy_slope_infer,
+        .run = cross_entropy_slope_run, .vjp = cross_entropy_slope_vjp,
+        .jvp = cross_entropy_slope_jvp, .decompose = cross_entropy_slope_decompose);
+
+ht_var hti_weighted_log(ht_var p, ht_var log_q, const char *site)
+{
+    ht_var none = ht_equal_at(p, ht_number(0), site);
+    ht_var never = ht_equal_at(log_q, ht_number(-(double)INFINITY), site);
+    ht_var zero = ht_where_at(none, ht_number(0), log_q, site);
+    return ht_mul_at(p, ht_where_at(never, zero, log_q, site), site);
+}
+
 /* Probabilities for labels: -sum(p log_softmax(z)), with derivatives to both. */
 static ht_var cross_entropy_soft(ht_var logits, ht_var labels, const char *site)
 {
-    ht_var terms = ht_mul_at(labels, ht_log_softmax_at(logits, site), site);
+    ht_var terms = hti_weighted_log(labels, ht_log_softmax_at(logits, site), site);
     return ht_neg_at(ht_sum_axes_at(terms, HT_AXES(1), false, site), site);
 }
 

@@ -214,6 +214,20 @@ void hti_run_logsumexp(ht_context *ctx, ht_array out, ht_array a);
 /* out (n) = -log_softmax(a (n, classes))[i, labels[i]]. labels i32, checked. Returns the
  * first row whose label lies outside 0 .. classes-1, or -1. */
 int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels);
+/* out (a's shape) = softmax - 1 at the label, the gradient of that; else as above. */
+int64_t hti_run_cross_entropy_slope(ht_context *ctx, ht_array out, ht_array a,
+                                    ht_array labels);
+/* out, a derivative of softmax or log-softmax of rows in[0], by its name in
+ * loops_slope.h. in: 2 arrays of one shape, of a bend 3. Floats. out is none of them. */
+typedef enum hti_slope {
+    HTI_SLOPE_SLOPE,
+    HTI_SLOPE_BEND,
+    HTI_SLOPE_REST,
+    HTI_SLOPE_BACK,
+    HTI_N_SLOPE
+} hti_slope;
+void hti_run_slope(ht_context *ctx, hti_slope kind, ht_array out,
+                   const ht_array *const *in);
 /* out (labels' shape + classes) = 1 at the label, else 0. Returns as above (flat index).
  */
 int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels);

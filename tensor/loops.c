@@ -389,14 +389,24 @@ SAME(u8, uint8_t)
 #define ROWS(name) name##_f32
 #define ELEMENT    float
 #define ROWS_EXP   math_exp
-#define ROWS_LOG   math_log
+#define ROWS_LOG1P (float)wide_log1p
 #include "loops_rows.h"
 
 #define ROWS(name) name##_f64
 #define ELEMENT    double
 #define ROWS_EXP   exp
-#define ROWS_LOG   log
+#define ROWS_LOG1P log1p
 #include "loops_rows.h"
+
+#define SLOPE(name) name##_f32
+#define ELEMENT     float
+#define SLOPE_EXP   math_exp
+#include "loops_slope.h"
+
+#define SLOPE(name) name##_f64
+#define ELEMENT     double
+#define SLOPE_EXP   exp
+#include "loops_slope.h"
 
 #define NORM(name) name##_f32
 #define ELEMENT    float
@@ -513,6 +523,11 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .log_softmax = {FLOATS(log_softmax)},
     .logsumexp = {FLOATS(logsumexp)},
     .cross_entropy = {FLOATS(cross_entropy)},
+    .cross_entropy_slope = {FLOATS(cross_entropy_slope)},
+    .slope = {[HTI_SLOPE_SLOPE] = {FLOATS(softmax_slope)},
+              [HTI_SLOPE_BEND] = {FLOATS(softmax_bend)},
+              [HTI_SLOPE_REST] = {FLOATS(softmax_rest)},
+              [HTI_SLOPE_BACK] = {FLOATS(softmax_back)}},
     .normalize = {FLOATS(normalize)},
     .normalize_slope = {FLOATS(normalize_slope)},
     .normalize_bend = {FLOATS(normalize_bend)},

@@ -146,7 +146,8 @@ struct hti_kernels {
     hti_moment_loop moment[2][HTI_N_DTYPE]; /* by power - 1 */
     hti_argmax_loop argmax[HTI_N_DTYPE];
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
-    hti_label_loop cross_entropy[HTI_N_DTYPE];
+    hti_label_loop cross_entropy[HTI_N_DTYPE], cross_entropy_slope[HTI_N_DTYPE];
+    hti_norm_loop slope[HTI_N_SLOPE][HTI_N_DTYPE];
     hti_norm_loop normalize[HTI_N_DTYPE], normalize_slope[HTI_N_DTYPE],
         normalize_bend[HTI_N_DTYPE];
     hti_attend_loop attend[HTI_N_DTYPE];

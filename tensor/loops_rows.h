@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* loops_rows.h: softmax and its kin, included by loops.c for each float type with
- *   ROWS(name) names, ELEMENT, ROWS_EXP(x), ROWS_LOG(x).
+ *   ROWS(name) names, ELEMENT, ROWS_EXP(x), ROWS_LOG1P(x).
  *
  * Rows of ten are too short for vectors. So short rows go through a tile of many rows, in
  * which the exponentials are one contiguous loop; a row longer than a tile goes piece by
- * piece. Per row, m is the maximum and s the sum of exp(a - m). Read next: rows.c. */
+ * piece. Per row, m is the maximum, s the sum of exp(a - m) and o that without m's own 1:
+ * log s is log(1 + o), which keeps its digits where one class is nearly all. Read next:
+ * loops_slope.h, rows.c. */
 
 struct ROWS(rows_tile) {
     int64_t rows, columns;
     const ELEMENT *a;
     const int64_t *stride;
     ELEMENT m[HTI_TILE], s[HTI_TILE]; /* (rows) */
+    double o[HTI_TILE];
 };
 
 /* The tile that starts at row r: as many rows as fit, or one long row. */
@@ -69,11 +72,25 @@ static void ROWS(rows_max)(struct ROWS(rows_tile) * t)
     }
 }
 
-/* Fills m and s; e, if not NULL, gets exp(a - m), (rows, columns). */
+/* What n of exp(a - m) add up to but for one that is 1, of which there is one. */
+static double ROWS(rows_others)(int64_t n, const ELEMENT *e)
+{
+    double others = 0, tops = -1;
+    for (int64_t i = 0; i < n; ++i) {
+        double x = (double)e[i];
+        others += x < 1 ? x : 0;
+        tops += x < 1 ? 0 : 1;
+    }
+    return others + tops;
+}
+
+/* Fills m, s and o; e, if not NULL, gets exp(a - m), (rows, columns). */
 static void ROWS(rows_sum)(struct ROWS(rows_tile) * t, ELEMENT *e)
 {
     ELEMENT packed[HTI_TILE], m[HTI_TILE], powers[HTI_TILE];
     double total[HTI_TILE];
+    bool found[HTI_TILE]; /* the largest */
+    for (int64_t r = 0; r < t->rows; ++r) found[r] = false;
     ROWS(rows_max)(t);
     for (int64_t c = 0, n; c < t->columns; c += n) {
         n = ROWS(rows_piece)(t, c);
@@ -83,8 +100,13 @@ static void ROWS(rows_sum)(struct ROWS(rows_tile) * t, ELEMENT *e)
         LOOP_INDEPENDENT for (int64_t i = 0; i < t->rows * n; ++i) y[i] =
             ROWS_EXP(x[i] - m[i]);
         for (int64_t r = 0; r < t->rows; ++r) {
-            double sum = (double)ROWS(loop_sum_block)(n, y + r * n);
+            double sum = (double)ROWS(loop_sum_block)(n, y + r * n), others = sum;
+            if (!(sum < 1) && !found[r]) {
+                found[r] = true;
+                others = sum < 1.25 ? ROWS(rows_others)(n, y + r * n) : sum - 1;
+            }
             total[r] = c == 0 ? sum : total[r] + sum;
+            t->o[r] = c == 0 ? others : t->o[r] + others;
         }
     }
     for (int64_t r = 0; r < t->rows; ++r) t->s[r] = (ELEMENT)total[r];
@@ -117,7 +139,7 @@ static void ROWS(loop_log_softmax)(int64_t rows, int64_t columns, void *out,
     for (int64_t r = 0; r < rows; r += t.rows) {
         ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
         ROWS(rows_sum)(&t, NULL);
-        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG(t.s[i]);
+        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG1P(t.o[i]);
         for (int64_t c = 0, n; c < columns; c += n) {
             n = ROWS(rows_piece)(&t, c);
             const ELEMENT *x = ROWS(rows_get)(&t, c, n, packed);
@@ -150,7 +172,7 @@ static void ROWS(loop_logsumexp)(int64_t rows, int64_t columns, void *out, const
         ROWS(rows_sum)(&t, NULL);
         for (int64_t i = 0; i < t.rows; ++i)
             o[i] = t.m[i] - t.m[i] == 0
-                       ? t.m[i] + ROWS_LOG(t.s[i])
+                       ? t.m[i] + ROWS_LOG1P(t.o[i])
                        : ROWS(rows_infinite)(columns, t.a + i * stride[0], stride[1],
                                              t.m[i]);
     }
@@ -165,7 +187,7 @@ static void ROWS(loop_cross_entropy)(int64_t rows, int64_t columns, void *out,
     for (int64_t r = 0; r < rows; r += t.rows) {
         ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
         ROWS(rows_sum)(&t, NULL);
-        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG(t.s[i]);
+        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG1P(t.o[i]);
         for (int64_t i = 0; i < t.rows; ++i) {
             int64_t k = label[(r + i) * label_stride];
             ELEMENT x = t.a[i * stride[0] + k * stride[1]];
@@ -174,7 +196,26 @@ static void ROWS(loop_cross_entropy)(int64_t rows, int64_t columns, void *out,
     }
 }
 
+/* softmax - 1 at the label: where that is nearly 0, what the others add up to. */
+static void ROWS(loop_cross_entropy_slope)(int64_t rows, int64_t columns, void *out,
+                                           const void *a, const int64_t stride[2],
+                                           const int32_t *label, int64_t label_stride)
+{
+    ROWS(loop_softmax)(rows, columns, out, a, stride);
+    for (int64_t r = 0; r < rows; ++r) {
+        ELEMENT *p = (ELEMENT *)out + r * columns;
+        int64_t k = label[r * label_stride];
+        double others = 0;
+        if (p[k] > (ELEMENT)0.5) {
+            for (int64_t c = 0; c < columns; ++c) others += c == k ? 0 : (double)p[c];
+            p[k] = (ELEMENT)-others;
+        } else {
+            p[k] -= 1;
+        }
+    }
+}
+
 #undef ROWS
 #undef ELEMENT
 #undef ROWS_EXP
-#undef ROWS_LOG
+#undef ROWS_LOG1P

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* norm.c: the array calls that normalise rows, and the one that keeps a triangle of them
- * (a causal mask). Rows are the last axis. Read next: loops_norm.h, random.c. */
+/* norm.c: the array calls that normalise rows, those of derivatives of their softmax, and
+ * the one that keeps a triangle of them (a causal mask). Rows are the last axis. Read
+ * next: loops_norm.h, loops_slope.h, random.c. */
 #include "kernels.h"
 #include "loops.h"
 
@@ -83,6 +84,13 @@ void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const
                             double eps, bool centred)
 {
     unit_run(ctx, ctx->kernels->normalize_bend, &out, 3, in, eps, centred);
+}
+
+void hti_run_slope(ht_context *ctx, hti_slope kind, ht_array out,
+                   const ht_array *const *in)
+{
+    unit_run(ctx, ctx->kernels->slope[kind], &out, kind == HTI_SLOPE_BEND ? 3 : 2, in, 0,
+             false);
 }
 
 static void tril_store(char *to, ht_dtype dtype, double value)

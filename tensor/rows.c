@@ -98,21 +98,37 @@ void hti_run_logsumexp(ht_context *ctx, ht_array out, ht_array a)
     if (w.columns > 0) rows_run(ctx, &w);
 }
 
-int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels)
+static int64_t rows_labelled(const ht_context *ctx, hti_label_loop loop,
+                             const ht_array *out, const ht_array *a,
+                             const ht_array *labels, int64_t written)
 {
-    HT_ASSERT(a.shape.rank == 2 && labels.shape.rank == 1 &&
-                  labels.shape.dim[0] == a.shape.dim[0],
-              "logits of rank %d, labels of rank %d", a.shape.rank, labels.shape.rank);
-    struct rows w = rows_plan(&out, &a);
-    HT_ASSERT(out.dtype == a.dtype, "output %s, operand %s", ht_dtype_name(out.dtype),
-              ht_dtype_name(a.dtype));
-    int64_t bad = hti_first_outside(&labels, w.columns);
+    HT_ASSERT(a->shape.rank == 2 && labels->shape.rank == 1 &&
+                  labels->shape.dim[0] == a->shape.dim[0],
+              "logits of rank %d, labels of rank %d", a->shape.rank, labels->shape.rank);
+    struct rows w = rows_plan(out, a);
+    HT_ASSERT(out->dtype == a->dtype, "output %s, operand %s", ht_dtype_name(out->dtype),
+              ht_dtype_name(a->dtype));
+    int64_t bad = hti_first_outside(labels, w.columns);
     if (bad >= 0) return bad;
-    w.labelled = ctx->kernels->cross_entropy[hti_row(a.dtype)];
-    w.label = labels.data;
-    w.label_stride = labels.stride[0];
+    w.labelled = loop;
+    w.label = labels->data;
+    w.label_stride = labels->stride[0];
+    w.out_row *= written;
     rows_run(ctx, &w);
     return -1;
+}
+
+int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels)
+{
+    return rows_labelled(ctx, ctx->kernels->cross_entropy[hti_row(a.dtype)], &out, &a,
+                         &labels, 1);
+}
+
+int64_t hti_run_cross_entropy_slope(ht_context *ctx, ht_array out, ht_array a,
+                                    ht_array labels)
+{
+    return rows_labelled(ctx, ctx->kernels->cross_entropy_slope[hti_row(a.dtype)], &out,
+                         &a, &labels, a.shape.dim[1]);
 }
 
 void hti_run_argmax(ht_context *ctx, ht_array out, ht_array a)

@@ -368,6 +368,14 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
     ht_var three[] = {d->f, d->f, d->f32};
     REFUSED(normalize_bend, SHAPE, ht_apply(bend, 3, three, &norm, HT_HERE),
             "inputs of one type", "f32 (2, 3)");
+#define TWO_ROWS(op)                                                   \
+    REFUSED(op, SHAPE, ht_apply(&hti_op_##op, 2, pair, NULL, HT_HERE), \
+            "inputs of one type", "f64 (2, 3), f64 (2, 4)")
+    TWO_ROWS(softmax_slope);
+    TWO_ROWS(log_softmax_rest);
+    TWO_ROWS(log_softmax_back);
+    REFUSED(softmax_bend, SHAPE, ht_apply(&hti_op_softmax_bend, 3, three, NULL, HT_HERE),
+            "inputs of one type", "f32 (2, 3)");
     const ht_op *vjp = &hti_op_attention_vjp;
     REFUSED(attention_vjp, SHAPE, ht_apply(vjp, 4, last, &causal, HT_HERE),
             "the cotangent must be", "(5, 2, 3), f64 (5, 3, 3)");
@@ -623,6 +631,10 @@ static void index_outside_is_refused_when_run(void)
             "index at place 0 of shape (2, 1)", "outside 0 .. 4");
     REFUSED(cross_entropy, ARGUMENT, ht_cross_entropy(v, l), "label -1 of row 0",
             "outside 0 .. 2");
+    ht_var logits[] = {v, l};
+    const ht_op *slope = &hti_op_cross_entropy_slope;
+    REFUSED(cross_entropy_slope, ARGUMENT, ht_apply(slope, 2, logits, NULL, HT_HERE),
+            "label -1 of row 0", "outside 0 .. 2");
     ht_tape_reset(d->eager);
     ht_tensor_free(five);
     ht_tensor_free(label);

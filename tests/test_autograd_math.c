@@ -430,6 +430,15 @@ static void reductions_pass_gradient_check(void **state)
     ht_context_free(ctx);
 }
 
+static void check_relative(ht_var x, int64_t i, double want, double tolerance,
+                           const char *what, int which)
+{
+    double got = ht_tensor_get(ht_value(x), i);
+    if (!(fabs(got - want) <= tolerance * fabs(want)))
+        fail_msg("%s of %s, %d: got %.17g, want %.17g", what,
+                 ht_dtype_name(ht_var_dtype(x)), which, got, want);
+}
+
 /* Sum and mean of x / 2 + x / 2, x large and of both signs, past the range on the way. */
 static void large_sum(ht_var x, ht_var out[2])
 {
@@ -515,6 +524,79 @@ static void variance_of_equal_and_of_near_numbers_is_exact(void **state)
         ht_grad(y, 1, &x, &g);
         check_values(g, 3, ((double[]){-4.0 / 9, 2.0 / 9, 2.0 / 9}),
                      d == HT_F32 ? 1e-7 : 2e-16);
+        desk_free(&desk);
+    }
+}
+
+/* A row z = (-a, ..., -a, 0) of n classes whose last, the label, is nearly all: beside it
+ * is left (n - 1) e^-a / s, s = 1 + (n - 1) e^-a. */
+static void check_corner(ht_dtype dtype, int n, double a)
+{
+    double tolerance = dtype == HT_F32 ? 2e-6 : 1e-13, tiny = exp(-a),
+           s = 1 + (n - 1) * tiny;
+    double left = (n - 1) * tiny / s, p = tiny / s, at[40], label[40] = {0},
+           unit[40] = {0};
+    struct desk desk = desk_new();
+    for (int i = 0; i < n; i++) at[i] = i == n - 1 ? 0 : -a;
+    label[n - 1] = unit[n - 1] = 1;
+    ht_var z = desk_put(&desk, dtype, HT_SHAPE(1, n), at), e, g, h, t, q;
+    ht_var hard = desk_put(&desk, HT_I32, HT_SHAPE(1), ((double[]){n - 1}));
+    ht_var soft = desk_put(&desk, dtype, HT_SHAPE(1, n), label);
+    e = desk_put(&desk, dtype, HT_SHAPE(1, n), unit);
+    ht_var loss[] = {ht_cross_entropy(z, hard), ht_cross_entropy(z, soft),
+                     ht_neg(ht_slice(ht_log_softmax(z), 1, n - 1, 1, 1)),
+                     ht_logsumexp_axes(z, HT_AXES(1), false)};
+    for (int k = 0; k < 4; k++) {
+        ht_var y = ht_sum(loss[k]);
+        check_relative(y, 0, log1p((n - 1) * tiny), tolerance, "loss", k);
+        ht_grad(y, 1, &z, &g);
+        check_relative(g, n - 1, k < 3 ? -left : 1 / s, tolerance, "gradient", k);
+        check_relative(g, 0, p, tolerance, "gradient", k);
+        ht_jvp(1, &z, &e, 1, &y, &t);
+        check_relative(t, 0, k < 3 ? -left : 1 / s, tolerance, "slope", k);
+        ht_hvp(y, 1, &z, &e, &h);
+        check_relative(h, n - 1, left / s, tolerance, "Hessian", k);
+        check_relative(h, 0, -p / s, tolerance, "Hessian", k);
+        ht_grad(ht_sum(ht_mul(g, e)), 1, &z, &h);
+        check_relative(h, n - 1, left / s, tolerance, "Hessian, reverse", k);
+    }
+    q = ht_softmax(z);
+    ht_jvp(1, &z, &e, 1, &q, &t);
+    check_relative(t, n - 1, left / s, tolerance, "softmax", 0);
+    ht_grad(ht_sum(ht_mul(t, e)), 1, &z, &h);
+    check_relative(h, n - 1, left / s * (2 * left - 1), tolerance, "softmax, twice", 0);
+    desk_free(&desk);
+}
+
+static void rows_where_one_class_is_nearly_all_keep_their_digits(void **state)
+{
+    (void)state;
+    static const int sizes[] = {2, 3, 10, 15, 16, 17, 33};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (double a = 1; a < 80; a *= 1.7) {
+            check_corner(HT_F32, sizes[k], (double)(float)a);
+            check_corner(HT_F64, sizes[k], 4 * a);
+        }
+}
+
+/* What a distribution leaves out is 0 whatever its logit. */
+static void soft_labels_leave_out_what_they_say_is_never(void **state)
+{
+    (void)state;
+    for (int d = HT_F32; d <= HT_F64; d++) {
+        struct desk desk = desk_new();
+        double tolerance = d == HT_F32 ? 1e-7 : 1e-15;
+        ht_var z =
+            desk_put(&desk, (ht_dtype)d, HT_SHAPE(1, 3), ((double[]){-INFINITY, 0, 0}));
+        ht_var p = desk_put(&desk, (ht_dtype)d, HT_SHAPE(1, 3), ((double[]){0, 1, 0})), g;
+        ht_var y = ht_sum(ht_cross_entropy(z, p));
+        check_values(y, 1, ((double[]){0.69314718055994530942}), tolerance);
+        ht_grad(y, 1, &z, &g);
+        check_values(g, 3, ((double[]){0, -0.5, 0.5}), tolerance);
+        ht_grad(y, 1, &p, &g);
+        check_values(g, 3,
+                     ((double[]){0, 0.69314718055994530942, 0.69314718055994530942}),
+                     tolerance);
         desk_free(&desk);
     }
 }
@@ -822,6 +904,8 @@ int main(void)
         cmocka_unit_test(sums_past_the_range_are_right_eager_and_replayed),
         cmocka_unit_test(running_totals_and_windows_come_back_into_range),
         cmocka_unit_test(variance_of_equal_and_of_near_numbers_is_exact),
+        cmocka_unit_test(rows_where_one_class_is_nearly_all_keep_their_digits),
+        cmocka_unit_test(soft_labels_leave_out_what_they_say_is_never),
         cmocka_unit_test(norm_of_any_size_keeps_its_digits_and_derivatives),
         cmocka_unit_test(derivatives_at_awkward_points_are_the_documented_ones),
         cmocka_unit_test(min_ties_share_the_gradient),
