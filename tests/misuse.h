@@ -99,11 +99,8 @@ static bool misuse_aborts(void (*f)(void *data), void *data)
  * followed by a parenthesis outside comments. Calls f with each once. */
 static inline void misuse_functions(const char *header, void (*f)(const char *name))
 {
-    char path[512], line[512], name[64];
-    const char *root = getenv("HYPERTAPE_SOURCE");
-    snprintf(path, sizeof path, "%s/%s", root ? root : ".", header);
-    FILE *file = fopen(path, "r");
-    if (!file) fail_msg("HYPERTAPE_SOURCE says where the headers are; no %s", path);
+    char line[512], name[64];
+    FILE *file = test_source(header);
     bool comment = false;
     while (fgets(line, sizeof line, file)) {
         comment = comment || !strncmp(line, "/*", 2);

@@ -52,6 +52,17 @@ static inline uint64_t test_seed(void)
     return seed;
 }
 
+/* A file of the repository, open for reading; to be closed. */
+static inline FILE *test_source(const char *name)
+{
+    char path[1024];
+    const char *root = getenv("HYPERTAPE_SOURCE");
+    snprintf(path, sizeof path, "%s/%s", root ? root : ".", name);
+    FILE *f = fopen(path, "r");
+    if (!f) fail_msg("HYPERTAPE_SOURCE says where the repository is; no %s", path);
+    return f;
+}
+
 /* The fixed work of a test file's main: its cases as one cmocka group. */
 #define TEST_MAIN(tests) cmocka_run_group_tests((tests), NULL, NULL)
 

@@ -356,9 +356,8 @@ static void check_edge(ht_context *ctx, const edge *e)
 static void check_rules_of_the_header(void)
 {
     static char text[1 << 16];
-    const char *path = getenv("HYPERTAPE_NN"), *before = "extern const ht_update_rule ";
-    FILE *f = path ? fopen(path, "r") : NULL;
-    if (!f) fail_msg("HYPERTAPE_NN says where ht_nn.h is; it says %s", path);
+    const char *before = "extern const ht_update_rule ";
+    FILE *f = test_source("nn/ht_nn.h");
     text[fread(text, 1, sizeof text - 1, f)] = '\0';
     fclose(f);
     char *at = strstr(text, before);
@@ -389,9 +388,7 @@ static void every_rule_at_every_edge_is_right(void **state)
 {
     static char line[LINE];
     (void)state;
-    const char *path = getenv("HYPERTAPE_EDGES_UPDATE");
-    FILE *f = path ? fopen(path, "r") : NULL;
-    if (!f) fail_msg("HYPERTAPE_EDGES_UPDATE says where the table is; it says %s", path);
+    FILE *f = test_source("tests/reference/edges_update.txt");
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
     while (fgets(line, sizeof line, f)) {
         edge e = read_edge(line);
