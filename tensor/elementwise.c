@@ -214,8 +214,8 @@ static int walk_fetch(const struct walk *w, const struct walk_block *b, int half
     return half + 1;
 }
 
-/* A total in f64 that would leave its range goes on as one of smaller numbers, as
- * reduce.c has it; total[WALK_SUMS] says so. */
+/* A total that leaves the range is taken again, as reduce.c has it: in f64 it goes on as
+ * one of smaller numbers, which total[WALK_SUMS] says. */
 static void walk_sum(const struct walk *w, const hti_fused_step *s, double *total,
                      int64_t n, const void *a)
 {
@@ -224,11 +224,11 @@ static void walk_sum(const struct walk *w, const hti_fused_step *s, double *tota
     int dtype = hti_row(s->from);
     if (*small == 0) {
         row[s->function][dtype](1, 1, n, 1, total, a);
-        if (isfinite(*total) || s->from != HT_F64) return;
-        *total = before * HTI_SMALL;
-        *small = 1;
+        if (isfinite(*total) || s->function == HTI_MEAN) return;
+        *small = s->from == HT_F64;
+        *total = *small != 0 ? before * HTI_SMALL : before;
     }
-    row[HTI_SMALL_SUM][dtype](1, 1, n, 1, total, a);
+    row[HTI_SUM_AGAIN][dtype](1, 1, n, 1, total, a);
 }
 
 /* The parts' totals joined. */

@@ -95,7 +95,7 @@ typedef enum hti_compare {
 typedef enum hti_reduce {
     HTI_SUM,
     HTI_MAX,
-    HTI_SMALL_SUM, /* a loop only, of f64 times HTI_SMALL */
+    HTI_SUM_AGAIN, /* a loop only: f32 by f64 blocks, f64 times HTI_SMALL */
     HTI_MEAN,      /* the loop sums in f64; this and the rest: hti_run_moment */
     HTI_N_REDUCE,
     HTI_VARIANCE = HTI_N_REDUCE,

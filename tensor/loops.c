@@ -322,8 +322,17 @@ SAME(u8, uint8_t)
 #define PACKED       loop_pack_f32
 #include "loops_reduce.h"
 
-#define REDUCE(name) loop_sum_##name##_f32
+#define REDUCE(name) loop_again_##name##_f32
 #define AGAIN(name)  loop_mean_##name##_f32
+#define ELEMENT      float
+#define LANE         float
+#define TOTAL        double
+#define START        0
+#define COMBINE      LOOP_ADD
+#define PACKED       loop_pack_f32
+#include "loops_reduce.h"
+
+#define REDUCE(name) loop_sum_##name##_f32
 #define ELEMENT      float
 #define LANE         float
 #define TOTAL        double
@@ -386,6 +395,16 @@ SAME(u8, uint8_t)
 #define ELEMENT      double
 #include "loops_moment.h"
 
+#define SLOPE(name) name##_f32
+#define ELEMENT     float
+#define SLOPE_EXP   math_exp
+#include "loops_slope.h"
+
+#define SLOPE(name) name##_f64
+#define ELEMENT     double
+#define SLOPE_EXP   exp
+#include "loops_slope.h"
+
 #define ROWS(name) name##_f32
 #define ELEMENT    float
 #define ROWS_EXP   math_exp
@@ -397,16 +416,6 @@ SAME(u8, uint8_t)
 #define ROWS_EXP   exp
 #define ROWS_LOG1P log1p
 #include "loops_rows.h"
-
-#define SLOPE(name) name##_f32
-#define ELEMENT     float
-#define SLOPE_EXP   math_exp
-#include "loops_slope.h"
-
-#define SLOPE(name) name##_f64
-#define ELEMENT     double
-#define SLOPE_EXP   exp
-#include "loops_slope.h"
 
 #define NORM(name) name##_f32
 #define ELEMENT    float
@@ -515,7 +524,7 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .unpack = {ALL(unpack)},
     .reduce = {[HTI_SUM] = {loop_sum_run_f32, loop_sum_run_f64, loop_sum_run_i32, NULL},
                [HTI_MAX] = {loop_max_run_f32, loop_max_run_f64, NULL, NULL},
-               [HTI_SMALL_SUM] = {NULL, loop_small_run_f64, NULL, NULL},
+               [HTI_SUM_AGAIN] = {loop_again_run_f32, loop_small_run_f64, NULL, NULL},
                [HTI_MEAN] = {loop_mean_run_f32, NULL, NULL, NULL}},
     .moment = {{FLOATS(distances)}, {FLOATS(squares)}},
     .argmax = {ALL(argmax)},

@@ -60,14 +60,11 @@ static void REDUCE(along)(int64_t keep, int64_t keep_stride, int64_t fold,
                 PACKED(1, n, packed, run, (const int64_t[]){0, fold_stride});
                 run = packed;
             }
-            LANE all = REDUCE(block)(n, run);
+            TOTAL all = (TOTAL)REDUCE(block)(n, run);
 #ifdef AGAIN
-            if (!(all - all == 0)) {
-                total[i] = COMBINE(total[i], AGAIN(block)(n, run));
-                continue;
-            }
+            if (!(all - all == 0)) all = AGAIN(block)(n, run);
 #endif
-            total[i] = COMBINE(total[i], (TOTAL)all);
+            total[i] = COMBINE(total[i], all);
         }
 }
 

@@ -2,18 +2,20 @@
 /* loops_rows.h: softmax and its kin, included by loops.c for each float type with
  *   ROWS(name) names, ELEMENT, ROWS_EXP(x), ROWS_LOG1P(x).
  *
- * Rows of ten are too short for vectors. So short rows go through a tile of many rows, in
- * which the exponentials are one contiguous loop; a row longer than a tile goes piece by
- * piece. Per row, m is the maximum, s the sum of exp(a - m) and o that without m's own 1:
- * log s is log(1 + o), which keeps its digits where one class is nearly all. Read next:
+ * Rows of ten are too short for vectors: they lie side by side, class after class, as in
+ * loops_slope.h. Others go through a tile of some rows, in which the exponentials are one
+ * contiguous loop; a row longer than a tile goes piece by piece. Per row, m is the
+ * maximum, s the sum of exp(a - m) and o that without m's own 1: log s is log(1 + o),
+ * which keeps its digits where one class is nearly all. Read next:
  * loops_slope.h, rows.c. */
 
 struct ROWS(rows_tile) {
     int64_t rows, columns;
     const ELEMENT *a;
     const int64_t *stride;
-    ELEMENT m[HTI_TILE], s[HTI_TILE]; /* (rows) */
-    double o[HTI_TILE];
+    ELEMENT m[ROWS(SLOPE_ROWS)], s[ROWS(SLOPE_ROWS)]; /* (rows) */
+    double o[ROWS(SLOPE_ROWS)];
+    bool found[ROWS(SLOPE_ROWS)]; /* m, in a long row's pieces so far */
 };
 
 /* The tile that starts at row r: as many rows as fit, or one long row. */
@@ -21,6 +23,7 @@ static void ROWS(rows_tile_at)(struct ROWS(rows_tile) * t, int64_t r, int64_t ro
                                int64_t columns, const ELEMENT *a, const int64_t *stride)
 {
     int64_t fit = columns < HTI_TILE ? HTI_TILE / columns : 1;
+    if (columns <= ROWS(SLOPE_SHORT)) fit = ROWS(SLOPE_ROWS);
     t->rows = rows - r < fit ? rows - r : fit;
     t->columns = columns;
     t->a = a + r * stride[0];
@@ -50,15 +53,6 @@ static void ROWS(rows_repeat)(const struct ROWS(rows_tile) * t, const ELEMENT *v
     ROWS(loop_pack)(t->rows, n, each, value, (const int64_t[]){1, 0});
 }
 
-/* In a short row a NaN may lose, which spares a branch: it comes back through the sum. */
-static inline ELEMENT ROWS(rows_top)(int64_t n, const ELEMENT *x)
-{
-    if (n >= 16) return ROWS(loop_max_block)(n, x);
-    ELEMENT top = x[0];
-    for (int64_t i = 1; i < n; ++i) top = x[i] > top ? x[i] : top;
-    return top;
-}
-
 static void ROWS(rows_max)(struct ROWS(rows_tile) * t)
 {
     ELEMENT packed[HTI_TILE];
@@ -66,7 +60,7 @@ static void ROWS(rows_max)(struct ROWS(rows_tile) * t)
         n = ROWS(rows_piece)(t, c);
         const ELEMENT *x = ROWS(rows_get)(t, c, n, packed);
         for (int64_t r = 0; r < t->rows; ++r) {
-            ELEMENT top = ROWS(rows_top)(n, x + r * n);
+            ELEMENT top = ROWS(loop_max_block)(n, x + r * n);
             t->m[r] = c == 0 ? top : LOOP_MAX(t->m[r], top);
         }
     }
@@ -84,13 +78,42 @@ static double ROWS(rows_others)(int64_t n, const ELEMENT *e)
     return others + tops;
 }
 
-/* Fills m, s and o; e, if not NULL, gets exp(a - m), (rows, columns). */
+/* o from the sums of exp(a - m) over the piece from column c on: the first 1 is left out.
+ */
+static void ROWS(rows_left)(struct ROWS(rows_tile) * t, int64_t c, int64_t n,
+                            const ELEMENT *y, const double *sum)
+{
+    for (int64_t r = 0; r < t->rows; ++r) {
+        bool before = c > 0 && t->found[r], here = !(sum[r] < 1) && !before;
+        double others = here ? sum[r] - 1 : sum[r];
+        if (here && sum[r] < 1.25) others = ROWS(rows_others)(n, y + r * n);
+        t->found[r] = before || here;
+        t->o[r] = c > 0 ? t->o[r] + others : others;
+    }
+}
+
+/* Short rows: m and o; or out, if not NULL, gets exp(a - m) / s. */
+static void ROWS(rows_short)(struct ROWS(rows_tile) * t, ELEMENT *out)
+{
+    ROWS(slope_tile) e;
+    ROWS(slope_lanes) tops, others;
+    ROWS(slope_load)(t->rows, t->columns, e, t->a, t->stride);
+    ROWS(slope_exp)(t->columns, e, t->m);
+    if (out) {
+        ROWS(slope_share)(t->columns, e);
+        ROWS(slope_store)(t->rows, t->columns, out, e);
+        return;
+    }
+    ROWS(slope_sums)(t->columns, e, tops, others);
+    for (int r = 0; r < ROWS(SLOPE_ROWS); ++r)
+        t->o[r] = (double)others[r] + ((double)tops[r] - 1);
+}
+
+/* Fills m, s and, if e is NULL, o; e, if not NULL, gets exp(a - m), (rows, columns). */
 static void ROWS(rows_sum)(struct ROWS(rows_tile) * t, ELEMENT *e)
 {
     ELEMENT packed[HTI_TILE], m[HTI_TILE], powers[HTI_TILE];
-    double total[HTI_TILE];
-    bool found[HTI_TILE]; /* the largest */
-    for (int64_t r = 0; r < t->rows; ++r) found[r] = false;
+    double total[ROWS(SLOPE_ROWS)], sum[ROWS(SLOPE_ROWS)];
     ROWS(rows_max)(t);
     for (int64_t c = 0, n; c < t->columns; c += n) {
         n = ROWS(rows_piece)(t, c);
@@ -100,16 +123,22 @@ static void ROWS(rows_sum)(struct ROWS(rows_tile) * t, ELEMENT *e)
         LOOP_INDEPENDENT for (int64_t i = 0; i < t->rows * n; ++i) y[i] =
             ROWS_EXP(x[i] - m[i]);
         for (int64_t r = 0; r < t->rows; ++r) {
-            double sum = (double)ROWS(loop_sum_block)(n, y + r * n), others = sum;
-            if (!(sum < 1) && !found[r]) {
-                found[r] = true;
-                others = sum < 1.25 ? ROWS(rows_others)(n, y + r * n) : sum - 1;
-            }
-            total[r] = c == 0 ? sum : total[r] + sum;
-            t->o[r] = c == 0 ? others : t->o[r] + others;
+            sum[r] = (double)ROWS(loop_sum_block)(n, y + r * n);
+            total[r] = c == 0 ? sum[r] : total[r] + sum[r];
         }
+        if (!e) ROWS(rows_left)(t, c, n, y, sum);
     }
     for (int64_t r = 0; r < t->rows; ++r) t->s[r] = (ELEMENT)total[r];
+}
+
+/* m and o of every row. */
+static void ROWS(rows_logs)(struct ROWS(rows_tile) * t)
+{
+    if (t->columns <= ROWS(SLOPE_SHORT))
+        ROWS(rows_short)(t, NULL);
+    else
+        ROWS(rows_sum)(t, NULL);
+    for (int64_t i = 0; i < t->rows; ++i) t->s[i] = ROWS_LOG1P(t->o[i]);
 }
 
 /* exp(a - m) / s */
@@ -121,6 +150,10 @@ static void ROWS(loop_softmax)(int64_t rows, int64_t columns, void *out, const v
     for (int64_t r = 0; r < rows; r += t.rows) {
         ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
         ELEMENT *e = (ELEMENT *)out + r * columns;
+        if (columns <= ROWS(SLOPE_SHORT)) {
+            ROWS(rows_short)(&t, e);
+            continue;
+        }
         ROWS(rows_sum)(&t, e);
         for (int64_t c = 0, n; c < columns; c += n) {
             n = ROWS(rows_piece)(&t, c);
@@ -138,8 +171,7 @@ static void ROWS(loop_log_softmax)(int64_t rows, int64_t columns, void *out,
     ELEMENT packed[HTI_TILE], m[HTI_TILE], l[HTI_TILE];
     for (int64_t r = 0; r < rows; r += t.rows) {
         ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
-        ROWS(rows_sum)(&t, NULL);
-        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG1P(t.o[i]);
+        ROWS(rows_logs)(&t);
         for (int64_t c = 0, n; c < columns; c += n) {
             n = ROWS(rows_piece)(&t, c);
             const ELEMENT *x = ROWS(rows_get)(&t, c, n, packed);
@@ -169,10 +201,10 @@ static void ROWS(loop_logsumexp)(int64_t rows, int64_t columns, void *out, const
     for (int64_t r = 0; r < rows; r += t.rows) {
         ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
         ELEMENT *o = (ELEMENT *)out + r;
-        ROWS(rows_sum)(&t, NULL);
+        ROWS(rows_logs)(&t);
         for (int64_t i = 0; i < t.rows; ++i)
             o[i] = t.m[i] - t.m[i] == 0
-                       ? t.m[i] + ROWS_LOG1P(t.o[i])
+                       ? t.m[i] + t.s[i]
                        : ROWS(rows_infinite)(columns, t.a + i * stride[0], stride[1],
                                              t.m[i]);
     }
@@ -186,8 +218,7 @@ static void ROWS(loop_cross_entropy)(int64_t rows, int64_t columns, void *out,
     struct ROWS(rows_tile) t;
     for (int64_t r = 0; r < rows; r += t.rows) {
         ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
-        ROWS(rows_sum)(&t, NULL);
-        for (int64_t i = 0; i < t.rows; ++i) t.s[i] = ROWS_LOG1P(t.o[i]);
+        ROWS(rows_logs)(&t);
         for (int64_t i = 0; i < t.rows; ++i) {
             int64_t k = label[(r + i) * label_stride];
             ELEMENT x = t.a[i * stride[0] + k * stride[1]];

@@ -125,6 +125,37 @@ static inline void SLOPE(slope_load)(int64_t rows, int64_t n, SLOPE(slope_tile) 
         for (int64_t c = 0; c < n; ++c) SLOPE_LANES(to)[r] += (term); \
     }
 
+/* e = exp(x - m) in x's place. */
+static inline void SLOPE(slope_exp)(int64_t n, SLOPE(slope_tile) e, SLOPE(slope_lanes) m)
+{
+    SLOPE_LANES m[r] = -INFINITY;
+    for (int64_t c = 0; c < n; ++c) SLOPE_LANES m[r] = LOOP_MAX(e[c][r], m[r]);
+    for (int64_t c = 0; c < n; ++c) SLOPE_LANES e[c][r] = SLOPE_EXP(e[c][r] - m[r]);
+}
+
+/* How many are the largest, and the sum of the others. */
+static inline void SLOPE(slope_sums)(int64_t n, SLOPE(slope_tile) e,
+                                     SLOPE(slope_lanes) tops, SLOPE(slope_lanes) others)
+{
+    SLOPE_SUM(tops, SLOPE(slope_top)(e[c][r], 1))
+    SLOPE_SUM(others, SLOPE(slope_other)(e[c][r], e[c][r]))
+}
+
+/* e over its sum. */
+static inline void SLOPE(slope_share)(int64_t n, SLOPE(slope_tile) e)
+{
+    SLOPE(slope_lanes) sum;
+    SLOPE_SUM(sum, e[c][r])
+    for (int64_t c = 0; c < n; ++c) SLOPE_LANES e[c][r] /= sum[r];
+}
+
+static inline void SLOPE(slope_store)(int64_t rows, int64_t n, ELEMENT *out,
+                                      SLOPE(slope_tile) from)
+{
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < n; ++c) out[r * n + c] = from[c][r];
+}
+
 /* ref and mean of v, whose rest takes its place. */
 static inline void SLOPE(slope_centre)(int64_t n, SLOPE(slope_tile) e,
                                        SLOPE(slope_lanes) tops, SLOPE(slope_lanes) sum,
@@ -146,11 +177,8 @@ static void SLOPE(slope_short)(hti_slope kind, const hti_norm *w, int64_t rows,
     const int64_t n = w->columns;
     SLOPE(slope_load)(rows, n, e, in[0], w->stride[0]);
     SLOPE(slope_load)(rows, n, v, in[1], w->stride[1]);
-    SLOPE_LANES m[r] = e[0][r];
-    for (int64_t c = 1; c < n; ++c) SLOPE_LANES m[r] = LOOP_MAX(e[c][r], m[r]);
-    for (int64_t c = 0; c < n; ++c) SLOPE_LANES e[c][r] = SLOPE_EXP(e[c][r] - m[r]);
-    SLOPE_SUM(tops, SLOPE(slope_top)(e[c][r], 1))
-    SLOPE_SUM(others, SLOPE(slope_other)(e[c][r], e[c][r]))
+    SLOPE(slope_exp)(n, e, m);
+    SLOPE(slope_sums)(n, e, tops, others);
     SLOPE_LANES sum[r] = tops[r] + others[r];
     if (kind == HTI_SLOPE_BACK) {
         SLOPE_SUM(top_v, SLOPE(slope_top)(e[c][r], v[c][r]))
@@ -169,8 +197,7 @@ static void SLOPE(slope_short)(hti_slope kind, const hti_norm *w, int64_t rows,
     }
     if (kind == HTI_SLOPE_SLOPE || kind == HTI_SLOPE_BEND)
         for (int64_t c = 0; c < n; ++c) SLOPE_LANES v[c][r] *= e[c][r] / sum[r];
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < n; ++c) out[r * n + c] = v[c][r];
+    SLOPE(slope_store)(rows, n, out, v);
 }
 
 /* out (rows, columns), contiguous and apart from the operands. */

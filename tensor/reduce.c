@@ -223,24 +223,25 @@ static bool reduce_has_parts(const struct reduce *w)
            w->tiles * reduce_blocks(&w->kept) == 1;
 }
 
-/* Totals of sums in f64 that left its range, once more out of smaller numbers. */
+/* Totals of sums that left the range once more: the blocks of f32 that did in f64, those
+ * of f64 out of smaller numbers. */
 static void reduce_again(const struct reduce *w, int64_t unit,
                          union reduce_totals *totals)
 {
-    bool lost = false;
-    if (w->f != HTI_SUM || w->dtype != HT_F64) return;
+    double lost = 0, scale = w->dtype == HT_F64 ? HTI_SMALL : 1;
+    if (w->f != HTI_SUM || w->dtype == HT_I32) return;
     int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
-    for (int64_t i = 0; i < n; ++i) lost = lost || !isfinite(totals->real[i]);
-    if (!lost) return;
+    for (int64_t i = 0; i < n; ++i) lost += totals->real[i] - totals->real[i];
+    if (lost == 0) return;
     struct reduce pass = *w;
-    pass.loop = w->ctx->kernels->reduce[HTI_SMALL_SUM][hti_row(w->dtype)];
-    union reduce_totals small;
+    pass.loop = w->ctx->kernels->reduce[HTI_SUM_AGAIN][hti_row(w->dtype)];
+    union reduce_totals again;
     if (reduce_has_parts(w))
-        reduce_in_parts(&pass, &small);
+        reduce_in_parts(&pass, &again);
     else
-        reduce_unit(&pass, unit, 0, reduce_length(w), &small);
+        reduce_unit(&pass, unit, 0, reduce_length(w), &again);
     for (int64_t i = 0; i < n; ++i)
-        if (!isfinite(totals->real[i])) totals->real[i] = small.real[i] / HTI_SMALL;
+        if (!isfinite(totals->real[i])) totals->real[i] = again.real[i] / scale;
 }
 
 /* Moments. */
