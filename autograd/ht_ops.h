@@ -240,7 +240,8 @@ HT_OP_2(take_last);
 #define ht_take_last(x, index) ht_take_last_at(x, index, HT_HERE)
 
 /* Ops: normalisation. Rows to mean 0 and mean square 1: (x - mean)/sqrt(variance + eps),
- * by the variance with 1/n, then gain and shift, HT_ZERO for none; eps > 0. */
+ * by the variance with 1/n, then gain and shift, HT_ZERO for none; eps > 0. Equal numbers
+ * give 0 exactly; f32 may be of any size, f64 of those whose squares are finite. */
 
 /* Along the last axis (Ba, Kiros & Hinton 2016); without the mean (Zhang & Sennrich
  * 2019). */
