@@ -241,7 +241,7 @@ HT_OP_2(take_last);
 
 /* Ops: normalisation. Rows to mean 0 and mean square 1: (x - mean)/sqrt(variance + eps),
  * by the variance with 1/n, then gain and shift, HT_ZERO for none; eps > 0. Equal numbers
- * give 0 exactly; f32 may be of any size, f64 of those whose squares are finite. */
+ * give 0 exactly; squares may leave the range, x be up to 1e37 and 1e300. */
 
 /* Along the last axis (Ba, Kiros & Hinton 2016); without the mean (Zhang & Sennrich
  * 2019). */

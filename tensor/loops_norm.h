@@ -90,17 +90,33 @@ static double NORM(norm_exact)(int64_t n, const ELEMENT *a, int64_t stride, doub
     return sum / (double)n;
 }
 
+/* 1 / sqrt(mean square about the mean + eps), the squares at a scale that keeps them in
+ * the range of f64. */
+static double NORM(norm_deviation)(int64_t n, const ELEMENT *a, int64_t stride,
+                                   double mean, double eps)
+{
+    double square = NORM(norm_exact)(n, a, stride, mean, a, stride, mean), scale = 1;
+    if (!(square < INFINITY)) scale = 0x1p-600;
+    if (square < 0x1p-900 && eps < 0x1p-900) scale = 0x1p600;
+    if (scale == 1) return 1 / sqrt(square + eps);
+    square = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        double rest = ((double)a[i * stride] - mean) * scale;
+        square += rest * rest;
+    }
+    return scale / sqrt(square / (double)n + eps * scale * scale);
+}
+
 static void NORM(norm_exact_row)(struct NORM(norm_tile) * t, int64_t r)
 {
     const ELEMENT *a = t->in[0] + r * t->w->stride[0][0];
     int64_t n = t->w->columns, step = t->w->stride[0][1];
     double mean = t->w->centred ? NORM(norm_exact)(n, a, step, 0, NULL, 0, 0) : 0;
     if (t->w->centred) mean += NORM(norm_exact)(n, a, step, mean, NULL, 0, 0);
-    double square = NORM(norm_exact)(n, a, step, mean, a, step, mean);
     struct NORM(norm_row) *row = &t->row[r];
     row->mean = (ELEMENT)mean;
     row->rest = (ELEMENT)(mean - (double)row->mean);
-    row->s = (ELEMENT)(1 / sqrt(square + t->w->eps));
+    row->s = (ELEMENT)NORM(norm_deviation)(n, a, step, mean, t->w->eps);
 }
 
 static void NORM(norm_statistics)(struct NORM(norm_tile) * t)

@@ -199,9 +199,38 @@ static void tril_of_random_views_is_the_formula(void **state)
     ht_context_free(ctx);
 }
 
+/* (s, 2 s, -3 s): (1, 2, -3) / sqrt(14/3) whatever s, with the mean, which is 0, or not.
+ */
+static void normalize_of_any_size_is_the_same_row(void **state)
+{
+    (void)state;
+    static const double f32[] = {1e-30, 1e-12, 1, 1e19, 1e30, 5e37},
+                        f64[] = {1e-140, 1e-130, 1, 1e155, 1e200, 1e300};
+    struct test_random any = {test_seed(), 0};
+    ht_context *ctx = test_context(1);
+    for (int k = 0; k < 24; ++k) {
+        ht_dtype dtype = k % 2 ? HT_F64 : HT_F32;
+        double s = (k % 2 ? f64 : f32)[k / 4], tolerance = k % 2 ? 1e-15 : 3e-7;
+        struct test_array a = test_dense(&any, dtype, HT_SHAPE(1, 3)),
+                          out = test_dense(&any, dtype, HT_SHAPE(1, 3));
+        for (int i = 0; i < 3; ++i) test_put(&a.array, i, s * (i < 2 ? i + 1 : -3));
+        for (int isa = 0; hti_kernels_at(isa); ++isa) {
+            ctx->kernels = hti_kernels_at(isa);
+            hti_run_normalize(ctx, out.array, a.array, 1e-300, k % 4 > 1);
+            for (int i = 0; i < 3; ++i) {
+                double want = (i < 2 ? i + 1 : -3) / sqrt(14 / 3.0);
+                assert_near(test_get(&out.array, i), want, tolerance * 3);
+            }
+        }
+        test_array_free(&a), test_array_free(&out);
+    }
+    ht_context_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(normalize_of_any_size_is_the_same_row),
         cmocka_unit_test(normalize_of_random_views_is_the_formula),
         cmocka_unit_test(normalize_of_a_large_mean_keeps_the_rest),
         cmocka_unit_test(normalize_of_any_scale_keeps_its_digits),
