@@ -101,7 +101,7 @@ static const edge_form forms[] = {
     ROW(where, "1 1 1"),
     ROW(clamp, "1 1 1"),
     ROW(greater_equal, "1 1"),
-    {NULL},
+    {.name = NULL},
 };
 
 static void elementwise_at_the_edges_has_the_digits(void **state)

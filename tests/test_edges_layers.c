@@ -156,7 +156,7 @@ static const edge_form forms[] = {
     ROW(transformer_block, "2x3"),
     ROW(gru_cell, "1x1 1x1"),
     ROW(lstm_cell, "1x1 1x1 1x1"),
-    {NULL},
+    {.name = NULL},
 };
 
 /* What is not in the table, and why. */

@@ -148,7 +148,7 @@ static const edge_form forms[] = {
     ROW(max_pool2d, "1x1x2x2"),
     ROW(avg_pool2d, "1x1x2x2"),
     ROW(global_avg_pool2d, "1x1x2x2"),
-    {NULL},
+    {.name = NULL},
 };
 
 static void rows_at_the_edges_have_the_digits(void **state)
