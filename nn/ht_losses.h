@@ -45,8 +45,8 @@ ht_var ht_huber_at(ht_var x, ht_var target, ht_var delta, const char *site);
 ht_var ht_kl_divergence_at(ht_var log_q, ht_var p, const char *site);
 #define ht_kl_divergence(log_q, p) ht_kl_divergence_at(log_q, p, HT_HERE)
 
-/* sum(weights rows) / sum(weights), 0-d: example weights; NaN if they sum to 0. One
- * weight for all (ht_number) gives the mean. */
+/* sum(weights rows) / sum(weights), 0-d: example weights; NaN if they sum to 0, and
+ * both sums within the dtype's range. One weight for all (ht_number) gives the mean. */
 ht_var ht_weighted_mean_at(ht_var rows, ht_var weights, const char *site);
 #define ht_weighted_mean(rows, weights) ht_weighted_mean_at(rows, weights, HT_HERE)
 /* Penalties: the sum of |w|, with slope 0 at 0, or of w^2, 0-d, over all elements of the

@@ -53,11 +53,22 @@ static ht_var loss_rows(ht_var v, const char *site)
     return ht_mean_axes_at(v, loss_axes(v), false, site);
 }
 
-/* -sum_j log_softmax_j / classes: the cross-entropy of the uniform distribution. */
-static ht_var loss_uniform(ht_var logits, const char *site)
+/* Labels as distributions, y + s (1/classes - y): what has none of either has none of the
+ * mixture, so that 0 log 0 stays 0. */
+static ht_var loss_mixed(ht_var logits, ht_var labels, ht_var smoothing, const char *site)
 {
-    ht_var log_q = ht_log_softmax_at(logits, site);
-    return ht_neg_at(ht_mean_axes_at(log_q, HT_AXES(-1), false, site), site);
+    ht_type type = hti_type(logits);
+    int64_t classes = type.shape.dim[type.shape.rank - 1];
+    if (hti_type(labels).dtype == HT_I32)
+        labels = ht_one_hot_at(labels, classes, type.dtype, site);
+    if (!hti_is_number(smoothing) && hti_type(smoothing).shape.rank > 0) {
+        ht_shape column = hti_type(smoothing).shape;
+        column.dim[column.rank++] = 1;
+        smoothing = ht_reshape_at(smoothing, column, site);
+    }
+    ht_var uniform = ht_number(1 / (double)classes);
+    ht_var rest = ht_mul_at(smoothing, ht_sub_at(uniform, labels, site), site);
+    return ht_add_at(labels, rest, site);
 }
 
 static ht_var loss_smoothed(ht_var logits, ht_var labels, ht_var smoothing,
@@ -86,8 +97,7 @@ static ht_var loss_smoothed(ht_var logits, ht_var labels, ht_var smoothing,
                             ht_shape_text(hti_type(rows).shape, text[0]),
                             ht_shape_text(shape, text[1]));
     }
-    ht_var rest = ht_sub_at(loss_uniform(logits, site), rows, site);
-    return ht_add_at(rows, ht_mul_at(rest, smoothing, site), site);
+    return ht_cross_entropy_at(logits, loss_mixed(logits, labels, smoothing, site), site);
 }
 
 ht_var ht_cross_entropy_smoothed_at(ht_var logits, ht_var labels, ht_var smoothing,

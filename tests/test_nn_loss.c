@@ -346,6 +346,14 @@ static void cross_entropy_smoothed_by_0_and_1_is_either_end(void **state)
     z = lossy_input(&l, HT_F64, HT_SHAPE(1, 3), (double[]){2, -INFINITY, 2});
     assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0)), log(2), 1e-15);
     assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0.1)), INFINITY, 0);
+    /* By a variable, too, what has no part in the mixture has none in the loss. */
+    ht_var none = lossy_input(&l, HT_F64, HT_SCALAR, (double[]){0});
+    ht_var each = lossy_input(&l, HT_F64, HT_SHAPE(1), (double[]){0});
+    assert_near(ht_item(ht_cross_entropy_smoothed(z, label, none)), log(2), 1e-15);
+    assert_near(ht_item(ht_cross_entropy_smoothed(z, label, each)), log(2), 1e-15);
+    z = lossy_input(&l, HT_F64, HT_SHAPE(1, 2), (double[]){-INFINITY, 0});
+    assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 0.1)), INFINITY, 0);
+    assert_near(ht_item(ht_cross_entropy_smoothed(z, label, 1)), INFINITY, 0);
     test_no_error(l.ctx);
     lossy_close(&l);
 }
