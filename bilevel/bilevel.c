@@ -88,8 +88,9 @@ static bool hti_coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
                 return hti_problem_fail(ctx, "an outer variable has two coordinates");
         if (c->kind < HT_IDENTITY || c->kind > HT_SIGMOID)
             return hti_problem_fail(ctx, "no such kind of coordinate");
-        if (c->kind == HT_SIGMOID && !(c->low < c->high))
-            return hti_problem_fail(ctx, "a sigmoid coordinate needs low < high");
+        if (!hti_coordinate_bounded(c))
+            return hti_problem_fail(ctx, "a sigmoid coordinate needs low < high, and "
+                                         "high - low finite");
     }
     return true;
 }
@@ -153,6 +154,25 @@ bool hti_sets_hold(const ht_bilevel *b, const char *where)
     return true;
 }
 
+/* Of the sets a result points to; never written. */
+static hti_loan result_owner = {.borrower = "bilevel", .role = "result"};
+
+static void hti_results_own(ht_bilevel *b)
+{
+    hti_set_own(b->gradient, &result_owner);
+    hti_set_own(b->gradient_theta0, &result_owner);
+    hti_set_own(b->final, &result_owner);
+}
+
+static void hti_results_free(ht_bilevel *b)
+{
+    ht_set *const set[] = {b->gradient, b->gradient_theta0, b->final};
+    for (int k = 0; k < 3; k++) {
+        hti_set_disown(set[k], &result_owner);
+        ht_set_free(set[k]);
+    }
+}
+
 /* The sets and flags a bilevel owns. */
 static bool hti_bilevel_open(ht_bilevel *b)
 {
@@ -166,6 +186,7 @@ static bool hti_bilevel_open(ht_bilevel *b)
     b->gradient = ht_set_clone(b->eta, 0);
     b->gradient_theta0 = ht_set_clone(b->theta, 0);
     b->final = ht_set_clone(b->theta, 0);
+    hti_results_own(b);
     b->summed = hti_zalloc(ctx, 3 * n, sizeof *b->summed);
     b->initial_summed = b->summed ? b->summed + n : NULL;
     b->init_alone = b->summed ? b->initial_summed + n : NULL;
@@ -244,9 +265,7 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_resize(ctx, b->summed, 3 * (size_t)b->loan[HTI_ETA].n * sizeof *b->summed, 0);
     ht_set_free(b->empty);
     ht_set_free(b->state);
-    ht_set_free(b->gradient);
-    ht_set_free(b->gradient_theta0);
-    ht_set_free(b->final);
+    hti_results_free(b);
     hti_resize(ctx, b, sizeof *b, 0);
 }
 

@@ -143,6 +143,9 @@ struct ht_bilevel {
  * made for; else an error kept, which says where one grew. Asked after each callback. */
 bool hti_sets_hold(const ht_bilevel *b, const char *where);
 
+/* coordinate.c: whether a sigmoid has an open range of finite width; other kinds do. */
+bool hti_coordinate_bounded(const ht_coordinate *c);
+
 /* record.c: the callbacks on tapes, derived and cut into programs. What is chosen is,
  * while the step stands on its tape, so that nothing is recorded twice. */
 bool hti_bilevel_record(ht_bilevel *b, const ht_bilevel_options *options);

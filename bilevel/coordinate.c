@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* coordinate.c: positive and bounded outer variables as free coordinates: a gradient step
  * in u can't leave the range. Read next: bilevel.c. */
+#include <float.h>
 #include <math.h>
 
-#include "ht_bilevel.h"
+#include "bilevel_internal.h"
+
+bool hti_coordinate_bounded(const ht_coordinate *c)
+{
+    return c->kind != HT_SIGMOID || (c->low < c->high && isfinite(c->high - c->low));
+}
 
 static double coordinate_of(const ht_coordinate *c, double value)
 {
@@ -58,7 +64,16 @@ ht_status ht_coordinate_to_value(const ht_coordinate *c, ht_tensor *x)
 {
     HT_ASSERT(c && x, "ht_coordinate_to_value: coordinate or x is NULL");
     ht_status status = coordinate_float(x);
-    for (int64_t k = 0, n = ht_tensor_count(x); status == HT_OK && k < n; k++)
+    int64_t n = ht_tensor_count(x);
+    double most = ht_tensor_dtype(x) == HT_F32 ? (double)FLT_MAX : DBL_MAX;
+    for (int64_t k = 0; status == HT_OK && k < n; k++)
+        if (!(fabs(coordinate_value(c, ht_tensor_get(x, k))) <= most))
+            status = ht_context_fail(ht_tensor_context(x), HT_ERROR_ARGUMENT, NULL,
+                                     "coordinate: element %lld is %g, whose value %s "
+                                     "does not hold",
+                                     (long long)k, ht_tensor_get(x, k),
+                                     ht_dtype_name(ht_tensor_dtype(x)));
+    for (int64_t k = 0; status == HT_OK && k < n; k++)
         ht_tensor_set(x, k, coordinate_value(c, ht_tensor_get(x, k)));
     return status;
 }

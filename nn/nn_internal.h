@@ -47,6 +47,10 @@ void hti_set_drop(ht_set *set, int n);
 
 void hti_set_lend(ht_set *set, hti_loan *loan, const char *borrower, const char *role);
 void hti_set_return(hti_loan *loan); /* of no set: nothing */
+/* The set belongs to what `owner` says as long as that lives: nobody else frees it or
+ * adds to it. */
+void hti_set_own(ht_set *set, hti_loan *owner);
+void hti_set_disown(ht_set *set, const hti_loan *owner);
 /* Whether the set has as many tensors as when it was lent; else an error kept, which says
  * where it grew ("problem.inner"; NULL: not known). */
 bool hti_loan_holds(const hti_loan *loan, const char *where);

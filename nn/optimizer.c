@@ -20,6 +20,9 @@ struct ht_optimizer {
     int *trained, n_trained, n_theta; /* places in theta, in order */
 };
 
+/* Of ht_optimizer_state; never written. */
+static hti_loan state_owner = {.borrower = "optimizer", .role = "state"};
+
 static ht_var hti_optimizer_input(ht_tape *tape, const ht_tensor *tensor)
 {
     return ht_input_like(tape,
@@ -81,6 +84,7 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     o->theta = theta;
     hti_set_lend(theta, &o->loan, "optimizer", "theta");
     o->state = hti_update_state(update, theta);
+    hti_set_own(o->state, &state_owner);
     o->step = ht_tensor_new(ctx, HT_I32, HT_SCALAR);
     o->n_theta = theta->n;
     o->trained = hti_zalloc(ctx, (size_t)theta->n, sizeof *o->trained);
@@ -175,6 +179,7 @@ void ht_optimizer_free(ht_optimizer *o)
     hti_set_return(&o->loan);
     ht_program_free(o->program);
     ht_tensor_free(o->step);
+    hti_set_disown(o->state, &state_owner);
     ht_set_free(o->state);
     hti_resize(o->ctx, o->in, (size_t)o->n_in * sizeof *o->in, 0);
     hti_resize(o->ctx, o->out, (size_t)o->n_out * sizeof *o->out, 0);

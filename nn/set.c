@@ -99,6 +99,24 @@ void hti_set_return(hti_loan *loan)
     loan->set = NULL;
 }
 
+/* A loan of no set, which is never returned and so may serve for any number of them. */
+void hti_set_own(ht_set *set, hti_loan *owner)
+{
+    if (set) set->loans = owner;
+}
+
+void hti_set_disown(ht_set *set, const hti_loan *owner)
+{
+    if (set && set->loans == owner) set->loans = NULL;
+}
+
+static const hti_loan *set_owner(const ht_set *set)
+{
+    const hti_loan *loan = set->loans;
+    while (loan && loan->set) loan = loan->next;
+    return loan;
+}
+
 bool hti_loan_holds(const hti_loan *loan, const char *where)
 {
     const ht_set *set = loan->set;
@@ -117,6 +135,13 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
 {
     HT_ASSERT(set && name, "ht_set_add: set %p, name %p", (void *)set,
               (const void *)name);
+    const hti_loan *owner = set_owner(set);
+    if (owner) {
+        ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "ht_set_add: \"%s\": this set is the %s of a %s, to be read only",
+                        name, owner->role, owner->borrower);
+        return NULL;
+    }
     int old = ht_set_find(set, name);
     if (!*name || old >= 0) {
         ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,

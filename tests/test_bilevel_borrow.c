@@ -233,6 +233,36 @@ static void bilevel_run_after_the_problem_is_gone_is_the_same(void **state)
     ht_set_free(want);
 }
 
+static void bilevel_result_freed_or_added_to_is_refused(void **state)
+{
+    borrow *u = *state;
+    ht_bilevel *b = ht_bilevel_new(u->ctx, &u->problem, NULL);
+    ht_bilevel_result r = ht_bilevel_run(b, 0);
+    const ht_set *set[] = {r.gradient, r.gradient_theta0, r.theta};
+    for (int k = 0; k < 3; k++) {
+        ht_set *mine = (ht_set *)(uintptr_t)set[k];
+        test_aborts(free_set, mine, "as its result: call ht_bilevel_free first");
+        assert_null(ht_set_add(mine, "more", HT_F64, HT_SCALAR));
+        test_error(u->ctx, HT_ERROR_ARGUMENT, "is the result of a bilevel");
+    }
+    ht_bilevel_free(b);
+}
+
+static void coordinate_of_a_range_without_width_is_refused(void **state)
+{
+    borrow *u = *state;
+    static const double bound[][2] = {
+        {0, (double)INFINITY}, {-1.7e308, 1.7e308}, {1, 1}, {0, (double)NAN}};
+    for (int k = 0; k < 4; k++) {
+        ht_coordinate c = {ht_set_name(u->eta, 0), HT_SIGMOID, bound[k][0], bound[k][1]};
+        ht_bilevel_problem p = u->problem;
+        p.coordinates = &c;
+        p.n_coordinates = 1;
+        assert_null(ht_bilevel_new(u->ctx, &p, NULL));
+        test_error(u->ctx, HT_ERROR_ARGUMENT, "needs low < high, and high - low finite");
+    }
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, borrow_new, borrow_free)
@@ -242,6 +272,8 @@ int main(void)
         CASE(bilevel_outlived_by_a_set_aborts_and_says_what_to_free),
         CASE(bilevel_run_callback_that_frees_or_runs_it_aborts),
         CASE(bilevel_run_after_the_problem_is_gone_is_the_same),
+        CASE(bilevel_result_freed_or_added_to_is_refused),
+        CASE(coordinate_of_a_range_without_width_is_refused),
     };
     return TEST_MAIN(tests);
 }
