@@ -17,7 +17,9 @@ extern "C" {
  * infinity they are the limit. What loses more says so, and where terms of opposite sign
  * cancel it is the larger that has the digits. NaN in is NaN out, but for comparisons,
  * which are 0, and x^0 and 1^y, which are 1; derivatives that select by x (relu, abs,
- * ...) are 0 there. Derivatives at kinks are by decree. */
+ * ...) are 0 there. Derivatives at kinks are by decree. In reverse mode 0 times infinity
+ * is NaN: an element that is not chosen (by where, relu, maximum, clamp, slice, gather,
+ * tril ...) must not stand where what came before has an infinite slope; choose first. */
 #define HT_OP_1(name) ht_var ht_##name##_at(ht_var x, const char *site)
 #define HT_OP_2(name) ht_var ht_##name##_at(ht_var a, ht_var b, const char *site)
 HT_OP_1(neg);
@@ -279,7 +281,8 @@ ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site);
  * derivatives too (not in third ones), and of causal ones half are left out.
  * Causal: what row i does not see, NaN and infinity included, reaches neither it nor its
  * derivatives, of any order, nor does row i reach that. Without a mask and to second
- * order a row whose cotangent is all 0 adds nothing to a gradient, whatever it sees. A
+ * order a row whose cotangent is all 0 adds nothing to a gradient, whatever it sees; with
+ * one, or in third derivatives, a row that sees NaN makes those of what it sees NaN. A
  * mask is added: one of -inf hides what is finite, and NaN stays NaN under it. */
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
                        const char *site);

@@ -2,6 +2,7 @@
 /* ops_compose.c: functions that need no row, since they are a few ops one after another:
  * derivatives of every order come with these, and a kernel of their own would bring
  * little. Read next: README.md, "Add an op". */
+#include <float.h>
 #include <math.h>
 
 #include "autograd_internal.h"
@@ -23,6 +24,11 @@ ht_var ht_reciprocal_at(ht_var x, const char *site)
 static ht_var compose_leaky_relu(ht_var x, double slope, const char *site)
 {
     if (compose_pass(x, "leaky_relu")) return x;
+    double most = hti_type(x).dtype == HT_F32 ? (double)FLT_MAX : DBL_MAX;
+    if (!(fabs(slope) <= most))
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "leaky_relu",
+                        "needs a slope that is finite in %s, got %g",
+                        ht_dtype_name(hti_type(x).dtype), slope);
     if (slope == 0) return ht_relu_at(x, site); /* -inf * 0 would be NaN */
     ht_var positive = ht_greater_at(x, ht_number(0), site);
     return ht_where_at(positive, x, ht_mul_at(x, ht_number(slope), site), site);

@@ -387,6 +387,9 @@ static ht_var normalize_given(ht_var x, ht_var mean, ht_var variance, double eps
                               const char *site)
 {
     if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
+    if (hti_type(x).dtype == HT_F32 && (float)eps == 0)
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "batchnorm_given",
+                        "eps %g is 0 in f32, where a variance of 0 has no inverse", eps);
     ht_shape shape = hti_type(x).shape;
     mean = normalize_channels(mean, shape, "mean", site);
     variance = normalize_channels(variance, shape, "variance", site);

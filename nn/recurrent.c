@@ -97,7 +97,9 @@ static void cell_init(ht_set *theta, const char *who, const char *name, ht_dtype
                         size[1]))
         return;
     int before = theta->n;
-    int64_t n_in = size[0], hidden = size[1], columns = gates * hidden;
+    /* More than can be addressed is refused as a shape, not wrapped around. */
+    int64_t n_in = size[0], hidden = size[1];
+    int64_t columns = hidden > INT64_MAX / gates ? INT64_MAX : gates * hidden;
     double bound = 1 / sqrt((double)hidden);
     if (!hti_init_uniform(theta, name, "input.weight", dtype, HT_SHAPE(n_in, columns),
                           bound) ||

@@ -122,8 +122,8 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
     }
     HT_ASSERT(!value.tape || hti_is_number(value) || value.tape == vars->tape,
               "ht_vars_set: the value of \"%s\" is on another tape", name);
-    value = hti_needs(vars->tape, value, "ht_vars_set", name, -1, NULL);
-    if (hti_is_poison(value)) hti_fail_poisoned(vars->tape->ctx, "ht_vars_set", NULL);
+    value = hti_needs(vars->tape, value, "ht_vars_set", name, -1, site);
+    if (hti_is_poison(value)) hti_fail_poisoned(vars->tape->ctx, "ht_vars_set", site);
     if (hti_is_poison(value) || hti_is_poison(vars->var[i])) return;
     ht_type want = hti_type(vars->var[i]), got = hti_type(value);
     if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) {

@@ -2,6 +2,7 @@
 /* random.c: random numbers as a function of (seed, stream, index). There is no generator
  * to carry along: recomputing a step, or computing it on other threads, draws the same
  * numbers. Read next: nn/'s initialisers. */
+#include <float.h>
 #include <math.h>
 
 #include "kernels.h"
@@ -157,15 +158,21 @@ static ht_status random_fill(ht_tensor *x, uint64_t stream, random_pair_fn pair,
     return HT_OK;
 }
 
+/* Whether x's dtype holds numbers up to `most` in size. */
+static bool random_holds(const ht_tensor *x, double most)
+{
+    return x->array.dtype != HT_F32 ? isfinite(most) : most <= (double)FLT_MAX;
+}
+
 ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high)
 {
     HT_ASSERT(x, "ht_tensor_uniform: the tensor is NULL");
-    if (!(isfinite(low) && isfinite(high) && isfinite(high - low) && low <= high))
-        return ht_context_fail(
-            x->ctx, HT_ERROR_ARGUMENT, NULL,
-            "ht_tensor_uniform: expected finite low, high - low and low <= high, got %g, "
-            "%g",
-            low, high);
+    if (!(isfinite(high - low) && low <= high && random_holds(x, fabs(low)) &&
+          random_holds(x, fabs(high))))
+        return ht_context_fail(x->ctx, HT_ERROR_ARGUMENT, NULL,
+                               "ht_tensor_uniform: expected, finite in %s, low, high, "
+                               "high - low and low <= high, got %g, %g",
+                               ht_dtype_name(x->array.dtype), low, high);
     return random_fill(x, stream, random_uniform_pair, low, high - low,
                        random_between(x->array.dtype, low, high), "ht_tensor_uniform");
 }
@@ -173,11 +180,12 @@ ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double hi
 ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation)
 {
     HT_ASSERT(x, "ht_tensor_normal: the tensor is NULL");
-    if (!(isfinite(mean) && isfinite(deviation) && deviation >= 0))
+    /* No draw is further out than 9 deviations. */
+    if (!(deviation >= 0 && random_holds(x, fabs(mean) + 9 * deviation)))
         return ht_context_fail(
             x->ctx, HT_ERROR_ARGUMENT, NULL,
-            "ht_tensor_normal: expected a finite mean and deviation >= 0, "
-            "got %g, %g",
+            "ht_tensor_normal: expected a finite mean and deviation >= 0, and draws "
+            "finite in the tensor's dtype, got %g, %g",
             mean, deviation);
     return random_fill(x, stream, random_normal_pair, mean, deviation, random_any,
                        "ht_tensor_normal");

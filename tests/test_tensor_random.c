@@ -236,6 +236,11 @@ static void tensor_uniform_bad_arguments_are_refused(void **state)
     assert_int_equal(ht_tensor_uniform(x, 0, -1e308, 1e308), HT_ERROR_ARGUMENT);
     assert_contains(ht_context_message(ctx), "high - low and low <= high, got -1e+308");
     ht_context_clear(ctx);
+    assert_int_equal(ht_tensor_uniform(x, 0, 0, 1e300), HT_ERROR_ARGUMENT);
+    assert_contains(ht_context_message(ctx), "finite in f32");
+    ht_context_clear(ctx);
+    assert_int_equal(ht_tensor_normal(x, 0, 0, 1e39), HT_ERROR_ARGUMENT);
+    ht_context_clear(ctx);
     assert_int_equal(ht_tensor_normal(x, 0, 0, (double)NAN), HT_ERROR_ARGUMENT);
     for (int64_t i = 0; i < 3; i++) assert_near(ht_tensor_get(x, i), 0, 0);
     ht_tensor_free(x);
