@@ -183,8 +183,8 @@ static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const
 }
 
 /* sum (n) over the windows of row i, from column `from` on, of x times `by`. */
-static void WINDOW(window_sum)(const hti_window *w, int64_t i, int64_t from, int64_t n,
-                               double by, double *sum, const void *x)
+static inline void WINDOW(window_sum)(const hti_window *w, int64_t i, int64_t from,
+                                      int64_t n, double by, double *sum, const void *x)
 {
     ELEMENT packed[2 * HTI_TILE];
     struct loop_tap t = loop_no_tap();
@@ -203,17 +203,15 @@ static void WINDOW(loop_window_mean)(const hti_window *w, void *y, const void *x
                                      double scale)
 {
     ELEMENT *o = y;
-    double sum[HTI_TILE], lost;
+    double sum[HTI_TILE];
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n, o += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
             WINDOW(window_sum)(w, i, from, n, 1, sum, x);
-            lost = 0;
-            for (int64_t j = 0; j < n; ++j) {
-                o[j] = (ELEMENT)(scale * sum[j]);
-                lost += sum[j] - sum[j];
-            }
-            if (lost == 0) continue;
+            int lost = 0;
+            for (int64_t j = 0; j < n; ++j) o[j] = (ELEMENT)(scale * sum[j]);
+            for (int64_t j = 0; j < n; ++j) lost |= sum[j] - sum[j] != 0;
+            if (!lost) continue;
             WINDOW(window_sum)(w, i, from, n, HTI_SMALL, sum, x);
             for (int64_t j = 0; j < n; ++j)
                 if (!isfinite(o[j])) o[j] = (ELEMENT)(scale * sum[j] / HTI_SMALL);
