@@ -110,6 +110,9 @@ static void elementwise_at_the_edges_has_the_digits(void **state)
     edge_tally tally = edge_walk(forms, NULL);
     assert_int_equal(tally.failed, 0);
     assert_true(tally.cases >= 2600);
+    assert_true(tally.numbers[0] >= 2600);
+    assert_true(tally.numbers[1] >= 3100);
+    assert_true(tally.numbers[2] >= 4300);
 }
 
 int main(void)

@@ -216,6 +216,9 @@ static void layers_at_the_edges_have_the_digits(void **state)
     edge_tally tally = edge_walk(forms, edge_done);
     assert_int_equal(tally.failed, 0);
     assert_true(tally.cases >= 365);
+    assert_true(tally.numbers[0] >= 1000);
+    assert_true(tally.numbers[1] >= 3000);
+    assert_true(tally.numbers[2] >= 10300);
 }
 
 int main(void)

@@ -157,6 +157,9 @@ static void rows_at_the_edges_have_the_digits(void **state)
     edge_tally tally = edge_walk(forms, edge_done);
     assert_int_equal(tally.failed, 0);
     assert_true(tally.cases >= 1000);
+    assert_true(tally.numbers[0] >= 1650);
+    assert_true(tally.numbers[1] >= 4800);
+    assert_true(tally.numbers[2] >= 16900);
 }
 
 int main(void)
