@@ -337,8 +337,8 @@ static ht_array slice_array(const slice_attributes *a, ht_array whole, int64_t n
     part.shape.dim[a->axis] = n;
     if (n > 1) part.stride[a->axis] *= a->step;
     if (n > 0)
-        part.data = (char *)whole.data + a->start * whole.stride[a->axis] *
-                                             (int64_t)ht_dtype_bytes(whole.dtype);
+        part.data = hti_at(whole.data, a->start * whole.stride[a->axis] *
+                                           (int64_t)ht_dtype_bytes(whole.dtype));
     return part;
 }
 

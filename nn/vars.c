@@ -12,7 +12,7 @@ static char **vars_names(ht_tape *tape, const ht_set *set)
     size_t list = (size_t)set->n * sizeof(char *), texts = 0;
     for (int i = 0; !borrows && i < set->n; i++) texts += strlen(set->name[i]) + 1;
     char **name = hti_arena_alloc(&tape->memory, list + texts);
-    char *text = (char *)name + list;
+    char *text = hti_at(name, (int64_t)list);
     for (int i = 0; name && i < set->n; i++) {
         name[i] = set->name[i];
         if (borrows) continue;

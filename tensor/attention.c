@@ -94,7 +94,7 @@ static ht_array attention_head(const ht_array *a, int64_t unit)
         offset += unit % a->shape.dim[i] * a->stride[i];
         unit /= a->shape.dim[i];
     }
-    char *data = (char *)a->data + offset * (int64_t)ht_dtype_bytes(a->dtype);
+    char *data = hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
     return (ht_array){data,
                       a->dtype,
                       HT_SHAPE(a->shape.dim[last - 2], a->shape.dim[last]),
@@ -110,7 +110,7 @@ static attention_dual attention_head_dual(const attention_dual *a, int64_t unit)
 
 static ht_array attention_rows(ht_array a, int64_t first, int64_t n)
 {
-    a.data = (char *)a.data + first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype);
+    a.data = hti_at(a.data, first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype));
     a.shape.dim[0] = n;
     return a;
 }
@@ -386,7 +386,7 @@ static bool attention_absent(const ht_array *a)
 /* A part of `out` from *at on, of x's shape. */
 static ht_array attention_part(const ht_array *out, int64_t *at, const ht_array *x)
 {
-    char *data = (char *)out->data + *at * (int64_t)ht_dtype_bytes(out->dtype);
+    char *data = hti_at(out->data, *at * (int64_t)ht_dtype_bytes(out->dtype));
     *at += ht_shape_count(x->shape);
     return hti_contiguous(data, out->dtype, x->shape);
 }

@@ -175,7 +175,7 @@ static conv_tile conv_tile_at(const conv_work *k, int64_t image, int64_t group, 
 
 static char *conv_at(const ht_array *a, int64_t offset)
 {
-    return (char *)a->data + offset * (int64_t)ht_dtype_bytes(a->dtype);
+    return hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
 }
 
 static ht_array conv_matrix(void *data, ht_dtype dtype, int64_t rows, int64_t cols,
@@ -427,8 +427,8 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
         if (side == HTI_CONV_W) conv_join(ctx, &k, true);
         return;
     }
-    k.partials = packed + p->weight_bytes;
-    k.slots = k.partials + conv_partials_bytes(p);
+    k.partials = hti_at(packed, (int64_t)p->weight_bytes);
+    k.slots = hti_at(k.partials, (int64_t)conv_partials_bytes(p));
     if (side != HTI_CONV_W && !hti_is_contiguous(&weight)) {
         k.w = hti_contiguous(packed, weight.dtype, weight.shape);
         hti_run_copy(ctx, k.w, weight);

@@ -274,7 +274,7 @@ static void direct_list_end(direct_list *list)
 static void direct_list_add(direct_list *list, hti_gemm_panel next)
 {
     int64_t n = list->product.panels, lanes = list->gemm->columns / 2;
-    hti_gemm_panel *last = &list->panel[n - 1];
+    hti_gemm_panel *last = list->panel + (n > 0 ? n - 1 : 0);
     if (n > 0 && last->width == lanes && next.width == lanes) {
         last->b_next = next.from - last->from;
         last->next = next.to - last->to;

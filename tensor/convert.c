@@ -60,7 +60,7 @@ static const char *convert_row(const ht_array *a, int64_t row)
         at += row % a->shape.dim[i] * a->stride[i];
         row /= a->shape.dim[i];
     }
-    return (const char *)a->data + at * (int64_t)ht_dtype_bytes(a->dtype);
+    return hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype));
 }
 
 int64_t hti_unheld(ht_dtype to, const ht_array *a)

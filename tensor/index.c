@@ -66,7 +66,7 @@ static void one_hot_rows(const void *work, int64_t first, int64_t last)
 {
     const struct one_hot *w = work;
     size_t row = (size_t)w->classes * ht_dtype_bytes(w->out.dtype);
-    char *to = (char *)w->out.data + (size_t)first * row;
+    char *to = hti_at(w->out.data, first * (int64_t)row);
     memset(to, 0, (size_t)(last - first) * row); /* zero in any dtype */
     for (int64_t i = first; i < last; ++i, to += row) {
         int64_t k = index_at(&w->labels, i);
@@ -97,8 +97,8 @@ static void gather_rows(const void *work, int64_t first, int64_t last)
     const struct gather *w = work;
     for (int64_t i = first; i < last; ++i) {
         ht_array out = w->out_row, x = w->x_row;
-        out.data = (char *)out.data + i * (int64_t)w->row_bytes;
-        x.data = (char *)x.data + index_at(&w->index, i) * w->x_stride;
+        out.data = hti_at(out.data, i * (int64_t)w->row_bytes);
+        x.data = hti_at(x.data, index_at(&w->index, i) * w->x_stride);
         if (w->dense)
             memcpy(out.data, x.data, w->row_bytes);
         else
@@ -139,8 +139,8 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
     int64_t row = ht_shape_count(to.shape), size = (int64_t)ht_dtype_bytes(out.dtype);
     bool dense = hti_is_contiguous(&from);
     for (int64_t i = 0; i < n; ++i) {
-        to.data = (char *)out.data + index_at(&index, i) * row * size;
-        from.data = (char *)updates.data + hti_offset(&leading, i) * size;
+        to.data = hti_at(out.data, index_at(&index, i) * row * size);
+        from.data = hti_at(updates.data, hti_offset(&leading, i) * size);
         if (dense)
             add(row, to.data, (const void *[]){to.data, from.data});
         else

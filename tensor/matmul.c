@@ -28,7 +28,7 @@ static hti_matmul_view matmul_matrix(const ht_array *a, int64_t batch)
         offset += batch % a->shape.dim[axis] * a->stride[axis];
         batch /= a->shape.dim[axis];
     }
-    char *data = (char *)a->data + offset * (int64_t)ht_dtype_bytes(a->dtype);
+    char *data = hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
     return (hti_matmul_view){data,
                              a->dtype,
                              a->shape.dim[last - 1],
@@ -234,7 +234,7 @@ static void matmul_ours(const struct hti_kernels *kernels, hti_matmul_view out,
 /* Rows first .. last-1. */
 static hti_matmul_view matmul_rows(hti_matmul_view x, int64_t first, int64_t last)
 {
-    x.data = (char *)x.data + first * x.row * (int64_t)ht_dtype_bytes(x.dtype);
+    x.data = hti_at(x.data, first * x.row * (int64_t)ht_dtype_bytes(x.dtype));
     x.rows = last - first;
     return x;
 }

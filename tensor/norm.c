@@ -23,7 +23,7 @@ static void unit_task(const void *work, int64_t first, int64_t last)
         const void *in[3] = {0};
         if (n > last - first) n = last - first;
         for (int k = 0; k < w->n; ++k)
-            in[k] = (char *)w->in[k].data + hti_offset(&w->in[k], first) * w->size;
+            in[k] = hti_at(w->in[k].data, hti_offset(&w->in[k], first) * w->size);
         w->loop(&w->norm, n, w->out + first * w->out_row, in);
         first += n;
     }

@@ -52,7 +52,7 @@ static int64_t pool_plane_elements(const ht_array *a)
 static void *pool_to(const ht_array *a, int64_t unit)
 {
     int64_t size = (int64_t)ht_dtype_bytes(a->dtype);
-    return (char *)a->data + unit * pool_plane_elements(a) * size;
+    return hti_at(a->data, unit * pool_plane_elements(a) * size);
 }
 
 static double pool_scale(const hti_pool_geometry *g)

@@ -77,7 +77,7 @@ static ht_array scan_starts(ht_array a, int axis, bool backward)
 {
     int64_t size = (int64_t)ht_dtype_bytes(a.dtype);
     if (backward)
-        a.data = (char *)a.data + (a.shape.dim[axis] - 1) * a.stride[axis] * size;
+        a.data = hti_at(a.data, (a.shape.dim[axis] - 1) * a.stride[axis] * size);
     a.shape.rank--;
     for (int i = axis; i < a.shape.rank; ++i) {
         a.shape.dim[i] = a.shape.dim[i + 1];

@@ -59,6 +59,11 @@ static inline bool hti_same_shape(const ht_shape *a, const ht_shape *b)
 }
 /* HT_OK, or the error kept if an element of `from` can't become what `to` is of. */
 ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who);
+/* `bytes` past data; of no elements data may be NULL, and stays it. */
+static inline char *hti_at(const void *data, int64_t bytes)
+{
+    return data ? (char *)(uintptr_t)data + bytes : NULL;
+}
 /* Row-major strides. */
 void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);

@@ -25,7 +25,7 @@ static ht_array triangle_matrix(const ht_array *a, int64_t batch)
         at += batch % a->shape.dim[i] * a->stride[i];
         batch /= a->shape.dim[i];
     }
-    return (ht_array){(char *)a->data + at * (int64_t)ht_dtype_bytes(a->dtype),
+    return (ht_array){hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype)),
                       a->dtype,
                       HT_SHAPE(a->shape.dim[last - 1], a->shape.dim[last]),
                       {a->stride[last - 1], a->stride[last]}};
@@ -34,7 +34,7 @@ static ht_array triangle_matrix(const ht_array *a, int64_t batch)
 /* Rows first .. last-1 of a matrix. */
 static ht_array triangle_rows(ht_array a, int64_t first, int64_t last)
 {
-    a.data = (char *)a.data + first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype);
+    a.data = hti_at(a.data, first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype));
     a.shape.dim[0] = last - first;
     return a;
 }

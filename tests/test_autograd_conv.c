@@ -164,18 +164,25 @@ static ht_var leaf_of(ht_dtype dtype, ht_shape shape)
     return ht_input_like(recorded, type);
 }
 
-/* The op fails with this status; its message holds op, shapes, rule and this line. */
+static void check_line(const char *message, int line)
+{
+    static const char file[] = "test_autograd_conv.c:";
+    const char *at = strstr(message, file);
+    int said = at ? atoi(at + strlen(file)) : 0;
+    if (said != line && said != line - 1) fail_msg("\"%s\": not line %d", message, line);
+}
+
+/* The op fails with this status; its message holds op, shapes, rule and this line (of a
+ * macro call of two, compilers differ in which they count). */
 #define REFUSED(call, status, op, shapes, rule)                                 \
     do {                                                                        \
-        char site[64];                                                          \
-        snprintf(site, sizeof site, "test_autograd_conv.c:%d", __LINE__);       \
         (void)(call);                                                           \
         assert_int_equal(ht_context_status(ht_tape_context(recorded)), status); \
         const char *message = ht_context_message(ht_tape_context(recorded));    \
         assert_contains(message, op);                                           \
         assert_contains(message, shapes);                                       \
         assert_contains(message, rule);                                         \
-        assert_contains(message, site);                                         \
+        check_line(message, __LINE__);                                          \
         ht_context_clear(ht_tape_context(recorded));                            \
     } while (0)
 
