@@ -14,8 +14,10 @@ extern "C" {
 
 /* Ops: elementwise, numpy broadcasting. A value and its first two derivatives are right
  * to a few units in their own last place, however tiny, where x saturates too; at
- * infinity they are the limit. What loses more says so, and where terms of opposite sign
- * cancel it is the larger that has the digits. NaN in is NaN out, but for comparisons,
+ * infinity they are the limit. Within a few powers of ten of the range's ends what comes
+ * between may leave it (a^b in pow's mixed derivative), and then so does the result. What
+ * loses more says so, and where terms of opposite sign cancel it is the larger that has
+ * the digits. NaN in is NaN out, but for comparisons,
  * which are 0, and x^0 and 1^y, which are 1; derivatives that select by x (relu, abs,
  * ...) are 0 there. Derivatives at kinks are by decree. In reverse mode 0 times infinity
  * is NaN: an element that is not chosen (by where, relu, maximum, clamp, slice, gather,

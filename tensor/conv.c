@@ -398,7 +398,8 @@ static void conv_piece(const conv_work *k, int64_t piece)
         [HTI_CONV_W] = conv_unit_w,
     };
     const conv_plan *p = &k->p;
-    char *slot = k->slots + (size_t)piece * (p->columns_bytes + p->y_bytes);
+    int64_t size = (int64_t)(p->columns_bytes + p->y_bytes);
+    char *slot = hti_at(k->slots, piece * size);
     int64_t last = p->units * (piece + 1) / p->pieces;
     for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
         run[p->side](k, unit, slot);

@@ -135,17 +135,17 @@ static void matmul_loops(hti_matmul_view out, hti_matmul_view a, hti_matmul_view
 {
     for (int64_t i = 0; i < out.rows; i++)
         for (int64_t j = 0; j < out.cols; j++) {
-            int64_t at = i * out.row + j * out.col, p = i * a.row, q = j * b.col;
+            int64_t at = i * out.row + j * out.col;
+            int64_t size = (int64_t)ht_dtype_bytes(out.dtype);
+            const void *x = hti_at(a.data, i * a.row * size);
+            const void *y = hti_at(b.data, j * b.col * size);
             if (out.dtype == HT_F32)
                 ((float *)out.data)[at] =
                     (add ? ((float *)out.data)[at] : 0) +
-                    (float)matmul_dot_f32(a.cols, (const float *)a.data + p, a.col,
-                                          (const float *)b.data + q, b.row);
+                    (float)matmul_dot_f32(a.cols, x, a.col, y, b.row);
             else
-                ((double *)out.data)[at] =
-                    (add ? ((double *)out.data)[at] : 0) +
-                    matmul_dot_f64(a.cols, (const double *)a.data + p, a.col,
-                                   (const double *)b.data + q, b.row);
+                ((double *)out.data)[at] = (add ? ((double *)out.data)[at] : 0) +
+                                           matmul_dot_f64(a.cols, x, a.col, y, b.row);
         }
 }
 
