@@ -6,7 +6,6 @@
 #include <math.h>
 
 #include "kernels.h"
-#include "loops.h"
 
 __extension__ typedef unsigned __int128 random_wide;
 

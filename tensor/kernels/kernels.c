@@ -24,13 +24,3 @@ const char *hti_kernels_name(const struct hti_kernels *kernels)
 {
     return kernels->name;
 }
-
-int64_t hti_offset(const ht_array *a, int64_t flat)
-{
-    int64_t offset = 0;
-    for (int i = a->shape.rank - 1; i > 0; --i) {
-        offset += flat % a->shape.dim[i] * a->stride[i];
-        flat /= a->shape.dim[i];
-    }
-    return a->shape.rank ? offset + flat * a->stride[0] : 0;
-}

@@ -18,8 +18,8 @@ row() {
 }
 
 compiles() {
-    "$compiler" "$@" -std=c11 -pedantic-errors -fsyntax-only -I "$root/tensor" \
-        -I "$root/autograd" "$folder/$name.c" >"$folder/log" 2>&1
+    "$compiler" "$@" -std=c11 -pedantic-errors -fsyntax-only -I "$root/tensor" -I "$root/tensor/core" \
+        -I "$root/autograd" -I "$root/autograd/tape" -I "$root/autograd/ops" "$folder/$name.c" >"$folder/log" 2>&1
 }
 
 # expect <case> <yes|no> <part of the diagnostics, if no>

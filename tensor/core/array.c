@@ -168,3 +168,13 @@ ht_array hti_broadcast_array(ht_array a, ht_shape shape)
               ht_shape_text(a.shape, from), ht_shape_text(shape, to));
     return seen;
 }
+
+int64_t hti_offset(const ht_array *a, int64_t flat)
+{
+    int64_t offset = 0;
+    for (int i = a->shape.rank - 1; i > 0; --i) {
+        offset += flat % a->shape.dim[i] * a->stride[i];
+        flat /= a->shape.dim[i];
+    }
+    return a->shape.rank ? offset + flat * a->stride[0] : 0;
+}

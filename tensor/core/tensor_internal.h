@@ -42,8 +42,26 @@ void *hti_zalloc(ht_context *ctx, size_t count, size_t size);
 /* Asks for large pages under a block not yet touched; any size. See pages.c. */
 void hti_large_pages(void *memory, size_t bytes);
 
-/* What 0 threads of a context's options stand for. See threads.c. */
+/* threads.c: what 0 threads of a context's options stand for. */
 int hti_all_threads(void);
+enum {
+    HTI_SERIAL = 64 * 1024, /* arrays of fewer elements are not worth a second thread */
+    HTI_CHUNK = 32 * 1024   /* elements a task takes, about */
+};
+/* Calls run(work, first, last) over [0, units) cut into equal pieces of about HTI_CHUNK
+ * elements, on the context's threads when there are HTI_SERIAL elements or more. What a
+ * unit computes must not depend on the cut. */
+typedef void (*hti_task_fn)(const void *work, int64_t first, int64_t last);
+void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
+                  const void *work);
+
+/* The threads of a region over so many pieces: num_threads(hti_team(pieces)). */
+int hti_team(int64_t pieces);
+
+/* The instruction sets this build and this machine can run, "baseline" first; NULL past
+ * the last. Contexts start with the last. */
+const struct hti_kernels *hti_kernels_at(int index);
+const char *hti_kernels_name(const struct hti_kernels *kernels);
 
 /* Bytes an array of this type takes, or SIZE_MAX if shape is invalid or overflows. */
 size_t hti_bytes(ht_dtype dtype, ht_shape shape);
@@ -64,6 +82,8 @@ static inline char *hti_at(const void *data, int64_t bytes)
 {
     return data ? (char *)(uintptr_t)data + bytes : NULL;
 }
+/* Elements from the start of `a` to its element `flat`, counted in row-major order. */
+int64_t hti_offset(const ht_array *a, int64_t flat);
 /* Row-major strides. */
 void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);
@@ -74,6 +94,18 @@ bool hti_dtype_is_valid(ht_dtype dtype);
 bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out);
 /* a seen with `shape` (a's shape must broadcast to it): repeated axes get stride 0. */
 ht_array hti_broadcast_array(ht_array a, ht_shape shape);
+
+/* Whether `to` may not hold a number of dtype `from`: cut towards zero, it is outside, or
+ * NaN. Only integers can fail to. */
+bool hti_narrows(ht_dtype from, ht_dtype to);
+bool hti_holds(ht_dtype to, double value);
+/* The first element (row-major) of a that `to` does not hold; -1: it holds all. */
+int64_t hti_unheld(ht_dtype to, const ht_array *a);
+/* Element k (row-major) of a strided array. */
+double hti_element(const ht_array *a, int64_t k);
+/* Says so of the number at a place. */
+ht_status hti_fail_unheld(ht_context *ctx, const char *site, const char *who, ht_dtype to,
+                          double value, int64_t at);
 
 static inline size_t hti_round_up(size_t bytes, size_t to)
 {

@@ -8,7 +8,7 @@ absolute() {
     echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"
 }
 mnist=$(absolute "$1") convnet=$(absolute "$2") vit=$(absolute "$3")
-data=$(cd "$(dirname "$0")/../data/bundled/mnist" && pwd)
+data=$(cd "$(dirname "$0")/../../data/bundled/mnist" && pwd)
 n=0 failed=0
 work=$(mktemp -d)
 running=

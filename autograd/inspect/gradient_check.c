@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* check.c: a user's function checked against central differences, in f64: gradient,
- * Hessian along directions, its symmetry, and forward mode against reverse. */
+/* gradient_check.c: a user's function checked against central differences, in f64:
+ * gradient, Hessian along directions, its symmetry, and forward mode against reverse. */
 #include <math.h>
 #include <string.h>
 

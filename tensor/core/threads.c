@@ -21,8 +21,7 @@
 #include <omp.h>
 #endif
 
-#include "kernels.h"
-#include "loops.h"
+#include "tensor_internal.h"
 
 static atomic_bool threads_several, threads_alone;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* attention.c: multi-head attention: four linear layers about the op; and the block of
+/* multi_head.c: multi-head attention: four linear layers about the op; and the block of
  * transformers, made of it and other layers by name. Read next: recurrent.c. */
 #include <math.h>
 #include <stdio.h>

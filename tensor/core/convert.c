@@ -4,7 +4,7 @@
  * loops would give the nearest end. Read next: elementwise.c. */
 #include <math.h>
 
-#include "kernels.h"
+#include "tensor_internal.h"
 
 /* The open interval that is cut to what the dtype holds; every double lies in that of a
  * float, which has its own infinities and NaN. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* run.c: replaying a program. Every operand was laid out by the plan, so a run sets the
- * pointers that changed and calls the kernels; it allocates nothing. Read next: print.c.
- */
+/* replay.c: replaying a program. Every operand was laid out by the plan, so a run sets
+ * the pointers that changed and calls the kernels; it allocates nothing.
+ * Read next: print.c. */
 #include <math.h>
 #include <string.h>
 

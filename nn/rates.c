@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* schedule.c: schedules: factors of an update rule's scalar as functions of the step
+/* rates.c: schedules: factors of an update rule's scalar as functions of the step
  * variable, so that one recorded program serves every step and what multiplies them stays
  * differentiable. Read next: update.c, which multiplies. */
 #include <math.h>

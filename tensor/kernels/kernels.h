@@ -103,11 +103,6 @@ typedef enum hti_reduce {
     HTI_SCALED_NORM /* times what hti_norm_range says */
 } hti_reduce;
 
-/* The instruction sets this build and this machine can run, "baseline" first; NULL past
- * the last. Contexts start with the last. */
-const struct hti_kernels *hti_kernels_at(int index);
-const char *hti_kernels_name(const struct hti_kernels *kernels);
-
 typedef enum hti_loop_kind {
     HTI_LOOP_NONE,
     HTI_LOOP_UNARY,
@@ -134,17 +129,6 @@ void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a,
 /* out = condition (u8) ? a : b. Any dtype. */
 void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
                    ht_array b);
-/* Whether `to` may not hold a number of dtype `from`: cut towards zero, it is outside, or
- * NaN. Only integers can fail to. */
-bool hti_narrows(ht_dtype from, ht_dtype to);
-bool hti_holds(ht_dtype to, double value);
-/* The first element (row-major) of a that `to` does not hold; -1: it holds all. */
-int64_t hti_unheld(ht_dtype to, const ht_array *a);
-/* Element k (row-major) of a strided array. */
-double hti_element(const ht_array *a, int64_t k);
-/* Says so of the number at a place. */
-ht_status hti_fail_unheld(ht_context *ctx, const char *site, const char *who, ht_dtype to,
-                          double value, int64_t at);
 /* out = a converted, towards zero for i32/u8; same dtype: a plain copy. Here, and only
  * here, out may have any strides that do not repeat. */
 void hti_run_copy(ht_context *ctx, ht_array out, ht_array a);

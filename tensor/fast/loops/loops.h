@@ -16,8 +16,6 @@ enum {
     HTI_TILE = 512,           /* elements of a tile */
     HTI_SUM_BLOCK = HTI_TILE, /* most terms added up in f32 */
     HTI_SUM_PARTS = 8,        /* of a sum to one number, from HTI_SERIAL elements on */
-    HTI_SERIAL = 64 * 1024,   /* arrays of fewer elements are not worth a second thread */
-    HTI_CHUNK = 32 * 1024,    /* elements a task takes, about */
     HTI_N_DTYPE = HT_U8,
     HTI_NUMBERS = 8 /* sets of up to three inputs */
 };
@@ -164,18 +162,6 @@ extern const struct hti_kernels hti_kernels_baseline;
 extern const struct hti_kernels hti_kernels_avx2, hti_kernels_avx512;
 #endif
 
-/* Calls run(work, first, last) over [0, units) cut into equal pieces of about HTI_CHUNK
- * elements, on the context's threads when there are HTI_SERIAL elements or more. What a
- * unit computes must not depend on the cut. */
-typedef void (*hti_task_fn)(const void *work, int64_t first, int64_t last);
-void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
-                  const void *work);
-
-/* The threads of a region over so many pieces: num_threads(hti_team(pieces)). */
-int hti_team(int64_t pieces);
-
-/* Elements from the start of `a` to its element `flat`, counted in row-major order. */
-int64_t hti_offset(const ht_array *a, int64_t flat);
 /* Flat position of the first element of an i32 index that is not in 0 .. n - 1, or -1. */
 int64_t hti_first_outside(const ht_array *index, int64_t n);
 
