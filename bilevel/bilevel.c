@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* bilevel.c: making, running and freeing a bilevel; what is refused and what is reported.
- * Read next: record.c (programs), memory.c (schedules), run.c (the sweep). */
+ * Read next: record/record.c (programs), unroll/memory.c (schedules), unroll/sweep.c. */
 #include <math.h>
 #include <string.h>
 #include <time.h>

@@ -7,7 +7,6 @@
 #include "ht_bilevel.h"
 #include "nn_internal.h"
 #include "program_internal.h"
-#include "schedule.h"
 
 enum { HTI_NOTE = 800, HTI_LEVELS = 32 };
 #define HTI_GROWTH_SAID 1e6 /* of the derivative */
@@ -83,6 +82,9 @@ typedef enum hti_role {
     HTI_EMPTY,
     HTI_ROLES
 } hti_role;
+
+typedef struct hti_schedule hti_schedule; /* unroll/checkpoints.h */
+enum { HTI_MAX_STEPS = 1 << 30 };
 
 struct ht_bilevel {
     ht_context *ctx;
@@ -177,7 +179,7 @@ void hti_bilevel_release(ht_bilevel *b);
 /* Bytes of a set's tensors, each rounded so that the next is aligned. */
 size_t hti_set_room(const ht_set *set);
 
-/* run.c: a whole run, and pieces both directions use. False after an error. */
+/* unroll/sweep.c: a whole run, and pieces both directions use. False after an error. */
 bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step);
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step);
 double hti_seconds(void);

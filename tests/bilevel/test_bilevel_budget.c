@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* test_bilevel_budget.c: what a refused budget offers is accepted to the byte, and more
- * budget never runs more, over random problems. Read next: bilevel/choose.c. */
+ * budget never runs more, over random problems. Read next: bilevel/unroll/choose.c. */
 #include "test_bilevel.h"
 
-#include "bilevel_internal.h"
 #include "fuzz/random_bilevel.h"
+#include "unroll/checkpoints.h"
 
 enum { PROBLEMS = 48, BUDGETS = 24 };
 

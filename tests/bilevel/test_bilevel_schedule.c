@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* test_bilevel_schedule.c: every schedule obeyed by an engine whose states are step
  * numbers, and its forward steps against a dynamic program. Read next:
- * bilevel/schedule.h. */
+ * bilevel/unroll/checkpoints.h. */
 #include "test.h"
 
-#include "schedule.h"
+#include "unroll/checkpoints.h"
 
 enum { SMALL = 60 };
 

@@ -48,7 +48,7 @@ ht_var *hti_push_sums(int n, const ht_var *sum, const ht_var *d, bool *summed,
                       ht_var *end);
 /* Whether every outer variable and parameter reaches something; else an error. */
 bool hti_all_reached(const hti_recorder *r);
-/* record_step.c: the inner step, its derivative, and its inner loss. */
+/* step.c: the inner step, its derivative, and its inner loss. */
 bool hti_record_step(hti_recorder *r);
 
 #endif

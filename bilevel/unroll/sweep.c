@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* run.c: one inner training and its derivative, obeying a checkpoint schedule. States
+/* sweep.c: one inner training and its derivative, obeying a checkpoint schedule. States
  * live in blocks that are written once and shared by reference: saving and loading copy
  * nothing. Read next: forward.c, bilevel.c. */
 #include <math.h>
 #include <string.h>
 
 #include "bilevel_internal.h"
+#include "checkpoints.h"
 
 enum { HTI_NO_BLOCK = -1, HTI_NO_SLOT = -1 };
 

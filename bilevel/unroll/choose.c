@@ -2,8 +2,9 @@
 /* choose.c: which schedule, how many slots and how many products kept beside them, within
  * a budget. What a choice takes does not depend on the budget (memory.c), and AUTO walks
  * one way through the choices, each no slower than the one before: so what a message
- * offers is accepted, and more budget never runs more steps. Read next: run.c. */
+ * offers is accepted, and more budget never runs more steps. Read next: sweep.c. */
 #include "bilevel_internal.h"
+#include "checkpoints.h"
 
 static bool hti_fits(const ht_bilevel *b, const ht_bilevel_options *o, hti_choice c)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* schedule.c: store-all, two-level and binomial checkpointing as one state machine.
+/* checkpoints.c: store-all, two-level and binomial checkpointing as one state machine.
  *
  * All three are the same walk. `end` is the state after the next step to reverse. From
  * the newest checkpoint the walk goes forward, pinning states, until it stands at end-1;
@@ -10,7 +10,7 @@
  * and r runs of any step, beta(s, r) = C(s+r, s) steps can be reversed. n steps take r n
  * - beta(s+1, r-1) forward steps, r least with n <= beta(s, r), and one more here: the
  * state after the last step is needed for the outer loss. Read next: the engine. */
-#include "schedule.h"
+#include "checkpoints.h"
 
 #include <math.h>
 

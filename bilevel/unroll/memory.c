@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bilevel_internal.h"
+#include "checkpoints.h"
 
 size_t hti_set_room(const ht_set *set)
 {

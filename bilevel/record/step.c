@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* record_step.c: one inner step on a tape, its derivative in mixed mode, by reverse over
+/* step.c: one inner step on a tape, its derivative in mixed mode, by reverse over
  * reverse or forward, and the programs cut from them. Read next: memory.c. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* schedule.h: which states of a training run are kept, and what is computed again.
+/* checkpoints.h: which states of a training run are kept, and what is computed again.
  *
  * A schedule is a generator of actions; it knows nothing of tensors. The engine that
  * obeys it holds two states, `current` and `after`, and checkpoints in numbered slots.
  * Begin with state 0 as current and do what hti_schedule_next says until HTI_DONE. A
  * state is never changed in place: a step reads one block and writes another, so saving
  * and loading move pointers, and slots + 3 blocks serve every schedule (slots, after, and
- * two that an advance writes in turn). Read next: schedule.c, then the engine. */
+ * two that an advance writes in turn). Read next: checkpoints.c, then the engine. */
 #ifndef HTI_SCHEDULE_H
 #define HTI_SCHEDULE_H
 
-#include "tensor_internal.h"
+#include "bilevel_internal.h"
 
 typedef enum hti_schedule_kind {
     HTI_STORE_ALL,
@@ -36,8 +36,6 @@ typedef struct hti_action {
     hti_action_kind kind;
     int64_t step, to, slot;
 } hti_action;
-
-enum { HTI_MAX_STEPS = 1 << 30 };
 
 typedef struct hti_schedule hti_schedule;
 
