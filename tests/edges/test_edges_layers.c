@@ -178,13 +178,14 @@ static const struct {
 /* Forms are named after a function, or that and what of it. */
 static bool stands_in_table(const char *name)
 {
-    static char line[EDGE_LINE];
+    static reference r;
     size_t n = strlen(name);
-    FILE *f = test_source("tests/reference/edges.txt");
     bool found = false;
-    while (!found && fgets(line, sizeof line, f))
-        found = !strncmp(line, name, n) && (line[n] == ' ' || line[n] == '_');
-    fclose(f);
+    reference_open(&r, "edges.txt");
+    while (reference_next(&r)) {
+        const char *form = reference_word(&r);
+        found |= !strncmp(form, name, n) && (form[n] == '\0' || form[n] == '_');
+    }
     for (size_t k = 0; k < sizeof elsewhere / sizeof *elsewhere; k++)
         found |= !strcmp(elsewhere[k].name, name);
     return found;

@@ -8,6 +8,7 @@
 
 #include "kernels.h"
 #include "nn_internal.h"
+#include "reference.h"
 #include "test_bilevel.h"
 #include "test_nn.h"
 
@@ -18,7 +19,6 @@ enum {
     MOST_IN = MOST_N * (MOST_STEPS + 1) + SCALARS
 };
 enum { MOST_Y = 3 * MOST_N, MOST_D = MOST_N * MOST_IN, MOST_H = MOST_D * MOST_IN };
-enum { LINE = 1 << 15 };
 
 static const ht_update_rule *const rules[] = {
     &ht_sgd, &ht_momentum, &ht_nesterov, &ht_adam, &ht_adamw, &ht_rmsprop, &ht_adagrad};
@@ -43,20 +43,11 @@ typedef struct edge {
 
 /* Reading. */
 
-static const char *word(void)
+static int read_wanted(reference *r, const char *letter, wanted *to, int most)
 {
-    const char *w = strtok(NULL, " \n");
-    if (!w) fail_msg("a line of the table ends early");
-    return w;
-}
-
-static int read_wanted(const char *letter, wanted *to, int most)
-{
-    assert_string_equal(word(), letter);
-    int n = atoi(word());
-    assert_in_range(n, 0, most);
+    int n = reference_count(r, letter, most);
     for (int i = 0; i < n; i++) {
-        const char *w = word(), *scale = strchr(w, '~');
+        const char *w = reference_word(r), *scale = strchr(w, '~');
         to[i] = (wanted){.open = *w == '-' && !isdigit((unsigned char)w[1])};
         to[i].value = to[i].open ? 0 : atof(w);
         to[i].reversed = w[strlen(w) - 1] == '!';
@@ -65,33 +56,33 @@ static int read_wanted(const char *letter, wanted *to, int most)
     return n;
 }
 
-static edge read_edge(char *line)
+static edge read_edge(reference *r)
 {
     static edge e;
-    e = (edge){.reasoned = strchr(line, '#') != NULL};
-    const char *name = strtok(line, " \n");
+    e = (edge){.reasoned = *r->remark != '\0'};
+    const char *name = reference_word(r);
     while (e.rule < RULES && strcmp(rules[e.rule]->name, name)) e.rule++;
     if (e.rule == RULES) fail_msg("rule %s is not in the list of this test", name);
-    e.dtype = strcmp(word(), "f32") ? HT_F64 : HT_F32;
-    e.steps = atoi(word());
-    e.n_p = atoi(word());
-    e.n = e.n_p + atoi(word());
+    e.dtype = strcmp(reference_word(r), "f32") ? HT_F64 : HT_F32;
+    e.steps = (int)reference_number(r);
+    e.n_p = (int)reference_number(r);
+    e.n = e.n_p + (int)reference_number(r);
     assert_in_range(e.steps, 1, MOST_STEPS);
     assert_in_range(e.n, 1, MOST_N);
     e.n_in = (e.steps + 1) * e.n;
     for (int k = 0; k < SCALARS; k++) {
-        const char *w = word();
+        const char *w = reference_word(r);
         e.has[k] = strcmp(w, "-") != 0;
         e.scalar[k] = e.has[k] ? atof(w) : 0;
         e.n_in += e.has[k];
     }
-    for (int i = 0; i < e.n; i++) e.w[i] = atof(word());
-    for (int i = 0; i < e.n * e.steps; i++) e.g[i] = atof(word());
-    e.n_y = read_wanted("y", e.y, MOST_Y);
-    e.n_d = read_wanted("d", e.d, MOST_D);
-    e.n_h = read_wanted("h", e.h, MOST_H);
-    assert_string_equal(word(), "digits");
-    for (int k = 0; k < 3; k++) e.digits[k] = atof(word());
+    for (int i = 0; i < e.n; i++) e.w[i] = reference_number(r);
+    for (int i = 0; i < e.n * e.steps; i++) e.g[i] = reference_number(r);
+    e.n_y = read_wanted(r, "y", e.y, MOST_Y);
+    e.n_d = read_wanted(r, "d", e.d, MOST_D);
+    e.n_h = read_wanted(r, "h", e.h, MOST_H);
+    reference_label(r, "digits");
+    for (int k = 0; k < 3; k++) e.digits[k] = reference_number(r);
     return e;
 }
 
@@ -386,15 +377,14 @@ static void print_tally(void)
 
 static void every_rule_at_every_edge_is_right(void **state)
 {
-    static char line[LINE];
+    static reference r;
     (void)state;
-    FILE *f = test_source("tests/reference/edges_update.txt");
+    reference_open(&r, "edges_update.txt");
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
-    while (fgets(line, sizeof line, f)) {
-        edge e = read_edge(line);
+    while (reference_next(&r)) {
+        edge e = read_edge(&r);
         check_edge(ctx, &e);
     }
-    fclose(f);
     ht_context_free(ctx);
     print_tally();
     check_rules_of_the_header();

@@ -4,7 +4,6 @@
  * refused. Read next: reference/layers.py, nn/layers.c. */
 #include "test_layers.h"
 
-#include "reference/layers.h"
 static ht_var make_linear(layer_case *c, ht_set *set)
 {
     ht_var x = layer_free(c, set, HT_SHAPE(2, 3, 4));
@@ -277,9 +276,8 @@ static const struct layer_maker makers[] = {
 static void layers_values_gradients_and_hessians_agree_with_pytorch(void **state)
 {
     (void)state;
-    assert_true(check_layers(sizeof makers / sizeof *makers, makers,
-                             sizeof layers_references / sizeof *layers_references,
-                             layers_references) >= 8000);
+    assert_int_equal(check_layers(sizeof makers / sizeof *makers, makers, "layers.txt"),
+                     9816);
 }
 
 /* Statistics, evaluation. */

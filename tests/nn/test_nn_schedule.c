@@ -3,7 +3,7 @@
  * and under derivatives, and what they refuse.
  * Read next: nn/schedule.c, test_nn_update.c. */
 #include "ht_bilevel.h"
-#include "reference/update.h"
+#include "reference.h"
 #include "test_nn.h"
 
 /* The factor at a step, on an eager tape of its own. */
@@ -28,13 +28,55 @@ static void expect_factor(ht_context *ctx, const char *what, const ht_scalar *s,
         fail_msg("%s, step %d: got %.17g, want %.17g", what, (int)step, got, want);
 }
 
+/* What reference/update.py writes: a function, its options, its factors. */
+enum { SCHEDULES = 7, SCHEDULE_STEPS = 12 };
+typedef struct schedule_reference {
+    char name[16];
+    ht_schedule_fn schedule;
+    ht_rate options;
+    double factor[SCHEDULE_STEPS];
+} schedule_reference;
+
+static ht_schedule_fn schedule_named(const char *name)
+{
+    if (!strcmp(name, "constant")) return ht_rate_constant;
+    if (!strcmp(name, "step")) return ht_rate_step;
+    if (!strcmp(name, "cosine")) return ht_rate_cosine;
+    assert_string_equal(name, "one_cycle");
+    return ht_rate_one_cycle;
+}
+
+static void read_references(schedule_reference to[SCHEDULES])
+{
+    static reference r;
+    int n = 0;
+    reference_open(&r, "schedule.txt");
+    for (; reference_next(&r); n++) {
+        double x[7];
+        assert_true(n < SCHEDULES);
+        snprintf(to[n].name, sizeof to[n].name, "%s", reference_word(&r));
+        to[n].schedule = schedule_named(to[n].name);
+        assert_int_equal(reference_numbers(&r, "options", 7, x), 7);
+        to[n].options = (ht_rate){.warmup = (int64_t)x[0],
+                                  .start = x[1],
+                                  .steps = (int64_t)x[2],
+                                  .final = x[3],
+                                  .every = (int64_t)x[4],
+                                  .factor = x[5],
+                                  .rise = x[6]};
+        assert_int_equal(reference_numbers(&r, "factors", SCHEDULE_STEPS, to[n].factor),
+                         SCHEDULE_STEPS);
+    }
+    assert_int_equal(n, SCHEDULES);
+}
+
 static void rate_of_every_schedule_agrees_with_pytorch(void **state)
 {
     fixture *f = *state;
-    enum { N = sizeof schedule_references / sizeof schedule_references[0] };
-    assert_int_equal(N, 7);
-    for (int k = 0; k < N; k++) {
-        const schedule_reference *r = &schedule_references[k];
+    static schedule_reference references[SCHEDULES];
+    read_references(references);
+    for (int k = 0; k < SCHEDULES; k++) {
+        const schedule_reference *r = &references[k];
         const ht_scalar s = {.schedule = r->schedule, .user = &r->options};
         for (int32_t step = 0; step < SCHEDULE_STEPS; step++)
             expect_factor(f->ctx, r->name, &s, step, r->factor[step]);
@@ -180,8 +222,10 @@ static ht_var scheduled_outer(const ht_vars *theta, const ht_vars *eta,
 static void bilevel_run_of_a_scheduled_rate_has_the_closed_gradient(void **state)
 {
     fixture *f = *state;
-    for (int k = 0; k < 7; k++) {
-        const schedule_reference *r = &schedule_references[k];
+    static schedule_reference references[SCHEDULES];
+    read_references(references);
+    for (int k = 0; k < SCHEDULES; k++) {
+        const schedule_reference *r = &references[k];
         ht_set *theta = one_weight(f->ctx, 1.5), *eta = ht_set_new(f->ctx);
         ht_tensor *rate = ht_set_add(eta, "rate", HT_F64, HT_SHAPE(T));
         ht_tensor_uniform(rate, 3, 0.1, 0.4);

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""layers.py: writes layers.h, what PyTorch's layers make of f64 numbers, to second order.
+"""layers.py: writes layers.txt, what PyTorch's layers make of f64 numbers, to second order.
 
-    python3 layers.py > layers.h      (any PyTorch, on the CPU)
+    python3 tests/reference/layers.py      (any PyTorch, on the CPU)
 
 Operand number s of a case is fill(s, shape), of fractions every machine computes alike;
-tests/test_layers.h makes the same. With y the output, w = fill(100) of its shape and
+tests/support/test_layers.h makes the same. With y the output, w = fill(100) of its shape and
 u_s = fill(200 + s), a case is: y; the gradient of <y, w> by each operand; the product of
 its Hessian with u.
 """
 import math
+import pathlib
 
 import torch
 import torch.nn.functional as F
@@ -157,21 +158,25 @@ def numbers(f, shapes):
     return torch.cat([a.detach().reshape(-1) for a in (y, *g, *zero)]).tolist()
 
 
-def write(what, cases):
-    """what.h: the numbers of every case, and a table of them."""
-    print("/* SPDX-License-Identifier: MIT */")
-    print(f"/* {what}.h: values, gradients and Hessian products of PyTorch, f64, CPU.")
-    print(f" * Written by {what}.py with PyTorch {torch.__version__.split('+')[0]}. */")
-    print("/* clang-format off */")
-    table = []
-    for i, (name, f, shapes) in enumerate(cases):
-        x = [f"{v:.17g}" for v in numbers(f, shapes)]
-        print(f"static const double {what}_numbers_{i}[] = {{")
-        print(",\n".join(", ".join(x[k:k + 3]) for k in range(0, len(x), 3)) + "};")
-        table.append(f'    {{"{name}", {len(x)}, {what}_numbers_{i}}},')
-    print(f"static const struct layer_reference {what}_references[] = {{")
-    print("\n".join(table) + "\n};")
+def words(x, label):
+    """A list as tests/support/reference.h reads it."""
+    return f"{label} {len(x)} " + " ".join(f"{v:.17g}" for v in x)
+
+
+def write(what, first, rows):
+    """what.txt: remarks that say which PyTorch made it, and a row a case."""
+    version = torch.__version__.split("+")[0]
+    path = pathlib.Path(__file__).with_name(what + ".txt")
+    text = [first.replace("PyTorch", f"PyTorch {version}"), *rows]
+    path.write_text("\n".join(text) + "\n", encoding="ascii")
+
+
+def write_layers(what, cases):
+    write(what,
+          f"# Values, gradients and Hessian products of PyTorch, f64, CPU: {what}.py.",
+          [f'"{name}" ' + words(numbers(f, shapes), "numbers")
+           for name, f, shapes in cases])
 
 
 if __name__ == "__main__":
-    write("layers", CASES)
+    write_layers("layers", CASES)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""loss.py: writes loss.h, what PyTorch's losses make of f64 numbers, to second order.
+"""loss.py: writes loss.txt, what PyTorch's losses make of f64 numbers, to second order.
 
-    python3 loss.py > loss.h      (any PyTorch, on the CPU)
+    python3 tests/reference/loss.py      (any PyTorch, on the CPU)
 
 Operands, weights and directions are those of layers.py; a loss is taken element by element
 and averaged (KL: summed) over all axes but the first.
@@ -10,7 +10,7 @@ and averaged (KL: summed) over all axes but the first.
 import torch
 import torch.nn.functional as F
 
-from layers import write
+from layers import write_layers
 
 LABELS = torch.tensor([2, 0, 3, 3, 1])
 ROWS = [(5, 4)]
@@ -63,4 +63,4 @@ CASES = [
 ]
 
 if __name__ == "__main__":
-    write("loss", CASES)
+    write_layers("loss", CASES)

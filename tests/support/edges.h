@@ -11,9 +11,9 @@
 #include "autograd_internal.h"
 #include "ht_nn.h"
 #include "kernels.h"
-#include "test.h"
+#include "reference.h"
 
-enum { EDGE_INPUTS = 4, EDGE_ELEMENTS = 8, EDGE_OUTPUTS = 8, EDGE_LINE = 1 << 16 };
+enum { EDGE_INPUTS = 4, EDGE_ELEMENTS = 8, EDGE_OUTPUTS = 8 };
 enum { EDGE_LEAVES = 2 * EDGE_ELEMENTS + EDGE_INPUTS + 40 };
 enum { EDGE_MOST = EDGE_OUTPUTS * EDGE_ELEMENTS * EDGE_ELEMENTS };
 
@@ -44,12 +44,11 @@ typedef struct edge_numbers {
 } edge_numbers;
 
 typedef struct edge_case {
-    char form[64];
+    const char *form; /* of the line read last */
     ht_dtype dtype;
     edge_numbers x, y, d, h;
     double digits[3];
     bool of_largest[3]; /* digits of the largest number beside it, not of each */
-    char why[160];
 } edge_case;
 
 /* Counted over a file. */
@@ -60,41 +59,27 @@ typedef struct edge_tally {
 
 /* Reading. */
 
-static inline char *edge_word(char **at)
+static inline void edge_read_numbers(reference *r, const char *letter, edge_numbers *to)
 {
-    char *word = *at + strspn(*at, " \n");
-    size_t n = strcspn(word, " \n");
-    *at = word[n] ? word + n + 1 : word + n;
-    word[n] = '\0';
-    return word;
-}
-
-static inline void edge_read_numbers(char **at, const char *letter, edge_numbers *to)
-{
-    assert_string_equal(edge_word(at), letter);
-    to->n = atoi(edge_word(at));
-    assert_in_range(to->n, 0, EDGE_MOST);
+    to->n = reference_count(r, letter, EDGE_MOST);
     for (int i = 0; i < to->n; i++) {
-        const char *word = edge_word(at);
+        const char *word = reference_word(r);
         to->open[i] = *word == '?';
         to->at[i] = to->open[i] ? 0 : strtod(word, NULL);
     }
 }
 
-static inline void edge_read(char *line, edge_case *c)
+static inline void edge_read(reference *r, edge_case *c)
 {
-    char *at = line, *why = strchr(line, '#');
-    snprintf(c->why, sizeof c->why, "%s", why ? why + 2 : "");
-    if (why) *why = '\0';
-    snprintf(c->form, sizeof c->form, "%s", edge_word(&at));
-    c->dtype = strcmp(edge_word(&at), "f32") ? HT_F64 : HT_F32;
-    edge_read_numbers(&at, "x", &c->x);
-    edge_read_numbers(&at, "y", &c->y);
-    edge_read_numbers(&at, "d", &c->d);
-    edge_read_numbers(&at, "h", &c->h);
-    assert_string_equal(edge_word(&at), "digits");
+    c->form = reference_word(r);
+    c->dtype = strcmp(reference_word(r), "f32") ? HT_F64 : HT_F32;
+    edge_read_numbers(r, "x", &c->x);
+    edge_read_numbers(r, "y", &c->y);
+    edge_read_numbers(r, "d", &c->d);
+    edge_read_numbers(r, "h", &c->h);
+    reference_label(r, "digits");
     for (int k = 0; k < 3; k++) {
-        const char *word = edge_word(&at);
+        const char *word = reference_word(r);
         c->digits[k] = atof(word);
         c->of_largest[k] = strchr(word, 'r') != NULL;
     }
@@ -379,14 +364,14 @@ static inline bool edge_find(const edge_form *forms, const char *name, edge_form
  * NULL, frees what forms made on the context. */
 static inline edge_tally edge_walk(const edge_form *forms, void (*done)(void))
 {
-    static char line[EDGE_LINE];
+    static reference r;
     static edge_case c;
     edge_form form;
     edge_tally tally = {0};
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
-    FILE *f = test_source("tests/reference/edges.txt");
-    while (fgets(line, sizeof line, f)) {
-        edge_read(line, &c);
+    reference_open(&r, "edges.txt");
+    while (reference_next(&r)) {
+        edge_read(&r, &c);
         if (!edge_find(forms, c.form, &form)) continue;
         bool ok = true;
         for (int isa = 0; hti_kernels_at(isa); isa++) {
@@ -395,13 +380,12 @@ static inline edge_tally edge_walk(const edge_form *forms, void (*done)(void))
         }
         tally.cases++;
         tally.failed += !ok;
-        tally.fewer += *c.why != '\0';
+        tally.fewer += *r.remark != '\0';
         const edge_numbers *all[] = {&c.y, &c.d, &c.h};
         for (int k = 0; k < 3; k++)
             for (int i = 0; i < all[k]->n; i++)
                 *(all[k]->open[i] ? &tally.open : &tally.numbers[k]) += 1;
     }
-    fclose(f);
     if (done) done();
     ht_context_free(ctx);
     printf("# %d cases: %ld values, %ld first and %ld second derivatives, %ld not "

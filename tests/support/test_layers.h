@@ -4,15 +4,16 @@
 #ifndef HTI_TEST_LAYERS_H
 #define HTI_TEST_LAYERS_H
 
+#include "reference.h"
 #include "test_nn.h"
 
-enum { MOST = 18 };
+enum { MOST = 18, MOST_NUMBERS = 2048 };
 
 /* Numbers of one case, in the order of layers.py. */
 struct layer_reference {
     const char *name;
     int n;
-    const double *numbers;
+    double numbers[MOST_NUMBERS];
 };
 
 typedef struct layer_case {
@@ -111,13 +112,20 @@ static inline int check_layer(const struct layer_maker *m,
     return at;
 }
 
-/* All cases, which stand in the order of the reference; returns how many numbers. */
-static inline int check_layers(int n, const struct layer_maker *makers, int n_references,
-                               const struct layer_reference *references)
+/* All cases, which stand in the order of the table; returns how many numbers. */
+static inline int check_layers(int n, const struct layer_maker *makers, const char *table)
 {
-    int numbers = 0;
-    assert_int_equal(n, n_references);
-    for (int i = 0; i < n; i++) numbers += check_layer(&makers[i], &references[i]);
+    static reference r;
+    static struct layer_reference want;
+    int cases = 0, numbers = 0;
+    reference_open(&r, table);
+    for (; reference_next(&r); cases++) {
+        assert_true(cases < n);
+        want.name = reference_word(&r);
+        want.n = reference_numbers(&r, "numbers", MOST_NUMBERS, want.numbers);
+        numbers += check_layer(&makers[cases], &want);
+    }
+    assert_int_equal(cases, n);
     printf("# %d cases, %d numbers\n", n, numbers);
     return numbers;
 }
