@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: MIT */
-/* hyperclean.h: what the files of the hyper-cleaning demo share. The method and its
- * mathematics are in hyperclean.c; options in hyperclean_options.c, the plain trainings
- * in hyperclean_train.c, what is shown and written in hyperclean_report.c,
- * hyperclean_write.c and contact_sheet.c. Read next: hyperclean.c. */
+/* hyperclean.h: what the files of the hyper-cleaning demo share.
+ *
+ *   hyperclean.c         the method and its mathematics
+ *   hyperclean_train.c   the plain trainings that say what the weights are worth
+ *   hyperclean_data.c    images, wrong labels, and how many of them were found
+ *   hyperclean_report.c  what is said: the table and --json
+ *   hyperclean_files.c   what is written: the folder of --out
+ *
+ * Read next: hyperclean.c. */
 #ifndef HYPERCLEAN_H
 #define HYPERCLEAN_H
 
-#include "hypertape.h"
+#include "common.h"
 
 #define FOUND_WRONG 1e-3 /* a weight below this says: this label is wrong */
 
 typedef struct clean_options {
-    uint64_t seed;
-    int threads;
+    common_options common;
     int64_t n_train, n_validation, inner_steps, outer_steps, final_steps;
     double corrupt, radius, rate, outer_rate;
     size_t memory;
-    ht_schedule schedule;
-    const char *data, *out; /* out NULL: nothing is written */
-    bool json;
+    int schedule;    /* an ht_schedule */
+    const char *out; /* NULL: nothing is written */
 } clean_options;
-
-typedef enum clean_parsed { CLEAN_RUN, CLEAN_HELP, CLEAN_BAD } clean_parsed;
-/* Fills every field, defaults included; what is wrong is said on stderr. */
-clean_parsed clean_options_parse(clean_options *options, int argc, char **argv);
 
 /* Sets hold "x" (n, pixels) f32 and "label" (n) i32. */
 typedef struct clean_data {
@@ -37,7 +36,7 @@ typedef struct clean_data {
 
 /* How well lambda < FOUND_WRONG tells the corrupted labels; NAN where 0/0. */
 typedef struct clean_score {
-    int64_t found, right; /* labels found wrong, and those of them that are */
+    double found, right; /* labels found wrong, and those of them that are */
     double precision, recall, f1;
 } clean_score;
 
@@ -70,45 +69,36 @@ typedef struct clean_result {
     bool interrupted, written; /* written: all files of --out */
 } clean_result;
 
+/* Everything of a run. */
+typedef struct clean_run {
+    ht_context *ctx;
+    const clean_options *options;
+    clean_data data;
+    ht_set *theta; /* softmax regression, at zero */
+    clean_result result;
+} clean_run;
+
 /* Cross-entropy per row of softmax regression on a set of images: the model. */
 ht_var clean_cross_entropy(const ht_vars *theta, const ht_vars *images);
 
 /* Work is counted in rows times steps of plain training; of `steps` outer steps. */
 double clean_outer_work(const clean_options *options, int64_t steps);
 
-/* hyperclean_train.c: trains all four, or as many as come before an interrupt. */
+/* Trains all four, or as many as come before an interrupt. */
 double clean_training_work(const clean_options *options);
-void clean_train_all(ht_context *ctx, const clean_options *options,
-                     const clean_data *data, const ht_set *theta, clean_result *result);
+void clean_train_all(clean_run *run);
 
-/* hyperclean_report.c. The progress is a bar on a terminal, else a line now and then. */
-double clean_seconds(void); /* monotonic */
-void clean_watch_interrupt(void);
-bool clean_stopped(void); /* Ctrl-C was pressed since */
-void clean_progress_begin(double work);
-void clean_progress(double done, const char *text);
-void clean_progress_end(void);
-void clean_print(const clean_options *options, const clean_data *data,
-                 const clean_result *result);
-bool clean_print_json(const clean_options *options, const clean_data *data,
-                      const clean_result *result);
+/* Reads data, makes room for the model and results; what is wrong ends the program. */
+clean_run clean_run_new(const clean_options *options);
+void clean_run_free(clean_run *run);
+clean_score clean_score_weights(const clean_data *data, const float *lambda);
 
-/* What was printed has arrived; if not, it is said on stderr. */
-bool clean_printed(void);
+void clean_print(const clean_run *run);
+ht_status clean_write_json(const clean_run *run);
 
-/* hyperclean_write.c. The first makes the folder if need be and tries to write in it; it
- * says so if files of an earlier run are there. Of those the second leaves none. */
-ht_status clean_out_check(ht_context *ctx, const char *folder);
-ht_status clean_write(ht_context *ctx, const clean_options *options,
-                      const clean_data *data, const clean_result *result);
-
-/* contact_sheet.c: images with a number of one digit beside each. */
-typedef struct sheet_image {
-    const float *pixels; /* (rows, cols), 0 to 1 */
-    int label;           /* 0..9 */
-    bool marked;         /* drawn in red */
-} sheet_image;
-ht_status contact_sheet_write(ht_context *ctx, const char *path, int64_t rows,
-                              int64_t cols, int n, const sheet_image *image);
+/* The first makes the folder if need be and tries to write in it; it says so if files of
+ * an earlier run are there. Of those the second leaves none. */
+ht_status clean_out_check(const clean_run *run);
+ht_status clean_write(const clean_run *run);
 
 #endif

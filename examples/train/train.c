@@ -15,11 +15,6 @@
 
 enum { MOST_TENSORS = 400, STREAM_SPLIT = 1, STREAM_FLIP = 2, VALIDATION_PART = 10 };
 
-double train_accuracy(train_score score)
-{
-    return score.images > 0 ? 100 * score.right / (double)score.images : 0;
-}
-
 /* Data. */
 
 static int64_t limited(const train_options *options, const ht_images *images)
@@ -31,8 +26,8 @@ static int64_t limited(const train_options *options, const ht_images *images)
 static void read_data(train_run *run)
 {
     const train_options *options = run->options;
-    run->task->read(run->ctx, options->data, false, &run->train);
-    run->task->read(run->ctx, options->data, true, &run->test);
+    run->task->read(run->ctx, options->common.data, false, &run->train);
+    run->task->read(run->ctx, options->common.data, true, &run->test);
     ht_check(run->ctx);
     int64_t n = limited(options, &run->train);
     run->n_test = limited(options, &run->test);
@@ -45,11 +40,14 @@ static void read_data(train_run *run)
                         "got %lld\n  hint: a smaller --batch, or a larger --limit",
                         run->task->name, (long long)run->n_fit,
                         (long long)options->batch);
-    run->fit = malloc((size_t)(n + options->batch) * sizeof *run->fit);
-    if (!run->fit)
-        ht_context_fail(run->ctx, HT_ERROR_MEMORY, NULL, "%s: no memory for %lld rows",
-                        run->task->name, (long long)n);
+    else if (!run->n_test)
+        ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: expected test images, got none\n  hint: ./dev data fetches "
+                        "the whole set",
+                        options->common.data);
     ht_check(run->ctx);
+    run->fit = malloc((size_t)(n + options->batch) * sizeof *run->fit);
+    HT_ASSERT(run->fit, "no memory for %lld rows", (long long)n);
     run->validation = run->fit + run->n_fit;
     run->rows = run->fit + n;
     ht_split(run->ctx, STREAM_SPLIT, n, 2, (int64_t[]){run->n_fit, run->n_validation},
@@ -72,7 +70,8 @@ static void flip_batch(const train_run *run, ht_tensor *x, uint64_t first)
     float *line = ht_tensor_data(x);
     for (int64_t i = 0; i < shape.dim[0]; i++) {
         bool turn =
-            ht_random_bits(run->options->seed, STREAM_FLIP, first + (uint64_t)i) & 1;
+            ht_random_bits(run->options->common.seed, STREAM_FLIP, first + (uint64_t)i) &
+            1;
         for (int64_t y = 0; y < lines; y++, line += width)
             for (int64_t a = 0, b = width - 1; turn && a < b; a++, b--) {
                 float swapped = line[a];
@@ -86,7 +85,7 @@ static void fill_batch(train_run *run, int64_t step)
 {
     int64_t n = run->options->batch;
     int64_t *rows = run->rows;
-    ht_batch_order(run->options->seed, (uint64_t)step, run->n_fit, n, rows);
+    ht_batch_order(run->options->common.seed, (uint64_t)step, run->n_fit, n, rows);
     for (int64_t i = 0; i < n; i++) rows[i] = run->fit[rows[i]];
     ht_tensor *x = ht_set_at(run->batch, 0);
     ht_images_rows(&run->train, rows, 0, n, x, ht_set_at(run->batch, 1));
@@ -113,12 +112,9 @@ static void record_begin(recording *r, const train_run *run)
     int n = ht_vars_count(r->theta);
     HT_ASSERT(n + 2 <= MOST_TENSORS, "%d parameter tensors, %d at most", n,
               MOST_TENSORS - 2);
-    for (int i = 0; i < n; i++) r->in[i] = ht_vars_at(r->theta, i);
+    r->n_in = list_vars(batch, r->in, list_vars(r->theta, r->in, 0));
     r->label = ht_get(batch, "label");
     r->logits = run->task->logits(r->theta, ht_get(batch, "x"));
-    r->in[n] = ht_get(batch, "x");
-    r->in[n + 1] = r->label;
-    r->n_in = n + 2;
 }
 
 static ht_program *record_end(recording *r, const train_run *run, int n_out)
@@ -161,10 +157,7 @@ static void record_classify(train_run *run)
 
 static void list_inputs(const train_run *run, const ht_tensor *in[MOST_TENSORS])
 {
-    int n = ht_set_count(run->theta);
-    for (int i = 0; i < n; i++) in[i] = ht_set_at(run->theta, i);
-    in[n] = ht_set_at(run->batch, 0);
-    in[n + 1] = ht_set_at(run->batch, 1);
+    list_tensors(run->batch, in, list_tensors(run->theta, in, 0));
 }
 
 static void make_model(train_run *run)
@@ -216,76 +209,79 @@ static void train_step(train_run *run, int64_t step)
     ht_check(run->ctx);
 }
 
-/* Sums over images order[0 .. n-1] (NULL: 0 .. n-1); predictions to f if not NULL. */
+/* Sums over images order[0 .. n-1]; order NULL: over 0 .. n-1, and Ctrl-C ends it with a
+ * score of no images. Predictions to out if not NULL. */
 static train_score evaluate(train_run *run, const ht_images *images, const int64_t *order,
-                            int64_t n, FILE *f)
+                            int64_t n, output *out)
 {
     const ht_tensor *in[MOST_TENSORS];
+    ht_tensor *row[] = {run->row_loss, run->row_class, run->row_probability};
     train_score score = {.images = n};
     int64_t batch = run->options->batch;
-    int64_t *rows = run->rows;
     list_inputs(run, in);
     ht_tensor *label = ht_set_at(run->batch, 1);
     for (int64_t first = 0; first < n; first += batch) {
+        if (!order && interrupted()) return (train_score){0};
         int64_t valid = n - first < batch ? n - first : batch;
         for (int64_t i = 0; i < batch; i++) {
             int64_t at = (first + i) % n;
-            rows[i] = order ? order[at] : at;
+            run->rows[i] = order ? order[at] : at;
         }
-        ht_images_rows(images, rows, 0, batch, ht_set_at(run->batch, 0), label);
-        ht_program_run(
-            run->classify, in,
-            (ht_tensor *[]){run->row_loss, run->row_class, run->row_probability});
+        ht_images_rows(images, run->rows, 0, batch, ht_set_at(run->batch, 0), label);
+        ht_program_run(run->classify, in, row);
         ht_check(run->ctx);
         for (int64_t i = 0; i < valid; i++) {
             score.loss += ht_tensor_get(run->row_loss, i);
             score.right += ht_tensor_get(run->row_class, i) == ht_tensor_get(label, i);
         }
-        if (f) train_predict(run, f, first, valid);
+        if (out) train_predict(run, out, first, valid);
     }
     return score;
 }
 
 static void end_epoch(train_run *run)
 {
-    train_score score =
-        evaluate(run, &run->train, run->validation, run->n_validation, NULL);
-    run->validation_accuracy = train_accuracy(score);
-    run->validated = score.images > 0;
-    train_show_epoch(run, score);
+    run->validated = evaluate(run, &run->train, run->validation, run->n_validation, NULL);
+    train_show_epoch(run);
     if (run->options->save) train_save(run);
-    run->epoch_began = train_seconds();
+    run->epoch_began = seconds_now();
 }
 
-/* False if Ctrl-C came before the end. */
-static bool train_epochs(train_run *run)
+/* Until the last epoch or Ctrl-C; either way --save then has what was reached. */
+static void train_epochs(train_run *run)
 {
-    int64_t per_epoch = run->epoch_steps;
-    int64_t step = ht_optimizer_steps(run->optimizer);
-    bool due = step < run->options->epochs * per_epoch;
-    if (!due && run->options->save) train_save(run);
-    run->epoch_began = train_seconds();
-    while (step < run->options->epochs * per_epoch) {
-        if (train_stopped()) return false;
+    int64_t per_epoch = run->epoch_steps, last = run->options->epochs * per_epoch;
+    int64_t step = run->first_step = ht_optimizer_steps(run->optimizer);
+    bool saved = false;
+    run->epoch_began = seconds_now();
+    progress_begin((double)(last - step));
+    while (step < last && !interrupted()) {
         if (step % per_epoch == 0) run->epoch = (train_score){0};
         train_step(run, step++);
-        run->validated = false;
+        run->validated = (train_score){0};
         train_show_step(run);
-        if (step % per_epoch == 0) end_epoch(run);
+        saved = step % per_epoch == 0;
+        if (saved) end_epoch(run);
     }
-    return true;
+    progress_end();
+    if (!saved && run->options->save) train_save(run);
 }
 
 static void test_model(train_run *run)
 {
-    FILE *f = run->options->predict ? train_predict_open(run) : NULL;
-    run->test_accuracy = train_accuracy(evaluate(run, &run->test, NULL, run->n_test, f));
-    if (f) train_predict_close(run, f);
-    run->seconds = train_seconds() - run->began;
-    fprintf(train_text(run->options),
-            "test accuracy %.2f %% on %lld images, %.1f seconds\n", run->test_accuracy,
-            (long long)run->n_test, run->seconds);
-    if (run->options->json) train_write_json(run);
+    output verdicts, *out = run->options->predict ? &verdicts : NULL;
+    if (out) output_open(out, run->ctx, run->options->predict, false);
+    ht_check(run->ctx);
+    if (out) fputs("index,label,predicted,probability\n", out->file);
+    run->tested = evaluate(run, &run->test, NULL, run->n_test, out);
+    if (out && !run->tested.images) output_close(out, false);
+    if (!run->tested.images) return;
+    if (out) output_close(out, true);
+    ht_check(run->ctx);
+    fprintf(command_text(&run->options->common),
+            "test accuracy %.2f %% on %lld images, %.1f seconds\n",
+            train_accuracy(run->tested), (long long)run->n_test,
+            seconds_now() - run->began);
 }
 
 static void free_run(train_run *run)
@@ -306,13 +302,45 @@ static void free_run(train_run *run)
     ht_context_free(run->ctx);
 }
 
-static int interrupted(train_run *run)
+static void show_interrupt(const train_run *run)
 {
+    const char *save = run->options->save;
     fprintf(stderr, "%s: stopped after step %lld%s%s\n", run->task->name,
             (long long)ht_optimizer_steps(run->optimizer),
-            run->options->save ? "; --resume goes on from " : "; nothing was saved",
-            run->options->save ? run->options->save : "");
-    return 130;
+            save                     ? "; --resume goes on from "
+            : run->options->evaluate ? ", before the end of the test"
+                                     : "; nothing was saved",
+            save ? save : "");
+}
+
+/* The first files that could not be written in the end are refused at the beginning. */
+static void check_outputs(const train_run *run)
+{
+    const train_options *options = run->options;
+    output_check(run->ctx, "save", options->save);
+    output_check(run->ctx, "csv", options->csv);
+    output_check(run->ctx, "predict", options->predict);
+    output_check(run->ctx, "json", options->common.json);
+    ht_check(run->ctx);
+}
+
+/* The exit status. */
+static int train(train_run *run)
+{
+    const train_options *options = run->options;
+    check_outputs(run);
+    read_data(run);
+    make_model(run);
+    if (options->resume) train_resume(run);
+    if (options->csv) train_log_begin(run);
+    train_show_start(run);
+    interrupt_watch();
+    if (!options->evaluate) train_epochs(run);
+    if (!interrupted()) test_model(run);
+    bool stopped = !run->tested.images;
+    if (stopped) show_interrupt(run);
+    if (options->common.json) train_write_json(run);
+    return !command_printed(run->task->name) ? 1 : stopped ? 130 : 0;
 }
 
 int train_main(int argc, char **argv, const train_task *task)
@@ -324,23 +352,11 @@ int train_main(int argc, char **argv, const train_task *task)
         train_peek(&options, task);
         train_parse(&options, task, argc, argv, &status);
     }
-    train_run run = {.task = task, .options = &options, .began = train_seconds()};
-    run.ctx = ht_context_new(
-        &(ht_context_options){.seed = options.seed, .threads = options.threads});
+    train_run run = {.task = task, .options = &options, .began = seconds_now()};
+    run.ctx = ht_context_new(&(ht_context_options){.seed = options.common.seed,
+                                                   .threads = options.common.threads});
     HT_ASSERT(run.ctx, "no memory for a context");
-    train_check_outputs(run.ctx, &options);
-    read_data(&run);
-    make_model(&run);
-    if (options.resume) train_resume(&run);
-    if (options.csv) train_log_begin(&run);
-    train_show_start(&run);
-    train_watch_interrupt();
-    bool finished = options.evaluate || train_epochs(&run);
-    if (!finished && options.save) train_save(&run);
-    if (finished)
-        test_model(&run);
-    else
-        status = interrupted(&run);
+    status = train(&run);
     free_run(&run);
     return status;
 }

@@ -88,7 +88,7 @@ void train_save(train_run *run)
     memcpy(ht_tensor_data(ht_set_tensor(file, "run.model")), run->task->name,
            strlen(run->task->name));
     uint8_t *seed = ht_tensor_data(ht_set_tensor(file, "run.seed"));
-    for (int i = 0; i < 8; i++) seed[i] = (uint8_t)(run->options->seed >> 8 * i);
+    for (int i = 0; i < 8; i++) seed[i] = (uint8_t)(run->options->common.seed >> 8 * i);
     double *settings = ht_tensor_data(ht_set_tensor(file, "run.settings"));
     settings[BATCH] = (double)run->options->batch;
     settings[IMAGES] = (double)run->n_fit;
@@ -166,7 +166,7 @@ void train_peek(train_options *options, const train_task *task)
     setting(ctx, file, path, STEPS, 0, INT32_MAX);
     setting(ctx, file, path, IMAGES, (double)options->batch, 1e9);
     setting(ctx, file, path, COUNTED, 0, 1e9);
-    options->seed = file_seed(file);
+    options->common.seed = file_seed(file);
     ht_set_free(file);
     ht_context_free(ctx);
 }
@@ -225,7 +225,8 @@ void train_resume(train_run *run)
     check_same(run, "a batch of", "leave --batch out", (uint64_t)settings[BATCH],
                (uint64_t)options->batch);
     check_images(run, (int64_t)settings[IMAGES], settings[MARK]);
-    check_same(run, "the seed", "leave --seed out", file_seed(run->file), options->seed);
+    check_same(run, "the seed", "leave --seed out", file_seed(run->file),
+               options->common.seed);
     run->epoch_steps = (int64_t)settings[IMAGES] / (int64_t)settings[BATCH];
     int n = ht_set_count(run->theta);
     ht_set *state = ht_set_clone(ht_optimizer_state(run->optimizer), 0);

@@ -23,7 +23,7 @@ check() { # number name expected got
 echo 1..3
 code_line=$(grep -n '^```c$' "$root/README.md" | cut -d: -f1)
 end_line=$(awk -v from="$code_line" 'NR > from && $0 == "```" {print NR; exit}' "$root/README.md")
-source=$(cat "$root/examples/01_hypergradient.c")
+source=$(cat "$root/examples/learn/hypergradient.c")
 check 1 readme_program_is_the_example "$(block '```c' 0)" "$source"
 check 2 readme_output_is_the_programs "$(block '```' "$end_line")" "$("$program")"
 lines=$(printf '%s\n' "$source" | wc -l)

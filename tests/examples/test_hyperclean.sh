@@ -50,10 +50,15 @@ field() {
     tail -n 1 "$out" | sed -n "s/.*\"$1\":\([^,}]*\).*/\1/p"
 }
 
-# small [flags]
+# small [flags]: these flags, and those of a small run that are not among them
 small() {
-    "$program" --train 200 --validation 100 --inner-steps 5 --outer-steps 2 \
-        --final-steps 5 "$@" >"$out" 2>"$err"
+    for flag in --train=200 --validation=100 --inner-steps=5 --outer-steps=2 --final-steps=5; do
+        case " $* " in
+        *" ${flag%=*}"[\ =]*) ;;
+        *) set -- "$flag" "$@" ;;
+        esac
+    done
+    "$program" "$@" >"$out" 2>"$err"
 }
 
 holds() {
@@ -71,8 +76,9 @@ listing() {
 refused() {
     name=$1 status=$2 words=$3
     shift 3
+    case " $* " in *' --out '*) ;; *) set -- --out result "$@" ;; esac
     before=$(holds)
-    small --out result "$@"
+    small "$@"
     got=$?
     after=$(holds)
     verdict "hyperclean_$name" "$(
@@ -91,7 +97,13 @@ refused stray_word_is_refused 2 'unexpected argument stray' stray
 refused two_dashes_alone_are_refused 2 'unexpected argument --' --
 refused short_flag_is_refused 2 'unknown flag -j' -j
 refused flag_without_value_is_refused 2 '--seed: expected a value' --seed
-refused switch_with_value_is_refused 2 '--json: expected no value' --json=yes
+refused switch_with_value_is_refused 2 '--help: expected no value' --help=yes
+refused repeated_flag_is_refused 2 '--rate: expected it once' --rate 1 --rate=1
+refused json_empty_name_is_refused 2 '--json: expected the name of a file' --json=
+refused json_to_a_device_is_refused_first 1 '/dev/null: --json: expected a file' \
+    --out . --json /dev/null
+refused json_in_no_folder_is_refused_first 1 'no/such: --json: expected a file' \
+    --out . --json no/such
 refused seed_of_letters_is_refused 2 'expected a whole number below 2^64, got "x"' --seed x
 refused seed_below_zero_is_refused 2 'expected a whole number below 2^64, got "-1"' --seed -1
 refused seed_of_2_64_is_refused 2 'below 2^64' --seed 18446744073709551616
@@ -214,10 +226,10 @@ small --threads 1 --corrupt -0 --json
 status=$?
 verdict hyperclean_nothing_wrong_has_no_recall "$(
     differs 'exit status' 0 $status
-    contains "$out" ' 0 with a wrong label' 'recall -,'
+    contains "$err" ' 0 with a wrong label' 'recall -,'
     differs corrupt 0 "$(field corrupt)"
     differs recall null "$(field recall)"
-    differs 'lines with nan' '' "$(grep -iw -e '-\{0,1\}nan' "$out")"
+    differs 'lines with nan' '' "$(cat "$out" "$err" | grep -iw -e '-\{0,1\}nan')"
 )"
 
 # The oracle is the baseline then.
@@ -289,10 +301,14 @@ verdict hyperclean_json_has_every_key "$(
     differs outer_steps 2 "$(field outer_steps)"
     differs interrupted false "$(field interrupted)"
 )"
+verdict hyperclean_json_alone_stands_on_stdout "$(
+    differs 'lines on stdout' 1 "$(wc -l <"$out" | tr -d ' ')"
+)"
 verdict hyperclean_table_has_every_training "$(
-    contains "$out" '  baseline ' '  validation only ' '  cleaned ' '  oracle ' \
+    contains "$err" '  baseline ' '  validation only ' '  cleaned ' '  oracle ' \
         'Best without knowing the answer:' 'Written to whole:'
-    differs 'lines over 80 columns' '' "$(sed '1d;$d' "$out" | grep -E '.{81}')"
+    differs 'lines over 80 columns' '' \
+        "$(grep -v '^Data hyper-cleaning' "$err" | grep -E '.{81}')"
 )"
 verdict hyperclean_out_holds_every_file "$(
     differs files "$files" "$(listing whole)"
@@ -305,6 +321,17 @@ verdict hyperclean_out_holds_every_file "$(
     differs 'wrong labels in weights.csv' 100 \
         "$(awk -F, 'NR > 1 && $2 != $3' whole/weights.csv | wc -l | tr -d ' ')"
 )"
+
+# The same result in a file, and the text on stdout again.
+small --threads 1 --json result.json
+status=$?
+verdict hyperclean_json_goes_to_a_file "$(
+    differs 'exit status' 0 $status
+    contains "$out" 'Best without knowing the answer:'
+    differs 'lines of text with JSON' 0 "$(grep -c '^{' "$out")"
+    differs 'lines of JSON' 1 "$(grep -c '^{.*"outer_steps":2,.*}$' result.json)"
+)"
+rm -f result.json
 
 small --threads 1 --out whole
 status=$?
@@ -364,7 +391,7 @@ done_steps=$(field outer_steps)
 verdict hyperclean_interrupt_while_cleaning_keeps_steps "$(
     differs 'exit status' 130 $status
     contains "$err" 'stopping after this step'
-    contains "$out" "Interrupted: $done_steps of 1000000 outer steps done" \
+    contains "$err" "Interrupted: $done_steps of 1000000 outer steps done" \
         'what there is has been written' 'Written to stopped:' 'not run'
     differs interrupted true "$(field interrupted)"
     differs cleaned_accuracy null "$(field cleaned_accuracy)"
@@ -390,8 +417,8 @@ status=$?
 running=
 verdict hyperclean_interrupt_before_a_step_claims_nothing "$(
     differs 'exit status' 130 $status
-    contains "$out" 'nothing was learned yet' 'not run'
-    differs 'claims of writing' '' "$(grep -i 'written to' "$out")"
+    contains "$err" 'nothing was learned yet' 'not run'
+    differs 'claims of writing' '' "$(grep -i 'written to' "$err")"
     differs outer_steps 0 "$(field outer_steps)"
     differs found null "$(field found)"
     case $(field schedule) in
@@ -405,7 +432,7 @@ interrupt 'training on the cleaned' --inner-steps 5 --outer-steps 1 --final-step
 verdict hyperclean_interrupt_in_first_training_keeps_weights "$(
     differs 'exit status' 130 $status
     contains "$err" 'stopping after this step'
-    contains "$out" 'Interrupted: 1 of 1 outer steps done' 'not run'
+    contains "$err" 'Interrupted: 1 of 1 outer steps done' 'not run'
     contains "$err" 'model.safetensors, of an earlier run, has been removed'
     differs interrupted true "$(field interrupted)"
     differs cleaned_accuracy null "$(field cleaned_accuracy)"
@@ -418,7 +445,7 @@ interrupt 'training (the|on validation)' --inner-steps 5 --outer-steps 1 --final
 verdict hyperclean_interrupt_in_later_training_keeps_model "$(
     differs 'exit status' 130 $status
     contains "$err" 'stopping after this step'
-    contains "$out" 'Interrupted: 1 of 1 outer steps done' 'not run'
+    contains "$err" 'Interrupted: 1 of 1 outer steps done' 'not run'
     differs oracle_accuracy null "$(field oracle_accuracy)"
     case $(field cleaned_accuracy) in
     [0-9]*) ;;

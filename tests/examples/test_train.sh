@@ -69,6 +69,8 @@ refused() {
 refused unknown_flag_is_refused 2 'unknown flag --bogus' "$mnist" --bogus
 refused stray_word_is_refused 2 'unexpected argument stray' "$mnist" stray
 refused flag_without_value_is_refused 2 '--rate: expected a value' "$mnist" --rate
+refused repeated_flag_is_refused 2 '--seed: expected it once' "$mnist" --seed 1 --seed=2
+refused misspelt_flag_is_guessed 2 'did you mean --evaluate?' "$mnist" --evalaute
 refused epochs_of_letters_are_refused 2 'a whole number from 0 to 100000, got "x"' \
     "$mnist" --epochs x
 refused epochs_and_a_half_are_refused 2 'whole number' "$mnist" --epochs 1.5
@@ -107,7 +109,8 @@ verdict help_lists_the_flags "$(
 small() {
     small_program=$1
     shift
-    run 0 "$small_program" --limit 100 --batch 20 "$@"
+    case " $* " in *' --batch '*) ;; *) set -- --batch 20 "$@" ;; esac
+    run 0 "$small_program" --limit 100 "$@"
 }
 
 # The bits of a training of 4 epochs do not depend on a stop after 2: the file holds all
@@ -223,6 +226,30 @@ verdict json_alone_stands_on_stdout "$(
     contains "$err" 'epoch 1/1' 'test accuracy'
 )"
 
+verdict json_without_a_name_is_stdout "$(
+    small "$mnist" --json --epochs 1
+    differs 'lines on stdout' 1 "$(wc -l <"$out" | tr -d ' ')"
+    contains "$out" '"test_accuracy":'
+)"
+
+# What cannot arrive, or be written, is said. A limit on sizes stands for a full disk; the
+# folder is left as it was.
+verdict closed_stdout_fails "$(
+    "$mnist" --limit 100 --batch 20 --epochs 1 2>"$err" >&-
+    differs 'exit status' 1 $?
+    contains "$err" 'standard output cannot be written'
+)"
+verdict full_disk_is_said "$(
+    before=$(ls)
+    (
+        trap '' XFSZ
+        ulimit -f 0
+        "$mnist" --limit 100 --batch 20 --epochs 1 --json full.json
+    ) 2>&1 | cat >"$err"
+    contains "$err" 'full.json: cannot be written: File too large' '  hint: '
+    differs 'the folder' "$before" "$(ls)"
+)"
+
 # The accuracy said must be that of the verdicts written.
 verdict predictions_agree_with_the_accuracy "$(
     small "$mnist" --epochs 2 --predict p.csv --json r.json --save trained
@@ -253,7 +280,8 @@ verdict batches_that_do_not_divide_the_test_images_count_each_once "$(
 # A training without end, Ctrl-C after its first line: hardly ever between two epochs, as
 # one has 45 steps.
 verdict interrupt_saves_what_there_is "$(
-    "$mnist" --limit 100 --batch 2 --epochs 100000 --save stopped >"$out" 2>"$err" &
+    "$mnist" --limit 100 --batch 2 --epochs 100000 --save stopped --csv stopped.csv \
+        --json stopped.json >"$out" 2>"$err" &
     running=$!
     tries=0
     until grep -q '^epoch 1/' "$out" || [ $tries = 300 ]; do
@@ -265,6 +293,8 @@ verdict interrupt_saves_what_there_is "$(
     differs 'exit status' 130 $?
     contains "$err" 'stopped after step' '--resume goes on from stopped'
     steps=$(sed -n 's/.*stopped after step \([0-9]*\);.*/\1/p' "$err")
+    grep -q "\"test_accuracy\":null.*\"steps\":$steps," stopped.json || cat stopped.json
+    differs 'rows of the log' $((steps / 45 + 1)) "$(wc -l <stopped.csv | tr -d ' ')"
     epochs=$((steps / 45 + 1))
     small "$mnist" --batch 2 --epochs $epochs --resume stopped --save rest
     contains "$out" "resumed stopped after step $steps"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* contact_sheet.c: a picture of many small images, each with a digit beside it.
- * Read next: hyperclean_write.c, which chooses the images. */
-#include "hyperclean.h"
+ * Read next: bilevel/hyperclean_files.c, which chooses some. */
+#include "common.h"
 
 enum {
     COLUMNS = 12,

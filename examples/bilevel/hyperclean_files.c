@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* hyperclean_files.c: the files of --out.
+ *
+ *   metrics.csv          one row per outer step
+ *   weights.csv          one row per train image: its weight, and why
+ *   weights.safetensors  lambda
+ *   model.safetensors    the model trained on the cleaned set
+ *   distrusted.png       the images distrusted most, the given label beside each
+ *
+ * Read next: ../common/output.c, ../common/contact_sheet.c. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hyperclean.h"
+
+enum { SHEET_IMAGES = 96, N_FILES = 5 };
+
+static ht_status write_metrics(const clean_run *run, const char *path)
+{
+    output out;
+    if (!output_open(&out, run->ctx, path, false)) return ht_context_status(run->ctx);
+    fprintf(out.file, "outer_step,validation_loss,inner_loss,found,precision,recall,f1,"
+                      "weight_sum,hypergradient_seconds\n");
+    for (int64_t k = 0; k < run->result.n_steps; k++) {
+        const clean_step *step = &run->result.step[k];
+        const clean_score *score = &step->score;
+        CSV_ROW(&out, (double)k + 1, step->validation_loss, step->inner_loss,
+                score->found, score->precision, score->recall, score->f1,
+                step->weight_sum, step->seconds);
+    }
+    return output_close(&out, true);
+}
+
+static ht_status write_weights(const clean_run *run, const char *path)
+{
+    const clean_data *data = &run->data;
+    const float *lambda = ht_tensor_data(ht_set_tensor(run->result.eta, "lambda"));
+    const int32_t *given = ht_tensor_data(ht_set_tensor(data->train, "label"));
+    output out;
+    if (!output_open(&out, run->ctx, path, false)) return ht_context_status(run->ctx);
+    fprintf(out.file, "image,given_label,true_label,found_wrong,weight,distrust\n");
+    for (int64_t i = 0; i < data->n_train; i++)
+        CSV_ROW(&out, (double)data->image[i], given[i], data->truth[i],
+                (double)lambda[i] < FOUND_WRONG, (double)lambda[i],
+                run->result.distrust[i]);
+    return output_close(&out, true);
+}
+
+static ht_status write_lambda(const clean_run *run, const char *path)
+{
+    return ht_set_write(run->result.eta, path);
+}
+
+/* The model, or without one nothing: that of an earlier run belongs to other weights. */
+static ht_status write_model(const clean_run *run, const char *path)
+{
+    const clean_training *cleaned = &run->result.training[CLEANED];
+    if (cleaned->done) return ht_set_write(cleaned->theta, path);
+    if (remove(path) == 0)
+        fprintf(stderr, "hyperclean: %s, of an earlier run, has been removed\n", path);
+    else if (errno != ENOENT)
+        return ht_context_fail(run->ctx, HT_ERROR_FILE, NULL,
+                               "%s: is of an earlier run and cannot be removed: %s\n"
+                               "  hint: remove it, it belongs to other weights",
+                               path, strerror(errno));
+    return HT_OK;
+}
+
+/* Smallest weight first; among equals, mostly zeros, the one that the hypergradients
+ * pushed down most. */
+typedef struct ranked {
+    double weight, distrust;
+    int64_t row;
+} ranked;
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const ranked *p = a, *q = b;
+    if (p->weight < q->weight || p->weight > q->weight)
+        return p->weight < q->weight ? -1 : 1;
+    if (p->distrust < q->distrust || p->distrust > q->distrust)
+        return p->distrust > q->distrust ? -1 : 1;
+    return p->row < q->row ? -1 : p->row > q->row;
+}
+
+static ht_status write_sheet(const clean_run *run, const char *path)
+{
+    const clean_data *data = &run->data;
+    size_t n = (size_t)data->n_train;
+    int shown = data->n_train < SHEET_IMAGES ? (int)data->n_train : SHEET_IMAGES;
+    const float *lambda = ht_tensor_data(ht_set_tensor(run->result.eta, "lambda"));
+    const float *pixels = ht_tensor_data(ht_set_tensor(data->train, "x"));
+    const int32_t *given = ht_tensor_data(ht_set_tensor(data->train, "label"));
+    ranked *order = malloc(n * sizeof *order);
+    HT_ASSERT(order, "no memory to rank %zu images", n);
+    for (size_t i = 0; i < n; i++)
+        order[i] = (ranked){(double)lambda[i], run->result.distrust[i], (int64_t)i};
+    qsort(order, n, sizeof *order, compare_ranked);
+    sheet_image image[SHEET_IMAGES];
+    for (int k = 0; k < shown; k++) {
+        int64_t row = order[k].row;
+        image[k] = (sheet_image){.pixels = pixels + row * data->rows * data->cols,
+                                 .label = given[row],
+                                 .marked = data->corrupted[row] != 0};
+    }
+    free(order);
+    return contact_sheet_write(run->ctx, path, data->rows, data->cols, shown, image);
+}
+
+/* In the order of writing. */
+static const struct {
+    const char *name;
+    ht_status (*write)(const clean_run *run, const char *path);
+} files[N_FILES] = {{"metrics.csv", write_metrics},
+                    {"weights.csv", write_weights},
+                    {"weights.safetensors", write_lambda},
+                    {"model.safetensors", write_model},
+                    {"distrusted.png", write_sheet}};
+
+static bool earlier_files(const clean_run *run)
+{
+    char path[OUTPUT_PATH];
+    for (int k = 0; k < N_FILES; k++)
+        if (path_join(run->ctx, path, run->options->out, files[k].name) &&
+            access(path, F_OK) == 0)
+            return true;
+    return false;
+}
+
+ht_status clean_out_check(const clean_run *run)
+{
+    const char *folder = run->options->out;
+    char path[OUTPUT_PATH];
+    output out;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return ht_context_fail(
+            run->ctx, HT_ERROR_FILE, NULL,
+            "%s: cannot be made: %s\n  hint: --out wants a folder that "
+            "you may write in, or a name for a new one",
+            folder, strerror(errno));
+    if (!path_join(run->ctx, path, folder, files[0].name) ||
+        !output_open(&out, run->ctx, path, false))
+        return ht_context_status(run->ctx);
+    output_close(&out, false);
+    if (earlier_files(run))
+        fprintf(stderr,
+                "hyperclean: %s holds files of an earlier run, which will be replaced\n",
+                folder);
+    return ht_context_status(run->ctx);
+}
+
+ht_status clean_write(const clean_run *run)
+{
+    char path[OUTPUT_PATH];
+    const char *folder = run->options->out;
+    bool earlier = earlier_files(run);
+    for (int k = 0; k < N_FILES && !ht_context_status(run->ctx); k++)
+        if (path_join(run->ctx, path, folder, files[k].name)) files[k].write(run, path);
+    if (ht_context_status(run->ctx) && earlier)
+        fprintf(stderr, "hyperclean: %s may now hold files of two runs\n", folder);
+    return ht_context_status(run->ctx);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* progress.c: a clock, Ctrl-C, and how far it is, on stderr. Read next: output.c. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common.h"
+
+double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Ctrl-C. */
+
+static volatile sig_atomic_t stopped;
+
+static void on_interrupt(int number)
+{
+    static const char text[] = "\nstopping after this step; Ctrl-C again: at once\n";
+    (void)number;
+    stopped = 1;
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written;
+}
+
+bool interrupted(void)
+{
+    return stopped;
+}
+
+void interrupt_watch(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* Progress. */
+
+enum { BAR = 16, NARROWEST = 40, WIDEST = 160 };
+
+static struct {
+    double work, began, shown;
+    int columns;         /* of the terminal */
+    char text[WIDEST];   /* of the last plain line */
+    bool terminal, open; /* open: the bar's line is not ended */
+} bar;
+
+/* What the environment says, if it is sensible. The last column stays free: a cursor
+ * there may wrap. */
+static int bar_columns(void)
+{
+    const char *text = getenv("COLUMNS");
+    long columns = text ? strtol(text, NULL, 10) : 0;
+    if (columns <= 0) return 79;
+    return columns < NARROWEST ? NARROWEST - 1
+           : columns < WIDEST  ? (int)columns - 1
+                               : WIDEST - 1;
+}
+
+void progress_begin(double work)
+{
+    bar.columns = bar_columns();
+    bar.work = work;
+    bar.began = bar.shown = seconds_now();
+    bar.terminal = isatty(STDERR_FILENO) != 0;
+    bar.text[0] = 0;
+}
+
+static void draw_bar(double part, double left, const char *what, const char *detail)
+{
+    char full[BAR + 1], line[WIDEST];
+    for (int i = 0; i < BAR; i++) full[i] = i < (int)(BAR * part + 0.5) ? '#' : '.';
+    full[BAR] = 0;
+    snprintf(line, (size_t)bar.columns + 1, "[%s] %3.0f %%  ETA %3.0f s  %s%s", full,
+             100 * part, left, what, detail);
+    fprintf(stderr, "\r%-*s", bar.columns, line);
+    fflush(stderr);
+    bar.open = true;
+}
+
+/* The bar at most ten times a second. The time left: if the rest goes as what is done. */
+void progress(double done, const char *what, const char *detail)
+{
+    double now = seconds_now(), part = done / bar.work;
+    double left = (now - bar.began) * (bar.work - done) / done;
+    if (part < 1 && now - bar.shown < (bar.terminal ? 0.1 : 1.0)) return;
+    if (bar.terminal) {
+        draw_bar(part, left, what, detail);
+    } else if (strcmp(bar.text, what) != 0) {
+        snprintf(bar.text, sizeof bar.text, "%s", what);
+        fprintf(stderr, "%3.0f %%, ETA %.0f s: %s%s\n", 100 * part, left, what, detail);
+    }
+    bar.shown = now;
+}
+
+void progress_end(void)
+{
+    if (bar.open) fprintf(stderr, "\r%*s\r", bar.columns, "");
+    bar.open = false;
+}
