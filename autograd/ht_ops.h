@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* ht_ops.h: the ops, included by ht_autograd.h. Each is a macro over its _at function,
- * which takes the caller's file and line. Where a number is taken for a variable, and
- * what happens where it is not: ht_autograd.h, "Numbers". Read next: autograd/README.md,
- * "Add an op". */
+ * which takes the caller's file and line: ht_exp(x) is ht_exp_at(x, HT_HERE). Where a
+ * number is taken for a variable, and what happens where it is not: ht_autograd.h,
+ * "Numbers". Read next: autograd/README.md, "Add an op".
+ *
+ * Beside each op stand y, the derivative y' where y does not say it, and what is awkward.
+ * Ops take f32 or f64, inputs of one op the same, and are differentiable to any order;
+ * other dtypes and ops without gradient are named. What does not fit is HT_ERROR_SHAPE,
+ * _DTYPE or _ARGUMENT, with the op, all types and the caller's line, and y is poisoned:
+ * ops on it do nothing. Empty arrays are fine but where a row or window must have an
+ * element. Views cost nothing; others cost a pass over their elements, in a program one
+ * pass for many elementwise ones; products say their flops. */
 #ifndef HT_OPS_H
 #define HT_OPS_H
 
@@ -12,108 +20,111 @@
 extern "C" {
 #endif
 
-/* Ops: elementwise, numpy broadcasting. A value and its first two derivatives are right
- * to a few units in their own last place, however tiny, where x saturates too; at
- * infinity they are the limit. Within a few powers of ten of the range's ends what comes
- * between may leave it (a^b in pow's mixed derivative), and then so does the result. What
- * loses more says so, and where terms of opposite sign cancel it is the larger that has
- * the digits. NaN in is NaN out, but for comparisons,
- * which are 0, and x^0 and 1^y, which are 1; derivatives that select by x (relu, abs,
- * ...) are 0 there. Derivatives at kinks are by decree. In reverse mode 0 times infinity
- * is NaN: an element that is not chosen (by where, relu, maximum, clamp, slice, gather,
- * tril ...) must not stand where what came before has an infinite slope; choose first. */
+/* Ops: elementwise. Shapes broadcast as numpy's: counted from the last axis, sizes are
+ * equal or one is 1. A value and its first two derivatives are right to a few units in
+ * their own last place, however tiny, where x saturates too; at infinity they are the
+ * limit. Within a few powers of ten of the range's ends what comes between may leave it
+ * (a^b in pow's mixed derivative), and then so does the result. What loses more says so,
+ * and where terms of opposite sign cancel it is the larger that has the digits.
+ *
+ * NaN in is NaN out, but for comparisons, which are 0, and x^0 and 1^y, which are 1;
+ * derivatives that select by x (relu, abs, maximum ...) are 0 there, leaky_relu's its
+ * slope, clamp's 1 to x. Derivatives at kinks are by decree. In reverse mode 0 times
+ * infinity is NaN: an element that is not chosen (by where, relu, maximum, clamp, slice,
+ * gather, tril ...) must not stand where what came before has an infinite slope; choose
+ * first. */
 #define HT_OP_1(name) ht_var ht_##name##_at(ht_var x, const char *site)
 #define HT_OP_2(name) ht_var ht_##name##_at(ht_var a, ht_var b, const char *site)
-HT_OP_1(neg);
-HT_OP_1(exp);  /* subnormal down to 0; inf above 88.7 (f32), 709.7 (f64) */
-HT_OP_1(log);  /* -inf with slope inf at 0, NaN below, where the slope stays 1 / x */
-HT_OP_1(sqrt); /* slope 0 at 0; NaN below */
-HT_OP_1(tanh); /* the slope by exp(-2 |x|), not from the rounded value: 1.7e-17 at 20 */
-HT_OP_1(sigmoid); /* so here: the slope is 4.2e-18 at 40 and at -40 */
-HT_OP_1(relu);    /* slope 0 at 0 */
-HT_OP_1(abs);     /* slope 0 at 0 */
-HT_OP_1(square);
-HT_OP_2(add);
-HT_OP_2(sub);
-HT_OP_2(mul);
-HT_OP_2(div); /* slopes 1 / b and -(a / b) / b: b^2 is never formed */
-/* C's pow. At a = 0 slopes are their limit where finite, and d/db is 0 wherever a <= 0.
- * A variable b that b - 1 rounds costs d/da |log a| units in the last place. */
-HT_OP_2(pow);
-HT_OP_2(maximum); /* of two that are equal each has half the slope; so for minimum */
-HT_OP_2(minimum);
-HT_OP_2(equal); /* u8, 1 where true; no gradient, nor have the next two */
-HT_OP_2(greater);
-HT_OP_2(greater_equal);
+HT_OP_1(neg);        /* -x */
+HT_OP_1(abs);        /* |x|; y' = sign x, 0 at 0 */
+HT_OP_1(square);     /* x^2; of i32 too */
+HT_OP_1(sqrt);       /* y' = 1/(2 y), but 0 at 0, where Adam stays finite; NaN below */
+HT_OP_1(rsqrt);      /* 1 / sqrt x; inf with slope -inf at 0, NaN below */
+HT_OP_1(reciprocal); /* 1 / x; inf with slope -inf at 0, -inf at -0 */
+HT_OP_1(exp);        /* e^x; subnormal down to 0; inf above 88.7 (f32), 709.7 (f64) */
+HT_OP_1(expm1);      /* e^x - 1, not cancelling around 0; y' = e^x where y is -1 too */
+HT_OP_1(log);        /* ln x; -inf with slope inf at 0; NaN below, where y' stays 1/x */
+HT_OP_1(log1p);      /* ln(1 + x), not cancelling around 0; at -1 as log at 0 */
+HT_OP_1(sin);        /* of any finite x; NaN at infinity, as is the next */
+HT_OP_1(cos);        /* y' = -sin x */
+HT_OP_1(tanh);       /* y' by exp(-2 |x|), not 1 - y^2 of the rounded y: 1.7e-17 at 20 */
+HT_OP_1(sigmoid);    /* 1/(1 + e^-x); so here: y' is 4.2e-18 at 40 and at -40 */
+HT_OP_1(softplus);   /* ln(1 + e^x), finite where e^x is not; y' = sigmoid x */
+HT_OP_1(erf);        /* 2/sqrt(pi) int_0^x e^(-t^2) dt; y' by e^(-x^2), x^2 not rounded */
+HT_OP_1(relu);       /* max(x, 0); y' = 1 where x > 0, 0 at 0 */
+HT_OP_1(silu);      /* x sigmoid x; 0 at -inf, as the next two (Hendrycks, Gimpel 2016) */
+HT_OP_1(gelu);      /* x (1 + erf(x/sqrt 2))/2, from the tail on x's side */
+HT_OP_1(gelu_tanh); /* x (1 + tanh u)/2, u = sqrt(2/pi) (x + 0.044715 x^3) */
+/* x itself, with derivative 0 by decree: no Hessian is symmetric across it. Any dtype. */
+HT_OP_1(stop_gradient);
+/* Of two inputs; the first five and the comparisons take i32 too, which wraps round and
+ * has no gradient. */
+HT_OP_2(add);           /* a + b */
+HT_OP_2(sub);           /* a - b */
+HT_OP_2(mul);           /* a b; 0 inf = NaN */
+HT_OP_2(maximum);       /* of two that are equal each has half the slope, */
+HT_OP_2(minimum);       /* and so here */
+HT_OP_2(div);           /* a / b; slopes 1/b and -(a/b)/b, without b^2; 0/0 = NaN */
+HT_OP_2(pow);           /* a^b as C's pow; slopes b a^(b-1) and a^b ln a, below */
+HT_OP_2(equal);         /* a == b as u8, 1 where true; no gradient, as the next two */
+HT_OP_2(greater);       /* a > b; u8 too, as all three */
+HT_OP_2(greater_equal); /* a >= b */
+/* pow: at a = 0 slopes are their limit where finite, and d/db is 0 wherever a <= 0. A
+ * variable b that b - 1 rounds costs d/da |ln a| units in the last place; u above costs
+ * the second derivative of gelu_tanh 2 |u|. */
 #define ht_neg(x)              ht_neg_at(x, HT_HERE)
-#define ht_exp(x)              ht_exp_at(x, HT_HERE)
-#define ht_log(x)              ht_log_at(x, HT_HERE)
-#define ht_sqrt(x)             ht_sqrt_at(x, HT_HERE)
-#define ht_tanh(x)             ht_tanh_at(x, HT_HERE)
-#define ht_sigmoid(x)          ht_sigmoid_at(x, HT_HERE)
-#define ht_relu(x)             ht_relu_at(x, HT_HERE)
 #define ht_abs(x)              ht_abs_at(x, HT_HERE)
 #define ht_square(x)           ht_square_at(x, HT_HERE)
+#define ht_sqrt(x)             ht_sqrt_at(x, HT_HERE)
+#define ht_rsqrt(x)            ht_rsqrt_at(x, HT_HERE)
+#define ht_reciprocal(x)       ht_reciprocal_at(x, HT_HERE)
+#define ht_exp(x)              ht_exp_at(x, HT_HERE)
+#define ht_expm1(x)            ht_expm1_at(x, HT_HERE)
+#define ht_log(x)              ht_log_at(x, HT_HERE)
+#define ht_log1p(x)            ht_log1p_at(x, HT_HERE)
+#define ht_sin(x)              ht_sin_at(x, HT_HERE)
+#define ht_cos(x)              ht_cos_at(x, HT_HERE)
+#define ht_tanh(x)             ht_tanh_at(x, HT_HERE)
+#define ht_sigmoid(x)          ht_sigmoid_at(x, HT_HERE)
+#define ht_softplus(x)         ht_softplus_at(x, HT_HERE)
+#define ht_erf(x)              ht_erf_at(x, HT_HERE)
+#define ht_relu(x)             ht_relu_at(x, HT_HERE)
+#define ht_silu(x)             ht_silu_at(x, HT_HERE)
+#define ht_gelu(x)             ht_gelu_at(x, HT_HERE)
+#define ht_gelu_tanh(x)        ht_gelu_tanh_at(x, HT_HERE)
+#define ht_stop_gradient(x)    ht_stop_gradient_at(x, HT_HERE)
 #define ht_add(a, b)           ht_add_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_sub(a, b)           ht_sub_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_mul(a, b)           ht_mul_at(HT_VAR(a), HT_VAR(b), HT_HERE)
-#define ht_div(a, b)           ht_div_at(HT_VAR(a), HT_VAR(b), HT_HERE)
-#define ht_pow(a, b)           ht_pow_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_maximum(a, b)       ht_maximum_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_minimum(a, b)       ht_minimum_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_div(a, b)           ht_div_at(HT_VAR(a), HT_VAR(b), HT_HERE)
+#define ht_pow(a, b)           ht_pow_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_equal(a, b)         ht_equal_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_greater(a, b)       ht_greater_at(HT_VAR(a), HT_VAR(b), HT_HERE)
 #define ht_greater_equal(a, b) ht_greater_equal_at(HT_VAR(a), HT_VAR(b), HT_HERE)
-/* condition (u8) ? a : b, elementwise. Forward, what is not taken does not count. In
- * reverse its cotangent is 0, and 0 times a slope that is infinite or NaN is NaN: a
- * branch whose slope may be so chooses its input first, as in
+/* condition (u8) ? a : b, elementwise; a and b of any one dtype. Forward, what is not
+ * taken does not count. In reverse its cotangent is 0, and 0 times a slope that is
+ * infinite or NaN is NaN: a branch whose slope may be so chooses its input first, as in
  * ht_where(p, ht_sqrt(ht_where(p, x, 1)), x) with p = ht_greater(x, 0). */
 ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site);
 #define ht_where(condition, a, b) ht_where_at(condition, HT_VAR(a), HT_VAR(b), HT_HERE)
-/* Converted, as ht_tensor_set does (what does not fit is an error when run);
- * differentiable between f32 and f64. */
+/* x converted, as ht_tensor_copy does: to the nearest float (past the largest: inf),
+ * towards 0 into i32 and u8, where NaN and what does not fit are HT_ERROR_ARGUMENT when
+ * run. Differentiable between f32 and f64; else no gradient. */
 ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site);
 #define ht_cast(x, dtype) ht_cast_at(x, dtype, HT_HERE)
-/* x itself, with derivative zero by decree. */
-HT_OP_1(stop_gradient);
-#define ht_stop_gradient(x) ht_stop_gradient_at(x, HT_HERE)
-
-/* Computed without cancellation: log(1 + x), exp(x) - 1, log(1 + exp(x)). */
-HT_OP_1(log1p);      /* -inf with slope inf at -1 */
-HT_OP_1(expm1);      /* the slope is exp(x), also where the value is -1 */
-HT_OP_1(softplus);   /* the slope is sigmoid(x) */
-HT_OP_1(rsqrt);      /* 1 / sqrt x: inf with slope -inf at 0, as is the next */
-HT_OP_1(reciprocal); /* 1 / x */
-HT_OP_1(sin);        /* any finite x; NaN at infinity, as is cos */
-HT_OP_1(cos);
-HT_OP_1(erf);  /* slope by exp(-x^2), whose square is not rounded */
-HT_OP_1(silu); /* x sigmoid(x), 0 at -inf as are the next two */
-/* x (1 + erf(x / sqrt 2)) / 2, from the tail on x's side. Then x sigmoid(2 u) =
- * x (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3); its second derivative loses
- * 2 |u| units. */
-HT_OP_1(gelu);
-HT_OP_1(gelu_tanh);
-#define ht_log1p(x)      ht_log1p_at(x, HT_HERE)
-#define ht_expm1(x)      ht_expm1_at(x, HT_HERE)
-#define ht_softplus(x)   ht_softplus_at(x, HT_HERE)
-#define ht_rsqrt(x)      ht_rsqrt_at(x, HT_HERE)
-#define ht_reciprocal(x) ht_reciprocal_at(x, HT_HERE)
-#define ht_sin(x)        ht_sin_at(x, HT_HERE)
-#define ht_cos(x)        ht_cos_at(x, HT_HERE)
-#define ht_erf(x)        ht_erf_at(x, HT_HERE)
-#define ht_silu(x)       ht_silu_at(x, HT_HERE)
-#define ht_gelu(x)       ht_gelu_at(x, HT_HERE)
-#define ht_gelu_tanh(x)  ht_gelu_tanh_at(x, HT_HERE)
-/* x where positive, elsewhere slope x; at 0 the derivative is slope. Slope 0 is relu. */
+/* x where x > 0, else slope x; at 0 y' = slope, of any sign but finite in x's dtype; with
+ * slope 0 it is relu (Maas et al. 2013). */
 ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site);
 #define ht_leaky_relu(x, slope) ht_leaky_relu_at(x, slope, HT_HERE)
 /* min(max(x, low), high), each bound a number or a variable: where low is above high that
- * is high, but two numbers so are refused. The derivative is 1 to x at the ends too, to a
- * bound where that is the value. NaN in x or a bound is NaN. */
+ * is high, but two numbers so are refused. y' is 1 to x at the ends too, to a bound where
+ * that is the value. NaN in x or a bound is NaN. */
 ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site);
 #define ht_clamp(x, low, high) ht_clamp_at(x, HT_VAR(low), HT_VAR(high), HT_HERE)
 
-/* Ops: reductions. */
+/* Ops: reductions. NaN wins everywhere. */
 
 /* Axes from -rank to rank-1, each once; any other, or n below 0 or above 6, is
  * HT_ERROR_ARGUMENT. So is HT_ERROR_SHAPE a shape of such a rank or a size below 0. */
@@ -121,144 +132,168 @@ typedef struct ht_axes {
     int n;
     int axis[HT_MAX_RANK];
 } ht_axes;
+/* Written in place, HT_AXES(0, -1): macros that take a struct are variadic for it. */
 #define HT_AXES(...) \
     ((ht_axes){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
-/* A total may leave the dtype's range on its way and come back. The mean of equal numbers
- * is that number (in f64 too), that of nothing NaN; the sum of nothing is 0, a largest of
- * nothing an error. NaN wins everywhere. */
-HT_OP_1(sum); /* of all elements, 0-d */
-HT_OP_1(mean);
+/* Of all elements, 0-d; f32 in short sums that f64 adds up. A total may leave the dtype's
+ * range on its way and come back. */
+HT_OP_1(sum);  /* 0 of nothing */
+HT_OP_1(mean); /* sum / n; of equal numbers that number, NaN of nothing */
 #define ht_sum(x)  ht_sum_at(x, HT_HERE)
 #define ht_mean(x) ht_mean_at(x, HT_HERE)
-/* Over the given axes, which stay with size 1 if keep. Ties of max share the gradient.
- * Variadic, as all that take a struct, so that one can be written in place. */
+/* These over the given axes, which stay with size 1 if keep; axes {0} are none. */
 ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+/* The mean of each group, as ht_mean. */
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
+/* The largest; n that tie have 1/n of the slope each. Of nothing it is HT_ERROR_SHAPE. */
 ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_sum_axes(...)  ht_sum_axes_at(__VA_ARGS__, HT_HERE)
-#define ht_mean_axes(...) ht_mean_axes_at(__VA_ARGS__, HT_HERE)
-#define ht_max_axes(...)  ht_max_axes_at(__VA_ARGS__, HT_HERE)
+/* The smallest, -max(-x). */
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_min_axes(...) ht_min_axes_at(__VA_ARGS__, HT_HERE)
-/* log(sum(exp(x))) without overflow; infinite if the largest is, its derivative NaN. */
+/* ln sum e^x without overflow, at least one element each; y' = softmax x. Infinite where
+ * the largest x is, y' then NaN. */
 ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_logsumexp_axes(...) ht_logsumexp_axes_at(__VA_ARGS__, HT_HERE)
-/* Squared distance from the mean, divided by the number of elements less correction,
- * which must be fewer; of equal numbers 0, with derivatives 0. */
+/* sum (x - mean)^2 / (n - correction), 0 <= correction < n (1: unbiased);
+ * y' = 2 (x - mean)/(n - correction). Of equal numbers 0, with derivatives 0. */
 ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                            const char *site);
-#define ht_variance_axes(...) ht_variance_axes_at(__VA_ARGS__, HT_HERE)
-/* sqrt(sum(x^2)); no square leaves the range, however large or small x, nor in the
- * derivatives. Where it is 0, so are they. */
+/* sqrt(sum x^2); y' = x / y, and 0 with all derivatives where y = 0. No square leaves the
+ * range, however large or small x, nor in the derivatives. */
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
-#define ht_norm_axes(...) ht_norm_axes_at(__VA_ARGS__, HT_HERE)
-/* out[i] = x[0] + ... + x[i] along one axis. */
+#define ht_sum_axes(...)       ht_sum_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_mean_axes(...)      ht_mean_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_max_axes(...)       ht_max_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_min_axes(...)       ht_min_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_logsumexp_axes(...) ht_logsumexp_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_variance_axes(...)  ht_variance_axes_at(__VA_ARGS__, HT_HERE)
+#define ht_norm_axes(...)      ht_norm_axes_at(__VA_ARGS__, HT_HERE)
+/* y_i = x_0 + ... + x_i along one axis, added in f64; its transpose is the same from the
+ * other end. */
 ht_var ht_cumsum_at(ht_var x, int axis, const char *site);
 #define ht_cumsum(x, axis) ht_cumsum_at(x, axis, HT_HERE)
-/* Index (i32) of the first largest element along the last axis; no gradient. */
-HT_OP_1(argmax);
+/* Index (i32) along the last axis, of at least one element; no gradient. */
+HT_OP_1(argmax); /* of the first largest, NaN above all */
+HT_OP_1(argmin); /* of the first smallest, NaN below all */
 #define ht_argmax(x) ht_argmax_at(x, HT_HERE)
-HT_OP_1(argmin);
 #define ht_argmin(x) ht_argmin_at(x, HT_HERE)
 
-/* Ops: movement (views wherever strides allow). */
+/* Ops: movement. Of any dtype, and exact: views where strides allow, but for pad, concat
+ * and stack. All are linear; the derivative is the way back. */
 
-/* Same elements in row-major order; one dimension may be -1. */
+/* Same elements in row-major order; one size may be -1, what is left for it. */
 ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site);
 #define ht_reshape(...) ht_reshape_at(__VA_ARGS__, HT_HERE)
-/* Axis i of the result is axis axes.axis[i] of x. ht_transpose swaps the last two. */
+/* Axis i of y is axis axes.axis[i] of x: all axes, each once. */
 ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site);
 #define ht_permute(...) ht_permute_at(__VA_ARGS__, HT_HERE)
-HT_OP_1(transpose);
+HT_OP_1(transpose); /* the last two axes exchanged; a view, in a product too */
 #define ht_transpose(x) ht_transpose_at(x, HT_HERE)
 /* Repeats axes of size 1 and adds leading ones, by numpy's rule. */
 ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site);
 #define ht_broadcast(...) ht_broadcast_at(__VA_ARGS__, HT_HERE)
-/* count elements start, start+step, ... of one axis; step may be negative, not 0, and any
- * if count is below 2. */
+/* y_i = x_(start + i step), i < count, along one axis. step may be negative, not 0, and
+ * any if count is below 2; an index outside is HT_ERROR_ARGUMENT, none is cut off. */
 ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
                    const char *site);
 #define ht_slice(x, axis, start, count, step) \
     ht_slice_at(x, axis, start, count, step, HT_HERE)
-/* before and after zeros around one axis. */
+/* So many zeros before and after along one axis, neither below 0. */
 ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *site);
 #define ht_pad(x, axis, before, after) ht_pad_at(x, axis, before, after, HT_HERE)
+/* x[0], x[1], ... one after another along an axis, in which alone they may differ. */
 ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site);
 #define ht_concat(...) ht_concat_at(__VA_ARGS__, HT_HERE)
-/* Along a new axis, from -rank-1 to rank; flip turns one axis round. */
+/* n > 0 of one type along a new axis, from -rank-1 to rank. */
 ht_var ht_stack_at(int n, const ht_var *x, int axis, const char *site);
 #define ht_stack(...) ht_stack_at(__VA_ARGS__, HT_HERE)
+/* y_i = x_(n-1-i) along one axis. */
 ht_var ht_flip_at(ht_var x, int axis, const char *site);
 #define ht_flip(x, axis) ht_flip_at(x, axis, HT_HERE)
 
-/* Ops: indices (i32, checked when run), products, rows. */
+/* Ops: indices. i32 from 0 up; one outside is HT_ERROR_ARGUMENT when run. */
 
-/* x's rows: out[i...] = x[index[i...]]. */
+/* a's rows by index b: y[i...] = a[b[i...]], b's shape, then a's without its first axis.
+ * a of any dtype. Its transpose is the next from zeros. */
 HT_OP_2(gather);
 #define ht_gather(x, index) ht_gather_at(x, index, HT_HERE)
-/* base with base[index[i...]] += updates[i...]. */
+/* base with base[index[i...]] += updates[i...], in order of i: equal indices add up. */
 ht_var ht_scatter_add_at(ht_var base, ht_var index, ht_var updates, const char *site);
 #define ht_scatter_add(base, index, updates) \
     ht_scatter_add_at(base, index, updates, HT_HERE)
-/* labels' shape + (classes), of dtype. */
+/* 1 at the label, else 0: labels' shape, then classes, in f32 or f64; no gradient. */
 ht_var ht_one_hot_at(ht_var labels, int64_t classes, ht_dtype dtype, const char *site);
 #define ht_one_hot(labels, classes, dtype) ht_one_hot_at(labels, classes, dtype, HT_HERE)
-/* (..., m, k) . (..., k, n) -> (..., m, n); leading axes broadcast. */
+/* y[..., k] = a[..., b[..., k]]: gather in each row by itself; leading axes equal. */
+HT_OP_2(take_last);
+#define ht_take_last(x, index) ht_take_last_at(x, index, HT_HERE)
+
+/* Ops: products and rows. */
+
+/* (..., m, k) . (..., k, n) -> (..., m, n); leading axes broadcast; k = 0 gives zeros.
+ * Gradients v b' and a' v, a transpose never a copy. 2 m k n flops a matrix. */
 HT_OP_2(matmul);
 #define ht_matmul(a, b) ht_matmul_at(a, b, HT_HERE)
-/* Along the last axis. Where one class is nearly all, what is left of it - value, first
- * and second derivatives, of cross_entropy too - keeps its digits, be it ever so small. A
- * logit of -inf has probability 0; with +inf, NaN, or all -inf the row is NaN. */
-HT_OP_1(softmax);
-HT_OP_1(log_softmax);
+/* Along the last axis, of at least one element. Where one class is nearly all, what is
+ * left of it - value, first and second derivatives, of cross_entropy too - keeps its
+ * digits, be it ever so small. A logit of -inf has probability 0; with +inf, NaN, or all
+ * -inf the row is NaN. */
+HT_OP_1(softmax);     /* p = e^x / sum e^x;   y' v = p (v - sum p v) */
+HT_OP_1(log_softmax); /* x - ln sum e^x;      y' v = v - sum p v */
 #define ht_softmax(x)     ht_softmax_at(x, HT_HERE)
 #define ht_log_softmax(x) ht_log_softmax_at(x, HT_HERE)
-/* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row. Or
- * labels of the logits' type, a distribution p each row: -sum(p log softmax), with a
- * gradient to both; 0 log 0 = 0, with derivatives 0. */
+/* logits a (n, classes), labels b (n) i32 -> (n): -log softmax at the label, per row,
+ * with gradient softmax - one_hot; a label outside is HT_ERROR_ARGUMENT when run. Or b of
+ * the logits' type, a distribution p each row: -sum p log softmax, with a gradient to
+ * both; 0 log 0 = 0, with derivatives 0. */
 HT_OP_2(cross_entropy);
 #define ht_cross_entropy(logits, labels) ht_cross_entropy_at(logits, labels, HT_HERE)
 
 /* Ops: images (n, c, h, w). Options by axis, h then w; sizes and strides at least 1. */
 
+/* groups >= 1 divides c and o; padding >= 0 zeros on each side. None has a default. */
 typedef struct ht_conv_options {
     int64_t stride[2], padding[2], dilation[2], groups;
 } ht_conv_options;
-/* weight (o, c/groups, kh, kw), zeros around: (n, o, yh, yw) with
- * yh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1. Not flipped, as usual. */
+/* weight (o, c/groups, kh, kw) -> (n, o, yh, yw), not flipped, as usual:
+ *   y[n,o,i,j] = sum over c,p,q of weight[o,c,p,q] x[n, c, i stride - padding +
+ *                p dilation, j stride - padding + q dilation],
+ *   yh = floor((h + 2 padding - dilation (kh - 1) - 1) / stride) + 1.
+ * A kernel that does not fit is refused. 2 c/groups kh kw flops an element of y. */
 ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char *site);
 #define ht_conv2d(...) ht_conv2d_at(__VA_ARGS__, HT_HERE)
+/* Windows (n, c, yh, yw), yh = floor((h + 2 padding - kernel) / stride) + 1. */
 typedef struct ht_pool_options {
     int64_t kernel[2], stride[2], padding[2]; /* padding at most half the kernel */
 } ht_pool_options;
-/* Of each window the first largest, which takes all of the gradient; the mean, zeros of
- * the padding counted; the mean of each plane, (n, c). */
+/* Of each window the first largest, which takes all of the gradient; NaN is largest, and
+ * padding never is. */
 ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site);
+/* Of each window sum / (kh kw): zeros of the padding count. */
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site);
-HT_OP_1(global_avg_pool2d);
+HT_OP_1(global_avg_pool2d); /* the mean of each plane, (n, c) */
 #define ht_max_pool2d(...)      ht_max_pool2d_at(__VA_ARGS__, HT_HERE)
 #define ht_avg_pool2d(...)      ht_avg_pool2d_at(__VA_ARGS__, HT_HERE)
 #define ht_global_avg_pool2d(x) ht_global_avg_pool2d_at(x, HT_HERE)
-/* out[..., k] = x[..., index[..., k]]: gather in each row by itself. */
-HT_OP_2(take_last);
-#define ht_take_last(x, index) ht_take_last_at(x, index, HT_HERE)
 
-/* Ops: normalisation. Rows to mean 0 and mean square 1: (x - mean)/sqrt(variance + eps),
- * by the variance with 1/n, then gain and shift, HT_ZERO for none; eps > 0. Equal numbers
- * give 0 exactly; squares may leave the range, x be up to 1e37 and 1e300. */
+/* Ops: normalisation. y = (x - mean)/sqrt(variance + eps), by the variance with 1/n over
+ * the n >= 1 elements of a row, then y gain + shift, HT_ZERO for none; eps > 0. With
+ * s = 1/sqrt(variance + eps): y' v = s (v - mean v - y mean(y v)). Equal numbers give 0
+ * exactly; squares may leave the range, x be up to 1e37 and 1e300. */
 
-/* Along the last axis (Ba, Kiros & Hinton 2016); without the mean (Zhang & Sennrich
- * 2019). */
+/* Rows are the last axis; gain and shift broadcast (Ba, Kiros & Hinton 2016). */
 ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site);
+/* The same without the mean: x / sqrt(mean x^2 + eps) (Zhang & Sennrich 2019). */
 ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site);
-/* x (n, channels, ...), gain and shift (channels): over groups of neighbouring channels
- * of one example (Wu & He 2018); over the batch, by channel (Ioffe & Szegedy 2015). */
+/* x (n, channels, ...), gain and shift (channels): a row is a group of neighbouring
+ * channels of one example; groups divides channels (Wu & He 2018). */
 ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
                        const char *site);
+/* The same x; a row is a channel of the whole batch (Ioffe & Szegedy 2015). */
 ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site);
-/* A batch's mean and variance (1/n), each (channels): to be averaged by the caller, who
- * keeps them, for evaluation: (x - mean)/sqrt(variance + eps). */
+/* A batch's mean and variance (1/n), each (channels), both differentiable: to be averaged
+ * by the caller, who keeps them, for evaluation. */
 void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site);
+/* That: (x - mean)/sqrt(variance + eps) by channel, differentiable by all three;
+ * eps is not 0 in x's dtype. */
 ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
                              const char *site);
 #define ht_layernorm(x, gain, shift, eps) ht_layernorm_at(x, gain, shift, eps, HT_HERE)
@@ -277,10 +312,12 @@ ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
  * (its gradient 0). */
 ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site);
 #define ht_tril(x, diagonal, fill) ht_tril_at(x, diagonal, fill, HT_HERE)
-/* softmax(q k' / sqrt(d) + mask) v for q (..., t, d), k (..., s, d), v (..., s, e); mask
+/* softmax(q k' / sqrt(d) + mask) v for q (..., t, d), k (..., s, d), v (..., s, e), s and
+ * d at least 1, leading axes broadcasting -> (..., t, e) (Vaswani et al. 2017); mask
  * broadcasts to (..., t, s), HT_ZERO for none; causal: row i sees columns 0 .. i only. A
- * row must see something. Without a mask, scores stay in cache, in the gradient and its
- * derivatives too (not in third ones), and of causal ones half are left out.
+ * row must see something, else it is NaN. Without a mask, scores stay in cache, in the
+ * gradient and its derivatives too (not in third ones), and of causal ones half are left
+ * out; with one they are made. 2 t s (d + e) flops a matrix.
  * Causal: what row i does not see, NaN and infinity included, reaches neither it nor its
  * derivatives, of any order, nor does row i reach that. Without a mask and to second
  * order a row whose cotangent is all 0 adds nothing to a gradient, whatever it sees; with
@@ -294,17 +331,19 @@ ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
 /* Ops: random numbers of the context's seed, as it is when the op is appended, a stream
  * of the caller's choice (ht_stream) and a step, i32 and 0-d: the same wherever, and
  * however often, they are computed. No gradient. Ops of one stream and step are equal.
- * Uniform: 0 <= x < 1, f32 too, so that log(1 - x) is finite; x is 0 once in 2^53 draws.
- * Normal: |x| < 8.6. */
+ * type is f32 or f64, below 2^32 elements (Philox: Salmon et al. 2011). */
 
+/* 0 <= x < 1, f32 too, so that log(1 - x) is finite; x is 0 once in 2^53 draws. */
 ht_var ht_uniform_at(ht_var step, ht_type type, uint64_t stream, const char *site);
+/* Mean 0 and deviation 1, |x| < 8.6 (Box & Muller 1958). */
 ht_var ht_normal_at(ht_var step, ht_type type, uint64_t stream, const char *site);
 #define ht_uniform(...) ht_uniform_at(__VA_ARGS__, HT_HERE)
 #define ht_normal(...)  ht_normal_at(__VA_ARGS__, HT_HERE)
-/* 0 with probability rate, else 1/(1 - rate); dropout is x times that (Srivastava et al.
- * 2014). 0 <= rate < 1; rate 0 is x itself. */
+/* 0 with probability rate, else 1/(1 - rate); 0 <= rate < 1. */
 ht_var ht_dropout_mask_at(ht_var step, ht_type type, double rate, uint64_t stream,
                           const char *site);
+/* x times that mask, whose 0 makes an infinite x NaN; rate 0 is x itself (Srivastava et
+ * al. 2014). */
 ht_var ht_dropout_at(ht_var x, double rate, uint64_t stream, ht_var step,
                      const char *site);
 #define ht_dropout_mask(...)              ht_dropout_mask_at(__VA_ARGS__, HT_HERE)
