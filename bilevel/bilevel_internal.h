@@ -6,7 +6,7 @@
 
 #include "ht_bilevel.h"
 #include "nn_internal.h"
-#include "program_internal.h"
+#include "program.h"
 
 enum { HTI_NOTE = 800, HTI_LEVELS = 32 };
 #define HTI_GROWTH_SAID 1e6 /* of the derivative */

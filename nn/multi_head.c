@@ -59,11 +59,11 @@ static bool heads_check_keys(ht_var x, ht_var context, const ht_var *mask,
     if (!mask || ht_is_zero(*mask) || hti_is_number(*mask)) return true;
     if (hti_is_poison(hti_needs(x.tape, *mask, name, "mask", -1, site))) return false;
     ht_dtype is = hti_type(*mask).dtype;
-    if (is != a.dtype && !mask->tape->weak[mask->index])
+    if (is != a.dtype && !hti_is_weak(*mask))
         hti_fail(x.tape, HT_ERROR_DTYPE, site, name,
                  "the mask is %s, it must be %s like x\n  hint: ht_cast",
                  ht_dtype_name(is), ht_dtype_name(a.dtype));
-    return is == a.dtype || mask->tape->weak[mask->index];
+    return is == a.dtype || hti_is_weak(*mask);
 }
 
 static bool heads_check(ht_var x, ht_var context, const ht_heads *options,
@@ -141,7 +141,7 @@ typedef struct block {
 static const char *block_part(const block *b, const char *part)
 {
     size_t bytes = strlen(b->name) + strlen(part) + 2;
-    char *full = hti_arena_alloc(&b->theta->tape->memory, bytes);
+    char *full = hti_tape_alloc(b->theta->tape, bytes);
     if (!full) return "";
     snprintf(full, bytes, "%s.%s", b->name, part);
     return full;

@@ -4,7 +4,7 @@
 #ifndef HTI_NN_INTERNAL_H
 #define HTI_NN_INTERNAL_H
 
-#include "autograd_internal.h"
+#include "engine.h"
 #include "ht_nn.h"
 
 /* What borrows a set holds one of these for each set and returns it before it is freed

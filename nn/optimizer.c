@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "nn_internal.h"
-#include "program_internal.h"
 
 struct ht_optimizer {
     ht_context *ctx;

@@ -106,7 +106,7 @@ static ht_var hti_scalar_var(const hti_emit *e, const ht_scalar *s, int i)
     ht_shape shape = ht_var_shape(factor);
     if (shape.rank == 0) return ht_mul(base, ht_cast(factor, HT_F64));
     char text[HT_SHAPE_TEXT];
-    ht_context_fail(e->tape->ctx, HT_ERROR_SHAPE, NULL,
+    ht_context_fail(ht_tape_context(e->tape), HT_ERROR_SHAPE, NULL,
                     "update rule %s: a schedule gave %s; it must give one number, ()",
                     e->u->rule->name, ht_shape_text(shape, text));
     return hti_poison(e->tape);

@@ -8,10 +8,10 @@
  * too, unless the tape borrows the tensors, and so keeps the set. */
 static char **vars_names(ht_tape *tape, const ht_set *set)
 {
-    bool borrows = tape->policy == HT_EAGER;
+    bool borrows = hti_tape_policy(tape) == HT_EAGER;
     size_t list = (size_t)set->n * sizeof(char *), texts = 0;
     for (int i = 0; !borrows && i < set->n; i++) texts += strlen(set->name[i]) + 1;
-    char **name = hti_arena_alloc(&tape->memory, list + texts);
+    char **name = hti_tape_alloc(tape, list + texts);
     char *text = hti_at(name, (int64_t)list);
     for (int i = 0; name && i < set->n; i++) {
         name[i] = set->name[i];
@@ -25,8 +25,8 @@ static char **vars_names(ht_tape *tape, const ht_set *set)
 
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step)
 {
-    ht_vars *vars = hti_arena_alloc(&tape->memory, sizeof *vars);
-    ht_var *var = hti_arena_alloc(&tape->memory, (size_t)set->n * sizeof *var);
+    ht_vars *vars = hti_tape_alloc(tape, sizeof *vars);
+    ht_var *var = hti_tape_alloc(tape, (size_t)set->n * sizeof *var);
     char **name = vars_names(tape, set);
     if (!vars || !var || !name) return NULL;
     for (int i = 0; i < set->n; i++) var[i] = hti_poison(tape);
@@ -45,7 +45,7 @@ ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
 {
     HT_ASSERT(tape && set, "ht_vars_input: tape %p, set %p", (void *)tape,
               (const void *)set);
-    if (tape->ctx->status != HT_OK) return NULL;
+    if (ht_context_status(ht_tape_context(tape)) != HT_OK) return NULL;
     ht_vars *vars = hti_vars_new(tape, set, hti_step_constant(tape, step));
     for (int i = 0; vars && i < set->n; i++)
         vars->var[i] = ht_input_at(tape, set->tensor[i], site);
@@ -64,7 +64,7 @@ static void hti_vars_unknown(const ht_vars *vars, const char *what, const char *
 {
     char names[HTI_MESSAGE / 2];
     hti_set_names(names, sizeof names, vars->n, vars->name);
-    ht_context_fail(vars->tape->ctx, HT_ERROR_ARGUMENT, site,
+    ht_context_fail(ht_tape_context(vars->tape), HT_ERROR_ARGUMENT, site,
                     "%s: no variable \"%s\"; there are: %s", what, name, names);
 }
 
@@ -123,7 +123,8 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
     HT_ASSERT(!value.tape || hti_is_number(value) || value.tape == vars->tape,
               "ht_vars_set: the value of \"%s\" is on another tape", name);
     value = hti_needs(vars->tape, value, "ht_vars_set", name, -1, site);
-    if (hti_is_poison(value)) hti_fail_poisoned(vars->tape->ctx, "ht_vars_set", site);
+    if (hti_is_poison(value))
+        hti_fail_poisoned(ht_tape_context(vars->tape), "ht_vars_set", site);
     if (hti_is_poison(value) || hti_is_poison(vars->var[i])) return;
     ht_type want = hti_type(vars->var[i]), got = hti_type(value);
     if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) {

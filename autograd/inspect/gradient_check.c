@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "autograd_internal.h"
+#include "inspect.h"
 
 enum { HTI_DIRECTIONS = 4 };
 

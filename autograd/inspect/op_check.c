@@ -4,7 +4,6 @@
  * over samples, views, seeds and groups of identities. Read next: op_check_case.c. */
 #include <stdarg.h>
 
-#include "kernels.h"
 #include "op_check.h"
 
 /* What a case is, and what a group of identities needs it to be. */
@@ -163,10 +162,10 @@ static bool op_samples_fit(const hti_op_check *check)
 /* The entries. */
 
 /* The one place where a check's tapes are made. */
-static ht_tape *op_new_tape(hti_op_check *check, ht_policy policy, hti_mutation *mutation)
+static ht_tape *op_new_tape(hti_op_check *check, ht_policy policy, hti_hook *hook)
 {
     ht_tape *tape = ht_tape_new(check->ctx, policy);
-    if (tape) tape->mutation = mutation;
+    if (tape) tape->hook = hook;
     return tape;
 }
 
@@ -193,8 +192,8 @@ bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *op
     check.ctx = ht_context_new(&own);
     if (!check.ctx) return op_refuse(&check, "no memory for a context");
     check.ctx->fuse_least = 1;
-    check.eager = op_new_tape(&check, HT_EAGER, options->mutation);
-    check.recorded = op_new_tape(&check, HT_RECORD, options->mutation);
+    check.eager = op_new_tape(&check, HT_EAGER, options->hook);
+    check.recorded = op_new_tape(&check, HT_RECORD, options->hook);
     bool ok = op_row_holds(&check, options);
     ht_tape_free(check.eager);
     ht_tape_free(check.recorded);

@@ -6,7 +6,7 @@
 #ifndef HTI_OP_CHECK_H
 #define HTI_OP_CHECK_H
 
-#include "autograd_internal.h"
+#include "inspect.h"
 
 /* How an input reaches the op: as it is, transposed, every second element backwards, or
  * one row repeated. */

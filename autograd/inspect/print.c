@@ -4,8 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "kernels.h"
-#include "program_internal.h"
+#include "inspect.h"
 
 enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
 

@@ -4,8 +4,7 @@
  * tensor/attention.c. */
 #include <math.h>
 
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 /* Attention by heads: q (..., t, heads, d), k (..., s, heads, d), v (..., s, heads, e),
  * as linear layers leave them; the leading axes are equal. Four rows over one kernel:

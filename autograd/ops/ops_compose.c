@@ -5,7 +5,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "autograd_internal.h"
+#include "ops.h"
 
 /* Absent (HT_ZERO) or poisoned: what the ops below would not take or not change. */
 static bool compose_pass(ht_var x, const char *op)

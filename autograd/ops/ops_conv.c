@@ -6,8 +6,7 @@
  *
  * Each is bilinear and its derivatives are the other two: any order needs no other row.
  * Read next: ops_pool.c, tensor/conv.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct conv_attributes {
     hti_conv_geometry geometry;

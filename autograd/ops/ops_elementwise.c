@@ -2,8 +2,7 @@
 /* ops_elementwise.c: maths, compare and select. An elementwise Jacobian is diagonal,
  * hence its own transpose: one function per input serves vjp and jvp. Broadcasting is the
  * driver's: it sums cotangents down and widens tangents. Read next: derive.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 /* Where x > 0: a, elsewhere b. */
 static ht_var elementwise_positive(ht_var x, ht_var a, ht_var b)
@@ -437,8 +436,9 @@ static const ht_sample where_samples[] = {
      NULL},
 };
 
-HTI_ROW(where, where_samples, .formula = "$0 ? $1 : $2", .flags = HT_OP_ELEMENTWISE,
-        .infer = where_infer, .run = where_run, .vjp = where_vjp, .jvp = where_jvp);
+HTI_ROW(where, where_samples, .formula = "$0 ? $1 : $2",
+        .flags = HT_OP_ELEMENTWISE | HTI_OP_CHOOSES, .infer = where_infer,
+        .run = where_run, .vjp = where_vjp, .jvp = where_jvp);
 
 ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site)
 {

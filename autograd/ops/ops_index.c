@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_index.c: gather, scatter_add (each other's transposes) and one_hot. Indices are
  * data, so they are checked when the op runs. Read next: ops_matmul.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 /* Index `at` (flat) of array a, for messages. */
 static int index_value(const ht_array *a, int64_t at)

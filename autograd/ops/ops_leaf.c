@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_leaf.c: inputs, constants, conversion and stop-gradient. Read next:
  * ops_elementwise.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 static bool leaf_never_infer(ht_infer *it)
 {
@@ -122,7 +121,7 @@ static const ht_sample cast_samples[] = {
     {1, {{0, {0, {0}}, -2, 2}}, &(cast_attributes){HT_F64}},
 };
 
-HTI_ROW(cast, cast_samples, .flags = HT_OP_LINEAR,
+HTI_ROW(cast, cast_samples, .flags = HT_OP_LINEAR | HTI_OP_CONVERTS,
         .attribute_size = sizeof(cast_attributes), .infer = cast_infer, .run = cast_run,
         .vjp = cast_vjp, .jvp = cast_jvp, .describe = cast_describe);
 

@@ -2,8 +2,7 @@
 /* ops_math.c: more maths of one input, and two functions along an axis, logsumexp and
  * cumsum. As in ops_elementwise.c, whose rows these continue, one slope per elementwise
  * row serves vjp and jvp. Read next: ops_compose.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 /* Elementwise: slope(r, v) is v times the derivative. */
 

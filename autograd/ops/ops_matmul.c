@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_matmul.c: batched matrix product. Transposes are strides, so its derivatives are
  * products of views. Read next: ops_rows.c. */
-#include "kernels.h"
-#include "program_internal.h"
+#include "ops.h"
 
 /* The axes before the last two. */
 static ht_shape matmul_batch(ht_shape shape)

@@ -2,8 +2,7 @@
 /* ops_moment.c: mean, variance and norm, whose values come from sums in f64 that stay in
  * range, and whose rules keep the digits of what is very large or very small. Read next:
  * ops_reduce.c, tensor/reduce.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct norm_attributes {
     uint64_t axes;   /* bit i: axis i */

@@ -8,8 +8,7 @@
  * are those of what it is made of. Read next: tensor/norm.c, ops_attention.c. */
 #include <math.h>
 
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct normalize_attributes {
     double eps;

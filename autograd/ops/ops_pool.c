@@ -3,8 +3,7 @@
  * derivatives take and put by that index (take_last and put_last are each other's
  * transposes, as are avg_pool and avg_pool_spread), so no row here is only once
  * differentiable. Read next: tensor/pool.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct pool_attributes {
     hti_pool_geometry geometry;

@@ -3,8 +3,7 @@
  * attributes, fixed when the node is appended; the step is an input. So a value depends
  * on nothing but its node and the step: not on order, policy, threads, or being computed
  * again. Read next: tensor/random.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct random_attributes {
     uint64_t seed, stream;

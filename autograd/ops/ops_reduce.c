@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_reduce.c: sum, max, argmax. The rows keep reduced axes with size 1; dropping them
  * is a reshape. Read next: ops_moment.c, ops_shape.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct reduce_attributes {
     uint64_t axes; /* bit i: axis i */
@@ -216,4 +215,18 @@ ht_var ht_sum_at(ht_var x, const char *site)
 ht_var ht_mean_at(ht_var x, const char *site)
 {
     return HTI_CALL("mean", x, ht_mean_axes_at(x, reduce_all(x), false, site));
+}
+
+ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site)
+{
+    if (hti_is_zero(v) || hti_is_poison(v)) return v;
+    ht_shape from = hti_type(v).shape;
+    if (ht_shape_equal(from, shape)) return v;
+    ht_axes axes = {0};
+    int extra = from.rank - shape.rank;
+    for (int i = 0; i < from.rank; i++)
+        if (i < extra || (shape.dim[i - extra] == 1 && from.dim[i] != 1))
+            axes.axis[axes.n++] = i;
+    if (axes.n) v = ht_sum_axes_at(v, axes, true, site);
+    return ht_reshape_at(v, shape, site);
 }

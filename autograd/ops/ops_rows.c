@@ -4,8 +4,7 @@
  * tensor/rows.c, tensor/loops_slope.h. */
 #include <math.h>
 
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 static ht_axes rows_last(ht_var x)
 {

@@ -2,8 +2,7 @@
 /* ops_shape.c: movement. Views say their result as strides over the input's memory and
  * cost nothing; slice and embed (zeros around and between) are each other's transposes,
  * as are broadcast and sum. Read next: ops_index.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 /* What a view op runs when it can't be a view. */
 static void shape_copy_run(const ht_run *r)
@@ -45,7 +44,7 @@ static void shape_describe(const void *attributes, char *text, size_t size)
 static ht_var shape_inner(ht_var x, const ht_op *op)
 {
     ht_tape *tape = x.tape;
-    if (tape->op[x.index] != op || x.index < tape->opaque) return x;
+    if (tape->op[x.index] != op || x.index < tape->movements_from) return x;
     return hti_var(tape, tape->edge[tape->first_in[x.index]]);
 }
 
@@ -117,7 +116,7 @@ static const ht_sample reshape_samples[] = {
     {1, {{0, {2, {3, 0}}, -2, 2}}, &(hti_shape_attributes){3, {0, 5, 2}}},
 };
 
-HTI_ROW(reshape, reshape_samples, .flags = HT_OP_LINEAR,
+HTI_ROW(reshape, reshape_samples, .flags = HT_OP_LINEAR | HTI_OP_MOVES | HTI_OP_REPEATS,
         .attribute_size = sizeof(hti_shape_attributes), .infer = reshape_infer,
         .view = reshape_view, .run = reshape_run, .vjp = reshape_vjp, .jvp = reshape_jvp,
         .describe = shape_describe);
@@ -201,7 +200,7 @@ static const ht_sample permute_samples[] = {
      &(hti_shape_attributes){3, {2, 0, 1}}},
 };
 
-HTI_ROW(permute, permute_samples, .flags = HT_OP_LINEAR,
+HTI_ROW(permute, permute_samples, .flags = HT_OP_LINEAR | HTI_OP_MOVES,
         .attribute_size = sizeof(hti_shape_attributes), .infer = permute_infer,
         .view = permute_view, .run = shape_copy_run, .vjp = permute_vjp,
         .jvp = permute_jvp, .describe = shape_describe);
@@ -282,7 +281,8 @@ static const ht_sample broadcast_samples[] = {
     {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {3, 2}}},
 };
 
-HTI_ROW(broadcast, broadcast_samples, .flags = HT_OP_LINEAR,
+HTI_ROW(broadcast, broadcast_samples,
+        .flags = HT_OP_LINEAR | HTI_OP_MOVES | HTI_OP_REPEATS,
         .attribute_size = sizeof(hti_shape_attributes), .infer = broadcast_infer,
         .view = broadcast_view, .run = shape_copy_run, .vjp = broadcast_vjp,
         .jvp = broadcast_jvp, .describe = shape_describe);
@@ -564,4 +564,11 @@ ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site)
     if (at < 0) return hti_poison(first.tape);
     concat_attributes a = {at};
     return n == 1 ? first : ht_apply(&hti_op_concat, n, x, &a, site);
+}
+
+ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site)
+{
+    if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    return ht_broadcast_at(hti_constant(tape, 0, type.dtype, false, site), type.shape,
+                           site);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_triangle.c: the lower triangle of a matrix, and products of which it alone is seen.
  * Read next: ops_attention.c, tensor/triangle.c. */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 
 typedef struct tril_attributes {
     int64_t diagonal;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* table.c: the built-in op table, made from ops.def. */
-#include "autograd_internal.h"
+#include "ops.h"
 
 static const ht_op *const hti_op_table[] = {
 #define HT_OP_ROW(name) &hti_op_##name,

@@ -12,8 +12,8 @@
  * plan.c. */
 #include <string.h>
 
-#include "kernels.h"
-#include "program_internal.h"
+#include "ops.h"
+#include "program.h"
 
 /* The commonest first: they are looked up one after the other. */
 static const struct fuse_loop {

@@ -6,7 +6,8 @@
  * to something is added where that stands. Read next: fuse.c, plan.c. */
 #include <string.h>
 
-#include "program_internal.h"
+#include "ops.h"
+#include "program.h"
 
 /* A node of the tape, as the cut sees it. */
 typedef struct hti_cut_node {

@@ -5,7 +5,8 @@
  * next: fuse.c, run.c. */
 #include <string.h>
 
-#include "program_internal.h"
+#include "ops.h"
+#include "program.h"
 
 /* The free gaps of the arena, sorted by offset; neighbours are merged. */
 typedef struct hti_gaps {

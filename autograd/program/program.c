@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* program.c: what is done with a program beside running it: appending it to a tape,
  * asking for its sizes, freeing it. Read next: cut.c, which makes one. */
-#include "program_internal.h"
+#include "program.h"
+#include "ops.h"
 
 void ht_program_free(ht_program *p)
 {
@@ -138,4 +139,14 @@ double ht_program_flops(const ht_program *program)
     for (uint32_t i = program->n_in; i < program->n_values; i++)
         sum += hti_value_flops(program, &program->value[i]);
     return sum;
+}
+
+void hti_program_watch(ht_program *program, bool on)
+{
+    program->watch = on;
+}
+
+const char *hti_program_bad(const ht_program *program)
+{
+    return program->bad == HTI_NONE ? NULL : program->value[program->bad].op->name;
 }

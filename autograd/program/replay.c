@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "program_internal.h"
+#include "program.h"
 
 /* Memory. */
 

@@ -2,29 +2,29 @@
 /* arena.c: bump allocation in chunks. A tape allocates thousands of small things that die
  * together; after the first pass over a loop an arena asks the allocator for nothing.
  * Read next: tape.c. */
-#include "autograd_internal.h"
+#include "arena.h"
 
 enum { HTI_CHUNK_LEAST = 16 * 1024 };
 
 /* Chunk headers take one alignment unit, so that what follows is aligned as the block is.
  */
-static unsigned char *hti_chunk_data(hti_chunk *chunk)
+static unsigned char *chunk_data(hti_chunk *chunk)
 {
     uintptr_t at = (uintptr_t)(chunk + 1);
     return (unsigned char *)chunk + (hti_round_up(at, HTI_ALIGN) - (uintptr_t)chunk);
 }
 
-static size_t hti_chunk_bytes(size_t size)
+static size_t chunk_bytes(size_t size)
 {
     return sizeof(hti_chunk) + HTI_ALIGN + size;
 }
 
 /* Sizes double, so that a tape of any length has few chunks. */
-static hti_chunk *hti_chunk_new(hti_arena *arena, size_t bytes)
+static hti_chunk *chunk_new(hti_arena *arena, size_t bytes)
 {
     size_t size = arena->last ? 2 * arena->last->size : HTI_CHUNK_LEAST;
     if (size < bytes) size = bytes;
-    hti_chunk *chunk = hti_resize(arena->ctx, NULL, 0, hti_chunk_bytes(size));
+    hti_chunk *chunk = hti_resize(arena->ctx, NULL, 0, chunk_bytes(size));
     if (chunk) *chunk = (hti_chunk){.size = size};
     return chunk;
 }
@@ -41,7 +41,7 @@ void *hti_arena_alloc(hti_arena *arena, size_t bytes)
            arena->last->next)
         arena->last = arena->last->next;
     if (!arena->last || arena->last->size - arena->last->used < bytes) {
-        hti_chunk *chunk = hti_chunk_new(arena, bytes);
+        hti_chunk *chunk = chunk_new(arena, bytes);
         if (!chunk) return NULL;
         if (arena->last)
             arena->last->next = chunk;
@@ -49,7 +49,7 @@ void *hti_arena_alloc(hti_arena *arena, size_t bytes)
             arena->first = chunk;
         arena->last = chunk;
     }
-    void *p = hti_chunk_data(arena->last) + arena->last->used;
+    void *p = chunk_data(arena->last) + arena->last->used;
     arena->last->used += bytes;
     return p;
 }
@@ -71,7 +71,7 @@ void hti_arena_free(hti_arena *arena)
 {
     for (hti_chunk *c = arena->first, *next; c; c = next) {
         next = c->next;
-        hti_resize(arena->ctx, c, hti_chunk_bytes(c->size), 0);
+        hti_resize(arena->ctx, c, chunk_bytes(c->size), 0);
     }
     arena->first = arena->last = NULL;
 }

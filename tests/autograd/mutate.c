@@ -8,7 +8,7 @@
  *   mutate            all, as a table
  *   mutate <number>   one, with what noticed it
  *
- * Read next: autograd/mutation.c, autograd/op_check.c. */
+ * Read next: mutation.c, autograd/inspect/op_check.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "awkward.h"
+#include "inspect.h"
+#include "mutation.h"
 
 enum { MOST_MUTANTS = 4096, MOST_CHILDREN = 64 };
 
@@ -62,13 +64,15 @@ static int n_mutants;
 static bool row_holds(const ht_op *op, hti_mutation *m, FILE *report)
 {
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
-    hti_op_options options = {
-        .seed = 20261123, .rounds = HTI_OP_ROUNDS, .mutation = m, .report = report};
+    hti_op_options options = {.seed = 20261123,
+                              .rounds = HTI_OP_ROUNDS,
+                              .hook = hti_mutation_hook(m),
+                              .report = report};
     hti_op_tally tally;
     bool holds = hti_op_check_row(ctx, op, &options, &tally);
     ht_context_free(ctx);
     for (int k = 0; holds && k < N_AWKWARD; k++)
-        holds = awkward_holds(&awkward_points[k], m, report);
+        holds = awkward_holds(&awkward_points[k], hti_mutation_hook(m), report);
     return holds;
 }
 

@@ -4,8 +4,7 @@
  * rule, and the caller's line. Of every row of the table and every function of ht_ops.h
  * there is one, or it is in `harmless`, with the reason. Read next: autograd/apply.c,
  * "Errors". */
-#include "autograd_internal.h"
-#include "kernels.h"
+#include "ops.h"
 #include "test.h"
 
 typedef struct desk {

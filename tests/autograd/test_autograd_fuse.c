@@ -2,7 +2,7 @@
 /* test_autograd_fuse.c: programs whose elementwise instructions run together give the
  * bits they give one by one, on random graphs over broadcasts and views, in place,
  * watched and poisoned; what is fused, and what is not. Read next: autograd/fuse.c. */
-#include "program_internal.h"
+#include "program.h"
 #include "test.h"
 
 enum { LEAVES = 5, OUTPUTS = 4, MOST = 96 };

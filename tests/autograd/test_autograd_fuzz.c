@@ -7,7 +7,7 @@
  * HYPERTAPE_TEST_SEED=s and HYPERTAPE_FUZZ_PROGRAM=k run program k of seed s alone and
  * list it. (Where C leaves the order of arguments open, compilers draw differently.) */
 #include "fuzz.h"
-#include "program_internal.h"
+#include "program.h"
 
 enum { PROGRAMS = 2000, MOST_STOPS = 64, MOST_INPUTS = 3 * LEAVES + 2 + MOST_INDICES };
 

@@ -2,8 +2,8 @@
 /* test_autograd_ops.c: ht_op_check on every built-in row, as on a row of one's own; then
  * what it can't ask: constants, integers, and the awkward points. Read next:
  * autograd/op_check.c, test_autograd_user_op.c. */
-#include "autograd_internal.h"
 #include "awkward.h"
+#include "inspect.h"
 #include "test.h"
 
 static void op_at_every_row_has_samples(void **state)

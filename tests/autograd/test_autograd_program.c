@@ -2,7 +2,7 @@
 /* test_autograd_program.c: cutting, planning, replaying and calling programs: what is
  * kept and what it costs, and which memory may be shared. Random programs are in
  * test_autograd_fuzz.c. Read next: autograd/program.c, plan.c, run.c. */
-#include "program_internal.h"
+#include "program.h"
 #include "test.h"
 
 typedef struct fixture {

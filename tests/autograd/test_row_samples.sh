@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # test_row_samples.sh <source root> <compiler...>: a built-in row compiles with samples
-# and does not without. Prints TAP. What makes it so: HTI_ROW, autograd_internal.h.
+# and does not without. Prints TAP. What makes it so: HTI_ROW, ops.h.
 set -eu
 root=$1
 shift
@@ -11,14 +11,14 @@ trap 'rm -rf "$folder"' EXIT
 # row <name of the case>, its samples and the row on stdin
 row() {
     {
-        echo '#include "autograd_internal.h"'
+        echo '#include "ops.h"'
         echo 'static void row_run(const ht_run *r) { (void)r; }'
         cat
     } >"$folder/$1.c"
 }
 
 compiles() {
-    "$compiler" "$@" -std=c11 -pedantic-errors -fsyntax-only -I "$root/tensor" -I "$root/tensor/core" \
+    "$compiler" "$@" -std=c11 -pedantic-errors -fsyntax-only -I "$root/tensor" -I "$root/tensor/core" -I "$root/tensor/kernels" \
         -I "$root/autograd" -I "$root/autograd/tape" -I "$root/autograd/ops" "$folder/$name.c" >"$folder/log" 2>&1
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* streams.c: see streams.h. Read next: autograd/program_internal.h, hyper.c. */
+/* streams.c: see streams.h. Read next: autograd/program/program.h, hyper.c. */
 #include "streams.h"
 
-#include "program_internal.h"
+#include "program.h"
 
 static bool streams_runs(const ht_program *p, uint32_t i)
 {

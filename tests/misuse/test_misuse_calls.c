@@ -2,9 +2,9 @@
 /* test_misuse_calls.c: what on_error may do and may not, lists that are each other's,
  * axes and steps out of bounds, and a tape that is full.
  * Read next: test_misuse_inputs.c, test_misuse_null.c. */
-#include "autograd_internal.h"
 #include "ht_nn.h"
 #include "misuse.h"
+#include "ops.h"
 
 typedef struct desk {
     misuse_heap heap;

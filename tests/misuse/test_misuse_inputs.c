@@ -5,9 +5,9 @@
  * reached, else an assertion, either of which names the function. A function of the
  * headers that is not in the table fails the test.
  * Read next: misuse.h, autograd/apply.c (hti_needs). */
-#include "autograd_internal.h"
 #include "ht_nn.h"
 #include "misuse.h"
+#include "ops.h"
 
 /* What stands in a place: f64 unless it says otherwise. */
 typedef enum kind {

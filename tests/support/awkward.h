@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "autograd_internal.h"
+#include "ops.h"
 
 /* f's value, gradient by each of n numbers, and Hessian, by hand, row-major. NAN: finite,
  * no more is promised; INFINITY: that it is. */
@@ -206,13 +206,13 @@ static void awkward_diagonal(awkward_run *r)
     awkward_near(r, "tangent along the diagonal", 0, slope, want);
 }
 
-/* Whether the point is as documented, rules under a mutation or (NULL) as they are. */
-static inline bool awkward_holds(const awkward *p, hti_mutation *mutation, FILE *report)
+/* Whether the point is as documented, rules under a hook or (NULL) as they are. */
+static inline bool awkward_holds(const awkward *p, hti_hook *hook, FILE *report)
 {
     awkward_run r = {.p = p, .report = report, .ctx = ht_context_new(NULL), .ok = true};
     ht_var g[3];
     r.tape = ht_tape_new(r.ctx, HT_EAGER);
-    r.tape->mutation = mutation;
+    r.tape->hook = hook;
     r.one = ht_tensor_new(r.ctx, HT_F64, HT_SCALAR);
     ht_tensor_fill(r.one, 1);
     for (int i = 0; i < p->n; i++) {

@@ -8,9 +8,9 @@
 
 #include <float.h>
 
-#include "autograd_internal.h"
 #include "ht_nn.h"
 #include "kernels.h"
+#include "ops.h"
 #include "reference.h"
 
 enum { EDGE_INPUTS = 4, EDGE_ELEMENTS = 8, EDGE_OUTPUTS = 8 };

@@ -7,7 +7,7 @@
 #ifndef HTI_FUZZ_GROWER_H
 #define HTI_FUZZ_GROWER_H
 
-#include "autograd_internal.h"
+#include "ops.h"
 #include "test.h"
 
 enum { LEAVES = 3, LEAST_OPS = 5, MOST_OPS = 40, MOST_COUNT = 96, MOST_INDICES = 400 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* mutation.c: derivative rules made wrong on purpose while they emit, one place at a
- * time, chosen by number. A check that does not notice is no check. Costs one test of a
- * pointer per op where it is not used. Read next: derive.c, tests/mutate.c. */
-#include <string.h>
+ * time, chosen by number. A check that does not notice is no check. A tape without a
+ * mutation pays one test of a pointer an op. Read next: mutate.c. */
+#include "mutation.h"
 
-#include "autograd_internal.h"
+#include <string.h>
 
 /* Comes to the next place of a kind, where the mutation may apply or not: so the number
  * of a place does not depend on shapes. */
@@ -68,13 +68,18 @@ static ht_var mutation_emit(hti_mutation *m, const ht_op *op, int n, const ht_va
                : out;
 }
 
-ht_var hti_mutation_apply(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
-                          const void *attributes, const char *site)
+static hti_mutation *mutation_of(ht_tape *tape)
 {
-    hti_mutation *m = tape->emitting;
-    tape->emitting = NULL;
+    return (hti_mutation *)tape->hook;
+}
+
+static ht_var mutation_apply(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
+                             const void *attributes, const char *site)
+{
+    hti_mutation *m = mutation_of(tape);
+    m->hook.emitting = false;
     ht_var out = mutation_emit(m, op, n, in, attributes, site);
-    tape->emitting = m;
+    m->hook.emitting = true;
     return out;
 }
 
@@ -98,43 +103,49 @@ static void mutation_inputs(hti_mutation *m, ht_rule *r, ht_var *swapped)
     r->in = swapped;
 }
 
-/* The mutation, if it is for this rule, from here to hti_mutation_end. */
-static hti_mutation *mutation_begin(ht_tape *tape, const ht_op *op, bool jvp)
+/* Whether the mutation is for this rule, which is about to be called. */
+static bool mutation_begins(hti_mutation *m, const ht_op *op, bool jvp)
 {
-    hti_mutation *m = tape->mutation;
-    if (!m || m->op != op || m->jvp != jvp) return NULL;
+    if (m->op != op || m->jvp != jvp) return false;
     memset(m->seen, 0, sizeof m->seen);
-    return m;
+    return true;
 }
 
-void hti_rule_vjp(ht_tape *tape, const ht_op *op, ht_rule *r)
+static void mutation_vjp(ht_tape *tape, const ht_op *op, ht_rule *r)
 {
-    hti_mutation *m = mutation_begin(tape, op, false);
-    if (!m) {
+    hti_mutation *m = mutation_of(tape);
+    if (!mutation_begins(m, op, false)) {
         op->vjp(r);
         return;
     }
     const ht_var *in = r->in;
     ht_var swapped[3];
     mutation_inputs(m, r, swapped);
-    tape->emitting = m;
+    m->hook.emitting = true;
     op->vjp(r);
-    tape->emitting = NULL;
+    m->hook.emitting = false;
     r->in = in;
     for (int e = 0; e < r->n_in; e++)
         if (r->wanted[e]) r->d[e] = mutation_return(m, r->d[e]);
 }
 
-ht_var hti_rule_jvp(ht_tape *tape, const ht_op *op, ht_rule *r)
+static ht_var mutation_jvp(ht_tape *tape, const ht_op *op, ht_rule *r)
 {
-    hti_mutation *m = mutation_begin(tape, op, true);
-    if (!m) return op->jvp(r);
+    hti_mutation *m = mutation_of(tape);
+    if (!mutation_begins(m, op, true)) return op->jvp(r);
     const ht_var *in = r->in;
     ht_var swapped[3];
     mutation_inputs(m, r, swapped);
-    tape->emitting = m;
+    m->hook.emitting = true;
     ht_var out = op->jvp(r);
-    tape->emitting = NULL;
+    m->hook.emitting = false;
     r->in = in;
     return mutation_return(m, out);
+}
+
+hti_hook *hti_mutation_hook(hti_mutation *m)
+{
+    m->hook =
+        (hti_hook){.vjp = mutation_vjp, .jvp = mutation_jvp, .apply = mutation_apply};
+    return &m->hook;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* program_internal.h: what a program is made of, for the files that cut, plan, run and
- * list it, and for engines above that bind memory of their own. Read next: program.c. */
-#ifndef HTI_PROGRAM_INTERNAL_H
-#define HTI_PROGRAM_INTERNAL_H
+/* program.h: what a program is made of, for the files that cut, plan, run and list it.
+ * Read next: cut.c. */
+#ifndef HTI_PROGRAM_H
+#define HTI_PROGRAM_H
 
-#include "autograd_internal.h"
+#include "engine_graph.h"
 #include "kernels.h"
+#include "tape.h"
 
 /* Where a value lives. */
 typedef enum hti_place {
@@ -79,10 +80,8 @@ struct ht_program {
     uint32_t bad; /* which, of the last watched run; HTI_NONE: none */
 };
 
-/* x + a . b, written over x where x dies: made by the cut alone, never on a tape. */
-extern const ht_op hti_op_matmul_add;
-/* x - s (a . b), s a number: a fast pass, which rounds otherwise. */
-extern const ht_op hti_op_matmul_fold;
+/* What a program puts in where an output is no value of its own. */
+extern const ht_op hti_op_copy;
 
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
 bool hti_program_plan(ht_program *program);
@@ -97,20 +96,6 @@ static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
 {
     return program->value[i].group ? program->value[i].group->first : i;
 }
-
-/* The arena becomes the caller's (borrowed until the program is freed or bound again), at
- * least ht_program_bytes long and 64-byte aligned: programs that never run at once may
- * share one. */
-void hti_program_bind(ht_program *program, void *arena);
-/* As ht_program_run without its checks: types are the caller's promise, as is
- * hti_program_may_share wherever memory is shared. */
-ht_status hti_program_run(ht_program *program, void *const *in, void *const *out);
-/* Whether out[k] may be the memory of in[j]: everything that reads j is done by then. */
-bool hti_program_may_share(const ht_program *program, uint32_t k, uint32_t j);
-/* What ht_program_free gives back. */
-size_t hti_program_held(const ht_program *program);
-const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
-const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
 
 double hti_value_flops(const ht_program *program, const hti_value *value);
 /* Whether instruction i may write over the memory of `root`: whatever reads it when i

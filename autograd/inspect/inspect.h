@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* inspect.h: listings and checks that tests and other layers ask for by parts. */
+#ifndef HTI_INSPECT_H
+#define HTI_INSPECT_H
+
+#include "ops.h"
+#include "program.h"
+
+/* Checks of a row. */
+
+enum { HTI_OP_ROUNDS = 6 };
+typedef struct hti_op_options {
+    uint64_t seed;
+    int rounds;     /* points for every sample and view */
+    hti_hook *hook; /* hung on every tape; NULL: none */
+    FILE *report;   /* NULL: none */
+} hti_op_options;
+typedef struct hti_op_tally {
+    int64_t cases, ratios; /* ratios: halved steps whose errors could be compared */
+} hti_op_tally;
+/* ht_op_check with options: stops at the first identity that fails. */
+bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *options,
+                      hti_op_tally *tally);
+
+/* Listings. */
+
+/* "tanh(%3)" into text: names[i] says input i. */
+void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint32_t *in,
+                 char *text, size_t size);
+
+#endif

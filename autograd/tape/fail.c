@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* fail.c: handles that will not do, and how an error is said: by the name of the function
+ * called, what was given and the caller's line. Read next: apply.c. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "tape.h"
+
+const char ht_number_tag = 0;
+
+double hti_number_value(ht_var x)
+{
+    union {
+        uint32_t word[2];
+        double value;
+    } bits = {{x.index, x.stamp}};
+    return bits.value;
+}
+
+bool ht_is_zero(ht_var x)
+{
+    return hti_is_zero(x);
+}
+
+/* Errors. */
+
+ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
+                const char *format, ...)
+{
+    char text[HTI_MESSAGE / 2];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    ht_context_fail(tape->ctx, status, hti_site(tape, site), "%s: %s",
+                    hti_called(tape, op), text);
+    return hti_poison(tape);
+}
+
+void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site)
+{
+    ht_context_fail(ctx, HT_ERROR_ARGUMENT, site,
+                    "%s: a variable without a value: the op that should have made it "
+                    "failed, and its error was cleared",
+                    who);
+}
+
+bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
+{
+    HT_ASSERT(it, "ht_infer_fail: the infer is NULL");
+    char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", shape[HT_SHAPE_TEXT];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    for (int i = 0; i < it->n_in && i < HT_OP_INPUTS; i++) {
+        size_t used = strlen(types);
+        snprintf(types + used, sizeof types - used, "%s%s %s", i ? ", " : "",
+                 ht_dtype_name(it->in[i].dtype), ht_shape_text(it->in[i].shape, shape));
+    }
+    ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->name, text,
+                    types, it->n_in > HT_OP_INPUTS ? ", ..." : "");
+    return false;
+}
+
+void hti_call_begin(ht_var on, const char *name)
+{
+    if (hti_is_zero(on)) return;
+    hti_check_named(on, name);
+    if (!on.tape->calls++) on.tape->calling = name;
+}
+
+ht_var hti_call_end(ht_var on, ht_var out)
+{
+    if (on.tape && !--on.tape->calls) on.tape->calling = NULL;
+    return out;
+}
+
+/* Handles. */
+
+static uint32_t check_unusual(ht_var x, const char *who)
+{
+    HT_ASSERT(x.tape,
+              "%s: a variable that was never set (or HT_ZERO) where a value is needed",
+              who);
+    HT_ASSERT(!hti_is_number(x), "%s: the number %g where a variable is needed", who,
+              hti_number_value(x));
+    who = hti_called(x.tape, who);
+    if (x.index == HTI_NONE) return HTI_NONE;
+    HT_ASSERT(x.index < x.tape->n, "%s: stale variable: node %u of a tape that has %u",
+              who, x.index, x.tape->n);
+    HT_ASSERT(
+        x.stamp == x.tape->stamp[x.index],
+        "%s: stale variable: node %u was made under stamp %u, the tape was reset or "
+        "rewound since (stamp %u)",
+        who, x.index, x.stamp, x.tape->stamp[x.index]);
+    return x.index;
+}
+
+uint32_t hti_check_named(ht_var x, const char *who)
+{
+    return hti_is_live(x) ? x.index : check_unusual(x, who);
+}
+
+ht_tape *hti_tape_among(int n, const ht_var *x)
+{
+    for (int i = 0; i < n; i++)
+        if (x[i].tape && !hti_is_number(x[i])) return x[i].tape;
+    return NULL;
+}
+
+ht_var hti_needs(ht_tape *tape, ht_var x, const char *name, const char *input, int i,
+                 const char *site)
+{
+    if (!tape) hti_check_named(x, name);
+    if (hti_is_live(x) && x.tape == tape) return x;
+    char place[16] = "";
+    if (i >= 0) snprintf(place, sizeof place, "[%d]", i);
+    if (x.tape && !hti_is_number(x)) {
+        hti_check_named(x, name);
+        HT_ASSERT(x.tape == tape, "%s: %s%s is on another tape", hti_called(tape, name),
+                  input, place);
+        return x;
+    }
+    if (tape->ctx->status != HT_OK) return hti_poison(tape);
+    if (!hti_is_number(x))
+        return hti_fail(tape, HT_ERROR_ARGUMENT, site, name,
+                        "%s%s is HT_ZERO, or was never set: it must be a variable", input,
+                        place);
+    return hti_fail(tape, HT_ERROR_ARGUMENT, site, name,
+                    "%s%s is the number %g: it must be a variable\n"
+                    "  hint: ht_constant, and ht_broadcast to a shape",
+                    input, place, hti_number_value(x));
+}

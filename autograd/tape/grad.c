@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* grad.c: derivatives as the public functions give them: lists looked at, absent results
+ * as zeros, an x that y does not depend on refused. Read next: derive.c. */
+#include "derive.h"
+
+/* A derivative asked for from outside. Its results are given when everything has been
+ * read, so they may stand where its variables or vectors do. */
+typedef struct request {
+    ht_tape *tape;
+    hti_arena_mark memory;
+    ht_var *out; /* the results: scratch */
+    bool ok;
+} request;
+
+/* The n variables of a list, live and on the tape; numbers, and HT_ZERO unless it may
+ * stand there, are refused. */
+static bool asked_of(ht_tape *tape, int n, const ht_var *list, bool absent,
+                     const char *name, const char *what, const char *site)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++)
+        ok = (absent && ht_is_zero(list[i])) ||
+             !hti_is_poison(hti_needs(tape, list[i], name, what, i, site));
+    return ok && hti_match_tape(tape, n, list, absent, name);
+}
+
+/* The same of vectors, which may be numbers and HT_ZERO too. */
+static bool asked_along(ht_tape *tape, int n, const ht_var *list, const char *name,
+                        const char *what, const char *site)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++)
+        ok = ht_is_zero(list[i]) || hti_is_number(list[i]) ||
+             !hti_is_poison(hti_needs(tape, list[i], name, what, i, site));
+    return ok;
+}
+
+/* n_out results of y by x are asked for; y may have HT_ZERO among it if `absent`. */
+static request ask(const char *name, int m, const ht_var *y, bool absent, int n,
+                   const ht_var *x, int n_out, const char *site)
+{
+    HT_ASSERT(m > 0 && n >= 0, "%s: %d outputs by %d variables", name, m, n);
+    HT_ASSERT(y && (x || !n), "%s: y %p, x %p", name, (const void *)y, (const void *)x);
+    ht_tape *tape = hti_tape_among(n, x);
+    if (!tape) tape = hti_tape_among(m, y);
+    HT_ASSERT(tape, "%s: no variable is on a tape", name);
+    request a = {.tape = tape, .memory = hti_arena_at(&tape->scratch)};
+    a.ok = asked_of(tape, n, x, false, name, "x", site) &&
+           asked_of(tape, m, y, absent, name, "y", site) && tape->ctx->status == HT_OK &&
+           hti_not_bypassed(tape, m, y, n, x, name, site);
+    if (a.ok) a.out = hti_arena_alloc(&tape->scratch, (size_t)n_out * sizeof *a.out);
+    a.ok = a.ok && a.out;
+    return a;
+}
+
+/* The results, absent ones as zeros of `like`; all poisoned if the derivative failed. */
+static void answer(request *a, int n, const ht_var *like, ht_var *to, const char *name,
+                   const char *site)
+{
+    HT_ASSERT(to || !n, "%s: the results have no place: NULL", name);
+    for (int i = 0; a->ok && i < n; i++)
+        if (ht_is_zero(a->out[i]))
+            a->out[i] = hti_spread(a->tape, 0, hti_type(like[i]), site);
+    for (int i = 0; i < n; i++) to[i] = a->ok ? a->out[i] : hti_poison(a->tape);
+    hti_arena_rewind(&a->tape->scratch, a->memory);
+}
+
+/* That x[i], of which no y depends, is an error. */
+static void unreached(const ht_tape *tape, int i, ht_var x, const char *site)
+{
+    const char *made = tape->site[x.index];
+    ht_dtype dtype = hti_type(x).dtype;
+    if (!hti_dtype_is_float(dtype))
+        hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                 "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i, x.index,
+                 ht_dtype_name(dtype));
+    else
+        hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                 "y does not depend on x[%d] (node %%%u%s%s)\n"
+                 "  hint: ht_grad_or_zero gives zeros",
+                 i, x.index, made ? ", made at " : "", made ? made : "");
+}
+
+/* dy/dx into a->out, absent where it is; every x reached, if `strict`. */
+static bool gradient(const request *a, ht_var y, int n, const ht_var *x, bool strict,
+                     const char *site)
+{
+    ht_tape *tape = a->tape;
+    if (!a->ok) return false;
+    if (hti_type(y).shape.rank != 0) {
+        char text[HT_SHAPE_TEXT];
+        hti_fail(tape, HT_ERROR_SHAPE, site, "grad",
+                 "y must be 0-d, not %s\n  hint: ht_sum or ht_mean it, or use ht_vjp",
+                 ht_shape_text(hti_type(y).shape, text));
+        return false;
+    }
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    bool *reached = hti_arena_alloc(&tape->scratch, (size_t)n * sizeof *reached);
+    ht_var one = ht_number(1);
+    bool ok = reached && hti_vjp(tape, 1, &y, &one, n, x, a->out, reached, site);
+    for (int i = 0; ok && strict && i < n; i++) {
+        if (reached[i]) continue;
+        unreached(tape, i, x[i], site);
+        ok = false;
+    }
+    hti_arena_rewind(&tape->scratch, mark);
+    return ok;
+}
+
+void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
+{
+    request a = ask("grad", 1, &y, false, n, x, n, site);
+    a.ok = gradient(&a, y, n, x, true, site);
+    answer(&a, n, x, dx, "grad", site);
+}
+
+void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
+{
+    request a = ask("grad_or_zero", 1, &y, false, n, x, n, site);
+    a.ok = gradient(&a, y, n, x, false, site);
+    answer(&a, n, x, dx, "grad_or_zero", site);
+}
+
+void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
+               ht_var *dx, const char *site)
+{
+    HT_ASSERT(v && n > 0, "vjp: v %p, %d variables", (const void *)v, n);
+    request a = ask("vjp", m, y, true, n, x, n, site);
+    a.ok = a.ok && asked_along(a.tape, m, v, "vjp", "v", site) &&
+           hti_vjp(a.tape, m, y, v, n, x, a.out, NULL, site);
+    answer(&a, n, x, dx, "vjp", site);
+}
+
+void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
+               ht_var *dy, const char *site)
+{
+    HT_ASSERT(dx && n > 0, "jvp: dx %p, %d variables", (const void *)dx, n);
+    request a = ask("jvp", m, y, false, n, x, m, site);
+    a.ok = a.ok && asked_along(a.tape, n, dx, "jvp", "dx", site) &&
+           hti_jvp(a.tape, n, x, dx, m, y, a.out, site);
+    answer(&a, m, y, dy, "jvp", site);
+}
+
+void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
+               const char *site)
+{
+    HT_ASSERT(v && n > 0, "hvp: v %p, %d variables", (const void *)v, n);
+    request a = ask("hvp", 1, &y, false, n, x, n, site);
+    a.ok = a.ok && asked_along(a.tape, n, v, "hvp", "v", site) &&
+           gradient(&a, y, n, x, false, site) &&
+           hti_jvp(a.tape, n, x, v, n, a.out, a.out, site);
+    answer(&a, n, x, hv, "hvp", site);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* tape.h: the tape's columns, its handles and how a node comes to be. No op but input and
+ * constant is named in this folder. Read next: tape.c (append), apply.c, derive.c. */
+#ifndef HTI_TAPE_H
+#define HTI_TAPE_H
+
+#include "arena.h"
+#include "engine.h"
+
+/* One array per line, indexed by node. `array` and `tensor` are used by eager tapes only.
+ */
+#define HTI_COLUMNS(COLUMN)                                     \
+    COLUMN(const ht_op *, op)                                   \
+    COLUMN(const void *, attributes)                            \
+    COLUMN(ht_type, type)                                       \
+    COLUMN(uint32_t, first_in) /* into edges */                 \
+    COLUMN(uint32_t, n_in)                                      \
+    COLUMN(uint32_t, stamp)                                     \
+    COLUMN(uint32_t, hash)                                      \
+    COLUMN(uint32_t, next) /* in its hash bucket */             \
+    COLUMN(uint8_t, weak)  /* takes the dtype of its partner */ \
+    COLUMN(const char *, site)                                  \
+    COLUMN(ht_array, array)                                     \
+    COLUMN(ht_tensor *, tensor) /* the borrowed one of a leaf, else ht_value's */
+
+typedef struct hti_tape_mark {
+    ht_mark mark;
+    hti_arena_mark memory;
+    uint32_t edges;
+} hti_tape_mark;
+
+struct ht_tape {
+    ht_context *ctx;
+    ht_policy policy;
+    uint32_t n, capacity, current_stamp;
+#define HTI_COLUMN_FIELD(type, name) type *name;
+    HTI_COLUMNS(HTI_COLUMN_FIELD)
+#undef HTI_COLUMN_FIELD
+    uint32_t *edge, n_edges, edge_capacity;
+    uint32_t *bucket, n_buckets; /* a power of two; HTI_NONE where empty */
+    hti_tape_mark *marks;
+    uint32_t n_marks, mark_capacity;
+    hti_arena memory;      /* values and attributes: lives as long as the nodes */
+    hti_arena scratch;     /* a derivative's bookkeeping: a stack */
+    const char *rule_site; /* while rules emit: the differentiated node's call site */
+    const char *calling;   /* the outermost HTI_CALL's name, and how many are open */
+    uint32_t calls;
+    /* Movements in a row are recorded as one: with r = reshape(a), reshape(r) becomes a
+     * reshape of a. Not so where r is older than this node: it is then what a derivative
+     * is taken by, which must not be passed by. */
+    uint32_t movements_from;
+    struct hti_hook *hook; /* NULL: none */
+};
+
+/* Whoever calls the rules of a tape in place of its sweeps: tests, which make them wrong
+ * on purpose. While `emitting`, ht_apply is its too. */
+typedef struct hti_hook {
+    bool emitting;
+    void (*vjp)(ht_tape *tape, const ht_op *op, ht_rule *r);
+    ht_var (*jvp)(ht_tape *tape, const ht_op *op, ht_rule *r);
+    ht_var (*apply)(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
+                    const void *attributes, const char *site);
+} hti_hook;
+
+/* What the tape asks of a row beside ht_op's public flags. */
+enum {
+    HTI_OP_MOVES = 1 << 16,   /* two of these in a row are recorded as one */
+    HTI_OP_REPEATS = 1 << 17, /* of one number everywhere it makes the same number */
+    HTI_OP_CHOOSES = 1 << 18, /* input 0 is a condition, whose dtype has no say */
+    HTI_OP_CONVERTS = 1 << 19 /* its result has a dtype of its own, not a weak one */
+};
+/* Inputs of an elementwise op. */
+enum { HTI_MOST_ELEMENTWISE = 4 };
+
+/* The two leaves. */
+extern const ht_op hti_op_input, hti_op_constant;
+typedef struct hti_constant_attributes {
+    double value;
+} hti_constant_attributes;
+
+/* The handle of node i. */
+static inline ht_var hti_var(ht_tape *tape, uint32_t i)
+{
+    return (ht_var){tape, i, tape->stamp[i]};
+}
+static inline bool hti_is_live(ht_var x)
+{
+    return x.tape && !hti_is_number(x) && x.index < x.tape->n &&
+           x.stamp == x.tape->stamp[x.index];
+}
+/* x, or x where a number or HT_ZERO may stand too: see hti_needs. */
+static inline ht_var hti_takes(ht_tape *tape, ht_var x, const char *name,
+                               const char *input, const char *site)
+{
+    return hti_is_zero(x) || hti_is_number(x) ? x
+                                              : hti_needs(tape, x, name, input, -1, site);
+}
+/* What an error calls `op`: the function called, but of a rule's ops the op: they are not
+ * what anybody called. */
+static inline const char *hti_called(const ht_tape *tape, const char *op)
+{
+    return tape->calling && !tape->rule_site ? tape->calling : op;
+}
+/* The place an error names: of a rule's ops the differentiated node's. */
+static inline const char *hti_site(const ht_tape *tape, const char *site)
+{
+    return tape->rule_site ? tape->rule_site : site;
+}
+
+/* it->out becomes input 0's type, broadcast with the others' shapes; false, and an error,
+ * if they do not. */
+bool hti_infer_broadcast(ht_infer *it);
+
+/* The node op(in) of a known type: the one that exists already, or a new one (which, on
+ * an eager tape, runs). Inputs are live variables of this tape. */
+ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
+                  const void *attributes, const ht_type *type, bool weak,
+                  const char *site);
+
+/* v summed down to `shape`, which broadcasts to v's shape: of ops/, for the sweep. */
+ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
+
+#endif
