@@ -7,6 +7,7 @@
 #include "ht_bilevel.h"
 #include "ht_data.h"
 #include "ht_nn.h"
+#include "ht_set.h"
 #include "ht_status.h"
 #include "ht_tensor.h"
 #include "ht_version.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ht_nn.h: named sets of tensors, layers, and update rules written as tape functions, so
+/* ht_nn.h: sets on a tape, layers, and update rules written as tape functions, so
  * that one text serves plain training and training that is differentiated.
  *
  * Read next: nn/README.md, ht_bilevel.h. */
@@ -7,60 +7,11 @@
 #define HT_NN_H
 
 #include "ht_autograd.h"
+#include "ht_set.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Sets: named tensors, in the order they were added. */
-
-typedef struct ht_set ht_set;
-ht_set *ht_set_new(ht_context *ctx); /* owned; NULL after an error */
-/* And its tensors; NULL: nothing. A set that a live bilevel, optimizer or tape borrows
- * stops the program, which then says as what. */
-void ht_set_free(ht_set *set);
-/* Zeros, owned by the set. A name is not empty and stands once. NULL after an error. */
-ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape);
-/* NULL and an error listing the names if there is none of that name. */
-ht_tensor *ht_set_tensor(const ht_set *set, const char *name);
-int ht_set_count(const ht_set *set);
-ht_tensor *ht_set_at(const ht_set *set, int i);
-const char *ht_set_name(const ht_set *set, int i);
-/* -1: no such name, no error. In time of the name's length, whatever the set's size. */
-int ht_set_find(const ht_set *set, const char *name);
-int64_t ht_set_elements(const ht_set *set);
-/* How much there is in the tensors whose names match (ht_name_matches; NULL: all). */
-typedef struct ht_counts {
-    int tensors;
-    int64_t elements;
-    size_t bytes;
-} ht_counts;
-ht_counts ht_set_counts(const ht_set *set, const char *pattern);
-/* A table: name, dtype, shape, elements and bytes of each tensor, and the total. */
-void ht_set_print(const ht_set *set, FILE *f);
-ht_context *ht_set_context(const ht_set *set);
-/* A new set of the same names, shapes and values; dtype 0 keeps dtypes, else floats
- * become it. Owned. */
-ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);
-/* Values from a set of the same names and shapes, in any order, converted. On an error
- * nothing is copied. */
-ht_status ht_set_copy(ht_set *to, const ht_set *from);
-
-/* safetensors (Hugging Face, format of 2022): u64 header length, JSON header, row-major
- * data. Written as ht_data.h says: the whole file or nothing, the old one's permissions
- * kept. A name that no reader would take is refused: one not UTF-8, "__metadata__". */
-ht_status ht_set_write(const ht_set *set, const char *path);
-/* Fills set from a file of exactly its names, dtypes and shapes; unchanged on an error.
- */
-ht_status ht_set_read(ht_set *set, const char *path);
-/* A new set of what the file holds. Owned; NULL after an error.
- * Of both: a file is refused, with the offset and what was found, unless its header is
- * strict JSON (RFC 8259) in UTF-8, names once, without zeros and not empty, __metadata__
- * an object of strings or null (not kept); entries of dtype F32, F64, I32 or U8, at most
- * 6 whole numbers as shape, and data_offsets that fit it and together cover the data
- * without gap or overlap. Time is in proportion to the file; memory, of the context
- * alone, to the data and at most 9 times the header's bytes (ht_set_read 14). */
-ht_set *ht_set_load(ht_context *ctx, const char *path);
 
 /* Variables: a set on a tape. */
 
@@ -310,8 +261,6 @@ struct ht_update_group {
     const char *pattern;     /* "*.bias" */
     const ht_update *update; /* without groups; NULL: frozen, needs no gradient */
 };
-/* Shell patterns: * is any text, ? any character. */
-bool ht_name_matches(const char *pattern, const char *name);
 
 typedef struct ht_optimizer ht_optimizer;
 /* Plain training. theta is borrowed until ht_optimizer_free (ht_set_free checks), and may

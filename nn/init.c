@@ -100,13 +100,6 @@ void hti_init_undo(ht_set *theta, int n)
     hti_set_drop(theta, theta->n - n);
 }
 
-const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT])
-{
-    if (ht_dtype_bytes(dtype)) return ht_dtype_name(dtype);
-    snprintf(text, HTI_DTYPE_TEXT, "dtype %d", (int)dtype);
-    return text;
-}
-
 bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype dtype,
                     const char *sizes, int64_t a, int64_t b)
 {

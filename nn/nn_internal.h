@@ -1,59 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* nn_internal.h: sets and variables from inside, and update rules as tape functions for
+/* nn_internal.h: variables from inside, and update rules as tape functions for
  * the engines that differentiate them. Read next: update.c. */
 #ifndef HTI_NN_INTERNAL_H
 #define HTI_NN_INTERNAL_H
 
 #include "engine.h"
 #include "ht_nn.h"
-
-/* What borrows a set holds one of these for each set and returns it before it is freed
- * itself. A set on loan may not be freed; whether it has grown is asked where that would
- * matter. */
-typedef struct hti_loan {
-    ht_set *set;           /* NULL: nothing is borrowed */
-    const char *borrower;  /* "bilevel": "ht_<borrower>_free" gives the set back */
-    const char *role;      /* "theta" */
-    int n;                 /* tensors when it was lent */
-    struct hti_loan *next; /* of the same set */
-} hti_loan;
-
-/* Where the names of a set part: set_index.c. */
-typedef struct hti_fork {
-    size_t byte;
-    int child[2]; /* a tensor, or the complement of another fork */
-    unsigned char bit;
-} hti_fork;
-
-struct ht_set {
-    ht_context *ctx;
-    int n, capacity;
-    char **name;
-    ht_tensor **tensor;
-    hti_loan *loans;
-    hti_fork *fork; /* of tensors 1 to n-1 */
-    int root;
-    uint32_t fills; /* times a batch callback was given it, whatever borrows it */
-};
-
-/* The tensor of that name, or -1. In steps as many as the name has bits, at most. */
-int hti_set_index_find(const ht_set *set, const char *name);
-/* Tensor i, the last one, has its name and is to be found; is to be found no more. */
-void hti_set_index_add(ht_set *set, int i);
-void hti_set_index_drop(ht_set *set, int i);
-
-/* Frees the last n tensors. */
-void hti_set_drop(ht_set *set, int n);
-
-void hti_set_lend(ht_set *set, hti_loan *loan, const char *borrower, const char *role);
-void hti_set_return(hti_loan *loan); /* of no set: nothing */
-/* The set belongs to what `owner` says as long as that lives: nobody else frees it or
- * adds to it. */
-void hti_set_own(ht_set *set, hti_loan *owner);
-void hti_set_disown(ht_set *set, const hti_loan *owner);
-/* Whether the set has as many tensors as when it was lent; else an error kept, which says
- * where it grew ("problem.inner"; NULL: not known). */
-bool hti_loan_holds(const hti_loan *loan, const char *where);
+#include "set.h"
 
 /* In the tape's memory, names and all: the set may grow. */
 struct ht_vars {
@@ -67,11 +20,6 @@ struct ht_vars {
 /* One variable per tensor of set, made by the caller (in the order of the set). Belongs
  * to the tape; NULL after an error. */
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
-/* What a list of names may take of hti_fail's message, beside the rest of it. */
-enum { HTI_NAMES = HTI_MESSAGE / 3 };
-/* "a, b, c" (or "none", or cut short) for messages about unknown names. */
-void hti_set_names(char *text, size_t size, int n, char *const *name);
-
 /* Layers. */
 
 /* One call of a layer, for looking its variables up and for what messages say. */
@@ -112,9 +60,6 @@ bool hti_init_fill(ht_set *theta, const char *name, const char *part, ht_dtype d
                    int64_t n, double value);
 /* Back to n tensors: half a layer would be worse than none. */
 void hti_init_undo(ht_set *theta, int n);
-/* "f32", or "dtype 9" of one that is none. */
-enum { HTI_DTYPE_TEXT = 24 };
-const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT]);
 /* Two positive sizes and a float type, or an error kept that says so. */
 bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype dtype,
                     const char *sizes, int64_t a, int64_t b);

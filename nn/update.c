@@ -9,30 +9,6 @@
 
 /* Groups. */
 
-bool ht_name_matches(const char *pattern, const char *name)
-{
-    HT_ASSERT(pattern && name, "ht_name_matches: pattern %p, name %p",
-              (const void *)pattern, (const void *)name);
-    /* The last star, and where what it stands for ends if all after it is to match. */
-    const char *star = NULL, *end = NULL;
-    while (*name) {
-        if (*pattern == '*') {
-            star = pattern++;
-            end = name;
-        } else if (*pattern == '?' || *pattern == *name) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star + 1;
-            name = ++end;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*') pattern++;
-    return !*pattern;
-}
-
 const ht_update *hti_update_of(const ht_update *u, const char *name)
 {
     for (int k = 0; k < u->n_groups; k++)

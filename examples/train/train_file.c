@@ -7,7 +7,7 @@
  *   run.settings  batch, images, decay epochs, steps done; rate; sums of the epoch so
  *                 far; the mark of the training images
  *
- * Read next: nn/safetensors.c, train_report.c. */
+ * Read next: data/safetensors.c, train_report.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

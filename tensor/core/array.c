@@ -178,3 +178,10 @@ int64_t hti_offset(const ht_array *a, int64_t flat)
     }
     return a->shape.rank ? offset + flat * a->stride[0] : 0;
 }
+
+const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT])
+{
+    if (ht_dtype_bytes(dtype)) return ht_dtype_name(dtype);
+    snprintf(text, HTI_DTYPE_TEXT, "dtype %d", (int)dtype);
+    return text;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* file.c: opening a file to read, and drafts: files that come into being whole or not at
  * all. It stands at the bottom because both nn/ and data/ write files.
- * Read next: data/file.c, nn/safetensors.c. */
+ * Read next: data/file.c, data/safetensors.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

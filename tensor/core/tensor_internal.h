@@ -88,6 +88,9 @@ int64_t hti_offset(const ht_array *a, int64_t flat);
 void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);
 bool hti_is_contiguous(const ht_array *a);
+/* "f32", or "dtype 9" of one that is none. */
+enum { HTI_DTYPE_TEXT = 24 };
+const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT]);
 bool hti_dtype_is_float(ht_dtype dtype);
 bool hti_dtype_is_valid(ht_dtype dtype);
 /* numpy's rule: align the last axes; equal or 1. False if they do not fit. */

@@ -2,7 +2,7 @@
 /* fuzz_safetensors.c: sets from files. The first byte says what the others are: a file;
  * a header, in front of which its length is put and behind it as many bytes as the second
  * byte says; or names and sizes of a set to be written. What loads, and what is written,
- * is read back the same. Read next: nn/json.c, nn/safetensors.c. */
+ * is read back the same. Read next: data/json.c, data/safetensors.c. */
 #include "file.h"
 #include "ht_nn.h"
 

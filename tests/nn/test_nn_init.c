@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_nn_init.c: initial values: ranges, moments, and what they may and may not depend
- * on. Sets as such: test_nn_set.c. Read next: nn/init.c. */
+ * on. Sets as such: test_tensor_set.c. Read next: nn/init.c. */
 #include "test_nn.h"
 
 static const int64_t sizes[][2] = {{1, 1}, {3, 2}, {784, 10}, {10, 300}, {257, 63}};

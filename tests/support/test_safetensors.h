@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_safetensors.h: files of any header, and sets held against each other.
- * Read next: test_nn_safetensors.c, test_nn_safetensors_header.c. */
+ * Read next: test_data_safetensors.c, test_data_safetensors_header.c. */
 #ifndef HTI_TEST_SAFETENSORS_H
 #define HTI_TEST_SAFETENSORS_H
 

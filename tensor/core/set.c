@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "nn_internal.h"
+#include "set.h"
 
 enum { SET_NEAR = 48 }; /* names longer than this are not guessed at */
 

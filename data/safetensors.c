@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "json.h"
-#include "nn_internal.h"
+#include "set.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "elements are written as they lie in memory");

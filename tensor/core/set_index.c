@@ -9,7 +9,7 @@
  * to it is the complement of the number. Read next: set.c. */
 #include <string.h>
 
-#include "nn_internal.h"
+#include "set.h"
 
 static unsigned char index_byte(const char *name, size_t at)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_nn_set.c: named sets, initial values, and both with an allocator that fails.
- * Read next: nn/set.c, nn/init.c. */
+/* test_tensor_set.c: named sets, initial values, and both with an allocator that fails.
+ * Read next: tensor/core/set.c, nn/init.c. */
 #include "test_data.h"
 
 #include "nn_internal.h"

@@ -1,8 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* summary.c: how much a set holds, as numbers and as a table. Read next: set.c. */
+/* set_print.c: how much a set holds, as numbers and as a table. Read next: set.c. */
 #include <string.h>
 
-#include "nn_internal.h"
+#include "set.h"
+
+bool ht_name_matches(const char *pattern, const char *name)
+{
+    HT_ASSERT(pattern && name, "ht_name_matches: pattern %p, name %p",
+              (const void *)pattern, (const void *)name);
+    /* The last star, and where what it stands for ends if all after it is to match. */
+    const char *star = NULL, *end = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = pattern++;
+            end = name;
+        } else if (*pattern == '?' || *pattern == *name) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star + 1;
+            name = ++end;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*') pattern++;
+    return !*pattern;
+}
 
 ht_counts ht_set_counts(const ht_set *set, const char *pattern)
 {

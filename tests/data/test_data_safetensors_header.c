@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* test_nn_safetensors_header.c: headers that are wrong, headers that are unusual, and
+/* test_data_safetensors_header.c: headers that are wrong, headers that are unusual, and
  * headers that are long. What is refused and what is taken was tried with the format's
  * reference, safetensors 0.8.0; we refuse more: names that are empty, hold a zero or
  * stand twice, entries with further fields, spaces in front.
- * Read next: nn/json.c, nn/safetensors.c. */
+ * Read next: data/json.c, data/safetensors.c. */
 #include "test_safetensors.h"
 
 #include <time.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_nn_safetensors.c: sets there and back as files, every way a file can be wrong, and
- * the same work with allocators that fail. Read next: nn/safetensors.c. */
+/* test_data_safetensors.c: sets there and back as files, every way a file can be wrong,
+ * and the same work with allocators that fail. Read next: data/safetensors.c. */
 #include "test_safetensors.h"
 
 /* Every dtype, each as 0-d, empty and of odd size, narrow ones first. */
@@ -149,7 +149,7 @@ static void set_load_of_metadata_and_any_order_takes_it(void **state)
     ht_set_free(set);
 }
 
-/* Files that are wrong in themselves: their headers are test_nn_safetensors_header.c. */
+/* Files that are wrong in themselves; their headers: test_data_safetensors_header.c. */
 
 static void set_load_of_bad_lengths_allocates_nothing(void **state)
 {
