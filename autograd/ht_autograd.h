@@ -247,6 +247,10 @@ struct ht_op {
     bool (*view)(const void *attributes, const ht_type *out, const ht_array *in,
                  ht_array *result);
     void (*run)(const ht_run *r);
+    /* The library's rows: which loop run is, for what runs several at once. {0}: none. */
+    struct {
+        uint8_t kind, function;
+    } loop;
     void (*vjp)(ht_rule *r);
     ht_var (*jvp)(const ht_rule *r);
     /* out again, out of other ops (r->in and r->attributes only): what the value is held

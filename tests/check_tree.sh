@@ -91,6 +91,17 @@ rows_by_macro() {
         sed 's/$/ is not made by HTI_ROW/'
 }
 
+# Each op is declared as a function that takes the call's site and as a macro that gives
+# it: the second is what a new op's author would not miss.
+ops_have_macros() {
+    sed -n -e 's/^HT_OP_[12](\([a-z0-9_]*\));.*/\1/p' \
+        -e 's/^[a-z_]* ht_\([a-z0-9_]*\)_at(.*/\1/p' autograd/ht_ops.h |
+        while read -r op; do
+            grep -q "^#define ht_$op(" autograd/ht_ops.h ||
+                echo "autograd/ht_ops.h: ht_${op}_at has no macro ht_$op"
+        done
+}
+
 # A definition's name: the identifier before the first parenthesis, attributes apart. Its
 # return type may stand on a line of its own.
 unique_statics() {
@@ -112,7 +123,7 @@ unique_statics() {
 }
 
 for rule in spdx_line line_width file_length function_length unfinished includes \
-    rows_by_macro unique_statics; do
+    rows_by_macro ops_have_macros unique_statics; do
     "$rule" || true
 done >"$offenders"
 cat "$offenders"

@@ -25,38 +25,37 @@ _Static_assert((int)HTI_MOST_ELEMENTWISE == (int)HTI_ELEMENTWISE_INPUTS,
                                .samples = (table),                                  \
                                __VA_ARGS__}
 
-/* An elementwise row of one input over a kernel of kernels.h, from op##_slope(r, v): v
- * times the derivative, for vjp and jvp alike. low and high bound its samples; `parts` is
- * its decompose, or NULL. The public function is aside. */
-#define HTI_UNARY_ROW(op, kernel, text, more_flags, low, high, parts) \
-    HTI_INNER_ROW(op, kernel, text, more_flags, low, high, parts)     \
-    ht_var ht_##op##_at(ht_var x, const char *site)                   \
-    {                                                                 \
-        return ht_apply(&hti_op_##op, 1, &x, NULL, site);             \
+/* An elementwise row of one input over the loop of its name in elementwise.def, from
+ * op##_slope(r, v): v times the derivative, for vjp and jvp alike. low and high bound its
+ * samples; `parts` is its decompose, or NULL. The public function is aside. */
+#define HTI_UNARY_ROW(op, text, more_flags, low, high, parts) \
+    HTI_INNER_ROW(op, text, more_flags, low, high, parts)     \
+    ht_var ht_##op##_at(ht_var x, const char *site)           \
+    {                                                         \
+        return ht_apply(&hti_op_##op, 1, &x, NULL, site);     \
     }
-#define HTI_INNER_ROW(op, kernel, text, more_flags, low, high, parts)                    \
-    static void op##_run(const ht_run *r)                                                \
-    {                                                                                    \
-        hti_run_elementwise(r->ctx, HTI_LOOP_UNARY, kernel, &r->out, 1, r->in);          \
-    }                                                                                    \
-    static void op##_vjp(ht_rule *r)                                                     \
-    {                                                                                    \
-        r->d[0] = op##_slope(r, r->v);                                                   \
-    }                                                                                    \
-    static ht_var op##_jvp(const ht_rule *r)                                             \
-    {                                                                                    \
-        return op##_slope(r, r->t[0]);                                                   \
-    }                                                                                    \
-    static const ht_sample op##_samples[] = {                                            \
-        {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, low, high}}, NULL},                          \
-        {1, {{0, {0, {0}}, low, high}}, NULL},                                           \
-        {1, {{0, {1, {HT_SOME_1}}, low, high}}, NULL},                                   \
-        {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, low, high}}, NULL},                     \
-        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},                                     \
-    };                                                                                   \
-    HTI_ROW(op, op##_samples, .formula = text,                                           \
-            .flags = HT_OP_ELEMENTWISE | (more_flags), .run = op##_run, .vjp = op##_vjp, \
-            .jvp = op##_jvp, .decompose = parts);
+#define HTI_INNER_ROW(op, text, more_flags, low, high, parts)              \
+    static void op##_vjp(ht_rule *r)                                       \
+    {                                                                      \
+        r->d[0] = op##_slope(r, r->v);                                     \
+    }                                                                      \
+    static ht_var op##_jvp(const ht_rule *r)                               \
+    {                                                                      \
+        return op##_slope(r, r->t[0]);                                     \
+    }                                                                      \
+    static const ht_sample op##_samples[] = {                              \
+        {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, low, high}}, NULL},            \
+        {1, {{0, {0, {0}}, low, high}}, NULL},                             \
+        {1, {{0, {1, {HT_SOME_1}}, low, high}}, NULL},                     \
+        {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, low, high}}, NULL},       \
+        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},                       \
+    };                                                                     \
+    HTI_ROW(op, op##_samples, .formula = text,                             \
+            .flags = HT_OP_ELEMENTWISE | (more_flags),                     \
+            .loop = {HTI_LOOP_UNARY, HTI_UNARY_##op}, .run = hti_loop_run, \
+            .vjp = op##_vjp, .jvp = op##_jvp, .decompose = parts);
+/* The `run` of every row that names a loop in which an element is made of elements. */
+void hti_loop_run(const ht_run *r);
 
 /* Attributes other files build or read. */
 typedef struct hti_shape_attributes {

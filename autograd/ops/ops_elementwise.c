@@ -4,6 +4,12 @@
  * driver's: it sums cotangents down and widens tangents. Read next: derive.c. */
 #include "ops.h"
 
+void hti_loop_run(const ht_run *r)
+{
+    hti_run_elementwise(r->ctx, (hti_loop_kind)r->op->loop.kind, r->op->loop.function,
+                        &r->out, r->n_in, r->in);
+}
+
 /* Where x > 0: a, elsewhere b. */
 static ht_var elementwise_positive(ht_var x, ht_var a, ht_var b)
 {
@@ -103,16 +109,16 @@ static ht_var abs_decompose(const ht_rule *r)
     return elementwise_positive(r->in[0], r->in[0], ht_neg(r->in[0]));
 }
 
-HTI_UNARY_ROW(neg, HTI_NEG, "-$0", HT_OP_LINEAR, -2, 2, NULL)
-HTI_UNARY_ROW(exp, HTI_EXP, NULL, 0, -2, 2, NULL)
-HTI_UNARY_ROW(log, HTI_LOG, NULL, 0, 0.3, 3, NULL)
-HTI_UNARY_ROW(sqrt, HTI_SQRT, NULL, 0, 0.3, 3, NULL)
-HTI_UNARY_ROW(tanh, HTI_TANH, NULL, 0, -2, 2, NULL)
-HTI_UNARY_ROW(sigmoid, HTI_SIGMOID, NULL, 0, -3, 3, sigmoid_decompose)
-HTI_INNER_ROW(tanh_slope, HTI_TANH_SLOPE, NULL, 0, -2, 2, tanh_slope_decompose)
-HTI_INNER_ROW(sigmoid_slope, HTI_SIGMOID_SLOPE, NULL, 0, -3, 3, sigmoid_slope_decompose)
-HTI_UNARY_ROW(relu, HTI_RELU, NULL, 0, -2, 2, relu_decompose)
-HTI_UNARY_ROW(abs, HTI_ABS, "|$0|", 0, -2, 2, abs_decompose)
+HTI_UNARY_ROW(neg, "-$0", HT_OP_LINEAR, -2, 2, NULL)
+HTI_UNARY_ROW(exp, NULL, 0, -2, 2, NULL)
+HTI_UNARY_ROW(log, NULL, 0, 0.3, 3, NULL)
+HTI_UNARY_ROW(sqrt, NULL, 0, 0.3, 3, NULL)
+HTI_UNARY_ROW(tanh, NULL, 0, -2, 2, NULL)
+HTI_UNARY_ROW(sigmoid, NULL, 0, -3, 3, sigmoid_decompose)
+HTI_INNER_ROW(tanh_slope, NULL, 0, -2, 2, tanh_slope_decompose)
+HTI_INNER_ROW(sigmoid_slope, NULL, 0, -3, 3, sigmoid_slope_decompose)
+HTI_UNARY_ROW(relu, NULL, 0, -2, 2, relu_decompose)
+HTI_UNARY_ROW(abs, "|$0|", 0, -2, 2, abs_decompose)
 
 ht_var ht_square_at(ht_var x, const char *site)
 {
@@ -226,11 +232,7 @@ static bool arithmetic_infer(ht_infer *it)
         2, {{0, BINARY_SHAPE a, low, high}, {0, BINARY_SHAPE b, low, high}}, NULL \
     }
 
-#define BINARY_ROW(op, kernel, text, more_flags, infer_fn, low, high)                   \
-    static void op##_run(const ht_run *r)                                               \
-    {                                                                                   \
-        hti_run_elementwise(r->ctx, HTI_LOOP_BINARY, kernel, &r->out, r->n_in, r->in);  \
-    }                                                                                   \
+#define BINARY_ROW(op, text, more_flags, infer_fn, low, high)                           \
     static void op##_vjp(ht_rule *r)                                                    \
     {                                                                                   \
         if (r->wanted[0]) r->d[0] = op##_slope_a(r, r->v);                              \
@@ -252,16 +254,16 @@ static bool arithmetic_infer(ht_infer *it)
     };                                                                                  \
     HTI_ROW(op, op##_samples, .formula = text,                                          \
             .flags = HT_OP_ELEMENTWISE | (more_flags), .infer = infer_fn,               \
-            .run = op##_run, .vjp = op##_vjp, .jvp = op##_jvp);
+            .loop = {HTI_LOOP_BINARY, HTI_BINARY_##op}, .run = hti_loop_run,            \
+            .vjp = op##_vjp, .jvp = op##_jvp);
 
-BINARY_ROW(add, HTI_ADD, "$0 + $1", HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
-BINARY_ROW(sub, HTI_SUB, "$0 - $1", 0, arithmetic_infer, -2, 2)
-BINARY_ROW(mul, HTI_MUL, "$0 * $1", HT_OP_COMMUTATIVE | HT_OP_LINEAR, arithmetic_infer,
-           -2, 2)
-BINARY_ROW(div, HTI_DIV, "$0 / $1", 0, NULL, 0.4, 2)
-BINARY_ROW(pow, HTI_POW, "$0 ^ $1", 0, NULL, 0.4, 2)
-BINARY_ROW(maximum, HTI_MAXIMUM, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
-BINARY_ROW(minimum, HTI_MINIMUM, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
+BINARY_ROW(add, "$0 + $1", HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
+BINARY_ROW(sub, "$0 - $1", 0, arithmetic_infer, -2, 2)
+BINARY_ROW(mul, "$0 * $1", HT_OP_COMMUTATIVE | HT_OP_LINEAR, arithmetic_infer, -2, 2)
+BINARY_ROW(div, "$0 / $1", 0, NULL, 0.4, 2)
+BINARY_ROW(pow, "$0 ^ $1", 0, NULL, 0.4, 2)
+BINARY_ROW(maximum, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
+BINARY_ROW(minimum, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
 
 static ht_var elementwise_apply(const ht_op *op, ht_var a, ht_var b, const char *site)
 {
@@ -368,22 +370,19 @@ static const ht_sample compare_samples[] = {
      NULL},
 };
 
-#define COMPARE_ROW(op, kernel, text, more_flags)                                       \
-    static void op##_run(const ht_run *r)                                               \
-    {                                                                                   \
-        hti_run_elementwise(r->ctx, HTI_LOOP_COMPARE, kernel, &r->out, r->n_in, r->in); \
-    }                                                                                   \
-    HTI_ROW(op, compare_samples, .formula = text,                                       \
-            .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags),              \
-            .infer = compare_infer, .run = op##_run);                                   \
-    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)                           \
-    {                                                                                   \
-        return elementwise_apply(&hti_op_##op, a, b, site);                             \
+#define COMPARE_ROW(op, text, more_flags)                                         \
+    HTI_ROW(op, compare_samples, .formula = text,                                 \
+            .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags),        \
+            .infer = compare_infer, .loop = {HTI_LOOP_COMPARE, HTI_COMPARE_##op}, \
+            .run = hti_loop_run);                                                 \
+    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)                     \
+    {                                                                             \
+        return elementwise_apply(&hti_op_##op, a, b, site);                       \
     }
 
-COMPARE_ROW(equal, HTI_EQUAL, "$0 == $1", HT_OP_COMMUTATIVE)
-COMPARE_ROW(greater, HTI_GREATER, "$0 > $1", 0)
-COMPARE_ROW(greater_equal, HTI_GREATER_EQUAL, "$0 >= $1", 0)
+COMPARE_ROW(equal, "$0 == $1", HT_OP_COMMUTATIVE)
+COMPARE_ROW(greater, "$0 > $1", 0)
+COMPARE_ROW(greater_equal, "$0 >= $1", 0)
 
 /* Where. */
 
@@ -400,11 +399,6 @@ static bool where_infer(ht_infer *it)
     if (!hti_infer_broadcast(it)) return false;
     it->out.dtype = it->in[1].dtype;
     return true;
-}
-
-static void where_run(const ht_run *r)
-{
-    hti_run_elementwise(r->ctx, HTI_LOOP_WHERE, 0, &r->out, r->n_in, r->in);
 }
 
 static void where_vjp(ht_rule *r)
@@ -438,7 +432,8 @@ static const ht_sample where_samples[] = {
 
 HTI_ROW(where, where_samples, .formula = "$0 ? $1 : $2",
         .flags = HT_OP_ELEMENTWISE | HTI_OP_CHOOSES, .infer = where_infer,
-        .run = where_run, .vjp = where_vjp, .jvp = where_jvp);
+        .loop = {HTI_LOOP_WHERE, 0}, .run = hti_loop_run, .vjp = where_vjp,
+        .jvp = where_jvp);
 
 ht_var ht_where_at(ht_var condition, ht_var a, ht_var b, const char *site)
 {

@@ -122,8 +122,9 @@ static const ht_sample cast_samples[] = {
 };
 
 HTI_ROW(cast, cast_samples, .flags = HT_OP_LINEAR | HTI_OP_CONVERTS,
-        .attribute_size = sizeof(cast_attributes), .infer = cast_infer, .run = cast_run,
-        .vjp = cast_vjp, .jvp = cast_jvp, .describe = cast_describe);
+        .attribute_size = sizeof(cast_attributes), .infer = cast_infer,
+        .loop = {HTI_LOOP_CONVERT, 0}, .run = cast_run, .vjp = cast_vjp, .jvp = cast_jvp,
+        .describe = cast_describe);
 
 ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site)
 {

@@ -200,22 +200,21 @@ static ht_var gelu_tanh_slope_decompose(const ht_rule *r)
     return ht_add(s, ht_mul(ht_mul(x, dw), ht_mul(s, ht_sub(1.0, s))));
 }
 
-HTI_UNARY_ROW(log1p, HTI_LOG1P, NULL, 0, -0.6, 2, log1p_decompose)
-HTI_UNARY_ROW(expm1, HTI_EXPM1, NULL, 0, -2, 2, expm1_decompose)
-HTI_UNARY_ROW(rsqrt, HTI_RSQRT, NULL, 0, 0.5, 3, rsqrt_decompose)
-HTI_UNARY_ROW(sin, HTI_SIN, NULL, 0, -4, 4, NULL)
-HTI_UNARY_ROW(cos, HTI_COS, NULL, 0, -4, 4, NULL)
-HTI_UNARY_ROW(erf, HTI_ERF, NULL, 0, -2, 2, NULL)
-HTI_UNARY_ROW(softplus, HTI_SOFTPLUS, NULL, 0, -4, 4, softplus_decompose)
-HTI_UNARY_ROW(gelu, HTI_GELU, NULL, 0, -4, 4, gelu_decompose)
-HTI_INNER_ROW(gelu_slope, HTI_GELU_SLOPE, NULL, 0, -4, 4, gelu_slope_decompose)
-HTI_INNER_ROW(density, HTI_DENSITY, NULL, 0, -2, 2, density_decompose)
-HTI_INNER_ROW(erf_slope, HTI_ERF_SLOPE, NULL, 0, -2, 2, erf_slope_decompose)
-HTI_UNARY_ROW(silu, HTI_SILU, NULL, 0, -4, 4, silu_decompose)
-HTI_INNER_ROW(silu_slope, HTI_SILU_SLOPE, NULL, 0, -4, 4, silu_slope_decompose)
-HTI_UNARY_ROW(gelu_tanh, HTI_GELU_TANH, NULL, 0, -3, 3, gelu_tanh_decompose)
-HTI_INNER_ROW(gelu_tanh_slope, HTI_GELU_TANH_SLOPE, NULL, 0, -3, 3,
-              gelu_tanh_slope_decompose)
+HTI_UNARY_ROW(log1p, NULL, 0, -0.6, 2, log1p_decompose)
+HTI_UNARY_ROW(expm1, NULL, 0, -2, 2, expm1_decompose)
+HTI_UNARY_ROW(rsqrt, NULL, 0, 0.5, 3, rsqrt_decompose)
+HTI_UNARY_ROW(sin, NULL, 0, -4, 4, NULL)
+HTI_UNARY_ROW(cos, NULL, 0, -4, 4, NULL)
+HTI_UNARY_ROW(erf, NULL, 0, -2, 2, NULL)
+HTI_UNARY_ROW(softplus, NULL, 0, -4, 4, softplus_decompose)
+HTI_UNARY_ROW(gelu, NULL, 0, -4, 4, gelu_decompose)
+HTI_INNER_ROW(gelu_slope, NULL, 0, -4, 4, gelu_slope_decompose)
+HTI_INNER_ROW(density, NULL, 0, -2, 2, density_decompose)
+HTI_INNER_ROW(erf_slope, NULL, 0, -2, 2, erf_slope_decompose)
+HTI_UNARY_ROW(silu, NULL, 0, -4, 4, silu_decompose)
+HTI_INNER_ROW(silu_slope, NULL, 0, -4, 4, silu_slope_decompose)
+HTI_UNARY_ROW(gelu_tanh, NULL, 0, -3, 3, gelu_tanh_decompose)
+HTI_INNER_ROW(gelu_tanh_slope, NULL, 0, -3, 3, gelu_tanh_slope_decompose)
 
 /* Weighted hypot: h = sqrt(a x^2 + b y^2). Weights are inputs 0 and 2. Both selects are
  * needed where h is 0: one for the division, one for the derivatives. */
@@ -249,12 +248,6 @@ static ht_var weighted_hypot_decompose(const ht_rule *r)
         ht_add(ht_mul(in[0], ht_square(in[1])), ht_mul(in[2], ht_square(in[3]))));
 }
 
-static void weighted_hypot_run(const ht_run *r)
-{
-    hti_run_elementwise(r->ctx, HTI_LOOP_TREE, HTI_TREE_weighted_hypot, &r->out, r->n_in,
-                        r->in);
-}
-
 static const ht_sample weighted_hypot_samples[] = {
     {4,
      {{0, {0, {0}}, 0.4, 2},
@@ -277,7 +270,8 @@ static const ht_sample weighted_hypot_samples[] = {
 };
 
 HTI_ROW(weighted_hypot, weighted_hypot_samples, .flags = HT_OP_ELEMENTWISE,
-        .run = weighted_hypot_run, .vjp = weighted_hypot_vjp, .jvp = weighted_hypot_jvp,
+        .loop = {HTI_LOOP_TREE, HTI_TREE_weighted_hypot}, .run = hti_loop_run,
+        .vjp = weighted_hypot_vjp, .jvp = weighted_hypot_jvp,
         .decompose = weighted_hypot_decompose);
 
 ht_var hti_weighted_hypot(ht_var a, ht_var x, ht_var b, ht_var y, const char *site)

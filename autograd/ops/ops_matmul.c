@@ -134,7 +134,7 @@ static void matmul_fold_run(const ht_run *r)
     ht_array scaled = hti_contiguous(r->workspace, HT_F32, b->shape);
     ht_array number = {.data = &scale, .dtype = HT_F32, .shape = b->shape};
     if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
-    hti_run_binary(r->ctx, HTI_MUL, scaled, *b, number);
+    hti_run_binary(r->ctx, HTI_BINARY_mul, scaled, *b, number);
     hti_run_matmul_add(r->ctx, r->out, *r->in[1], scaled);
 }
 

@@ -110,9 +110,9 @@ static const ht_sample mean_samples[] = {
 };
 
 HTI_ROW(mean, mean_samples, .flags = HT_OP_LINEAR,
-        .attribute_size = sizeof(mean_attributes), .infer = moment_infer, .run = mean_run,
-        .vjp = mean_vjp, .jvp = mean_jvp, .decompose = mean_decompose,
-        .describe = mean_describe);
+        .attribute_size = sizeof(mean_attributes), .infer = moment_infer,
+        .loop = {HTI_LOOP_SUM, HTI_MEAN}, .run = mean_run, .vjp = mean_vjp,
+        .jvp = mean_jvp, .decompose = mean_decompose, .describe = mean_describe);
 
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {

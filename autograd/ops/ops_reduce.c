@@ -73,7 +73,8 @@ static const ht_sample sum_samples[] = {
 
 HTI_ROW(sum, sum_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(reduce_attributes), .infer = reduce_infer,
-        .run = sum_run, .vjp = sum_vjp, .jvp = sum_jvp, .describe = reduce_describe);
+        .loop = {HTI_LOOP_SUM, HTI_SUM}, .run = sum_run, .vjp = sum_vjp, .jvp = sum_jvp,
+        .describe = reduce_describe);
 
 /* Max: the winners of each group share equally. */
 

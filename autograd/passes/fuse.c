@@ -7,88 +7,29 @@
  * than the root: then order, and with it acyclicity, is that of the list. Groups that
  * read the same then run as one, at the later's place, where nothing needs the earlier
  * before. Sums of all elements may belong to a group. Values that only the group reads
- * have no memory. Within a group, ops that form a tree of HTI_TREES are one step. Loops
- * and their order are those of the instructions one by one: the same bits. Read next:
- * plan.c. */
+ * have no memory. Within a group, ops that form an HTI_TREE of elementwise.def are one
+ * step. Loops and their order are those of the instructions one by one: the same bits.
+ * Read next: plan.c. */
 #include <string.h>
 
-#include "ops.h"
 #include "program.h"
 
-/* The commonest first: they are looked up one after the other. */
-static const struct fuse_loop {
-    const ht_op *op;
-    hti_loop_kind kind;
-    int function;
-} fuse_loops[] = {
-    {&hti_op_mul, HTI_LOOP_BINARY, HTI_MUL},
-    {&hti_op_add, HTI_LOOP_BINARY, HTI_ADD},
-    {&hti_op_sub, HTI_LOOP_BINARY, HTI_SUB},
-    {&hti_op_neg, HTI_LOOP_UNARY, HTI_NEG},
-    {&hti_op_sum, HTI_LOOP_SUM, HTI_SUM},
-    {&hti_op_where, HTI_LOOP_WHERE, 0},
-    {&hti_op_div, HTI_LOOP_BINARY, HTI_DIV},
-    {&hti_op_cast, HTI_LOOP_CONVERT, 0},
-    {&hti_op_exp, HTI_LOOP_UNARY, HTI_EXP},
-    {&hti_op_log, HTI_LOOP_UNARY, HTI_LOG},
-    {&hti_op_sqrt, HTI_LOOP_UNARY, HTI_SQRT},
-    {&hti_op_tanh, HTI_LOOP_UNARY, HTI_TANH},
-    {&hti_op_sigmoid, HTI_LOOP_UNARY, HTI_SIGMOID},
-    {&hti_op_relu, HTI_LOOP_UNARY, HTI_RELU},
-    {&hti_op_abs, HTI_LOOP_UNARY, HTI_ABS},
-    {&hti_op_log1p, HTI_LOOP_UNARY, HTI_LOG1P},
-    {&hti_op_expm1, HTI_LOOP_UNARY, HTI_EXPM1},
-    {&hti_op_rsqrt, HTI_LOOP_UNARY, HTI_RSQRT},
-    {&hti_op_sin, HTI_LOOP_UNARY, HTI_SIN},
-    {&hti_op_cos, HTI_LOOP_UNARY, HTI_COS},
-    {&hti_op_erf, HTI_LOOP_UNARY, HTI_ERF},
-    {&hti_op_softplus, HTI_LOOP_UNARY, HTI_SOFTPLUS},
-    {&hti_op_gelu, HTI_LOOP_UNARY, HTI_GELU},
-    {&hti_op_gelu_slope, HTI_LOOP_UNARY, HTI_GELU_SLOPE},
-    {&hti_op_density, HTI_LOOP_UNARY, HTI_DENSITY},
-    {&hti_op_sigmoid_slope, HTI_LOOP_UNARY, HTI_SIGMOID_SLOPE},
-    {&hti_op_tanh_slope, HTI_LOOP_UNARY, HTI_TANH_SLOPE},
-    {&hti_op_silu, HTI_LOOP_UNARY, HTI_SILU},
-    {&hti_op_silu_slope, HTI_LOOP_UNARY, HTI_SILU_SLOPE},
-    {&hti_op_gelu_tanh, HTI_LOOP_UNARY, HTI_GELU_TANH},
-    {&hti_op_gelu_tanh_slope, HTI_LOOP_UNARY, HTI_GELU_TANH_SLOPE},
-    {&hti_op_erf_slope, HTI_LOOP_UNARY, HTI_ERF_SLOPE},
-    {&hti_op_pow, HTI_LOOP_BINARY, HTI_POW},
-    {&hti_op_maximum, HTI_LOOP_BINARY, HTI_MAXIMUM},
-    {&hti_op_minimum, HTI_LOOP_BINARY, HTI_MINIMUM},
-    {&hti_op_equal, HTI_LOOP_COMPARE, HTI_EQUAL},
-    {&hti_op_greater, HTI_LOOP_COMPARE, HTI_GREATER},
-    {&hti_op_greater_equal, HTI_LOOP_COMPARE, HTI_GREATER_EQUAL},
-    {&hti_op_weighted_hypot, HTI_LOOP_TREE, HTI_TREE_weighted_hypot},
-    {&hti_op_mean, HTI_LOOP_SUM, HTI_MEAN},
-};
-
-static const struct fuse_loop *fuse_loop_of(const ht_op *op)
-{
-    for (size_t k = 0; k < sizeof fuse_loops / sizeof fuse_loops[0]; k++)
-        if (fuse_loops[k].op == op) return &fuse_loops[k];
-    return NULL;
-}
-
-/* The loop of instruction i. A cast that may be refused looks at its input first: it runs
- * alone. */
-static const struct fuse_loop *fuse_loop_at(const ht_program *p, uint32_t i)
+/* Whether instruction i may be one loop. A cast that may be refused looks at its input
+ * first: it runs by itself. */
+static bool fuse_has_loop(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];
-    if (v->op == &hti_op_cast &&
-        hti_narrows(p->value[p->edge[v->first_in]].type.dtype, v->type.dtype))
-        return NULL;
-    return fuse_loop_of(v->op);
+    if (v->op->loop.kind != HTI_LOOP_CONVERT) return v->op->loop.kind != HTI_LOOP_NONE;
+    return !hti_narrows(p->value[p->edge[v->first_in]].type.dtype, v->type.dtype);
 }
 
 bool hti_program_loop(const ht_program *p, uint32_t i, hti_fused_step *step)
 {
     const hti_value *v = &p->value[i];
-    const struct fuse_loop *loop = fuse_loop_at(p, i);
-    if (!loop) return false;
+    if (!fuse_has_loop(p, i)) return false;
     const hti_value *last = &p->value[p->edge[v->first_in + v->n_in - 1]];
-    *step = (hti_fused_step){.kind = (uint8_t)loop->kind,
-                             .function = (uint8_t)loop->function,
+    *step = (hti_fused_step){.kind = v->op->loop.kind,
+                             .function = v->op->loop.function,
                              .from = (uint8_t)last->type.dtype,
                              .to = (uint8_t)v->type.dtype};
     return true;
@@ -125,7 +66,8 @@ static void fuse_readers(fuse_plan *f)
 /* A mean of f64 goes over its input more than once. */
 static bool fuse_is_sum(const hti_value *v)
 {
-    return v->op == &hti_op_sum || (v->op == &hti_op_mean && v->type.dtype == HT_F32);
+    return v->op->loop.kind == HTI_LOOP_SUM &&
+           (v->op->loop.function != HTI_MEAN || v->type.dtype == HT_F32);
 }
 
 /* The shape instruction i walks over. */
@@ -150,12 +92,12 @@ static bool fuse_can_join(const ht_program *p, uint32_t i)
     const hti_value *v = &p->value[i];
     if (i < p->n_in || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
         return false;
-    if (ht_shape_count(fuse_shape(p, i)) < p->ctx->fuse_least || !fuse_loop_at(p, i))
+    if (ht_shape_count(fuse_shape(p, i)) < p->ctx->fuse_least || !fuse_has_loop(p, i))
         return false;
     for (uint32_t e = 0; e < v->n_in; e++)
         if (!fuse_operand_in_order(p, i, e)) return false;
-    if (v->op == &hti_op_mean && !fuse_is_sum(v)) return false;
-    return !fuse_is_sum(v) || ht_shape_count(v->type.shape) == 1;
+    if (v->op->loop.kind != HTI_LOOP_SUM) return true;
+    return fuse_is_sum(v) && ht_shape_count(v->type.shape) == 1;
 }
 
 /* Whether `out` is an output that could be the memory of `in`, written before `root` by
@@ -403,20 +345,16 @@ typedef struct fuse_match {
     uint32_t in[HTI_TREE_INPUTS], inner[HTI_TREE_INPUTS], n_in, n_inner;
 } fuse_match;
 
-static const ht_op *fuse_operator(char c)
+/* Whether v is what c says of a pattern. An input of the program has no op. */
+static bool fuse_is_operator(const hti_value *v, char c)
 {
-    switch (c) {
-    case '+':
-        return &hti_op_add;
-    case '-':
-        return &hti_op_sub;
-    case '*':
-        return &hti_op_mul;
-    case '/':
-        return &hti_op_div;
-    default:
-        return NULL;
-    }
+    static const char operators[] = {[HTI_BINARY_add] = '+',
+                                     [HTI_BINARY_sub] = '-',
+                                     [HTI_BINARY_mul] = '*',
+                                     [HTI_BINARY_div] = '/'};
+    return v->op && v->op->loop.kind == HTI_LOOP_BINARY &&
+           v->op->loop.function < sizeof operators &&
+           operators[v->op->loop.function] == c;
 }
 
 /* Whether x is made and read within the step that asks alone. */
@@ -450,7 +388,7 @@ static bool fuse_fits(fuse_match *t, uint32_t x, bool outermost)
         t->n_in++;
         return true;
     }
-    if (v->op != fuse_operator(c) || !(outermost || fuse_is_inner(t->f, x))) return false;
+    if (!fuse_is_operator(v, c) || !(outermost || fuse_is_inner(t->f, x))) return false;
     if (!outermost) t->inner[t->n_inner++] = x;
     bool commutes = c == '+' || c == '*';
     bool any = commutes && fuse_is_letter(t->at[0]) && fuse_is_letter(t->at[1]);
@@ -476,7 +414,7 @@ static fuse_step fuse_find(fuse_plan *f, uint32_t m)
     }
     for (int k = 0; grows && hti_dtype_is_float(v->type.dtype) && k < HTI_N_TREE; k++) {
         t = (fuse_match){.f = f, .at = hti_trees[k].pattern};
-        if (v->op != fuse_operator(*t.at) || !fuse_fits(&t, m, true)) continue;
+        if (!fuse_is_operator(v, *t.at) || !fuse_fits(&t, m, true)) continue;
         for (uint32_t i = 0; i < t.n_inner; i++) f->p->value[t.inner[i]].step = m;
         s.tree = k;
         s.n_in = t.n_in;

@@ -48,7 +48,7 @@ typedef void (*conv_block_fn)(const struct hti_kernels *kernels, int64_t rows, i
     {                                                                                   \
         const T *a = columns;                                                           \
         T *o = x;                                                                       \
-        hti_loop add = kernels->binary[HTI_ADD][hti_row(D)][0];                         \
+        hti_loop add = kernels->binary[HTI_BINARY_add][hti_row(D)][0];                  \
         for (int64_t r = 0; r < rows; r++, a += pitch, o += stride[0])                  \
             if (stride[1] == 1)                                                         \
                 add(n, o, (const void *[]){o, a});                                      \
@@ -379,7 +379,7 @@ static void conv_join(ht_context *ctx, const conv_work *k, bool direct)
     ht_array sum = {k->partials, p->dtype, {1, {ht_shape_count(p->w)}}, {1}}, part = sum;
     for (int64_t i = 1; i < p->partials; i++) {
         part.data = k->partials + (size_t)i * p->partial_bytes;
-        hti_run_binary(ctx, HTI_ADD, sum, sum, part);
+        hti_run_binary(ctx, HTI_BINARY_add, sum, sum, part);
     }
     ht_array turned = {sum.data,
                        p->dtype,

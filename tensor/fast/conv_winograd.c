@@ -408,7 +408,7 @@ static void winograd_join(ht_context *ctx, const winograd_work *k)
     ht_array part = sum;
     for (int64_t i = 1; i < p->parts; i++) {
         part.data = k->weights + i * WINOGRAD_PLACES * n;
-        hti_run_binary(ctx, HTI_ADD, sum, sum, part);
+        hti_run_binary(ctx, HTI_BINARY_add, sum, sum, part);
     }
     for (int i = 0; i < 4; i++)
         loops->gather(n, k->spare + i * n, 4 * n, k->weights + i * n, 4 * n);

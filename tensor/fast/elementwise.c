@@ -86,8 +86,10 @@ static void walk_init(struct walk *w, const ht_array *const *operand)
     for (int i = 0; i < operand[0]->shape.rank; ++i) walk_axis(w, operand, i);
 }
 
-#define WALK_TREE(name, pattern, expression, p, q, r, s) {pattern, {p, q, r, s}},
-const hti_tree_row hti_trees[HTI_N_TREE] = {HTI_TREES(WALK_TREE)};
+const hti_tree_row hti_trees[HTI_N_TREE] = {
+#define HTI_TREE(name, pattern, formula, p, q, r, s) {pattern, {p, q, r, s}},
+#include "elementwise.def"
+};
 
 static hti_loop walk_tree(const struct hti_kernels *k, const hti_fused_step *s,
                           unsigned numbers)

@@ -132,7 +132,7 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
     int64_t bad = hti_first_outside(&index, out.shape.dim[0]);
     int64_t n = ht_shape_count(index.shape);
     if (bad >= 0 || ht_shape_count(updates.shape) == 0) return bad;
-    hti_loop add = ctx->kernels->binary[HTI_ADD][hti_row(out.dtype)][0];
+    hti_loop add = ctx->kernels->binary[HTI_BINARY_add][hti_row(out.dtype)][0];
     ht_array to = index_row(out, 1), from = index_row(updates, index.shape.rank),
              leading = updates;
     leading.shape.rank = index.shape.rank;
@@ -144,7 +144,7 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
         if (dense)
             add(row, to.data, (const void *[]){to.data, from.data});
         else
-            hti_run_binary(ctx, HTI_ADD, to, to, from);
+            hti_run_binary(ctx, HTI_BINARY_add, to, to, from);
     }
     return -1;
 }

@@ -15,82 +15,33 @@
 
 #include "tensor_internal.h"
 
+/* The functions of elementwise.def, each list an enum. */
 typedef enum hti_unary {
-    HTI_NEG,
-    HTI_EXP,
-    HTI_LOG,
-    HTI_SQRT,
-    HTI_TANH,
-    HTI_SIGMOID,
-    HTI_RELU,
-    HTI_ABS,
-    HTI_LOG1P,
-    HTI_EXPM1,
-    HTI_RSQRT,
-    HTI_SIN,
-    HTI_COS,
-    HTI_ERF,
-    HTI_SOFTPLUS,   /* log(1 + exp(a)) */
-    HTI_GELU,       /* a Phi(a), Phi the normal distribution */
-    HTI_GELU_SLOPE, /* Phi(a) + a phi(a), phi its density */
-    HTI_DENSITY,    /* phi(a) */
-    HTI_SIGMOID_SLOPE,
-    HTI_TANH_SLOPE,
-    HTI_SILU, /* a sigmoid(a) */
-    HTI_SILU_SLOPE,
-    HTI_GELU_TANH, /* a sigmoid(2 sqrt(2 / pi) (a + 0.044715 a^3)) */
-    HTI_GELU_TANH_SLOPE,
-    HTI_ERF_SLOPE, /* 2 / sqrt(pi) exp(-a^2) */
+#define HTI_UNARY(name, dtypes, formula) HTI_UNARY_##name,
+#include "elementwise.def"
     HTI_N_UNARY
 } hti_unary;
-
 typedef enum hti_binary {
-    HTI_ADD,
-    HTI_SUB,
-    HTI_MUL,
-    HTI_DIV,
-    HTI_POW,
-    HTI_MAXIMUM,
-    HTI_MINIMUM,
+#define HTI_BINARY(name, dtypes, formula) HTI_BINARY_##name,
+#include "elementwise.def"
     HTI_N_BINARY
 } hti_binary;
-
-/* Of fused steps alone: several ops at once, each rounded as by itself. A pattern says
- * which, operator first: + - * /, a .. f for inputs; then the same in C, and four sets of
- * inputs, as bits, that may be one number. Larger ones come first. The last is an op of
- * its own, of more inputs than others, and no pattern:
- * sqrt(a x^2 + b y^2), a and b not negative, to 2 ulp wherever it and sqrt(a) x and
- * sqrt(b) y are normal numbers: nothing overflows or underflows on its way there. */
-#define HTI_TREES(TREE)                                                                 \
-    TREE(scaled_step, "-a*b/c+*def", IN(0) - IN(1) * (IN(2) / (IN(3) * IN(4) + IN(5))), \
-         0, 2, 40, 42)                                                                  \
-    TREE(divided_step, "-a*b/c+de", IN(0) - IN(1) * (IN(2) / (IN(3) + IN(4))), 0, 2, 8, \
-         10)                                                                            \
-    TREE(mul_add_mul_mul, "+*ab**cde", IN(0) * IN(1) + IN(2) * IN(3) * IN(4), 0, 1, 16, \
-         17)                                                                            \
-    TREE(mul_add_mul, "+*ab*cd", IN(0) * IN(1) + IN(2) * IN(3), 0, 1, 4, 5)             \
-    TREE(mul_add, "+*abc", IN(0) * IN(1) + IN(2), 0, 1, 4, 5)                           \
-    TREE(mul_sub, "-*abc", IN(0) * IN(1) - IN(2), 0, 1, 4, 5)                           \
-    TREE(sub_mul, "-a*bc", IN(0) - IN(1) * IN(2), 0, 1, 2, 3)                           \
-    TREE(mul_mul, "**abc", IN(0) * IN(1) * IN(2), 0, 1, 4, 5)                           \
-    TREE(mul_div, "/*abc", IN(0) * IN(1) / IN(2), 0, 1, 4, 5)                           \
-    TREE(weighted_hypot, "",                                                            \
-         LOOP_HYPOT(LOOP_ROOT(IN(0)) * IN(1), LOOP_ROOT(IN(2)) * IN(3)), 0, 1, 4, 5)
-#define HTI_TREE_ENUM(name, pattern, expression, p, q, r, s) HTI_TREE_##name,
-typedef enum hti_tree { HTI_TREES(HTI_TREE_ENUM) HTI_N_TREE } hti_tree;
+typedef enum hti_compare {
+#define HTI_COMPARE(name, dtypes, formula) HTI_COMPARE_##name,
+#include "elementwise.def"
+    HTI_N_COMPARE
+} hti_compare;
+typedef enum hti_tree {
+#define HTI_TREE(name, pattern, formula, p, q, r, s) HTI_TREE_##name,
+#include "elementwise.def"
+    HTI_N_TREE
+} hti_tree;
 enum { HTI_TREE_INPUTS = 6, HTI_TREE_SETS = 4, HTI_ELEMENTWISE_INPUTS = 4 };
 typedef struct hti_tree_row {
     const char *pattern;
     uint8_t numbers[HTI_TREE_SETS];
 } hti_tree_row;
 extern const hti_tree_row hti_trees[HTI_N_TREE];
-
-typedef enum hti_compare {
-    HTI_EQUAL,
-    HTI_GREATER,
-    HTI_GREATER_EQUAL,
-    HTI_N_COMPARE
-} hti_compare;
 
 typedef enum hti_reduce {
     HTI_SUM,
@@ -117,11 +68,10 @@ typedef enum hti_loop_kind {
  * out's shape; their dtype is one, but for a condition's. */
 void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
                          const ht_array *out, int n_in, const ht_array *const *in);
-/* out = f(a). Floats; HTI_NEG and HTI_ABS also i32. a of any strides.
+/* out = f(a). Floats; HTI_UNARY_neg and _abs also i32. a of any strides.
  * out may be the very memory of a if both are contiguous; so for binary and where. */
 void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a);
-/* out = f(a, b). Floats; +, -, *, max, min also
- * i32. HTI_POW is C's pow; HTI_MAXIMUM/MINIMUM return NaN if either is NaN. */
+/* out = f(a, b). Floats; +, -, *, max, min also i32. */
 void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b);
 /* out (u8) = 1 where the relation holds. a, b of one dtype. */
 void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a,

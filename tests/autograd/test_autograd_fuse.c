@@ -324,6 +324,55 @@ static void every_tree_has_the_bits_of_its_ops(void **state)
     check_tree(HT_F64, HTI_TREE_mul_add_mul, 9);
 }
 
+/* A row whose `loop` is not said runs alone, which only this notices: a cast of its value
+ * must be the other step of one group, that runs with op after op's bits. */
+static void check_row_fuses(ht_context *ctx, const ht_op *op)
+{
+    const ht_sample *sample = &op->samples[0];
+    ht_tape *tape[] = {ht_tape_new(ctx, HT_RECORD), ht_tape_new(ctx, HT_EAGER)};
+    ht_tensor *t[HT_OP_INPUTS], *out = ht_tensor_new(ctx, HT_F64, HT_SHAPE(700));
+    ht_var in[2][HT_OP_INPUTS], y[2];
+    for (int i = 0; i < sample->n_in; i++) {
+        const ht_sample_input *is = &sample->in[i];
+        t[i] = ht_tensor_new(ctx, is->dtype ? is->dtype : HT_F32, HT_SHAPE(700));
+        for (int e = 0; e < 700; e++)
+            ht_tensor_set(t[i], e,
+                          is->dtype ? e % 2
+                                    : is->low + (is->high - is->low) * (e + 0.5) / 700);
+        for (int k = 0; k < 2; k++) in[k][i] = ht_input(tape[k], t[i]);
+    }
+    for (int k = 0; k < 2; k++)
+        y[k] = ht_cast(ht_apply(op, sample->n_in, in[k], NULL, HT_HERE), HT_F64);
+    ht_program *p = ht_program_new(tape[0], sample->n_in, in[0], 1, &y[0]);
+    assert_non_null(p);
+    if (p->n_groups != 1 || p->group[0].fused.n_steps != 2)
+        fail_msg("%s does not fuse: say its .loop", op->name);
+    assert_int_equal(p->group[0].fused.step[0].kind, op->loop.kind);
+    assert_int_equal(p->group[0].fused.step[0].function, op->loop.function);
+    assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, &out), HT_OK);
+    if (memcmp(ht_tensor_data(out), ht_tensor_data(ht_value(y[1])), ht_tensor_bytes(out)))
+        fail_msg("%s: fused, it has other bits", op->name);
+    ht_program_free(p);
+    for (int k = 0; k < 2; k++) ht_tape_free(tape[k]);
+    for (int i = 0; i < sample->n_in; i++) ht_tensor_free(t[i]);
+    ht_tensor_free(out);
+}
+
+static void every_elementwise_row_fuses(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    const ht_op *op;
+    int checked = 0;
+    for (int i = 0; (op = ht_op_at(i)); i++)
+        if (op->flags & HT_OP_ELEMENTWISE) {
+            check_row_fuses(ctx, op);
+            checked++;
+        }
+    assert_int_equal(checked, HTI_N_UNARY + HTI_N_BINARY + HTI_N_COMPARE + 2);
+    ht_context_free(ctx);
+}
+
 /* The sum reads w before it is overwritten, although both are elementwise over w: it may
  * not be moved behind the output, nor may what reads w turned around. */
 static void fuse_never_moves_a_reader_behind_a_writer(void **state)
@@ -459,6 +508,7 @@ int main(void)
         cmocka_unit_test(run_of_a_fused_update_works_in_place),
         cmocka_unit_test(sums_join_what_they_add_up),
         cmocka_unit_test(every_tree_has_the_bits_of_its_ops),
+        cmocka_unit_test(every_elementwise_row_fuses),
         cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
         cmocka_unit_test(products_inside_later_steps_keep_their_operands),
         cmocka_unit_test(fast_folds_the_update_into_the_product),

@@ -59,51 +59,51 @@ static double exact_gelu_tanh(double at, bool slope)
 static double exact_unary(hti_unary f, double x)
 {
     switch (f) {
-    case HTI_NEG:
+    case HTI_UNARY_neg:
         return -x;
-    case HTI_EXP:
+    case HTI_UNARY_exp:
         return exp(x);
-    case HTI_LOG:
+    case HTI_UNARY_log:
         return log(x);
-    case HTI_SQRT:
+    case HTI_UNARY_sqrt:
         return sqrt(x);
-    case HTI_TANH:
+    case HTI_UNARY_tanh:
         return tanh(x);
-    case HTI_SIGMOID:
+    case HTI_UNARY_sigmoid:
         return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
-    case HTI_RELU:
+    case HTI_UNARY_relu:
         return isnan(x) || x > 0 ? x : 0;
-    case HTI_LOG1P:
+    case HTI_UNARY_log1p:
         return log1p(x);
-    case HTI_EXPM1:
+    case HTI_UNARY_expm1:
         return expm1(x);
-    case HTI_RSQRT:
+    case HTI_UNARY_rsqrt:
         return (double)(1 / sqrtl((long double)x));
-    case HTI_SIN:
+    case HTI_UNARY_sin:
         return sin(x);
-    case HTI_COS:
+    case HTI_UNARY_cos:
         return cos(x);
-    case HTI_ERF:
+    case HTI_UNARY_erf:
         return erf(x);
-    case HTI_SOFTPLUS:
+    case HTI_UNARY_softplus:
         return x > 0 ? (double)(x + log1pl(expl(-x))) : (double)log1pl(expl(x));
-    case HTI_GELU:
+    case HTI_UNARY_gelu:
         return exact_gelu(x);
-    case HTI_GELU_SLOPE:
+    case HTI_UNARY_gelu_slope:
         return exact_gelu_slope(x);
-    case HTI_DENSITY:
+    case HTI_UNARY_density:
         return (double)density(x);
-    case HTI_SIGMOID_SLOPE:
+    case HTI_UNARY_sigmoid_slope:
         return (double)logistic(fabsl((long double)x));
-    case HTI_TANH_SLOPE:
+    case HTI_UNARY_tanh_slope:
         return (double)(4 * logistic(2 * fabsl((long double)x)));
-    case HTI_SILU:
-    case HTI_SILU_SLOPE:
-        return exact_gate(x, x, 1, f == HTI_SILU_SLOPE);
-    case HTI_GELU_TANH:
-    case HTI_GELU_TANH_SLOPE:
-        return exact_gelu_tanh(x, f == HTI_GELU_TANH_SLOPE);
-    case HTI_ERF_SLOPE:
+    case HTI_UNARY_silu:
+    case HTI_UNARY_silu_slope:
+        return exact_gate(x, x, 1, f == HTI_UNARY_silu_slope);
+    case HTI_UNARY_gelu_tanh:
+    case HTI_UNARY_gelu_tanh_slope:
+        return exact_gelu_tanh(x, f == HTI_UNARY_gelu_tanh_slope);
+    case HTI_UNARY_erf_slope:
         return (double)(1.12837916709551257389615890312154517L *
                         expl(-(long double)x * x));
     default:
@@ -114,17 +114,17 @@ static double exact_unary(hti_unary f, double x)
 static double exact_binary(hti_binary f, double x, double y)
 {
     switch (f) {
-    case HTI_ADD:
+    case HTI_BINARY_add:
         return x + y;
-    case HTI_SUB:
+    case HTI_BINARY_sub:
         return x - y;
-    case HTI_MUL:
+    case HTI_BINARY_mul:
         return x * y;
-    case HTI_DIV:
+    case HTI_BINARY_div:
         return x / y;
-    case HTI_POW:
+    case HTI_BINARY_pow:
         return pow(x, y);
-    case HTI_MAXIMUM:
+    case HTI_BINARY_maximum:
         return isnan(x) || isnan(y) ? NAN : fmax(x, y);
     default:
         return isnan(x) || isnan(y) ? NAN : fmin(x, y);
@@ -133,7 +133,7 @@ static double exact_binary(hti_binary f, double x, double y)
 
 static double exact_compare(hti_compare f, double x, double y)
 {
-    return f == HTI_EQUAL ? x == y : f == HTI_GREATER ? x > y : x >= y;
+    return f == HTI_COMPARE_equal ? x == y : f == HTI_COMPARE_greater ? x > y : x >= y;
 }
 
 /* |got - want| in units of the last place of want as an f32 or f64. */
@@ -150,15 +150,15 @@ static double ulps(double got, double want, ht_dtype dtype)
 
 static double allowed_ulps(hti_unary f, ht_dtype dtype)
 {
-    if (dtype == HT_F32 && (f == HTI_EXP || f == HTI_LOG)) return 1;
-    if (dtype == HT_F32 && f == HTI_TANH) return 1.5;
-    if (f == HTI_SIGMOID) return 2.5;
-    if (dtype == HT_F32 && f == HTI_ERF) return 0.75;
-    if (f == HTI_GELU_TANH && dtype == HT_F32) return 0.51;
-    if (f == HTI_GELU || f == HTI_GELU_SLOPE) return 6;
-    if (f > HTI_GELU_SLOPE) return 5;
-    if (dtype == HT_F32 && f > HTI_ABS) return 0.51;
-    return f == HTI_RSQRT || f == HTI_SOFTPLUS ? 1.5 : 0.500001;
+    if (dtype == HT_F32 && (f == HTI_UNARY_exp || f == HTI_UNARY_log)) return 1;
+    if (dtype == HT_F32 && f == HTI_UNARY_tanh) return 1.5;
+    if (f == HTI_UNARY_sigmoid) return 2.5;
+    if (dtype == HT_F32 && f == HTI_UNARY_erf) return 0.75;
+    if (f == HTI_UNARY_gelu_tanh && dtype == HT_F32) return 0.51;
+    if (f == HTI_UNARY_gelu || f == HTI_UNARY_gelu_slope) return 6;
+    if (f > HTI_UNARY_gelu_slope) return 5;
+    if (dtype == HT_F32 && f > HTI_UNARY_abs) return 0.51;
+    return f == HTI_UNARY_rsqrt || f == HTI_UNARY_softplus ? 1.5 : 0.500001;
 }
 
 /* The size of what adds up to a slope of x Phi(x) or x sigmoid(w), where it cancels near
@@ -166,16 +166,17 @@ static double allowed_ulps(hti_unary f, ht_dtype dtype)
 static double terms_of_slope(hti_unary f, double x)
 {
     if (!(x > -4 && x < 0)) return 0;
-    if (f == HTI_GELU_SLOPE) return (double)(tail(-x) - x * density(x));
-    if (f == HTI_SILU_SLOPE) return exact_unary(HTI_SIGMOID, x) * (1 - x);
-    return f == HTI_GELU_TANH_SLOPE ? 1 : 0;
+    if (f == HTI_UNARY_gelu_slope) return (double)(tail(-x) - x * density(x));
+    if (f == HTI_UNARY_silu_slope) return exact_unary(HTI_UNARY_sigmoid, x) * (1 - x);
+    return f == HTI_UNARY_gelu_tanh_slope ? 1 : 0;
 }
 
 /* The f64 tail of gelu is subnormal before a times it is. */
 static double allowed_at(hti_unary f, double x, double want, ht_dtype dtype)
 {
     double allowed = allowed_ulps(f, dtype), terms = terms_of_slope(f, x);
-    if (dtype == HT_F64 && x < -37 && f <= HTI_GELU_SLOPE && f >= HTI_GELU) allowed += 40;
+    if (dtype == HT_F64 && x < -37 && f <= HTI_UNARY_gelu_slope && f >= HTI_UNARY_gelu)
+        allowed += 40;
     return terms > fabs(want) ? allowed * 2 * terms / fabs(want) : allowed;
 }
 
@@ -227,7 +228,7 @@ static void unary_whole_f32_range_stays_within_ulps(void **state)
     struct test_array out = test_dense(&any, HT_F32, HT_SHAPE(n));
     struct test_array first = test_dense(&any, HT_F32, HT_SHAPE(n));
     for (int64_t i = 0; i < n; ++i) ((uint32_t *)a.block)[i] = (uint32_t)i * 9973u;
-    for (int f = HTI_EXP; f < HTI_N_UNARY; ++f)
+    for (int f = HTI_UNARY_exp; f < HTI_N_UNARY; ++f)
         for (int isa = 0; hti_kernels_at(isa); ++isa) {
             ctx->kernels = hti_kernels_at(isa);
             hti_run_unary(ctx, (hti_unary)f, out.array, a.array);
@@ -264,6 +265,55 @@ static void unary_special_values_are_those_of_libm(void **state)
     ht_context_free(ctx);
 }
 
+/* What elementwise.def says of each function, which reference/ is made of. */
+static double formula_unary(hti_unary f, double x)
+{
+    switch (f) {
+#define HTI_UNARY(name, dtypes, formula) \
+    case HTI_UNARY_##name:               \
+        return formula;
+#include "elementwise.def"
+    default:
+        return NAN;
+    }
+}
+
+static double formula_binary(hti_binary f, double x, double y)
+{
+    switch (f) {
+#define HTI_BINARY(name, dtypes, formula) \
+    case HTI_BINARY_##name:               \
+        return formula;
+#include "elementwise.def"
+    default:
+        return NAN;
+    }
+}
+
+static void check_formula(double got, double want, const char *what, int f, double x)
+{
+    if (!(fabs(got - want) <= 1e-14 * (1 + fabs(want))) && ulps(got, want, HT_F64) > 0)
+        fail_msg("%s function %d of %.9g: the formula gives %.17g, want %.17g", what, f,
+                 x, got, want);
+}
+
+static void formulas_are_the_functions(void **state)
+{
+    (void)state;
+    static const double at[] = {0,    0.01, -0.01,     1,   -1, 3.7, -6,   6,    INFINITY,
+                                -800, 800,  -INFINITY, -45, 45, NAN, 1e-9, -1e-9};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        for (int f = 0; f < HTI_N_UNARY; f++)
+            check_formula(formula_unary((hti_unary)f, at[i]),
+                          exact_unary((hti_unary)f, at[i]), "unary", f, at[i]);
+        for (size_t j = 0; j < sizeof at / sizeof *at; j++)
+            for (int f = 0; f < HTI_N_BINARY; f++)
+                check_formula(formula_binary((hti_binary)f, at[i], at[j]),
+                              exact_binary((hti_binary)f, at[i], at[j]), "binary", f,
+                              at[i]);
+    }
+}
+
 /* f32 sums, products, quotients rounded from f64 are the correctly rounded ones. */
 static void check_binary(const ht_array *out, const ht_array *a, const ht_array *b,
                          hti_binary f)
@@ -271,7 +321,7 @@ static void check_binary(const ht_array *out, const ht_array *a, const ht_array 
     for (int64_t i = 0, n = ht_shape_count(out->shape); i < n; ++i) {
         double x = test_get(a, i), y = test_get(b, i), want = exact_binary(f, x, y);
         double error = ulps(test_get(out, i), want, out->dtype);
-        if (error > (f == HTI_POW ? 1 : 0.500001))
+        if (error > (f == HTI_BINARY_pow ? 1 : 0.500001))
             fail_msg("function %d of %.9g, %.9g: got %.17g, want %.17g", (int)f, x, y,
                      test_get(out, i), want);
     }
@@ -284,7 +334,7 @@ static void binary_any_length_matches_libm_and_baseline(void **state)
     for (int f = 0; f < HTI_N_BINARY; ++f)
         for (int d = HT_F32; d <= HT_I32; ++d)
             for (int64_t n = 0; n <= LONGEST; ++n) {
-                if (d == HT_I32 && (f == HTI_DIV || f == HTI_POW)) continue;
+                if (d == HT_I32 && (f == HTI_BINARY_div || f == HTI_BINARY_pow)) continue;
                 struct test_array a = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
                 struct test_array b = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
                 struct test_array out = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
@@ -313,13 +363,13 @@ static void binary_i32_overflow_wraps(void **state)
     ht_array a = hti_contiguous(&least, HT_I32, HT_SCALAR);
     ht_array b = hti_contiguous(&one, HT_I32, HT_SCALAR);
     ht_array o = hti_contiguous(&out, HT_I32, HT_SCALAR);
-    hti_run_binary(ctx, HTI_SUB, o, a, b);
+    hti_run_binary(ctx, HTI_BINARY_sub, o, a, b);
     assert_int_equal(out, most);
-    hti_run_unary(ctx, HTI_NEG, o, a);
+    hti_run_unary(ctx, HTI_UNARY_neg, o, a);
     assert_int_equal(out, least);
-    hti_run_unary(ctx, HTI_ABS, o, a);
+    hti_run_unary(ctx, HTI_UNARY_abs, o, a);
     assert_int_equal(out, least);
-    hti_run_binary(ctx, HTI_ADD, o, hti_contiguous(&most, HT_I32, HT_SCALAR), b);
+    hti_run_binary(ctx, HTI_BINARY_add, o, hti_contiguous(&most, HT_I32, HT_SCALAR), b);
     assert_int_equal(out, least);
     ht_context_free(ctx);
 }
@@ -386,8 +436,8 @@ static void check_binary_views(ht_context *ctx, ht_dtype dtype, ht_shape shape)
     struct test_array out = test_dense(&any, dtype, shape);
     for (int isa = 0; hti_kernels_at(isa); ++isa) {
         ctx->kernels = hti_kernels_at(isa);
-        hti_run_binary(ctx, HTI_MUL, out.array, a.array, b.array);
-        check_binary(&out.array, &a.array, &b.array, HTI_MUL);
+        hti_run_binary(ctx, HTI_BINARY_mul, out.array, a.array, b.array);
+        check_binary(&out.array, &a.array, &b.array, HTI_BINARY_mul);
     }
     test_array_free(&a), test_array_free(&b), test_array_free(&out);
 }
@@ -480,14 +530,14 @@ static void binary_in_place_equals_out_of_place(void **state)
     struct test_array row = test_dense(&any, HT_F32, HT_SHAPE(10));
     struct test_array out = test_dense(&any, HT_F32, shape);
     ht_array wide = hti_broadcast_array(row.array, shape);
-    hti_run_binary(ctx, HTI_SUB, out.array, a.array, b.array);
-    hti_run_binary(ctx, HTI_SUB, b.array, a.array, b.array);
+    hti_run_binary(ctx, HTI_BINARY_sub, out.array, a.array, b.array);
+    hti_run_binary(ctx, HTI_BINARY_sub, b.array, a.array, b.array);
     test_same_bits(&b.array, &out.array, "out is b");
-    hti_run_binary(ctx, HTI_MUL, out.array, a.array, wide);
-    hti_run_binary(ctx, HTI_MUL, a.array, a.array, wide);
+    hti_run_binary(ctx, HTI_BINARY_mul, out.array, a.array, wide);
+    hti_run_binary(ctx, HTI_BINARY_mul, a.array, a.array, wide);
     test_same_bits(&a.array, &out.array, "out is a");
-    hti_run_unary(ctx, HTI_EXP, out.array, a.array);
-    hti_run_unary(ctx, HTI_EXP, a.array, a.array);
+    hti_run_unary(ctx, HTI_UNARY_exp, out.array, a.array);
+    hti_run_unary(ctx, HTI_UNARY_exp, a.array, a.array);
     test_same_bits(&a.array, &out.array, "unary");
     test_array_free(&a), test_array_free(&b), test_array_free(&row),
         test_array_free(&out);
@@ -506,11 +556,11 @@ static void binary_large_arrays_same_bits_for_any_threads(void **state)
         struct test_array one = test_dense(&any, HT_F32, shape);
         struct test_array two = test_dense(&any, HT_F32, shape);
         ctx->options.threads = 1;
-        hti_run_binary(ctx, HTI_DIV, one.array, a.array, b.array);
+        hti_run_binary(ctx, HTI_BINARY_div, one.array, a.array, b.array);
         ctx->options.threads = 2;
-        hti_run_binary(ctx, HTI_DIV, two.array, a.array, b.array);
+        hti_run_binary(ctx, HTI_BINARY_div, two.array, a.array, b.array);
         test_same_bits(&two.array, &one.array, "2 threads");
-        check_binary(&two.array, &a.array, &b.array, HTI_DIV);
+        check_binary(&two.array, &a.array, &b.array, HTI_BINARY_div);
         test_array_free(&a), test_array_free(&b), test_array_free(&one),
             test_array_free(&two);
     }
@@ -534,6 +584,7 @@ int main(void)
         cmocka_unit_test(unary_any_length_matches_libm_and_baseline),
         cmocka_unit_test(unary_whole_f32_range_stays_within_ulps),
         cmocka_unit_test(unary_special_values_are_those_of_libm),
+        cmocka_unit_test(formulas_are_the_functions),
         cmocka_unit_test(binary_any_length_matches_libm_and_baseline),
         cmocka_unit_test(binary_i32_overflow_wraps),
         cmocka_unit_test(binary_random_views_match_reference),

@@ -123,12 +123,12 @@ static void run_kernel(ht_context *ctx, kernel k, ht_array out, ht_array a, ht_a
 {
     switch (k) {
     case ELEMENTWISE:
-        hti_run_unary(ctx, HTI_TANH, out, a);
+        hti_run_unary(ctx, HTI_UNARY_tanh, out, a);
         break;
     case STRIDED: /* out's memory, as the shape of a turned */
         a.shape = HT_SHAPE(300, 512), a.stride[0] = 512;
         out.shape = HT_SHAPE(512, 300), out.stride[0] = 300;
-        hti_run_unary(ctx, HTI_TANH, out, turned(a));
+        hti_run_unary(ctx, HTI_UNARY_tanh, out, turned(a));
         break;
     case TURNED:
         hti_run_matmul(ctx, out, turned(a), b);

@@ -87,7 +87,7 @@ HYPOT(f64, double, uint64_t, wide_bits, wide_double, 1023, 52)
     BINARY_BY(name, suffix, T, R, expression, 1) \
     BINARY_BY(name, suffix, T, R, expression, 2)
 
-/* One of HTI_TREES: which inputs there are its expression says. */
+/* A tree: which inputs there are its formula says. */
 #define IN(e) (numbers >> (e)&1 ? one##e : in##e[i])
 #define TREE_IN(T, e)       \
     const T *in##e = in[e]; \
@@ -103,16 +103,16 @@ HYPOT(f64, double, uint64_t, wide_bits, wide_double, 1023, 52)
         (void)in3, (void)in4, (void)in5, (void)one3, (void)one4, (void)one5; \
         LOOP_INDEPENDENT for (int64_t i = 0; i < n; ++i) o[i] = expression;  \
     }
-#define TREE(name, pattern, expression, p, q, r, s) \
-    TREE_BY(name, f32, float, expression, p)        \
-    TREE_BY(name, f32, float, expression, q)        \
-    TREE_BY(name, f32, float, expression, r)        \
-    TREE_BY(name, f32, float, expression, s)        \
-    TREE_BY(name, f64, double, expression, p)       \
-    TREE_BY(name, f64, double, expression, q)       \
-    TREE_BY(name, f64, double, expression, r)       \
-    TREE_BY(name, f64, double, expression, s)
-HTI_TREES(TREE)
+#define HTI_TREE(name, pattern, formula, p, q, r, s) \
+    TREE_BY(name, f32, float, formula, p)            \
+    TREE_BY(name, f32, float, formula, q)            \
+    TREE_BY(name, f32, float, formula, r)            \
+    TREE_BY(name, f32, float, formula, s)            \
+    TREE_BY(name, f64, double, formula, p)           \
+    TREE_BY(name, f64, double, formula, q)           \
+    TREE_BY(name, f64, double, formula, r)           \
+    TREE_BY(name, f64, double, formula, s)
+#include "elementwise.def"
 #undef IN
 
 #define FLOAT_LOOPS(s, T, EXP, LOG, TANH, SIGMOID, SQRT, ABS, POW) \
@@ -467,8 +467,6 @@ SAME(u8, uint8_t)
         loop_##name##_##suffix##_##p, loop_##name##_##suffix##_##q,    \
             loop_##name##_##suffix##_##r, loop_##name##_##suffix##_##s \
     }
-#define TREE_ROW(name, pattern, expression, p, q, r, s) \
-    {TREE_LOOPS(name, f32, p, q, r, s), TREE_LOOPS(name, f64, p, q, r, s)},
 #define SECOND_OR_THIRD(name)                                         \
     {                                                                 \
         loop_##name##_0, NULL, loop_##name##_2, NULL, loop_##name##_4 \
@@ -481,42 +479,27 @@ const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
     .name = HT_STRING(HTI_ISA),
     .skinny = &LOOP_JOIN(hti_skinny_, HTI_ISA),
     .gemm = &LOOP_JOIN(hti_gemm_, HTI_ISA),
-    .unary = {[HTI_NEG] = {SIGNED(neg)},
-              [HTI_EXP] = {FLOATS(exp)},
-              [HTI_LOG] = {FLOATS(log)},
-              [HTI_SQRT] = {FLOATS(sqrt)},
-              [HTI_TANH] = {FLOATS(tanh)},
-              [HTI_SIGMOID] = {FLOATS(sigmoid)},
-              [HTI_RELU] = {FLOATS(relu)},
-              [HTI_ABS] = {SIGNED(abs)},
-              [HTI_LOG1P] = {FLOATS(log1p)},
-              [HTI_EXPM1] = {FLOATS(expm1)},
-              [HTI_RSQRT] = {FLOATS(rsqrt)},
-              [HTI_SIN] = {FLOATS(sin)},
-              [HTI_COS] = {FLOATS(cos)},
-              [HTI_ERF] = {FLOATS(erf)},
-              [HTI_SOFTPLUS] = {FLOATS(softplus)},
-              [HTI_GELU] = {FLOATS(gelu)},
-              [HTI_GELU_SLOPE] = {FLOATS(gelu_slope)},
-              [HTI_DENSITY] = {FLOATS(density)},
-              [HTI_SIGMOID_SLOPE] = {FLOATS(sigmoid_slope)},
-              [HTI_TANH_SLOPE] = {FLOATS(tanh_slope)},
-              [HTI_SILU] = {FLOATS(silu)},
-              [HTI_SILU_SLOPE] = {FLOATS(silu_slope)},
-              [HTI_GELU_TANH] = {FLOATS(gelu_tanh)},
-              [HTI_GELU_TANH_SLOPE] = {FLOATS(gelu_tanh_slope)},
-              [HTI_ERF_SLOPE] = {FLOATS(erf_slope)}},
-    .binary = {[HTI_ADD] = {TWO_SIGNED(add)},
-               [HTI_SUB] = {TWO_SIGNED(sub)},
-               [HTI_MUL] = {TWO_SIGNED(mul)},
-               [HTI_DIV] = {TWO_FLOATS(div)},
-               [HTI_POW] = {TWO_FLOATS(pow)},
-               [HTI_MAXIMUM] = {TWO_SIGNED(maximum)},
-               [HTI_MINIMUM] = {TWO_SIGNED(minimum)}},
-    .tree = {HTI_TREES(TREE_ROW)},
-    .compare = {[HTI_EQUAL] = {TWO_ALL(equal)},
-                [HTI_GREATER] = {TWO_ALL(greater)},
-                [HTI_GREATER_EQUAL] = {TWO_ALL(greater_equal)}},
+    .unary =
+        {
+#define HTI_UNARY(name, dtypes, formula) [HTI_UNARY_##name] = {dtypes(name)},
+#include "elementwise.def"
+        },
+    .binary =
+        {
+#define HTI_BINARY(name, dtypes, formula) [HTI_BINARY_##name] = {TWO_##dtypes(name)},
+#include "elementwise.def"
+        },
+    .tree =
+        {
+#define HTI_TREE(name, pattern, formula, p, q, r, s) \
+    {TREE_LOOPS(name, f32, p, q, r, s), TREE_LOOPS(name, f64, p, q, r, s)},
+#include "elementwise.def"
+        },
+    .compare =
+        {
+#define HTI_COMPARE(name, dtypes, formula) [HTI_COMPARE_##name] = {TWO_##dtypes(name)},
+#include "elementwise.def"
+        },
     .where = {SECOND_OR_THIRD(where_f32), SECOND_OR_THIRD(where_f64),
               SECOND_OR_THIRD(where_i32), SECOND_OR_THIRD(where_u8)},
     .convert = {{ALL(f32_from)}, {ALL(f64_from)}, {ALL(i32_from)}, {ALL(u8_from)}},
