@@ -43,7 +43,7 @@
  *     cleaned          5000 weighted labels + 5000 clean            90.57 % best
  *     oracle           2500 right labels + 5000 clean; knows all    90.90 %
  *
- * Read next: hyperclean_train.c, hyperclean_data.c, hyperclean_report.c. */
+ * Read next: hyperclean_train.c, hyperclean_setup.c, hyperclean_report.c. */
 #include <math.h>
 
 #include "hyperclean.h"
@@ -109,16 +109,13 @@ static void check_finite(const clean_run *run, const ht_bilevel_result *got)
     ht_check(run->ctx);
 }
 
-static const char *const schedules[] = {"auto", "store-all", "two-level", "revolve",
-                                        NULL};
-
 /* The time of a plain training of T steps, and F at the weights as they stand. */
 static double evaluate(clean_run *run, ht_bilevel *bilevel)
 {
     ht_bilevel_result got = ht_bilevel_evaluate(bilevel, 0);
     check_finite(run, &got);
     run->result.validation_loss = got.outer;
-    run->result.schedule = schedules[got.schedule];
+    run->result.schedule = clean_schedules[got.schedule];
     return got.seconds;
 }
 
@@ -214,56 +211,7 @@ static int run_all(const clean_options *options)
 
 int main(int argc, char **argv)
 {
-    clean_options o = {.common = {.seed = 1, .data = HYPERCLEAN_DATA},
-                       .n_train = 5000,
-                       .n_validation = 5000,
-                       .corrupt = 0.5,
-                       .inner_steps = 100,
-                       .outer_steps = 12,
-                       .final_steps = 300,
-                       .rate = 0.3,
-                       .outer_rate = 0.1};
-    const double images = 1e8, steps = 1e6;
-    const flag flags[] = {
-        {"train", FLAG_COUNT, &o.n_train, "images whose labels are doubtful", 1, images},
-        {"validation", FLAG_COUNT, &o.n_validation, "images with clean labels", 1,
-         images},
-        {"corrupt", FLAG_NUMBER, &o.corrupt, "fraction of train labels to make wrong", 0,
-         1},
-        {"radius", FLAG_ABOVE, &o.radius, "R, the most that weights sum to (train / 5)",
-         0, images},
-        {"inner-steps", FLAG_COUNT, &o.inner_steps,
-         "T, of gradient descent, differentiated through", 1, steps},
-        {"outer-steps", FLAG_COUNT, &o.outer_steps, "of Adam on the weights", 1, steps},
-        {"final-steps", FLAG_COUNT, &o.final_steps, "of each training in the final table",
-         1, steps},
-        {"rate", FLAG_ABOVE, &o.rate, "of the inner descent", 0, 1e38},
-        {"outer-rate", FLAG_ABOVE, &o.outer_rate, "of Adam", 0, 1e6},
-        {"memory", FLAG_BYTES, &o.memory,
-         "for the unroll, like 50000000 or 50M; 0: no limit"},
-        {"schedule", FLAG_CHOICE, &o.schedule, "auto, store-all, two-level or revolve",
-         .choices = schedules},
-        {"out", FLAG_FOLDER, &o.out,
-         "write metrics.csv, the weights and a contact sheet"},
-    };
-    const command about = {
-        "hyperclean",
-        "Finds wrong labels by differentiating through a whole training run: every "
-        "image\n"
-        "gets a weight, moved so that training with the weights does well on clean\n"
-        "validation images. A weight below 0.001 says that the label is wrong.",
-        "In the JSON, hypergradient_seconds is the total over all outer steps, and\n"
-        "inner_seconds the time of as many plain inner trainings of the same length, "
-        "from\n"
-        "two measured in the same run, the first and the last. Accuracies are in "
-        "percent;\n"
-        "what was not computed is null.\n\nRevolve keeps sqrt(T) states if --memory says "
-        "nothing.",
-        &o.common,
-        sizeof flags / sizeof *flags,
-        flags};
-    int status;
-    if (!command_parse(&about, argc, argv, &status)) return status;
-    if (o.radius <= 0) o.radius = (double)o.n_train / 5;
-    return run_all(&o);
+    clean_options options;
+    int status = 0;
+    return clean_parse(&options, argc, argv, &status) ? run_all(&options) : status;
 }

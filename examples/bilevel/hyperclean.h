@@ -3,7 +3,7 @@
  *
  *   hyperclean.c         the method and its mathematics
  *   hyperclean_train.c   the plain trainings that say what the weights are worth
- *   hyperclean_data.c    images, wrong labels, and how many of them were found
+ *   hyperclean_setup.c   flags, images, wrong labels
  *   hyperclean_report.c  what is said: the table and --json
  *   hyperclean_files.c   what is written: the folder of --out
  *
@@ -77,6 +77,10 @@ typedef struct clean_run {
     ht_set *theta; /* softmax regression, at zero */
     clean_result result;
 } clean_run;
+
+/* False: leave with *status; command_parse has said why. */
+bool clean_parse(clean_options *options, int argc, char **argv, int *status);
+extern const char *const clean_schedules[]; /* by ht_schedule, for --schedule */
 
 /* Cross-entropy per row of softmax regression on a set of images: the model. */
 ht_var clean_cross_entropy(const ht_vars *theta, const ht_vars *images);

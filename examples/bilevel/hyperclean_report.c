@@ -6,6 +6,22 @@
 
 #include "hyperclean.h"
 
+clean_score clean_score_weights(const clean_data *data, const float *lambda)
+{
+    clean_score score = {0};
+    double wrong = 0;
+    for (int64_t i = 0; i < data->n_train; i++) {
+        bool found = (double)lambda[i] < FOUND_WRONG;
+        wrong += data->corrupted[i];
+        score.found += found;
+        score.right += found && data->corrupted[i];
+    }
+    score.precision = score.right / score.found;
+    score.recall = score.right / wrong;
+    score.f1 = 2 * score.right / (score.found + wrong);
+    return score;
+}
+
 static const char *const training_names[N_TRAININGS] = {"baseline", "validation only",
                                                         "cleaned", "oracle"};
 

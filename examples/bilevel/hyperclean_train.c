@@ -27,98 +27,67 @@
  * baseline 87.54, validation only 90.53, cleaned 90.72, oracle 90.83, F1 0.941 - 0.948;
  * with 500 validation images 79.98, 84.96, 86.63, 89.68, F1 0.908 - 0.925.
  *
- * The step is recorded once and replayed. Read next: hyperclean_data.c. */
+ * The step is recorded once and replayed. Read next: hyperclean_setup.c. */
 #include "hyperclean.h"
 
 typedef struct trainer {
     clean_run *run;
     ht_set *theta, *gradient;
-    ht_set *weights;      /* "w" (n_train) */
-    ht_program *step;     /* theta, validation, train, w -> gradient */
-    ht_program *classify; /* theta, test -> class (n_test) i32 */
+    ht_set *weights;    /* "w" (n_train) */
+    recording classify; /* theta, test -> class (n_test) i32 */
     ht_tensor *classes;
 } trainer;
 
-enum { MOST_TENSORS = 8 };
-
-/* Validation only leaves the train images out of the program altogether: same loss. */
-static void record_step(trainer *t, bool with_train)
+/* Of theta and validation images, and of train images and w unless these are left out,
+ * for validation only: the same loss as w = 0. */
+static void build_step(const ht_vars *const *vars, ht_var *out, const void *user)
 {
-    const clean_data *data = &t->run->data;
-    ht_tape *tape = ht_tape_new(t->run->ctx, HT_RECORD);
-    ht_check(t->run->ctx);
-    ht_vars *theta = ht_vars_input(tape, t->theta, 0);
-    ht_vars *train = ht_vars_input(tape, data->train, 0);
-    ht_vars *weights = ht_vars_input(tape, t->weights, 0);
-    ht_vars *validation = ht_vars_input(tape, data->validation, 0);
-    ht_check(t->run->ctx);
-    ht_var w = ht_get(weights, "w");
-    ht_var loss = ht_sum(clean_cross_entropy(theta, validation));
-    ht_var total = ht_constant(tape, (double)data->n_validation);
-    if (with_train) {
-        loss = ht_add(loss, ht_sum(ht_mul(w, clean_cross_entropy(theta, train))));
+    const clean_data *data = &((const trainer *)user)->run->data;
+    ht_var loss = ht_sum(clean_cross_entropy(vars[0], vars[1]));
+    ht_var total = ht_constant(ht_vars_tape(vars[0]), (double)data->n_validation);
+    if (vars[2]) {
+        ht_var w = ht_get(vars[3], "w");
+        loss = ht_add(loss, ht_sum(ht_mul(w, clean_cross_entropy(vars[0], vars[2]))));
         total = ht_add(ht_sum(w), total);
     }
-    ht_var in[MOST_TENSORS], out[MOST_TENSORS];
-    ht_vars_grad(ht_div(loss, total), theta, out);
-    int n = list_vars(validation, in, list_vars(theta, in, 0));
-    if (with_train) n = list_vars(weights, in, list_vars(train, in, n));
-    t->step = ht_program_new(tape, n, in, ht_vars_count(theta), out);
-    ht_tape_free(tape);
-    ht_check(t->run->ctx);
+    ht_vars_grad(ht_div(loss, total), vars[0], out);
 }
 
-static void record_classify(trainer *t)
+static void build_classify(const ht_vars *const *vars, ht_var *out, const void *user)
 {
-    const clean_data *data = &t->run->data;
-    ht_tape *tape = ht_tape_new(t->run->ctx, HT_RECORD);
-    ht_check(t->run->ctx);
-    ht_vars *theta = ht_vars_input(tape, t->theta, 0);
-    ht_vars *test = ht_vars_input(tape, data->test, 0);
-    ht_check(t->run->ctx);
-    ht_var out = ht_argmax(ht_linear(ht_get(test, "x"), theta, "softmax"));
-    ht_var in[MOST_TENSORS];
-    int n = list_vars(theta, in, 0);
-    in[n++] = ht_get(test, "x");
-    t->classify = ht_program_new(tape, n, in, 1, &out);
-    ht_tape_free(tape);
-    t->classes = ht_tensor_new(t->run->ctx, HT_I32, HT_SHAPE(data->n_test));
-    ht_check(t->run->ctx);
+    (void)user;
+    out[0] = ht_argmax(ht_linear(ht_get(vars[1], "x"), vars[0], "softmax"));
 }
 
 /* Runs final_steps steps; false if Ctrl-C came before the end. */
 static bool train_steps(trainer *t, bool with_train, const char *name, double done,
                         double work)
 {
-    const clean_data *data = &t->run->data;
+    const ht_set *sets[] = {t->theta, t->run->data.validation, t->run->data.train,
+                            t->weights};
     const ht_update update = {
         .rule = &ht_momentum, .rate = HT_FIXED(0.1), .momentum = HT_FIXED(0.9)};
+    recording gradient = record(t->run->ctx, with_train ? 4 : 2, sets,
+                                ht_set_count(t->theta), build_step, t);
     ht_optimizer *optimizer = ht_optimizer_new(t->theta, &update);
     ht_check(t->run->ctx);
-    const ht_tensor *in[MOST_TENSORS];
-    ht_tensor *out[MOST_TENSORS];
-    for (int i = 0; i < ht_set_count(t->gradient); i++)
-        out[i] = ht_set_at(t->gradient, i);
-    int n = list_tensors(data->validation, in, list_tensors(t->theta, in, 0));
-    if (with_train) list_tensors(t->weights, in, list_tensors(data->train, in, n));
     int64_t step = 0, n_steps = t->run->options->final_steps;
     for (; step < n_steps && !interrupted(); step++) {
-        ht_program_run(t->step, in, out);
+        record_run(&gradient,
+                   (ht_tensor *[]){ht_set_at(t->gradient, 0), ht_set_at(t->gradient, 1)});
         ht_optimizer_step(optimizer, t->gradient);
         ht_check(t->run->ctx);
         progress(done + work * (double)(step + 1) / (double)n_steps, name, "");
     }
     ht_optimizer_free(optimizer);
+    ht_program_free(gradient.program);
     return step == n_steps;
 }
 
 static void classify_test(trainer *t, clean_training *training)
 {
     const clean_data *data = &t->run->data;
-    const ht_tensor *in[MOST_TENSORS];
-    in[list_tensors(t->theta, in, 0)] = ht_set_tensor(data->test, "x");
-    ht_program_run(t->classify, in, &t->classes);
-    ht_check(t->run->ctx);
+    record_run(&t->classify, &t->classes);
     const int32_t *given = ht_tensor_data(ht_set_tensor(data->test, "label"));
     const int32_t *said = ht_tensor_data(t->classes);
     int64_t n_right = 0;
@@ -150,9 +119,7 @@ static bool train_one(trainer *t, int which, double *done)
     for (int i = 0; i < ht_set_count(t->theta); i++)
         ht_tensor_fill(ht_set_at(t->theta, i), 0);
     set_weights(t, which);
-    record_step(t, with_train);
     bool ended = train_steps(t, with_train, name[which], *done, work);
-    ht_program_free(t->step);
     *done += work;
     if (ended) classify_test(t, &t->run->result.training[which]);
     return ended;
@@ -173,12 +140,15 @@ void clean_train_all(clean_run *run)
     ht_check(run->ctx);
     ht_set_add(t.weights, "w", HT_F32, HT_SHAPE(run->data.n_train));
     ht_check(run->ctx);
-    record_classify(&t);
+    t.classify = record(run->ctx, 2, (const ht_set *[]){t.theta, run->data.test}, 1,
+                        build_classify, NULL);
+    t.classes = ht_tensor_new(run->ctx, HT_I32, HT_SHAPE(run->data.n_test));
+    ht_check(run->ctx);
     double done = clean_outer_work(run->options, run->options->outer_steps);
     for (int k = 0; k < N_TRAININGS; k++)
         if (!train_one(&t, order[k], &done)) break;
     ht_tensor_free(t.classes);
-    ht_program_free(t.classify);
+    ht_program_free(t.classify.program);
     ht_set_free(t.weights);
     ht_set_free(t.gradient);
     ht_set_free(t.theta);

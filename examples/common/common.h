@@ -5,7 +5,7 @@
  *   progress.c       a clock, Ctrl-C, a bar with the time left
  *   output.c         files that are there whole or not at all; CSV and JSON
  *   contact_sheet.c  a picture of many images with a digit beside each
- *   lists.c          what a set or its variables hold, as a program wants it
+ *   record.c         a function of named tensors, recorded once and replayed
  *
  * Nothing here knows what is trained. Read next: the programs, ../README.md. */
 #ifndef COMMON_H
@@ -124,9 +124,24 @@ typedef struct sheet_image {
 ht_status contact_sheet_write(ht_context *ctx, const char *path, int64_t rows,
                               int64_t cols, int n, const sheet_image *image);
 
-/* Lists for programs: what a set holds, from place `at` on; gives the place after it. */
+/* Programs. */
 
-int list_tensors(const ht_set *set, const ht_tensor **to, int at);
-int list_vars(const ht_vars *vars, ht_var *to, int at);
+enum { RECORD_SETS = 4 };
+
+typedef struct recording {
+    ht_context *ctx;
+    ht_program *program; /* owned by the caller */
+    int n_sets;
+    const ht_set *set[RECORD_SETS]; /* borrowed until the last record_run */
+} recording;
+
+/* Fills out[0 .. n_out-1] from the variables of each set, NULL past the last. */
+typedef void record_fn(const ht_vars *const *vars, ht_var *out, const void *user);
+
+/* Errors, and those of a run, end the program. */
+recording record(ht_context *ctx, int n_sets, const ht_set *const *sets, int n_out,
+                 record_fn *build, const void *user);
+/* out (n_out), from the sets as they are now. */
+void record_run(const recording *r, ht_tensor *const *out);
 
 #endif

@@ -82,8 +82,9 @@ ht_status output_check(ht_context *ctx, const char *flag_name, const char *path)
     bool wrong_kind = stat(path, &about) == 0 && !S_ISREG(about.st_mode);
     if (!wrong_kind && access(folder, W_OK) == 0) return HT_OK;
     return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                           "%s: --%s: expected a file in a folder that exists, got %s\n"
-                           "  hint: it is written in the end, so it is looked at first",
+                           "%s: --%s: expected a file that can be written, got %s\n"
+                           "  hint: name one in a folder that exists and is yours to "
+                           "write in",
                            path, flag_name,
                            wrong_kind ? "something else" : strerror(errno));
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* progress.c: a clock, Ctrl-C, and how far it is, on stderr. Read next: output.c. */
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,30 +42,16 @@ void interrupt_watch(void)
 
 /* Progress. */
 
-enum { BAR = 16, NARROWEST = 40, WIDEST = 160 };
+enum { BAR = 16, COLUMNS = 79, TEXT = 160 }; /* a cursor in the 80th column may wrap */
 
 static struct {
     double work, began, shown;
-    int columns;         /* of the terminal */
-    char text[WIDEST];   /* of the last plain line */
+    char text[TEXT];     /* of the last plain line */
     bool terminal, open; /* open: the bar's line is not ended */
 } bar;
 
-/* What the environment says, if it is sensible. The last column stays free: a cursor
- * there may wrap. */
-static int bar_columns(void)
-{
-    const char *text = getenv("COLUMNS");
-    long columns = text ? strtol(text, NULL, 10) : 0;
-    if (columns <= 0) return 79;
-    return columns < NARROWEST ? NARROWEST - 1
-           : columns < WIDEST  ? (int)columns - 1
-                               : WIDEST - 1;
-}
-
 void progress_begin(double work)
 {
-    bar.columns = bar_columns();
     bar.work = work;
     bar.began = bar.shown = seconds_now();
     bar.terminal = isatty(STDERR_FILENO) != 0;
@@ -75,12 +60,12 @@ void progress_begin(double work)
 
 static void draw_bar(double part, double left, const char *what, const char *detail)
 {
-    char full[BAR + 1], line[WIDEST];
+    char full[BAR + 1], line[COLUMNS + 1];
     for (int i = 0; i < BAR; i++) full[i] = i < (int)(BAR * part + 0.5) ? '#' : '.';
     full[BAR] = 0;
-    snprintf(line, (size_t)bar.columns + 1, "[%s] %3.0f %%  ETA %3.0f s  %s%s", full,
-             100 * part, left, what, detail);
-    fprintf(stderr, "\r%-*s", bar.columns, line);
+    snprintf(line, sizeof line, "[%s] %3.0f %%  ETA %3.0f s  %s%s", full, 100 * part,
+             left, what, detail);
+    fprintf(stderr, "\r%-*s", COLUMNS, line);
     fflush(stderr);
     bar.open = true;
 }
@@ -102,6 +87,6 @@ void progress(double done, const char *what, const char *detail)
 
 void progress_end(void)
 {
-    if (bar.open) fprintf(stderr, "\r%*s\r", bar.columns, "");
+    if (bar.open) fprintf(stderr, "\r%*s\r", COLUMNS, "");
     bar.open = false;
 }

@@ -95,69 +95,39 @@ static void fill_batch(train_run *run, int64_t step)
 
 /* Programs. */
 
-typedef struct recording {
-    ht_tape *tape;
-    ht_vars *theta;
-    ht_var logits, label, in[MOST_TENSORS], out[MOST_TENSORS];
-    int n_in;
-} recording;
-
-static void record_begin(recording *r, const train_run *run)
+static void build_step(const ht_vars *const *vars, ht_var *out, const void *user)
 {
-    r->tape = ht_tape_new(run->ctx, HT_RECORD);
-    ht_check(run->ctx);
-    r->theta = ht_vars_input(r->tape, run->theta, 0);
-    ht_vars *batch = ht_vars_input(r->tape, run->batch, 0);
-    ht_check(run->ctx);
-    int n = ht_vars_count(r->theta);
-    HT_ASSERT(n + 2 <= MOST_TENSORS, "%d parameter tensors, %d at most", n,
-              MOST_TENSORS - 2);
-    r->n_in = list_vars(batch, r->in, list_vars(r->theta, r->in, 0));
-    r->label = ht_get(batch, "label");
-    r->logits = run->task->logits(r->theta, ht_get(batch, "x"));
+    const train_task *task = user;
+    ht_var label = ht_get(vars[1], "label");
+    ht_var logits = task->logits(vars[0], ht_get(vars[1], "x"));
+    out[0] = ht_mean(ht_cross_entropy(logits, label));
+    out[1] = ht_sum(ht_cast(ht_equal(ht_argmax(logits), label), HT_F32));
+    ht_vars_grad(out[0], vars[0], out + 2);
 }
 
-static ht_program *record_end(recording *r, const train_run *run, int n_out)
+static void build_classify(const ht_vars *const *vars, ht_var *out, const void *user)
 {
-    ht_program *program = ht_program_new(r->tape, r->n_in, r->in, n_out, r->out);
-    ht_tape_free(r->tape);
-    ht_check(run->ctx);
-    return program;
+    const train_task *task = user;
+    ht_var logits = task->logits(vars[0], ht_get(vars[1], "x"));
+    out[0] = ht_cross_entropy(logits, ht_get(vars[1], "label"));
+    out[1] = ht_argmax(logits);
+    out[2] = ht_exp(ht_max_axes(ht_log_softmax(logits), HT_AXES(-1), false));
 }
 
-static void record_step(train_run *run)
+static void record_programs(train_run *run)
 {
-    recording r;
-    record_begin(&r, run);
-    ht_var right = ht_equal(ht_argmax(r.logits), r.label);
-    r.out[0] = ht_mean(ht_cross_entropy(r.logits, r.label));
-    r.out[1] = ht_sum(ht_cast(right, HT_F32));
-    ht_vars_grad(r.out[0], r.theta, r.out + 2);
-    run->step = record_end(&r, run, ht_vars_count(r.theta) + 2);
-    run->loss = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
-    run->right = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
-    ht_check(run->ctx);
-}
-
-static void record_classify(train_run *run)
-{
-    recording r;
+    const ht_set *sets[] = {run->theta, run->batch};
     ht_shape rows = HT_SHAPE(run->options->batch);
-    record_begin(&r, run);
-    ht_var best = ht_max_axes(ht_log_softmax(r.logits), HT_AXES(-1), false);
-    r.out[0] = ht_cross_entropy(r.logits, r.label);
-    r.out[1] = ht_argmax(r.logits);
-    r.out[2] = ht_exp(best);
-    run->classify = record_end(&r, run, 3);
+    run->classify = record(run->ctx, 2, sets, 3, build_classify, run->task);
     run->row_loss = ht_tensor_new(run->ctx, HT_F32, rows);
     run->row_class = ht_tensor_new(run->ctx, HT_I32, rows);
     run->row_probability = ht_tensor_new(run->ctx, HT_F32, rows);
+    run->loss = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
+    run->right = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
     ht_check(run->ctx);
-}
-
-static void list_inputs(const train_run *run, const ht_tensor *in[MOST_TENSORS])
-{
-    list_tensors(run->batch, in, list_tensors(run->theta, in, 0));
+    if (run->options->evaluate) return;
+    int n_out = ht_set_count(run->theta) + 2;
+    run->step = record(run->ctx, 2, sets, n_out, build_step, run->task);
 }
 
 static void make_model(train_run *run)
@@ -179,21 +149,18 @@ static void make_model(train_run *run)
         .value = options->rate, .schedule = ht_rate_cosine, .user = &run->schedule};
     run->optimizer = ht_optimizer_new(run->theta, &update);
     ht_check(run->ctx);
-    record_classify(run);
-    if (!options->evaluate) record_step(run);
+    record_programs(run);
 }
 
 /* Training. */
 
 static void train_step(train_run *run, int64_t step)
 {
-    const ht_tensor *in[MOST_TENSORS];
     ht_tensor *out[MOST_TENSORS] = {run->loss, run->right};
     for (int i = 0; i < ht_set_count(run->gradient); i++)
         out[i + 2] = ht_set_at(run->gradient, i);
-    list_inputs(run, in);
     fill_batch(run, step);
-    ht_program_run(run->step, in, out);
+    record_run(&run->step, out);
     ht_optimizer_step(run->optimizer, run->gradient);
     ht_check(run->ctx);
     double n = (double)run->options->batch;
@@ -214,11 +181,9 @@ static void train_step(train_run *run, int64_t step)
 static train_score evaluate(train_run *run, const ht_images *images, const int64_t *order,
                             int64_t n, output *out)
 {
-    const ht_tensor *in[MOST_TENSORS];
     ht_tensor *row[] = {run->row_loss, run->row_class, run->row_probability};
     train_score score = {.images = n};
     int64_t batch = run->options->batch;
-    list_inputs(run, in);
     ht_tensor *label = ht_set_at(run->batch, 1);
     for (int64_t first = 0; first < n; first += batch) {
         if (!order && interrupted()) return (train_score){0};
@@ -228,8 +193,8 @@ static train_score evaluate(train_run *run, const ht_images *images, const int64
             run->rows[i] = order ? order[at] : at;
         }
         ht_images_rows(images, run->rows, 0, batch, ht_set_at(run->batch, 0), label);
-        ht_program_run(run->classify, in, row);
         ht_check(run->ctx);
+        record_run(&run->classify, row);
         for (int64_t i = 0; i < valid; i++) {
             score.loss += ht_tensor_get(run->row_loss, i);
             score.right += ht_tensor_get(run->row_class, i) == ht_tensor_get(label, i);
@@ -289,8 +254,8 @@ static void free_run(train_run *run)
     ht_tensor *const tensors[] = {run->loss, run->right, run->row_loss, run->row_class,
                                   run->row_probability};
     for (int i = 0; i < 5; i++) ht_tensor_free(tensors[i]);
-    ht_program_free(run->step);
-    ht_program_free(run->classify);
+    ht_program_free(run->step.program);
+    ht_program_free(run->classify.program);
     ht_optimizer_free(run->optimizer);
     ht_set_free(run->file);
     ht_set_free(run->batch);

@@ -56,8 +56,8 @@ typedef struct train_run {
     double mark;                      /* of the training images, in that file */
     ht_rate schedule;
     ht_optimizer *optimizer;
-    ht_program *step;     /* theta, x, label -> loss, right, gradient */
-    ht_program *classify; /* theta, x, label -> loss, class, probability by row */
+    recording step;     /* theta, x, label -> loss, right, gradient */
+    recording classify; /* theta, x, label -> loss, class, probability by row */
     ht_tensor *loss, *right, *row_loss, *row_class, *row_probability;
     train_score epoch;             /* so far */
     double began, epoch_began;     /* seconds_now() */

@@ -41,12 +41,10 @@ bool train_parse(train_options *options, const train_task *task, int argc, char 
 {
     train_options *o = options;
     const flag flags[] = {
-        {"epochs", FLAG_COUNT, &o->epochs, "to train in all, resumed ones counted", 0,
-         1e5},
+        {"epochs", FLAG_COUNT, &o->epochs, "in all, resumed ones counted", 0, 1e5},
         {"batch", FLAG_COUNT, &o->batch, "images a step", 1, 1e5},
         {"rate", FLAG_ABOVE, &o->rate, "the highest learning rate", 0, 1e6},
-        {"decay-epochs", FLAG_COUNT, &o->decay_epochs, "until the rate has come down", 1,
-         1e5},
+        {"decay-epochs", FLAG_COUNT, &o->decay_epochs, "until the rate is down", 1, 1e5},
         {"limit", FLAG_COUNT, &o->limit, "use the first N images only", 1, 1e9},
         {"save", FLAG_FILE, &o->save, "write all of the training, each epoch"},
         {"resume", FLAG_FILE, &o->resume, "go on from a file of --save"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hyperclean_data.c: the images of a run, half of their labels made wrong, and what is
- * learned about them. Read next: hyperclean_report.c. */
+/* hyperclean_setup.c: what a run begins with: its flags, and its images, of which a part
+ * get wrong labels. Read next: hyperclean_report.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,55 @@
 #include "hyperclean.h"
 
 enum { STREAM_SPLIT = 1, STREAM_LABELS = 2 };
+
+const char *const clean_schedules[] = {"auto", "store-all", "two-level", "revolve", NULL};
+
+bool clean_parse(clean_options *options, int argc, char **argv, int *status)
+{
+    const double most = 1e8, steps = 1e6;
+    clean_options *o = options;
+    *o = (clean_options){.common = {.seed = 1, .data = HYPERCLEAN_DATA},
+                         .n_train = 5000,
+                         .n_validation = 5000,
+                         .corrupt = 0.5,
+                         .inner_steps = 100,
+                         .outer_steps = 12,
+                         .final_steps = 300,
+                         .rate = 0.3,
+                         .outer_rate = 0.1};
+    const flag flags[] = {
+        {"train", FLAG_COUNT, &o->n_train, "images with doubtful labels", 1, most},
+        {"validation", FLAG_COUNT, &o->n_validation, "images with clean labels", 1, most},
+        {"corrupt", FLAG_NUMBER, &o->corrupt, "fraction of wrong labels", 0, 1},
+        {"radius", FLAG_ABOVE, &o->radius, "R, what weights may sum to (train / 5)", 0,
+         most},
+        {"inner-steps", FLAG_COUNT, &o->inner_steps, "T, differentiated through", 1,
+         steps},
+        {"outer-steps", FLAG_COUNT, &o->outer_steps, "of Adam on the weights", 1, steps},
+        {"final-steps", FLAG_COUNT, &o->final_steps, "of trainings in the table", 1,
+         steps},
+        {"rate", FLAG_ABOVE, &o->rate, "of the inner descent", 0, 1e38},
+        {"outer-rate", FLAG_ABOVE, &o->outer_rate, "of Adam", 0, 1e6},
+        {"memory", FLAG_BYTES, &o->memory, "of the unroll, like 50M; 0: no limit"},
+        {"schedule", FLAG_CHOICE, &o->schedule, "auto, store-all, two-level or revolve",
+         .choices = clean_schedules},
+        {"out", FLAG_FOLDER, &o->out, "write weights, metrics, a contact sheet"},
+    };
+    const command about = {
+        "hyperclean",
+        "Finds wrong labels by differentiating through a whole training: every\n"
+        "image gets a weight, moved so that training with the weights does well on\n"
+        "clean validation images. A weight below 0.001 says: this label is wrong.",
+        "hypergradient_seconds is the sum over outer steps, inner_seconds the time of\n"
+        "as many plain trainings of T steps, by the first and the last. Accuracies are\n"
+        "in percent. Revolve keeps sqrt(T) states if --memory says nothing.",
+        &o->common,
+        sizeof flags / sizeof *flags,
+        flags};
+    if (!command_parse(&about, argc, argv, status)) return false;
+    if (o->radius <= 0) o->radius = (double)o->n_train / 5;
+    return true;
+}
 
 static void *allocate(int64_t n, size_t size)
 {
@@ -153,20 +202,4 @@ void clean_run_free(clean_run *run)
     free(run->data.truth);
     free(run->data.corrupted);
     ht_context_free(run->ctx);
-}
-
-clean_score clean_score_weights(const clean_data *data, const float *lambda)
-{
-    clean_score score = {0};
-    double wrong = 0;
-    for (int64_t i = 0; i < data->n_train; i++) {
-        bool found = (double)lambda[i] < FOUND_WRONG;
-        wrong += data->corrupted[i];
-        score.found += found;
-        score.right += found && data->corrupted[i];
-    }
-    score.precision = score.right / score.found;
-    score.recall = score.right / wrong;
-    score.f1 = 2 * score.right / (score.found + wrong);
-    return score;
 }
