@@ -22,40 +22,39 @@ struct ht_optimizer {
 /* Of ht_optimizer_state; never written. */
 static hti_loan state_owner = {.borrower = "optimizer", .role = "state"};
 
-static ht_var hti_optimizer_input(ht_tape *tape, const ht_tensor *tensor)
+static ht_var optimizer_input(ht_tape *tape, const ht_tensor *tensor)
 {
     return ht_input_like(tape,
                          ((ht_type){ht_tensor_dtype(tensor), ht_tensor_shape(tensor)}));
 }
 
 /* Variables for a set's tensors, or n of them, also listed as inputs from *at on. */
-static ht_vars *hti_optimizer_vars(ht_tape *tape, const ht_set *set, int n,
-                                   const int *some, ht_var step, ht_var *in, int *at)
+static ht_vars *optimizer_vars(ht_tape *tape, const ht_set *set, int n, const int *some,
+                               ht_var step, ht_var *in, int *at)
 {
     ht_vars *vars = hti_vars_new(tape, set, step);
     for (int k = 0; vars && k < n; k++) {
         int i = some ? some[k] : k;
-        in[(*at)++] = vars->var[i] = hti_optimizer_input(tape, set->tensor[i]);
+        in[(*at)++] = vars->var[i] = optimizer_input(tape, set->tensor[i]);
     }
     return vars;
 }
 
-static bool hti_optimizer_record(ht_optimizer *o, const ht_update *update)
+static bool optimizer_record(ht_optimizer *o, const ht_update *update)
 {
     ht_tape *tape = ht_tape_new(o->ctx, HT_RECORD);
     int n = o->n_theta, n_trained = o->n_trained, n_state = o->state->n, at = 0;
     size_t n_vars = (size_t)o->n_in + (size_t)n + (size_t)n_state;
     ht_var *in = hti_zalloc(o->ctx, n_vars, sizeof *in);
     if (tape && in) {
-        ht_var step = hti_optimizer_input(tape, o->step);
+        ht_var step = optimizer_input(tape, o->step);
         ht_vars *theta =
-            hti_optimizer_vars(tape, o->theta, n_trained, o->trained, step, in, &at);
+            optimizer_vars(tape, o->theta, n_trained, o->trained, step, in, &at);
         ht_vars *state =
-            theta ? hti_optimizer_vars(tape, o->state, n_state, NULL, step, in, &at)
+            theta ? optimizer_vars(tape, o->state, n_state, NULL, step, in, &at) : NULL;
+        ht_vars *gradient =
+            state ? optimizer_vars(tape, o->theta, n_trained, o->trained, step, in, &at)
                   : NULL;
-        ht_vars *gradient = state ? hti_optimizer_vars(tape, o->theta, n_trained,
-                                                       o->trained, step, in, &at)
-                                  : NULL;
         if (gradient) {
             ht_var *out = in + o->n_in;
             in[at] = step;
@@ -94,15 +93,15 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     o->n_out = o->n_trained + n_state;
     o->in = hti_zalloc(ctx, (size_t)o->n_in, sizeof *o->in);
     o->out = hti_zalloc(ctx, (size_t)o->n_out, sizeof *o->out);
-    if (ctx->status == HT_OK && hti_optimizer_record(o, update)) return o;
+    if (ctx->status == HT_OK && optimizer_record(o, update)) return o;
     ht_optimizer_free(o);
     return NULL;
 }
 
 /* The tensor of `from` that has the name and type of set's tensor i; NULL after an error
  * that calls it `what`. */
-static const ht_tensor *hti_optimizer_same(const ht_set *set, int i, const ht_set *from,
-                                           const char *what)
+static const ht_tensor *optimizer_same(const ht_set *set, int i, const ht_set *from,
+                                       const char *what)
 {
     const ht_tensor *w = set->tensor[i], *g = ht_set_tensor(from, set->name[i]);
     if (!g) return NULL;
@@ -128,8 +127,8 @@ ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
                                "its counter holds");
     for (int k = 0; k < n; k++) {
         int i = o->trained[k];
-        const ht_tensor *g = hti_optimizer_same(o->theta, i, gradient,
-                                                "ht_optimizer_step: the gradient of");
+        const ht_tensor *g =
+            optimizer_same(o->theta, i, gradient, "ht_optimizer_step: the gradient of");
         if (!g) return o->ctx->status;
         o->in[k] = o->out[k] = o->theta->tensor[i];
         o->in[n + n_state + k] = g;
@@ -151,7 +150,7 @@ ht_status ht_optimizer_restore(ht_optimizer *o, const ht_set *state, int64_t ste
                                "0 .. 2^31 - 1",
                                (long long)steps);
     for (int k = 0; k < o->state->n; k++)
-        if (!hti_optimizer_same(o->state, k, state, "ht_optimizer_restore: state"))
+        if (!optimizer_same(o->state, k, state, "ht_optimizer_restore: state"))
             return o->ctx->status;
     ht_status status = ht_set_copy(o->state, state);
     if (status == HT_OK) *(int32_t *)ht_tensor_data(o->step) = (int32_t)steps;

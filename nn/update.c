@@ -16,10 +16,34 @@ const ht_update *hti_update_of(const ht_update *u, const char *name)
     return u;
 }
 
+/* Scalars. */
+
+bool hti_scalar_is_zero(const ht_scalar *s)
+{
+    return !s->outer && s->value == 0;
+}
+
+hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n)
+{
+    hti_scalar_axes a = {.valid = shape.rank == 0};
+    if (shape.rank == 1) {
+        a.per_step = shape.dim[0] == steps;
+        /* One step of one tensor: both readings are the same. */
+        a.per_tensor = shape.dim[0] == n && (steps != 1 || n != 1);
+        a.valid = a.per_step != a.per_tensor;
+    } else if (shape.rank == 2) {
+        a.per_step = shape.dim[0] == steps;
+        a.per_tensor = shape.dim[1] == n;
+        a.valid =
+            (a.per_step || shape.dim[0] == 1) && (a.per_tensor || shape.dim[1] == 1);
+    }
+    return a;
+}
+
 /* State. */
 
 /* Adds zeros like parameter i's under "name.part". */
-static bool hti_state_add(ht_set *state, const ht_set *theta, int i, const char *part)
+static bool state_add(ht_set *state, const ht_set *theta, int i, const char *part)
 {
     const ht_tensor *w = theta->tensor[i];
     size_t bytes = strlen(theta->name[i]) + strlen(part) + 2;
@@ -37,7 +61,7 @@ ht_set *hti_update_state(const ht_update *u, const ht_set *theta)
     for (int i = 0; state && i < theta->n; i++) {
         const ht_update *own = hti_update_of(u, theta->name[i]);
         for (int k = 0; own && k < own->rule->n_state; k++) {
-            if (hti_state_add(state, theta, i, own->rule->state[k])) continue;
+            if (state_add(state, theta, i, own->rule->state[k])) continue;
             ht_set_free(state);
             return NULL;
         }
@@ -56,7 +80,7 @@ typedef struct hti_emit {
 } hti_emit;
 
 /* The scalar for parameter tensor i, before its schedule, 0-d f64. */
-static ht_var hti_scalar_base(const hti_emit *e, const ht_scalar *s, int i)
+static ht_var scalar_base(const hti_emit *e, const ht_scalar *s, int i)
 {
     if (!s->outer) return hti_constant(e->tape, s->value, HT_F64, false, NULL);
     ht_var x = ht_get_at(e->eta, s->outer, NULL);
@@ -72,9 +96,9 @@ static ht_var hti_scalar_base(const hti_emit *e, const ht_scalar *s, int i)
 }
 
 /* The scalar for parameter tensor i in this step, 0-d f64. */
-static ht_var hti_scalar_var(const hti_emit *e, const ht_scalar *s, int i)
+static ht_var scalar_var(const hti_emit *e, const ht_scalar *s, int i)
 {
-    ht_var base = hti_scalar_base(e, s, i);
+    ht_var base = scalar_base(e, s, i);
     if (!s->schedule) return base;
     ht_var factor = s->schedule(e->theta->step, s->user);
     if (hti_is_poison(factor)) return factor;
@@ -89,18 +113,18 @@ static ht_var hti_scalar_var(const hti_emit *e, const ht_scalar *s, int i)
 }
 
 /* g with each element cut, for an update that clips values. */
-static ht_var hti_clip_value(const hti_emit *e, const ht_update *own, ht_var g, int i)
+static ht_var clip_value(const hti_emit *e, const ht_update *own, ht_var g, int i)
 {
     double fixed;
     if (hti_scalar_is_zero(&own->clip_value)) return g;
-    ht_var most = hti_scalar_var(e, &own->clip_value, i);
+    ht_var most = scalar_var(e, &own->clip_value, i);
     if (hti_is_constant(most, &fixed)) return ht_clamp(g, -fixed, fixed);
     most = hti_beside(most, g);
     return ht_clamp(g, ht_neg(most), most);
 }
 
 /* |g| of one tensor, f64, which holds the squares of every f32. */
-static ht_var hti_norm_of(ht_var g)
+static ht_var norm_of(ht_var g)
 {
     if (ht_var_dtype(g) == HT_F32) return ht_sqrt(ht_sum(ht_square(ht_cast(g, HT_F64))));
     ht_axes all = {.n = ht_var_shape(g).rank};
@@ -109,14 +133,14 @@ static ht_var hti_norm_of(ht_var g)
 }
 
 /* |g| over all of g that trains, f64; HT_ZERO if clipping is off. */
-static ht_var hti_clip_norm(const hti_emit *e, const ht_var *g)
+static ht_var clip_norm(const hti_emit *e, const ht_var *g)
 {
     if (hti_scalar_is_zero(&e->u->clip)) return HT_ZERO;
     ht_var total = HT_ZERO, one = ht_number(1);
     for (int i = 0; i < e->theta->n; i++) {
         const ht_update *own = hti_update_of(e->u, e->theta->name[i]);
         if (!own) continue;
-        ht_var part = hti_norm_of(hti_clip_value(e, own, g[i], i));
+        ht_var part = norm_of(clip_value(e, own, g[i], i));
         total =
             ht_is_zero(total) ? part : hti_weighted_hypot(one, total, one, part, HT_HERE);
     }
@@ -127,10 +151,10 @@ static ht_var hti_clip_norm(const hti_emit *e, const ht_var *g)
  * the norm is not finite no direction is left: all are NaN, by inf - inf where it is
  * infinite. Of f32 too all that is f64: clip/norm may be below all f32. g is divided
  * first, since the derivative of clip/norm, clip/norm^2, may be below all f64. */
-static ht_var hti_clip(const hti_emit *e, ht_var norm, ht_var g, int i)
+static ht_var clipped(const hti_emit *e, ht_var norm, ht_var g, int i)
 {
     if (ht_is_zero(norm)) return g;
-    ht_var clip = hti_scalar_var(e, &e->u->clip, i);
+    ht_var clip = scalar_var(e, &e->u->clip, i);
     ht_var within = ht_greater_equal(clip, norm);
     ht_var most = ht_where(within, 1.0, ht_add(norm, ht_sub(norm, norm)));
     ht_var part = ht_div(ht_cast(g, HT_F64), most);
@@ -138,19 +162,19 @@ static ht_var hti_clip(const hti_emit *e, ht_var norm, ht_var g, int i)
 }
 
 /* Parameter i's step but for its state. */
-static hti_step hti_step_of(const hti_emit *e, const ht_update *own, ht_var norm,
-                            ht_var g, int i)
+static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht_var g,
+                        int i)
 {
     const ht_update_rule *rule = own->rule;
     hti_step s = {.w = e->theta->var[i], .decay = HT_ZERO};
-    s.g = hti_clip(e, norm, hti_clip_value(e, own, g, i), i);
-    if (!hti_scalar_is_zero(&own->decay)) s.decay = hti_scalar_var(e, &own->decay, i);
+    s.g = clipped(e, norm, clip_value(e, own, g, i), i);
+    if (!hti_scalar_is_zero(&own->decay)) s.decay = scalar_var(e, &own->decay, i);
     if (!ht_is_zero(s.decay) && !rule->decays_itself)
         s.g = ht_add(s.g, ht_mul(hti_beside(s.decay, s.w), s.w));
-    s.rate = hti_scalar_var(e, &own->rate, i);
-    if (rule->has_momentum) s.momentum = hti_scalar_var(e, &own->momentum, i);
-    if (rule->has_beta2) s.beta2 = hti_scalar_var(e, &own->beta2, i);
-    if (rule->has_eps) s.eps = hti_scalar_var(e, &own->eps, i);
+    s.rate = scalar_var(e, &own->rate, i);
+    if (rule->has_momentum) s.momentum = scalar_var(e, &own->momentum, i);
+    if (rule->has_beta2) s.beta2 = scalar_var(e, &own->beta2, i);
+    if (rule->has_eps) s.eps = scalar_var(e, &own->eps, i);
     s.t = ht_add(ht_cast(e->theta->step, HT_F64), 1.0);
     return s;
 }
@@ -160,14 +184,14 @@ void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *st
                      ht_var *new_theta, ht_var *new_state)
 {
     hti_emit e = {u, theta, eta, steps, theta->tape};
-    ht_var norm = hti_clip_norm(&e, gradient);
+    ht_var norm = clip_norm(&e, gradient);
     int at = 0;
     for (int i = 0; i < theta->n; i++) {
         const ht_update *own = hti_update_of(u, theta->name[i]);
         new_theta[i] = theta->var[i];
         if (!own) continue;
         int n_state = own->rule->n_state;
-        hti_step s = hti_step_of(&e, own, norm, gradient[i], i);
+        hti_step s = step_of(&e, own, norm, gradient[i], i);
         for (int k = 0; k < n_state; k++) s.state[k] = state->var[at + k];
         own->rule->apply(&s);
         new_theta[i] = s.new_w;

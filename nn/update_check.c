@@ -21,7 +21,7 @@ typedef struct hti_examined {
 __attribute__((format(printf, 3, 4)))
 #endif
 static bool
-hti_update_complain(const hti_examined *x, ht_status status, const char *format, ...)
+update_complain(const hti_examined *x, ht_status status, const char *format, ...)
 {
     char text[HTI_MESSAGE / 2];
     va_list args;
@@ -34,36 +34,14 @@ hti_update_complain(const hti_examined *x, ht_status status, const char *format,
     return false;
 }
 
-bool hti_scalar_is_zero(const ht_scalar *s)
-{
-    return !s->outer && s->value == 0;
-}
-
-hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n)
-{
-    hti_scalar_axes a = {.valid = shape.rank == 0};
-    if (shape.rank == 1) {
-        a.per_step = shape.dim[0] == steps;
-        /* One step of one tensor: both readings are the same. */
-        a.per_tensor = shape.dim[0] == n && (steps != 1 || n != 1);
-        a.valid = a.per_step != a.per_tensor;
-    } else if (shape.rank == 2) {
-        a.per_step = shape.dim[0] == steps;
-        a.per_tensor = shape.dim[1] == n;
-        a.valid =
-            (a.per_step || shape.dim[0] == 1) && (a.per_tensor || shape.dim[1] == 1);
-    }
-    return a;
-}
-
-static bool hti_outer_check(const hti_examined *x, const char *field, const ht_scalar *s)
+static bool outer_check(const hti_examined *x, const char *field, const ht_scalar *s)
 {
     if (!s->outer) return true;
     if (!x->eta)
-        return hti_update_complain(x, HT_ERROR_ARGUMENT,
-                                   "%s is an outer variable; plain training needs fixed "
-                                   "ones: HT_FIXED(value)",
-                                   field);
+        return update_complain(x, HT_ERROR_ARGUMENT,
+                               "%s is an outer variable; plain training needs fixed "
+                               "ones: HT_FIXED(value)",
+                               field);
     const ht_tensor *tensor = ht_set_tensor(x->eta, s->outer);
     if (!tensor) return false;
     ht_shape shape = ht_tensor_shape(tensor);
@@ -71,7 +49,7 @@ static bool hti_outer_check(const hti_examined *x, const char *field, const ht_s
         hti_scalar_layout(shape, x->steps, x->theta->n).valid)
         return true;
     char text[HT_SHAPE_TEXT];
-    return hti_update_complain(
+    return update_complain(
         x, HT_ERROR_SHAPE,
         "%s is outer variable \"%s\" of %s %s; it must be f32 or f64 and () for one "
         "value, (%lld) per step, (%d) per parameter tensor or (%lld, %d) for both\n"
@@ -83,7 +61,7 @@ static bool hti_outer_check(const hti_examined *x, const char *field, const ht_s
 
 /* A parameter that follows the update and is too narrow for the number: it would be 0 or
  * infinite beside it. NULL: none. clip is of all that train. */
-static const char *hti_too_narrow(const hti_examined *x, const ht_scalar *s)
+static const char *too_narrow(const hti_examined *x, const ht_scalar *s)
 {
     float narrow = (float)s->value;
     if (s->value == 0 || (narrow != 0 && isfinite(narrow))) return NULL;
@@ -97,7 +75,7 @@ static const char *hti_too_narrow(const hti_examined *x, const ht_scalar *s)
 }
 
 /* No scalar of a rule means anything below zero; an average needs a beta below one. */
-static bool hti_fixed_check(const hti_examined *x, const char *field, const ht_scalar *s)
+static bool fixed_check(const hti_examined *x, const char *field, const ht_scalar *s)
 {
     const ht_update *u = x->u;
     bool beta = u->rule->has_beta2 && (s == &u->momentum || s == &u->beta2);
@@ -111,17 +89,17 @@ static bool hti_fixed_check(const hti_examined *x, const char *field, const ht_s
         wrong = "is not below 1, as an average needs";
     else if (s->schedule && s->value == 0)
         wrong = "has a schedule, but is zero: a schedule is a factor";
-    if (wrong) return hti_update_complain(x, HT_ERROR_ARGUMENT, "%s %s", field, wrong);
-    const char *narrow = hti_too_narrow(x, s);
-    return !narrow || hti_update_complain(
-                          x, HT_ERROR_ARGUMENT,
-                          "%s is %g, which is %s beside parameter \"%s\" of f32\n"
-                          "  hint: f32 holds 1.5e-45 to 3.4e38; 0 where that is meant, "
-                          "or f64 parameters",
-                          field, s->value, s->value < 1 ? "0" : "infinite", narrow);
+    if (wrong) return update_complain(x, HT_ERROR_ARGUMENT, "%s %s", field, wrong);
+    const char *narrow = too_narrow(x, s);
+    return !narrow ||
+           update_complain(x, HT_ERROR_ARGUMENT,
+                           "%s is %g, which is %s beside parameter \"%s\" of f32\n"
+                           "  hint: f32 holds 1.5e-45 to 3.4e38; 0 where that is meant, "
+                           "or f64 parameters",
+                           field, s->value, s->value < 1 ? "0" : "infinite", narrow);
 }
 
-static bool hti_fields_check(const hti_examined *x)
+static bool fields_check(const hti_examined *x)
 {
     const ht_update *u = x->u;
     const struct {
@@ -140,39 +118,39 @@ static bool hti_fields_check(const hti_examined *x)
     for (size_t k = 0; k < sizeof field / sizeof field[0]; k++) {
         bool zero = hti_scalar_is_zero(field[k].scalar);
         if (!field[k].used && !zero)
-            return hti_update_complain(x, HT_ERROR_ARGUMENT,
-                                       "%s is set, but the rule has no such number",
-                                       field[k].name);
+            return update_complain(x, HT_ERROR_ARGUMENT,
+                                   "%s is set, but the rule has no such number",
+                                   field[k].name);
         if (field[k].used && field[k].needed && zero)
-            return hti_update_complain(x, HT_ERROR_ARGUMENT,
-                                       "%s is zero\n  hint: usual are rate 0.1 (adam "
-                                       "0.001), beta2 0.999, eps 1e-8",
-                                       field[k].name);
-        if (!hti_fixed_check(x, field[k].name, field[k].scalar) ||
-            !hti_outer_check(x, field[k].name, field[k].scalar))
+            return update_complain(x, HT_ERROR_ARGUMENT,
+                                   "%s is zero\n  hint: usual are rate 0.1 (adam "
+                                   "0.001), beta2 0.999, eps 1e-8",
+                                   field[k].name);
+        if (!fixed_check(x, field[k].name, field[k].scalar) ||
+            !outer_check(x, field[k].name, field[k].scalar))
             return false;
     }
     return true;
 }
 
-static bool hti_parameters_check(const hti_examined *x)
+static bool parameters_check(const hti_examined *x)
 {
     const ht_set *theta = x->theta;
     bool trained = false;
     for (int i = 0; i < theta->n; i++) {
         ht_dtype dtype = ht_tensor_dtype(theta->tensor[i]);
         if (!hti_dtype_is_float(dtype))
-            return hti_update_complain(x, HT_ERROR_DTYPE,
-                                       "parameter \"%s\" is %s; it must be f32 or f64",
-                                       theta->name[i], ht_dtype_name(dtype));
+            return update_complain(x, HT_ERROR_DTYPE,
+                                   "parameter \"%s\" is %s; it must be f32 or f64",
+                                   theta->name[i], ht_dtype_name(dtype));
         trained = trained || hti_update_of(x->u, theta->name[i]);
     }
     if (trained) return true;
-    return hti_update_complain(x, HT_ERROR_ARGUMENT, "%s: nothing to train",
-                               theta->n ? "every parameter is frozen" : "theta is empty");
+    return update_complain(x, HT_ERROR_ARGUMENT, "%s: nothing to train",
+                           theta->n ? "every parameter is frozen" : "theta is empty");
 }
 
-static bool hti_group_matches(const ht_set *theta, const char *pattern)
+static bool group_matches(const ht_set *theta, const char *pattern)
 {
     for (int i = 0; i < theta->n; i++)
         if (ht_name_matches(pattern, theta->name[i])) return true;
@@ -181,30 +159,30 @@ static bool hti_group_matches(const ht_set *theta, const char *pattern)
 
 /* One group: its pattern, then its update like any other, but for what only the main one
  * may have. */
-static bool hti_group_check(const hti_examined *outside, const ht_update_group *group)
+static bool group_check(const hti_examined *outside, const ht_update_group *group)
 {
     hti_examined x = *outside;
     char names[HTI_MESSAGE / 4];
     HT_ASSERT(group->pattern, "the pattern of a group is NULL; \"*\" matches all names");
     hti_set_names(names, sizeof names, x.theta->n, x.theta->name);
-    if (!hti_group_matches(x.theta, group->pattern))
-        return hti_update_complain(&x, HT_ERROR_ARGUMENT,
-                                   "group \"%s\" matches no parameter; they are: %s",
-                                   group->pattern, names);
+    if (!group_matches(x.theta, group->pattern))
+        return update_complain(&x, HT_ERROR_ARGUMENT,
+                               "group \"%s\" matches no parameter; they are: %s",
+                               group->pattern, names);
     if (!group->update) return true;
     HT_ASSERT(group->update->rule, "the rule of group \"%s\" is NULL", group->pattern);
     x.u = group->update;
     x.group = group->pattern;
     if (x.u->n_groups)
-        return hti_update_complain(&x, HT_ERROR_ARGUMENT,
-                                   "has groups of its own\n  hint: list all groups in "
-                                   "the main update; the first that matches counts");
+        return update_complain(&x, HT_ERROR_ARGUMENT,
+                               "has groups of its own\n  hint: list all groups in "
+                               "the main update; the first that matches counts");
     if (!hti_scalar_is_zero(&x.u->clip))
-        return hti_update_complain(&x, HT_ERROR_ARGUMENT,
-                                   "clip is set, but the norm is of all groups together"
-                                   "\n  hint: set clip in the main update, or clip_value "
-                                   "here");
-    return hti_fields_check(&x);
+        return update_complain(&x, HT_ERROR_ARGUMENT,
+                               "clip is set, but the norm is of all groups together"
+                               "\n  hint: set clip in the main update, or clip_value "
+                               "here");
+    return fields_check(&x);
 }
 
 bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
@@ -215,8 +193,8 @@ bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
               "update.groups is %p, n_groups %d", (const void *)u->groups, u->n_groups);
     hti_examined x = {
         .ctx = ctx, .u = u, .main = u, .theta = theta, .eta = eta, .steps = steps};
-    if (!hti_fields_check(&x)) return false;
+    if (!fields_check(&x)) return false;
     for (int k = 0; k < u->n_groups; k++)
-        if (!hti_group_check(&x, &u->groups[k])) return false;
-    return hti_parameters_check(&x);
+        if (!group_check(&x, &u->groups[k])) return false;
+    return parameters_check(&x);
 }

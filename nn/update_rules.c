@@ -11,27 +11,27 @@ ht_var hti_beside(ht_var scalar, ht_var x)
     return ht_cast(scalar, ht_var_dtype(x));
 }
 
-static void hti_sgd_apply(hti_step *s)
+static void sgd_apply(hti_step *s)
 {
     s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), s->g));
 }
 
 /* momentum s + x */
-static ht_var hti_gather_speed(const hti_step *s, ht_var speed, ht_var x)
+static ht_var gather_speed(const hti_step *s, ht_var speed, ht_var x)
 {
     return ht_add(ht_mul(hti_beside(s->momentum, s->w), speed), x);
 }
 
-static void hti_momentum_apply(hti_step *s)
+static void momentum_apply(hti_step *s)
 {
-    s->new_state[0] = hti_gather_speed(s, s->state[0], s->g);
+    s->new_state[0] = gather_speed(s, s->state[0], s->g);
     s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), s->new_state[0]));
 }
 
 /* Not w - rate (g + momentum s): a small rate keeps in range what that sum is not. */
-static void hti_nesterov_apply(hti_step *s)
+static void nesterov_apply(hti_step *s)
 {
-    s->new_state[0] = hti_gather_speed(s, s->state[0], s->g);
+    s->new_state[0] = gather_speed(s, s->state[0], s->g);
     ht_var ahead = hti_beside(ht_mul(s->rate, s->momentum), s->w);
     ht_var step =
         ht_add(ht_mul(hti_beside(s->rate, s->w), s->g), ht_mul(ahead, s->new_state[0]));
@@ -39,7 +39,7 @@ static void hti_nesterov_apply(hti_step *s)
 }
 
 /* beta a + (1 - beta) b */
-static ht_var hti_average(ht_var beta, ht_var a, ht_var b)
+static ht_var moving_average(ht_var beta, ht_var a, ht_var b)
 {
     return ht_add(ht_mul(hti_beside(beta, a), a),
                   ht_mul(hti_beside(ht_sub(1.0, beta), a), b));
@@ -47,7 +47,7 @@ static ht_var hti_average(ht_var beta, ht_var a, ht_var b)
 
 /* sqrt(beta u^2 + (1 - beta) g^2): the root of the average is the state, since an f32
  * holds no square of what is above 1.8e19 or below 1e-23. */
-static ht_var hti_average_root(ht_var beta, ht_var u, ht_var g)
+static ht_var moving_root(ht_var beta, ht_var u, ht_var g)
 {
     return hti_weighted_hypot(hti_beside(beta, u), u, hti_beside(ht_sub(1.0, beta), u), g,
                               HT_HERE);
@@ -55,7 +55,7 @@ static ht_var hti_average_root(ht_var beta, ht_var u, ht_var g)
 
 /* m / (scale u + eps). A fixed eps is not 0; where an outer one is, and u too, the
  * element has had no gradient: it does not move, and no derivative goes through it. */
-static ht_var hti_divided(const hti_step *s, ht_var m, ht_var scaled)
+static ht_var divided_by_root(const hti_step *s, ht_var m, ht_var scaled)
 {
     double fixed;
     ht_var below = ht_add(scaled, hti_beside(s->eps, s->w));
@@ -66,7 +66,7 @@ static ht_var hti_divided(const hti_step *s, ht_var m, ht_var scaled)
 
 /* 1 - beta^t, to the last places near beta = 1 too, where the difference itself would
  * have lost them; below 1/2 it is right, and has a derivative at 0. */
-static ht_var hti_correction(ht_var beta, ht_var t)
+static ht_var correction(ht_var beta, ht_var t)
 {
     double fixed;
     bool is_fixed = hti_is_constant(beta, &fixed);
@@ -78,66 +78,67 @@ static ht_var hti_correction(ht_var beta, ht_var t)
     return ht_where(near, ht_neg(ht_expm1(power)), far);
 }
 
-static void hti_adam_apply(hti_step *s)
+static void adam_apply(hti_step *s)
 {
-    ht_var correction1 = hti_correction(s->momentum, s->t);
-    ht_var correction2 = hti_correction(s->beta2, s->t);
-    ht_var m = hti_average(s->momentum, s->state[0], s->g);
-    ht_var u = hti_average_root(s->beta2, s->state[1], s->g);
+    ht_var correction1 = correction(s->momentum, s->t);
+    ht_var correction2 = correction(s->beta2, s->t);
+    ht_var m = moving_average(s->momentum, s->state[0], s->g);
+    ht_var u = moving_root(s->beta2, s->state[1], s->g);
     /* Not divided by: a division of every element costs as much as the rest. */
     ht_var scale = hti_beside(ht_rsqrt(correction2), s->w);
     ht_var size = hti_beside(ht_div(s->rate, correction1), s->w);
     s->new_state[0] = m;
     s->new_state[1] = u;
-    s->new_w = ht_sub(s->w, ht_mul(size, hti_divided(s, m, ht_mul(u, scale))));
+    s->new_w = ht_sub(s->w, ht_mul(size, divided_by_root(s, m, ht_mul(u, scale))));
 }
 
 /* Not w (1 - rate decay): in f32 that factor would lose the digits of a small decay. */
-static void hti_adamw_apply(hti_step *s)
+static void adamw_apply(hti_step *s)
 {
     if (!ht_is_zero(s->decay)) {
         ht_var part = hti_beside(ht_mul(s->rate, s->decay), s->w);
         s->w = ht_sub(s->w, ht_mul(part, s->w));
     }
-    hti_adam_apply(s);
+    adam_apply(s);
 }
 
 /* w - rate g / (u + eps) */
-static void hti_scaled_apply(hti_step *s, ht_var u)
+static void scaled_apply(hti_step *s, ht_var u)
 {
     s->new_state[0] = u;
-    s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), hti_divided(s, s->g, u)));
+    s->new_w =
+        ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), divided_by_root(s, s->g, u)));
 }
 
-static void hti_rmsprop_apply(hti_step *s)
+static void rmsprop_apply(hti_step *s)
 {
-    hti_scaled_apply(s, hti_average_root(s->beta2, s->state[0], s->g));
+    scaled_apply(s, moving_root(s->beta2, s->state[0], s->g));
 }
 
-static void hti_adagrad_apply(hti_step *s)
+static void adagrad_apply(hti_step *s)
 {
     ht_var one = ht_number(1);
-    hti_scaled_apply(s, hti_weighted_hypot(one, s->state[0], one, s->g, HT_HERE));
+    scaled_apply(s, hti_weighted_hypot(one, s->state[0], one, s->g, HT_HERE));
 }
 
-const ht_update_rule ht_sgd = {.name = "sgd", .apply = hti_sgd_apply};
+const ht_update_rule ht_sgd = {.name = "sgd", .apply = sgd_apply};
 const ht_update_rule ht_momentum = {.name = "momentum",
                                     .n_state = 1,
                                     .state = {"s"},
                                     .has_momentum = true,
-                                    .apply = hti_momentum_apply};
+                                    .apply = momentum_apply};
 const ht_update_rule ht_nesterov = {.name = "nesterov",
                                     .n_state = 1,
                                     .state = {"s"},
                                     .has_momentum = true,
-                                    .apply = hti_nesterov_apply};
+                                    .apply = nesterov_apply};
 const ht_update_rule ht_adam = {.name = "adam",
                                 .n_state = 2,
                                 .state = {"m", "u"},
                                 .has_momentum = true,
                                 .has_beta2 = true,
                                 .has_eps = true,
-                                .apply = hti_adam_apply};
+                                .apply = adam_apply};
 const ht_update_rule ht_adamw = {.name = "adamw",
                                  .n_state = 2,
                                  .state = {"m", "u"},
@@ -145,15 +146,15 @@ const ht_update_rule ht_adamw = {.name = "adamw",
                                  .has_beta2 = true,
                                  .has_eps = true,
                                  .decays_itself = true,
-                                 .apply = hti_adamw_apply};
+                                 .apply = adamw_apply};
 const ht_update_rule ht_rmsprop = {.name = "rmsprop",
                                    .n_state = 1,
                                    .state = {"u"},
                                    .has_beta2 = true,
                                    .has_eps = true,
-                                   .apply = hti_rmsprop_apply};
+                                   .apply = rmsprop_apply};
 const ht_update_rule ht_adagrad = {.name = "adagrad",
                                    .n_state = 1,
                                    .state = {"u"},
                                    .has_eps = true,
-                                   .apply = hti_adagrad_apply};
+                                   .apply = adagrad_apply};

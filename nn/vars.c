@@ -35,7 +35,7 @@ ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step)
 }
 
 /* The counter as a constant: a tape of its own is made for each step. */
-static ht_var hti_step_constant(ht_tape *tape, int32_t step)
+static ht_var step_constant(ht_tape *tape, int32_t step)
 {
     return hti_constant(tape, step, HT_I32, false, NULL);
 }
@@ -46,21 +46,21 @@ ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
     HT_ASSERT(tape && set, "ht_vars_input: tape %p, set %p", (void *)tape,
               (const void *)set);
     if (ht_context_status(ht_tape_context(tape)) != HT_OK) return NULL;
-    ht_vars *vars = hti_vars_new(tape, set, hti_step_constant(tape, step));
+    ht_vars *vars = hti_vars_new(tape, set, step_constant(tape, step));
     for (int i = 0; vars && i < set->n; i++)
         vars->var[i] = ht_input_at(tape, set->tensor[i], site);
     return vars;
 }
 
-static int hti_vars_find(const ht_vars *vars, const char *name)
+static int vars_find(const ht_vars *vars, const char *name)
 {
     for (int i = 0; i < vars->n; i++)
         if (!strcmp(vars->name[i], name)) return i;
     return -1;
 }
 
-static void hti_vars_unknown(const ht_vars *vars, const char *what, const char *name,
-                             const char *site)
+static void vars_unknown(const ht_vars *vars, const char *what, const char *name,
+                         const char *site)
 {
     char names[HTI_MESSAGE / 2];
     hti_set_names(names, sizeof names, vars->n, vars->name);
@@ -73,9 +73,9 @@ ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)
     HT_ASSERT(vars && name,
               "ht_get: vars %p, name %p (did making them fail? see ht_check)",
               (const void *)vars, (const void *)name);
-    int i = hti_vars_find(vars, name);
+    int i = vars_find(vars, name);
     if (i >= 0) return vars->var[i];
-    hti_vars_unknown(vars, "ht_get", name, site);
+    vars_unknown(vars, "ht_get", name, site);
     return hti_poison(vars->tape);
 }
 
@@ -115,9 +115,9 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
 {
     HT_ASSERT(vars && name, "ht_vars_set: vars %p, name %p", (void *)vars,
               (const void *)name);
-    int i = hti_vars_find(vars, name);
+    int i = vars_find(vars, name);
     if (i < 0) {
-        hti_vars_unknown(vars, "ht_vars_set", name, site);
+        vars_unknown(vars, "ht_vars_set", name, site);
         return;
     }
     HT_ASSERT(!value.tape || hti_is_number(value) || value.tape == vars->tape,

@@ -78,7 +78,7 @@ static int64_t piece_start(int64_t units, int64_t pieces, int64_t i)
 void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
                   const void *work)
 {
-    int64_t threads = hti_team(ht_context_threads(ctx));
+    int64_t threads = hti_team(ctx->options.threads);
     if (elements < HTI_SERIAL || units < 2 || threads < 2) {
         run(work, 0, units);
         return;
