@@ -1,0 +1,127 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# test_includes.sh <source root> <build root>: which room of the library sees which, held
+# against the include lists the build has: with those, a file that includes a header of a
+# room it may see preprocesses, and one with a header of any other room does not. Prints
+# TAP, a case a pair of rooms. The rules and their reasons: README.md of each layer.
+set -eu
+source=$1
+build=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# A room and the rooms it sees besides itself. A layer's own name is its public headers.
+engine='tensor autograd tensor/core tensor/kernels autograd/tape autograd/ops autograd/program'
+cat >"$work/rules" <<END
+tensor/core: tensor tensor/kernels
+tensor/kernels: tensor tensor/core tensor/fast/loops
+tensor/reference: tensor tensor/core tensor/kernels
+tensor/fast: tensor tensor/core tensor/kernels tensor/fast/loops
+tensor/fast/loops: tensor tensor/core tensor/kernels
+autograd/tape: tensor autograd tensor/core tensor/kernels autograd/ops
+autograd/ops: tensor autograd tensor/core tensor/kernels autograd/tape autograd/program
+autograd/program: tensor autograd tensor/core tensor/kernels autograd/tape autograd/ops
+autograd/passes: $engine
+autograd/inspect: $engine autograd/passes
+nn: $engine
+bilevel: $engine nn
+data: tensor tensor/core
+END
+
+# Folders of the library that hold C, headers alone included.
+rooms_with() {
+    (cd "$source" && find tensor autograd nn bilevel data -type f -name "$1" |
+        sed 's|/[^/]*$||' | sort -u)
+}
+
+headers_of() {
+    (cd "$source/$1" && find . -maxdepth 1 \( -name '*.h' -o -name '*.def' \) |
+        sed 's|^\./||' | sort)
+}
+
+# What the build compiles a room's files with: the union of their include folders, so that
+# one list too wide is seen.
+includes_of() {
+    awk -v room="$1" -v source="$source/" '
+        /"directory":/ { split($0, part, "\""); directory = part[4] }
+        /"command":/   { command = $0 }
+        /"file":/ {
+            split($0, part, "\"")
+            file = part[4]
+            sub(/^(\.\.\/)+/, "", file)
+            if (index(file, source) == 1) file = substr(file, length(source) + 1)
+            if (file !~ "^" room "/[^/]*$") next
+            words = split(command, word, " ")
+            for (i = 1; i <= words; i++)
+                if (word[i] ~ /^-I/) {
+                    folder = substr(word[i], 3)
+                    print "-I" (folder ~ /^\// ? "" : directory "/") folder
+                }
+        }' "$build/compile_commands.json" | sort -u
+}
+
+# sees <header> with the flags at hand
+sees() {
+    echo "#include \"$1\"" >"$work/one.c"
+    # shellcheck disable=SC2086 # lists
+    $compiler -std=c11 -D_POSIX_C_SOURCE=200809L -E -o /dev/null $flags "$work/one.c" \
+        >"$work/log" 2>&1
+}
+
+ok() {
+    n=$((n + 1))
+    echo "ok $n - $1"
+}
+
+not_ok() {
+    n=$((n + 1))
+    status=1
+    echo "not ok $n - $1"
+    sed 's/^/# /' "$work/why"
+}
+
+# The pair's case: every header of the other room is seen, or none is.
+check_pair() {
+    : >"$work/why"
+    for header in $(headers_of "$other"); do
+        if sees "$header"; then
+            [ "$2" = yes ] || echo "$header is seen" >>"$work/why"
+        elif [ "$2" = yes ]; then
+            cat "$work/log" >>"$work/why"
+        else
+            grep -q "$header.*\(No such file\|not found\)" "$work/log" ||
+                cat "$work/log" >>"$work/why"
+        fi
+    done
+    if [ -s "$work/why" ]; then not_ok "$1"; else ok "$1"; fi
+}
+
+compiler=$(sed -n 's/.*"command": "\([^"]*\)".*/\1/p' "$build/compile_commands.json" |
+    sed -n '1s/ -[ID].*//p')
+n=0
+status=0
+with_headers=$({
+    rooms_with '*.h'
+    rooms_with '*.def'
+} | sort -u)
+
+for room in $(rooms_with '*.c'); do
+    flags=$(includes_of "$room" | tr '\n' ' ')
+    if ! grep -q "^$room:" "$work/rules"; then
+        echo "its line in the table of $0 is missing" >"$work/why"
+        not_ok "$room has a rule"
+    elif [ -z "${flags% }" ]; then
+        ok "$room # SKIP not built"
+    else
+        seen=$(sed -n "s|^$room: ||p" "$work/rules")
+        for other in $with_headers; do
+            [ "$other" != "$room" ] || continue
+            case " $seen " in
+            *" $other "*) check_pair "$room sees $other" yes ;;
+            *) check_pair "$room does not see $other" no ;;
+            esac
+        done
+    fi
+done
+echo "1..$n"
+exit "$status"
