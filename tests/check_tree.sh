@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check_tree.sh: the house rules a machine can check. Prints offenders; fails if any.
-# Run by `./dev lint`; what the rules are for: CONTRIBUTING.md.
+# check_tree.sh [--figures]: the house rules a machine can check. Prints offenders; fails
+# if any. --figures prints lines and functions by folder instead. Run by `./dev lint`; what
+# the rules are for: CONTRIBUTING.md.
 set -eu
 cd "$(dirname "$0")/.."
 
 library='tensor autograd nn bilevel data'
+plain='nn data' # where statics bear no hti_
 offenders=$(mktemp)
 found=$(mktemp)
 trap 'rm -f "$offenders" "$found"' EXIT
@@ -51,21 +53,59 @@ file_length() {
     done
 }
 
-# A function opens with `{` and closes with `}` in column 0 and begins after the last line
-# that is blank, a directive, or the end of something else.
+# "<file> <first line> <lines>" of every function: it opens with `{` and closes with `}` in
+# column 0 and begins after the last line that is blank, a directive, or the end of
+# something else.
+functions() {
+    c_files "$library" | xargs awk '
+        FNR == 1 { inside = 0; start = 0 }
+        /^\{/ { inside = 1 }
+        inside && /^\}/ {
+            print FILENAME, start + 1, FNR - start
+            inside = 0
+        }
+        !inside && /^$|^#|^\}|\*\/ *$/ { start = FNR }'
+}
+
 function_length() {
-    c_files "$library" | while read -r file; do
-        awk -v file="$file" '
-            /^\{/ { inside = 1 }
-            inside && /^\}/ {
-                lines = NR - start
-                if (lines > 60)
-                    printf "%s:%d: a function of %d lines, 60 at most\n", \
-                        file, start + 1, lines
-                inside = 0
-            }
-            !inside && /^$|^#|^\}|\*\/ *$/ { start = NR }' "$file"
-    done
+    functions | awk -v most=47 '
+        $3 > most { printf "%s:%d: a function of %d lines, %d at most\n", $1, $2, $3, most }'
+}
+
+# Half of the functions have at most 10 lines, nine of ten at most 26.
+function_figures() {
+    function_table | awk '
+        $1 == "library" && ($4 > 10 || $5 > 26) {
+            printf "functions: median %d, 90th percentile %d; 10 and 26 at most\n", $4, $5 }'
+}
+
+# "<folder> <lines> <functions> <median> <90th percentile> <longest>", the library last.
+function_table() {
+    {
+        c_files "$library" | xargs wc -l | awk '$2 != "total" { print $2, "lines", $1 }'
+        functions | awk '{ print $1, "function", $3 }'
+    } | awk '{
+            folder = $1
+            sub(/\/[^\/]*$/, "", folder)
+            print folder, $2, $3
+            print "~library", $2, $3
+        }' | LC_ALL=C sort -k1,1 -k2,2 -k3,3n | awk '
+        function row() {
+            sub(/~/, "", folder)
+            printf "%-18s %6d %9d %6d %5d %7d\n", folder, lines, n, \
+                x[int((n + 1) / 2)], x[int((9 * n + 9) / 10)], x[n]
+            n = lines = 0
+            split("", x)
+        }
+        $1 != folder { if (folder != "") row(); folder = $1 }
+        $2 == "lines" { lines += $3; next }
+        { x[++n] = $3 }
+        END { row() }'
+}
+
+print_figures() {
+    printf '%-18s %6s %9s %6s %5s %7s\n' folder lines functions median '90 %' longest
+    function_table
 }
 
 unfinished() {
@@ -78,6 +118,8 @@ includes() {
     c_files "$library" | xargs grep -n '#include.*cblas\.h' >"$found" || true
     [ "$(wc -l <"$found")" -le 1 ] ||
         sed 's/$/ belongs in one file/' "$found"
+    c_files "$library" | xargs grep -n '#include "[^"]*/' |
+        sed 's/$/ reaches past what its folder sees/'
     c_files "$library examples" | grep -v '^data/' |
         xargs grep -nE '#include.*(zlib\.h|stb_)' | sed 's/$/ belongs in data/'
 }
@@ -122,8 +164,24 @@ unique_statics() {
         }'
 }
 
-for rule in spdx_line line_width file_length function_length unfinished includes \
-    rows_by_macro ops_have_macros unique_statics; do
+# What begins with hti_ is shared between files.
+private_names() {
+    # shellcheck disable=SC2086 # a list
+    find $plain -name '*.[ch]' | sort | xargs grep -nE '^static [^;={]*hti_[a-z0-9_]+\(' |
+        grep -v 'static inline' | sed 's/$/ is static and needs no hti_/'
+}
+
+# Line counts in chapters.
+counts() {
+    sh tests/check_counts.sh
+}
+
+if [ "${1-}" = --figures ]; then
+    print_figures
+    exit
+fi
+for rule in spdx_line line_width file_length function_length function_figures unfinished \
+    includes rows_by_macro ops_have_macros unique_statics private_names counts; do
     "$rule" || true
 done >"$offenders"
 cat "$offenders"
