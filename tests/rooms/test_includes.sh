@@ -21,7 +21,7 @@ tensor/fast/loops: tensor tensor/core tensor/kernels
 autograd/tape: tensor tensor/core autograd
 autograd/ops: $engine
 autograd/program: $engine autograd/ops
-autograd/passes: $engine autograd/ops autograd/program
+autograd/passes: $engine autograd/program
 autograd/inspect: $engine autograd/ops autograd/program
 nn: tensor tensor/core autograd
 bilevel: $engine autograd/program nn
