@@ -3,11 +3,7 @@
  * stale variables and borrows are caught, numbers take their partner's dtype, errors name
  * op, shapes and call site, derivatives take their variables as leaves, listings.
  * Read next: autograd/tape.c, autograd/apply.c. */
-#include "test.h"
-
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "child.h"
 
 #include "ht_autograd.h"
 
@@ -51,33 +47,21 @@ static int fixture_free(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_new, fixture_free)
 
-/* Runs act in a child, which must abort and say `message` on stderr. */
+typedef struct deed {
+    fixture *f;
+    void (*act)(fixture *f);
+} deed;
+
+static void do_deed(void *all)
+{
+    const deed *d = all;
+    d->act(d->f);
+}
+
+/* act, in a child, aborts and says `message` on stderr. */
 static void assert_aborts(fixture *f, void (*act)(fixture *), const char *message)
 {
-    char text[4096];
-    int ends[2], status = 0;
-    fflush(NULL);
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-        signal(SIGABRT, SIG_DFL);
-        dup2(ends[1], STDERR_FILENO);
-        act(f);
-        _exit(0);
-    }
-    close(ends[1]);
-    size_t used = 0;
-    ssize_t got;
-    while ((got = read(ends[0], text + used, sizeof text - 1 - used)) > 0)
-        used += (size_t)got;
-    text[used] = '\0';
-    close(ends[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
-        fail_msg("expected an abort with \"%s\", got status %d: %s", message, status,
-                 text);
-    assert_contains(text, message);
+    test_aborts(do_deed, &(deed){f, act}, message);
 }
 
 static void assert_status(const fixture *f, ht_status want)

@@ -117,23 +117,6 @@ typedef struct cleaning {
     ht_optimizer *optimizer;
 } cleaning;
 
-static ht_var cleaning_inner(const ht_vars *theta, const ht_vars *eta,
-                             const ht_vars *batch, void *user)
-{
-    (void)user;
-    ht_var logits = ht_linear(ht_get(batch, "x"), theta, "layer");
-    ht_var loss = ht_cross_entropy(logits, ht_get(batch, "y"));
-    return ht_mean(ht_mul(ht_get(eta, "lambda"), loss));
-}
-
-static ht_var cleaning_outer(const ht_vars *theta, const ht_vars *eta,
-                             const ht_vars *batch, void *user)
-{
-    (void)eta, (void)user;
-    ht_var logits = ht_linear(ht_get(batch, "x"), theta, "layer");
-    return ht_mean(ht_cross_entropy(logits, ht_get(batch, "y")));
-}
-
 static ht_set *cleaning_data(ht_context *ctx, const ht_images *images, int64_t first)
 {
     ht_set *set = ht_set_new(ctx);

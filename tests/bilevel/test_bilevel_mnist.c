@@ -15,23 +15,6 @@ typedef struct cleaning {
     ht_bilevel_problem problem;
 } cleaning;
 
-static ht_var cleaning_inner(const ht_vars *theta, const ht_vars *eta,
-                             const ht_vars *batch, void *user)
-{
-    (void)user;
-    ht_var logits = ht_linear(ht_get(batch, "x"), theta, "layer");
-    ht_var loss = ht_cross_entropy(logits, ht_get(batch, "y"));
-    return ht_mean(ht_mul(ht_get(eta, "lambda"), loss));
-}
-
-static ht_var cleaning_outer(const ht_vars *theta, const ht_vars *eta,
-                             const ht_vars *batch, void *user)
-{
-    (void)eta, (void)user;
-    ht_var logits = ht_linear(ht_get(batch, "x"), theta, "layer");
-    return ht_mean(ht_cross_entropy(logits, ht_get(batch, "y")));
-}
-
 static int cleaning_new(void **state)
 {
     cleaning *c = calloc(1, sizeof *c);

@@ -409,28 +409,21 @@ static void images_rows_of_colour_images_have_both_shapes(void **state)
 
 /* Memory. */
 
+static bool read_small(ht_context *ctx, void *user)
+{
+    const fixture *f = user;
+    ht_images images;
+    ht_status status = ht_cifar_read(ctx, f->folder, false, &images);
+    assert_int_equal(ht_context_status(ctx), status);
+    ht_images_free(&images);
+    return status == HT_OK;
+}
+
 static void cifar_with_nth_allocation_failing_leaks_nothing(void **state)
 {
     fixture *f = *state;
     write_small(f);
-    int fail_at = 2;
-    for (bool done = false; !done; fail_at++) {
-        failing user = {.fail_at = fail_at};
-        ht_context *ctx = ht_context_new(
-            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
-        assert_non_null(ctx);
-        size_t live = ht_context_live_bytes(ctx);
-        ht_images images;
-        ht_status status = ht_cifar_read(ctx, f->folder, false, &images);
-        done = status == HT_OK;
-        if (!done) assert_int_equal(status, HT_ERROR_MEMORY);
-        assert_int_equal(ht_context_status(ctx), status);
-        ht_images_free(&images);
-        assert_int_equal(ht_context_live_bytes(ctx), live);
-        ht_context_free(ctx);
-    }
-    printf("# %d allocations failed, one at a time\n", fail_at - 3);
-    assert_in_range(fail_at, 12, 60);
+    assert_in_range(fail_each_allocation(read_small, f), 9, 57);
 }
 
 int main(void)

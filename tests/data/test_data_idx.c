@@ -435,32 +435,25 @@ static void idx_write_on_a_full_disk_keeps_the_old_file(void **state)
 
 /* Memory. */
 
+static bool read_and_write(ht_context *ctx, void *user)
+{
+    const fixture *f = user;
+    char to[PATH], from[PATH];
+    ht_tensor *x = ht_idx_read(ctx, path_in(f, "source", from));
+    bool done = x && ht_idx_write(x, path_in(f, "x.gz", to)) == HT_OK;
+    ht_tensor_free(x);
+    assert_int_equal(count_files(f, false), done ? 2 : 1);
+    return done;
+}
+
 static void idx_with_nth_allocation_failing_leaks_and_leaves_nothing(void **state)
 {
     fixture *f = *state;
-    char path[PATH], source[PATH];
+    char source[PATH];
     unsigned char gz[256];
     write_bytes(path_in(f, "source", source), gz,
                 gzip_bytes(small, sizeof small, gz, 256));
-    path_in(f, "x.gz", path);
-    int fail_at = 2;
-    for (bool done = false; !done; fail_at++) {
-        failing user = {.fail_at = fail_at};
-        ht_context *ctx = ht_context_new(
-            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
-        assert_non_null(ctx);
-        size_t live = ht_context_live_bytes(ctx);
-        ht_tensor *x = ht_idx_read(ctx, source);
-        ht_status written = x ? ht_idx_write(x, path) : HT_ERROR_MEMORY;
-        done = written == HT_OK;
-        ht_tensor_free(x);
-        assert_int_equal(ht_context_status(ctx), done ? HT_OK : HT_ERROR_MEMORY);
-        assert_int_equal(ht_context_live_bytes(ctx), live);
-        assert_int_equal(count_files(f, false), done ? 2 : 1);
-        ht_context_free(ctx);
-    }
-    printf("# %d allocations failed, one at a time\n", fail_at - 3);
-    assert_in_range(fail_at, 8, 60);
+    assert_in_range(fail_each_allocation(read_and_write, f), 5, 57);
 }
 
 int main(void)

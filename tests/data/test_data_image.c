@@ -227,43 +227,27 @@ static void png_write_of_what_it_cannot_leaves_nothing(void **state)
 /* Memory. */
 
 /* A set in, a picture out. */
-static ht_status read_and_draw(ht_context *ctx, const fixture *f, const char *path)
+static bool read_and_draw(ht_context *ctx, void *user)
 {
+    const fixture *f = user;
+    char path[PATH];
     ht_images images;
     ht_status status = ht_mnist_read(ctx, f->folder, false, &images);
-    if (status) return status;
     ht_images_free(&images);
-    ht_tensor *x = picture(ctx, HT_SHAPE(9, 8, 3));
-    if (!x) return HT_ERROR_MEMORY;
-    status = ht_png_write(ctx, path, x);
+    ht_tensor *x = status ? NULL : picture(ctx, HT_SHAPE(9, 8, 3));
+    if (x) status = ht_png_write(ctx, path_in(f, "x.png", path), x);
+    bool done = x && status == HT_OK;
     ht_tensor_free(x);
-    return status;
+    assert_int_equal(count_files(f, false), done ? 3 : 2);
+    return done;
 }
 
 static void images_with_nth_allocation_failing_leak_and_leave_nothing(void **state)
 {
     fixture *f = *state;
-    char path[PATH];
-    path_in(f, "x.png", path);
     write_counting(f, "train-images-idx3-ubyte.gz", HT_SHAPE(12, 2, 3), 256);
     write_counting(f, "train-labels-idx1-ubyte", HT_SHAPE(12), 10);
-    int fail_at = 2;
-    for (bool done = false; !done; fail_at++) {
-        failing user = {.fail_at = fail_at};
-        ht_context *ctx = ht_context_new(
-            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
-        assert_non_null(ctx);
-        size_t live = ht_context_live_bytes(ctx);
-        ht_status status = read_and_draw(ctx, f, path);
-        done = status == HT_OK;
-        if (!done) assert_int_equal(status, HT_ERROR_MEMORY);
-        assert_int_equal(ht_context_status(ctx), status);
-        assert_int_equal(ht_context_live_bytes(ctx), live);
-        assert_int_equal(count_files(f, false), done ? 3 : 2);
-        ht_context_free(ctx);
-    }
-    printf("# %d allocations failed, one at a time\n", fail_at - 3);
-    assert_in_range(fail_at, 12, 60);
+    assert_in_range(fail_each_allocation(read_and_draw, f), 9, 57);
 }
 
 int main(void)

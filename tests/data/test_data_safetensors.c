@@ -315,8 +315,12 @@ static void set_write_where_it_cannot_leaves_nothing(void **state)
 /* Memory. */
 
 /* Writes to one path, reads and loads from another. False after an error. */
-static bool write_read_load(ht_context *ctx, const char *to, const char *from)
+static bool write_read_load(ht_context *ctx, void *user)
 {
+    const fixture *f = user;
+    char to[PATH], from[PATH];
+    path_in(f, "to", to);
+    path_in(f, "from", from);
     ht_set *set = sample(ctx), *loaded = NULL;
     if (!set) return false;
     ht_tensor *last = ht_set_at(set, ht_set_count(set) - 1);
@@ -326,6 +330,8 @@ static bool write_read_load(ht_context *ctx, const char *to, const char *from)
     if (done) loaded = ht_set_load(ctx, from);
     ht_set_free(set);
     ht_set_free(loaded);
+    assert_int_equal(count_files(f, false), access(to, F_OK) == 0 ? 2 : 1);
+    remove(to);
     return loaded != NULL;
 }
 
@@ -339,24 +345,9 @@ static void write_sample(const fixture *f, const char *path)
 static void safetensors_with_nth_allocation_failing_leaves_nothing(void **state)
 {
     fixture *f = *state;
-    char to[PATH], from[PATH];
-    path_in(f, "to", to);
+    char from[PATH];
     write_sample(f, path_in(f, "from", from));
-    int fail_at = 2;
-    for (bool done = false; !done; fail_at++) {
-        failing user = {.fail_at = fail_at};
-        ht_context *ctx = ht_context_new(
-            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
-        size_t live = ht_context_live_bytes(ctx);
-        done = write_read_load(ctx, to, from);
-        assert_int_equal(ht_context_status(ctx), done ? HT_OK : HT_ERROR_MEMORY);
-        assert_int_equal(ht_context_live_bytes(ctx), live);
-        assert_int_equal(count_files(f, false), access(to, F_OK) == 0 ? 2 : 1);
-        remove(to);
-        ht_context_free(ctx);
-    }
-    printf("# %d allocations failed, one at a time\n", fail_at - 3);
-    assert_in_range(fail_at, 60, 300);
+    assert_in_range(fail_each_allocation(write_read_load, f), 57, 297);
 }
 
 int main(void)

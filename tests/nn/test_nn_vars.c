@@ -366,8 +366,9 @@ static void linear_gradients_agree_with_differences(void **state)
 /* Memory. */
 
 /* False after an error. */
-static bool forward_and_gradient(ht_context *ctx)
+static bool forward_and_gradient(ht_context *ctx, void *user)
 {
+    (void)user;
     ht_set *set = ht_set_new(ctx);
     ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
     if (set) ht_linear_init(set, "a", HT_F32, 3, 2);
@@ -385,19 +386,7 @@ static bool forward_and_gradient(ht_context *ctx)
 static void vars_with_nth_allocation_failing_leak_nothing(void **state)
 {
     (void)state;
-    int fail_at = 2;
-    for (bool done = false; !done; fail_at++) {
-        failing user = {.fail_at = fail_at};
-        ht_context *ctx = ht_context_new(
-            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
-        size_t live = ht_context_live_bytes(ctx);
-        done = forward_and_gradient(ctx);
-        assert_int_equal(ht_context_status(ctx), done ? HT_OK : HT_ERROR_MEMORY);
-        assert_int_equal(ht_context_live_bytes(ctx), live);
-        ht_context_free(ctx);
-    }
-    printf("# %d allocations failed, one at a time\n", fail_at - 3);
-    assert_in_range(fail_at - 3, 15, 100);
+    assert_in_range(fail_each_allocation(forward_and_gradient, NULL), 15, 100);
 }
 
 int main(void)

@@ -79,4 +79,27 @@ static inline void *failing_alloc(void *user, void *old, size_t old_size, size_t
     return ++f->calls == f->fail_at ? NULL : realloc(old, new_size);
 }
 
+/* f(ctx, user) says whether it could do all of what it does, of which nothing is left on
+ * the context. Calls it on contexts whose second, third, ... allocation fails (the first
+ * is their own) until all are granted: each time the context must have kept an error of
+ * memory and no byte. Returns how many allocations failed. */
+static inline int fail_each_allocation(bool (*f)(ht_context *ctx, void *user), void *user)
+{
+    int fail_at = 2;
+    for (bool done = false; !done; fail_at++) {
+        failing fails = {.fail_at = fail_at};
+        ht_context *ctx = ht_context_new(
+            &(ht_context_options){.alloc = failing_alloc, .user = &fails, .threads = 1});
+        assert_non_null(ctx);
+        size_t live = ht_context_live_bytes(ctx);
+        done = f(ctx, user);
+        assert_string_equal(ht_status_name(ht_context_status(ctx)),
+                            ht_status_name(done ? HT_OK : HT_ERROR_MEMORY));
+        assert_int_equal(ht_context_live_bytes(ctx), live);
+        ht_context_free(ctx);
+    }
+    printf("# %d allocations failed, one at a time\n", fail_at - 3);
+    return fail_at - 3;
+}
+
 #endif

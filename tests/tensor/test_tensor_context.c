@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_context.c: contexts and their accounts, shapes, and tensors as owned
  * arrays. Read next: tensor/context.c, tensor/array.c, tensor/tensor.c. */
-#include "test.h"
-
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "child.h"
 
 #include "kernels.h"
 
@@ -40,39 +36,6 @@ static void ledger_error(ht_context *ctx, void *user)
     ledger *book = user;
     assert_int_not_equal(ht_context_status(ctx), HT_OK);
     book->errors++;
-}
-
-/* Runs f in a child; its stderr in text, its wait status returned. */
-static int run_child(void (*f)(void), char *text, size_t size)
-{
-    int ends[2];
-    fflush(NULL);
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-        dup2(ends[1], STDERR_FILENO);
-        f();
-        _exit(0);
-    }
-    close(ends[1]);
-    size_t used = 0;
-    ssize_t got;
-    while ((got = read(ends[0], text + used, size - 1 - used)) > 0) used += (size_t)got;
-    text[used] = '\0';
-    close(ends[0]);
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
-}
-
-static void assert_aborts(void (*f)(void), const char *message)
-{
-    char text[4096];
-    int status = run_child(f, text, sizeof text);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGABRT);
-    assert_contains(text, message);
 }
 
 static void context_new_accounts_for_itself(void **state)
@@ -167,8 +130,9 @@ static void status_name_every_status_is_its_constant(void **state)
     assert_string_equal(ht_status_name((ht_status)99), "unknown ht_status");
 }
 
-static void child_check_error(void)
+static void child_check_error(void *none)
 {
+    (void)none;
     ht_context *ctx = ht_context_new(NULL);
     ht_context_fail(ctx, HT_ERROR_DTYPE, NULL, "no i32 here");
     ht_check(ctx);
@@ -178,19 +142,21 @@ static void check_after_error_prints_and_exits_1(void **state)
 {
     (void)state;
     char text[4096];
-    int status = run_child(child_check_error, text, sizeof text);
+    int status = test_child(child_check_error, NULL, STDERR_FILENO, text, sizeof text);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 1);
     assert_string_equal(text, "hypertape: HT_ERROR_DTYPE: no i32 here\n");
 }
 
-static void child_negative_threads(void)
+static void child_negative_threads(void *none)
 {
+    (void)none;
     ht_context_new(&(ht_context_options){.threads = -2});
 }
 
-static void child_free_too_early(void)
+static void child_free_too_early(void *none)
 {
+    (void)none;
     ht_context *ctx = ht_context_new(NULL);
     ht_tensor_new(ctx, HT_U8, HT_SHAPE(3));
     ht_context_free(ctx);
@@ -199,8 +165,9 @@ static void child_free_too_early(void)
 static void context_misuse_aborts_with_values(void **state)
 {
     (void)state;
-    assert_aborts(child_negative_threads, "threads is -2, expected >= 0");
-    assert_aborts(child_free_too_early, "bytes made on this context are not freed yet");
+    test_aborts(child_negative_threads, NULL, "threads is -2, expected >= 0");
+    test_aborts(child_free_too_early, NULL,
+                "bytes made on this context are not freed yet");
 }
 
 static void resize_grow_and_shrink_counts_live_and_peak(void **state)
@@ -373,8 +340,9 @@ static void broadcast_shapes_follow_numpy(void **state)
         }
 }
 
-static void child_broadcast_misfit(void)
+static void child_broadcast_misfit(void *none)
 {
+    (void)none;
     ht_array a = hti_contiguous(NULL, HT_F32, HT_SHAPE(3));
     hti_broadcast_array(a, HT_SHAPE(2, 4));
 }
@@ -388,7 +356,7 @@ static void broadcast_array_repeats_with_stride_0(void **state)
     assert_int_equal(seen.stride[1], 1);
     assert_int_equal(seen.stride[2], 0);
     assert_int_equal(seen.shape.rank, 3);
-    assert_aborts(child_broadcast_misfit, "(3) does not broadcast to (2, 4)");
+    test_aborts(child_broadcast_misfit, NULL, "(3) does not broadcast to (2, 4)");
 }
 
 static void tensor_new_is_zero_aligned_and_one_block(void **state)
@@ -510,18 +478,21 @@ static ht_tensor *child_tensor(int borrows)
     return x;
 }
 
-static void child_free_borrowed(void)
+static void child_free_borrowed(void *none)
 {
+    (void)none;
     ht_tensor_free(child_tensor(1));
 }
 
-static void child_set_borrowed(void)
+static void child_set_borrowed(void *none)
 {
+    (void)none;
     ht_tensor_set(child_tensor(1), 0, 1);
 }
 
-static void child_get_outside(void)
+static void child_get_outside(void *none)
 {
+    (void)none;
     ht_tensor_get(child_tensor(0), 64 * 784);
 }
 
@@ -530,9 +501,9 @@ static void tensor_misuse_aborts_with_values(void **state)
     (void)state;
     const char *borrowed = "a live tape still borrows this u8 (64, 784) tensor: "
                            "reset or free the tape first";
-    assert_aborts(child_free_borrowed, borrowed);
-    assert_aborts(child_set_borrowed, borrowed);
-    assert_aborts(child_get_outside, "element 50176 of 50176");
+    test_aborts(child_free_borrowed, NULL, borrowed);
+    test_aborts(child_set_borrowed, NULL, borrowed);
+    test_aborts(child_get_outside, NULL, "element 50176 of 50176");
 }
 
 int main(void)

@@ -377,8 +377,9 @@ static void init_of_wrong_shapes_or_types_is_an_error(void **state)
 /* Memory. */
 
 /* False after an error. */
-static bool make_and_clone(ht_context *ctx)
+static bool make_and_clone(ht_context *ctx, void *user)
 {
+    (void)user;
     ht_set *theta = ht_set_new(ctx), *clone = NULL;
     for (int i = 0; theta && i < 6; i++) {
         char name[] = {(char)('a' + i), '\0'};
@@ -404,19 +405,7 @@ static bool make_and_clone(ht_context *ctx)
 static void set_with_nth_allocation_failing_leaks_nothing(void **state)
 {
     (void)state;
-    int fail_at = 2;
-    for (bool done = false; !done; fail_at++) {
-        failing user = {.fail_at = fail_at};
-        ht_context *ctx = ht_context_new(
-            &(ht_context_options){.alloc = failing_alloc, .user = &user, .threads = 1});
-        size_t live = ht_context_live_bytes(ctx);
-        done = make_and_clone(ctx);
-        assert_int_equal(ht_context_status(ctx), done ? HT_OK : HT_ERROR_MEMORY);
-        assert_int_equal(ht_context_live_bytes(ctx), live);
-        ht_context_free(ctx);
-    }
-    printf("# %d allocations failed, one at a time\n", fail_at - 3);
-    assert_in_range(fail_at, 80, 240);
+    assert_in_range(fail_each_allocation(make_and_clone, NULL), 77, 237);
 }
 
 int main(void)

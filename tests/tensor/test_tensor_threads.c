@@ -6,14 +6,12 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_setaffinity */
 #endif
+#include "child.h"
 #include "test_arrays.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -360,40 +358,35 @@ static void fork_after_parallel_work_computes_the_same_bits(void **state)
 
 /* Parts that this program runs by itself. */
 
-/* Its arguments, the environment and the core it is bound to, -1 for any; its output in
- * text. Returns its status. */
-static int run_part(const char *part, const char *openmp, int core, char *text,
+typedef struct part {
+    const char *name, *openmp; /* NULL: OMP_NUM_THREADS is not set */
+    int core;                  /* it is bound to; -1: any */
+} part;
+
+static void become_part(void *of)
+{
+    const part *p = of;
+    alarm(PATIENCE);
+    if (p->openmp)
+        setenv("OMP_NUM_THREADS", p->openmp, 1);
+    else
+        unsetenv("OMP_NUM_THREADS");
+#if defined(__linux__)
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (p->core >= 0) CPU_SET((size_t)p->core, &one);
+    if (p->core >= 0 && sched_setaffinity(0, sizeof one, &one) != 0) _exit(102);
+#endif
+    execl("/proc/self/exe", "test_tensor_threads", p->name, (char *)NULL);
+    _exit(103);
+}
+
+/* Its output in text; returns its status. */
+static int run_part(const char *name, const char *openmp, int core, char *text,
                     size_t size)
 {
-    int ends[2];
-    fflush(NULL);
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(PATIENCE);
-        dup2(ends[1], STDOUT_FILENO);
-        if (openmp)
-            setenv("OMP_NUM_THREADS", openmp, 1);
-        else
-            unsetenv("OMP_NUM_THREADS");
-#if defined(__linux__)
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        if (core >= 0) CPU_SET((size_t)core, &one);
-        if (core >= 0 && sched_setaffinity(0, sizeof one, &one) != 0) _exit(102);
-#endif
-        execl("/proc/self/exe", "test_tensor_threads", part, (char *)NULL);
-        _exit(103);
-    }
-    close(ends[1]);
-    size_t used = 0;
-    ssize_t got;
-    while ((got = read(ends[0], text + used, size - 1 - used)) > 0) used += (size_t)got;
-    text[used] = '\0';
-    close(ends[0]);
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
+    return test_child(become_part, &(part){name, openmp, core}, STDOUT_FILENO, text,
+                      size);
 }
 
 static int part_count(void)
