@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* ops.h: what the rows share: the table, how a row is made, and functions of several
- * files. Read next: ops_elementwise.c. */
+/* ops.h: what the rows share: the table, shape rules, and functions of several files.
+ * Read next: row.h (how a row is made), ops_elementwise.c. */
 #ifndef HTI_OPS_H
 #define HTI_OPS_H
 
 #include "kernels.h"
+#include "row.h"
 #include "tape.h"
 
 _Static_assert((int)HTI_MOST_ELEMENTWISE == (int)HTI_ELEMENTWISE_INPUTS,
@@ -16,51 +17,29 @@ _Static_assert((int)HTI_MOST_ELEMENTWISE == (int)HTI_ELEMENTWISE_INPUTS,
 #include "ops.def"
 #undef HT_OP_ROW
 
-/* A built-in row: its name, an array of samples (without one, or with an empty one, it
- * does not compile), then the other fields. tests/check_tree.sh wants all made so. */
-#define HTI_ROW(op, table, ...)                                                     \
-    _Static_assert(sizeof(table) >= sizeof(ht_sample), #op " has no samples");      \
-    const ht_op hti_op_##op = {.name = #op,                                         \
-                               .n_samples = (int)(sizeof(table) / sizeof *(table)), \
-                               .samples = (table),                                  \
-                               __VA_ARGS__}
+/* Shape rules: false, and an error kept, where they do not hold. */
 
-/* An elementwise row of one input over the loop of its name in elementwise.def, from
- * op##_slope(r, v): v times the derivative, for vjp and jvp alike. low and high bound its
- * samples; `parts` is its decompose, or NULL. The public function is aside. */
-#define HTI_UNARY_ROW(op, text, more_flags, low, high, parts) \
-    HTI_INNER_ROW(op, text, more_flags, low, high, parts)     \
-    ht_var ht_##op##_at(ht_var x, const char *site)           \
-    {                                                         \
-        return ht_apply(&hti_op_##op, 1, &x, NULL, site);     \
-    }
-#define HTI_INNER_ROW(op, text, more_flags, low, high, parts)              \
-    static void op##_vjp(ht_rule *r)                                       \
-    {                                                                      \
-        r->d[0] = op##_slope(r, r->v);                                     \
-    }                                                                      \
-    static ht_var op##_jvp(const ht_rule *r)                               \
-    {                                                                      \
-        return op##_slope(r, r->t[0]);                                     \
-    }                                                                      \
-    static const ht_sample op##_samples[] = {                              \
-        {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, low, high}}, NULL},            \
-        {1, {{0, {0, {0}}, low, high}}, NULL},                             \
-        {1, {{0, {1, {HT_SOME_1}}, low, high}}, NULL},                     \
-        {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, low, high}}, NULL},       \
-        {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},                       \
-    };                                                                     \
-    HTI_ROW(op, op##_samples, .formula = text,                             \
-            .flags = HT_OP_ELEMENTWISE | (more_flags),                     \
-            .loop = {HTI_LOOP_UNARY, HTI_UNARY_##op}, .run = hti_loop_run, \
-            .vjp = op##_vjp, .jvp = op##_jvp, .decompose = parts);
-/* The `run` of every row that names a loop in which an element is made of elements. */
-void hti_loop_run(const ht_run *r);
+/* out becomes input 0's type, which has to be of floats; ... */
+bool hti_infer_floats(ht_infer *it);
+/* ... and have a last axis of at least one element; ... */
+bool hti_infer_rows(ht_infer *it);
+/* ... and so have all inputs, which are of one type. */
+bool hti_infer_rows_alike(ht_infer *it);
+/* All inputs are of one float type, which is out's. */
+bool hti_infer_one_float(ht_infer *it);
+/* out becomes input 0's type with the axes of `bits` of size 1. Floats. */
+bool hti_infer_reduced(ht_infer *it, uint64_t bits);
+/* Of a public function `op`: x is of floats; axis `axis` of x, from its end if negative,
+ * or -1. */
+bool hti_needs_floats(ht_var x, const char *op, const char *site);
+int hti_needs_axis(ht_var x, int axis, const char *op, const char *site);
 
-/* Attributes other files build or read. */
+/* A shape among attributes, which are compared as bytes. */
 typedef struct hti_shape_attributes {
     int64_t rank, dim[HT_MAX_RANK];
 } hti_shape_attributes;
+hti_shape_attributes hti_shape_pack(ht_shape shape);
+ht_shape hti_shape_unpack(const hti_shape_attributes *a);
 
 /* Zeros of a type, as a view of one number. */
 ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site);
@@ -75,6 +54,12 @@ static inline ht_var hti_needs_index(ht_var x, ht_var index, const char *name,
  * named twice, and where x is not of floats. */
 bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
                    uint64_t *bits);
+/* op over the axes of x, which become `*bits`, a field of the attributes; dropped unless
+ * keep. */
+ht_var hti_reduce_axes(const ht_op *op, ht_var x, ht_axes axes, bool keep,
+                       const void *attributes, uint64_t *bits, const char *site);
+/* "axes 0 2": the characters it takes. */
+size_t hti_describe_axes(uint64_t axes, char *text, size_t size);
 /* out, a reduction of x that kept its axes, without those. */
 ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site);
 /* The squared distance of x from its mean over the axes, summed, by divisor. */

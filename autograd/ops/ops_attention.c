@@ -40,10 +40,7 @@ static bool attention_infer(ht_infer *it)
 {
     ht_shape q = it->in[0].shape, k = it->in[1].shape, v = it->in[2].shape;
     it->out = it->in[0];
-    for (int i = 0; i < it->n_in; i++)
-        if (it->in[i].dtype != it->out.dtype || !hti_dtype_is_float(it->out.dtype))
-            return ht_infer_fail(it, HT_ERROR_DTYPE,
-                                 "needs one float type, f32 or f64\n  hint: ht_cast");
+    if (!hti_infer_one_float(it)) return false;
     int last = q.rank - 1;
     if (!attention_alike(q, k) || !attention_alike(q, v) || q.dim[last] < 1 ||
         q.dim[last] != k.dim[last] || k.dim[last - 2] != v.dim[last - 2] ||
@@ -347,17 +344,10 @@ static ht_var attention_bend_decompose(const ht_rule *r)
     return attention_gradient(r, true);
 }
 
-static void attention_describe(const void *attributes, char *text, size_t size)
-{
-    const attention_attributes *a = attributes;
-    snprintf(text, size, "%s", a->causal ? "causal" : "");
-}
+HTI_DESCRIBE(attention, attention_attributes, "%s", a->causal ? "causal" : "")
 
 /* Inputs: x; of q, k, v, g with their shapes, those of a row. */
-#define ATTENTION_X(...)                                                              \
-    {                                                                                 \
-        0, {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, -1, 1 \
-    }
+#define ATTENTION_X(...) HTI_X_IN(-1, 1, __VA_ARGS__)
 #define ATTENTION_SAMPLE(n, is_causal, ...)       \
     {                                             \
         n, {__VA_ARGS__}, &(attention_attributes) \

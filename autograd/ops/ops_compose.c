@@ -75,18 +75,6 @@ ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
 
 /* Reductions. */
 
-/* False, with an error kept, unless x is of floats. */
-static bool compose_floats(ht_var x, const char *op, const char *site)
-{
-    ht_type type = hti_type(x);
-    char text[HT_SHAPE_TEXT];
-    if (hti_dtype_is_float(type.dtype)) return true;
-    hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
-             "needs f32 or f64, not %s %s\n  hint: ht_cast", ht_dtype_name(type.dtype),
-             ht_shape_text(type.shape, text));
-    return false;
-}
-
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     uint64_t bits;
@@ -100,7 +88,7 @@ ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 ht_var ht_argmin_at(ht_var x, const char *site)
 {
     if (hti_check_var(x) == HTI_NONE) return x;
-    if (!compose_floats(x, "argmin", site)) return hti_poison(x.tape);
+    if (!hti_needs_floats(x, "argmin", site)) return hti_poison(x.tape);
     return HTI_CALL("argmin", x, ht_argmax_at(ht_neg_at(x, site), site));
 }
 
@@ -142,13 +130,9 @@ ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 ht_var ht_flip_at(ht_var x, int axis, const char *site)
 {
     if (compose_pass(x, "flip")) return x;
-    ht_shape shape = hti_type(x).shape;
-    int at = axis < 0 ? axis + shape.rank : axis;
-    char text[HT_SHAPE_TEXT];
-    if (at < 0 || at >= shape.rank)
-        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "flip",
-                        "shape %s has no axis %d", ht_shape_text(shape, text), axis);
-    int64_t n = shape.dim[at];
+    int at = hti_needs_axis(x, axis, "flip", site);
+    if (at < 0) return hti_poison(x.tape);
+    int64_t n = hti_type(x).shape.dim[at];
     return n < 2 ? x : ht_slice_at(x, at, n - 1, n, -1, site);
 }
 

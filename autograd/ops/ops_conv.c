@@ -39,11 +39,8 @@ static bool conv_types_fit(ht_infer *it)
         return ht_infer_fail(it, HT_ERROR_SHAPE,
                              "needs 4 axes each: images (n, c, h, w), weight (o, "
                              "c/groups, kh, kw)");
-    if (it->in[0].dtype != it->in[1].dtype || !hti_dtype_is_float(it->in[0].dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE,
-                             "needs one float type, f32 or f64\n  hint: ht_cast");
-    it->out.dtype = it->in[0].dtype;
-    return conv_options_fit(it, &((const conv_attributes *)it->attributes)->geometry);
+    return hti_infer_one_float(it) &&
+           conv_options_fit(it, &((const conv_attributes *)it->attributes)->geometry);
 }
 
 /* The last two axes of y from those of x and of the weight. */
@@ -124,72 +121,38 @@ static bool conv_dw_infer(ht_infer *it)
            conv_y_fits(it, x + 2, a->size, y + 2);
 }
 
-static void conv_run(const ht_run *r)
+/* Where x, the weight and y of the product stand, by the side that is made: 0 and 1 are
+ * the inputs, 2 the result. */
+static const int conv_place[][3] = {
+    [HTI_CONV_Y] = {0, 1, 2}, [HTI_CONV_X] = {2, 1, 0}, [HTI_CONV_W] = {0, 2, 1}};
+
+static void conv_run_side(const ht_run *r, hti_conv_side side)
 {
     const conv_attributes *a = r->attributes;
-    hti_run_conv(r->ctx, HTI_CONV_Y, *r->in[0], *r->in[1], r->out, &a->geometry,
+    const ht_array all[] = {*r->in[0], *r->in[1], r->out};
+    const int *at = conv_place[side];
+    hti_run_conv(r->ctx, side, all[at[0]], all[at[1]], all[at[2]], &a->geometry,
                  r->workspace);
 }
 
-static void conv_dx_run(const ht_run *r)
-{
-    const conv_attributes *a = r->attributes;
-    hti_run_conv(r->ctx, HTI_CONV_X, r->out, *r->in[1], *r->in[0], &a->geometry,
-                 r->workspace);
-}
-
-static void conv_dw_run(const ht_run *r)
-{
-    const conv_attributes *a = r->attributes;
-    hti_run_conv(r->ctx, HTI_CONV_W, *r->in[0], r->out, *r->in[1], &a->geometry,
-                 r->workspace);
-}
-
-static size_t conv_workspace(const ht_context *ctx, const ht_type *in, const ht_type *out,
-                             const void *attributes)
+static size_t conv_workspace_side(const ht_context *ctx, const ht_type *in,
+                                  const ht_type *out, const void *attributes,
+                                  hti_conv_side side)
 {
     const conv_attributes *a = attributes;
-    return hti_conv_workspace(ctx, HTI_CONV_Y, out->dtype, in[0].shape, in[1].shape,
-                              out->shape, &a->geometry);
-}
-
-static size_t conv_dx_workspace(const ht_context *ctx, const ht_type *in,
-                                const ht_type *out, const void *attributes)
-{
-    const conv_attributes *a = attributes;
-    return hti_conv_workspace(ctx, HTI_CONV_X, out->dtype, out->shape, in[1].shape,
-                              in[0].shape, &a->geometry);
-}
-
-static size_t conv_dw_workspace(const ht_context *ctx, const ht_type *in,
-                                const ht_type *out, const void *attributes)
-{
-    const conv_attributes *a = attributes;
-    return hti_conv_workspace(ctx, HTI_CONV_W, out->dtype, in[0].shape, out->shape,
-                              in[1].shape, &a->geometry);
+    const ht_shape all[] = {in[0].shape, in[1].shape, out->shape};
+    const int *at = conv_place[side];
+    return hti_conv_workspace(ctx, side, out->dtype, all[at[0]], all[at[1]], all[at[2]],
+                              &a->geometry);
 }
 
 /* Two flops for every tap of every element of y. */
-static double conv_taps(const ht_type *y, const ht_type *w)
+static double conv_flops_side(const ht_type *in, const ht_type *out, hti_conv_side side)
 {
-    return 2 * (double)ht_shape_count(y->shape) * (double)w->shape.dim[1] *
-           (double)w->shape.dim[2] * (double)w->shape.dim[3];
-}
-
-static double conv_flops(const ht_type *in, const ht_type *out)
-{
-    return conv_taps(out, &in[1]);
-}
-
-static double conv_dx_flops(const ht_type *in, const ht_type *out)
-{
-    (void)out;
-    return conv_taps(&in[0], &in[1]);
-}
-
-static double conv_dw_flops(const ht_type *in, const ht_type *out)
-{
-    return conv_taps(&in[1], out);
+    const ht_shape all[] = {in[0].shape, in[1].shape, out->shape};
+    ht_shape w = all[conv_place[side][1]], y = all[conv_place[side][2]];
+    return 2 * (double)ht_shape_count(y) * (double)w.dim[1] * (double)w.dim[2] *
+           (double)w.dim[3];
 }
 
 /* Rules. Each of the three with the options of the row that asks; `like` has the last two
@@ -267,76 +230,84 @@ static void conv_describe(const void *attributes, char *text, size_t size)
 
 /* x, y, w of one product, seen from each row. Sizes are (n, c, h, w), (n, o, yh, yw) and
  * (o, c/groups, kh, kw). */
-#define CONV_FIRST                \
-    {                             \
-        {1, 1}, {0, 0}, {1, 1}, 1 \
+#define CONV_FIRST(...)              \
+    &(conv_attributes)               \
+    {                                \
+        {{1, 1}, {0, 0}, {1, 1}, 1}, \
+        {                            \
+            __VA_ARGS__              \
+        }                            \
     }
-#define CONV_WIDE                 \
-    {                             \
-        {2, 1}, {1, 2}, {1, 2}, 2 \
+#define CONV_WIDE(...)               \
+    &(conv_attributes)               \
+    {                                \
+        {{2, 1}, {1, 2}, {1, 2}, 2}, \
+        {                            \
+            __VA_ARGS__              \
+        }                            \
     }
-#define CONV_DEPTH                \
-    {                             \
-        {3, 2}, {2, 0}, {2, 1}, 3 \
-    }
-#define CONV_X(n, c, h, w)          \
-    {                               \
-        0, {4, {n, c, h, w}}, -2, 2 \
+#define CONV_DEPTH(...)              \
+    &(conv_attributes)               \
+    {                                \
+        {{3, 2}, {2, 0}, {2, 1}, 3}, \
+        {                            \
+            __VA_ARGS__              \
+        }                            \
     }
 
 static const ht_sample conv_samples[] = {
     {2,
-     {CONV_X(HT_ANY_1, HT_SOME_2, 4, 5), CONV_X(HT_SOME_3, HT_SOME_2, 2, 3)},
-     &(conv_attributes){CONV_FIRST, {0, 0}}},
+     {HTI_X(HT_ANY_1, HT_SOME_2, 4, 5), HTI_X(HT_SOME_3, HT_SOME_2, 2, 3)},
+     CONV_FIRST(0, 0)},
+    {2, {HTI_X(HT_SOME_1, 4, 5, 3), HTI_X(2, 2, 3, 2)}, CONV_WIDE(0, 0)},
+    {2, {HTI_X(HT_SOME_1, 3, 4, 5), HTI_X(6, 1, 2, 2)}, CONV_DEPTH(0, 0)},
     {2,
-     {CONV_X(HT_SOME_1, 4, 5, 3), CONV_X(2, 2, 3, 2)},
-     &(conv_attributes){CONV_WIDE, {0, 0}}},
-    {2,
-     {CONV_X(HT_SOME_1, 3, 4, 5), CONV_X(6, 1, 2, 2)},
-     &(conv_attributes){CONV_DEPTH, {0, 0}}},
-    {2,
-     {CONV_X(HT_SOME_1, HT_SOME_2, 1, HT_SOME_3), CONV_X(2, HT_SOME_2, 1, 1)},
-     &(conv_attributes){CONV_FIRST, {0, 0}}},
-    {2, {CONV_X(0, 2, 3, 3), CONV_X(2, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
-    {2, {CONV_X(2, 0, 3, 3), CONV_X(2, 0, 2, 2)}, &(conv_attributes){CONV_FIRST, {0, 0}}},
+     {HTI_X(HT_SOME_1, HT_SOME_2, 1, HT_SOME_3), HTI_X(2, HT_SOME_2, 1, 1)},
+     CONV_FIRST(0, 0)},
+    {2, {HTI_X(0, 2, 3, 3), HTI_X(2, 2, 2, 2)}, CONV_FIRST(0, 0)},
+    {2, {HTI_X(2, 0, 3, 3), HTI_X(2, 0, 2, 2)}, CONV_FIRST(0, 0)},
 };
 static const ht_sample conv_dx_samples[] = {
     {2,
-     {CONV_X(HT_ANY_1, HT_SOME_2, 3, 3), CONV_X(HT_SOME_2, HT_SOME_3, 2, 3)},
-     &(conv_attributes){CONV_FIRST, {4, 5}}},
-    {2,
-     {CONV_X(HT_SOME_1, 2, 3, 5), CONV_X(2, 2, 3, 2)},
-     &(conv_attributes){CONV_WIDE, {5, 3}}},
-    {2,
-     {CONV_X(HT_SOME_1, 6, 2, 2), CONV_X(6, 1, 2, 2)},
-     &(conv_attributes){CONV_DEPTH, {4, 5}}},
-    {2, {CONV_X(2, 2, 1, 7), CONV_X(2, 3, 1, 1)}, &(conv_attributes){CONV_FIRST, {1, 7}}},
-    {2, {CONV_X(2, 0, 2, 2), CONV_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {3, 3}}},
+     {HTI_X(HT_ANY_1, HT_SOME_2, 3, 3), HTI_X(HT_SOME_2, HT_SOME_3, 2, 3)},
+     CONV_FIRST(4, 5)},
+    {2, {HTI_X(HT_SOME_1, 2, 3, 5), HTI_X(2, 2, 3, 2)}, CONV_WIDE(5, 3)},
+    {2, {HTI_X(HT_SOME_1, 6, 2, 2), HTI_X(6, 1, 2, 2)}, CONV_DEPTH(4, 5)},
+    {2, {HTI_X(2, 2, 1, 7), HTI_X(2, 3, 1, 1)}, CONV_FIRST(1, 7)},
+    {2, {HTI_X(2, 0, 2, 2), HTI_X(0, 2, 2, 2)}, CONV_FIRST(3, 3)},
 };
 static const ht_sample conv_dw_samples[] = {
     {2,
-     {CONV_X(HT_ANY_1, HT_SOME_2, 4, 5), CONV_X(HT_ANY_1, HT_SOME_3, 3, 3)},
-     &(conv_attributes){CONV_FIRST, {2, 3}}},
-    {2,
-     {CONV_X(HT_SOME_1, 4, 5, 3), CONV_X(HT_SOME_1, 2, 3, 5)},
-     &(conv_attributes){CONV_WIDE, {3, 2}}},
-    {2,
-     {CONV_X(HT_SOME_1, 3, 4, 5), CONV_X(HT_SOME_1, 6, 2, 2)},
-     &(conv_attributes){CONV_DEPTH, {2, 2}}},
-    {2, {CONV_X(2, 3, 1, 7), CONV_X(2, 2, 1, 7)}, &(conv_attributes){CONV_FIRST, {1, 1}}},
-    {2, {CONV_X(0, 2, 3, 3), CONV_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {2, 2}}},
+     {HTI_X(HT_ANY_1, HT_SOME_2, 4, 5), HTI_X(HT_ANY_1, HT_SOME_3, 3, 3)},
+     CONV_FIRST(2, 3)},
+    {2, {HTI_X(HT_SOME_1, 4, 5, 3), HTI_X(HT_SOME_1, 2, 3, 5)}, CONV_WIDE(3, 2)},
+    {2, {HTI_X(HT_SOME_1, 3, 4, 5), HTI_X(HT_SOME_1, 6, 2, 2)}, CONV_DEPTH(2, 2)},
+    {2, {HTI_X(2, 3, 1, 7), HTI_X(2, 2, 1, 7)}, CONV_FIRST(1, 1)},
+    {2, {HTI_X(0, 2, 3, 3), HTI_X(0, 2, 2, 2)}, CONV_FIRST(2, 2)},
 };
 
-#define CONV_ROW(name)                                                        \
-    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,      \
-            .attribute_size = sizeof(conv_attributes), .infer = name##_infer, \
-            .run = name##_run, .vjp = name##_vjp, .jvp = name##_jvp,          \
-            .flops = name##_flops, .workspace = name##_workspace,             \
+#define CONV_ROW(name, side)                                                       \
+    static void name##_run(const ht_run *r)                                        \
+    {                                                                              \
+        conv_run_side(r, side);                                                    \
+    }                                                                              \
+    static size_t name##_workspace(const ht_context *ctx, const ht_type *in,       \
+                                   const ht_type *out, const void *attributes)     \
+    {                                                                              \
+        return conv_workspace_side(ctx, in, out, attributes, side);                \
+    }                                                                              \
+    static double name##_flops(const ht_type *in, const ht_type *out)              \
+    {                                                                              \
+        return conv_flops_side(in, out, side);                                     \
+    }                                                                              \
+    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,           \
+            .attribute_size = sizeof(conv_attributes), .infer = name##_infer,      \
+            HTI_RULES(name), .flops = name##_flops, .workspace = name##_workspace, \
             .describe = conv_describe);
 
-CONV_ROW(conv)
-CONV_ROW(conv_dx)
-CONV_ROW(conv_dw)
+CONV_ROW(conv, HTI_CONV_Y)
+CONV_ROW(conv_dx, HTI_CONV_X)
+CONV_ROW(conv_dw, HTI_CONV_W)
 
 ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char *site)
 {

@@ -340,15 +340,9 @@ ht_var ht_pow_at(ht_var a, ht_var b, const char *site)
     return hti_is_zero(x) ? elementwise_apply(&hti_op_pow, a, b, site) : x;
 }
 
-ht_var ht_maximum_at(ht_var a, ht_var b, const char *site)
-{
-    return elementwise_apply(&hti_op_maximum, a, b, site);
-}
+HTI_AT_2(maximum)
 
-ht_var ht_minimum_at(ht_var a, ht_var b, const char *site)
-{
-    return elementwise_apply(&hti_op_minimum, a, b, site);
-}
+HTI_AT_2(minimum)
 
 /* Compare: u8, no gradient. */
 
@@ -365,9 +359,7 @@ static bool compare_infer(ht_infer *it)
 static const ht_sample compare_samples[] = {
     {2, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -1, 1}, {0, {1, {HT_ANY_2}}, -1, 1}}, NULL},
     {2, {{0, {0, {0}}, -1, 1}, {0, {0, {0}}, -1, 1}}, NULL},
-    {2,
-     {{HT_I32, {2, {HT_SOME_1, HT_SOME_2}}, 0, 3}, {HT_I32, {2, {HT_SOME_1, 1}}, 0, 3}},
-     NULL},
+    {2, {HTI_INDEX(3, HT_SOME_1, HT_SOME_2), HTI_INDEX(3, HT_SOME_1, 1)}, NULL},
 };
 
 #define COMPARE_ROW(op, text, more_flags)                                         \
@@ -415,19 +407,11 @@ static ht_var where_jvp(const ht_rule *r)
 static const ht_sample where_samples[] = {
     {3,
      {{HT_U8, {2, {HT_ANY_1, HT_ANY_2}}, 0, 1},
-      {0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2},
-      {0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}},
+      HTI_X(HT_ANY_1, HT_ANY_2),
+      HTI_X(HT_ANY_1, HT_ANY_2)},
      NULL},
-    {3,
-     {{HT_U8, {2, {HT_SOME_1, 1}}, 0, 1},
-      {0, {0, {0}}, -2, 2},
-      {0, {1, {HT_SOME_2}}, -2, 2}},
-     NULL},
-    {3,
-     {{HT_U8, {0, {0}}, 0, 1},
-      {0, {1, {HT_SOME_1}}, -2, 2},
-      {0, {2, {HT_SOME_2, 1}}, -2, 2}},
-     NULL},
+    {3, {{HT_U8, {2, {HT_SOME_1, 1}}, 0, 1}, HTI_SCALAR, HTI_X(HT_SOME_2)}, NULL},
+    {3, {{HT_U8, {0, {0}}, 0, 1}, HTI_X(HT_SOME_1), HTI_X(HT_SOME_2, 1)}, NULL},
 };
 
 HTI_ROW(where, where_samples, .formula = "$0 ? $1 : $2",

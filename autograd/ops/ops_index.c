@@ -65,13 +65,13 @@ static ht_var gather_jvp(const ht_rule *r)
 }
 
 static const ht_sample gather_samples[] = {
-    {2, {{0, {2, {4, HT_ANY_1}}, -2, 2}, {HT_I32, {1, {HT_ANY_2}}, 0, 3}}, NULL},
-    {2, {{0, {1, {5}}, -2, 2}, {HT_I32, {0, {0}}, 0, 4}}, NULL},
-    {2, {{0, {3, {3, HT_SOME_1, 2}}, -2, 2}, {HT_I32, {2, {2, HT_SOME_2}}, 0, 2}}, NULL},
+    {2, {HTI_X(4, HT_ANY_1), HTI_INDEX(3, HT_ANY_2)}, NULL},
+    {2, {HTI_X(5), {HT_I32, {0, {0}}, 0, 4}}, NULL},
+    {2, {HTI_X(3, HT_SOME_1, 2), HTI_INDEX(2, 2, HT_SOME_2)}, NULL},
 };
 
 HTI_ROW(gather, gather_samples, .formula = "$0[$1]", .flags = HT_OP_LINEAR,
-        .infer = gather_infer, .run = gather_run, .vjp = gather_vjp, .jvp = gather_jvp);
+        .infer = gather_infer, HTI_RULES(gather));
 
 ht_var ht_gather_at(ht_var x, ht_var index, const char *site)
 {
@@ -120,22 +120,15 @@ static ht_var scatter_jvp(const ht_rule *r)
 }
 
 static const ht_sample scatter_samples[] = {
+    {3, {HTI_X(4, HT_ANY_1), HTI_INDEX(3, HT_ANY_2), HTI_X(HT_ANY_2, HT_ANY_1)}, NULL},
     {3,
-     {{0, {2, {4, HT_ANY_1}}, -2, 2},
-      {HT_I32, {1, {HT_ANY_2}}, 0, 3},
-      {0, {2, {HT_ANY_2, HT_ANY_1}}, -2, 2}},
+     {HTI_X(5), HTI_INDEX(4, HT_SOME_1, HT_SOME_2), HTI_X(HT_SOME_1, HT_SOME_2)},
      NULL},
-    {3,
-     {{0, {1, {5}}, -2, 2},
-      {HT_I32, {2, {HT_SOME_1, HT_SOME_2}}, 0, 4},
-      {0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}},
-     NULL},
-    {3, {{0, {1, {5}}, -2, 2}, {HT_I32, {0, {0}}, 0, 4}, {0, {0, {0}}, -2, 2}}, NULL},
+    {3, {HTI_X(5), {HT_I32, {0, {0}}, 0, 4}, HTI_SCALAR}, NULL},
 };
 
 HTI_ROW(scatter_add, scatter_samples, .formula = "$0; [$1] += $2",
-        .flags = HT_OP_OVERWRITES, .infer = scatter_infer, .run = scatter_run,
-        .vjp = scatter_vjp, .jvp = scatter_jvp);
+        .flags = HT_OP_OVERWRITES, .infer = scatter_infer, HTI_RULES(scatter));
 
 ht_var ht_scatter_add_at(ht_var base, ht_var index, ht_var updates, const char *site)
 {
@@ -173,16 +166,12 @@ static void one_hot_run(const ht_run *r)
     index_complain(r, 0, bad, r->out.shape.dim[r->out.shape.rank - 1]);
 }
 
-static void one_hot_describe(const void *attributes, char *text, size_t size)
-{
-    const one_hot_attributes *a = attributes;
-    snprintf(text, size, "%lld classes", (long long)a->classes);
-}
+HTI_DESCRIBE(one_hot, one_hot_attributes, "%lld classes", (long long)a->classes)
 
 static const ht_sample one_hot_samples[] = {
-    {1, {{HT_I32, {1, {HT_ANY_1}}, 0, 3}}, &(one_hot_attributes){4, HT_F64}},
+    {1, {HTI_INDEX(3, HT_ANY_1)}, &(one_hot_attributes){4, HT_F64}},
     {1, {{HT_I32, {0, {0}}, 0, 2}}, &(one_hot_attributes){3, HT_F32}},
-    {1, {{HT_I32, {2, {HT_SOME_1, HT_SOME_2}}, 0, 2}}, &(one_hot_attributes){3, HT_F32}},
+    {1, {HTI_INDEX(2, HT_SOME_1, HT_SOME_2)}, &(one_hot_attributes){3, HT_F32}},
 };
 
 HTI_ROW(one_hot, one_hot_samples, .flags = HT_OP_NO_GRADIENT,

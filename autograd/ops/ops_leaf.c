@@ -21,17 +21,9 @@ HTI_ROW(input, leaf_samples, .formula = "input", .flags = HT_OP_NO_GRADIENT,
 
 /* Constant: one number, 0-d. */
 
-static void constant_run(const ht_run *r)
-{
-    const hti_constant_attributes *a = r->attributes;
-    hti_run_fill(r->ctx, r->out, a->value);
-}
+HTI_RUN(constant, hti_constant_attributes, hti_run_fill(r->ctx, r->out, a->value))
 
-static void constant_describe(const void *attributes, char *text, size_t size)
-{
-    const hti_constant_attributes *a = attributes;
-    snprintf(text, size, "%.9g", a->value);
-}
+HTI_DESCRIBE(constant, hti_constant_attributes, "%.9g", a->value)
 
 static const ht_sample constant_samples[] = {
     {.n_in = 0, .attributes = &(hti_constant_attributes){0}},
@@ -65,12 +57,11 @@ static ht_var copy_jvp(const ht_rule *r)
 }
 
 static const ht_sample copy_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, NULL},
-    {1, {{0, {0, {0}}, -2, 2}}, NULL},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, NULL},
+    {1, {HTI_SCALAR}, NULL},
 };
 
-HTI_ROW(copy, copy_samples, .flags = HT_OP_LINEAR, .infer = copy_infer, .run = copy_run,
-        .vjp = copy_vjp, .jvp = copy_jvp);
+HTI_ROW(copy, copy_samples, .flags = HT_OP_LINEAR, .infer = copy_infer, HTI_RULES(copy));
 
 /* Cast. */
 
@@ -109,22 +100,17 @@ static ht_var cast_jvp(const ht_rule *r)
     return hti_dtype_is_float(dtype) ? ht_cast(r->t[0], dtype) : HT_ZERO;
 }
 
-static void cast_describe(const void *attributes, char *text, size_t size)
-{
-    const cast_attributes *a = attributes;
-    snprintf(text, size, "%s", ht_dtype_name((ht_dtype)a->dtype));
-}
+HTI_DESCRIBE(cast, cast_attributes, "%s", ht_dtype_name((ht_dtype)a->dtype))
 
 static const ht_sample cast_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(cast_attributes){HT_F64}},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(cast_attributes){HT_F64}},
-    {1, {{0, {0, {0}}, -2, 2}}, &(cast_attributes){HT_F64}},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, &(cast_attributes){HT_F64}},
+    {1, {HTI_X(HT_SOME_1)}, &(cast_attributes){HT_F64}},
+    {1, {HTI_SCALAR}, &(cast_attributes){HT_F64}},
 };
 
 HTI_ROW(cast, cast_samples, .flags = HT_OP_LINEAR | HTI_OP_CONVERTS,
         .attribute_size = sizeof(cast_attributes), .infer = cast_infer,
-        .loop = {HTI_LOOP_CONVERT, 0}, .run = cast_run, .vjp = cast_vjp, .jvp = cast_jvp,
-        .describe = cast_describe);
+        .loop = {HTI_LOOP_CONVERT, 0}, HTI_RULES(cast), .describe = cast_describe);
 
 ht_var ht_cast_at(ht_var x, ht_dtype dtype, const char *site)
 {
@@ -151,13 +137,10 @@ static bool stop_view(const void *attributes, const ht_type *out, const ht_array
 }
 
 static const ht_sample stop_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, NULL},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, NULL},
 };
 
 HTI_ROW(stop_gradient, stop_samples, .flags = HT_OP_NO_GRADIENT | HT_OP_STOPS,
         .infer = copy_infer, .view = stop_view, .run = copy_run);
 
-ht_var ht_stop_gradient_at(ht_var x, const char *site)
-{
-    return ht_apply(&hti_op_stop_gradient, 1, &x, NULL, site);
-}
+HTI_AT_1(stop_gradient)

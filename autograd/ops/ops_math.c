@@ -251,7 +251,7 @@ static ht_var weighted_hypot_decompose(const ht_rule *r)
 static const ht_sample weighted_hypot_samples[] = {
     {4,
      {{0, {0, {0}}, 0.4, 2},
-      {0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2},
+      HTI_X(HT_ANY_1, HT_ANY_2),
       {0, {0, {0}}, 0.4, 2},
       {0, {2, {HT_ANY_1, HT_ANY_2}}, 0.5, 2}},
      NULL},
@@ -259,13 +259,13 @@ static const ht_sample weighted_hypot_samples[] = {
      {{0, {1, {HT_SOME_2}}, 0.4, 2},
       {0, {0, {0}}, 0.5, 2},
       {0, {2, {HT_SOME_1, 1}}, 0.4, 2},
-      {0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}},
+      HTI_X(HT_SOME_1, HT_SOME_2)},
      NULL},
     {4,
      {{0, {0, {0}}, 0.4, 2},
       {0, {0, {0}}, 0.5, 2},
       {0, {1, {HT_SOME_1}}, 0.4, 2},
-      {0, {0, {0}}, -2, 2}},
+      HTI_SCALAR},
      NULL},
 };
 
@@ -284,20 +284,12 @@ ht_var hti_weighted_hypot(ht_var a, ht_var x, ht_var b, ht_var y, const char *si
 
 static bool logsumexp_infer(ht_infer *it)
 {
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    if (it->out.shape.rank < 1 || it->out.shape.dim[it->out.shape.rank - 1] < 1)
-        return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "needs a last axis of at least one element");
+    if (!hti_infer_rows(it)) return false;
     it->out.shape.rank--;
     return true;
 }
 
-static void logsumexp_run(const ht_run *r)
-{
-    hti_run_logsumexp(r->ctx, r->out, *r->in[0]);
-}
+HTI_RUN(logsumexp, void, hti_run_logsumexp(r->ctx, r->out, *r->in[0]))
 
 static void logsumexp_vjp(ht_rule *r)
 {
@@ -323,14 +315,14 @@ static ht_var logsumexp_decompose(const ht_rule *r)
 }
 
 static const ht_sample logsumexp_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, NULL},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, NULL},
-    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 1}}, -2, 2}}, NULL},
-    {1, {{0, {2, {0, 3}}, -2, 2}}, NULL},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, NULL},
+    {1, {HTI_X(HT_SOME_1)}, NULL},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 1)}, NULL},
+    {1, {HTI_X(0, 3)}, NULL},
 };
 
-HTI_ROW(logsumexp, logsumexp_samples, .infer = logsumexp_infer, .run = logsumexp_run,
-        .vjp = logsumexp_vjp, .jvp = logsumexp_jvp, .decompose = logsumexp_decompose);
+HTI_ROW(logsumexp, logsumexp_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp),
+        .decompose = logsumexp_decompose);
 
 /* Cumsum: its transpose is the cumulative sum from the other end. */
 
@@ -338,19 +330,8 @@ typedef struct cumsum_attributes {
     int64_t axis, backward;
 } cumsum_attributes;
 
-static bool cumsum_infer(ht_infer *it)
-{
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    return true;
-}
-
-static void cumsum_run(const ht_run *r)
-{
-    const cumsum_attributes *a = r->attributes;
-    hti_run_cumsum(r->ctx, r->out, *r->in[0], (int)a->axis, a->backward != 0);
-}
+HTI_RUN(cumsum, cumsum_attributes,
+        hti_run_cumsum(r->ctx, r->out, *r->in[0], (int)a->axis, a->backward != 0))
 
 static void cumsum_vjp(ht_rule *r)
 {
@@ -359,39 +340,27 @@ static void cumsum_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_cumsum, 1, &r->v, &a, HT_HERE);
 }
 
-static ht_var cumsum_jvp(const ht_rule *r)
-{
-    return ht_apply(&hti_op_cumsum, 1, r->t, r->attributes, HT_HERE);
-}
+HTI_LINEAR_JVP(cumsum)
 
-static void cumsum_describe(const void *attributes, char *text, size_t size)
-{
-    const cumsum_attributes *a = attributes;
-    snprintf(text, size, "axis %lld%s", (long long)a->axis,
-             a->backward ? " backward" : "");
-}
+HTI_DESCRIBE(cumsum, cumsum_attributes, "axis %lld%s", (long long)a->axis,
+             a->backward ? " backward" : "")
 
 static const ht_sample cumsum_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(cumsum_attributes){0, 0}},
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(cumsum_attributes){1, 1}},
-    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 5}}, -2, 2}}, &(cumsum_attributes){1, 0}},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(cumsum_attributes){0, 0}},
-    {1, {{0, {2, {3, 0}}, -2, 2}}, &(cumsum_attributes){0, 1}},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, &(cumsum_attributes){0, 0}},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, &(cumsum_attributes){1, 1}},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 5)}, &(cumsum_attributes){1, 0}},
+    {1, {HTI_X(HT_SOME_1)}, &(cumsum_attributes){0, 0}},
+    {1, {HTI_X(3, 0)}, &(cumsum_attributes){0, 1}},
 };
 
 HTI_ROW(cumsum, cumsum_samples, .flags = HT_OP_LINEAR,
-        .attribute_size = sizeof(cumsum_attributes), .infer = cumsum_infer,
-        .run = cumsum_run, .vjp = cumsum_vjp, .jvp = cumsum_jvp,
-        .describe = cumsum_describe);
+        .attribute_size = sizeof(cumsum_attributes), .infer = hti_infer_floats,
+        HTI_RULES(cumsum), .describe = cumsum_describe);
 
 ht_var ht_cumsum_at(ht_var x, int axis, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    ht_shape shape = hti_type(x).shape;
-    cumsum_attributes a = {axis < 0 ? axis + shape.rank : axis, 0};
-    char text[HT_SHAPE_TEXT];
-    if (a.axis < 0 || a.axis >= shape.rank)
-        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "cumsum",
-                        "shape %s has no axis %d", ht_shape_text(shape, text), axis);
+    cumsum_attributes a = {hti_needs_axis(x, axis, "cumsum", site), 0};
+    if (a.axis < 0) return hti_poison(x.tape);
     return ht_apply(&hti_op_cumsum, 1, &x, &a, site);
 }

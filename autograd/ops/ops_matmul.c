@@ -17,16 +17,13 @@ static bool matmul_infer(ht_infer *it)
         return ht_infer_fail(it, HT_ERROR_SHAPE,
                              "needs at least 2 axes each\n  hint: ht_reshape a vector to "
                              "(1, n) or (n, 1)");
-    if (it->in[0].dtype != it->in[1].dtype || !hti_dtype_is_float(it->in[0].dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE,
-                             "needs one float type, f32 or f64\n  hint: ht_cast");
+    if (!hti_infer_one_float(it)) return false;
     if (a.dim[a.rank - 1] != b.dim[b.rank - 2])
         return ht_infer_fail(
             it, HT_ERROR_SHAPE,
             "(m, k) . (k, n) needs the inner sizes equal; they are %lld and "
             "%lld",
             (long long)a.dim[a.rank - 1], (long long)b.dim[b.rank - 2]);
-    it->out.dtype = it->in[0].dtype;
     if (!hti_broadcast_shapes(matmul_batch(a), matmul_batch(b), &it->out.shape))
         return ht_infer_fail(it, HT_ERROR_SHAPE, "the leading axes do not broadcast");
     it->out.shape.dim[it->out.shape.rank++] = a.dim[a.rank - 2];
@@ -43,11 +40,9 @@ static ht_array matmul_operand(const ht_array *x, ht_shape out)
     return hti_broadcast_array(*x, shape);
 }
 
-static void matmul_run(const ht_run *r)
-{
-    hti_run_matmul(r->ctx, r->out, matmul_operand(r->in[0], r->out.shape),
-                   matmul_operand(r->in[1], r->out.shape));
-}
+HTI_RUN(matmul, void,
+        hti_run_matmul(r->ctx, r->out, matmul_operand(r->in[0], r->out.shape),
+                       matmul_operand(r->in[1], r->out.shape)))
 
 /* All matrices of a batch as one, its rows one after another. */
 static ht_var matmul_tall(ht_var x)
@@ -85,28 +80,18 @@ static double matmul_flops(const ht_type *in, const ht_type *out)
 }
 
 static const ht_sample matmul_samples[] = {
-    {2,
-     {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}, {0, {2, {HT_ANY_2, HT_ANY_3}}, -2, 2}},
-     NULL},
-    {2,
-     {{0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}, {0, {2, {HT_SOME_2, HT_SOME_3}}, -2, 2}},
-     NULL},
-    {2, {{0, {2, {1, HT_SOME_1}}, -2, 2}, {0, {2, {HT_SOME_1, 1}}, -2, 2}}, NULL},
-    {2,
-     {{0, {2, {HT_SOME_1, HT_SOME_1}}, -2, 2}, {0, {2, {HT_SOME_1, HT_SOME_1}}, -2, 2}},
-     NULL},
-    {2,
-     {{0, {3, {HT_ANY_1, 3, HT_ANY_2}}, -2, 2}, {0, {2, {HT_ANY_2, HT_ANY_3}}, -2, 2}},
-     NULL},
-    {2,
-     {{0, {3, {1, HT_SOME_1, 2}}, -2, 2}, {0, {4, {2, HT_SOME_2, 2, HT_SOME_3}}, -2, 2}},
-     NULL},
-    {2, {{0, {2, {3, 0}}, -2, 2}, {0, {2, {0, 2}}, -2, 2}}, NULL},
+    {2, {HTI_X(HT_ANY_1, HT_ANY_2), HTI_X(HT_ANY_2, HT_ANY_3)}, NULL},
+    {2, {HTI_X(HT_SOME_1, HT_SOME_2), HTI_X(HT_SOME_2, HT_SOME_3)}, NULL},
+    {2, {HTI_X(1, HT_SOME_1), HTI_X(HT_SOME_1, 1)}, NULL},
+    {2, {HTI_X(HT_SOME_1, HT_SOME_1), HTI_X(HT_SOME_1, HT_SOME_1)}, NULL},
+    {2, {HTI_X(HT_ANY_1, 3, HT_ANY_2), HTI_X(HT_ANY_2, HT_ANY_3)}, NULL},
+    {2, {HTI_X(1, HT_SOME_1, 2), HTI_X(2, HT_SOME_2, 2, HT_SOME_3)}, NULL},
+    {2, {HTI_X(3, 0), HTI_X(0, 2)}, NULL},
 };
 
 HTI_ROW(matmul, matmul_samples, .formula = "$0 @ $1",
-        .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer, .run = matmul_run,
-        .vjp = matmul_vjp, .jvp = matmul_jvp, .flops = matmul_flops);
+        .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer, HTI_RULES(matmul),
+        .flops = matmul_flops);
 
 /* x + a . b. The plan gives x's memory; elsewhere x is copied first. */
 static void matmul_add_run(const ht_run *r)
@@ -152,7 +137,4 @@ const ht_op hti_op_matmul_fold = {.name = "matmul_fold",
                                   .workspace = matmul_fold_workspace,
                                   .flops = matmul_add_flops};
 
-ht_var ht_matmul_at(ht_var a, ht_var b, const char *site)
-{
-    return ht_apply(&hti_op_matmul, 2, (ht_var[]){a, b}, NULL, site);
-}
+HTI_AT_2(matmul)

@@ -11,21 +11,7 @@ typedef struct norm_attributes {
 
 static bool moment_infer(ht_infer *it)
 {
-    uint64_t axes = *(const uint64_t *)it->attributes; /* they come first */
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    for (int i = 0; i < it->out.shape.rank; i++)
-        if (axes >> i & 1) it->out.shape.dim[i] = 1;
-    return true;
-}
-
-static size_t moment_describe_axes(uint64_t axes, char *text, size_t size)
-{
-    size_t used = (size_t)snprintf(text, size, "axes");
-    for (int i = 0; i < HT_MAX_RANK && used < size; i++)
-        if (axes >> i & 1) used += (size_t)snprintf(text + used, size - used, " %d", i);
-    return used;
+    return hti_infer_reduced(it, *(const uint64_t *)it->attributes); /* they come first */
 }
 
 static ht_axes moment_axes(uint64_t bits)
@@ -46,27 +32,14 @@ static double moment_count(ht_var x, uint64_t axes)
     return n;
 }
 
-/* op over the axes of x, which become bits in the attributes; dropped unless keep. */
-static ht_var moment_call(const ht_op *op, ht_var x, ht_axes axes, bool keep,
-                          const void *attributes, uint64_t *bits, const char *site)
-{
-    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    if (!hti_axes_bits(x, op->name, axes, site, bits)) return hti_poison(x.tape);
-    ht_var out = ht_apply(op, 1, &x, attributes, site);
-    return keep ? out : hti_drop_axes(out, x, *bits, site);
-}
-
 /* Mean. */
 
 typedef struct mean_attributes {
     uint64_t axes; /* bit i: axis i */
 } mean_attributes;
 
-static void mean_run(const ht_run *r)
-{
-    const mean_attributes *a = r->attributes;
-    hti_run_moment(r->ctx, HTI_MEAN, r->out, *r->in[0], (unsigned)a->axes, 1);
-}
+HTI_RUN(mean, mean_attributes,
+        hti_run_moment(r->ctx, HTI_MEAN, r->out, *r->in[0], (unsigned)a->axes, 1))
 
 static ht_var mean_apply(ht_var x, uint64_t axes)
 {
@@ -97,28 +70,28 @@ static ht_var mean_decompose(const ht_rule *r)
 
 static void mean_describe(const void *attributes, char *text, size_t size)
 {
-    moment_describe_axes(((const mean_attributes *)attributes)->axes, text, size);
+    hti_describe_axes(((const mean_attributes *)attributes)->axes, text, size);
 }
 
 static const ht_sample mean_samples[] = {
-    {1, {{0, {2, {HT_SOME_1, HT_ANY_1}}, -2, 2}}, &(mean_attributes){1}},
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(mean_attributes){2}},
-    {1, {{0, {3, {HT_SOME_1, HT_ANY_1, HT_SOME_2}}, -2, 2}}, &(mean_attributes){5}},
-    {1, {{0, {3, {3, 1, HT_SOME_1}}, -2, 2}}, &(mean_attributes){7}},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(mean_attributes){1}},
-    {1, {{0, {0, {0}}, -2, 2}}, &(mean_attributes){0}},
+    {1, {HTI_X(HT_SOME_1, HT_ANY_1)}, &(mean_attributes){1}},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(mean_attributes){2}},
+    {1, {HTI_X(HT_SOME_1, HT_ANY_1, HT_SOME_2)}, &(mean_attributes){5}},
+    {1, {HTI_X(3, 1, HT_SOME_1)}, &(mean_attributes){7}},
+    {1, {HTI_X(HT_SOME_1)}, &(mean_attributes){1}},
+    {1, {HTI_SCALAR}, &(mean_attributes){0}},
 };
 
 HTI_ROW(mean, mean_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(mean_attributes), .infer = moment_infer,
-        .loop = {HTI_LOOP_SUM, HTI_MEAN}, .run = mean_run, .vjp = mean_vjp,
-        .jvp = mean_jvp, .decompose = mean_decompose, .describe = mean_describe);
+        .loop = {HTI_LOOP_SUM, HTI_MEAN}, HTI_RULES(mean), .decompose = mean_decompose,
+        .describe = mean_describe);
 
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     mean_attributes a = {0};
     return HTI_CALL("mean_axes", x,
-                    moment_call(&hti_op_mean, x, axes, keep, &a, &a.axes, site));
+                    hti_reduce_axes(&hti_op_mean, x, axes, keep, &a, &a.axes, site));
 }
 
 /* Variance: its derivative is 2 (x - mean) / divisor. */
@@ -128,12 +101,9 @@ typedef struct variance_attributes {
     double divisor;
 } variance_attributes;
 
-static void variance_run(const ht_run *r)
-{
-    const variance_attributes *a = r->attributes;
-    hti_run_moment(r->ctx, HTI_VARIANCE, r->out, *r->in[0], (unsigned)a->axes,
-                   a->divisor);
-}
+HTI_RUN(variance, variance_attributes,
+        hti_run_moment(r->ctx, HTI_VARIANCE, r->out, *r->in[0], (unsigned)a->axes,
+                       a->divisor))
 
 /* v (x - mean) 2 / divisor. The mean is rounded: what is left of it is taken off too. */
 static ht_var variance_slope(const ht_rule *r, ht_var v)
@@ -166,21 +136,20 @@ static ht_var variance_decompose(const ht_rule *r)
 static void variance_describe(const void *attributes, char *text, size_t size)
 {
     const variance_attributes *a = attributes;
-    size_t used = moment_describe_axes(a->axes, text, size);
+    size_t used = hti_describe_axes(a->axes, text, size);
     if (used < size) snprintf(text + used, size - used, ", divisor %g", a->divisor);
 }
 
 static const ht_sample variance_samples[] = {
-    {1, {{0, {2, {HT_SOME_1, HT_ANY_1}}, -2, 2}}, &(variance_attributes){1, 2}},
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(variance_attributes){2, 3}},
-    {1, {{0, {3, {HT_SOME_1, HT_ANY_1, 2}}, -2, 2}}, &(variance_attributes){5, 1}},
-    {1, {{0, {3, {3, 1, HT_SOME_1}}, -2, 2}}, &(variance_attributes){7, 4}},
-    {1, {{0, {2, {2, HT_SOME_1}}, -2, 2}}, &(variance_attributes){0, 1}},
+    {1, {HTI_X(HT_SOME_1, HT_ANY_1)}, &(variance_attributes){1, 2}},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(variance_attributes){2, 3}},
+    {1, {HTI_X(HT_SOME_1, HT_ANY_1, 2)}, &(variance_attributes){5, 1}},
+    {1, {HTI_X(3, 1, HT_SOME_1)}, &(variance_attributes){7, 4}},
+    {1, {HTI_X(2, HT_SOME_1)}, &(variance_attributes){0, 1}},
 };
 
 HTI_ROW(variance, variance_samples, .attribute_size = sizeof(variance_attributes),
-        .infer = moment_infer, .run = variance_run, .vjp = variance_vjp,
-        .jvp = variance_jvp, .decompose = variance_decompose,
+        .infer = moment_infer, HTI_RULES(variance), .decompose = variance_decompose,
         .describe = variance_describe);
 
 ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site)
@@ -213,12 +182,9 @@ ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
 
 /* Norm: its derivative is u = x / norm, the direction, and 0 where the norm is. */
 
-static void norm_run(const ht_run *r)
-{
-    const norm_attributes *a = r->attributes;
-    hti_run_moment(r->ctx, a->scaled ? HTI_SCALED_NORM : HTI_NORM, r->out, *r->in[0],
-                   (unsigned)a->axes, 1);
-}
+HTI_RUN(norm, norm_attributes,
+        hti_run_moment(r->ctx, a->scaled ? HTI_SCALED_NORM : HTI_NORM, r->out, *r->in[0],
+                       (unsigned)a->axes, 1))
 
 static ht_var norm_apply(ht_var x, uint64_t axes, bool scaled)
 {
@@ -266,7 +232,7 @@ static ht_var norm_decompose(const ht_rule *r)
 static void norm_describe(const void *attributes, char *text, size_t size)
 {
     const norm_attributes *a = attributes;
-    size_t used = moment_describe_axes(a->axes, text, size);
+    size_t used = hti_describe_axes(a->axes, text, size);
     if (a->scaled && used < size) snprintf(text + used, size - used, ", scaled");
 }
 
@@ -280,12 +246,12 @@ static const ht_sample norm_samples[] = {
 };
 
 HTI_ROW(norm, norm_samples, .attribute_size = sizeof(norm_attributes),
-        .infer = moment_infer, .run = norm_run, .vjp = norm_vjp, .jvp = norm_jvp,
-        .decompose = norm_decompose, .describe = norm_describe);
+        .infer = moment_infer, HTI_RULES(norm), .decompose = norm_decompose,
+        .describe = norm_describe);
 
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     norm_attributes a = {0, 0};
     return HTI_CALL("norm_axes", x,
-                    moment_call(&hti_op_norm, x, axes, keep, &a, &a.axes, site));
+                    hti_reduce_axes(&hti_op_norm, x, axes, keep, &a, &a.axes, site));
 }

@@ -18,13 +18,7 @@ typedef struct normalize_attributes {
 static bool normalize_infer(ht_infer *it)
 {
     const normalize_attributes *a = it->attributes;
-    it->out = it->in[0];
-    int last = it->out.shape.rank - 1;
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    if (last < 0 || it->out.shape.dim[last] < 1)
-        return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "needs a last axis of at least one element");
+    if (!hti_infer_rows_alike(it)) return false;
     if (!(a->eps > 0 && isfinite(a->eps)))
         return ht_infer_fail(it, HT_ERROR_ARGUMENT, "needs eps > 0, eps is %g", a->eps);
     return true;
@@ -35,11 +29,8 @@ static ht_var normalize_mean(ht_var v)
     return ht_mean_axes(v, HT_AXES(-1), true);
 }
 
-static void normalize_run(const ht_run *r)
-{
-    const normalize_attributes *a = r->attributes;
-    hti_run_normalize(r->ctx, r->out, *r->in[0], a->eps, a->centred);
-}
+HTI_RUN(normalize, normalize_attributes,
+        hti_run_normalize(r->ctx, r->out, *r->in[0], a->eps, a->centred))
 
 /* J v, J its own transpose. */
 static ht_var normalize_along(const ht_rule *r, ht_var v)
@@ -49,21 +40,10 @@ static ht_var normalize_along(const ht_rule *r, ht_var v)
     return ht_apply(&hti_op_normalize_slope, 2, in, r->attributes, HT_HERE);
 }
 
-static void normalize_vjp(ht_rule *r)
-{
-    r->d[0] = normalize_along(r, r->v);
-}
+HTI_SLOPE_RULES(normalize, normalize_along)
 
-static ht_var normalize_jvp(const ht_rule *r)
-{
-    return normalize_along(r, r->t[0]);
-}
-
-static void normalize_describe(const void *attributes, char *text, size_t size)
-{
-    const normalize_attributes *a = attributes;
-    snprintf(text, size, "eps %g%s", a->eps, a->centred ? "" : ", not centred");
-}
+HTI_DESCRIBE(normalize, normalize_attributes, "eps %g%s", a->eps,
+             a->centred ? "" : ", not centred")
 
 /* The mean's distance, and s from it. */
 static ht_var normalize_parts(const ht_rule *r, ht_var *s)
@@ -82,44 +62,27 @@ static ht_var normalize_decompose(const ht_rule *r)
 }
 
 static const ht_sample normalize_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(normalize_attributes){1e-1, 1}},
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(normalize_attributes){1e-1, 0}},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(normalize_attributes){0.1, 1}},
-    {1, {{0, {3, {HT_SOME_1, 3, 1}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
-    {1, {{0, {3, {2, HT_SOME_1, 1}}, -2, 2}}, &(normalize_attributes){0.5, 0}},
-    {1, {{0, {2, {0, 3}}, -2, 2}}, &(normalize_attributes){0.5, 1}},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(normalize_attributes){1e-1, 1}},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(normalize_attributes){1e-1, 0}},
+    {1, {HTI_X(HT_SOME_1)}, &(normalize_attributes){0.1, 1}},
+    {1, {HTI_X(HT_SOME_1, 3, 1)}, &(normalize_attributes){0.5, 1}},
+    {1, {HTI_X(2, HT_SOME_1, 1)}, &(normalize_attributes){0.5, 0}},
+    {1, {HTI_X(0, 3)}, &(normalize_attributes){0.5, 1}},
 };
 
 HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attributes),
-        .infer = normalize_infer, .run = normalize_run, .vjp = normalize_vjp,
-        .jvp = normalize_jvp, .decompose = normalize_decompose,
+        .infer = normalize_infer, HTI_RULES(normalize), .decompose = normalize_decompose,
         .describe = normalize_describe);
 
 /* Normalize_slope: J v. Its derivative by v is J again; that by x, along t, is a row too:
  * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y), its own transpose.
  */
 
-static bool slope_infer(ht_infer *it)
-{
-    if (!normalize_infer(it)) return false;
-    for (int i = 1; i < it->n_in; i++)
-        if (it->in[i].dtype != it->out.dtype ||
-            !ht_shape_equal(it->in[i].shape, it->out.shape))
-            return ht_infer_fail(it, HT_ERROR_SHAPE, "needs inputs of one type");
-    return true;
-}
+HTI_RUN(slope, normalize_attributes,
+        hti_run_normalize_slope(r->ctx, r->out, r->in, a->eps, a->centred != 0))
 
-static void slope_run(const ht_run *r)
-{
-    const normalize_attributes *a = r->attributes;
-    hti_run_normalize_slope(r->ctx, r->out, r->in, a->eps, a->centred != 0);
-}
-
-static void bend_run(const ht_run *r)
-{
-    const normalize_attributes *a = r->attributes;
-    hti_run_normalize_bend(r->ctx, r->out, r->in, a->eps, a->centred != 0);
-}
+HTI_RUN(bend, normalize_attributes,
+        hti_run_normalize_bend(r->ctx, r->out, r->in, a->eps, a->centred != 0))
 
 static ht_var slope_bend(const ht_rule *r, ht_var t)
 {
@@ -166,34 +129,27 @@ static ht_var bend_decompose(const ht_rule *r)
     return ht_neg(ht_mul(s, sum));
 }
 
-#define SLOPE_INPUT(...)        \
-    {                           \
-        0, {__VA_ARGS__}, -2, 2 \
+#define SLOPE_SAMPLE(n, is_centred, ...)                                 \
+    {                                                                    \
+        n, {HTI_X(__VA_ARGS__), HTI_X(__VA_ARGS__), HTI_X(__VA_ARGS__)}, \
+            &(normalize_attributes)                                      \
+        {                                                                \
+            0.1, is_centred                                              \
+        }                                                                \
     }
-#define SLOPE_SAMPLE(n, is_centred, ...)                         \
-    {                                                            \
-        n,                                                       \
-            {SLOPE_INPUT(__VA_ARGS__), SLOPE_INPUT(__VA_ARGS__), \
-             SLOPE_INPUT(__VA_ARGS__)},                          \
-            &(normalize_attributes)                              \
-        {                                                        \
-            0.1, is_centred                                      \
-        }                                                        \
-    }
-#define SLOPE_SAMPLES(n)                                                              \
-    SLOPE_SAMPLE(n, 1, 2, {HT_ANY_1, 4}), SLOPE_SAMPLE(n, 0, 2, {HT_ANY_1, 4}),       \
-        SLOPE_SAMPLE(n, 1, 1, {HT_SOME_1}), SLOPE_SAMPLE(n, 1, 3, {2, HT_SOME_1, 2}), \
-        SLOPE_SAMPLE(n, 0, 3, {2, HT_SOME_1, 1}), SLOPE_SAMPLE(n, 1, 2, {0, 3})
+#define SLOPE_SAMPLES(n)                                                    \
+    SLOPE_SAMPLE(n, 1, HT_ANY_1, 4), SLOPE_SAMPLE(n, 0, HT_ANY_1, 4),       \
+        SLOPE_SAMPLE(n, 1, HT_SOME_1), SLOPE_SAMPLE(n, 1, 2, HT_SOME_1, 2), \
+        SLOPE_SAMPLE(n, 0, 2, HT_SOME_1, 1), SLOPE_SAMPLE(n, 1, 0, 3)
 
 static const ht_sample normalize_slope_samples[] = {SLOPE_SAMPLES(2)};
 static const ht_sample normalize_bend_samples[] = {SLOPE_SAMPLES(3)};
 
 HTI_ROW(normalize_slope, normalize_slope_samples,
-        .attribute_size = sizeof(normalize_attributes), .infer = slope_infer,
-        .run = slope_run, .vjp = slope_vjp, .jvp = slope_jvp,
-        .decompose = slope_decompose, .describe = normalize_describe);
+        .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
+        HTI_RULES(slope), .decompose = slope_decompose, .describe = normalize_describe);
 HTI_ROW(normalize_bend, normalize_bend_samples,
-        .attribute_size = sizeof(normalize_attributes), .infer = slope_infer,
+        .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
         .run = bend_run, .decompose = bend_decompose, .describe = normalize_describe);
 
 /* The public forms. */

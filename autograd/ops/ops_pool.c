@@ -14,9 +14,7 @@ static bool pool_types_fit(ht_infer *it)
 {
     if (it->in[0].shape.rank != 4)
         return ht_infer_fail(it, HT_ERROR_SHAPE, "needs 4 axes, (n, c, h, w)");
-    if (!hti_dtype_is_float(it->in[0].dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    return true;
+    return hti_infer_floats(it);
 }
 
 /* The last two axes of y from those of x. Windows reach outside by less than a kernel. */
@@ -45,9 +43,8 @@ static bool pool_sizes(ht_infer *it, const int64_t *x, int64_t *y)
 
 static bool pool_infer(ht_infer *it)
 {
-    if (!pool_types_fit(it)) return false;
-    it->out = it->in[0];
-    return pool_sizes(it, it->in[0].shape.dim + 2, it->out.shape.dim + 2);
+    return pool_types_fit(it) &&
+           pool_sizes(it, it->in[0].shape.dim + 2, it->out.shape.dim + 2);
 }
 
 static void pool_describe(const void *attributes, char *text, size_t size)
@@ -70,19 +67,21 @@ static pool_attributes pool_attributes_of(const ht_pool_options *options)
     return a;
 }
 
-#define POOL_TWO    \
-    {2, 2}, {2, 2}, \
-    {               \
-        0, 0        \
+#define POOL_TWO(...)             \
+    &(pool_attributes)            \
+    {                             \
+        {{2, 2}, {2, 2}, {0, 0}}, \
+        {                         \
+            __VA_ARGS__           \
+        }                         \
     }
-#define POOL_OVERLAP \
-    {3, 2}, {2, 1},  \
-    {                \
-        1, 1         \
-    }
-#define POOL_X(n, c, h, w)          \
-    {                               \
-        0, {4, {n, c, h, w}}, -2, 2 \
+#define POOL_OVERLAP(...)         \
+    &(pool_attributes)            \
+    {                             \
+        {{3, 2}, {2, 1}, {1, 1}}, \
+        {                         \
+            __VA_ARGS__           \
+        }                         \
     }
 
 /* Maximum. */
@@ -96,19 +95,16 @@ static bool max_pool_index_infer(ht_infer *it)
                          INT32_MAX);
 }
 
-static void max_pool_index_run(const ht_run *r)
-{
-    const pool_attributes *a = r->attributes;
-    hti_run_max_pool_index(r->ctx, r->out, *r->in[0], &a->geometry);
-}
+HTI_RUN(max_pool_index, pool_attributes,
+        hti_run_max_pool_index(r->ctx, r->out, *r->in[0], &a->geometry))
 
-static const ht_sample max_pool_index_samples[] = {
-    {1, {POOL_X(HT_ANY_1, HT_ANY_2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
-    {1, {POOL_X(HT_SOME_1, HT_SOME_2, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
-    {1, {POOL_X(0, 2, 3, 3)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
+static const ht_sample pool_samples[] = {
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2, 4, 5)}, POOL_TWO(0, 0)},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 5, 4)}, POOL_OVERLAP(0, 0)},
+    {1, {HTI_X(0, 2, 3, 3)}, POOL_TWO(0, 0)},
 };
 
-HTI_ROW(max_pool_index, max_pool_index_samples, .flags = HT_OP_NO_GRADIENT,
+HTI_ROW(max_pool_index, pool_samples, .flags = HT_OP_NO_GRADIENT,
         .attribute_size = sizeof(pool_attributes), .infer = max_pool_index_infer,
         .run = max_pool_index_run, .describe = pool_describe);
 
@@ -196,16 +192,13 @@ static ht_var take_last_jvp(const ht_rule *r)
 }
 
 static const ht_sample take_last_samples[] = {
-    {2,
-     {{0, {3, {HT_ANY_1, HT_ANY_2, 5}}, -2, 2},
-      {HT_I32, {3, {HT_ANY_1, HT_ANY_2, HT_ANY_3}}, 0, 4}},
-     NULL},
-    {2, {{0, {1, {3}}, -2, 2}, {HT_I32, {1, {HT_SOME_1}}, 0, 2}}, NULL},
-    {2, {{0, {2, {2, 3}}, -2, 2}, {HT_I32, {2, {2, 0}}, 0, 2}}, NULL},
+    {2, {HTI_X(HT_ANY_1, HT_ANY_2, 5), HTI_INDEX(4, HT_ANY_1, HT_ANY_2, HT_ANY_3)}, NULL},
+    {2, {HTI_X(3), HTI_INDEX(2, HT_SOME_1)}, NULL},
+    {2, {HTI_X(2, 3), HTI_INDEX(2, 2, 0)}, NULL},
 };
 
 HTI_ROW(take_last, take_last_samples, .flags = HT_OP_LINEAR, .infer = take_last_infer,
-        .run = take_last_run, .vjp = take_last_vjp, .jvp = take_last_jvp);
+        HTI_RULES(take_last));
 
 ht_var ht_take_last_at(ht_var x, ht_var index, const char *site)
 {
@@ -239,35 +232,24 @@ static ht_var put_last_jvp(const ht_rule *r)
     return put_last(r->t[0], r->in[1], ((const put_attributes *)r->attributes)->size);
 }
 
-static void put_last_describe(const void *attributes, char *text, size_t size)
-{
-    const put_attributes *a = attributes;
-    snprintf(text, size, "size %lld", (long long)a->size);
-}
+HTI_DESCRIBE(put_last, put_attributes, "size %lld", (long long)a->size)
 
 static const ht_sample put_last_samples[] = {
     {2,
-     {{0, {3, {HT_ANY_1, HT_ANY_2, HT_ANY_3}}, -2, 2},
-      {HT_I32, {3, {HT_ANY_1, HT_ANY_2, HT_ANY_3}}, 0, 4}},
+     {HTI_X(HT_ANY_1, HT_ANY_2, HT_ANY_3), HTI_INDEX(4, HT_ANY_1, HT_ANY_2, HT_ANY_3)},
      &(put_attributes){5}},
-    {2,
-     {{0, {1, {HT_SOME_1}}, -2, 2}, {HT_I32, {1, {HT_SOME_1}}, 0, 2}},
-     &(put_attributes){3}},
-    {2, {{0, {2, {2, 0}}, -2, 2}, {HT_I32, {2, {2, 0}}, 0, 2}}, &(put_attributes){3}},
+    {2, {HTI_X(HT_SOME_1), HTI_INDEX(2, HT_SOME_1)}, &(put_attributes){3}},
+    {2, {HTI_X(2, 0), HTI_INDEX(2, 2, 0)}, &(put_attributes){3}},
 };
 
 HTI_ROW(put_last, put_last_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(put_attributes), .infer = put_last_infer,
-        .run = put_last_run, .vjp = put_last_vjp, .jvp = put_last_jvp,
-        .describe = put_last_describe);
+        HTI_RULES(put_last), .describe = put_last_describe);
 
 /* Average. */
 
-static void avg_pool_run(const ht_run *r)
-{
-    const pool_attributes *a = r->attributes;
-    hti_run_avg_pool(r->ctx, r->out, *r->in[0], &a->geometry);
-}
+HTI_RUN(avg_pool, pool_attributes,
+        hti_run_avg_pool(r->ctx, r->out, *r->in[0], &a->geometry))
 
 static void avg_pool_vjp(ht_rule *r)
 {
@@ -276,21 +258,11 @@ static void avg_pool_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_avg_pool_spread, 1, &r->v, &a, HT_HERE);
 }
 
-static ht_var avg_pool_jvp(const ht_rule *r)
-{
-    return ht_apply(&hti_op_avg_pool, 1, r->t, r->attributes, HT_HERE);
-}
+HTI_LINEAR_JVP(avg_pool)
 
-static const ht_sample avg_pool_samples[] = {
-    {1, {POOL_X(HT_ANY_1, HT_ANY_2, 4, 5)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
-    {1, {POOL_X(HT_SOME_1, HT_SOME_2, 5, 4)}, &(pool_attributes){{POOL_OVERLAP}, {0, 0}}},
-    {1, {POOL_X(0, 2, 3, 3)}, &(pool_attributes){{POOL_TWO}, {0, 0}}},
-};
-
-HTI_ROW(avg_pool, avg_pool_samples, .flags = HT_OP_LINEAR,
+HTI_ROW(avg_pool, pool_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(pool_attributes), .infer = pool_infer,
-        .run = avg_pool_run, .vjp = avg_pool_vjp, .jvp = avg_pool_jvp,
-        .describe = pool_describe);
+        HTI_RULES(avg_pool), .describe = pool_describe);
 
 static bool avg_pool_spread_infer(ht_infer *it)
 {
@@ -298,18 +270,14 @@ static bool avg_pool_spread_infer(ht_infer *it)
     int64_t want[2] = {0};
     if (!pool_types_fit(it) || !pool_sizes(it, a->size, want)) return false;
     const int64_t *y = it->in[0].shape.dim;
-    it->out = it->in[0];
     for (int i = 0; i < 2; i++) it->out.shape.dim[i + 2] = a->size[i];
     return (want[0] == y[2] && want[1] == y[3]) ||
            ht_infer_fail(it, HT_ERROR_SHAPE, "the images must be %lld x %lld",
                          (long long)want[0], (long long)want[1]);
 }
 
-static void avg_pool_spread_run(const ht_run *r)
-{
-    const pool_attributes *a = r->attributes;
-    hti_run_avg_pool_spread(r->ctx, r->out, *r->in[0], &a->geometry);
-}
+HTI_RUN(avg_pool_spread, pool_attributes,
+        hti_run_avg_pool_spread(r->ctx, r->out, *r->in[0], &a->geometry))
 
 static void avg_pool_spread_vjp(ht_rule *r)
 {
@@ -318,21 +286,17 @@ static void avg_pool_spread_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_avg_pool, 1, &r->v, &a, HT_HERE);
 }
 
-static ht_var avg_pool_spread_jvp(const ht_rule *r)
-{
-    return ht_apply(&hti_op_avg_pool_spread, 1, r->t, r->attributes, HT_HERE);
-}
+HTI_LINEAR_JVP(avg_pool_spread)
 
 static const ht_sample avg_pool_spread_samples[] = {
-    {1, {POOL_X(HT_ANY_1, HT_ANY_2, 2, 2)}, &(pool_attributes){{POOL_TWO}, {4, 5}}},
-    {1, {POOL_X(HT_SOME_1, HT_SOME_2, 3, 5)}, &(pool_attributes){{POOL_OVERLAP}, {5, 4}}},
-    {1, {POOL_X(0, 2, 1, 1)}, &(pool_attributes){{POOL_TWO}, {3, 3}}},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2, 2, 2)}, POOL_TWO(4, 5)},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 3, 5)}, POOL_OVERLAP(5, 4)},
+    {1, {HTI_X(0, 2, 1, 1)}, POOL_TWO(3, 3)},
 };
 
 HTI_ROW(avg_pool_spread, avg_pool_spread_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(pool_attributes), .infer = avg_pool_spread_infer,
-        .run = avg_pool_spread_run, .vjp = avg_pool_spread_vjp,
-        .jvp = avg_pool_spread_jvp, .describe = pool_describe);
+        HTI_RULES(avg_pool_spread), .describe = pool_describe);
 
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site)
 {

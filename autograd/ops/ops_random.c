@@ -15,9 +15,7 @@ typedef struct random_attributes {
 static bool random_infer(ht_infer *it)
 {
     const random_attributes *a = it->attributes;
-    ht_shape shape = {(int)a->shape.rank, {0}};
-    for (int i = 0; i < shape.rank && i < HT_MAX_RANK; i++)
-        shape.dim[i] = a->shape.dim[i];
+    ht_shape shape = hti_shape_unpack(&a->shape);
     it->out = (ht_type){(ht_dtype)a->dtype, shape};
     if (it->in[0].dtype != HT_I32)
         return ht_infer_fail(it, HT_ERROR_DTYPE, "the step must be i32, got %s",
@@ -97,13 +95,8 @@ static ht_var random_apply(const ht_op *op, ht_var step, ht_type type, uint64_t 
                            double rate, const char *site)
 {
     if (hti_check_named(step, op->name) == HTI_NONE) return step;
-    random_attributes a = {step.tape->ctx->options.seed,
-                           stream,
-                           type.dtype,
-                           rate,
-                           {.rank = type.shape.rank}};
-    for (int i = 0; i < type.shape.rank && i < HT_MAX_RANK; i++)
-        a.shape.dim[i] = type.shape.dim[i];
+    random_attributes a = {step.tape->ctx->options.seed, stream, type.dtype, rate,
+                           hti_shape_pack(type.shape)};
     return ht_apply(op, 1, &step, &a, site);
 }
 

@@ -10,54 +10,47 @@ typedef struct reduce_attributes {
 static bool reduce_infer(ht_infer *it)
 {
     const reduce_attributes *a = it->attributes;
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    for (int i = 0; i < it->out.shape.rank; i++) {
-        if (!(a->axes >> i & 1)) continue;
-        if (it->op == &hti_op_max && it->out.shape.dim[i] == 0)
+    if (!hti_infer_reduced(it, a->axes)) return false;
+    for (int i = 0; i < it->out.shape.rank && it->op == &hti_op_max; i++)
+        if (a->axes >> i & 1 && it->in[0].shape.dim[i] == 0)
             return ht_infer_fail(it, HT_ERROR_SHAPE,
                                  "there is no largest element of none (axis %d)", i);
-        it->out.shape.dim[i] = 1;
-    }
     return true;
+}
+
+size_t hti_describe_axes(uint64_t axes, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "axes");
+    for (int i = 0; i < HT_MAX_RANK && used < size; i++)
+        if (axes >> i & 1) used += (size_t)snprintf(text + used, size - used, " %d", i);
+    return used;
 }
 
 static void reduce_describe(const void *attributes, char *text, size_t size)
 {
-    const reduce_attributes *a = attributes;
-    size_t used = (size_t)snprintf(text, size, "axes");
-    for (int i = 0; i < HT_MAX_RANK && used < size; i++)
-        if (a->axes >> i & 1)
-            used += (size_t)snprintf(text + used, size - used, " %d", i);
+    hti_describe_axes(((const reduce_attributes *)attributes)->axes, text, size);
 }
 
 static const ht_sample reduce_samples[] = {
-    {1, {{0, {2, {HT_SOME_1, HT_ANY_1}}, -2, 2}}, &(reduce_attributes){1}},
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, &(reduce_attributes){2}},
-    {1, {{0, {3, {HT_SOME_1, HT_ANY_1, HT_SOME_2}}, -2, 2}}, &(reduce_attributes){5}},
-    {1, {{0, {3, {3, 1, HT_SOME_1}}, -2, 2}}, &(reduce_attributes){7}},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(reduce_attributes){1}},
-    {1, {{0, {0, {0}}, -2, 2}}, &(reduce_attributes){0}},
+    {1, {HTI_X(HT_SOME_1, HT_ANY_1)}, &(reduce_attributes){1}},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(reduce_attributes){2}},
+    {1, {HTI_X(HT_SOME_1, HT_ANY_1, HT_SOME_2)}, &(reduce_attributes){5}},
+    {1, {HTI_X(3, 1, HT_SOME_1)}, &(reduce_attributes){7}},
+    {1, {HTI_X(HT_SOME_1)}, &(reduce_attributes){1}},
+    {1, {HTI_SCALAR}, &(reduce_attributes){0}},
 };
 
 /* Sum. */
 
-static void sum_run(const ht_run *r)
-{
-    const reduce_attributes *a = r->attributes;
-    hti_run_reduce(r->ctx, HTI_SUM, r->out, *r->in[0], (unsigned)a->axes);
-}
+HTI_RUN(sum, reduce_attributes,
+        hti_run_reduce(r->ctx, HTI_SUM, r->out, *r->in[0], (unsigned)a->axes))
 
 static void sum_vjp(ht_rule *r)
 {
     r->d[0] = ht_broadcast(r->v, ht_var_shape(r->in[0]));
 }
 
-static ht_var sum_jvp(const ht_rule *r)
-{
-    return ht_apply(&hti_op_sum, 1, r->t, r->attributes, HT_HERE);
-}
+HTI_LINEAR_JVP(sum)
 
 /* Of nothing too: there is a sum but no largest. */
 static const ht_sample sum_samples[] = {
@@ -73,16 +66,12 @@ static const ht_sample sum_samples[] = {
 
 HTI_ROW(sum, sum_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(reduce_attributes), .infer = reduce_infer,
-        .loop = {HTI_LOOP_SUM, HTI_SUM}, .run = sum_run, .vjp = sum_vjp, .jvp = sum_jvp,
-        .describe = reduce_describe);
+        .loop = {HTI_LOOP_SUM, HTI_SUM}, HTI_RULES(sum), .describe = reduce_describe);
 
 /* Max: the winners of each group share equally. */
 
-static void max_run(const ht_run *r)
-{
-    const reduce_attributes *a = r->attributes;
-    hti_run_reduce(r->ctx, HTI_MAX, r->out, *r->in[0], (unsigned)a->axes);
-}
+HTI_RUN(max, reduce_attributes,
+        hti_run_reduce(r->ctx, HTI_MAX, r->out, *r->in[0], (unsigned)a->axes))
 
 /* 1/(number of winners) at the winners, else 0. */
 static ht_var max_share(const ht_rule *r)
@@ -103,40 +92,29 @@ static ht_var max_jvp(const ht_rule *r)
 }
 
 HTI_ROW(max, reduce_samples, .attribute_size = sizeof(reduce_attributes),
-        .infer = reduce_infer, .run = max_run, .vjp = max_vjp, .jvp = max_jvp,
-        .describe = reduce_describe);
+        .infer = reduce_infer, HTI_RULES(max), .describe = reduce_describe);
 
 /* Argmax. */
 
 static bool argmax_infer(ht_infer *it)
 {
-    if (!hti_dtype_is_float(it->in[0].dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    it->out = (ht_type){HT_I32, it->in[0].shape};
-    if (it->out.shape.rank == 0 || it->out.shape.dim[it->out.shape.rank - 1] == 0)
-        return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "needs a last axis of at least one element");
+    if (!hti_infer_rows(it)) return false;
+    it->out.dtype = HT_I32;
     it->out.shape.rank--;
     return true;
 }
 
-static void argmax_run(const ht_run *r)
-{
-    hti_run_argmax(r->ctx, r->out, *r->in[0]);
-}
+HTI_RUN(argmax, void, hti_run_argmax(r->ctx, r->out, *r->in[0]))
 
 static const ht_sample argmax_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, NULL},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, NULL},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, NULL},
+    {1, {HTI_X(HT_SOME_1)}, NULL},
 };
 
 HTI_ROW(argmax, argmax_samples, .flags = HT_OP_NO_GRADIENT, .infer = argmax_infer,
         .run = argmax_run);
 
-ht_var ht_argmax_at(ht_var x, const char *site)
-{
-    return ht_apply(&hti_op_argmax, 1, &x, NULL, site);
-}
+HTI_AT_1(argmax)
 
 /* The public forms. */
 
@@ -147,11 +125,7 @@ bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
     int rank = type.shape.rank;
     char text[HT_SHAPE_TEXT];
     *bits = 0;
-    if (!hti_dtype_is_float(type.dtype))
-        return hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
-                        "needs f32 or f64, not %s %s\n  hint: ht_cast",
-                        ht_dtype_name(type.dtype), ht_shape_text(type.shape, text)),
-               false;
+    if (!hti_needs_floats(x, op, site)) return false;
     if (axes.n < 0 || axes.n > HT_MAX_RANK)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op,
                         "%d axes of shape %s; 0 to %d can be", axes.n,
@@ -179,14 +153,13 @@ ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site)
     return ht_reshape_at(out, kept, site);
 }
 
-static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
-                           const char *site)
+ht_var hti_reduce_axes(const ht_op *op, ht_var x, ht_axes axes, bool keep,
+                       const void *attributes, uint64_t *bits, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    reduce_attributes a;
-    if (!hti_axes_bits(x, op->name, axes, site, &a.axes)) return hti_poison(x.tape);
-    ht_var out = ht_apply(op, 1, &x, &a, site);
-    return keep ? out : hti_drop_axes(out, x, a.axes, site);
+    if (!hti_axes_bits(x, op->name, axes, site, bits)) return hti_poison(x.tape);
+    ht_var out = ht_apply(op, 1, &x, attributes, site);
+    return keep ? out : hti_drop_axes(out, x, *bits, site);
 }
 
 static ht_axes reduce_all(ht_var x)
@@ -200,12 +173,16 @@ static ht_axes reduce_all(ht_var x)
 
 ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    return HTI_CALL("sum_axes", x, reduce_apply(&hti_op_sum, x, axes, keep, site));
+    reduce_attributes a = {0};
+    return HTI_CALL("sum_axes", x,
+                    hti_reduce_axes(&hti_op_sum, x, axes, keep, &a, &a.axes, site));
 }
 
 ht_var ht_max_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
-    return HTI_CALL("max_axes", x, reduce_apply(&hti_op_max, x, axes, keep, site));
+    reduce_attributes a = {0};
+    return HTI_CALL("max_axes", x,
+                    hti_reduce_axes(&hti_op_max, x, axes, keep, &a, &a.axes, site));
 }
 
 ht_var ht_sum_at(ht_var x, const char *site)

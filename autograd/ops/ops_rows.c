@@ -11,36 +11,15 @@ static ht_axes rows_last(ht_var x)
     return HT_AXES(ht_var_shape(x).rank - 1);
 }
 
-static bool rows_infer(ht_infer *it)
-{
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
-    if (it->out.shape.rank < 1 || it->out.shape.dim[it->out.shape.rank - 1] < 1)
-        return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "needs a last axis of at least one element");
-    return true;
-}
-
 static const ht_sample rows_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2}}, NULL},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, NULL},
-    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 1}}, -2, 2}}, NULL},
-    {1, {{0, {2, {0, 3}}, -2, 2}}, NULL},
+    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, NULL},
+    {1, {HTI_X(HT_SOME_1)}, NULL},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 1)}, NULL},
+    {1, {HTI_X(0, 3)}, NULL},
 };
 
 /* Derivatives of rows x along rows v; see tensor/loops_slope.h. All rules below are made
  * of them, so that rows where one class is nearly all keep their digits. */
-
-static bool rows_slope_infer(ht_infer *it)
-{
-    if (!rows_infer(it)) return false;
-    for (int i = 1; i < it->n_in; i++)
-        if (it->in[i].dtype != it->out.dtype ||
-            !ht_shape_equal(it->in[i].shape, it->out.shape))
-            return ht_infer_fail(it, HT_ERROR_SHAPE, "needs inputs of one type");
-    return true;
-}
 
 static ht_var slope_apply(const ht_op *op, ht_var x, ht_var v)
 {
@@ -65,18 +44,9 @@ static ht_var rows_rest(ht_var p, ht_var v)
     return ht_sub(v, rows_total(ht_mul(p, v)));
 }
 
-#define SLOPE_INPUT                          \
-    {                                        \
-        0, {2, {HT_ANY_1, HT_SOME_1}}, -2, 2 \
-    }
-#define SLOPE_LONG             \
-    {                          \
-        0, {2, {2, 19}}, -2, 2 \
-    }
-#define SLOPE_DEEP                       \
-    {                                    \
-        0, {3, {HT_SOME_1, 2, 3}}, -2, 2 \
-    }
+#define SLOPE_INPUT HTI_X(HT_ANY_1, HT_SOME_1)
+#define SLOPE_LONG  HTI_X(2, 19)
+#define SLOPE_DEEP  HTI_X(HT_SOME_1, 2, 3)
 static const ht_sample slope_samples[] = {
     {2, {SLOPE_INPUT, SLOPE_INPUT}, NULL},
     {2, {SLOPE_LONG, SLOPE_LONG}, NULL},
@@ -92,7 +62,7 @@ static const ht_sample bend_samples[] = {
     {                                               \
         hti_run_slope(r->ctx, kind, r->out, r->in); \
     }                                               \
-    HTI_ROW(op, samples, .infer = rows_slope_infer, .run = op##_run, __VA_ARGS__);
+    HTI_ROW(op, samples, .infer = hti_infer_rows_alike, .run = op##_run, __VA_ARGS__);
 
 /* p (v - p.v) */
 static void softmax_slope_vjp(ht_rule *r)
@@ -177,20 +147,14 @@ SLOPE_ROW(log_softmax_back, HTI_SLOPE_BACK, slope_samples, .vjp = log_softmax_ba
 
 /* Softmax: J = diag(p) - p p', its own transpose. */
 
-static void softmax_run(const ht_run *r)
+HTI_RUN(softmax, void, hti_run_softmax(r->ctx, r->out, *r->in[0]))
+
+static ht_var softmax_along(const ht_rule *r, ht_var v)
 {
-    hti_run_softmax(r->ctx, r->out, *r->in[0]);
+    return slope_apply(&hti_op_softmax_slope, r->in[0], v);
 }
 
-static void softmax_vjp(ht_rule *r)
-{
-    r->d[0] = slope_apply(&hti_op_softmax_slope, r->in[0], r->v);
-}
-
-static ht_var softmax_jvp(const ht_rule *r)
-{
-    return slope_apply(&hti_op_softmax_slope, r->in[0], r->t[0]);
-}
+HTI_SLOPE_RULES(softmax, softmax_along)
 
 /* exp(x - max), which the rows below say in primitives. */
 static ht_var rows_shifted(ht_var x)
@@ -204,20 +168,14 @@ static ht_var softmax_decompose(const ht_rule *r)
     return ht_div(weight, ht_sum_axes(weight, rows_last(weight), true));
 }
 
-HTI_ROW(softmax, rows_samples, .infer = rows_infer, .run = softmax_run,
-        .vjp = softmax_vjp, .jvp = softmax_jvp, .decompose = softmax_decompose);
+HTI_ROW(softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(softmax),
+        .decompose = softmax_decompose);
 
-ht_var ht_softmax_at(ht_var x, const char *site)
-{
-    return ht_apply(&hti_op_softmax, 1, &x, NULL, site);
-}
+HTI_AT_1(softmax)
 
 /* Log_softmax: J = I - 1 p'. */
 
-static void log_softmax_run(const ht_run *r)
-{
-    hti_run_log_softmax(r->ctx, r->out, *r->in[0]);
-}
+HTI_RUN(log_softmax, void, hti_run_log_softmax(r->ctx, r->out, *r->in[0]))
 
 static void log_softmax_vjp(ht_rule *r)
 {
@@ -236,14 +194,10 @@ static ht_var log_softmax_decompose(const ht_rule *r)
     return ht_sub(shifted, ht_log(sum));
 }
 
-HTI_ROW(log_softmax, rows_samples, .infer = rows_infer, .run = log_softmax_run,
-        .vjp = log_softmax_vjp, .jvp = log_softmax_jvp,
+HTI_ROW(log_softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(log_softmax),
         .decompose = log_softmax_decompose);
 
-ht_var ht_log_softmax_at(ht_var x, const char *site)
-{
-    return ht_apply(&hti_op_log_softmax, 1, &x, NULL, site);
-}
+HTI_AT_1(log_softmax)
 
 /* Cross_entropy: gradient softmax - one_hot, by row. */
 
@@ -298,10 +252,10 @@ static ht_var cross_entropy_jvp(const ht_rule *r)
 }
 
 static const ht_sample cross_entropy_samples[] = {
-    {2, {{0, {2, {HT_ANY_1, 7}}, -2, 2}, {HT_I32, {1, {HT_ANY_1}}, 0, 6}}, NULL},
-    {2, {{0, {2, {HT_SOME_1, 1}}, -2, 2}, {HT_I32, {1, {HT_SOME_1}}, 0, 0}}, NULL},
-    {2, {{0, {2, {1, HT_SOME_1}}, -2, 2}, {HT_I32, {1, {1}}, 0, 0}}, NULL},
-    {2, {{0, {2, {0, 4}}, -2, 2}, {HT_I32, {1, {0}}, 0, 3}}, NULL},
+    {2, {HTI_X(HT_ANY_1, 7), HTI_INDEX(6, HT_ANY_1)}, NULL},
+    {2, {HTI_X(HT_SOME_1, 1), HTI_INDEX(0, HT_SOME_1)}, NULL},
+    {2, {HTI_X(1, HT_SOME_1), HTI_INDEX(0, 1)}, NULL},
+    {2, {HTI_X(0, 4), HTI_INDEX(3, 0)}, NULL},
 };
 
 static ht_var cross_entropy_decompose(const ht_rule *r)
@@ -312,8 +266,7 @@ static ht_var cross_entropy_decompose(const ht_rule *r)
 }
 
 HTI_ROW(cross_entropy, cross_entropy_samples, .infer = cross_entropy_infer,
-        .run = cross_entropy_run, .vjp = cross_entropy_vjp, .jvp = cross_entropy_jvp,
-        .decompose = cross_entropy_decompose);
+        HTI_RULES(cross_entropy), .decompose = cross_entropy_decompose);
 
 /* Its slope, softmax - one_hot, whose derivative is that of softmax. */
 
@@ -330,15 +283,7 @@ static void cross_entropy_slope_run(const ht_run *r)
         r, hti_run_cross_entropy_slope(r->ctx, r->out, *r->in[0], *r->in[1]));
 }
 
-static void cross_entropy_slope_vjp(ht_rule *r)
-{
-    r->d[0] = slope_apply(&hti_op_softmax_slope, r->in[0], r->v);
-}
-
-static ht_var cross_entropy_slope_jvp(const ht_rule *r)
-{
-    return slope_apply(&hti_op_softmax_slope, r->in[0], r->t[0]);
-}
+HTI_SLOPE_RULES(cross_entropy_slope, softmax_along)
 
 static ht_var cross_entropy_slope_decompose(const ht_rule *r)
 {
@@ -348,8 +293,7 @@ static ht_var cross_entropy_slope_decompose(const ht_rule *r)
 }
 
 HTI_ROW(cross_entropy_slope, cross_entropy_samples, .infer = cross_entropy_slope_infer,
-        .run = cross_entropy_slope_run, .vjp = cross_entropy_slope_vjp,
-        .jvp = cross_entropy_slope_jvp, .decompose = cross_entropy_slope_decompose);
+        HTI_RULES(cross_entropy_slope), .decompose = cross_entropy_slope_decompose);
 
 ht_var hti_weighted_log(ht_var p, ht_var log_q, const char *site)
 {

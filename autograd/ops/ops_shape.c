@@ -5,10 +5,7 @@
 #include "ops.h"
 
 /* What a view op runs when it can't be a view. */
-static void shape_copy_run(const ht_run *r)
-{
-    hti_run_copy(r->ctx, r->out, *r->in[0]);
-}
+HTI_RUN(shape_copy, void, hti_run_copy(r->ctx, r->out, *r->in[0]))
 
 /* A rank out of range would not even fit the attributes. -1 is left to reshape. */
 static bool shape_valid(ht_var x, ht_shape shape, const char *op, const char *site)
@@ -19,25 +16,10 @@ static bool shape_valid(ht_var x, ht_shape shape, const char *op, const char *si
     return false;
 }
 
-static hti_shape_attributes shape_attributes(ht_shape shape)
-{
-    hti_shape_attributes a = {.rank = shape.rank};
-    for (int i = 0; i < shape.rank; i++) a.dim[i] = shape.dim[i];
-    return a;
-}
-
-static ht_shape shape_of_attributes(const void *attributes)
-{
-    const hti_shape_attributes *a = attributes;
-    ht_shape shape = {(int)a->rank, {0}};
-    for (int i = 0; i < shape.rank; i++) shape.dim[i] = a->dim[i];
-    return shape;
-}
-
 static void shape_describe(const void *attributes, char *text, size_t size)
 {
     char shape[HT_SHAPE_TEXT];
-    snprintf(text, size, "%s", ht_shape_text(shape_of_attributes(attributes), shape));
+    snprintf(text, size, "%s", ht_shape_text(hti_shape_unpack(attributes), shape));
 }
 
 /* The input of node x if x is an `op`, so that a chain of movements is one. */
@@ -65,7 +47,7 @@ static const char *reshape_hint(ht_shape shape)
 
 static bool reshape_infer(ht_infer *it)
 {
-    it->out = (ht_type){it->in[0].dtype, shape_of_attributes(it->attributes)};
+    it->out = (ht_type){it->in[0].dtype, hti_shape_unpack(it->attributes)};
     if (ht_shape_count(it->out.shape) == ht_shape_count(it->in[0].shape)) return true;
     char text[HT_SHAPE_TEXT];
     return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld elements do not make shape %s%s",
@@ -103,23 +85,20 @@ static ht_var reshape_jvp(const ht_rule *r)
 
 /* A strided input is walked in row-major order, so copying into its own shape is right.
  */
-static void reshape_run(const ht_run *r)
-{
-    hti_run_copy(r->ctx, hti_contiguous(r->out.data, r->out.dtype, r->in[0]->shape),
-                 *r->in[0]);
-}
+HTI_RUN(reshape, void,
+        hti_run_copy(r->ctx, hti_contiguous(r->out.data, r->out.dtype, r->in[0]->shape),
+                     *r->in[0]))
 
 static const ht_sample reshape_samples[] = {
-    {1, {{0, {2, {4, 6}}, -2, 2}}, &(hti_shape_attributes){3, {2, 3, 4}}},
-    {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {1, 1}}},
-    {1, {{0, {2, {67, 1}}, -2, 2}}, &(hti_shape_attributes){1, {67}}},
-    {1, {{0, {2, {3, 0}}, -2, 2}}, &(hti_shape_attributes){3, {0, 5, 2}}},
+    {1, {HTI_X(4, 6)}, &(hti_shape_attributes){3, {2, 3, 4}}},
+    {1, {HTI_SCALAR}, &(hti_shape_attributes){2, {1, 1}}},
+    {1, {HTI_X(67, 1)}, &(hti_shape_attributes){1, {67}}},
+    {1, {HTI_X(3, 0)}, &(hti_shape_attributes){3, {0, 5, 2}}},
 };
 
 HTI_ROW(reshape, reshape_samples, .flags = HT_OP_LINEAR | HTI_OP_MOVES | HTI_OP_REPEATS,
         .attribute_size = sizeof(hti_shape_attributes), .infer = reshape_infer,
-        .view = reshape_view, .run = reshape_run, .vjp = reshape_vjp, .jvp = reshape_jvp,
-        .describe = shape_describe);
+        .view = reshape_view, HTI_RULES(reshape), .describe = shape_describe);
 
 ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
 {
@@ -139,7 +118,7 @@ ht_var ht_reshape_at(ht_var x, ht_shape shape, const char *site)
     if (ht_shape_equal(shape, hti_type(inner).shape)) return inner;
     /* Of a turned view x may be the copy: another shape of it needs no second one. */
     if (x.tape->op[inner.index]->view) inner = x;
-    hti_shape_attributes a = shape_attributes(shape);
+    hti_shape_attributes a = hti_shape_pack(shape);
     return ht_apply(&hti_op_reshape, 1, &inner, &a, site);
 }
 
@@ -194,10 +173,8 @@ static ht_var permute_jvp(const ht_rule *r)
 }
 
 static const ht_sample permute_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(hti_shape_attributes){2, {1, 0}}},
-    {1,
-     {{0, {3, {HT_SOME_1, HT_SOME_2, 4}}, -2, 2}},
-     &(hti_shape_attributes){3, {2, 0, 1}}},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, &(hti_shape_attributes){2, {1, 0}}},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 4)}, &(hti_shape_attributes){3, {2, 0, 1}}},
 };
 
 HTI_ROW(permute, permute_samples, .flags = HT_OP_LINEAR | HTI_OP_MOVES,
@@ -247,7 +224,7 @@ ht_var ht_transpose_at(ht_var x, const char *site)
 
 static bool broadcast_infer(ht_infer *it)
 {
-    ht_shape to = shape_of_attributes(it->attributes), both;
+    ht_shape to = hti_shape_unpack(it->attributes), both;
     it->out = (ht_type){it->in[0].dtype, to};
     if (hti_broadcast_shapes(it->in[0].shape, to, &both) && ht_shape_equal(both, to))
         return true;
@@ -275,10 +252,10 @@ static ht_var broadcast_jvp(const ht_rule *r)
 }
 
 static const ht_sample broadcast_samples[] = {
-    {1, {{0, {2, {4, 1}}, -2, 2}}, &(hti_shape_attributes){3, {2, 4, 5}}},
-    {1, {{0, {3, {1, 1, 1}}, -2, 2}}, &(hti_shape_attributes){3, {3, 0, 67}}},
-    {1, {{0, {2, {1, 67}}, -2, 2}}, &(hti_shape_attributes){3, {2, 3, 67}}},
-    {1, {{0, {0, {0}}, -2, 2}}, &(hti_shape_attributes){2, {3, 2}}},
+    {1, {HTI_X(4, 1)}, &(hti_shape_attributes){3, {2, 4, 5}}},
+    {1, {HTI_X(1, 1, 1)}, &(hti_shape_attributes){3, {3, 0, 67}}},
+    {1, {HTI_X(1, 67)}, &(hti_shape_attributes){3, {2, 3, 67}}},
+    {1, {HTI_SCALAR}, &(hti_shape_attributes){2, {3, 2}}},
 };
 
 HTI_ROW(broadcast, broadcast_samples,
@@ -292,14 +269,15 @@ ht_var ht_broadcast_at(ht_var x, ht_shape shape, const char *site)
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
     if (!shape_valid(x, shape, "broadcast", site)) return hti_poison(x.tape);
     if (ht_shape_equal(shape, hti_type(x).shape)) return x;
-    hti_shape_attributes a = shape_attributes(shape);
+    hti_shape_attributes a = hti_shape_pack(shape);
     ht_var inner = shape_inner(x, &hti_op_broadcast);
     return ht_apply(&hti_op_broadcast, 1, &inner, &a, site);
 }
 
-/* Slice and embed. slice: out[i]
- * = x[start + i step], i < count. embed: out[start + i step] = x[i], zeros elsewhere, in
- * `count` places. One axis each. */
+/* Slice and embed, along one axis.
+ *
+ *   slice: out[i] = x[start + i step], i < count
+ *   embed: out[start + i step] = x[i], of `count` places; zeros elsewhere */
 
 typedef struct slice_attributes {
     int64_t axis, start, count, step;
@@ -357,22 +335,16 @@ static void slice_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_embed, 1, &r->v, &a, HT_HERE);
 }
 
-static ht_var slice_jvp(const ht_rule *r)
-{
-    return ht_apply(&hti_op_slice, 1, r->t, r->attributes, HT_HERE);
-}
+HTI_LINEAR_JVP(slice)
 
-static void slice_describe(const void *attributes, char *text, size_t size)
-{
-    const slice_attributes *a = attributes;
-    snprintf(text, size, "axis %lld start %lld count %lld step %lld", (long long)a->axis,
-             (long long)a->start, (long long)a->count, (long long)a->step);
-}
+HTI_DESCRIBE(slice, slice_attributes, "axis %lld start %lld count %lld step %lld",
+             (long long)a->axis, (long long)a->start, (long long)a->count,
+             (long long)a->step)
 
 static const ht_sample slice_samples[] = {
-    {1, {{0, {2, {6, HT_ANY_1}}, -2, 2}}, &(slice_attributes){0, 1, 3, 2}},
-    {1, {{0, {2, {HT_ANY_1, 7}}, -2, 2}}, &(slice_attributes){1, 6, 7, -1}},
-    {1, {{0, {1, {5}}, -2, 2}}, &(slice_attributes){0, 2, 0, 1}},
+    {1, {HTI_X(6, HT_ANY_1)}, &(slice_attributes){0, 1, 3, 2}},
+    {1, {HTI_X(HT_ANY_1, 7)}, &(slice_attributes){1, 6, 7, -1}},
+    {1, {HTI_X(5)}, &(slice_attributes){0, 2, 0, 1}},
 };
 
 HTI_ROW(slice, slice_samples, .flags = HT_OP_LINEAR,
@@ -406,38 +378,23 @@ static void embed_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_slice, 1, &r->v, &a, HT_HERE);
 }
 
-static ht_var embed_jvp(const ht_rule *r)
-{
-    return ht_apply(&hti_op_embed, 1, r->t, r->attributes, HT_HERE);
-}
+HTI_LINEAR_JVP(embed)
 
 static const ht_sample embed_samples[] = {
-    {1, {{0, {2, {3, HT_ANY_1}}, -2, 2}}, &(slice_attributes){0, 1, 7, 2}},
-    {1, {{0, {2, {HT_ANY_1, 3}}, -2, 2}}, &(slice_attributes){1, 4, 5, -2}},
-    {1, {{0, {1, {HT_SOME_1}}, -2, 2}}, &(slice_attributes){0, 1, 70, 1}},
+    {1, {HTI_X(3, HT_ANY_1)}, &(slice_attributes){0, 1, 7, 2}},
+    {1, {HTI_X(HT_ANY_1, 3)}, &(slice_attributes){1, 4, 5, -2}},
+    {1, {HTI_X(HT_SOME_1)}, &(slice_attributes){0, 1, 70, 1}},
 };
 
 HTI_ROW(embed, embed_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(slice_attributes), .infer = embed_infer,
-        .run = embed_run, .vjp = embed_vjp, .jvp = embed_jvp, .describe = slice_describe);
-
-/* A negative axis counts from the end; -1 (with an error kept) if there is no such axis.
- */
-static int shape_axis(ht_var x, int axis, const char *op, const char *site)
-{
-    int rank = hti_type(x).shape.rank, at = axis < 0 ? axis + rank : axis;
-    if (at >= 0 && at < rank) return at;
-    char text[HT_SHAPE_TEXT];
-    hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "shape %s has no axis %d",
-             ht_shape_text(hti_type(x).shape, text), axis);
-    return -1;
-}
+        HTI_RULES(embed), .describe = slice_describe);
 
 ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
                    const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    int at = shape_axis(x, axis, "slice", site);
+    int at = hti_needs_axis(x, axis, "slice", site);
     if (at < 0) return hti_poison(x.tape);
     slice_attributes a = {at, start, count, step};
     if (start == 0 && step == 1 && count == hti_type(x).shape.dim[at]) return x;
@@ -447,7 +404,7 @@ ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t ste
 ht_var ht_pad_at(ht_var x, int axis, int64_t before, int64_t after, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
-    int at = shape_axis(x, axis, "pad", site);
+    int at = hti_needs_axis(x, axis, "pad", site);
     if (at < 0) return hti_poison(x.tape);
     int64_t size = hti_type(x).shape.dim[at];
     char text[HT_SHAPE_TEXT];
@@ -538,29 +495,22 @@ static void concat_describe(const void *attributes, char *text, size_t size)
 }
 
 static const ht_sample concat_samples[] = {
-    {2,
-     {{0, {2, {HT_ANY_1, HT_ANY_3}}, -2, 2}, {0, {2, {HT_ANY_2, HT_ANY_3}}, -2, 2}},
-     &(concat_attributes){0}},
+    {2, {HTI_X(HT_ANY_1, HT_ANY_3), HTI_X(HT_ANY_2, HT_ANY_3)}, &(concat_attributes){0}},
     {3,
-     {{0, {2, {HT_SOME_1, 2}}, -2, 2},
-      {0, {2, {HT_SOME_1, 0}}, -2, 2},
-      {0, {2, {HT_SOME_1, HT_SOME_2}}, -2, 2}},
+     {HTI_X(HT_SOME_1, 2), HTI_X(HT_SOME_1, 0), HTI_X(HT_SOME_1, HT_SOME_2)},
      &(concat_attributes){1}},
-    {3,
-     {{0, {1, {HT_ANY_1}}, -2, 2}, {0, {1, {HT_ANY_2}}, -2, 2}, {0, {1, {1}}, -2, 2}},
-     &(concat_attributes){0}},
+    {3, {HTI_X(HT_ANY_1), HTI_X(HT_ANY_2), HTI_X(1)}, &(concat_attributes){0}},
 };
 
 HTI_ROW(concat, concat_samples, .attribute_size = sizeof(concat_attributes),
-        .infer = concat_infer, .run = concat_run, .vjp = concat_vjp, .jvp = concat_jvp,
-        .describe = concat_describe);
+        .infer = concat_infer, HTI_RULES(concat), .describe = concat_describe);
 
 ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site)
 {
     HT_ASSERT(n > 0 && x, "concat of %d variables at %p", n, (const void *)x);
     ht_var first = hti_needs(hti_tape_among(n, x), x[0], "concat", "x", 0, site);
     if (hti_check_var(first) == HTI_NONE) return first;
-    int at = shape_axis(first, axis, "concat", site);
+    int at = hti_needs_axis(first, axis, "concat", site);
     if (at < 0) return hti_poison(first.tape);
     concat_attributes a = {at};
     return n == 1 ? first : ht_apply(&hti_op_concat, n, x, &a, site);

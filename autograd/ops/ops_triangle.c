@@ -10,19 +10,14 @@ typedef struct tril_attributes {
 
 static bool tril_infer(ht_infer *it)
 {
-    it->out = it->in[0];
-    if (!hti_dtype_is_float(it->out.dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+    if (!hti_infer_floats(it)) return false;
     if (it->out.shape.rank < 2)
         return ht_infer_fail(it, HT_ERROR_SHAPE, "needs (..., rows, columns)");
     return true;
 }
 
-static void tril_run(const ht_run *r)
-{
-    const tril_attributes *a = r->attributes;
-    hti_run_tril(r->ctx, r->out, *r->in[0], a->diagonal, a->fill);
-}
+HTI_RUN(tril, tril_attributes,
+        hti_run_tril(r->ctx, r->out, *r->in[0], a->diagonal, a->fill))
 
 static ht_var tril_slope(const ht_rule *r, ht_var v)
 {
@@ -30,33 +25,21 @@ static ht_var tril_slope(const ht_rule *r, ht_var v)
     return ht_tril(v, (int)a->diagonal, 0);
 }
 
-static void tril_vjp(ht_rule *r)
-{
-    r->d[0] = tril_slope(r, r->v);
-}
+HTI_SLOPE_RULES(tril, tril_slope)
 
-static ht_var tril_jvp(const ht_rule *r)
-{
-    return tril_slope(r, r->t[0]);
-}
-
-static void tril_describe(const void *attributes, char *text, size_t size)
-{
-    const tril_attributes *a = attributes;
-    snprintf(text, size, "diagonal %lld, else %g", (long long)a->diagonal, a->fill);
-}
+HTI_DESCRIBE(tril, tril_attributes, "diagonal %lld, else %g", (long long)a->diagonal,
+             a->fill)
 
 static const ht_sample tril_samples[] = {
-    {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -2, 2}}, &(tril_attributes){0, 0}},
-    {1, {{0, {3, {HT_SOME_1, HT_SOME_2, 3}}, -2, 2}}, &(tril_attributes){-1, -1.5}},
-    {1, {{0, {2, {3, 5}}, -2, 2}}, &(tril_attributes){9, 0}},
-    {1, {{0, {2, {3, 5}}, -2, 2}}, &(tril_attributes){-9, 2}},
-    {1, {{0, {3, {2, 0, 3}}, -2, 2}}, &(tril_attributes){0, 0}},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, &(tril_attributes){0, 0}},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 3)}, &(tril_attributes){-1, -1.5}},
+    {1, {HTI_X(3, 5)}, &(tril_attributes){9, 0}},
+    {1, {HTI_X(3, 5)}, &(tril_attributes){-9, 2}},
+    {1, {HTI_X(2, 0, 3)}, &(tril_attributes){0, 0}},
 };
 
 HTI_ROW(tril, tril_samples, .attribute_size = sizeof(tril_attributes),
-        .infer = tril_infer, .run = tril_run, .vjp = tril_vjp, .jvp = tril_jvp,
-        .describe = tril_describe);
+        .infer = tril_infer, HTI_RULES(tril), .describe = tril_describe);
 
 ht_var ht_tril_at(ht_var x, int diagonal, double fill, const char *site)
 {
@@ -78,9 +61,7 @@ static bool triangle_infer(ht_infer *it)
 {
     const triangle_attributes *a = it->attributes;
     ht_shape x = it->in[0].shape, y = it->in[1].shape;
-    if (it->in[0].dtype != it->in[1].dtype || !hti_dtype_is_float(it->in[0].dtype))
-        return ht_infer_fail(it, HT_ERROR_DTYPE,
-                             "needs one float type, f32 or f64\n  hint: ht_cast");
+    if (!hti_infer_one_float(it)) return false;
     int p = x.rank - 1, q = y.rank - 1;
     bool pairs = a->side == HTI_TRIANGLE_PAIRS, below = a->side == HTI_TRIANGLE_BELOW;
     if (p < 1 || q < 1 || x.dim[below || pairs ? p : p - 1] != y.dim[pairs ? q : q - 1])
@@ -89,7 +70,6 @@ static bool triangle_infer(ht_infer *it)
     int64_t rows = x.dim[a->side == HTI_TRIANGLE_BESIDE ? p : p - 1],
             columns = y.dim[pairs ? q - 1 : q];
     x.rank -= 2, y.rank -= 2;
-    it->out.dtype = it->in[0].dtype;
     if (!hti_broadcast_shapes(x, y, &it->out.shape))
         return ht_infer_fail(it, HT_ERROR_SHAPE, "the leading axes do not broadcast");
     it->out.shape.dim[it->out.shape.rank++] = rows;
@@ -104,13 +84,10 @@ static ht_array triangle_operand(const ht_array *x, ht_shape out)
     return hti_broadcast_array(*x, out);
 }
 
-static void triangle_run(const ht_run *r)
-{
-    const triangle_attributes *a = r->attributes;
-    hti_run_triangle(r->ctx, (hti_triangle)a->side, r->out,
-                     triangle_operand(r->in[0], r->out.shape),
-                     triangle_operand(r->in[1], r->out.shape));
-}
+HTI_RUN(triangle, triangle_attributes,
+        hti_run_triangle(r->ctx, (hti_triangle)a->side, r->out,
+                         triangle_operand(r->in[0], r->out.shape),
+                         triangle_operand(r->in[1], r->out.shape)))
 
 ht_var hti_triangle_at(int side, ht_var x, ht_var y, const char *site)
 {
@@ -156,31 +133,22 @@ static void triangle_describe(const void *attributes, char *text, size_t size)
     snprintf(text, size, "%s", sides[a->side]);
 }
 
-#define TRIANGLE_SAMPLE(side, ...)               \
-    {                                            \
-        2, {__VA_ARGS__}, &(triangle_attributes) \
-        {                                        \
-            side                                 \
-        }                                        \
-    }
-#define TRIANGLE_X(...)                                                               \
-    {                                                                                 \
-        0, {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, -2, 2 \
-    }
 static const ht_sample triangle_samples[] = {
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_PAIRS, TRIANGLE_X(HT_SOME_1, 2),
-                    TRIANGLE_X(HT_SOME_2, 2)),
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_PAIRS, TRIANGLE_X(2, 1, 4, 3), TRIANGLE_X(3, 4, 3)),
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_BELOW, TRIANGLE_X(HT_SOME_1, HT_SOME_2),
-                    TRIANGLE_X(HT_SOME_2, 2)),
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_BELOW, TRIANGLE_X(2, 4, 4), TRIANGLE_X(4, 4)),
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_BESIDE, TRIANGLE_X(HT_SOME_1, HT_SOME_2),
-                    TRIANGLE_X(HT_SOME_1, 2)),
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_BESIDE, TRIANGLE_X(2, 4, 4), TRIANGLE_X(4, 4)),
-    TRIANGLE_SAMPLE(HTI_TRIANGLE_BELOW, TRIANGLE_X(3, 0), TRIANGLE_X(0, 2)),
+    {2,
+     {HTI_X(HT_SOME_1, 2), HTI_X(HT_SOME_2, 2)},
+     &(triangle_attributes){HTI_TRIANGLE_PAIRS}},
+    {2, {HTI_X(2, 1, 4, 3), HTI_X(3, 4, 3)}, &(triangle_attributes){HTI_TRIANGLE_PAIRS}},
+    {2,
+     {HTI_X(HT_SOME_1, HT_SOME_2), HTI_X(HT_SOME_2, 2)},
+     &(triangle_attributes){HTI_TRIANGLE_BELOW}},
+    {2, {HTI_X(2, 4, 4), HTI_X(4, 4)}, &(triangle_attributes){HTI_TRIANGLE_BELOW}},
+    {2,
+     {HTI_X(HT_SOME_1, HT_SOME_2), HTI_X(HT_SOME_1, 2)},
+     &(triangle_attributes){HTI_TRIANGLE_BESIDE}},
+    {2, {HTI_X(2, 4, 4), HTI_X(4, 4)}, &(triangle_attributes){HTI_TRIANGLE_BESIDE}},
+    {2, {HTI_X(3, 0), HTI_X(0, 2)}, &(triangle_attributes){HTI_TRIANGLE_BELOW}},
 };
 
 HTI_ROW(triangle, triangle_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,
         .attribute_size = sizeof(triangle_attributes), .infer = triangle_infer,
-        .run = triangle_run, .vjp = triangle_vjp, .jvp = triangle_jvp,
-        .flops = triangle_flops, .describe = triangle_describe);
+        HTI_RULES(triangle), .flops = triangle_flops, .describe = triangle_describe);

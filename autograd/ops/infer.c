@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* infer.c: shape rules of several rows, and what public functions ask of an input before
+ * there is a node. Read next: ops_elementwise.c. */
+#include "ops.h"
+
+bool hti_infer_floats(ht_infer *it)
+{
+    it->out = it->in[0];
+    return hti_dtype_is_float(it->out.dtype) ||
+           ht_infer_fail(it, HT_ERROR_DTYPE, "needs f32 or f64\n  hint: ht_cast");
+}
+
+bool hti_infer_rows(ht_infer *it)
+{
+    if (!hti_infer_floats(it)) return false;
+    const ht_shape *shape = &it->out.shape;
+    return (shape->rank > 0 && shape->dim[shape->rank - 1] > 0) ||
+           ht_infer_fail(it, HT_ERROR_SHAPE, "needs a last axis of at least one element");
+}
+
+bool hti_infer_rows_alike(ht_infer *it)
+{
+    if (!hti_infer_rows(it)) return false;
+    for (int i = 1; i < it->n_in; i++)
+        if (it->in[i].dtype != it->out.dtype ||
+            !ht_shape_equal(it->in[i].shape, it->out.shape))
+            return ht_infer_fail(it, HT_ERROR_SHAPE, "needs inputs of one type");
+    return true;
+}
+
+bool hti_infer_one_float(ht_infer *it)
+{
+    it->out.dtype = it->in[0].dtype;
+    bool fits = hti_dtype_is_float(it->out.dtype);
+    for (int i = 1; i < it->n_in; i++) fits = fits && it->in[i].dtype == it->out.dtype;
+    return fits || ht_infer_fail(it, HT_ERROR_DTYPE,
+                                 "needs one float type, f32 or f64\n  hint: ht_cast");
+}
+
+bool hti_infer_reduced(ht_infer *it, uint64_t bits)
+{
+    if (!hti_infer_floats(it)) return false;
+    for (int i = 0; i < it->out.shape.rank; i++)
+        if (bits >> i & 1) it->out.shape.dim[i] = 1;
+    return true;
+}
+
+bool hti_needs_floats(ht_var x, const char *op, const char *site)
+{
+    ht_type type = hti_type(x);
+    char text[HT_SHAPE_TEXT];
+    if (hti_dtype_is_float(type.dtype)) return true;
+    hti_fail(x.tape, HT_ERROR_DTYPE, site, op,
+             "needs f32 or f64, not %s %s\n  hint: ht_cast", ht_dtype_name(type.dtype),
+             ht_shape_text(type.shape, text));
+    return false;
+}
+
+int hti_needs_axis(ht_var x, int axis, const char *op, const char *site)
+{
+    ht_shape shape = hti_type(x).shape;
+    int at = axis < 0 ? axis + shape.rank : axis;
+    char text[HT_SHAPE_TEXT];
+    if (at >= 0 && at < shape.rank) return at;
+    hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "shape %s has no axis %d",
+             ht_shape_text(shape, text), axis);
+    return -1;
+}
+
+hti_shape_attributes hti_shape_pack(ht_shape shape)
+{
+    hti_shape_attributes a = {.rank = shape.rank};
+    for (int i = 0; i < shape.rank && i < HT_MAX_RANK; i++) a.dim[i] = shape.dim[i];
+    return a;
+}
+
+ht_shape hti_shape_unpack(const hti_shape_attributes *a)
+{
+    ht_shape shape = {(int)a->rank, {0}};
+    for (int i = 0; i < shape.rank && i < HT_MAX_RANK; i++) shape.dim[i] = a->dim[i];
+    return shape;
+}
