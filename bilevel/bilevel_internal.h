@@ -1,51 +1,69 @@
 /* SPDX-License-Identifier: MIT */
-/* bilevel_internal.h: what a bilevel is made of: recorded programs, then memory, then
- * runs. Read next: record.c, memory.c, bilevel.c. */
+/* bilevel_internal.h: what a bilevel is made of: the problem, its programs, their memory,
+ * and the run at hand. Read next: method.h, bilevel.c. */
 #ifndef HTI_BILEVEL_INTERNAL_H
 #define HTI_BILEVEL_INTERNAL_H
 
+#include "engine_graph.h"
 #include "ht_bilevel.h"
+#include "method.h"
 #include "nn_internal.h"
-#include "program.h"
 
-enum { HTI_NOTE = 800, HTI_LEVELS = 32 };
+enum { HTI_NOTE = 800, HTI_LEVELS = 32, HTI_MAX_STEPS = 1 << 30 };
+enum { HTI_NO_BLOCK = -1, HTI_NO_SLOT = -1 };
 #define HTI_GROWTH_SAID 1e6 /* of the derivative */
 
-/* The lists of pointers a program is given, laid out once; what changes from step to step
- * is set by place. */
+/* The problem. */
+
+/* The sets a bilevel borrows; the last is the empty one callbacks get for data that is
+ * NULL. */
+typedef enum hti_role {
+    HTI_LENT_THETA,
+    HTI_LENT_ETA,
+    HTI_LENT_INNER_DATA,
+    HTI_LENT_OUTER_DATA,
+    HTI_LENT_EMPTY,
+    HTI_ROLES
+} hti_role;
+
+typedef struct hti_problem {
+    ht_bilevel_problem asked; /* for its callbacks */
+    int64_t steps, first;     /* steps first .. steps-1 are differentiated */
+    ht_set *theta, *eta, *inner_data, *outer_data; /* borrowed; no data: empty */
+    hti_loan loan[HTI_ROLES];
+    ht_set *empty, *state; /* owned; state: the update rule's, zeros */
+    ht_set *gradient, *gradient_theta0, *final; /* owned: results */
+} hti_problem;
+
+/* The programs. */
+
+/* The lists of pointers a program is given, allocated once. */
 typedef struct hti_call {
     ht_program *program;
     void **in, **out;
     int n_in, n_out;
-    bool *over; /* theta and s, or their cotangents: which may be written over */
+    bool *over; /* which of its first results may be written over what it read */
     bool over_all;
 } hti_call;
 
-/* The programs of a bilevel. Inputs and outputs in this order; sums are the parts of eta
- * the program adds to. */
-typedef enum hti_call_kind {
-    HTI_INITIAL,         /* eta theta              -> theta0 */
-    HTI_INITIAL_REVERSE, /* eta theta cotangents(theta0) sums -> sums */
-    HTI_INITIAL_TANGENT, /* eta theta tangents(eta) -> tangents(theta0) */
-    HTI_FORWARD,         /* theta s eta batch step -> theta' s' */
-    HTI_FORWARD_LOGGED,  /*                        -> theta' s' logs */
-    HTI_REVERSE_STEP,    /* theta s eta batch step theta' s' cotangents sums -> cotangents
-                            sums */
-    HTI_REVERSE_LOGGED,  /* ... logs               -> cotangents sums */
-    HTI_TANGENT, /* theta s eta batch step tangents(theta s eta) -> tangents(theta' s') */
-    HTI_OUTER_LOSS, /* theta eta batch step   -> F dF/dtheta dF/deta */
-    HTI_INNER_LOSS, /* theta eta batch step   -> inner loss */
-    HTI_CALLS
-} hti_call_kind;
-
 /* A product of the step that its reverse needs too. */
-typedef struct hti_log {
+typedef struct hti_product {
     ht_type type;
     double flops;
     uint32_t node; /* while recording */
-} hti_log;
+} hti_product;
 
-/* What the logged pair takes that keeps the first `kept` products; none: no pair. */
+typedef struct hti_programs {
+    hti_call call[HTI_CALLS];
+    bool *summed, *initial_summed; /* which eta reverse (initial reverse) adds to */
+    bool *init_alone;              /* which eta only the initial value depends on */
+    hti_product *product;          /* that could be kept, most flops to a byte first */
+    int n_products;
+    int n_kept;             /* how many of them are, beside the states in slots */
+    const char *asymmetric; /* an op for which mixed mode was given up; NULL: none */
+} hti_programs;
+
+/* What the pair of programs takes that keeps the first `kept` products; none: no pair. */
 typedef struct hti_level {
     int kept;
     size_t bytes;  /* of both calls, beside their arena */
@@ -61,10 +79,28 @@ typedef struct hti_planning {
     int n_level;
 } hti_planning;
 
-static inline size_t hti_log_room(const hti_log *log)
-{
-    return hti_round_up(hti_bytes(log->type.dtype, log->type.shape), HTI_ALIGN);
-}
+/* Memory. */
+
+typedef struct hti_schedule hti_schedule; /* unroll/checkpoints.h */
+
+/* One allocation. A block holds (theta, s) of one step. */
+typedef struct hti_memory {
+    ht_schedule schedule;
+    int64_t slots, n_blocks;
+    unsigned char *allocation;
+    size_t bytes, block_bytes, product_bytes;
+    size_t recorded_peak;   /* the most while recording */
+    size_t allocated_bytes; /* live after ht_bilevel_new */
+    size_t predicted_bytes; /* the larger of the two */
+    unsigned char *blocks, *products, *cotangents[2], *arena, *own;
+    int32_t *references; /* to each block */
+    int64_t *free_block, n_free;
+    hti_schedule *plan; /* NULL: no states are kept */
+    int64_t *pinned;    /* block of each slot */
+    bool *kept; /* whether a slot's products are: its state has been advanced from */
+} hti_memory;
+
+/* The run at hand. */
 
 /* How much larger than the smallest before it a cotangent (tangent) of theta became. */
 typedef struct hti_growth {
@@ -72,63 +108,11 @@ typedef struct hti_growth {
     int64_t least_step, from, to; /* states, 0 .. T */
 } hti_growth;
 
-/* The sets a bilevel borrows; the last is the empty one callbacks get for data that is
- * NULL. */
-typedef enum hti_role {
-    HTI_THETA,
-    HTI_ETA,
-    HTI_INNER_DATA,
-    HTI_OUTER_DATA,
-    HTI_EMPTY,
-    HTI_ROLES
-} hti_role;
-
-typedef struct hti_schedule hti_schedule; /* unroll/checkpoints.h */
-enum { HTI_MAX_STEPS = 1 << 30 };
-
-struct ht_bilevel {
-    ht_context *ctx;
-    ht_bilevel_problem problem;
-    ht_method method;
-    ht_schedule schedule;
-    int64_t first, slots;   /* steps first .. T-1 are differentiated */
-    char note[HTI_NOTE];    /* of its making, then of the last run */
-    size_t note_made;       /* length of the first part */
-    const char *asymmetric; /* an op for which mixed mode was given up; NULL: none */
-    hti_planning *planning; /* NULL once it is made */
-
-    /* Sets of the problem, and those it does not have (empty). */
-    ht_set *theta, *eta, *inner_data, *outer_data, *empty;
-    hti_loan loan[HTI_ROLES];
-    ht_set *state;                              /* the update rule's, zeros */
-    ht_set *gradient, *gradient_theta0, *final; /* results */
-
-    hti_call call[HTI_CALLS];
-    bool *summed, *initial_summed; /* which eta reverse (initial_reverse) adds to */
-    bool *init_alone;              /* which eta only the initial value depends on */
-    hti_log *log; /* products that could be kept, most flops to a byte first */
-    int n_log;
-    int n_kept; /* how many of them are, beside the states in slots */
-
-    /* Memory: one allocation. A block holds (theta, s) of one step. */
-    unsigned char *memory;
-    size_t memory_bytes, block_bytes, log_bytes;
-    size_t recorded_peak; /* the most while recording */
-    size_t allocated_bytes,
-        predicted_bytes; /* live after ht_bilevel_new; and their peak */
-    int64_t n_blocks;
-    unsigned char *blocks, *logs, *room[2], *arena, *tangents;
-    int32_t *references; /* to each block */
-    int64_t *free_block, n_free;
-    hti_schedule *plan;
-    int64_t *pinned; /* block of each slot */
-    bool *kept;      /* whether a slot's products are: its state has been advanced from */
-
-    /* The run at hand. */
+typedef struct hti_run {
     int64_t current, before, after; /* blocks; before: what the last step read */
-    void **cotangent,
-        **spare;  /* of theta and s, in the two rooms: where each is, and is not */
-    int64_t slot; /* of current; HTI_NO_SLOT: it is in none */
+    int64_t slot;                   /* of current; HTI_NO_SLOT: it is in none */
+    void **cotangent; /* of theta and s: where each is, in either of two buffers */
+    void **back;      /* and its place in the other one, which the next may take */
     int32_t step;
     int64_t batch_step;  /* what inner_data holds; -1: nothing yet */
     uint32_t batch_fill; /* inner_data->fills then: another fill since, and it is gone */
@@ -139,67 +123,85 @@ struct ht_bilevel {
     bool watch;      /* look for the first non-finite value */
     hti_growth growth;
     ht_bilevel_result result;
+} hti_run;
+
+struct ht_bilevel {
+    ht_context *ctx;
+    const hti_method *method;
+    hti_problem problem;
+    hti_programs programs;
+    hti_memory memory;
+    hti_run run;
+    hti_planning *planning; /* NULL once it is made */
+    char note[HTI_NOTE];    /* of its making, then of the last run */
+    size_t note_made;       /* length of the first part */
 };
 
-/* bilevel.c: whether every set has as many tensors as programs and pointer lists were
- * made for; else an error kept, which says where one grew. Asked after each callback. */
+/* problem.c: what is refused; what is borrowed, owned and given back. */
+bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
+                       const ht_bilevel_options *o);
+bool hti_problem_fail(ht_context *ctx, const char *text);
+bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *p, int64_t truncate);
+void hti_problem_close(ht_bilevel *b);
+/* Whether every set has as many tensors as programs and pointer lists were made for; else
+ * an error kept, which says where one grew. Asked after each callback. */
 bool hti_sets_hold(const ht_bilevel *b, const char *where);
 
 /* coordinate.c: whether a sigmoid has an open range of finite width; other kinds do. */
 bool hti_coordinate_bounded(const ht_coordinate *c);
 
-/* record.c: the callbacks on tapes, derived and cut into programs. What is chosen is,
- * while the step stands on its tape, so that nothing is recorded twice. */
-bool hti_bilevel_record(ht_bilevel *b, const ht_bilevel_options *options);
+/* record/: the callbacks on tapes, derived and cut into programs. What is chosen is while
+ * the step stands on its tape, so that no callback is called again. */
+bool hti_record(ht_bilevel *b, const ht_bilevel_options *options);
 void hti_call_free(ht_context *ctx, hti_call *call);
 
-/* A schedule, its slots, and how many products are kept beside the states in them. */
-typedef struct hti_choice {
-    ht_schedule schedule;
-    int64_t slots;
-    int level;
-} hti_choice;
+/* unroll/memory.c: the one allocation. */
+bool hti_memory_allocate(ht_bilevel *b);
+void hti_memory_release(ht_bilevel *b);
+size_t hti_call_bytes(const hti_call *call); /* and its program's */
+/* Bytes of a set's tensors, each rounded so that the next is aligned; of a product. */
+size_t hti_set_bytes(const ht_set *set);
+static inline size_t hti_product_bytes(const hti_product *product)
+{
+    return hti_round_up(hti_bytes(product->type.dtype, product->type.shape), HTI_ALIGN);
+}
 
-/* choose.c: schedule, slots and products within the budget, said before anything large is
- * taken. First what would be taken without one, which needs the last level alone; false
- * without an error: too much. Then by all levels. */
-bool hti_bilevel_choose_all(ht_bilevel *b, const ht_bilevel_options *options);
-bool hti_bilevel_choose(ht_bilevel *b, const ht_bilevel_options *options);
+/* call.c: where a program's operands are that the bilevel does not know: a buffer for the
+ * tensors of a set, in order; NULL: the set's own. */
+typedef struct hti_places {
+    unsigned char *in[HTI_OPERANDS], *out[HTI_OPERANDS];
+} hti_places;
+/* Points a call at what it reads or writes; runs it, a value that is not finite being of
+ * `step`; both. False after an error. */
+void hti_point_in(ht_bilevel *b, hti_call_kind kind, const hti_places *at);
+void hti_point_out(ht_bilevel *b, hti_call_kind kind, const hti_places *at);
+bool hti_replay(ht_bilevel *b, hti_call_kind kind, int64_t step);
+bool hti_run_call(ht_bilevel *b, hti_call_kind kind, const hti_places *at, int64_t step);
+/* Where each of a set's tensors is in a buffer of them all. Returns the place after. */
+void **hti_point_buffer(void **to, const ht_set *set, unsigned char *buffer);
 
-/* memory.c: the peak of what a choice would take, exactly; and the one allocation. */
-size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c);
-/* Without what recording takes, which is the same for all. */
-size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c);
-/* Every state a run differentiates from is kept. */
-bool hti_stores_all(const ht_bilevel *b, hti_choice c);
-/* Bytes of a call and its program. */
-size_t hti_call_bytes(const hti_call *call);
-bool hti_bilevel_allocate(ht_bilevel *b);
-void hti_bilevel_release(ht_bilevel *b);
-/* Bytes of a set's tensors, each rounded so that the next is aligned. */
-size_t hti_set_room(const ht_set *set);
-
-/* unroll/sweep.c: a whole run, and pieces both directions use. False after an error. */
-bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step);
+/* training.c: an inner training and its pieces. False after an error. */
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step);
 double hti_seconds(void);
 unsigned char *hti_block(const ht_bilevel *b, int64_t block);
+unsigned char *hti_block_state(const ht_bilevel *b, unsigned char *block);
+/* *place refers to block instead of what it did. */
+void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
 bool hti_run_initial(ht_bilevel *b);
 bool hti_run_step(ht_bilevel *b, int64_t step);
-bool hti_run_losses(ht_bilevel *b, uint64_t outer_step, unsigned char *gradient_theta);
-bool hti_run_call(ht_bilevel *b, hti_call *call, int64_t step);
+bool hti_run_losses(ht_bilevel *b, uint64_t outer_step);
 bool hti_fill_inner(ht_bilevel *b, int64_t step);
-/* Fill a program's pointer list from `to` on, and return the place after. */
-void **hti_point_set(void **to, const ht_set *set);
-void **hti_point_room(void **to, const ht_set *set, unsigned char *memory);
-void **hti_point_block(const ht_bilevel *b, void **to, unsigned char *block);
 
 /* note.c: notes on the bilevel as it was made, and after those on the last run. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void hti_note(ht_bilevel *b, const char *format, ...);
 void hti_note_made(ht_bilevel *b);
 void hti_note_run(ht_bilevel *b);
 /* The largest |x| of a set's tensors, or of the like of them at `data`, NaN if there is
- * one; whether to look at it after so many
- * steps of the sweep, as seldom as costs nothing; and what it was at the state `step`. */
+ * one; whether to look at it after so many steps of the sweep, as seldom as costs
+ * nothing; and what it was at the state `step`. */
 double hti_largest(const ht_set *set, void *const *data);
 bool hti_growth_due(const ht_bilevel *b, int64_t steps);
 void hti_growth_look(ht_bilevel *b, double size, int64_t step);
@@ -216,9 +218,5 @@ typedef struct hti_judgement {
 } hti_judgement;
 typedef double (*hti_slope_fn)(double h, void *user);
 hti_judgement hti_judge_slope(hti_slope_fn f, void *user, double slope, double least);
-
-/* forward.c: tangents instead of cotangents, one per element of eta. */
-size_t hti_forward_bytes(const ht_bilevel *b);
-bool hti_forward_run(ht_bilevel *b, uint64_t outer_step);
 
 #endif

@@ -24,47 +24,47 @@ typedef struct hti_double {
     ht_bilevel_result last; /* run; its sets are gone */
 } hti_double;
 
-static ht_var hti_double_inner(const ht_vars *theta, const ht_vars *eta,
-                               const ht_vars *batch, void *user)
+static ht_var double_inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                           void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
     return p->inner(theta, eta, batch, p->user);
 }
 
-static ht_var hti_double_outer(const ht_vars *theta, const ht_vars *eta,
-                               const ht_vars *batch, void *user)
+static ht_var double_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                           void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
     return p->outer(theta, eta, batch, p->user);
 }
 
-static void hti_double_init(const ht_vars *eta, ht_vars *theta0, void *user)
+static void double_init(const ht_vars *eta, ht_vars *theta0, void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
     p->init(eta, theta0, p->user);
 }
 
-static ht_status hti_double_fill(ht_batch_fn fill, uint64_t step, ht_set *batch,
-                                 ht_set *data, void *user)
+static ht_status double_fill(ht_batch_fn fill, uint64_t step, ht_set *batch, ht_set *data,
+                             void *user)
 {
     ht_status status = fill(step, data ? data : batch, user);
     return status == HT_OK && data ? ht_set_copy(batch, data) : status;
 }
 
-static ht_status hti_double_inner_batch(uint64_t step, ht_set *batch, void *user)
+static ht_status double_inner_batch(uint64_t step, ht_set *batch, void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    return hti_double_fill(p->inner_batch, step, batch, p->inner_data, p->user);
+    return double_fill(p->inner_batch, step, batch, p->inner_data, p->user);
 }
 
-static ht_status hti_double_outer_batch(uint64_t step, ht_set *batch, void *user)
+static ht_status double_outer_batch(uint64_t step, ht_set *batch, void *user)
 {
     const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    return hti_double_fill(p->outer_batch, step, batch, p->outer_data, p->user);
+    return double_fill(p->outer_batch, step, batch, p->outer_data, p->user);
 }
 
 /* The problem's sets in f64: one that stands in two places does so there. */
-static void hti_double_clone(hti_double *d, const ht_bilevel_problem *p)
+static void double_clone(hti_double *d, const ht_bilevel_problem *p)
 {
     const ht_set *from[] = {p->theta, p->eta, p->inner_data, p->outer_data};
     ht_set **const to[] = {&d->problem.theta, &d->problem.eta, &d->problem.inner_data,
@@ -79,24 +79,24 @@ static void hti_double_clone(hti_double *d, const ht_bilevel_problem *p)
     }
 }
 
-static bool hti_double_open(hti_double *d, const ht_bilevel_problem *p)
+static bool double_open(hti_double *d, const ht_bilevel_problem *p)
 {
     d->original = p;
     d->problem = *p;
     d->problem.user = d;
-    d->problem.inner = hti_double_inner;
-    d->problem.outer = hti_double_outer;
-    d->problem.init = p->init ? hti_double_init : NULL;
-    d->problem.inner_batch = p->inner_batch ? hti_double_inner_batch : NULL;
-    d->problem.outer_batch = p->outer_batch ? hti_double_outer_batch : NULL;
-    hti_double_clone(d, p);
+    d->problem.inner = double_inner;
+    d->problem.outer = double_outer;
+    d->problem.init = p->init ? double_init : NULL;
+    d->problem.inner_batch = p->inner_batch ? double_inner_batch : NULL;
+    d->problem.outer_batch = p->outer_batch ? double_outer_batch : NULL;
+    double_clone(d, p);
     d->gradient = ht_set_clone(p->eta, HT_F64);
     d->other = ht_set_clone(p->eta, HT_F64);
     d->direction = ht_set_clone(p->eta, HT_F64);
     return d->ctx->status == HT_OK;
 }
 
-static void hti_double_close(hti_double *d)
+static void double_close(hti_double *d)
 {
     for (int k = 0; k < 4; k++) ht_set_free(d->clone[k]);
     ht_set_free(d->gradient);
@@ -106,7 +106,7 @@ static void hti_double_close(hti_double *d)
 
 /* Numbers of f64 sets. */
 
-static double hti_set_dot(const ht_set *a, const ht_set *b)
+static double set_dot(const ht_set *a, const ht_set *b)
 {
     double sum = 0;
     for (int i = 0; i < a->n; i++) {
@@ -116,7 +116,7 @@ static double hti_set_dot(const ht_set *a, const ht_set *b)
     return sum;
 }
 
-static void hti_set_move(ht_set *a, const ht_set *along, double scale)
+static void set_move(ht_set *a, const ht_set *along, double scale)
 {
     for (int i = 0; i < a->n; i++) {
         double *x = ht_tensor_data(a->tensor[i]);
@@ -127,7 +127,7 @@ static void hti_set_move(ht_set *a, const ht_set *along, double scale)
 
 /* |a|, or |a - b|, over the largest element there is, which goes to *size: squares of
  * large elements overflow and of small ones vanish. */
-static double hti_set_norm(const ht_set *a, const ht_set *b, double *size)
+static double set_norm(const ht_set *a, const ht_set *b, double *size)
 {
     double sum = 0;
     *size = hti_largest(a, NULL);
@@ -144,17 +144,17 @@ static double hti_set_norm(const ht_set *a, const ht_set *b, double *size)
 }
 
 /* |a - b| / max(|a|, |b|, least), 0 if all are 0. */
-static double hti_set_distance(const ht_set *a, const ht_set *b, double least)
+static double gradient_distance(const ht_set *a, const ht_set *b, double least)
 {
     double size, one, other;
-    double off = hti_set_norm(a, b, &size), x = hti_set_norm(a, NULL, &one),
-           y = hti_set_norm(b, NULL, &other);
+    double off = set_norm(a, b, &size), x = set_norm(a, NULL, &one),
+           y = set_norm(b, NULL, &other);
     if (!(size > 0)) return isnan(size) ? size : 0;
     return off / fmax(fmax(x * (one / size), y * (other / size)), least / size);
 }
 
-static bool hti_double_line(hti_double *d, const char *what, double error,
-                            double tolerance, hti_verdict verdict)
+static bool double_line(hti_double *d, const char *what, double error, double tolerance,
+                        hti_verdict verdict)
 {
     static const char *const word[] = {"ok", "undecided", "WRONG"};
     if (d->ctx->status != HT_OK) return false;
@@ -164,7 +164,7 @@ static bool hti_double_line(hti_double *d, const char *what, double error,
     return verdict != HTI_WRONG;
 }
 
-static void hti_double_skip(const hti_double *d, const char *what, const char *why)
+static void double_skip(const hti_double *d, const char *what, const char *why)
 {
     if (d->report) fprintf(d->report, "%-48s skipped: %s\n", what, why);
 }
@@ -172,7 +172,7 @@ static void hti_double_skip(const hti_double *d, const char *what, const char *w
 /* The checks. */
 
 /* The hypergradient by these options, into `to`. */
-static bool hti_double_run(hti_double *d, ht_bilevel_options options, ht_set *to)
+static bool double_run(hti_double *d, ht_bilevel_options options, ht_set *to)
 {
     ht_bilevel *b = ht_bilevel_new(d->ctx, &d->problem, &options);
     bool ok = b != NULL;
@@ -185,7 +185,7 @@ static bool hti_double_run(hti_double *d, ht_bilevel_options options, ht_set *to
     return ok;
 }
 
-static void hti_set_jog(ht_set *set)
+static void set_jog(ht_set *set)
 {
     for (int i = 0; i < set->n; i++) {
         double *x = ht_tensor_data(set->tensor[i]);
@@ -196,16 +196,16 @@ static void hti_set_jog(ht_set *set)
 
 /* How far the gradient moves when theta and eta do in their last bits: what rounding
  * makes of it, at least. 0 after an error. */
-static double hti_double_rounding(hti_double *d)
+static double double_rounding(hti_double *d)
 {
     double off = 0;
     ht_set *eta = ht_set_clone(d->problem.eta, 0),
            *theta = ht_set_clone(d->problem.theta, 0);
     if (eta && theta) {
-        hti_set_jog(d->problem.eta);
-        if (d->problem.theta != d->problem.eta) hti_set_jog(d->problem.theta);
-        if (hti_double_run(d, (ht_bilevel_options){.schedule = HT_STORE_ALL}, d->other))
-            off = hti_set_distance(d->gradient, d->other, d->least);
+        set_jog(d->problem.eta);
+        if (d->problem.theta != d->problem.eta) set_jog(d->problem.theta);
+        if (double_run(d, (ht_bilevel_options){.schedule = HT_STORE_ALL}, d->other))
+            off = gradient_distance(d->gradient, d->other, d->least);
         ht_set_copy(d->problem.eta, eta);
         ht_set_copy(d->problem.theta, theta);
     }
@@ -214,16 +214,16 @@ static double hti_double_rounding(hti_double *d)
     return off;
 }
 
-static bool hti_double_compare(hti_double *d, const char *what,
-                               ht_bilevel_options options, double tolerance)
+static bool double_compare(hti_double *d, const char *what, ht_bilevel_options options,
+                           double tolerance)
 {
-    if (!hti_double_run(d, options, d->other)) return false;
-    if (d->last.bad_step >= 0) return hti_double_skip(d, what, "it overflows"), true;
-    double error = hti_set_distance(d->gradient, d->other, d->least), rounding = 0;
+    if (!double_run(d, options, d->other)) return false;
+    if (d->last.bad_step >= 0) return double_skip(d, what, "it overflows"), true;
+    double error = gradient_distance(d->gradient, d->other, d->least), rounding = 0;
     hti_verdict verdict = error <= tolerance ? HTI_RIGHT : HTI_WRONG;
-    if (verdict == HTI_WRONG && tolerance > 0) rounding = hti_double_rounding(d);
+    if (verdict == HTI_WRONG && tolerance > 0) rounding = double_rounding(d);
     if (verdict == HTI_WRONG && error <= 1e3 * rounding) verdict = HTI_UNDECIDED;
-    bool ok = hti_double_line(d, what, error, tolerance, verdict);
+    bool ok = double_line(d, what, error, tolerance, verdict);
     if (ok && verdict == HTI_UNDECIDED && d->report)
         fprintf(
             d->report,
@@ -234,16 +234,16 @@ static bool hti_double_compare(hti_double *d, const char *what,
 }
 
 /* F at h along the direction. Eta is copied back, since moving back would round. */
-static double hti_double_along(double h, void *user)
+static double double_along(double h, void *user)
 {
     hti_double *d = user;
-    hti_set_move(d->problem.eta, d->direction, h * d->scale);
+    set_move(d->problem.eta, d->direction, h * d->scale);
     double outer = ht_bilevel_evaluate(d->evaluated, 0).outer;
     ht_set_copy(d->problem.eta, d->other);
     return outer;
 }
 
-static void hti_double_why(const hti_double *d, const hti_judgement *j)
+static void double_why(const hti_double *d, const hti_judgement *j)
 {
     if (!d->report || j->verdict != HTI_UNDECIDED) return;
     if (j->why == HTI_KINK)
@@ -262,12 +262,12 @@ static void hti_double_why(const hti_double *d, const hti_judgement *j)
 
 /* F's slope along random directions, relative to the size of the whole gradient along a
  * unit vector; the worst of them is reported. */
-static bool hti_double_differences(hti_double *d, int n_directions)
+static bool double_differences(hti_double *d, int n_directions)
 {
     const double tolerance = 1e-5;
     hti_judgement worst = {0};
     d->scale = 1 / sqrt((double)ht_set_elements(d->direction));
-    double size, norm = hti_set_norm(d->gradient, NULL, &size) * size;
+    double size, norm = set_norm(d->gradient, NULL, &size) * size;
     double unit = fmax(norm * d->scale, d->least);
     d->evaluated = ht_bilevel_new(
         d->ctx, &d->problem,
@@ -278,21 +278,21 @@ static bool hti_double_differences(hti_double *d, int n_directions)
         for (int i = 0; i < d->direction->n; i++)
             ht_tensor_normal(d->direction->tensor[i], (uint64_t)k * 1000 + (uint64_t)i, 0,
                              1);
-        double slope = d->scale * hti_set_dot(d->gradient, d->direction);
-        hti_judgement j = hti_judge_slope(hti_double_along, d, slope, tolerance * unit);
+        double slope = d->scale * set_dot(d->gradient, d->direction);
+        hti_judgement j = hti_judge_slope(double_along, d, slope, tolerance * unit);
         bool worse = j.verdict == worst.verdict ? !(j.off <= worst.off)
                                                 : j.verdict > worst.verdict;
         if (worse) worst = j;
     }
     ht_bilevel_free(d->evaluated);
-    bool ok = hti_double_line(d, "hypergradient, against central differences",
-                              worst.off / unit, tolerance, worst.verdict);
-    if (ok) hti_double_why(d, &worst);
+    bool ok = double_line(d, "hypergradient, against central differences",
+                          worst.off / unit, tolerance, worst.verdict);
+    if (ok) double_why(d, &worst);
     return ok;
 }
 
 /* Nothing can be said of a run that is not finite. */
-static bool hti_double_finite(const hti_double *d)
+static bool double_finite(const hti_double *d)
 {
     if (d->last.bad_step < 0) return true;
     if (d->report)
@@ -304,7 +304,7 @@ static bool hti_double_finite(const hti_double *d)
 }
 
 /* One way to the hypergradient against others. */
-static bool hti_double_modes(hti_double *d)
+static bool double_modes(hti_double *d)
 {
     char many[64];
     const char *mixed = "mixed mode = reverse over reverse",
@@ -312,22 +312,22 @@ static bool hti_double_modes(hti_double *d)
     int64_t n = ht_set_elements(d->problem.eta);
     bool ok = true;
     if (d->last.method == HT_REVERSE)
-        ok &= hti_double_compare(
-            d, mixed, (ht_bilevel_options){.method = HT_REVERSE_REVERSE}, 1e-10);
+        ok &= double_compare(d, mixed, (ht_bilevel_options){.method = HT_REVERSE_REVERSE},
+                             1e-10);
     else
-        hti_double_skip(d, mixed,
-                        "the inner loss holds an op whose rules may not be its "
-                        "derivative");
+        double_skip(d, mixed,
+                    "the inner loss holds an op whose rules may not be its "
+                    "derivative");
     snprintf(many, sizeof many, "%lld outer elements", (long long)n);
     if (n <= HTI_FORWARD_MOST)
-        ok &= hti_double_compare(d, forward, (ht_bilevel_options){.method = HT_FORWARD},
-                                 1e-10);
+        ok &=
+            double_compare(d, forward, (ht_bilevel_options){.method = HT_FORWARD}, 1e-10);
     else
-        hti_double_skip(d, forward, many);
-    ok &= hti_double_compare(d, "store-all = two-level, bit for bit",
-                             (ht_bilevel_options){.schedule = HT_TWO_LEVEL}, 0);
+        double_skip(d, forward, many);
+    ok &= double_compare(d, "store-all = two-level, bit for bit",
+                         (ht_bilevel_options){.schedule = HT_TWO_LEVEL}, 0);
     ht_bilevel_options revolve = {.schedule = HT_REVOLVE, .slots = HTI_CHECK_SLOTS};
-    return ok & hti_double_compare(d, "store-all = revolve, bit for bit", revolve, 0);
+    return ok & double_compare(d, "store-all = revolve, bit for bit", revolve, 0);
 }
 
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
@@ -340,13 +340,13 @@ bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
               "ht_bilevel_check: problem.theta or problem.eta is NULL");
     hti_double d = {.ctx = ctx, .report = report};
     ht_bilevel_options all = {.method = HT_REVERSE, .schedule = HT_STORE_ALL};
-    bool ok = hti_double_open(&d, problem) && hti_double_run(&d, all, d.gradient) &&
-              hti_double_finite(&d);
+    bool ok =
+        double_open(&d, problem) && double_run(&d, all, d.gradient) && double_finite(&d);
     if (ok) {
         d.least = d.last.outer != 0 ? 1e-6 * fabs(d.last.outer) : 1e-6;
-        ok = hti_double_differences(&d, n_directions);
-        ok &= hti_double_modes(&d);
+        ok = double_differences(&d, n_directions);
+        ok &= double_modes(&d);
     }
-    hti_double_close(&d);
+    double_close(&d);
     return ok && ctx->status == HT_OK;
 }

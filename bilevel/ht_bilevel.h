@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* ht_bilevel.h: gradients of an outer loss through a whole inner training run.
  *
- *   theta_0 = init(eta);  theta_{t+1}, s_{t+1} = update(theta_t, s_t, d inner/d theta,
- * eta) outer loss F(theta_T, eta);   wanted: dF/d eta, the total derivative
+ *   theta_0            = init(eta)
+ *   theta_t+1, s_t+1   = update(theta_t, s_t, d inner/d theta, eta)    t = 0 .. T-1
+ *   wanted: dF/d eta, the total derivative of F = outer(theta_T, eta)
  *
  * eta is anything: data weights, labels, penalties, learning rates, initial values. Read
  * next: bilevel/README.md. */
@@ -15,8 +16,8 @@
 extern "C" {
 #endif
 
-/* A 0-d loss, recorded once: it must be a function of its variables alone, written in
- * ops. user is the problem's. */
+/* A 0-d loss, recorded when a bilevel is made, not called in runs: it must be a function
+ * of its variables alone, written in ops. user is the problem's. */
 typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
                              const ht_vars *batch, void *user);
 /* Sets initial parameters with ht_vars_set; those it leaves stay as theta stands.

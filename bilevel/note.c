@@ -60,14 +60,14 @@ double hti_largest(const ht_set *set, void *const *data)
 
 bool hti_growth_due(const ht_bilevel *b, int64_t steps)
 {
-    int64_t n = b->problem.steps - b->first, every = n / HTI_GROWTH_LOOKS;
+    int64_t n = b->problem.steps - b->problem.first, every = n / HTI_GROWTH_LOOKS;
     if (every < HTI_GROWTH_STEPS) every = HTI_GROWTH_STEPS;
     return steps == n || steps % every == 0;
 }
 
 void hti_growth_look(ht_bilevel *b, double size, int64_t step)
 {
-    hti_growth *g = &b->growth;
+    hti_growth *g = &b->run.growth;
     if (!(size > 0) || isinf(size)) return;
     if (g->least > 0 && size / g->least > g->factor) {
         g->factor = size / g->least;
@@ -81,11 +81,7 @@ void hti_growth_look(ht_bilevel *b, double size, int64_t step)
 
 /* Words. */
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static void
-note_add(ht_bilevel *b, const char *format, ...)
+void hti_note(ht_bilevel *b, const char *format, ...)
 {
     size_t used = strlen(b->note);
     va_list args;
@@ -95,44 +91,24 @@ note_add(ht_bilevel *b, const char *format, ...)
     va_end(args);
 }
 
-/* What a truncated sweep does not reach. */
-static void note_truncated(ht_bilevel *b)
-{
-    char *name[HTI_NOTE / 4], names[HTI_NOTE / 4];
-    int n = 0;
-    note_add(b,
-             "truncated: only the last %lld of %lld steps are differentiated, so the "
-             "gradient is biased",
-             (long long)(b->problem.steps - b->first), (long long)b->problem.steps);
-    for (int j = 0; j < b->eta->n && n < HTI_NOTE / 4; j++)
-        if (b->init_alone[j]) name[n++] = b->eta->name[j];
-    hti_set_names(names, sizeof names, n, name);
-    if (n) note_add(b, "what init alone uses gets 0: %s", names);
-}
-
 void hti_note_made(ht_bilevel *b)
 {
-    if (b->asymmetric)
-        note_add(b,
-                 "reverse over reverse: %s stands in the inner loss, so its Hessian may "
-                 "not be symmetric",
-                 b->asymmetric);
-    if (b->first > 0) note_truncated(b);
+    b->method->explain(b);
     b->note_made = strlen(b->note);
 }
 
 void hti_note_run(ht_bilevel *b)
 {
-    const hti_growth *g = &b->growth;
-    const ht_bilevel_result *r = &b->result;
+    const hti_growth *g = &b->run.growth;
+    const ht_bilevel_result *r = &b->run.result;
     b->note[b->note_made] = '\0';
     if (r->bad_where == HT_BAD_DERIVATIVE)
-        note_add(b, "the training is finite, its derivative is not from step %lld on",
+        hti_note(b, "the training is finite, its derivative is not from step %lld on",
                  (long long)r->bad_step);
     if (g->factor >= HTI_GROWTH_SAID)
-        note_add(b,
+        hti_note(b,
                  "the derivative grows %.1e-fold from step %lld to step %lld: the "
                  "training is unstable, and the gradient holds for tiny changes alone",
                  g->factor, (long long)g->from, (long long)g->to);
-    b->result.note = b->note[0] ? b->note : NULL;
+    b->run.result.note = b->note[0] ? b->note : NULL;
 }

@@ -1,54 +1,70 @@
 /* SPDX-License-Identifier: MIT */
-/* record.h: what the two recording files share. Read next: record.c. */
+/* record.h: what the recording files share: the tape at hand, and on it the variables of
+ * each operand, of which any program is cut by its signature. Read next: record.c. */
 #ifndef HTI_RECORD_H
 #define HTI_RECORD_H
 
 #include "bilevel_internal.h"
 
-/* What recording shares. Lists of variables live in their tape's memory. */
-typedef struct hti_recorder {
+/* Lists of variables live in the tape's memory. */
+struct hti_recorder {
     ht_bilevel *b;
-    int n_theta, n_state, n_eta;
-    ht_program *update; /* theta s eta step g -> theta' s' */
-    ht_program
-        *update_vjp; /* theta s eta step g theta' s' cotangents -> the present parts of */
-    bool *present;   /* theta s eta g: which have a cotangent */
-    bool *eta_reached, *theta_reached;
-    bool mixed;
     const ht_bilevel_options *options;
-} hti_recorder;
+    int n_theta, n_state, n_eta;
+    ht_program *update, *update_vjp;
+    bool *present; /* of what update_vjp could give: theta s eta g */
+    bool *eta_reached, *theta_reached;
+    const char *asymmetric; /* an op of the inner loss; NULL: its Hessian is symmetric */
 
-/* One tape with the leaves every step program has. */
-typedef struct hti_stage {
     ht_tape *tape;
-    ht_var *theta, *state, *eta, *natural, *batch, step;
-    ht_vars *theta_vars, *state_vars, *eta_vars, *batch_vars;
-} hti_stage;
+    ht_var *in[HTI_OPERANDS];             /* as a program reads them */
+    ht_var *out[HTI_OPERANDS];            /* as it makes them; HT_ZERO: an absent part */
+    ht_vars *theta, *state, *eta, *batch; /* as the callbacks see them */
+    ht_var *joint; /* of a step: d inner / d (theta, eta), absent parts HT_ZERO */
+};
 
+#define HTI_LIST(...) ((const hti_operand[]){__VA_ARGS__, HTI_END})
+
+/* record.c */
+
+/* A tape with leaves for theta, s, eta, batch (HTI_END: none) and step. False after an
+ * error; hti_tape_close either way. */
+bool hti_tape_open(hti_recorder *r, hti_operand batch);
+void hti_tape_close(hti_recorder *r);
 /* n times HT_ZERO, in the tape's memory. */
 ht_var *hti_vars_list(ht_tape *tape, int n);
-/* Leaves of a set's types; of theta's and then the state's. */
-ht_var *hti_leaves(ht_tape *tape, const ht_set *set);
-ht_var *hti_state_leaves(const ht_bilevel *b, ht_tape *tape);
-/* Copies list `from` to *to and moves on. */
-void hti_push(ht_var **to, const ht_var *from, int n);
-/* x, or zeros of tensor i's type where it is absent. */
-ht_var hti_zero_filled(ht_tape *tape, ht_var x, const ht_set *set, int i);
-/* A tape with leaves for theta, state, eta, batch and step. False after an error; the
- * tape is the caller's to free either way. */
-bool hti_stage_open(hti_stage *s, const ht_bilevel *b, const ht_set *batch);
-/* A program as a call: its pointer lists are made here, once. */
-bool hti_cut_call(ht_bilevel *b, hti_call *call, ht_tape *tape, const ht_var *in,
-                  const ht_var *in_end, const ht_var *out, const ht_var *out_end);
+/* Leaves to read two operands by, side by side in one list; HTI_END: one operand. */
+ht_var *hti_leaves(hti_recorder *r, hti_operand first, hti_operand second);
+/* One list of the operands in order, without absent parts, and its length. */
+ht_var *hti_list_in(hti_recorder *r, const hti_operand *operands, int *n);
+ht_var *hti_list_out(hti_recorder *r, const hti_operand *operands, int *n);
+/* Zeros of their tensors' types for an operand's absent parts. */
+void hti_fill_zeros(hti_recorder *r, hti_operand operand);
+/* d eta's present parts, each added to the sum so far; which they are to summed. */
+void hti_add_sums(hti_recorder *r, ht_var *d, bool *summed);
+/* d of what the losses (or results) y depend on, by the cotangents v, to `d` and
+ * `reached`, in the order of the operands. */
+bool hti_derive(hti_recorder *r, int n_y, const ht_var *y, const ht_var *v,
+                const hti_operand *by, ht_var *d, bool *reached);
+/* The program of a signature, from the operands at hand; and as a call, whose pointer
+ * lists are made here, once. */
+ht_program *hti_cut_program(hti_recorder *r, hti_call_kind kind);
+bool hti_cut_call(hti_recorder *r, hti_call_kind kind);
 /* A loss as the callback gave it: 0-d and float, or an error. */
-bool hti_loss_valid(ht_bilevel *b, ht_tape *tape, ht_var loss, const char *which);
-/* Adds each present part of d to its sum, listed from `end` on; what is absent is neither
- * read nor written. */
-ht_var *hti_push_sums(int n, const ht_var *sum, const ht_var *d, bool *summed,
-                      ht_var *end);
-/* Whether every outer variable and parameter reaches something; else an error. */
-bool hti_all_reached(const hti_recorder *r);
-/* step.c: the inner step, its derivative, and its inner loss. */
+bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which);
+
+/* initial.c: the parts of a problem outside the step. */
+bool hti_record_update(hti_recorder *r);
+bool hti_record_initial(hti_recorder *r);
+bool hti_record_outer(hti_recorder *r);
+
+/* step.c: notes what theta and eta reach, in that order. */
+void hti_join_reached(hti_recorder *r, const bool *reached);
+/* The inner step and its inner loss, on the tape for the method's record. */
 bool hti_record_step(hti_recorder *r);
+
+/* products.c: forward and reverse, and both again with as many products kept as are
+ * chosen. */
+bool hti_cut_reverse(hti_recorder *r);
 
 #endif

@@ -6,91 +6,98 @@
 #include <math.h>
 #include <string.h>
 
-#include "bilevel_internal.h"
+#include "unroll.h"
 
-/* Two tangents per element (read one, write the other), and one direction of eta. */
-size_t hti_forward_bytes(const ht_bilevel *b)
+/* One direction of eta, then two tangents per element: one is read, the other written. */
+static unsigned char *tangent_at(const ht_bilevel *b, int64_t element, int64_t step)
 {
-    if (b->method != HT_FORWARD) return 0;
-    size_t state = hti_set_room(b->theta) + hti_set_room(b->state);
-    return 2 * (size_t)ht_set_elements(b->eta) * state + hti_set_room(b->eta);
+    return b->memory.own + hti_set_bytes(b->problem.eta) +
+           (size_t)(2 * element + (step & 1)) * b->memory.block_bytes;
 }
 
-static unsigned char *hti_tangent(const ht_bilevel *b, int64_t element, int which)
+static hti_room forward_room(const ht_bilevel *b, hti_choice c)
 {
-    return b->tangents + hti_set_room(b->eta) +
-           (size_t)(2 * element + which) * b->block_bytes;
+    const hti_problem *p = &b->problem;
+    size_t state = hti_set_bytes(p->theta) + hti_set_bytes(p->state);
+    (void)c;
+    return (hti_room){.blocks = 2,
+                      .cotangents = 1,
+                      .own = 2 * (size_t)ht_set_elements(p->eta) * state +
+                             hti_set_bytes(p->eta)};
 }
 
 /* Sets direction `element` of eta, in order, to value. */
-static void hti_set_direction(ht_bilevel *b, int64_t element, double value)
+static void set_direction(ht_bilevel *b, int64_t element, double value)
 {
-    unsigned char *at = b->tangents;
-    for (int j = 0; j < b->eta->n; j++) {
-        const ht_tensor *t = b->eta->tensor[j];
-        int64_t n = ht_tensor_count(t);
-        if (element < n) {
-            if (ht_tensor_dtype(t) == HT_F64)
-                ((double *)(void *)at)[element] = value;
-            else
-                ((float *)(void *)at)[element] = (float)value;
-            return;
-        }
-        element -= n;
-        at += hti_round_up(ht_tensor_bytes(t), HTI_ALIGN);
+    const ht_set *eta = b->problem.eta;
+    unsigned char *at = b->memory.own;
+    int j = 0;
+    for (; element >= ht_tensor_count(eta->tensor[j]); j++) {
+        element -= ht_tensor_count(eta->tensor[j]);
+        at += hti_round_up(ht_tensor_bytes(eta->tensor[j]), HTI_ALIGN);
     }
+    if (ht_tensor_dtype(eta->tensor[j]) == HT_F64)
+        ((double *)(void *)at)[element] = value;
+    else
+        ((float *)(void *)at)[element] = (float)value;
 }
 
-static bool hti_tangent_initial(ht_bilevel *b, int64_t element)
+static bool run_direction(ht_bilevel *b, hti_call_kind kind, hti_places *at,
+                          int64_t element, int64_t step)
 {
-    hti_call *c = &b->call[HTI_INITIAL_TANGENT];
-    memset(hti_tangent(b, element, 0), 0, b->block_bytes);
-    void **in = hti_point_set(hti_point_set(c->in, b->eta), b->theta);
-    hti_point_room(in, b->eta, b->tangents);
-    hti_point_room(c->out, b->theta, hti_tangent(b, element, 0));
-    hti_set_direction(b, element, 1);
-    bool ok = hti_run_call(b, c, 0);
-    hti_set_direction(b, element, 0);
+    at->in[HTI_ETA_TANGENT] = b->memory.own;
+    set_direction(b, element, 1);
+    bool ok = hti_run_call(b, kind, at, step);
+    set_direction(b, element, 0);
     return ok;
+}
+
+/* A truncated run begins with tangents of 0 at its first step. */
+static bool tangent_initial(ht_bilevel *b, int64_t element)
+{
+    unsigned char *to = tangent_at(b, element, b->problem.first);
+    memset(to, 0, b->memory.block_bytes);
+    if (b->problem.first > 0) return true;
+    hti_places at = {.out = {[HTI_THETA_TANGENT] = to}};
+    return run_direction(b, HTI_INITIAL_TANGENT, &at, element, 0);
 }
 
 /* The tangent of one step, at the state the step starts from. */
-static bool hti_tangent_step(ht_bilevel *b, int64_t element, int64_t step)
+static bool tangent_step(ht_bilevel *b, int64_t element, int64_t step)
 {
-    hti_call *c = &b->call[HTI_TANGENT];
-    int which = (int)(step & 1);
-    void **in = hti_point_block(b, c->in, hti_block(b, b->current));
-    in = hti_point_set(hti_point_set(in, b->eta), b->inner_data);
-    *in++ = &b->step;
-    in = hti_point_block(b, in, hti_tangent(b, element, which));
-    hti_point_room(in, b->eta, b->tangents);
-    hti_point_block(b, c->out, hti_tangent(b, element, !which));
-    hti_set_direction(b, element, 1);
-    bool ok = hti_run_call(b, c, step);
-    hti_set_direction(b, element, 0);
-    return ok;
+    unsigned char *theta = hti_block(b, b->run.current),
+                  *tangent = tangent_at(b, element, step),
+                  *next = tangent_at(b, element, step + 1);
+    hti_places at = {
+        .in = {[HTI_THETA] = theta,
+               [HTI_STATE] = hti_block_state(b, theta),
+               [HTI_THETA_TANGENT] = tangent,
+               [HTI_STATE_TANGENT] = hti_block_state(b, tangent)},
+        .out = {
+            [HTI_THETA_TANGENT] = next, [HTI_STATE_TANGENT] = hti_block_state(b, next)}};
+    return run_direction(b, HTI_TANGENT, &at, element, step);
 }
 
-/* The largest tangent of theta after the step before state `step`. */
-static double hti_tangent_largest(ht_bilevel *b, int64_t step)
+/* The largest tangent of theta at a state. */
+static double tangent_largest(ht_bilevel *b, int64_t step)
 {
     double largest = 0;
-    for (int64_t e = 0, n = ht_set_elements(b->eta); e < n; e++) {
-        hti_point_room(b->cotangent, b->theta, hti_tangent(b, e, (int)(step & 1)));
-        double here = hti_largest(b->theta, b->cotangent);
+    for (int64_t e = 0, n = ht_set_elements(b->problem.eta); e < n; e++) {
+        hti_point_buffer(b->run.cotangent, b->problem.theta, tangent_at(b, e, step));
+        double here = hti_largest(b->problem.theta, b->run.cotangent);
         if (here > largest || isnan(here)) largest = here;
     }
     return largest;
 }
 
 /* <dF/dtheta, tangent>, in f64. */
-static double hti_tangent_dot(const ht_bilevel *b, const unsigned char *gradient,
-                              const unsigned char *tangent)
+static double tangent_dot(const ht_set *theta, const unsigned char *gradient,
+                          const unsigned char *tangent)
 {
     double sum = 0;
     size_t at = 0;
-    for (int i = 0; i < b->theta->n; i++) {
-        const ht_tensor *t = b->theta->tensor[i];
+    for (int i = 0; i < theta->n; i++) {
+        const ht_tensor *t = theta->tensor[i];
         const void *x = gradient + at, *y = tangent + at;
         for (int64_t k = 0, n = ht_tensor_count(t); k < n; k++)
             sum += ht_tensor_dtype(t) == HT_F64
@@ -101,43 +108,64 @@ static double hti_tangent_dot(const ht_bilevel *b, const unsigned char *gradient
     return sum;
 }
 
-static void hti_forward_gradient(ht_bilevel *b)
+static void add_gradient(ht_bilevel *b)
 {
+    const hti_problem *p = &b->problem;
     int64_t element = 0;
-    int which = (int)(b->problem.steps & 1);
-    for (int j = 0; j < b->eta->n; j++) {
-        ht_tensor *t = b->gradient->tensor[j];
+    for (int j = 0; j < p->eta->n; j++) {
+        ht_tensor *t = p->gradient->tensor[j];
         for (int64_t k = 0, n = ht_tensor_count(t); k < n; k++, element++)
-            ht_tensor_set(
-                t, k,
-                ht_tensor_get(t, k) +
-                    hti_tangent_dot(b, b->room[0], hti_tangent(b, element, which)));
+            ht_tensor_set(t, k,
+                          ht_tensor_get(t, k) +
+                              tangent_dot(p->theta, b->memory.cotangents[0],
+                                          tangent_at(b, element, p->steps)));
     }
 }
 
-bool hti_forward_run(ht_bilevel *b, uint64_t outer_step)
+/* All tangents through a step that is differentiated, then the step. */
+static bool run_both(ht_bilevel *b, int64_t step)
 {
-    int64_t n = ht_set_elements(b->eta);
-    memset(b->tangents, 0, hti_set_room(b->eta));
+    int64_t first = b->problem.first, n = ht_set_elements(b->problem.eta);
+    if (step < first) return hti_run_step(b, step);
+    bool ok = hti_fill_inner(b, step);
+    b->run.step = (int32_t)step;
+    for (int64_t e = 0; ok && e < n; e++) ok = tangent_step(b, e, step);
+    b->run.result.reverse_steps++;
+    if (ok && (step == first || hti_growth_due(b, step + 1 - first)))
+        hti_growth_look(b, tangent_largest(b, step + 1), step + 1);
+    return ok && hti_run_step(b, step);
+}
+
+static bool forward_run(ht_bilevel *b, uint64_t outer_step)
+{
+    const hti_problem *p = &b->problem;
+    int64_t n = ht_set_elements(p->eta);
+    memset(b->memory.own, 0, hti_set_bytes(p->eta));
     bool ok = hti_run_initial(b);
-    for (int64_t e = 0; ok && e < n; e++) {
-        if (b->first == 0)
-            ok = hti_tangent_initial(b, e);
-        else
-            memset(hti_tangent(b, e, (int)(b->first & 1)), 0, b->block_bytes);
-    }
-    for (int64_t t = 0; ok && t < b->problem.steps; t++) {
-        ok = hti_fill_inner(b, t);
-        b->step = (int32_t)t;
-        for (int64_t e = 0; ok && t >= b->first && e < n; e++)
-            ok = hti_tangent_step(b, e, t);
-        b->result.reverse_steps += t >= b->first;
-        if (ok && t >= b->first && (t == b->first || hti_growth_due(b, t + 1 - b->first)))
-            hti_growth_look(b, hti_tangent_largest(b, t + 1), t + 1);
-        ok = ok && hti_run_step(b, t);
-    }
-    b->result.inner_seconds = hti_seconds() - b->started;
-    ok = ok && hti_run_losses(b, outer_step, b->room[0]);
-    if (ok) hti_forward_gradient(b);
+    for (int64_t e = 0; ok && e < n; e++) ok = tangent_initial(b, e);
+    for (int64_t t = 0; ok && t < p->steps; t++) ok = run_both(b, t);
+    b->run.result.inner_seconds = hti_seconds() - b->run.started;
+    ok = ok && hti_run_losses(b, outer_step);
+    if (ok) add_gradient(b);
     return ok;
 }
+
+static void forward_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
+{
+    hti_choice c = {HT_SCHEDULE_NONE, 0, 0};
+    ht_context_fail(b->ctx, HT_ERROR_MEMORY, NULL,
+                    "bilevel: a budget of %zu bytes is too small for forward mode "
+                    "over %lld outer elements\n  hint: it needs %zu",
+                    o->bytes, (long long)ht_set_elements(b->problem.eta),
+                    hti_choice_bytes(b, c));
+}
+
+const hti_method hti_method_forward = {.kind = HT_FORWARD,
+                                       .otherwise = HT_FORWARD,
+                                       .fits = hti_slots_fit,
+                                       .record_initial = hti_record_initial_tangent,
+                                       .record = hti_record_tangent,
+                                       .room = forward_room,
+                                       .refuse = forward_refuse,
+                                       .run = forward_run,
+                                       .explain = hti_unroll_explain};

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* memory.c: how many bytes a bilevel takes under each schedule, and the one allocation
- * all runs work in. Read next: choose.c. */
-#include <string.h>
-
-#include "bilevel_internal.h"
+/* memory.c: how many bytes a bilevel takes by each choice, and the one allocation all
+ * runs work in. Read next: choose.c. */
 #include "checkpoints.h"
+#include "unroll.h"
 
-size_t hti_set_room(const ht_set *set)
+size_t hti_set_bytes(const ht_set *set)
 {
     size_t bytes = 0;
     for (int i = 0; i < set->n; i++)
@@ -15,96 +13,89 @@ size_t hti_set_room(const ht_set *set)
 }
 
 /* Of the first `kept` products. */
-static size_t hti_logs_room(const ht_bilevel *b, int kept)
+static size_t products_bytes(const ht_bilevel *b, int kept)
 {
     size_t bytes = 0;
-    for (int k = 0; k < kept; k++) bytes += hti_log_room(&b->log[k]);
+    for (int k = 0; k < kept; k++) bytes += hti_product_bytes(&b->programs.product[k]);
     return bytes;
 }
 
-static hti_choice hti_chosen(const ht_bilevel *b)
+static hti_choice chosen(const ht_bilevel *b)
 {
-    hti_choice c = {b->schedule, b->slots, 0};
-    while (b->planning->level[c.level].kept != b->n_kept) c.level++;
+    hti_choice c = {b->memory.schedule, b->memory.slots, 0};
+    while (b->planning->level[c.level].kept != b->programs.n_kept) c.level++;
     return c;
 }
 
-static int64_t hti_reversed_steps(const ht_bilevel *b)
+static int64_t reversed_steps(const ht_bilevel *b)
 {
-    return b->problem.steps - b->first;
+    return b->problem.steps - b->problem.first;
 }
 
 bool hti_stores_all(const ht_bilevel *b, hti_choice c)
 {
-    return b->method != HT_FORWARD && c.slots == hti_reversed_steps(b) &&
-           c.schedule != HT_TWO_LEVEL;
+    return c.slots == reversed_steps(b) && c.schedule != HT_TWO_LEVEL;
 }
 
-/* Whether a choice has a use for a program: the logged pair serves steps from states in
- * slots, the other any step from a state that is in none. */
-static bool hti_call_used(const ht_bilevel *b, hti_choice c, int kind)
+static bool is_kept_pair(hti_call_kind kind)
+{
+    return kind == HTI_FORWARD_KEPT || kind == HTI_REVERSE_KEPT;
+}
+
+/* Whether a choice has a use for a program: the pair that keeps products serves steps
+ * from states in slots, the other any step from a state that is in none. */
+static bool call_used(const ht_bilevel *b, hti_choice c, hti_call_kind kind)
 {
     bool kept = b->planning->level[c.level].kept > 0;
-    if (kind == HTI_FORWARD_LOGGED || kind == HTI_REVERSE_LOGGED) return kept;
+    if (is_kept_pair(kind)) return kept;
     bool other = kind == HTI_FORWARD || kind == HTI_REVERSE_STEP;
     return !(other && kept && hti_stores_all(b, c));
 }
 
-static bool hti_is_logged(int kind)
-{
-    return kind == HTI_FORWARD_LOGGED || kind == HTI_REVERSE_LOGGED;
-}
-
 /* The largest arena of the programs a run replays: they share one, as none runs inside
  * another. */
-static size_t hti_arena_room(const ht_bilevel *b, hti_choice c)
+static size_t arena_bytes(const ht_bilevel *b, hti_choice c)
 {
     size_t most = b->planning->level[c.level].arena;
-    for (int k = 0; k < HTI_CALLS; k++) {
-        const ht_program *p = b->call[k].program;
-        if (p && !hti_is_logged(k) && hti_call_used(b, c, k) && p->arena_bytes > most)
-            most = p->arena_bytes;
+    for (hti_call_kind k = 0; k < HTI_CALLS; k++) {
+        const ht_program *p = b->programs.call[k].program;
+        if (!p || is_kept_pair(k) || !call_used(b, c, k)) continue;
+        if (ht_program_bytes(p) > most) most = ht_program_bytes(p);
     }
     return hti_round_up(most, HTI_ALIGN);
 }
 
 /* Of theta and the state. */
-static size_t hti_tensors(const ht_bilevel *b)
+static size_t state_tensors(const ht_bilevel *b)
 {
-    return (size_t)b->theta->n + (size_t)b->state->n;
+    return (size_t)b->problem.theta->n + (size_t)b->problem.state->n;
 }
 
-/* Beside those in slots: the last state, and two that an advance writes in turn; but
- * never more than there are states, as none is in two blocks. Forward mode only
- * advances. */
-static int64_t hti_blocks(const ht_bilevel *b, hti_choice c)
+/* Beside blocks in slots there are the last state and two that an advance writes in turn;
+ * but never more than there are states, as none is in two blocks. */
+hti_room hti_reverse_room(const ht_bilevel *b, hti_choice c)
 {
-    int64_t n = hti_reversed_steps(b);
-    if (b->method == HT_FORWARD) return 2;
-    return c.slots + 3 < n + 1 ? c.slots + 3 : n + 1;
-}
-
-/* Rooms for cotangents: a second one for those that a reverse step may not write over. */
-static size_t hti_rooms(const ht_bilevel *b, hti_choice c)
-{
-    const hti_call *plain = &b->call[HTI_REVERSE_STEP];
-    bool second =
-        plain->over && !plain->over_all && hti_call_used(b, c, HTI_REVERSE_STEP);
+    int64_t n = reversed_steps(b);
+    const hti_call *plain = &b->programs.call[HTI_REVERSE_STEP];
     const hti_level *level = &b->planning->level[c.level];
-    return second || (level->kept > 0 && !level->over_all) ? 2 : 1;
+    bool second = plain->over && !plain->over_all && call_used(b, c, HTI_REVERSE_STEP);
+    return (hti_room){.blocks = c.slots + 3 < n + 1 ? c.slots + 3 : n + 1,
+                      .cotangents = second || (level->kept && !level->over_all) ? 2 : 1};
 }
 
-/* What this choice takes of `memory` (part of it: where tables begin). */
-static size_t hti_memory_bytes(const ht_bilevel *b, hti_choice c)
+/* What this choice takes of the allocation, whose tables come last. */
+static size_t memory_bytes(const ht_bilevel *b, hti_choice c)
 {
-    size_t slots = (size_t)c.slots, blocks = (size_t)hti_blocks(b, c);
-    size_t state = hti_set_room(b->theta) + hti_set_room(b->state);
-    size_t tables = blocks * (sizeof *b->references + sizeof *b->free_block) +
-                    slots * (sizeof *b->pinned + sizeof *b->kept) +
-                    2 * hti_tensors(b) * sizeof *b->cotangent;
-    return blocks * state + hti_rooms(b, c) * state + hti_arena_room(b, c) +
-           hti_forward_bytes(b) +
-           slots * hti_logs_room(b, b->planning->level[c.level].kept) +
+    const hti_memory *m = &b->memory;
+    const hti_run *run = &b->run;
+    hti_room room = b->method->room(b, c);
+    size_t slots = (size_t)c.slots, blocks = (size_t)room.blocks;
+    size_t state = hti_set_bytes(b->problem.theta) + hti_set_bytes(b->problem.state);
+    size_t tables = blocks * (sizeof *m->references + sizeof *m->free_block) +
+                    slots * (sizeof *m->pinned + sizeof *m->kept) +
+                    2 * state_tensors(b) * sizeof *run->cotangent;
+    return (blocks + (size_t)room.cotangents) * state + arena_bytes(b, c) + room.own +
+           slots * products_bytes(b, b->planning->level[c.level].kept) +
            hti_round_up(tables, HTI_ALIGN) + HTI_ALIGN;
 }
 
@@ -119,12 +110,13 @@ size_t hti_call_bytes(const hti_call *call)
 
 size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c)
 {
-    size_t bytes = b->planning->own_bytes + (size_t)b->n_log * sizeof *b->log;
-    for (int k = 0; k < HTI_CALLS; k++)
-        if (!hti_is_logged(k) && hti_call_used(b, c, k))
-            bytes += hti_call_bytes(&b->call[k]);
-    bytes += b->planning->level[c.level].bytes + hti_memory_bytes(b, c);
-    return bytes + (b->method == HT_FORWARD ? 0 : hti_schedule_bytes(c.slots));
+    size_t bytes = b->planning->own_bytes;
+    bytes += (size_t)b->programs.n_products * sizeof *b->programs.product;
+    for (hti_call_kind k = 0; k < HTI_CALLS; k++)
+        if (!is_kept_pair(k) && call_used(b, c, k))
+            bytes += hti_call_bytes(&b->programs.call[k]);
+    bytes += b->planning->level[c.level].bytes + memory_bytes(b, c);
+    return bytes + (b->method->keeps_states ? hti_schedule_bytes(c.slots) : 0);
 }
 
 size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c)
@@ -135,56 +127,74 @@ size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c)
 
 /* The allocation. */
 
-static void hti_drop_unused(ht_bilevel *b)
-{
-    for (int k = 0; k < HTI_CALLS; k++)
-        if (!hti_call_used(b, hti_chosen(b), k)) hti_call_free(b->ctx, &b->call[k]);
-}
-
-static unsigned char *hti_carve(unsigned char **at, size_t bytes)
+static unsigned char *carve(unsigned char **at, size_t bytes)
 {
     unsigned char *part = *at;
     *at += hti_round_up(bytes, HTI_ALIGN);
     return part;
 }
 
-bool hti_bilevel_allocate(ht_bilevel *b)
+/* Tables of pointers and numbers, the widest first. */
+static void carve_tables(ht_bilevel *b, unsigned char *at)
 {
-    hti_choice c = hti_chosen(b);
-    hti_drop_unused(b);
-    b->block_bytes = hti_set_room(b->theta) + hti_set_room(b->state);
-    b->log_bytes = hti_logs_room(b, b->n_kept);
-    b->n_blocks = hti_blocks(b, c);
-    b->memory_bytes = hti_memory_bytes(b, c);
-    b->memory = hti_resize(b->ctx, NULL, 0, b->memory_bytes);
-    if (!b->memory) return false;
-    hti_large_pages(b->memory, b->memory_bytes);
-    unsigned char *at = (unsigned char *)hti_round_up((uintptr_t)b->memory, HTI_ALIGN);
-    b->blocks = hti_carve(&at, (size_t)b->n_blocks * b->block_bytes);
-    b->logs = hti_carve(&at, (size_t)b->slots * b->log_bytes);
-    b->room[0] = hti_carve(&at, b->block_bytes);
-    b->room[1] = b->room[0];
-    if (hti_rooms(b, c) == 2) b->room[1] = hti_carve(&at, b->block_bytes);
-    b->arena = hti_carve(&at, hti_arena_room(b, c));
-    b->tangents = hti_carve(&at, hti_forward_bytes(b));
-    b->cotangent = (void **)(void *)at;
-    b->spare = b->cotangent + hti_tensors(b);
-    b->free_block = (int64_t *)(void *)(b->spare + hti_tensors(b));
-    b->pinned = b->free_block + b->n_blocks;
-    b->references = (int32_t *)(void *)(b->pinned + b->slots);
-    b->kept = (bool *)(void *)(b->references + b->n_blocks);
-    for (int k = 0; k < HTI_CALLS; k++)
-        if (b->call[k].program) hti_program_bind(b->call[k].program, b->arena);
+    hti_memory *m = &b->memory;
+    b->run.cotangent = (void **)(void *)at;
+    b->run.back = b->run.cotangent + state_tensors(b);
+    m->free_block = (int64_t *)(void *)(b->run.back + state_tensors(b));
+    m->pinned = m->free_block + m->n_blocks;
+    m->references = (int32_t *)(void *)(m->pinned + m->slots);
+    m->kept = (bool *)(void *)(m->references + m->n_blocks);
+}
+
+static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
+{
+    hti_memory *m = &b->memory;
+    unsigned char *at =
+        (unsigned char *)hti_round_up((uintptr_t)m->allocation, HTI_ALIGN);
+    m->blocks = carve(&at, (size_t)m->n_blocks * m->block_bytes);
+    m->products = carve(&at, (size_t)m->slots * m->product_bytes);
+    m->cotangents[0] = carve(&at, m->block_bytes);
+    m->cotangents[1] = m->cotangents[0];
+    if (room.cotangents == 2) m->cotangents[1] = carve(&at, m->block_bytes);
+    m->arena = carve(&at, arena_bytes(b, c));
+    m->own = carve(&at, room.own);
+    carve_tables(b, at);
+}
+
+static bool open_plan(ht_bilevel *b, hti_choice c)
+{
     hti_schedule_kind kind = HTI_REVOLVE;
-    if (b->schedule == HT_TWO_LEVEL) kind = HTI_TWO_LEVEL;
+    if (c.schedule == HT_TWO_LEVEL) kind = HTI_TWO_LEVEL;
     if (hti_stores_all(b, c)) kind = HTI_STORE_ALL;
-    if (b->method != HT_FORWARD)
-        b->plan = hti_schedule_new(b->ctx, kind, b->first, b->problem.steps, b->slots);
+    if (b->method->keeps_states)
+        b->memory.plan =
+            hti_schedule_new(b->ctx, kind, b->problem.first, b->problem.steps, c.slots);
     return b->ctx->status == HT_OK;
 }
 
-void hti_bilevel_release(ht_bilevel *b)
+bool hti_memory_allocate(ht_bilevel *b)
 {
-    hti_schedule_free(b->plan);
-    hti_resize(b->ctx, b->memory, b->memory_bytes, 0);
+    hti_memory *m = &b->memory;
+    hti_call *call = b->programs.call;
+    hti_choice c = chosen(b);
+    for (hti_call_kind k = 0; k < HTI_CALLS; k++)
+        if (!call_used(b, c, k)) hti_call_free(b->ctx, &call[k]);
+    hti_room room = b->method->room(b, c);
+    m->block_bytes = hti_set_bytes(b->problem.theta) + hti_set_bytes(b->problem.state);
+    m->product_bytes = products_bytes(b, b->programs.n_kept);
+    m->n_blocks = room.blocks;
+    m->bytes = memory_bytes(b, c);
+    m->allocation = hti_resize(b->ctx, NULL, 0, m->bytes);
+    if (!m->allocation) return false;
+    hti_large_pages(m->allocation, m->bytes);
+    carve_all(b, c, room);
+    for (hti_call_kind k = 0; k < HTI_CALLS; k++)
+        if (call[k].program) hti_program_bind(call[k].program, m->arena);
+    return open_plan(b, c);
+}
+
+void hti_memory_release(ht_bilevel *b)
+{
+    hti_schedule_free(b->memory.plan);
+    hti_resize(b->ctx, b->memory.allocation, b->memory.bytes, 0);
 }

@@ -207,18 +207,18 @@ bool hyper_open_bilevel(hyper *h)
 static const ht_program *hyper_program(const hyper *h, hti_call_kind logged,
                                        hti_call_kind otherwise)
 {
-    const hti_call *call = h->bilevel->call;
+    const hti_call *call = h->bilevel->programs.call;
     return call[logged].program ? call[logged].program : call[otherwise].program;
 }
 
 const ht_program *hyper_forward(const hyper *h)
 {
-    return hyper_program(h, HTI_FORWARD_LOGGED, HTI_FORWARD);
+    return hyper_program(h, HTI_FORWARD_KEPT, HTI_FORWARD);
 }
 
 const ht_program *hyper_reverse(const hyper *h)
 {
-    return hyper_program(h, HTI_REVERSE_LOGGED, HTI_REVERSE_STEP);
+    return hyper_program(h, HTI_REVERSE_KEPT, HTI_REVERSE_STEP);
 }
 
 void hyper_close(hyper *h)
@@ -272,7 +272,7 @@ static void hyper_measure(hyper *h, bool evaluate, int rounds, double most)
                               .most = most,
                               .extra = {{"bytes", (double)h->last.predicted_bytes},
                                         {"peak_bytes", (double)h->last.peak_bytes},
-                                        {"slots", (double)h->bilevel->slots},
+                                        {"slots", (double)h->bilevel->memory.slots},
                                         {"forward_steps", (double)h->last.forward_steps},
                                         {"nodes_forward", hyper_nodes(hyper_forward(h))},
                                         {"nodes_reverse", hyper_nodes(hyper_reverse(h))},

@@ -77,7 +77,7 @@ static void assert_offer(trial *t, ht_bilevel_options o, const char *words, bool
     o.bytes = trial_offer(t, o, words);
     t->memory.peak = base;
     ht_bilevel *b = trial_bilevel(t, o);
-    int kept = b->n_kept;
+    int kept = b->programs.n_kept;
     ht_bilevel_result r = ht_bilevel_run(b, 0);
     size_t peak = t->memory.peak - base;
     if (ht_bilevel_bytes(b) != o.bytes || r.peak_bytes != o.bytes || peak != o.bytes)
@@ -86,7 +86,7 @@ static void assert_offer(trial *t, ht_bilevel_options o, const char *words, bool
     ht_bilevel_free(b);
     o.bytes--;
     b = ht_bilevel_new(t->ctx, &t->random.problem, &o);
-    if (b && (refused || b->n_kept >= kept))
+    if (b && (refused || b->programs.n_kept >= kept))
         fail_msg("problem %d: %s%zu, but a byte less is accepted", t->number, words,
                  o.bytes + 1);
     ht_bilevel_free(b);
@@ -127,12 +127,13 @@ static void bilevel_new_every_offer_is_accepted_to_the_byte(void **state)
 /* What a run costs in flops of the step's products, from what it says of itself. */
 static double run_cost(const ht_bilevel *b, const ht_bilevel_result *r)
 {
-    const ht_program *step = b->call[HTI_FORWARD].program;
-    if (!step) step = b->call[HTI_FORWARD_LOGGED].program;
+    const ht_program *step = b->programs.call[HTI_FORWARD].program;
+    if (!step) step = b->programs.call[HTI_FORWARD_KEPT].program;
     double cost = (double)r->forward_steps * ht_program_flops(step);
     int64_t n = b->problem.steps, served = n;
-    if (b->slots < n) served = hti_revolve_from_slots(n, b->slots);
-    for (int k = 0; k < b->n_kept; k++) cost -= (double)served * b->log[k].flops;
+    if (b->memory.slots < n) served = hti_revolve_from_slots(n, b->memory.slots);
+    for (int k = 0; k < b->programs.n_kept; k++)
+        cost -= (double)served * b->programs.product[k].flops;
     return cost;
 }
 
@@ -149,7 +150,7 @@ static void bilevel_new_more_budget_is_never_slower(void **state)
         size_t most = ht_bilevel_bytes(all),
                least = trial_offer(&t, (ht_bilevel_options){0}, "1 slot needs ");
         ht_set *want = ht_set_clone(ht_bilevel_run(all, 0).gradient, 0);
-        int n_log = all->n_log;
+        int n_products = all->programs.n_products;
         ht_bilevel_free(all);
         int64_t steps = INT64_MAX;
         double cost[2] = {INFINITY, INFINITY};
@@ -168,7 +169,7 @@ static void bilevel_new_more_budget_is_never_slower(void **state)
             steps = r.forward_steps;
             *before = now;
             revolved += r.schedule == HT_REVOLVE;
-            some += b->n_kept > 0 && b->n_kept < n_log;
+            some += b->programs.n_kept > 0 && b->programs.n_kept < n_products;
             ht_bilevel_free(b);
         }
         assert_int_equal(steps, t.random.problem.steps);
@@ -221,7 +222,7 @@ static void bilevel_new_long_run_of_small_states_is_planned_soon(void **state)
     t.random.problem.n_coordinates = 0;
     t.random.problem.steps = 1 << 24;
     ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){.bytes = 50000000});
-    printf("# %lld slots\n", (long long)b->slots);
+    printf("# %lld slots\n", (long long)b->memory.slots);
     assert_true(ht_bilevel_bytes(b) <= 50000000 && ht_bilevel_bytes(b) > 45000000);
     ht_bilevel_free(b);
     trial_close(&t);

@@ -310,7 +310,7 @@ static int network_assert_budget(network *w, ht_bilevel_options o, const outcome
 {
     ht_bilevel *bilevel = network_bilevel(w, o);
     outcome got = outcome_of(bilevel);
-    int kept = bilevel->n_kept;
+    int kept = bilevel->programs.n_kept;
     network_assert_same(&got, want, "within a budget");
     assert_true(got.result.peak_bytes <= o.bytes);
     assert_int_equal(got.result.peak_bytes, ht_bilevel_bytes(bilevel));
@@ -328,8 +328,9 @@ static void bilevel_new_mlp_budget_between_keeps_some_products(void **state)
     network_adam(w);
     ht_bilevel *all = network_bilevel(w, (ht_bilevel_options){0});
     outcome want = outcome_of(all);
-    size_t most = ht_bilevel_bytes(all), logs = (size_t)all->slots * all->log_bytes;
-    int n_log = all->n_log, before = 0, some = 0;
+    size_t most = ht_bilevel_bytes(all),
+           logs = (size_t)all->memory.slots * all->memory.product_bytes;
+    int n_products = all->programs.n_products, before = 0, some = 0;
     ht_bilevel_free(all);
     for (size_t k = 1; k <= BUDGETS; k++) {
         ht_bilevel_options o = {.schedule = HT_STORE_ALL,
@@ -337,12 +338,12 @@ static void bilevel_new_mlp_budget_between_keeps_some_products(void **state)
         int kept = network_assert_budget(w, o, &want);
         assert_true(kept >= before);
         before = kept;
-        some += kept > 0 && kept < n_log;
+        some += kept > 0 && kept < n_products;
         o.schedule = HT_SCHEDULE_AUTO;
         o.bytes = most / 4 + most / BUDGETS / 2 * k;
         network_assert_budget(w, o, &want);
     }
-    printf("# %d of %d budgets keep some of %d products\n", some, BUDGETS, n_log);
+    printf("# %d of %d budgets keep some of %d products\n", some, BUDGETS, n_products);
     assert_true(some > 1);
     outcome_free(&want);
 }

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* method.h: a bilevel method is a row, as an op is. What is the same for all (the
+ * problem, the training, memory, results) asks the row and never which method it is.
+ * Read next: unroll/methods.c, the first three rows; method.c, the table. */
+#ifndef HTI_METHOD_H
+#define HTI_METHOD_H
+
+#include "signature.h"
+
+typedef struct hti_recorder hti_recorder; /* record/record.h */
+
+/* A schedule, its slots, and how many products are kept beside the states in them. */
+typedef struct hti_choice {
+    ht_schedule schedule;
+    int64_t slots;
+    int level;
+} hti_choice;
+
+/* What a choice takes of the one allocation, beside what slots and programs do. */
+typedef struct hti_room {
+    int64_t blocks; /* of (theta, s): every state there is at one time */
+    int cotangents; /* buffers of that size, 1 or 2; the first holds dF/d theta */
+    size_t own;     /* bytes of the method's own, at b->memory.own */
+} hti_room;
+
+typedef struct hti_method {
+    ht_method kind;
+    /* What the method becomes where the Hessian may not be symmetric; itself: nothing. */
+    ht_method otherwise;
+    /* Whether states are kept by a schedule; else the schedule is HT_SCHEDULE_NONE. */
+    bool keeps_states;
+    /* Whether these options go with the method and with each other; else an error that
+     * names both. */
+    bool (*fits)(ht_context *ctx, const ht_bilevel_options *options);
+    /* Cuts the derivative of the initial values; of the step, and ends by hti_choose_all.
+     * The recorder's tape holds them. */
+    bool (*record_initial)(hti_recorder *r);
+    bool (*record)(hti_recorder *r);
+    hti_room (*room)(const ht_bilevel *b, hti_choice choice);
+    /* Keeps the error that not even the least choice fits the budget. */
+    void (*refuse)(const ht_bilevel *b, const ht_bilevel_options *options);
+    /* One inner training and its hypergradient, to b->run.result and the result sets. */
+    bool (*run)(ht_bilevel *b, uint64_t outer_step);
+    /* What a result says of how it was come by, by hti_note. */
+    void (*explain)(ht_bilevel *b);
+} hti_method;
+
+/* All rows: hti_method_reverse and so on. */
+#define HTI_METHODS(X)   X(reverse) X(reverse_reverse) X(forward) X(truncated)
+#define HTI_DECLARE(row) extern const hti_method hti_method_##row;
+HTI_METHODS(HTI_DECLARE)
+
+/* The row these options ask for. */
+const hti_method *hti_method_of(const ht_bilevel_options *options);
+const hti_method *hti_method_row(ht_method kind);
+
+/* record/: what a row may name as its record_initial and record. */
+bool hti_record_initial_reverse(hti_recorder *r);
+bool hti_record_initial_tangent(hti_recorder *r);
+bool hti_record_mixed(hti_recorder *r); /* or the next, by `otherwise` */
+bool hti_record_reverse_twice(hti_recorder *r);
+bool hti_record_tangent(hti_recorder *r);
+
+/* unroll/choose.c: schedule, slots and products within the budget, said before anything
+ * large is taken. First what would be taken without one, which needs the last level
+ * alone; false without an error: too much. Then by all levels. */
+bool hti_choose_all(ht_bilevel *b, const ht_bilevel_options *options);
+bool hti_choose(ht_bilevel *b, const ht_bilevel_options *options);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* problem.c: what is refused of a problem, and its sets: those that are borrowed, and
+ * those a bilevel owns. Read next: training.c. */
+#include <string.h>
+
+#include "bilevel_internal.h"
+
+/* Refusing. */
+
+static const char *const role_name[HTI_ROLES] = {
+    "theta", "eta", "inner_data", "outer_data",
+    "the batch of a data set that is NULL in the problem"};
+
+bool hti_problem_fail(ht_context *ctx, const char *text)
+{
+    ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL, "bilevel: %s", text);
+    return false;
+}
+
+/* One set in two places. theta and eta: theta_0 is eta then. Inner and outer data: what
+ * the one callback filled the other fills again. What cannot be right is refused. */
+static bool sharing_valid(ht_context *ctx, const ht_bilevel_problem *p)
+{
+    const ht_set *variable[] = {p->theta, p->eta},
+                 *data[] = {p->inner_data, p->outer_data};
+    for (int k = 0; k < 4; k++) {
+        if (variable[k / 2] != data[k % 2]) continue;
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "bilevel: %s is the set %s too, but a batch is a constant: "
+                        "derivatives through it would be missing\n  hint: the callbacks "
+                        "are given %s as variables; for constants give a clone "
+                        "(ht_set_clone)",
+                        role_name[HTI_LENT_INNER_DATA + k % 2], role_name[k / 2],
+                        role_name[k / 2]);
+        return false;
+    }
+    if (!p->inner_data || p->inner_data != p->outer_data) return true;
+    if (p->inner_batch || !p->outer_batch) return true;
+    return hti_problem_fail(
+        ctx, "outer_batch fills the set that is inner_data too, and no "
+             "inner_batch fills it again for the inner steps\n  hint: "
+             "give an inner_batch as well, or outer_data a set of its own");
+}
+
+static bool sets_valid(ht_context *ctx, const ht_bilevel_problem *p)
+{
+    const ht_set *set[] = {p->theta, p->eta, p->inner_data, p->outer_data};
+    const char *const *name = role_name;
+    for (int k = 0; k < 4; k++) {
+        if (!set[k]) continue;
+        HT_ASSERT(set[k]->ctx == ctx, "%s is on another context", name[k]);
+        for (int i = 0; k < 2 && i < set[k]->n; i++) {
+            if (hti_dtype_is_float(ht_tensor_dtype(set[k]->tensor[i]))) continue;
+            ht_context_fail(ctx, HT_ERROR_NO_GRADIENT, NULL,
+                            "bilevel: \"%s\" in %s is %s, which has no gradient\n"
+                            "  hint: put labels and indices into the data",
+                            set[k]->name[i], name[k],
+                            ht_dtype_name(ht_tensor_dtype(set[k]->tensor[i])));
+            return false;
+        }
+    }
+    if (!p->theta->n) return hti_problem_fail(ctx, "theta is empty: nothing to train");
+    if (!p->eta->n)
+        return hti_problem_fail(ctx, "eta is empty: nothing to differentiate by");
+    return sharing_valid(ctx, p);
+}
+
+static bool coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
+{
+    HT_ASSERT(p->n_coordinates == 0 || (p->n_coordinates > 0 && p->coordinates),
+              "bilevel: %d coordinates at %p", p->n_coordinates,
+              (const void *)p->coordinates);
+    for (int k = 0; k < p->n_coordinates; k++) {
+        const ht_coordinate *c = &p->coordinates[k];
+        HT_ASSERT(c->outer, "bilevel: the outer variable of coordinate %d is NULL", k);
+        if (!ht_set_tensor(p->eta, c->outer)) return false;
+        for (int j = 0; j < k; j++)
+            if (!strcmp(p->coordinates[j].outer, c->outer))
+                return hti_problem_fail(ctx, "an outer variable has two coordinates");
+        if (c->kind < HT_IDENTITY || c->kind > HT_SIGMOID)
+            return hti_problem_fail(ctx, "no such kind of coordinate");
+        if (!hti_coordinate_bounded(c))
+            return hti_problem_fail(ctx, "a sigmoid coordinate needs low < high, and "
+                                         "high - low finite");
+    }
+    return true;
+}
+
+bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
+                       const ht_bilevel_options *o)
+{
+    HT_ASSERT(p->inner && p->outer, "problem.inner or problem.outer is NULL");
+    HT_ASSERT(p->theta && p->eta, "problem.theta or problem.eta is NULL");
+    if (p->steps < 1 || p->steps > HTI_MAX_STEPS)
+        return hti_problem_fail(ctx,
+                                "steps must lie in 1 .. 2^30\n  hint: a run of no steps "
+                                "has no update to differentiate");
+    if (o->truncate < 0 || o->truncate > p->steps || o->slots < 0)
+        return hti_problem_fail(ctx,
+                                "truncate must lie in 0 .. steps, slots not be negative");
+    const hti_method *method = hti_method_of(o);
+    if (!method || o->schedule < HT_SCHEDULE_AUTO || o->schedule > HT_REVOLVE)
+        return hti_problem_fail(ctx, "no such method or schedule");
+    return method->fits(ctx, o) && sets_valid(ctx, p) && coordinates_valid(ctx, p) &&
+           hti_update_check(ctx, &p->update, p->theta, p->eta, p->steps);
+}
+
+/* Sets. */
+
+static void sets_lend(hti_problem *p)
+{
+    ht_set *const set[HTI_ROLES] = {p->theta, p->eta, p->inner_data, p->outer_data,
+                                    p->empty};
+    for (int k = 0; k < HTI_ROLES; k++)
+        if (set[k]) hti_set_lend(set[k], &p->loan[k], "bilevel", role_name[k]);
+}
+
+bool hti_sets_hold(const ht_bilevel *b, const char *where)
+{
+    for (int k = 0; k < HTI_ROLES; k++)
+        if (!hti_loan_holds(&b->problem.loan[k], where)) return false;
+    return true;
+}
+
+/* Of the sets a result points to; never written. */
+static hti_loan result_owner = {.borrower = "bilevel", .role = "result"};
+
+bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t truncate)
+{
+    hti_problem *p = &b->problem;
+    *p = (hti_problem){.asked = *asked,
+                       .steps = asked->steps,
+                       .first = truncate ? asked->steps - truncate : 0,
+                       .theta = asked->theta,
+                       .eta = asked->eta,
+                       .inner_data = asked->inner_data,
+                       .outer_data = asked->outer_data,
+                       .empty = ht_set_new(b->ctx)};
+    sets_lend(p);
+    if (!p->inner_data) p->inner_data = p->empty;
+    if (!p->outer_data) p->outer_data = p->empty;
+    p->state = hti_update_state(&asked->update, p->theta);
+    p->gradient = ht_set_clone(p->eta, 0);
+    p->gradient_theta0 = ht_set_clone(p->theta, 0);
+    p->final = ht_set_clone(p->theta, 0);
+    hti_set_own(p->gradient, &result_owner);
+    hti_set_own(p->gradient_theta0, &result_owner);
+    hti_set_own(p->final, &result_owner);
+    return b->ctx->status == HT_OK;
+}
+
+void hti_problem_close(ht_bilevel *b)
+{
+    hti_problem *p = &b->problem;
+    ht_set *const result[] = {p->gradient, p->gradient_theta0, p->final};
+    for (int k = 0; k < HTI_ROLES; k++) hti_set_return(&p->loan[k]);
+    ht_set_free(p->empty);
+    ht_set_free(p->state);
+    for (int k = 0; k < 3; k++) {
+        hti_set_disown(result[k], &result_owner);
+        ht_set_free(result[k]);
+    }
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* signature.c: the programs of a bilevel. Read next: record/record.h, which cuts them,
+ * and call.c, which runs them. */
+#include "bilevel_internal.h"
+
+#define IN(...)    .in = {__VA_ARGS__}
+#define OUT(...)   .out = {__VA_ARGS__}
+#define STEP_IN    HTI_THETA, HTI_STATE, HTI_ETA, HTI_BATCH, HTI_STEP
+#define REVERSE_IN STEP_IN, HTI_NEXT_THETA, HTI_NEXT_STATE, COTANGENTS
+#define COTANGENTS HTI_THETA_COTANGENT, HTI_STATE_COTANGENT, HTI_ETA_COTANGENT
+
+/* clang-format off */
+const hti_signature hti_signatures[HTI_SIGNATURES] = {
+    [HTI_INITIAL] = {"initial values", HT_BAD_TRAINING,
+        IN(HTI_ETA, HTI_THETA), OUT(HTI_THETA)},
+    [HTI_INITIAL_REVERSE] = {"initial values, reverse", HT_BAD_DERIVATIVE,
+        IN(HTI_ETA, HTI_THETA, HTI_THETA_COTANGENT, HTI_ETA_COTANGENT),
+        OUT(HTI_ETA_COTANGENT)},
+    [HTI_INITIAL_TANGENT] = {"initial values, tangent", HT_BAD_DERIVATIVE,
+        IN(HTI_ETA, HTI_THETA, HTI_ETA_TANGENT), OUT(HTI_THETA_TANGENT)},
+    [HTI_FORWARD] = {"step", HT_BAD_TRAINING,
+        IN(STEP_IN), OUT(HTI_THETA, HTI_STATE)},
+    [HTI_FORWARD_KEPT] = {"step, products kept", HT_BAD_TRAINING,
+        IN(STEP_IN), OUT(HTI_THETA, HTI_STATE, HTI_PRODUCTS)},
+    [HTI_REVERSE_STEP] = {"step, reverse", HT_BAD_DERIVATIVE,
+        IN(REVERSE_IN), OUT(COTANGENTS)},
+    [HTI_REVERSE_KEPT] = {"step, reverse with products kept", HT_BAD_DERIVATIVE,
+        IN(REVERSE_IN, HTI_PRODUCTS), OUT(COTANGENTS)},
+    [HTI_TANGENT] = {"step, tangent", HT_BAD_DERIVATIVE,
+        IN(STEP_IN, HTI_THETA_TANGENT, HTI_STATE_TANGENT, HTI_ETA_TANGENT),
+        OUT(HTI_THETA_TANGENT, HTI_STATE_TANGENT)},
+    [HTI_OUTER_LOSS] = {"outer loss and its gradient", HT_BAD_OUTER,
+        IN(HTI_THETA, HTI_ETA, HTI_OUTER_BATCH, HTI_STEP),
+        OUT(HTI_LOSS, HTI_THETA_GRADIENT, HTI_ETA_GRADIENT)},
+    [HTI_INNER_LOSS] = {"inner loss", HT_BAD_TRAINING,
+        IN(HTI_THETA, HTI_ETA, HTI_BATCH, HTI_STEP), OUT(HTI_LOSS)},
+    [HTI_UPDATE] = {"update", HT_BAD_TRAINING,
+        IN(HTI_THETA, HTI_STATE, HTI_ETA, HTI_STEP, HTI_THETA_GRADIENT),
+        OUT(HTI_THETA, HTI_STATE)},
+    [HTI_UPDATE_VJP] = {"update, reverse", HT_BAD_DERIVATIVE,
+        IN(HTI_THETA, HTI_STATE, HTI_ETA, HTI_STEP, HTI_THETA_GRADIENT, HTI_NEXT_THETA,
+           HTI_NEXT_STATE, HTI_THETA_COTANGENT, HTI_STATE_COTANGENT),
+        OUT(COTANGENTS, HTI_THETA_GRADIENT)},
+};
+/* clang-format on */
+
+const ht_set *hti_operand_set(const ht_bilevel *b, hti_operand operand)
+{
+    const hti_problem *p = &b->problem;
+    const ht_set *const set[HTI_OPERANDS] = {[HTI_THETA] = p->theta,
+                                             [HTI_STATE] = p->state,
+                                             [HTI_ETA] = p->eta,
+                                             [HTI_BATCH] = p->inner_data,
+                                             [HTI_OUTER_BATCH] = p->outer_data,
+                                             [HTI_NEXT_THETA] = p->theta,
+                                             [HTI_NEXT_STATE] = p->state,
+                                             [HTI_THETA_GRADIENT] = p->theta,
+                                             [HTI_ETA_GRADIENT] = p->gradient,
+                                             [HTI_THETA_COTANGENT] = p->theta,
+                                             [HTI_STATE_COTANGENT] = p->state,
+                                             [HTI_ETA_COTANGENT] = p->gradient,
+                                             [HTI_THETA_TANGENT] = p->theta,
+                                             [HTI_STATE_TANGENT] = p->state,
+                                             [HTI_ETA_TANGENT] = p->eta};
+    return set[operand];
+}
+
+int hti_operand_count(const ht_bilevel *b, hti_operand operand)
+{
+    const ht_set *set = hti_operand_set(b, operand);
+    if (set) return set->n;
+    if (operand == HTI_END) return 0;
+    return operand == HTI_PRODUCTS ? b->programs.n_kept : 1;
+}

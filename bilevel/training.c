@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* training.c: one inner training, and the pieces of it that methods are made of. States
+ * live in blocks, shared by reference: saving and loading copy nothing, and what nobody
+ * refers to may be written over. Read next: unroll/sweep.c. */
+#include <string.h>
+#include <time.h>
+
+#include "bilevel_internal.h"
+
+double hti_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Blocks. */
+
+unsigned char *hti_block(const ht_bilevel *b, int64_t block)
+{
+    HT_ASSERT(block >= 0 && block < b->memory.n_blocks, "block %lld of %lld",
+              (long long)block, (long long)b->memory.n_blocks);
+    return b->memory.blocks + (size_t)block * b->memory.block_bytes;
+}
+
+unsigned char *hti_block_state(const ht_bilevel *b, unsigned char *block)
+{
+    return block + hti_set_bytes(b->problem.theta);
+}
+
+void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block)
+{
+    hti_memory *m = &b->memory;
+    if (block != HTI_NO_BLOCK) m->references[block]++;
+    if (*place != HTI_NO_BLOCK && --m->references[*place] == 0)
+        m->free_block[m->n_free++] = *place;
+    *place = block;
+}
+
+static int64_t block_take(ht_bilevel *b)
+{
+    HT_ASSERT(b->memory.n_free > 0, "no free block among %lld",
+              (long long)b->memory.n_blocks);
+    return b->memory.free_block[--b->memory.n_free];
+}
+
+static void blocks_reset(ht_bilevel *b)
+{
+    hti_memory *m = &b->memory;
+    m->n_free = 0;
+    for (int64_t i = m->n_blocks; i-- > 0;) {
+        m->references[i] = 0;
+        m->free_block[m->n_free++] = i;
+    }
+    for (int64_t k = 0; k < m->slots; k++) m->pinned[k] = HTI_NO_BLOCK;
+    b->run.current = b->run.before = b->run.after = HTI_NO_BLOCK;
+    b->run.slot = HTI_NO_SLOT;
+}
+
+/* Batches. */
+
+static bool fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_set *data,
+                       const char *which)
+{
+    if (!fill) return true;
+    if (data->n > 0) data->fills++;
+    ht_status status = fill(step, data, b->problem.asked.user);
+    if (status != HT_OK && b->ctx->status == HT_OK)
+        ht_context_fail(b->ctx, status, NULL, "bilevel: %s failed at step %llu (%s)",
+                        which, (unsigned long long)step, ht_status_name(status));
+    return hti_sets_hold(b, which) && b->ctx->status == HT_OK;
+}
+
+/* A recomputed step mostly follows the one whose batch is there, unless another callback
+ * was given the set since: outer_batch, or one of another bilevel. */
+bool hti_fill_inner(ht_bilevel *b, int64_t step)
+{
+    ht_set *data = b->problem.inner_data;
+    if (b->run.batch_step == step && b->run.batch_fill == data->fills) return true;
+    bool ok =
+        fill_batch(b, b->problem.asked.inner_batch, (uint64_t)step, data, "inner_batch");
+    b->run.batch_step = step;
+    b->run.batch_fill = data->fills;
+    return ok;
+}
+
+/* Pieces. */
+
+/* theta_0 and zero state into a block, which becomes current. */
+bool hti_run_initial(ht_bilevel *b)
+{
+    blocks_reset(b);
+    b->run.batch_step = -1;
+    int64_t block = block_take(b);
+    unsigned char *theta0 = hti_block(b, block);
+    memset(theta0, 0, b->memory.block_bytes);
+    hti_block_move(b, &b->run.current, block);
+    return hti_run_call(b, HTI_INITIAL, &(hti_places){.out = {[HTI_THETA] = theta0}}, 0);
+}
+
+/* Whether the step may write over current: nothing else refers to it, nor will what comes
+ * after the last step ask for it. */
+static bool writes_over(const ht_bilevel *b, const hti_call *c, int64_t step)
+{
+    return c->over && c->over_all && b->run.slot == HTI_NO_SLOT &&
+           b->memory.references[b->run.current] == 1 && step + 1 < b->problem.steps;
+}
+
+/* A step from a state in a slot keeps its products, where its reverse will find them. */
+static hti_call_kind step_kind(const ht_bilevel *b)
+{
+    bool kept = b->programs.n_kept > 0 && b->run.slot != HTI_NO_SLOT;
+    return kept || !b->programs.call[HTI_FORWARD].program ? HTI_FORWARD_KEPT
+                                                          : HTI_FORWARD;
+}
+
+/* current (step) -> a fresh block, which becomes current; what was stays as `before`, if
+ * it was not written over. */
+bool hti_run_step(ht_bilevel *b, int64_t step)
+{
+    hti_run *run = &b->run;
+    hti_call_kind kind = step_kind(b);
+    if (!hti_fill_inner(b, step)) return false;
+    hti_block_move(b, &run->before, HTI_NO_BLOCK);
+    bool over = writes_over(b, &b->programs.call[kind], step);
+    int64_t to = over ? run->current : block_take(b);
+    unsigned char *theta = hti_block(b, run->current), *next = hti_block(b, to);
+    hti_places at = {.in = {[HTI_THETA] = theta, [HTI_STATE] = hti_block_state(b, theta)},
+                     .out = {[HTI_THETA] = next, [HTI_STATE] = hti_block_state(b, next)}};
+    run->step = (int32_t)step;
+    bool ok = hti_run_call(b, kind, &at, step);
+    if (run->slot != HTI_NO_SLOT) b->memory.kept[run->slot] = kind == HTI_FORWARD_KEPT;
+    run->slot = HTI_NO_SLOT;
+    if (!over) {
+        hti_block_move(b, &run->before, run->current);
+        hti_block_move(b, &run->current, to);
+    }
+    run->result.forward_steps++;
+    return ok;
+}
+
+/* Losses. */
+
+/* Runs a loss at theta; its value, whichever float type it has, to *value. */
+static bool run_loss(ht_bilevel *b, hti_call_kind kind, const hti_places *at,
+                     int64_t step, double *value)
+{
+    float narrow;
+    if (!hti_run_call(b, kind, at, step)) return false;
+    memcpy(&narrow, &b->run.loss, sizeof narrow);
+    const ht_program *program = b->programs.call[kind].program;
+    bool wide = hti_program_out_type(program, 0)->dtype == HT_F64;
+    *value = wide ? b->run.loss : (double)narrow;
+    return true;
+}
+
+/* Both losses at current, which is theta_T; d outer/d theta to the first buffer of
+ * cotangents, d outer/d eta to the gradient set. The inner one first: its batch is what
+ * the outer loss sees of a set that only inner_batch fills. */
+bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
+{
+    hti_problem *p = &b->problem;
+    int64_t last = p->steps - 1;
+    unsigned char *theta = hti_block(b, b->run.current);
+    hti_places at = {.in = {[HTI_THETA] = theta},
+                     .out = {[HTI_THETA_GRADIENT] = b->memory.cotangents[0]}};
+    b->run.step = (int32_t)last;
+    if (!hti_fill_inner(b, last) ||
+        !run_loss(b, HTI_INNER_LOSS, &at, last, &b->run.result.inner) ||
+        !fill_batch(b, p->asked.outer_batch, outer_step, p->outer_data, "outer_batch"))
+        return false;
+    b->run.step = (int32_t)outer_step;
+    if (!run_loss(b, HTI_OUTER_LOSS, &at, p->steps, &b->run.result.outer)) return false;
+    for (int i = 0; i < p->theta->n; i++) {
+        ht_tensor *to = p->final->tensor[i];
+        memcpy(to->array.data, theta, ht_tensor_bytes(to));
+        theta += hti_round_up(ht_tensor_bytes(to), HTI_ALIGN);
+    }
+    return true;
+}
+
+bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step)
+{
+    bool ok = hti_run_initial(b);
+    for (int64_t t = 0; ok && t < b->problem.steps; t++) ok = hti_run_step(b, t);
+    b->run.result.inner_seconds = hti_seconds() - b->run.started;
+    return ok && hti_run_losses(b, outer_step);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* methods.c: the methods that sweep back over the steps, as rows. They differ in what is
+ * recorded, and in how far the sweep goes. Read next: sweep.c; forward.c, the row that
+ * goes the other way. */
+#include "unroll.h"
+
+bool hti_slots_fit(ht_context *ctx, const ht_bilevel_options *o)
+{
+    static const char *const name[] = {"HT_SCHEDULE_AUTO", "HT_STORE_ALL",
+                                       "HT_TWO_LEVEL"};
+    if (o->schedule == HT_REVOLVE || !o->slots) return true;
+    ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                    "bilevel: options.slots is %lld, but options.schedule is %s, "
+                    "which takes no number of slots\n"
+                    "  hint: HT_REVOLVE does; or leave slots 0 and set options.bytes",
+                    (long long)o->slots, name[o->schedule]);
+    return false;
+}
+
+/* Revolve needs slots, or a budget to find them. */
+static bool reverse_fits(ht_context *ctx, const ht_bilevel_options *o)
+{
+    if (!hti_slots_fit(ctx, o)) return false;
+    return o->schedule != HT_REVOLVE || o->slots || o->bytes ||
+           hti_problem_fail(ctx,
+                            "revolve needs options.slots, or options.bytes to find them");
+}
+
+static bool truncated_fits(ht_context *ctx, const ht_bilevel_options *o)
+{
+    if (o->truncate) return reverse_fits(ctx, o);
+    return hti_problem_fail(ctx,
+                            "HT_TRUNCATED needs options.truncate, the number of last "
+                            "steps to differentiate");
+}
+
+/* What a truncated sweep does not reach. */
+static void explain_truncated(ht_bilevel *b)
+{
+    const hti_problem *p = &b->problem;
+    char *name[HTI_NOTE / 4], names[HTI_NOTE / 4];
+    int n = 0;
+    hti_note(b,
+             "truncated: only the last %lld of %lld steps are differentiated, so the "
+             "gradient is biased",
+             (long long)(p->steps - p->first), (long long)p->steps);
+    for (int j = 0; j < p->eta->n && n < HTI_NOTE / 4; j++)
+        if (b->programs.init_alone[j]) name[n++] = p->eta->name[j];
+    hti_set_names(names, sizeof names, n, name);
+    if (n) hti_note(b, "what init alone uses gets 0: %s", names);
+}
+
+void hti_unroll_explain(ht_bilevel *b)
+{
+    if (b->programs.asymmetric)
+        hti_note(b,
+                 "reverse over reverse: %s stands in the inner loss, so its Hessian may "
+                 "not be symmetric",
+                 b->programs.asymmetric);
+    if (b->problem.first > 0) explain_truncated(b);
+}
+
+const hti_method hti_method_reverse = {.kind = HT_REVERSE,
+                                       .otherwise = HT_REVERSE_REVERSE,
+                                       .keeps_states = true,
+                                       .fits = reverse_fits,
+                                       .record_initial = hti_record_initial_reverse,
+                                       .record = hti_record_mixed,
+                                       .room = hti_reverse_room,
+                                       .refuse = hti_reverse_refuse,
+                                       .run = hti_reverse_run,
+                                       .explain = hti_unroll_explain};
+
+const hti_method hti_method_reverse_reverse = {.kind = HT_REVERSE_REVERSE,
+                                               .otherwise = HT_REVERSE_REVERSE,
+                                               .keeps_states = true,
+                                               .fits = reverse_fits,
+                                               .record_initial =
+                                                   hti_record_initial_reverse,
+                                               .record = hti_record_reverse_twice,
+                                               .room = hti_reverse_room,
+                                               .refuse = hti_reverse_refuse,
+                                               .run = hti_reverse_run,
+                                               .explain = hti_unroll_explain};
+
+const hti_method hti_method_truncated = {.kind = HT_TRUNCATED,
+                                         .otherwise = HT_TRUNCATED,
+                                         .keeps_states = true,
+                                         .fits = truncated_fits,
+                                         .record_initial = hti_record_initial_reverse,
+                                         .record = hti_record_mixed,
+                                         .room = hti_reverse_room,
+                                         .refuse = hti_reverse_refuse,
+                                         .run = hti_reverse_run,
+                                         .explain = hti_unroll_explain};

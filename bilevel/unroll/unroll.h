@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* unroll.h: derivatives through the steps of a training: what its files share. Read next:
+ * methods.c, sweep.c. */
+#ifndef HTI_UNROLL_H
+#define HTI_UNROLL_H
+
+#include "bilevel_internal.h"
+
+/* memory.c: the peak of what a choice would take, exactly. */
+size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c);
+/* Without what recording takes, which is the same for all. */
+size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c);
+/* Every state a run differentiates from is kept. */
+bool hti_stores_all(const ht_bilevel *b, hti_choice c);
+/* Cotangents have two buffers where a reverse step may not write over what it reads. */
+hti_room hti_reverse_room(const ht_bilevel *b, hti_choice c);
+
+/* choose.c: says to the byte what each schedule needs. */
+void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *options);
+
+/* sweep.c */
+bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step);
+
+/* methods.c: slots go with revolve; notes on truncation and on mixed mode given up. */
+bool hti_slots_fit(ht_context *ctx, const ht_bilevel_options *options);
+void hti_unroll_explain(ht_bilevel *b);
+
+#endif
