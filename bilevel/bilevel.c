@@ -41,12 +41,29 @@ static bool bilevel_build(ht_bilevel *b, const ht_bilevel_problem *problem,
     bool ok = hti_problem_open(b, problem, o->truncate) && flags_open(b) &&
               bilevel_plan(b, o) && hti_memory_allocate(b);
     b->planning = NULL;
-    m->predicted_bytes = m->allocated_bytes = b->ctx->live - base;
-    if (m->predicted_bytes < m->recorded_peak) m->predicted_bytes = m->recorded_peak;
+    m->allocated_bytes = b->ctx->live - base;
     /* What they point to has been read, and is the caller's to free or change. */
     b->problem.asked.update = (ht_update){0};
     b->problem.asked.coordinates = NULL;
     return ok;
+}
+
+ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
+                            const ht_bilevel_problem *problem,
+                            const ht_bilevel_options *o)
+{
+    if (ctx->status != HT_OK || !hti_problem_valid(ctx, method, problem, o)) return NULL;
+    size_t base = ctx->live;
+    ht_bilevel *b = hti_zalloc(ctx, 1, sizeof *b);
+    if (!b) return NULL;
+    b->ctx = ctx;
+    b->method = method;
+    if (bilevel_build(b, problem, o, base)) {
+        hti_note_made(b);
+        return b;
+    }
+    ht_bilevel_free(b);
+    return NULL;
 }
 
 ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
@@ -54,18 +71,7 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
 {
     HT_ASSERT(ctx && problem, "ht_bilevel_new: ctx or problem is NULL");
     ht_bilevel_options none = {0}, o = options ? *options : none;
-    if (ctx->status != HT_OK || !hti_problem_valid(ctx, problem, &o)) return NULL;
-    size_t base = ctx->live;
-    ht_bilevel *b = hti_zalloc(ctx, 1, sizeof *b);
-    if (!b) return NULL;
-    b->ctx = ctx;
-    b->method = hti_method_of(&o);
-    if (bilevel_build(b, problem, &o, base)) {
-        hti_note_made(b);
-        return b;
-    }
-    ht_bilevel_free(b);
-    return NULL;
+    return hti_bilevel_new(ctx, hti_method_of(&o), problem, &o);
 }
 
 void ht_bilevel_free(ht_bilevel *b)
@@ -84,10 +90,18 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_resize(ctx, b, sizeof *b, 0);
 }
 
+/* The high water, of making it or of a run that takes so many more. */
+static size_t most_bytes(const ht_bilevel *b, size_t run)
+{
+    const hti_memory *m = &b->memory;
+    size_t bytes = m->allocated_bytes + run;
+    return bytes < m->recorded_peak ? m->recorded_peak : bytes;
+}
+
 size_t ht_bilevel_bytes(const ht_bilevel *b)
 {
     HT_ASSERT(b, "ht_bilevel_bytes: bilevel is NULL");
-    return b->memory.predicted_bytes;
+    return most_bytes(b, 0);
 }
 
 void ht_bilevel_print(const ht_bilevel *b, FILE *f)
@@ -102,7 +116,7 @@ void ht_bilevel_print(const ht_bilevel *b, FILE *f)
     fprintf(
         f, "--- %lld blocks of %zu bytes, %zu bytes of products a step; predicted peak ",
         (long long)b->memory.n_blocks, b->memory.block_bytes, b->memory.product_bytes);
-    hti_print_bytes(f, (double)b->memory.predicted_bytes);
+    hti_print_bytes(f, (double)most_bytes(b, 0));
     fprintf(f, "\n");
 }
 
@@ -146,8 +160,8 @@ static void run_begin(ht_bilevel *b, bool evaluating)
                                         .inner = (double)NAN,
                                         .bad_step = -1,
                                         .method = b->method->kind,
-                                        .schedule = b->memory.schedule,
-                                        .predicted_bytes = b->memory.predicted_bytes};
+                                        .schedule = b->memory.choice.schedule,
+                                        .predicted_bytes = most_bytes(b, 0)};
     b->run.growth = (hti_growth){0};
     b->run.started = hti_seconds();
     b->run.running = true;
@@ -157,13 +171,12 @@ static void run_begin(ht_bilevel *b, bool evaluating)
 static void run_end(ht_bilevel *b, bool ok, size_t took)
 {
     ht_bilevel_result *r = &b->run.result;
-    size_t recorded = b->memory.recorded_peak, peak = b->memory.allocated_bytes + took;
     b->run.running = false;
     hti_note_run(b);
     r->gradient = ok && !b->run.evaluating ? b->problem.gradient : NULL;
     r->theta = ok ? b->problem.final : NULL;
     if (!ok) r->gradient_theta0 = NULL;
-    r->peak_bytes = peak < recorded ? recorded : peak;
+    r->peak_bytes = most_bytes(b, took);
 }
 
 static ht_bilevel_result run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluating)

@@ -85,13 +85,12 @@ typedef struct hti_schedule hti_schedule; /* unroll/checkpoints.h */
 
 /* One allocation. A block holds (theta, s) of one step. */
 typedef struct hti_memory {
-    ht_schedule schedule;
-    int64_t slots, n_blocks;
+    hti_choice choice;
+    int64_t n_blocks;
     unsigned char *allocation;
     size_t bytes, block_bytes, product_bytes;
     size_t recorded_peak;   /* the most while recording */
     size_t allocated_bytes; /* live after ht_bilevel_new */
-    size_t predicted_bytes; /* the larger of the two */
     unsigned char *blocks, *products, *cotangents[2], *arena, *own;
     int32_t *references; /* to each block */
     int64_t *free_block, n_free;
@@ -111,12 +110,12 @@ typedef struct hti_growth {
 typedef struct hti_run {
     int64_t current, before, after; /* blocks; before: what the last step read */
     int64_t slot;                   /* of current; HTI_NO_SLOT: it is in none */
-    void **cotangent; /* of theta and s: where each is, in either of two buffers */
-    void **back;      /* and its place in the other one, which the next may take */
-    int32_t step;
+    void **cotangent;    /* of theta and s: where each is, in either of two buffers */
+    void **back;         /* and its place in the other one, which the next may take */
     int64_t batch_step;  /* what inner_data holds; -1: nothing yet */
     uint32_t batch_fill; /* inner_data->fills then: another fill since, and it is gone */
-    double loss;         /* a program's 0-d output, either float type */
+    int32_t step;
+    double loss; /* a program's 0-d output, either float type */
     double started;
     bool running;
     bool evaluating; /* no gradient: nothing is kept */
@@ -137,9 +136,10 @@ struct ht_bilevel {
     size_t note_made;       /* length of the first part */
 };
 
-/* problem.c: what is refused; what is borrowed, owned and given back. */
-bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
-                       const ht_bilevel_options *o);
+/* problem.c: what is refused (method NULL: there is none of that kind); what is
+ * borrowed, owned and given back. */
+bool hti_problem_valid(ht_context *ctx, const hti_method *method,
+                       const ht_bilevel_problem *p, const ht_bilevel_options *o);
 bool hti_problem_fail(ht_context *ctx, const char *text);
 bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *p, int64_t truncate);
 void hti_problem_close(ht_bilevel *b);
@@ -166,8 +166,9 @@ static inline size_t hti_product_bytes(const hti_product *product)
     return hti_round_up(hti_bytes(product->type.dtype, product->type.shape), HTI_ALIGN);
 }
 
-/* call.c: where a program's operands are that the bilevel does not know: a buffer for the
- * tensors of a set, in order; NULL: the set's own. */
+/* call.c: where a program's operands are that the bilevel does not know: a
+ * buffer for the tensors of a set, in order, and of theta's for the state's
+ * behind them; NULL: the set's own. */
 typedef struct hti_places {
     unsigned char *in[HTI_OPERANDS], *out[HTI_OPERANDS];
 } hti_places;
@@ -184,7 +185,6 @@ void **hti_point_buffer(void **to, const ht_set *set, unsigned char *buffer);
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step);
 double hti_seconds(void);
 unsigned char *hti_block(const ht_bilevel *b, int64_t block);
-unsigned char *hti_block_state(const ht_bilevel *b, unsigned char *block);
 /* *place refers to block instead of what it did. */
 void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
 bool hti_run_initial(ht_bilevel *b);

@@ -43,10 +43,14 @@ static void **point_products(const ht_bilevel *b, void **to)
     return to;
 }
 
+/* A state lies behind the theta of its block, as its operand does behind theta's. */
 static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand operand,
-                            unsigned char *buffer, void **to)
+                            unsigned char *const *at, void **to)
 {
     const ht_set *set = hti_operand_set(b, operand);
+    unsigned char *buffer = at[operand];
+    if (set == b->problem.state && at[operand - 1])
+        buffer = at[operand - 1] + hti_set_bytes(b->problem.theta);
     bool initial = kind == HTI_INITIAL_REVERSE;
     switch (operand) {
     case HTI_STEP:
@@ -73,14 +77,14 @@ void hti_point_in(ht_bilevel *b, hti_call_kind kind, const hti_places *at)
 {
     void **to = b->programs.call[kind].in;
     for (const hti_operand *o = hti_signatures[kind].in; *o != HTI_END; o++)
-        to = point_operand(b, kind, *o, at->in[*o], to);
+        to = point_operand(b, kind, *o, at->in, to);
 }
 
 void hti_point_out(ht_bilevel *b, hti_call_kind kind, const hti_places *at)
 {
     void **to = b->programs.call[kind].out;
     for (const hti_operand *o = hti_signatures[kind].out; *o != HTI_END; o++)
-        to = point_operand(b, kind, *o, at->out[*o], to);
+        to = point_operand(b, kind, *o, at->out, to);
 }
 
 /* The first value that is not finite: of the training if it has one, which tangents run

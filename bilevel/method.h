@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* method.h: a bilevel method is a row, as an op is. What is the same for all (the
- * problem, the training, memory, results) asks the row and never which method it is.
- * Read next: unroll/methods.c, the first three rows; method.c, the table. */
+ * problem, the training, memory, results) asks the row and never which method it is. Read
+ * next: unroll/methods.c, the first three rows; method.c, the table. */
 #ifndef HTI_METHOD_H
 #define HTI_METHOD_H
 
@@ -12,8 +12,8 @@ typedef struct hti_recorder hti_recorder; /* record/record.h */
 /* A schedule, its slots, and how many products are kept beside the states in them. */
 typedef struct hti_choice {
     ht_schedule schedule;
-    int64_t slots;
     int level;
+    int64_t slots;
 } hti_choice;
 
 /* What a choice takes of the one allocation, beside what slots and programs do. */
@@ -32,8 +32,8 @@ typedef struct hti_method {
     /* Whether these options go with the method and with each other; else an error that
      * names both. */
     bool (*fits)(ht_context *ctx, const ht_bilevel_options *options);
-    /* Cuts the derivative of the initial values; of the step, and ends by hti_choose_all.
-     * The recorder's tape holds them. */
+    /* Cuts the derivative of the initial values; of the step, and ends by hti_choose_all
+     * or hti_record_end. The recorder's tape holds them. */
     bool (*record_initial)(hti_recorder *r);
     bool (*record)(hti_recorder *r);
     hti_room (*room)(const ht_bilevel *b, hti_choice choice);
@@ -50,8 +50,11 @@ typedef struct hti_method {
 #define HTI_DECLARE(row) extern const hti_method hti_method_##row;
 HTI_METHODS(HTI_DECLARE)
 
-/* The row these options ask for. */
+/* The row these options ask for; as ht_bilevel_new, by a row. */
 const hti_method *hti_method_of(const ht_bilevel_options *options);
+ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
+                            const ht_bilevel_problem *problem,
+                            const ht_bilevel_options *options);
 const hti_method *hti_method_row(ht_method kind);
 
 /* record/: what a row may name as its record_initial and record. */
@@ -60,11 +63,18 @@ bool hti_record_initial_tangent(hti_recorder *r);
 bool hti_record_mixed(hti_recorder *r); /* or the next, by `otherwise` */
 bool hti_record_reverse_twice(hti_recorder *r);
 bool hti_record_tangent(hti_recorder *r);
+/* And of what a row's own is made: a program by its signature, of what is on the tape, as
+ * a call; and the end, where no products can be kept. */
+bool hti_cut_call(hti_recorder *r, hti_call_kind kind);
+bool hti_record_end(hti_recorder *r);
 
 /* unroll/choose.c: schedule, slots and products within the budget, said before anything
  * large is taken. First what would be taken without one, which needs the last level
  * alone; false without an error: too much. Then by all levels. */
 bool hti_choose_all(ht_bilevel *b, const ht_bilevel_options *options);
 bool hti_choose(ht_bilevel *b, const ht_bilevel_options *options);
+/* For `refuse` of a method of one choice: the budget is too small for `what`, and what it
+ * would need. */
+void hti_refuse(const ht_bilevel *b, const ht_bilevel_options *options, const char *what);
 
 #endif

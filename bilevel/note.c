@@ -14,35 +14,22 @@ enum { HTI_GROWTH_LOOKS = 8, HTI_GROWTH_STEPS = 16 };
 
 /* The largest |x| of n floats, by their bits without the sign: in order as integers, and
  * a NaN above all. */
-static float note_largest_f32(const void *data, int64_t n)
-{
-    const char *x = data;
-    int32_t largest = 0;
-    float value;
-    for (int64_t k = 0; k < n; k++) {
-        int32_t size;
-        memcpy(&size, x + k * (int64_t)sizeof size, sizeof size);
-        size &= INT32_MAX;
-        largest = size > largest ? size : largest;
+#define LARGEST(type, bits, most)                                     \
+    static double largest_##type(const void *data, int64_t n)         \
+    {                                                                 \
+        const char *x = data;                                         \
+        bits largest = 0, size;                                       \
+        for (int64_t k = 0; k < n; k++) {                             \
+            memcpy(&size, x + k * (int64_t)sizeof size, sizeof size); \
+            size &= most;                                             \
+            largest = size > largest ? size : largest;                \
+        }                                                             \
+        type value;                                                   \
+        memcpy(&value, &largest, sizeof value);                       \
+        return (double)value;                                         \
     }
-    memcpy(&value, &largest, sizeof value);
-    return value;
-}
-
-static double note_largest_f64(const void *data, int64_t n)
-{
-    const char *x = data;
-    int64_t largest = 0;
-    double value;
-    for (int64_t k = 0; k < n; k++) {
-        int64_t size;
-        memcpy(&size, x + k * (int64_t)sizeof size, sizeof size);
-        size &= INT64_MAX;
-        largest = size > largest ? size : largest;
-    }
-    memcpy(&value, &largest, sizeof value);
-    return value;
-}
+LARGEST(float, int32_t, INT32_MAX)
+LARGEST(double, int64_t, INT64_MAX)
 
 double hti_largest(const ht_set *set, void *const *data)
 {
@@ -51,8 +38,8 @@ double hti_largest(const ht_set *set, void *const *data)
         const ht_tensor *t = set->tensor[i];
         const void *x = data ? data[i] : t->array.data;
         int64_t n = ht_tensor_count(t);
-        double here = ht_tensor_dtype(t) == HT_F64 ? note_largest_f64(x, n)
-                                                   : (double)note_largest_f32(x, n);
+        double here =
+            ht_tensor_dtype(t) == HT_F64 ? largest_double(x, n) : largest_float(x, n);
         if (here > largest || isnan(here)) largest = here; /* a NaN stays */
     }
     return largest;

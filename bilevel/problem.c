@@ -86,8 +86,8 @@ static bool coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
     return true;
 }
 
-bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
-                       const ht_bilevel_options *o)
+bool hti_problem_valid(ht_context *ctx, const hti_method *method,
+                       const ht_bilevel_problem *p, const ht_bilevel_options *o)
 {
     HT_ASSERT(p->inner && p->outer, "problem.inner or problem.outer is NULL");
     HT_ASSERT(p->theta && p->eta, "problem.theta or problem.eta is NULL");
@@ -98,7 +98,6 @@ bool hti_problem_valid(ht_context *ctx, const ht_bilevel_problem *p,
     if (o->truncate < 0 || o->truncate > p->steps || o->slots < 0)
         return hti_problem_fail(ctx,
                                 "truncate must lie in 0 .. steps, slots not be negative");
-    const hti_method *method = hti_method_of(o);
     if (!method || o->schedule < HT_SCHEDULE_AUTO || o->schedule > HT_REVOLVE)
         return hti_problem_fail(ctx, "no such method or schedule");
     return method->fits(ctx, o) && sets_valid(ctx, p) && coordinates_valid(ctx, p) &&

@@ -42,28 +42,21 @@ const hti_signature hti_signatures[HTI_SIGNATURES] = {
            HTI_NEXT_STATE, HTI_THETA_COTANGENT, HTI_STATE_COTANGENT),
         OUT(COTANGENTS, HTI_THETA_GRADIENT)},
 };
-/* clang-format on */
 
 const ht_set *hti_operand_set(const ht_bilevel *b, hti_operand operand)
 {
     const hti_problem *p = &b->problem;
-    const ht_set *const set[HTI_OPERANDS] = {[HTI_THETA] = p->theta,
-                                             [HTI_STATE] = p->state,
-                                             [HTI_ETA] = p->eta,
-                                             [HTI_BATCH] = p->inner_data,
-                                             [HTI_OUTER_BATCH] = p->outer_data,
-                                             [HTI_NEXT_THETA] = p->theta,
-                                             [HTI_NEXT_STATE] = p->state,
-                                             [HTI_THETA_GRADIENT] = p->theta,
-                                             [HTI_ETA_GRADIENT] = p->gradient,
-                                             [HTI_THETA_COTANGENT] = p->theta,
-                                             [HTI_STATE_COTANGENT] = p->state,
-                                             [HTI_ETA_COTANGENT] = p->gradient,
-                                             [HTI_THETA_TANGENT] = p->theta,
-                                             [HTI_STATE_TANGENT] = p->state,
-                                             [HTI_ETA_TANGENT] = p->eta};
+    const ht_set *const set[HTI_OPERANDS] = {
+        [HTI_THETA] = p->theta, [HTI_STATE] = p->state, [HTI_ETA] = p->eta,
+        [HTI_BATCH] = p->inner_data, [HTI_OUTER_BATCH] = p->outer_data,
+        [HTI_NEXT_THETA] = p->theta, [HTI_NEXT_STATE] = p->state,
+        [HTI_THETA_GRADIENT] = p->theta, [HTI_ETA_GRADIENT] = p->gradient,
+        [HTI_THETA_COTANGENT] = p->theta, [HTI_STATE_COTANGENT] = p->state,
+        [HTI_ETA_COTANGENT] = p->gradient, [HTI_THETA_TANGENT] = p->theta,
+        [HTI_STATE_TANGENT] = p->state, [HTI_ETA_TANGENT] = p->eta};
     return set[operand];
 }
+/* clang-format on */
 
 int hti_operand_count(const ht_bilevel *b, hti_operand operand)
 {

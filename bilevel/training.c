@@ -23,11 +23,6 @@ unsigned char *hti_block(const ht_bilevel *b, int64_t block)
     return b->memory.blocks + (size_t)block * b->memory.block_bytes;
 }
 
-unsigned char *hti_block_state(const ht_bilevel *b, unsigned char *block)
-{
-    return block + hti_set_bytes(b->problem.theta);
-}
-
 void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block)
 {
     hti_memory *m = &b->memory;
@@ -52,7 +47,7 @@ static void blocks_reset(ht_bilevel *b)
         m->references[i] = 0;
         m->free_block[m->n_free++] = i;
     }
-    for (int64_t k = 0; k < m->slots; k++) m->pinned[k] = HTI_NO_BLOCK;
+    for (int64_t k = 0; k < m->choice.slots; k++) m->pinned[k] = HTI_NO_BLOCK;
     b->run.current = b->run.before = b->run.after = HTI_NO_BLOCK;
     b->run.slot = HTI_NO_SLOT;
 }
@@ -124,9 +119,8 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
     hti_block_move(b, &run->before, HTI_NO_BLOCK);
     bool over = writes_over(b, &b->programs.call[kind], step);
     int64_t to = over ? run->current : block_take(b);
-    unsigned char *theta = hti_block(b, run->current), *next = hti_block(b, to);
-    hti_places at = {.in = {[HTI_THETA] = theta, [HTI_STATE] = hti_block_state(b, theta)},
-                     .out = {[HTI_THETA] = next, [HTI_STATE] = hti_block_state(b, next)}};
+    hti_places at = {.in = {[HTI_THETA] = hti_block(b, run->current)},
+                     .out = {[HTI_THETA] = hti_block(b, to)}};
     run->step = (int32_t)step;
     bool ok = hti_run_call(b, kind, &at, step);
     if (run->slot != HTI_NO_SLOT) b->memory.kept[run->slot] = kind == HTI_FORWARD_KEPT;

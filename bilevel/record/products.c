@@ -54,9 +54,9 @@ static bool find_products(hti_recorder *r)
     uint32_t n = ht_tape_nodes(tape);
     int n_in, n_step, n_out;
     bool *stop = hti_tape_alloc(tape, 3 * (size_t)n);
-    ht_var *in = hti_list_in(r, hti_signatures[HTI_REVERSE_STEP].in, &n_in),
-           *step = hti_list_out(r, hti_signatures[HTI_FORWARD].out, &n_step),
-           *out = hti_list_out(r, hti_signatures[HTI_REVERSE_STEP].out, &n_out);
+    ht_var *in = hti_list(r, r->in, hti_signatures[HTI_REVERSE_STEP].in, &n_in),
+           *step = hti_list(r, r->out, hti_signatures[HTI_FORWARD].out, &n_step),
+           *out = hti_list(r, r->out, hti_signatures[HTI_REVERSE_STEP].out, &n_out);
     if (!stop || !in || !step || !out) return false;
     bool *both = stop + n, *needed = both + n;
     memset(stop, 0, n);
@@ -119,14 +119,14 @@ static bool cut_kept(hti_recorder *r, hti_call_kind kind, int kept)
     return cut_over(r, kind);
 }
 
+static const hti_call_kind pair[] = {HTI_FORWARD_KEPT, HTI_REVERSE_KEPT};
+
 static bool cut_pair(hti_recorder *r, int kept)
 {
-    return cut_kept(r, HTI_FORWARD_KEPT, kept) && cut_kept(r, HTI_REVERSE_KEPT, kept);
+    return cut_kept(r, pair[0], kept) && cut_kept(r, pair[1], kept);
 }
 
 /* Levels. */
-
-static const hti_call_kind pair[] = {HTI_FORWARD_KEPT, HTI_REVERSE_KEPT};
 
 /* What those of the pair take that there are is a part of what their level does. */
 static void level_add(const ht_bilevel *b, hti_level *level)

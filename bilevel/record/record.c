@@ -62,17 +62,11 @@ static int put_list(const hti_recorder *r, ht_var *const *from,
     return n;
 }
 
-ht_var *hti_list_in(hti_recorder *r, const hti_operand *operands, int *n)
+ht_var *hti_list(hti_recorder *r, ht_var *const *from, const hti_operand *operands,
+                 int *n)
 {
     ht_var *list = hti_vars_list(r->tape, count_of(r, operands));
-    *n = list ? put_list(r, r->in, operands, list) : 0;
-    return list;
-}
-
-ht_var *hti_list_out(hti_recorder *r, const hti_operand *operands, int *n)
-{
-    ht_var *list = hti_vars_list(r->tape, count_of(r, operands));
-    *n = list ? put_list(r, r->out, operands, list) : 0;
+    *n = list ? put_list(r, from, operands, list) : 0;
     return list;
 }
 
@@ -100,7 +94,7 @@ bool hti_derive(hti_recorder *r, int n_y, const ht_var *y, const ht_var *v,
                 const hti_operand *by, ht_var *d, bool *reached)
 {
     int n;
-    ht_var *x = hti_list_in(r, by, &n);
+    ht_var *x = hti_list(r, r->in, by, &n);
     return x && hti_vjp(r->tape, n_y, y, v, n, x, d, reached, NULL);
 }
 

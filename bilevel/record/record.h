@@ -35,9 +35,10 @@ void hti_tape_close(hti_recorder *r);
 ht_var *hti_vars_list(ht_tape *tape, int n);
 /* Leaves to read two operands by, side by side in one list; HTI_END: one operand. */
 ht_var *hti_leaves(hti_recorder *r, hti_operand first, hti_operand second);
-/* One list of the operands in order, without absent parts, and its length. */
-ht_var *hti_list_in(hti_recorder *r, const hti_operand *operands, int *n);
-ht_var *hti_list_out(hti_recorder *r, const hti_operand *operands, int *n);
+/* One list of the operands, as read (r->in) or made (r->out), in order, without absent
+ * parts; and its length. */
+ht_var *hti_list(hti_recorder *r, ht_var *const *from, const hti_operand *operands,
+                 int *n);
 /* Zeros of their tensors' types for an operand's absent parts. */
 void hti_fill_zeros(hti_recorder *r, hti_operand operand);
 /* d eta's present parts, each added to the sum so far; which they are to summed. */
@@ -46,10 +47,8 @@ void hti_add_sums(hti_recorder *r, ht_var *d, bool *summed);
  * `reached`, in the order of the operands. */
 bool hti_derive(hti_recorder *r, int n_y, const ht_var *y, const ht_var *v,
                 const hti_operand *by, ht_var *d, bool *reached);
-/* The program of a signature, from the operands at hand; and as a call, whose pointer
- * lists are made here, once. */
+/* The program of a signature, from the operands at hand. */
 ht_program *hti_cut_program(hti_recorder *r, hti_call_kind kind);
-bool hti_cut_call(hti_recorder *r, hti_call_kind kind);
 /* A loss as the callback gave it: 0-d and float, or an error. */
 bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which);
 

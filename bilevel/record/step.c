@@ -94,7 +94,7 @@ bool hti_record_step(hti_recorder *r)
 {
     if (!record_loss(r) || !record_gradient(r)) return false;
     int n;
-    ht_var *in = hti_list_in(r, hti_signatures[HTI_UPDATE].in, &n);
+    ht_var *in = hti_list(r, r->in, hti_signatures[HTI_UPDATE].in, &n);
     ht_var *next = hti_vars_list(r->tape, r->n_theta + r->n_state);
     if (!in || !next) return false;
     r->out[HTI_THETA] = next;
@@ -120,7 +120,7 @@ static ht_var *cotangents(hti_recorder *r)
 static bool through_update(hti_recorder *r, ht_var *d, ht_var *gbar)
 {
     int n, n_d = r->n_theta + r->n_state + r->n_eta;
-    ht_var *in = hti_list_in(r, hti_signatures[HTI_UPDATE_VJP].in, &n);
+    ht_var *in = hti_list(r, r->in, hti_signatures[HTI_UPDATE_VJP].in, &n);
     ht_var *part = hti_vars_list(r->tape, n_d + r->n_theta);
     if (!in || !part) return false;
     ht_call_at(r->tape, r->update_vjp, in, part, NULL);
@@ -176,15 +176,14 @@ bool hti_record_mixed(hti_recorder *r)
  * serve as tangents. */
 bool hti_record_tangent(hti_recorder *r)
 {
-    hti_planning *planning = r->b->planning;
     int n_out = r->n_theta + r->n_state, n;
     r->in[HTI_THETA_TANGENT] = r->in[HTI_THETA_COTANGENT];
     r->in[HTI_STATE_TANGENT] = r->in[HTI_STATE_COTANGENT];
     r->in[HTI_ETA_TANGENT] = r->in[HTI_ETA_COTANGENT];
     ht_var *dy = hti_vars_list(r->tape, n_out);
-    ht_var *x = hti_list_in(r, HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA), &n);
-    ht_var *dx = hti_list_in(
-        r, HTI_LIST(HTI_THETA_TANGENT, HTI_STATE_TANGENT, HTI_ETA_TANGENT), &n);
+    ht_var *x = hti_list(r, r->in, HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA), &n);
+    ht_var *dx = hti_list(
+        r, r->in, HTI_LIST(HTI_THETA_TANGENT, HTI_STATE_TANGENT, HTI_ETA_TANGENT), &n);
     if (!dy || !x || !dx || !hti_cut_call(r, HTI_FORWARD) ||
         !hti_jvp(r->tape, n, x, dx, n_out, r->out[HTI_THETA], dy, NULL))
         return false;
@@ -192,7 +191,12 @@ bool hti_record_tangent(hti_recorder *r)
     r->out[HTI_STATE_TANGENT] = dy + r->n_theta;
     hti_fill_zeros(r, HTI_THETA_TANGENT);
     hti_fill_zeros(r, HTI_STATE_TANGENT);
-    if (!hti_cut_call(r, HTI_TANGENT)) return false;
+    return hti_cut_call(r, HTI_TANGENT) && hti_record_end(r);
+}
+
+bool hti_record_end(hti_recorder *r)
+{
+    hti_planning *planning = r->b->planning;
     planning->n_level = 1;
     planning->level[0] = (hti_level){.peak = r->b->ctx->peak - planning->base};
     return hti_choose_all(r->b, r->options);

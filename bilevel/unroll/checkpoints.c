@@ -110,17 +110,6 @@ size_t hti_schedule_bytes(int64_t slots)
     return sizeof(hti_schedule) + (size_t)slots * sizeof(int64_t);
 }
 
-int64_t hti_revolve_least_slots(int64_t n, int64_t forward_steps)
-{
-    int64_t below = 0, enough = n;
-    while (enough - below > 1) {
-        int64_t middle = below + (enough - below) / 2;
-        int64_t steps = hti_schedule_forward_steps(HTI_REVOLVE, n, middle);
-        *(steps > forward_steps ? &below : &enough) = middle;
-    }
-    return enough;
-}
-
 hti_schedule *hti_schedule_new(ht_context *ctx, hti_schedule_kind kind, int64_t first,
                                int64_t last, int64_t slots)
 {

@@ -62,7 +62,5 @@ int64_t hti_schedule_forward_steps(hti_schedule_kind kind, int64_t n, int64_t sl
 int64_t hti_revolve_from_slots(int64_t n, int64_t slots);
 /* What hti_schedule_new takes. */
 size_t hti_schedule_bytes(int64_t slots);
-/* The fewest slots with which revolve advances at most `forward_steps` (>= n) steps. */
-int64_t hti_revolve_least_slots(int64_t n, int64_t forward_steps);
 
 #endif

@@ -15,8 +15,7 @@ static bool fits(const ht_bilevel *b, const ht_bilevel_options *o, hti_choice c)
 
 static bool take(ht_bilevel *b, hti_choice c)
 {
-    b->memory.schedule = c.schedule;
-    b->memory.slots = c.slots;
+    b->memory.choice = c;
     b->programs.n_kept = b->planning->level[c.level].kept;
     return true;
 }
@@ -37,9 +36,9 @@ static int64_t wanted_slots(const ht_bilevel *b, const ht_bilevel_options *o)
 static hti_choice wanted(const ht_bilevel *b, const ht_bilevel_options *o)
 {
     int last = b->planning->n_level - 1;
-    if (!b->method->keeps_states) return (hti_choice){HT_SCHEDULE_NONE, 0, last};
-    return (hti_choice){o->schedule ? o->schedule : HT_STORE_ALL, wanted_slots(b, o),
-                        last};
+    if (!b->method->keeps_states) return (hti_choice){HT_SCHEDULE_NONE, last, 0};
+    return (hti_choice){o->schedule ? o->schedule : HT_STORE_ALL, last,
+                        wanted_slots(b, o)};
 }
 
 /* Words. */
@@ -47,9 +46,9 @@ static hti_choice wanted(const ht_bilevel *b, const ht_bilevel_options *o)
 /* The least a schedule takes, whatever is kept beside it. */
 static size_t least(const ht_bilevel *b, ht_schedule schedule, int64_t slots)
 {
-    size_t fewest = hti_choice_bytes(b, (hti_choice){schedule, slots, 0});
+    size_t fewest = hti_choice_bytes(b, (hti_choice){schedule, 0, slots});
     for (int level = 1; level < b->planning->n_level; level++) {
-        size_t bytes = hti_choice_bytes(b, (hti_choice){schedule, slots, level});
+        size_t bytes = hti_choice_bytes(b, (hti_choice){schedule, level, slots});
         if (bytes < fewest) fewest = bytes;
     }
     return fewest;
@@ -70,7 +69,15 @@ void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
         o->bytes, (long long)n, slots, least(b, HT_REVOLVE, 1),
         least(b, HT_TWO_LEVEL, hti_schedule_slots(HTI_TWO_LEVEL, n)),
         least(b, HT_STORE_ALL, n),
-        hti_choice_bytes(b, (hti_choice){HT_STORE_ALL, n, b->planning->n_level - 1}));
+        hti_choice_bytes(b, (hti_choice){HT_STORE_ALL, b->planning->n_level - 1, n}));
+}
+
+void hti_refuse(const ht_bilevel *b, const ht_bilevel_options *o, const char *what)
+{
+    ht_context_fail(b->ctx, HT_ERROR_MEMORY, NULL,
+                    "bilevel: a budget of %zu bytes is too small for %s\n"
+                    "  hint: it needs %zu",
+                    o->bytes, what, hti_choice_bytes(b, wanted(b, o)));
 }
 
 /* Choosing. */
@@ -139,7 +146,7 @@ static hti_choice between(const ht_bilevel *b, const ht_bilevel_options *o,
  * long as there is room. Neither steps nor flops grow on the way. */
 static bool choose_revolve(ht_bilevel *b, const ht_bilevel_options *o)
 {
-    hti_choice c = {HT_REVOLVE, 1, 0};
+    hti_choice c = {HT_REVOLVE, 0, 1};
     if (!fits(b, o, c)) return false;
     for (;;) {
         hti_choice slots = more_slots(b, c), products = more_products(b, c);

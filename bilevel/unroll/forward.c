@@ -65,16 +65,9 @@ static bool tangent_initial(ht_bilevel *b, int64_t element)
 /* The tangent of one step, at the state the step starts from. */
 static bool tangent_step(ht_bilevel *b, int64_t element, int64_t step)
 {
-    unsigned char *theta = hti_block(b, b->run.current),
-                  *tangent = tangent_at(b, element, step),
-                  *next = tangent_at(b, element, step + 1);
-    hti_places at = {
-        .in = {[HTI_THETA] = theta,
-               [HTI_STATE] = hti_block_state(b, theta),
-               [HTI_THETA_TANGENT] = tangent,
-               [HTI_STATE_TANGENT] = hti_block_state(b, tangent)},
-        .out = {
-            [HTI_THETA_TANGENT] = next, [HTI_STATE_TANGENT] = hti_block_state(b, next)}};
+    hti_places at = {.in = {[HTI_THETA] = hti_block(b, b->run.current),
+                            [HTI_THETA_TANGENT] = tangent_at(b, element, step)},
+                     .out = {[HTI_THETA_TANGENT] = tangent_at(b, element, step + 1)}};
     return run_direction(b, HTI_TANGENT, &at, element, step);
 }
 
@@ -152,12 +145,10 @@ static bool forward_run(ht_bilevel *b, uint64_t outer_step)
 
 static void forward_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
 {
-    hti_choice c = {HT_SCHEDULE_NONE, 0, 0};
-    ht_context_fail(b->ctx, HT_ERROR_MEMORY, NULL,
-                    "bilevel: a budget of %zu bytes is too small for forward mode "
-                    "over %lld outer elements\n  hint: it needs %zu",
-                    o->bytes, (long long)ht_set_elements(b->problem.eta),
-                    hti_choice_bytes(b, c));
+    char what[64];
+    snprintf(what, sizeof what, "forward mode over %lld outer elements",
+             (long long)ht_set_elements(b->problem.eta));
+    hti_refuse(b, o, what);
 }
 
 const hti_method hti_method_forward = {.kind = HT_FORWARD,

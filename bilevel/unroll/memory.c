@@ -20,13 +20,6 @@ static size_t products_bytes(const ht_bilevel *b, int kept)
     return bytes;
 }
 
-static hti_choice chosen(const ht_bilevel *b)
-{
-    hti_choice c = {b->memory.schedule, b->memory.slots, 0};
-    while (b->planning->level[c.level].kept != b->programs.n_kept) c.level++;
-    return c;
-}
-
 static int64_t reversed_steps(const ht_bilevel *b)
 {
     return b->problem.steps - b->problem.first;
@@ -142,7 +135,7 @@ static void carve_tables(ht_bilevel *b, unsigned char *at)
     b->run.back = b->run.cotangent + state_tensors(b);
     m->free_block = (int64_t *)(void *)(b->run.back + state_tensors(b));
     m->pinned = m->free_block + m->n_blocks;
-    m->references = (int32_t *)(void *)(m->pinned + m->slots);
+    m->references = (int32_t *)(void *)(m->pinned + m->choice.slots);
     m->kept = (bool *)(void *)(m->references + m->n_blocks);
 }
 
@@ -152,7 +145,7 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
     unsigned char *at =
         (unsigned char *)hti_round_up((uintptr_t)m->allocation, HTI_ALIGN);
     m->blocks = carve(&at, (size_t)m->n_blocks * m->block_bytes);
-    m->products = carve(&at, (size_t)m->slots * m->product_bytes);
+    m->products = carve(&at, (size_t)m->choice.slots * m->product_bytes);
     m->cotangents[0] = carve(&at, m->block_bytes);
     m->cotangents[1] = m->cotangents[0];
     if (room.cotangents == 2) m->cotangents[1] = carve(&at, m->block_bytes);
@@ -176,7 +169,7 @@ bool hti_memory_allocate(ht_bilevel *b)
 {
     hti_memory *m = &b->memory;
     hti_call *call = b->programs.call;
-    hti_choice c = chosen(b);
+    hti_choice c = m->choice;
     for (hti_call_kind k = 0; k < HTI_CALLS; k++)
         if (!call_used(b, c, k)) hti_call_free(b->ctx, &call[k]);
     hti_room room = b->method->room(b, c);

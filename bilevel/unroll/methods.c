@@ -60,36 +60,19 @@ void hti_unroll_explain(ht_bilevel *b)
     if (b->problem.first > 0) explain_truncated(b);
 }
 
-const hti_method hti_method_reverse = {.kind = HT_REVERSE,
-                                       .otherwise = HT_REVERSE_REVERSE,
-                                       .keeps_states = true,
-                                       .fits = reverse_fits,
-                                       .record_initial = hti_record_initial_reverse,
-                                       .record = hti_record_mixed,
-                                       .room = hti_reverse_room,
-                                       .refuse = hti_reverse_refuse,
-                                       .run = hti_reverse_run,
-                                       .explain = hti_unroll_explain};
+#define SWEEP                                                                       \
+    .keeps_states = true, .record_initial = hti_record_initial_reverse,             \
+    .room = hti_reverse_room, .refuse = hti_reverse_refuse, .run = hti_reverse_run, \
+    .explain = hti_unroll_explain
 
-const hti_method hti_method_reverse_reverse = {.kind = HT_REVERSE_REVERSE,
-                                               .otherwise = HT_REVERSE_REVERSE,
-                                               .keeps_states = true,
-                                               .fits = reverse_fits,
-                                               .record_initial =
-                                                   hti_record_initial_reverse,
-                                               .record = hti_record_reverse_twice,
-                                               .room = hti_reverse_room,
-                                               .refuse = hti_reverse_refuse,
-                                               .run = hti_reverse_run,
-                                               .explain = hti_unroll_explain};
-
-const hti_method hti_method_truncated = {.kind = HT_TRUNCATED,
-                                         .otherwise = HT_TRUNCATED,
-                                         .keeps_states = true,
-                                         .fits = truncated_fits,
-                                         .record_initial = hti_record_initial_reverse,
-                                         .record = hti_record_mixed,
-                                         .room = hti_reverse_room,
-                                         .refuse = hti_reverse_refuse,
-                                         .run = hti_reverse_run,
-                                         .explain = hti_unroll_explain};
+/* clang-format off */
+const hti_method hti_method_reverse = {
+    .kind = HT_REVERSE, .otherwise = HT_REVERSE_REVERSE, .fits = reverse_fits,
+    .record = hti_record_mixed, SWEEP};
+const hti_method hti_method_reverse_reverse = {
+    .kind = HT_REVERSE_REVERSE, .otherwise = HT_REVERSE_REVERSE, .fits = reverse_fits,
+    .record = hti_record_reverse_twice, SWEEP};
+const hti_method hti_method_truncated = {
+    .kind = HT_TRUNCATED, .otherwise = HT_TRUNCATED, .fits = truncated_fits,
+    .record = hti_record_mixed, SWEEP};
+/* clang-format on */

@@ -23,12 +23,8 @@ static bool run_reverse(ht_bilevel *b, int64_t step)
     bool kept = b->run.slot != HTI_NO_SLOT && b->memory.kept[b->run.slot];
     hti_call_kind kind = kept ? HTI_REVERSE_KEPT : HTI_REVERSE_STEP;
     if (!hti_fill_inner(b, step)) return false;
-    unsigned char *theta = hti_block(b, b->run.current),
-                  *next = hti_block(b, b->run.after);
-    hti_places at = {.in = {[HTI_THETA] = theta,
-                            [HTI_STATE] = hti_block_state(b, theta),
-                            [HTI_NEXT_THETA] = next,
-                            [HTI_NEXT_STATE] = hti_block_state(b, next)}};
+    hti_places at = {.in = {[HTI_THETA] = hti_block(b, b->run.current),
+                            [HTI_NEXT_THETA] = hti_block(b, b->run.after)}};
     b->run.step = (int32_t)step;
     hti_point_in(b, kind, &at);
     swap_cotangents(b, b->programs.call[kind].over);
@@ -41,7 +37,7 @@ static bool run_reverse(ht_bilevel *b, int64_t step)
 static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
 {
     to = hti_point_buffer(to, b->problem.theta, buffer);
-    hti_point_buffer(to, b->problem.state, hti_block_state(b, buffer));
+    hti_point_buffer(to, b->problem.state, buffer + hti_set_bytes(b->problem.theta));
 }
 
 static bool run_outer(ht_bilevel *b, uint64_t outer_step)

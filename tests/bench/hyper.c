@@ -267,16 +267,17 @@ static void hyper_measure(hyper *h, bool evaluate, int rounds, double most)
     char name[64];
     for (int k = 0; k < 2 && h->c->steps <= 100; k++) run[k](h);
     bench_turns(evaluate ? 3 : 2, run, h, calls, rounds, seconds);
-    bench_report(&(bench_row){.name = h->c->name,
-                              .pairs = bench_paired(rounds, seconds[0], seconds[1]),
-                              .most = most,
-                              .extra = {{"bytes", (double)h->last.predicted_bytes},
-                                        {"peak_bytes", (double)h->last.peak_bytes},
-                                        {"slots", (double)h->bilevel->memory.slots},
-                                        {"forward_steps", (double)h->last.forward_steps},
-                                        {"nodes_forward", hyper_nodes(hyper_forward(h))},
-                                        {"nodes_reverse", hyper_nodes(hyper_reverse(h))},
-                                        {"record_ms", 1e3 * h->record_seconds}}});
+    bench_report(
+        &(bench_row){.name = h->c->name,
+                     .pairs = bench_paired(rounds, seconds[0], seconds[1]),
+                     .most = most,
+                     .extra = {{"bytes", (double)h->last.predicted_bytes},
+                               {"peak_bytes", (double)h->last.peak_bytes},
+                               {"slots", (double)h->bilevel->memory.choice.slots},
+                               {"forward_steps", (double)h->last.forward_steps},
+                               {"nodes_forward", hyper_nodes(hyper_forward(h))},
+                               {"nodes_reverse", hyper_nodes(hyper_reverse(h))},
+                               {"record_ms", 1e3 * h->record_seconds}}});
     if (!evaluate) return;
     snprintf(name, sizeof name, "%s_evaluate", h->c->name);
     bench_report(&(bench_row){.name = name,

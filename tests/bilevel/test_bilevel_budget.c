@@ -131,7 +131,8 @@ static double run_cost(const ht_bilevel *b, const ht_bilevel_result *r)
     if (!step) step = b->programs.call[HTI_FORWARD_KEPT].program;
     double cost = (double)r->forward_steps * ht_program_flops(step);
     int64_t n = b->problem.steps, served = n;
-    if (b->memory.slots < n) served = hti_revolve_from_slots(n, b->memory.slots);
+    if (b->memory.choice.slots < n)
+        served = hti_revolve_from_slots(n, b->memory.choice.slots);
     for (int k = 0; k < b->programs.n_kept; k++)
         cost -= (double)served * b->programs.product[k].flops;
     return cost;
@@ -222,7 +223,7 @@ static void bilevel_new_long_run_of_small_states_is_planned_soon(void **state)
     t.random.problem.n_coordinates = 0;
     t.random.problem.steps = 1 << 24;
     ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){.bytes = 50000000});
-    printf("# %lld slots\n", (long long)b->memory.slots);
+    printf("# %lld slots\n", (long long)b->memory.choice.slots);
     assert_true(ht_bilevel_bytes(b) <= 50000000 && ht_bilevel_bytes(b) > 45000000);
     ht_bilevel_free(b);
     trial_close(&t);

@@ -329,7 +329,7 @@ static void bilevel_new_mlp_budget_between_keeps_some_products(void **state)
     ht_bilevel *all = network_bilevel(w, (ht_bilevel_options){0});
     outcome want = outcome_of(all);
     size_t most = ht_bilevel_bytes(all),
-           logs = (size_t)all->memory.slots * all->memory.product_bytes;
+           logs = (size_t)all->memory.choice.slots * all->memory.product_bytes;
     int n_products = all->programs.n_products, before = 0, some = 0;
     ht_bilevel_free(all);
     for (size_t k = 1; k <= BUDGETS; k++) {

@@ -268,20 +268,6 @@ static void forward_steps_revolve_extremes_do_not_overflow(void **state)
     assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, 1, 1), 1);
 }
 
-static void revolve_least_slots_any_limit_is_least(void **state)
-{
-    (void)state;
-    for (int64_t n = 1; n <= 200; n += 3) {
-        for (int64_t limit = n; limit <= 4 * n; limit++) {
-            int64_t s = hti_revolve_least_slots(n, limit);
-            assert_in_range(s, 1, n);
-            assert_true(hti_schedule_forward_steps(HTI_REVOLVE, n, s) <= limit);
-            if (s > 1)
-                assert_true(hti_schedule_forward_steps(HTI_REVOLVE, n, s - 1) > limit);
-        }
-    }
-}
-
 static void new_bad_range_or_slots_is_refused(void **state)
 {
     (void)state;
@@ -330,7 +316,6 @@ int main(void)
         cmocka_unit_test(reset_anywhere_starts_again),
         cmocka_unit_test(forward_steps_revolve_equals_the_dynamic_program),
         cmocka_unit_test(forward_steps_revolve_extremes_do_not_overflow),
-        cmocka_unit_test(revolve_least_slots_any_limit_is_least),
         cmocka_unit_test(new_bad_range_or_slots_is_refused),
         cmocka_unit_test(new_without_memory_keeps_the_error),
     };
