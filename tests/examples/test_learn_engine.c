@@ -303,7 +303,7 @@ static void check_method(ht_method method)
     ht_check(s.ctx);
     assert_int_equal(r.method, method);
     assert_near(ours.F, r.outer, one_training);
-    check_near("weights", ours.d[WEIGHTS], ht_set_tensor(r.gradient, "weights"),
+    check_near("weights", ours.d[EXAMPLE_WEIGHTS], ht_set_tensor(r.gradient, "weights"),
                one_training);
     check_near("rate", ours.d[RATE], ht_set_tensor(r.gradient, "rate"), one_training);
     check_near("momentum", ours.d[MOMENTUM], ht_set_tensor(r.gradient, "momentum"),
