@@ -17,17 +17,22 @@
 extern "C" {
 #endif
 
-typedef struct ht_tape ht_tape;
-typedef struct ht_program ht_program;
-typedef struct ht_op ht_op;
+typedef struct ht_tape ht_tape;       /* a list of nodes, inputs before what reads them */
+typedef struct ht_program ht_program; /* a piece of a recorded one, planned, to replay */
+typedef struct ht_op ht_op;           /* what a node does: "Ops of your own" */
+/* Node `index` of a tape, passed by value. The stamp is of the node's making: a variable
+ * that outlived it (reset, rewind) stops the program where it is used. */
 typedef struct ht_var {
     ht_tape *tape;
     uint32_t index, stamp;
 } ht_var;
+/* A length of a tape (ht_tape_mark). */
 typedef struct ht_mark {
     uint32_t nodes, stamp;
 } ht_mark;
+/* Whether ops run as they are appended, or only say their types. */
 typedef enum ht_policy { HT_EAGER, HT_RECORD } ht_policy;
+/* What is known of a value before it is computed. */
 typedef struct ht_type {
     ht_dtype dtype;
     ht_shape shape;
@@ -42,11 +47,12 @@ void ht_tape_free(ht_tape *tape); /* NULL: nothing */
 /* Forgets every node and every borrow; memory is kept for the next use. Variables made
  * before are stale: using one stops the program. */
 void ht_tape_reset(ht_tape *tape);
-/* A point to come back to; rewinding forgets what was appended after it. */
-ht_mark ht_tape_mark(ht_tape *tape);
+ht_mark ht_tape_mark(ht_tape *tape); /* a point to come back to */
+/* Forgets what was appended after the mark, and what it borrowed. A mark of another tape,
+ * or rewound past, stops the program. */
 void ht_tape_rewind(ht_tape *tape, ht_mark mark);
-ht_context *ht_tape_context(const ht_tape *tape);
-uint32_t ht_tape_nodes(const ht_tape *tape);
+ht_context *ht_tape_context(const ht_tape *tape); /* that it was made on */
+uint32_t ht_tape_nodes(const ht_tape *tape); /* how many there are, leaves included */
 
 /* A leaf. Eager: value is borrowed until reset and must not change. Recorded: only its
  * type is looked at. */
@@ -55,14 +61,16 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site);
 /* A leaf of a recorded tape, by type alone. */
 ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site);
 #define ht_input_like(...) ht_input_like_at(__VA_ARGS__, HT_HERE)
-/* 0-d; takes the dtype of its partner (f64 when it has none). */
+/* A 0-d number as a node. Its dtype is *weak*: that of its partner in an op, f64 where it
+ * has none; what only weak numbers make is weak too. */
 ht_var ht_constant(ht_tape *tape, double value);
 
-ht_shape ht_var_shape(ht_var x);
-ht_dtype ht_var_dtype(ht_var x);
-/* Eager only (recorded: an error, because it would freeze a branch). The tensor lives
- * until the next reset or rewind. ht_item: one element; NaN after an error. */
+ht_shape ht_var_shape(ht_var x); /* () of a poisoned one, */
+ht_dtype ht_var_dtype(ht_var x); /* and f32 */
+/* Its value, borrowed until the next reset or rewind. Eager only: recorded, an error,
+ * because it would freeze a branch. NULL after an error. */
 const ht_tensor *ht_value(ht_var x);
+/* That of one element, as a double; else HT_ERROR_SHAPE. NaN after an error. */
 double ht_item(ht_var x);
 /* Type, formula, call site and, if eager, the value. */
 void ht_print(ht_var x, FILE *f);
@@ -78,7 +86,8 @@ void ht_tape_dot(const ht_tape *tape, FILE *f);
  * gains and shifts, masks, targets and the vectors of a derivative. Elsewhere a number,
  * and HT_ZERO where nothing may be absent, is HT_ERROR_ARGUMENT, with the function and
  * the input's name; an assertion where no other input is on a tape. */
-extern const char ht_number_tag;
+extern const char ht_number_tag; /* whose address, as `tape`, says "a number" */
+/* A number as a handle, exactly: its 64 bits stand in index and stamp. No node. */
 static inline ht_var ht_number(double value)
 {
     union {
@@ -87,16 +96,18 @@ static inline ht_var ht_number(double value)
     } bits = {value};
     return (ht_var){(ht_tape *)(uintptr_t)&ht_number_tag, bits.word[0], bits.word[1]};
 }
+/* x: what HT_VAR does with a variable. */
 static inline ht_var ht_same(ht_var x)
 {
     return x;
 }
+/* A variable of a variable or a number of any arithmetic type. */
 #define HT_VAR(x) _Generic((x), ht_var : ht_same, default : ht_number)(x)
 
 /* Symbolic zero of whatever shape is wanted: what a rule gives for "no contribution". Ops
  * that are linear in an absent input are absent themselves; ht_add gives the other. */
 #define HT_ZERO ((ht_var){NULL, UINT32_MAX, 0})
-bool ht_is_zero(ht_var x);
+bool ht_is_zero(ht_var x); /* whether x is HT_ZERO; numbers and nodes of 0 are not */
 
 #include "ht_ops.h"
 
@@ -105,19 +116,22 @@ bool ht_is_zero(ht_var x);
  * is refused: differentiate by that. All variables are of one tape, and so are results,
  * whose list may be that of the variables or vectors. */
 
-/* dx[i] = dy/dx[i] of a 0-d y. An x that y does not depend on is HT_ERROR_NO_GRADIENT;
- * _or_zero gives zeros for it. */
+/* dx[i] = dy/dx[i], of x[i]'s type, of a 0-d y (any other shape: HT_ERROR_SHAPE). An x
+ * that y does not depend on, or of i32 or u8, is HT_ERROR_NO_GRADIENT. Its cost is a
+ * small multiple of y's, whatever n (of a product, two more). */
 void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
+/* The same with zeros for such an x. */
 void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
-/* dx[i] = sum_j v[j] . dy[j]/dx[i]; v[j] has y[j]'s type, or is a number or HT_ZERO; a
- * y[j] of HT_ZERO counts for nothing. Zeros if unreached. */
+/* Reverse mode: dx[i] = sum_j v[j] . dy[j]/dx[i]; v[j] has y[j]'s type, or is a number or
+ * HT_ZERO; a y[j] of HT_ZERO counts for nothing. Zeros if unreached. */
 void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
                ht_var *dx, const char *site);
-/* dy[j] = sum_i dy[j]/dx[i] . dx[i]; a y[j] of HT_ZERO, whose type nobody knows, is an
- * error. */
+/* Forward mode: dy[j] = sum_i dy[j]/dx[i] . dx[i], dx[i] as v[j] there; a y[j] of
+ * HT_ZERO, whose type nobody knows, is an error. */
 void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
                ht_var *dy, const char *site);
-/* hv = (d2y/dx2) v of a 0-d y: the tangent of the gradient (forward over reverse). */
+/* hv[i] = sum_k d2y/dx[i]dx[k] . v[k] of a 0-d y: the tangent of the gradient (forward
+ * over reverse; Pearlmutter 1994), without the matrix. */
 void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
                const char *site);
 /* ht_grad(y, n, x, dx) and so on: variadic, so that a list may be written in place. */
@@ -146,6 +160,7 @@ ht_status ht_program_run(ht_program *program, const ht_tensor *const *in,
 void ht_call_at(ht_tape *tape, const ht_program *program, const ht_var *in, ht_var *out,
                 const char *site);
 #define ht_call(...) ht_call_at(__VA_ARGS__, HT_HERE)
+/* Its instructions: formula, type, place in the arena, flops, and what runs together. */
 void ht_program_print(const ht_program *program, FILE *f);
 /* Bytes of the arena one run works in (inputs and outputs are the caller's). */
 size_t ht_program_bytes(const ht_program *program);
@@ -156,6 +171,7 @@ void ht_program_poison(ht_program *program, bool on);
 
 /* Ops of your own. */
 
+/* Flags of a row: what the driver may do without asking it. */
 enum {
     HT_OP_ELEMENTWISE = 1 << 0, /* inputs broadcast to one type; infer may be NULL */
     HT_OP_COMMUTATIVE = 1 << 1, /* of two inputs */
@@ -170,6 +186,7 @@ enum {
 /* The most inputs of a sample, and the most that `flops` and `workspace` are told of. */
 enum { HT_OP_INPUTS = 8 };
 
+/* What `infer` is given, and fills: from the types of the inputs that of the output. */
 typedef struct ht_infer {
     const ht_op *op;
     ht_context *ctx;
@@ -186,6 +203,7 @@ __attribute__((format(printf, 3, 4)))
 #endif
 bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...);
 
+/* What `run` is given: the inputs' values, and where to write the output's. */
 typedef struct ht_run {
     const ht_op *op;
     ht_context *ctx;
@@ -197,6 +215,7 @@ typedef struct ht_run {
     const char *site;
 } ht_run;
 
+/* What vjp, jvp and decompose are given: the node, and cotangent or tangents. */
 typedef struct ht_rule {
     int n_in;
     const ht_var *in;
@@ -226,6 +245,7 @@ typedef struct ht_sample_input {
     ht_shape shape;
     double low, high;
 } ht_sample_input;
+/* Inputs and attributes at which ht_op_check tries a row. */
 typedef struct ht_sample {
     int n_in;
     ht_sample_input in[HT_OP_INPUTS];
@@ -295,6 +315,7 @@ const ht_op *ht_op_at(int i);
  * ms a row. */
 bool ht_op_check(ht_context *ctx, const ht_op *op, FILE *report, int64_t *cases);
 
+/* A 0-d function of n variables, written in ops. */
 typedef ht_var (*ht_scalar_fn)(ht_tape *tape, int n, const ht_var *x, void *user);
 /* f's gradient against central differences and its Hessian (along random directions)
  * against differences of the gradient, its symmetry, and forward against reverse; in f64

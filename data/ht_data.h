@@ -39,6 +39,7 @@ ht_status ht_idx_write(const ht_tensor *x, const char *path);
 
 /* Labelled images. */
 
+/* n pictures and what each shows. */
 typedef struct ht_images {
     ht_tensor *pixels; /* (n, rows, cols) or (n, channels, rows, cols) u8, owned */
     ht_tensor *labels; /* (n) i32, each in 0 .. classes-1, owned */

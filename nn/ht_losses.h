@@ -49,10 +49,11 @@ ht_var ht_kl_divergence_at(ht_var log_q, ht_var p, const char *site);
  * both sums within the dtype's range. One weight for all (ht_number) gives the mean. */
 ht_var ht_weighted_mean_at(ht_var rows, ht_var weights, const char *site);
 #define ht_weighted_mean(rows, weights) ht_weighted_mean_at(rows, weights, HT_HERE)
-/* Penalties: the sum of |w|, with slope 0 at 0, or of w^2, 0-d, over all elements of the
- * variables whose names match (ht_name_matches; NULL: all). torch's weight_decay d is d/2
- * times ht_l2. A pattern that matches nothing is an error listing the names. */
+/* sum |w|, 0-d, with slope 0 at 0, over all elements of the variables whose names match
+ * (ht_name_matches; NULL: all). A pattern that matches nothing is an error listing the
+ * names. */
 ht_var ht_l1_at(const ht_vars *vars, const char *pattern, const char *site);
+/* sum w^2 so: torch's weight_decay d is d/2 times that. */
 ht_var ht_l2_at(const ht_vars *vars, const char *pattern, const char *site);
 #define ht_l1(vars, pattern) ht_l1_at(vars, pattern, HT_HERE)
 #define ht_l2(vars, pattern) ht_l2_at(vars, pattern, HT_HERE)

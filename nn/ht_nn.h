@@ -15,7 +15,7 @@ extern "C" {
 
 /* Variables: a set on a tape. */
 
-typedef struct ht_vars ht_vars;
+typedef struct ht_vars ht_vars; /* dies with its tape's nodes */
 /* Each tensor as ht_input, names and number as they are now: the set may grow. Belongs to
  * the tape. Eager: the set is borrowed until reset; recorded: it is not. step is the
  * counter ht_step gives. NULL after an error. */
@@ -27,10 +27,10 @@ ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site);
 #define ht_get(vars, name) ht_get_at(vars, name, HT_HERE)
 /* The step counter, an i32 0-d variable; 0 in the first step. */
 ht_var ht_step(const ht_vars *vars);
-int ht_vars_count(const ht_vars *vars);
-ht_var ht_vars_at(const ht_vars *vars, int i);
-const char *ht_vars_name(const ht_vars *vars, int i);
-ht_tape *ht_vars_tape(const ht_vars *vars);
+int ht_vars_count(const ht_vars *vars);        /* as of the set, when it was made */
+ht_var ht_vars_at(const ht_vars *vars, int i); /* in the set's order, 0 <= i < count */
+const char *ht_vars_name(const ht_vars *vars, int i); /* borrowed as vars is */
+ht_tape *ht_vars_tape(const ht_vars *vars);           /* that they are on */
 /* Another variable of the same type under a name that exists: how an initial value is
  * made a function of outer variables (ht_init_fn). Another type or name is an error with
  * the caller's line. */
@@ -53,17 +53,19 @@ ht_var ht_linear_at(ht_var x, const ht_vars *theta, const char *name, const char
  * BackProp, 1998; torch's default), from the stream named after the tensor. */
 void ht_linear_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                     int64_t n_out);
-/* ht_conv2d of x (n, c, h, w) and name.weight (out, c / groups, kh, kw), with name.bias
- * (out) if there is one. ht_conv2d_init adds both, uniform in +-1/sqrt(n_in) of the
- * n_in = c / groups kh kw inputs (torch); for He's, ht_he_normal of the weight after. */
+/* ht_conv2d of x (n, c, h, w) and name.weight (out, c / groups, kh, kw), plus name.bias
+ * (out) if there is one. */
 ht_var ht_conv2d_layer_at(ht_var x, const ht_vars *theta, const char *name,
                           ht_conv_options options, const char *site);
 #define ht_conv2d_layer(...) ht_conv2d_layer_at(__VA_ARGS__, HT_HERE)
+/* Adds both, uniform in +-1/sqrt(n_in) of the n_in = c / groups kh kw inputs (torch); for
+ * He's, ht_he_normal of the weight after. */
 void ht_conv2d_init(ht_set *theta, const char *name, ht_dtype dtype, ht_shape weight);
-/* Rows index (i32) of name.weight (n, width), which starts standard normal (torch). */
+/* Rows index (i32, any shape) of name.weight (n, width): (..., width), by ht_gather. */
 ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
                        const char *site);
 #define ht_embedding(index, theta, name) ht_embedding_at(index, theta, name, HT_HERE)
+/* Adds name.weight, standard normal (torch). */
 void ht_embedding_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n,
                        int64_t width);
 /* ht_dropout of the stream named after the layer, at the step of theta. For evaluation
@@ -73,16 +75,17 @@ ht_var ht_dropout_layer_at(ht_var x, const ht_vars *theta, const char *name, dou
 #define ht_dropout_layer(x, theta, name, rate) \
     ht_dropout_layer_at(x, theta, name, rate, HT_HERE)
 
-/* The ops of the same name with name.gain, and name.shift if there is one. ht_norm_init
- * adds both (n), ones and zeros, for any of them; rmsnorm uses the gain alone, and
- * ht_rmsnorm_init adds no other. */
+/* ht_layernorm with name.gain (n), and name.shift if there is one; n is the last size. */
 ht_var ht_layernorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                              const char *site);
+/* ht_rmsnorm so, with the gain alone. */
 ht_var ht_rmsnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                            const char *site);
+/* ht_groupnorm so; n is that of channels, here and below. */
 ht_var ht_groupnorm_layer_at(ht_var x, const ht_vars *theta, const char *name,
                              int64_t groups, double eps, const char *site);
-/* By the batch's own statistics (torch's train()); running ones: below. */
+/* ht_batchnorm so, by the batch's own statistics (torch's train()); running ones: below.
+ */
 ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, double eps,
                              const char *site);
 #define ht_layernorm_layer(x, theta, name, eps) \
@@ -93,16 +96,19 @@ ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, d
     ht_groupnorm_layer_at(x, theta, name, groups, eps, HT_HERE)
 #define ht_batchnorm_layer(x, theta, name, eps) \
     ht_batchnorm_layer_at(x, theta, name, eps, HT_HERE)
+/* Adds name.gain, ones, and name.shift, zeros, both (n), for any of them. */
 void ht_norm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
+/* Adds the gain alone. */
 void ht_rmsnorm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
 
-/* Running statistics are a set of the caller's, name.mean and name.variance (n), which
- * start at 0 and 1. In training, for the x that batchnorm `name` is given, track puts
+/* Running statistics are a set of the caller's: this adds name.mean and name.variance
+ * (n), 0 and 1. */
+void ht_batchnorm_running_init(ht_set *running, const char *name, ht_dtype dtype,
+                               int64_t n);
+/* In training, for the x that batchnorm `name` is given, puts
  *   r + momentum (b - r),  b the batch's mean, and its variance with 1/(count - 1)
  * in the place of each variable r of running (torch, momentum 0.1; 0 < momentum <= 1):
  * ht_get then gives what to keep, an output like any other. Nothing else changes. */
-void ht_batchnorm_running_init(ht_set *running, const char *name, ht_dtype dtype,
-                               int64_t n);
 void ht_batchnorm_track_at(ht_var x, ht_vars *running, const char *name, double momentum,
                            const char *site);
 #define ht_batchnorm_track(x, running, name, momentum) \
@@ -113,22 +119,25 @@ ht_var ht_batchnorm_given_layer_at(ht_var x, const ht_vars *theta, const ht_vars
 #define ht_batchnorm_given_layer(x, theta, running, name, eps) \
     ht_batchnorm_given_layer_at(x, theta, running, name, eps, HT_HERE)
 
+/* How an attention layer divides its width, and what its positions see. */
 typedef struct ht_heads {
     int64_t heads;      /* divides the width */
     bool causal;        /* position i sees 0 .. i only */
     const ht_var *mask; /* added to the scores (..., heads, t, s); NULL: none */
 } ht_heads;
 /* x (..., t, width) attends to context (..., s, width), which may be x (Vaswani et al.
- * 2017). Four linear layers name.query, name.key, name.value, name.out; their weights
- * start Glorot uniform, their biases zero. */
+ * 2017): ht_attention of each head's width / heads columns of the linear layers
+ * name.query (x), name.key and name.value (context), side by side through name.out. */
 ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta,
                                   const char *name, const ht_heads *options,
                                   const char *site);
 /* (x, context, theta, name, &(ht_heads){.heads = 4, .causal = true}) */
 #define ht_multi_head_attention(...) ht_multi_head_attention_at(__VA_ARGS__, HT_HERE)
+/* Adds the four, weights (width, width) Glorot uniform, biases zero. */
 void ht_multi_head_attention_init(ht_set *theta, const char *name, ht_dtype dtype,
                                   int64_t width);
 
+/* Of a block: zero is a pre-norm block without dropout, but eps and heads are needed. */
 typedef struct ht_transformer_options {
     ht_heads attention;
     double eps;     /* of the norms, > 0 */
@@ -142,35 +151,40 @@ typedef struct ht_transformer_options {
 ht_var ht_transformer_block_at(ht_var x, const ht_vars *theta, const char *name,
                                const ht_transformer_options *options, const char *site);
 #define ht_transformer_block(...) ht_transformer_block_at(__VA_ARGS__, HT_HERE)
+/* Adds the five parts, as each starts by itself. */
 void ht_transformer_block_init(ht_set *theta, const char *name, ht_dtype dtype,
                                int64_t width, int64_t hidden);
 
-/* One step of a recurrent cell: x (n, n_in) and h (n, n_hidden) give the next h. Both
- * have linear layers name.input and name.hidden, whose columns are the gates side by
- * side; all start uniform in +-1/sqrt(n_hidden) (torch).
- *   gru   r, z, c:  r = sigmoid(.), z = sigmoid(.), c = tanh(x_c + r h_c);
- *         h' = c + z (h - c)   (Cho et al. 2014, reset after the product as in cuDNN)
- *   lstm  i, f, g, o:  c' = sigmoid(f) c + sigmoid(i) tanh(g);
- *         h' = sigmoid(o) tanh(c')   (Hochreiter & Schmidhuber 1997, Gers et al. 2000) */
+/* One step of a recurrent cell: x (n, n_in) and h (n, n_hidden) give the next h. With a =
+ * name.input of x and b = name.hidden of h, linear layers whose columns are the gates
+ * r, z, c side by side:
+ *   r = sigmoid(a_r + b_r),  z = sigmoid(a_z + b_z),  c = tanh(a_c + r b_c),
+ *   h' = c + z (h - c)   (Cho et al. 2014, reset after the product as in cuDNN) */
 ht_var ht_gru_cell_at(ht_var x, ht_var h, const ht_vars *theta, const char *name,
                       const char *site);
 #define ht_gru_cell(x, h, theta, name) ht_gru_cell_at(x, h, theta, name, HT_HERE)
+/* Adds name.input.weight (n_in, 3 n_hidden), .bias, and so name.hidden, all uniform in
+ * +-1/sqrt(n_hidden) (torch). */
 void ht_gru_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                       int64_t n_hidden);
-/* h and c are read and replaced. */
+/* The same with gates i, f, g, o = a + b: h and c (n, n_hidden) are read and replaced by
+ *   c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c')
+ * (Hochreiter & Schmidhuber 1997, Gers et al. 2000). */
 void ht_lstm_cell_at(ht_var x, ht_var *h, ht_var *c, const ht_vars *theta,
                      const char *name, const char *site);
 #define ht_lstm_cell(x, h, c, theta, name) ht_lstm_cell_at(x, h, c, theta, name, HT_HERE)
+/* As for a gru, with 4 gates. */
 void ht_lstm_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                        int64_t n_hidden);
 
 /* A stream number for a name, so that each tensor has random numbers of its own whatever
  * the order they are made in. */
 uint64_t ht_stream(const char *name);
-/* For a weight (n_in, n_out) or (out, in, kh, kw), whose n_in = in kh kw, n_out = out kh
- * kw: uniform +-sqrt(6/(n_in + n_out)) (Glorot & Bengio 2010); normal of deviation
- * sqrt(2/n_in) (He et al. 2015). */
+/* Fills a weight (n_in, n_out) or (out, in, kh, kw), whose n_in = in kh kw and n_out =
+ * out kh kw, uniform in +-sqrt(6/(n_in + n_out)) (Glorot & Bengio 2010). Another rank, or
+ * no input, is HT_ERROR_SHAPE. */
 ht_status ht_glorot_uniform(ht_tensor *weight, uint64_t stream);
+/* So, normal of mean 0 and deviation sqrt(2/n_in) (He et al. 2015). */
 ht_status ht_he_normal(ht_tensor *weight, uint64_t stream);
 
 #include "ht_losses.h"
@@ -179,6 +193,7 @@ ht_status ht_he_normal(ht_tensor *weight, uint64_t stream);
 
 /* A schedule: the factor, 0-d, of a scalar at a step (i32, 0 in the first). */
 typedef ht_var (*ht_schedule_fn)(ht_var step, const void *options);
+/* A number of an update rule: fixed or an outer variable, and either times a schedule. */
 typedef struct ht_scalar {
     double value;
     const char *outer;       /* a name in eta; NULL: value */
@@ -188,15 +203,10 @@ typedef struct ht_scalar {
 #define HT_FIXED(v)    ((ht_scalar){.value = (v)})
 #define HT_OUTER(name) ((ht_scalar){.outer = (name)})
 
-/* Schedules: {0.1, .schedule = ht_rate_cosine, .user = &(ht_rate){.steps = 1000}}. The
- * first `warmup` steps t = 0, 1, ... rise on a line from `start` to 1; then, t from 0,
- *   constant   1
- *   step       factor^floor(t / every)
- *   cosine     from 1 to final in `steps`, and no further: final + (1 - final)
- *              (1 + cos(pi t/steps))/2   (Loshchilov & Hutter 2017, no restarts)
- *   one_cycle  by half cosines from start to 1 at t = rise steps - 1, then to final at
- *              t = steps - 1; no warmup   (Smith & Topin 2018; torch: div_factor is
- *              1/start, final_div_factor start/final) */
+/* Options of the schedules: {0.1, .schedule = ht_rate_cosine, .user = &(ht_rate){.steps =
+ * 1000}}. The first `warmup` steps t = 0, 1, ... rise on a line from `start` to 1; then t
+ * counts from 0 again. A field that is negative, zero where it is needed, or not the
+ * schedule's is HT_ERROR_ARGUMENT. */
 typedef struct ht_rate {
     int64_t warmup;
     double start; /* factor of the first step */
@@ -206,9 +216,14 @@ typedef struct ht_rate {
     double factor;
     double rise; /* of the steps; 0.3 is usual */
 } ht_rate;
-ht_var ht_rate_constant(ht_var step, const void *options);
-ht_var ht_rate_step(ht_var step, const void *options);
+ht_var ht_rate_constant(ht_var step, const void *options); /* 1 */
+ht_var ht_rate_step(ht_var step, const void *options);     /* factor^floor(t / every) */
+/* From 1 to final in `steps`, and no further: final + (1 - final)(1 + cos(pi t/steps))/2
+ * (Loshchilov & Hutter 2017, no restarts). */
 ht_var ht_rate_cosine(ht_var step, const void *options);
+/* By half cosines from start to 1 at t = rise steps - 1, then to final at t = steps - 1;
+ * no warmup (Smith & Topin 2018; torch: div_factor is 1/start, final_div_factor
+ * start/final). */
 ht_var ht_rate_one_cycle(ht_var step, const void *options);
 
 /* With gradient g, all per element, to which decay w has been added but for adamw. State
@@ -237,8 +252,9 @@ ht_var ht_rate_one_cycle(ht_var step, const void *options);
  * too. */
 typedef struct ht_update_rule ht_update_rule;
 extern const ht_update_rule ht_sgd, ht_momentum, ht_nesterov, ht_adam, ht_adamw,
-    ht_rmsprop, ht_adagrad;
-typedef struct ht_update_group ht_update_group;
+    ht_rmsprop, ht_adagrad; /* the rows above */
+typedef struct ht_update_group
+    ht_update_group; /* parameters with an update of their own */
 /* Fixed values are finite and not negative, betas of averages below 1, and none that is
  * not zero may be 0 or infinite in a parameter's type (eps 1e-46 in f32). Zero is off
  * (momentum, decay, clips) or an error (rate; beta2 and eps). A field the rule has no use
@@ -262,7 +278,7 @@ struct ht_update_group {
     const ht_update *update; /* without groups; NULL: frozen, needs no gradient */
 };
 
-typedef struct ht_optimizer ht_optimizer;
+typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a program */
 /* Plain training. theta is borrowed until ht_optimizer_free (ht_set_free checks), and may
  * not grow till then: an error of the next step. Of update every scalar is fixed, with a
  * schedule or without. Owned; NULL after an error. */
@@ -270,7 +286,7 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
 /* Moves theta by one step along a gradient of theta's names and types; those of frozen
  * parameters may be missing. Allocates nothing after the first. */
 ht_status ht_optimizer_step(ht_optimizer *optimizer, const ht_set *gradient);
-int64_t ht_optimizer_steps(const ht_optimizer *optimizer);
+int64_t ht_optimizer_steps(const ht_optimizer *optimizer); /* made, or restored to */
 /* "<parameter>.<m or u or s>" tensors, borrowed until ht_optimizer_free. */
 const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);
 /* As if `steps` steps had led to this state, of the same names and types: with theta as

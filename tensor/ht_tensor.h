@@ -19,20 +19,24 @@
 extern "C" {
 #endif
 
+/* Element types: float, double, int32_t, uint8_t. 0 is none, so that a forgotten one
+ * shows. */
 typedef enum ht_dtype { HT_F32 = 1, HT_F64, HT_I32, HT_U8 } ht_dtype;
-enum { HT_MAX_RANK = 6 };
+enum { HT_MAX_RANK = 6 }; /* the most axes a shape has */
 
-/* dim[0] is the slowest axis. Axes at and past `rank` are ignored. */
+/* rank axes of dim[i] >= 0 elements; dim[0] is the slowest. Those past rank are ignored.
+ */
 typedef struct ht_shape {
     int rank;
     int64_t dim[HT_MAX_RANK];
 } ht_shape;
+/* Written in place: HT_SHAPE(64, 784); and that of a single number. */
 #define HT_SHAPE(...) \
     ((ht_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
 #define HT_SCALAR ((ht_shape){0, {0}})
 
-typedef struct ht_context ht_context;
-typedef struct ht_tensor ht_tensor;
+typedef struct ht_context ht_context; /* allocator, seed, threads and the first error */
+typedef struct ht_tensor ht_tensor;   /* a contiguous array, made on a context */
 
 /* A strided view of memory: what kernels read and write. Strides count elements; 0
  * repeats. */
@@ -59,8 +63,10 @@ typedef struct ht_array {
  * Stack. A thread that calls the library needs HT_STACK_KB of it, and so do OpenMP's own
  * (OMP_STACKSIZE): less than glibc gives unasked, more than musl does. */
 
+/* The most threads of a context, and the stack each thread needs. */
 enum { HT_MAX_THREADS = 1024, HT_STACK_KB = 512 };
 
+/* All zero: malloc, no handler, seed 0, all threads, no limit, exact. */
 typedef struct ht_context_options {
     /* realloc with sizes: old NULL allocates, new_size 0 frees; NULL is "no memory". */
     void *(*alloc)(void *user, void *old, size_t old_size,
@@ -86,10 +92,13 @@ ht_context *ht_context_new(const ht_context_options *options);
 /* Everything made on the context must have been freed before. NULL: nothing. */
 void ht_context_free(ht_context *ctx);
 
-/* The first error since the last ht_context_clear, and its message ("" while HT_OK). */
+/* The first error since the last ht_context_clear; later ones are not kept. */
 ht_status ht_context_status(const ht_context *ctx);
+/* Its message, lines of what, where, expected, found and a hint; "" while HT_OK. Borrowed
+ * until the next error or clear. */
 const char *ht_context_message(const ht_context *ctx);
-void ht_context_clear(ht_context *ctx); /* within on_error: nothing */
+/* Back to HT_OK; within on_error: nothing. */
+void ht_context_clear(ht_context *ctx);
 /* Prints the message to stderr and exits with 1 if there was an error: the only exit. */
 void ht_check(const ht_context *ctx);
 /* Records an error of the calling program's own, as the library would (first one wins).
@@ -101,27 +110,26 @@ ht_status
 ht_context_fail(ht_context *ctx, ht_status status, const char *site, const char *format,
                 ...);
 
-uint64_t ht_context_seed(const ht_context *ctx);
-int ht_context_threads(const ht_context *ctx);
-/* Bytes asked of the allocator and not yet given back; the most there ever were since the
- * context was made or the peak was reset; and the number of calls that asked for memory.
- */
+uint64_t ht_context_seed(const ht_context *ctx); /* that of the options */
+int ht_context_threads(const ht_context *ctx);   /* those it has, 1 or more */
+/* Bytes asked of the allocator and not yet given back. */
 size_t ht_context_live_bytes(const ht_context *ctx);
+/* The most there ever were since the context was made or the peak was reset. */
 size_t ht_context_peak_bytes(const ht_context *ctx);
-void ht_context_reset_peak(ht_context *ctx);
-uint64_t ht_context_allocations(const ht_context *ctx);
+void ht_context_reset_peak(ht_context *ctx);            /* peak = live */
+uint64_t ht_context_allocations(const ht_context *ctx); /* calls that asked for memory */
 
 /* Shapes. */
 
 /* Number of elements, 1 for a scalar; -1 if rank or a dimension is out of range or the
  * product overflows. */
 int64_t ht_shape_count(ht_shape shape);
-bool ht_shape_equal(ht_shape a, ht_shape b);
-/* Writes "(64, 784)" and returns text. */
-enum { HT_SHAPE_TEXT = 160 };
+bool ht_shape_equal(ht_shape a, ht_shape b); /* same rank, same sizes */
+enum { HT_SHAPE_TEXT = 160 };                /* characters of the longest text */
+/* Writes "(64, 784)", "()" for a scalar, and returns text. */
 const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT]);
 const char *ht_dtype_name(ht_dtype dtype); /* "f32" */
-size_t ht_dtype_bytes(ht_dtype dtype);
+size_t ht_dtype_bytes(ht_dtype dtype);     /* of an element: 4, 8, 4, 1; else 0 */
 
 /* Tensors. */
 
@@ -133,28 +141,32 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
  * one that is not the caller's to free: a set's (ht_set_free does that), a tape's value.
  */
 void ht_tensor_free(ht_tensor *x);
-ht_shape ht_tensor_shape(const ht_tensor *x);
-ht_dtype ht_tensor_dtype(const ht_tensor *x);
-int64_t ht_tensor_count(const ht_tensor *x);
-size_t ht_tensor_bytes(const ht_tensor *x);
-ht_context *ht_tensor_context(const ht_tensor *x);
-void *ht_tensor_data(const ht_tensor *x); /* row-major, contiguous */
-ht_array ht_tensor_array(const ht_tensor *x);
+ht_shape ht_tensor_shape(const ht_tensor *x);      /* as it was made */
+ht_dtype ht_tensor_dtype(const ht_tensor *x);      /* as it was made */
+int64_t ht_tensor_count(const ht_tensor *x);       /* elements */
+size_t ht_tensor_bytes(const ht_tensor *x);        /* of its elements */
+ht_context *ht_tensor_context(const ht_tensor *x); /* that it was made on */
+/* Its memory, row-major and contiguous, borrowed until the tensor is freed. Written to
+ * freely, but while a live tape borrows it: then it must not change. */
+void *ht_tensor_data(const ht_tensor *x);
+ht_array ht_tensor_array(const ht_tensor *x); /* the same with shape and strides */
 
-/* Element i in row-major order as a double (u8 and i32 exactly). Range checked. */
+/* Element i in row-major order as a double (exactly); i outside stops the program. */
 double ht_tensor_get(const ht_tensor *x, int64_t i);
-/* A float is rounded to the dtype (beyond the largest f32: inf). Into i32 and u8 set and
- * fill round to the nearest integer, copy and ht_cast towards zero. One rule for all: a
- * number that is outside the dtype's range then, or NaN, is HT_ERROR_ARGUMENT, and
- * nothing is written. */
+/* x_i = value. A float is rounded to the dtype (beyond the largest f32: inf). Into i32
+ * and u8 set and fill round to the nearest integer, copy and ht_cast towards zero. One
+ * rule for all: a number that is outside the dtype's range then, or NaN, is
+ * HT_ERROR_ARGUMENT, and nothing is written. A tensor a live tape borrows stops the
+ * program. */
 void ht_tensor_set(ht_tensor *x, int64_t i, double value);
+/* Every element so. */
 void ht_tensor_fill(ht_tensor *x, double value);
-/* to = from, converted to to's dtype; shapes must be equal. */
+/* to = from, converted to to's dtype; shapes must be equal, else HT_ERROR_SHAPE. */
 ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from);
 
-/* Random numbers: Philox4x32-10
- * (Salmon, Moraes, Dror & Shaw, SC 2011), keyed by (seed, stream): a pure function of its
- * arguments, so order and threads never change a value. */
+/* Random numbers: Philox4x32-10 (Salmon, Moraes, Dror & Shaw, SC 2011), keyed by (seed,
+ * stream): a pure function of its arguments, so order and threads never change a value.
+ */
 
 /* 64 random bits, the `index`-th of a stream. */
 uint64_t ht_random_bits(uint64_t seed, uint64_t stream, uint64_t index);
@@ -163,13 +175,13 @@ double ht_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 /* Uniform in 0 .. n-1 without modulo bias worth measuring (64-bit multiply-shift); n > 0.
  */
 int64_t ht_random_below(uint64_t seed, uint64_t stream, uint64_t index, int64_t n);
-/* A random order of 0 .. n-1 (Fisher-Yates over a stream). */
+/* order[0 .. n-1]: a random order of 0 .. n-1 (Fisher-Yates over a stream). O(n). */
 void ht_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *order);
-/* Fill an f32/f64 tensor from the context's seed and `stream`; the f32 values are the
- * rounded f64 ones. Uniform: low <= x < high; what would round to another end is its
- * neighbour (low, rounded, if the type has nothing between them, or low = high). Normal
- * by Box-Muller: within 8.6 deviations of the mean. */
+/* Fills an f32/f64 tensor from the context's seed and `stream`; the f32 values are the
+ * rounded f64 ones. low <= x < high; what would round to another end is its neighbour
+ * (low, rounded, if the type has nothing between them, or low = high). */
 ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high);
+/* So by Box & Muller (1958): within 8.6 deviations of the mean. */
 ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation);
 
 #ifdef __cplusplus
