@@ -21,7 +21,7 @@ extern "C" {
 typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
                              const ht_vars *batch, void *user);
 /* Sets initial parameters with ht_vars_set; those it leaves stay as theta stands.
- * Recorded. */
+ * Recorded as a loss is. */
 typedef void (*ht_init_fn)(const ht_vars *eta, ht_vars *theta0, void *user);
 /* Fills batch for a step: all of it that a loss reads. Called again when a step is
  * computed again: a pure function of step. A status other than HT_OK ends the run, and so
@@ -35,14 +35,17 @@ typedef enum ht_coordinate_kind {
     HT_LOG,      /* value = exp(u), positive */
     HT_SIGMOID   /* value = low + (high - low) / (1 + exp(-u)) */
 } ht_coordinate_kind;
+/* One outer variable and its coordinate. */
 typedef struct ht_coordinate {
     const char *outer; /* a name in eta */
     ht_coordinate_kind kind;
     double low, high; /* HT_SIGMOID: low < high */
 } ht_coordinate;
-/* Turns a tensor of natural values into coordinates and back, in place. A value outside
- * the open range is HT_ERROR_ARGUMENT and leaves x as it was. */
+/* Turns a tensor of values (f32 or f64) into coordinates in place: ln x, or ln((x - low)
+ * / (high - x)). A value outside the open range is HT_ERROR_ARGUMENT and leaves x as it
+ * was. */
 ht_status ht_coordinate_from_value(const ht_coordinate *coordinate, ht_tensor *x);
+/* And back; a value that x's dtype does not hold is such an error. */
 ht_status ht_coordinate_to_value(const ht_coordinate *coordinate, ht_tensor *x);
 
 /* A borrowed set may change its values between runs, which read them again, but not grow:
@@ -94,6 +97,7 @@ typedef enum ht_schedule {
     HT_REVOLVE,
     HT_SCHEDULE_NONE /* of a result in forward mode, which keeps no states */
 } ht_schedule;
+/* All zero: HT_REVERSE of all steps, every state and product kept. */
 typedef struct ht_bilevel_options {
     ht_method method;
     ht_schedule schedule;
@@ -113,6 +117,7 @@ typedef enum ht_bad_where {
     HT_BAD_DERIVATIVE
 } ht_bad_where;
 
+/* What a run found, and how. */
 typedef struct ht_bilevel_result {
     double outer, inner; /* F; the inner loss at theta_T on the last step's batch */
     /* Borrowed until the next run. gradient: dF/d eta, in coordinates, by name.
@@ -134,7 +139,7 @@ typedef struct ht_bilevel_result {
     ht_bad_where bad_where; /* in training, in the outer loss or in the derivative */
 } ht_bilevel_result;
 
-typedef struct ht_bilevel ht_bilevel;
+typedef struct ht_bilevel ht_bilevel; /* a problem's programs and the memory of a run */
 /* Records the callbacks, derives and plans the programs and takes all memory runs need.
  * Owned. Problem and options are copied; what they point to, but for the sets and user
  * (groups, coordinates, names), is read here and not later. NULL after an error: a budget

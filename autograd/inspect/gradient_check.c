@@ -38,7 +38,8 @@ static void hti_check_move(hti_check *c, const ht_tensor *direction, double scal
     }
 }
 
-/* f on a fresh tape; the float variables are packed to the front of dx's order in wx. */
+/* f on a fresh tape. After it c->x has the float variables alone, in order: those that
+ * derivatives are taken by. */
 static ht_var hti_check_value(hti_check *c)
 {
     int packed = 0;

@@ -4,8 +4,10 @@
  *
  * With n elements a row, m their mean (0 if not centred), s = 1/sqrt(mean (x-m)^2 + eps)
  * and y = (x - m) s:  dy = J dx = s (dx - mean dx - y mean(y dx)).
- * J is its own transpose, and a row, `normalize_slope`; so is its derivative, whose own
- * are those of what it is made of. Read next: tensor/norm.c, ops_attention.c. */
+ * J is symmetric, so that one row, `normalize_slope` (x, v -> J v), serves vjp and jvp.
+ * The derivative of J v by x, along t, is symmetric too, and the row `normalize_bend`;
+ * from there on derivatives are those of the primitives it decomposes into. Read next:
+ * tensor/fast/norm.c, ops_attention.c. */
 #include <math.h>
 
 #include "ops.h"

@@ -14,8 +14,8 @@
 
 #include "program.h"
 
-/* Whether instruction i may be one loop. A cast that may be refused looks at its input
- * first: it runs by itself. */
+/* Whether instruction i may be one loop, and so part of a group. Not so a cast such as
+ * f64 to i32, which has to find all of its numbers in range before it writes any. */
 static bool fuse_has_loop(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];
@@ -399,8 +399,9 @@ static bool fuse_fits(fuse_match *t, uint32_t x, bool outermost)
     return commutes && fuse_fits(t, in[!first], false) && fuse_fits(t, in[first], false);
 }
 
-/* The step of m: the first tree that fits, whose inner ops then are no steps of their
- * own; else its op. */
+/* The step that computes m: of a - b * c, where nothing else reads the product, the tree
+ * "-a*bc" from a, b and c, and the product is no step of its own; where no tree fits, m's
+ * op by itself. */
 static fuse_step fuse_find(fuse_plan *f, uint32_t m)
 {
     const hti_value *v = &f->p->value[m];

@@ -14,9 +14,10 @@ typedef struct hti_cut_node {
     uint32_t ordinal; /* among the program's values; HTI_NONE: not in it */
     uint32_t readers; /* among what is kept; outputs count */
     uint32_t output;  /* the first output it is, if it is one */
-    uint32_t waiting; /* of one that waits: for which, HTI_NONE for the end; of another:
-                         the first that waits for it */
-    uint32_t next;    /* that waits for the same */
+    /* Of small nodes s, t that wait for their first reader r, and are placed before it:
+     * waiting of s and t is r (HTI_NONE: the program's end); that of r, which does not
+     * wait, the first of them, s; and next of s is t. */
+    uint32_t waiting, next;
     uint32_t product; /* that is added here; HTI_NONE: none */
     uint32_t scale;   /* or subtracted, times this number; HTI_NONE: added */
     bool fuses;       /* something elementwise reads it */

@@ -186,8 +186,10 @@ bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
     return hti_may_overwrite(p, p->begun[k], j);
 }
 
-/* What an output is made over, if that is made for it alone and all that could share the
- * output's memory still can: else HTI_NONE. */
+/* Of an output i whose row overwrites its first input, such as x + a . b: that x, which
+ * then is computed in the output's memory. HTI_NONE unless x is read last by i, and each
+ * input of the program whose memory the output might be given (a parameter, of its
+ * update) is done with when x, which is earlier, is written. */
 static uint32_t hti_plan_basis(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];

@@ -33,8 +33,9 @@ ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *ru
                     ht_shape_text(want.shape, wanted));
 }
 
-/* Whether `got` is `least`, but for axes of size 1 or none, which may be as in `most`: so
- * the batch axes of a product are, where others are not the output's. */
+/* Whether `got` lies between the two: of least (1, 3) and most (5, 4, 3) it may be
+ * (1, 3), (4, 3), (5, 1, 3) ... So the rule of an input that was broadcast, as the batch
+ * axes of a product are, may leave the output's axes, which are summed down after it. */
 static bool fits_between(ht_shape least, ht_shape got, ht_shape most)
 {
     int axes = least.rank > most.rank ? least.rank : most.rank;

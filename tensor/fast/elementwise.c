@@ -158,7 +158,7 @@ static void walk_numbers(struct walk *w)
                                         walk_step_numbers(w, w->step[i].says));
 }
 
-/* Whether `height` rows of `width` columns of operand k can be read where they are. */
+/* Where row r, column c of a block of operand k is in memory. */
 static char *walk_place(const struct walk *w, const struct walk_block *b, int k,
                         int64_t r, int64_t c)
 {

@@ -211,7 +211,8 @@ static bool matmul_is_ours(const struct hti_kernels *kernels, const hti_matmul_v
     return a->dtype == HT_F32 && a->cols > 0 && kernels->gemm->columns > 0;
 }
 
-/* By gemm.c, on the calling thread. */
+/* out = a . b, or += if `add`, on the calling thread by gemm.c, which takes f32 operands
+ * of any strides, and rows of `out` any distance apart. */
 static void matmul_ours(const struct hti_kernels *kernels, hti_matmul_view out,
                         hti_matmul_view a, hti_matmul_view b, bool add)
 {

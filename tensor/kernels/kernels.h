@@ -109,10 +109,12 @@ typedef void (*hti_loop)(int64_t n, void *out, const void *const *in);
  * contiguous, of one size and too small for a second thread. NULL where they are not. */
 hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int operands,
                         const ht_array *const *operand);
-/* operand: outputs, contiguous, then inputs, all of one shape; then sums, one element
- * each: with any, all operands are contiguous or repeat one number. An output may be the
- * very memory of a contiguous input that no later step reads. bad, if not NULL, becomes
- * the first step whose result is not finite, n_steps if all are; on one thread then. */
+/* Runs the steps over arrays of one shape. operand lists n_outputs of them, contiguous,
+ * to write, then those to read, of any strides; then, of one element each, n_sums totals
+ * to write. For y = a * b and s = sum(y): {y, a, b, s}. With totals, what is read is
+ * contiguous or repeats one number. An output may be the very memory of a contiguous
+ * input that no later step reads. bad, if not NULL, becomes the first step whose result
+ * is not finite, n_steps if all are; all then runs on one thread. */
 void hti_run_fused(ht_context *ctx, const hti_fused *fused,
                    const ht_array *const *operand, int *bad);
 
