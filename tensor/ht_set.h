@@ -14,31 +14,33 @@ extern "C" {
 
 /* In the order they were added. */
 
-typedef struct ht_set ht_set;
+typedef struct ht_set ht_set;        /* names and tensors */
 ht_set *ht_set_new(ht_context *ctx); /* owned; NULL after an error */
-/* And its tensors; NULL: nothing. A set that a live bilevel, optimizer or tape borrows
+/* Its tensors too; NULL: nothing. A set that a live bilevel, optimizer or tape borrows
  * stops the program, which then says as what. */
 void ht_set_free(ht_set *set);
 /* Zeros, owned by the set. A name is not empty and stands once. NULL after an error. */
 ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape);
 /* NULL and an error listing the names if there is none of that name. */
 ht_tensor *ht_set_tensor(const ht_set *set, const char *name);
-int ht_set_count(const ht_set *set);
-ht_tensor *ht_set_at(const ht_set *set, int i);
-const char *ht_set_name(const ht_set *set, int i);
-/* -1: no such name, no error. In time of the name's length, whatever the set's size. */
+int ht_set_count(const ht_set *set);               /* tensors */
+ht_tensor *ht_set_at(const ht_set *set, int i);    /* the i-th added, 0 <= i < count */
+const char *ht_set_name(const ht_set *set, int i); /* borrowed until ht_set_free */
+/* Its i; -1: no such name, no error. In time of the name's length, whatever the set's
+ * size. */
 int ht_set_find(const ht_set *set, const char *name);
-int64_t ht_set_elements(const ht_set *set);
-/* How much there is in the tensors whose names match (ht_name_matches; NULL: all). */
+int64_t ht_set_elements(const ht_set *set); /* of all tensors */
+/* How much there is of something. */
 typedef struct ht_counts {
     int tensors;
     int64_t elements;
     size_t bytes;
 } ht_counts;
+/* Of the tensors whose names match (ht_name_matches; NULL: all). */
 ht_counts ht_set_counts(const ht_set *set, const char *pattern);
 /* A table: name, dtype, shape, elements and bytes of each tensor, and the total. */
 void ht_set_print(const ht_set *set, FILE *f);
-ht_context *ht_set_context(const ht_set *set);
+ht_context *ht_set_context(const ht_set *set); /* that it was made on */
 /* A new set of the same names, shapes and values; dtype 0 keeps dtypes, else floats
  * become it. Owned. */
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);

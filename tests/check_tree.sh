@@ -171,6 +171,40 @@ private_names() {
         grep -v 'static inline' | sed 's/$/ is static and needs no hti_/'
 }
 
+# What a public header declares - functions, types, constants - has a doc comment of its
+# own: beside it, or one that ends on the line above, directives and attributes apart.
+documented() {
+    # shellcheck disable=SC2016 # an awk program
+    c_files "$library" | grep '/ht_[a-z_]*\.h$' | xargs awk '
+        FNR == 1 { doc = open = depth = inside = directive = 0 }
+        open && !inside { # a comment of several lines
+            if (/\*\//) { open = 0; doc = !trailing }
+            next
+        }
+        directive || /^#/ {
+            directive = /\\$/
+            if (/^#define/) doc = 0
+            next
+        }
+        !inside && /^(__attribute__|extern "C"|\})/ { next }
+        !inside && /^$/ { doc = 0 }
+        !inside && /^\/\*/ { trailing = 0; open = !/\*\//; doc = !open; next }
+        !inside && /^[A-Za-z]/ { inside = NR; at = FNR; text = $0; fine = doc }
+        inside {
+            code = $0
+            if (open && sub(/^.*\*\//, "", code)) open = 0
+            else if (open) code = ""
+            beside = gsub(/\/\*.*\*\//, "", code)
+            if (sub(/\/\*.*/, "", code)) beside = open = trailing = 1
+            opens = gsub(/\{/, "{", code) # counts them
+            if (!depth || code ~ /^\}/) fine = fine || beside
+            depth += opens - gsub(/\}/, "}", code)
+            if (depth || code !~ /[;}] *$/) next
+            if (!fine) printf "%s:%d: no doc comment: %s\n", FILENAME, at, text
+            inside = doc = 0
+        }'
+}
+
 # Line counts in chapters.
 counts() {
     sh tests/check_counts.sh
@@ -181,7 +215,8 @@ if [ "${1-}" = --figures ]; then
     exit
 fi
 for rule in spdx_line line_width file_length function_length function_figures unfinished \
-    includes rows_by_macro ops_have_macros unique_statics private_names counts; do
+    includes rows_by_macro ops_have_macros unique_statics private_names documented \
+    counts; do
     "$rule" || true
 done >"$offenders"
 cat "$offenders"
