@@ -153,12 +153,14 @@ bool hti_coordinate_bounded(const ht_coordinate *c);
 /* record/: the callbacks on tapes, derived and cut into programs. What is chosen is while
  * the step stands on its tape, so that no callback is called again. */
 bool hti_record(ht_bilevel *b, const ht_bilevel_options *options);
-void hti_call_free(ht_context *ctx, hti_call *call);
 
 /* unroll/memory.c: the one allocation. */
 bool hti_memory_allocate(ht_bilevel *b);
 void hti_memory_release(ht_bilevel *b);
-size_t hti_call_bytes(const hti_call *call); /* and its program's */
+
+/* call.c: what a call takes, its program included. */
+void hti_call_free(ht_context *ctx, hti_call *call);
+size_t hti_call_bytes(const hti_call *call);
 /* Bytes of a set's tensors, each rounded so that the next is aligned; of a product. */
 size_t hti_set_bytes(const ht_set *set);
 static inline size_t hti_product_bytes(const hti_product *product)
@@ -166,9 +168,9 @@ static inline size_t hti_product_bytes(const hti_product *product)
     return hti_round_up(hti_bytes(product->type.dtype, product->type.shape), HTI_ALIGN);
 }
 
-/* call.c: where a program's operands are that the bilevel does not know: a
- * buffer for the tensors of a set, in order, and of theta's for the state's
- * behind them; NULL: the set's own. */
+/* Where a program's operands are that the bilevel does not know: a buffer for the
+ * tensors of a set, in order, and of theta's for the state's behind them; NULL: the set's
+ * own. */
 typedef struct hti_places {
     unsigned char *in[HTI_OPERANDS], *out[HTI_OPERANDS];
 } hti_places;
@@ -178,8 +180,8 @@ void hti_point_in(ht_bilevel *b, hti_call_kind kind, const hti_places *at);
 void hti_point_out(ht_bilevel *b, hti_call_kind kind, const hti_places *at);
 bool hti_replay(ht_bilevel *b, hti_call_kind kind, int64_t step);
 bool hti_run_call(ht_bilevel *b, hti_call_kind kind, const hti_places *at, int64_t step);
-/* Where each of a set's tensors is in a buffer of them all. Returns the place after. */
-void **hti_point_buffer(void **to, const ht_set *set, unsigned char *buffer);
+/* Where each of a set's tensors is in a buffer of them all, which moves past them. */
+void **hti_point_buffer(void **to, const ht_set *set, unsigned char **buffer);
 
 /* training.c: an inner training and its pieces. False after an error. */
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step);

@@ -3,11 +3,37 @@
  * signature it was cut by. Read next: training.c. */
 #include "bilevel_internal.h"
 
-void **hti_point_buffer(void **to, const ht_set *set, unsigned char *buffer)
+size_t hti_set_bytes(const ht_set *set)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < set->n; i++)
+        bytes += hti_round_up(ht_tensor_bytes(set->tensor[i]), HTI_ALIGN);
+    return bytes;
+}
+
+size_t hti_call_bytes(const hti_call *call)
+{
+    if (!call->program) return 0;
+    size_t bytes = hti_program_held(call->program);
+    bytes += (size_t)call->n_in * sizeof *call->in;
+    bytes += (size_t)call->n_out * sizeof *call->out;
+    return bytes + (call->over ? (size_t)call->n_out * sizeof *call->over : 0);
+}
+
+void hti_call_free(ht_context *ctx, hti_call *call)
+{
+    ht_program_free(call->program);
+    hti_resize(ctx, call->in, (size_t)call->n_in * sizeof *call->in, 0);
+    hti_resize(ctx, call->out, (size_t)call->n_out * sizeof *call->out, 0);
+    hti_resize(ctx, call->over, (size_t)call->n_out * sizeof *call->over, 0);
+    *call = (hti_call){0};
+}
+
+void **hti_point_buffer(void **to, const ht_set *set, unsigned char **buffer)
 {
     for (int i = 0; i < set->n; i++) {
-        *to++ = buffer;
-        buffer += hti_round_up(ht_tensor_bytes(set->tensor[i]), HTI_ALIGN);
+        *to++ = *buffer;
+        *buffer += hti_round_up(ht_tensor_bytes(set->tensor[i]), HTI_ALIGN);
     }
     return to;
 }
@@ -43,15 +69,20 @@ static void **point_products(const ht_bilevel *b, void **to)
     return to;
 }
 
-/* A state lies behind the theta of its block, as its operand does behind theta's. */
-static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand operand,
-                            unsigned char *const *at, void **to)
+/* A set's own tensors, or a buffer: the state's lies behind theta's, where *buffer is. */
+static void **point_tensors(const ht_bilevel *b, const ht_set *set, unsigned char *at,
+                            unsigned char **buffer, void **to)
 {
-    const ht_set *set = hti_operand_set(b, operand);
-    unsigned char *buffer = at[operand];
-    if (set == b->problem.state && at[operand - 1])
-        buffer = at[operand - 1] + hti_set_bytes(b->problem.theta);
-    bool initial = kind == HTI_INITIAL_REVERSE;
+    if (!at && set != b->problem.state) return point_set(to, set);
+    if (at) *buffer = at;
+    return hti_point_buffer(to, set, buffer);
+}
+
+static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand operand,
+                            void **to)
+{
+    const hti_programs *p = &b->programs;
+    const hti_problem *of = &b->problem;
     switch (operand) {
     case HTI_STEP:
         *to = &b->run.step;
@@ -62,29 +93,36 @@ static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand opera
     case HTI_PRODUCTS:
         return point_products(b, to);
     case HTI_THETA_COTANGENT:
-        return point_list(to, b->run.cotangent, set->n);
+        return point_list(to, b->run.cotangent, of->theta->n);
     case HTI_STATE_COTANGENT:
-        return point_list(to, b->run.cotangent + b->problem.theta->n, set->n);
+        return point_list(to, b->run.cotangent + of->theta->n, of->state->n);
     case HTI_ETA_COTANGENT:
-        return point_sums(to, set,
-                          initial ? b->programs.initial_summed : b->programs.summed);
+        return point_sums(to, of->gradient,
+                          kind == HTI_INITIAL_REVERSE ? p->initial_summed : p->summed);
     default:
-        return buffer ? hti_point_buffer(to, set, buffer) : point_set(to, set);
+        return NULL;
+    }
+}
+
+static void point(ht_bilevel *b, hti_call_kind kind, const hti_operand *operands,
+                  unsigned char *const *at, void **to)
+{
+    unsigned char *buffer = NULL;
+    for (const hti_operand *o = operands; *o != HTI_END; o++) {
+        void **after = point_operand(b, kind, *o, to);
+        to =
+            after ? after : point_tensors(b, hti_operand_set(b, *o), at[*o], &buffer, to);
     }
 }
 
 void hti_point_in(ht_bilevel *b, hti_call_kind kind, const hti_places *at)
 {
-    void **to = b->programs.call[kind].in;
-    for (const hti_operand *o = hti_signatures[kind].in; *o != HTI_END; o++)
-        to = point_operand(b, kind, *o, at->in, to);
+    point(b, kind, hti_signatures[kind].in, at->in, b->programs.call[kind].in);
 }
 
 void hti_point_out(ht_bilevel *b, hti_call_kind kind, const hti_places *at)
 {
-    void **to = b->programs.call[kind].out;
-    for (const hti_operand *o = hti_signatures[kind].out; *o != HTI_END; o++)
-        to = point_operand(b, kind, *o, at->out, to);
+    point(b, kind, hti_signatures[kind].out, at->out, b->programs.call[kind].out);
 }
 
 /* The first value that is not finite: of the training if it has one, which tangents run

@@ -25,8 +25,8 @@ typedef struct hti_room {
 
 typedef struct hti_method {
     ht_method kind;
-    /* What the method becomes where the Hessian may not be symmetric; itself: nothing. */
-    ht_method otherwise;
+    /* What the method becomes where the Hessian may not be symmetric; NULL: itself. */
+    const struct hti_method *otherwise;
     /* Whether states are kept by a schedule; else the schedule is HT_SCHEDULE_NONE. */
     bool keeps_states;
     /* Whether these options go with the method and with each other; else an error that

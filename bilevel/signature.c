@@ -43,20 +43,24 @@ const hti_signature hti_signatures[HTI_SIGNATURES] = {
         OUT(COTANGENTS, HTI_THETA_GRADIENT)},
 };
 
+#define SET(name) offsetof(hti_problem, name)
+static const size_t set_of[HTI_OPERANDS] = {
+    [HTI_THETA] = SET(theta), [HTI_STATE] = SET(state), [HTI_ETA] = SET(eta),
+    [HTI_BATCH] = SET(inner_data), [HTI_OUTER_BATCH] = SET(outer_data),
+    [HTI_NEXT_THETA] = SET(theta), [HTI_NEXT_STATE] = SET(state),
+    [HTI_THETA_GRADIENT] = SET(theta), [HTI_ETA_GRADIENT] = SET(gradient),
+    [HTI_THETA_COTANGENT] = SET(theta), [HTI_STATE_COTANGENT] = SET(state),
+    [HTI_ETA_COTANGENT] = SET(gradient), [HTI_THETA_TANGENT] = SET(theta),
+    [HTI_STATE_TANGENT] = SET(state), [HTI_ETA_TANGENT] = SET(eta)};
+/* clang-format on */
+
+/* No set is the first member, whose offset is 0. */
 const ht_set *hti_operand_set(const ht_bilevel *b, hti_operand operand)
 {
-    const hti_problem *p = &b->problem;
-    const ht_set *const set[HTI_OPERANDS] = {
-        [HTI_THETA] = p->theta, [HTI_STATE] = p->state, [HTI_ETA] = p->eta,
-        [HTI_BATCH] = p->inner_data, [HTI_OUTER_BATCH] = p->outer_data,
-        [HTI_NEXT_THETA] = p->theta, [HTI_NEXT_STATE] = p->state,
-        [HTI_THETA_GRADIENT] = p->theta, [HTI_ETA_GRADIENT] = p->gradient,
-        [HTI_THETA_COTANGENT] = p->theta, [HTI_STATE_COTANGENT] = p->state,
-        [HTI_ETA_COTANGENT] = p->gradient, [HTI_THETA_TANGENT] = p->theta,
-        [HTI_STATE_TANGENT] = p->state, [HTI_ETA_TANGENT] = p->eta};
-    return set[operand];
+    const char *problem = (const char *)&b->problem;
+    size_t at = set_of[operand];
+    return at ? *(ht_set *const *)(const void *)(problem + at) : NULL;
 }
-/* clang-format on */
 
 int hti_operand_count(const ht_bilevel *b, hti_operand operand)
 {

@@ -47,7 +47,7 @@ static void direct_explain(ht_bilevel *b)
 }
 
 const hti_method hti_method_direct = {.kind = HT_AUTO, /* HT_DIRECT, in ht_bilevel.h */
-                                      .otherwise = HT_AUTO,
+
                                       .fits = direct_fits,
                                       .record_initial = direct_record_initial,
                                       .record = direct_record,

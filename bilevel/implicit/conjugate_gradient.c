@@ -69,9 +69,9 @@ static size_t cg_room(int64_t n)
 /* The residual that is carried along drifts from b - A x by rounding: where it has, the
  * descent begins again from the true one, as long as that helps. */
 static hti_solution cg_solve(const hti_linear *a, const double *b, double *x,
-                             double tolerance, void *room)
+                             double tolerance, void *work)
 {
-    double *r = room, size = sqrt(cg_dot(b, b, a->n)), last = (double)INFINITY;
+    double *r = work, size = sqrt(cg_dot(b, b, a->n)), last = (double)INFINITY;
     hti_solution s = {.residual = (double)NAN};
     if (!(size > 0)) memset(x, 0, (size_t)a->n * sizeof *x);
     while (cg_residual(a, b, x, r, &s)) {

@@ -5,7 +5,9 @@
 #ifndef HTI_SOLVER_H
 #define HTI_SOLVER_H
 
-#include "bilevel_internal.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* A, n by n: y = A x. False ends the solving. */
 typedef struct hti_linear {
@@ -27,7 +29,7 @@ typedef struct hti_solver {
     size_t (*room)(int64_t n); /* bytes solve works in, beside b and x */
     /* x is read, a guess or 0, and written, solved or not. */
     hti_solution (*solve)(const hti_linear *a, const double *b, double *x,
-                          double tolerance, void *room);
+                          double tolerance, void *work);
 } hti_solver;
 
 extern const hti_solver hti_conjugate_gradient; /* A symmetric, positive definite */

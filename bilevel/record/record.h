@@ -25,7 +25,7 @@ struct hti_recorder {
 
 #define HTI_LIST(...) ((const hti_operand[]){__VA_ARGS__, HTI_END})
 
-/* record.c */
+/* recorder.c */
 
 /* A tape with leaves for theta, s, eta, batch (HTI_END: none) and step. False after an
  * error; hti_tape_close either way. */
@@ -49,6 +49,8 @@ bool hti_derive(hti_recorder *r, int n_y, const ht_var *y, const ht_var *v,
                 const hti_operand *by, ht_var *d, bool *reached);
 /* The program of a signature, from the operands at hand. */
 ht_program *hti_cut_program(hti_recorder *r, hti_call_kind kind);
+/* Notes what a loss depends on, theta before eta. */
+void hti_join_reached(hti_recorder *r, const bool *reached);
 /* A loss as the callback gave it: 0-d and float, or an error. */
 bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which);
 
@@ -57,9 +59,7 @@ bool hti_record_update(hti_recorder *r);
 bool hti_record_initial(hti_recorder *r);
 bool hti_record_outer(hti_recorder *r);
 
-/* step.c: notes what theta and eta reach, in that order. */
-void hti_join_reached(hti_recorder *r, const bool *reached);
-/* The inner step and its inner loss, on the tape for the method's record. */
+/* step.c: the inner step and its inner loss, on the tape for the method's record. */
 bool hti_record_step(hti_recorder *r);
 
 /* products.c: forward and reverse, and both again with as many products kept as are

@@ -22,15 +22,6 @@ static const char *find_asymmetric(const ht_tape *tape)
     return NULL;
 }
 
-/* What reaches a loss reaches something. */
-void hti_join_reached(hti_recorder *r, const bool *reached)
-{
-    for (int i = 0; i < r->n_theta; i++)
-        r->theta_reached[i] = r->theta_reached[i] || reached[i];
-    for (int j = 0; j < r->n_eta; j++)
-        r->eta_reached[j] = r->eta_reached[j] || reached[r->n_theta + j];
-}
-
 /* Whether every outer variable and parameter reaches something; else an error. */
 static bool all_reached(const hti_recorder *r)
 {
@@ -166,7 +157,7 @@ bool hti_record_mixed(hti_recorder *r)
 {
     if (!r->asymmetric) return derive_mixed(r) && hti_cut_reverse(r);
     r->b->programs.asymmetric = r->asymmetric;
-    r->b->method = hti_method_row(r->b->method->otherwise);
+    if (r->b->method->otherwise) r->b->method = r->b->method->otherwise;
     return hti_record_reverse_twice(r);
 }
 

@@ -76,7 +76,8 @@ static double tangent_largest(ht_bilevel *b, int64_t step)
 {
     double largest = 0;
     for (int64_t e = 0, n = ht_set_elements(b->problem.eta); e < n; e++) {
-        hti_point_buffer(b->run.cotangent, b->problem.theta, tangent_at(b, e, step));
+        unsigned char *tangent = tangent_at(b, e, step);
+        hti_point_buffer(b->run.cotangent, b->problem.theta, &tangent);
         double here = hti_largest(b->problem.theta, b->run.cotangent);
         if (here > largest || isnan(here)) largest = here;
     }
@@ -152,7 +153,7 @@ static void forward_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
 }
 
 const hti_method hti_method_forward = {.kind = HT_FORWARD,
-                                       .otherwise = HT_FORWARD,
+
                                        .fits = hti_slots_fit,
                                        .record_initial = hti_record_initial_tangent,
                                        .record = hti_record_tangent,

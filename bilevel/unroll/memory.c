@@ -4,14 +4,6 @@
 #include "checkpoints.h"
 #include "unroll.h"
 
-size_t hti_set_bytes(const ht_set *set)
-{
-    size_t bytes = 0;
-    for (int i = 0; i < set->n; i++)
-        bytes += hti_round_up(ht_tensor_bytes(set->tensor[i]), HTI_ALIGN);
-    return bytes;
-}
-
 /* Of the first `kept` products. */
 static size_t products_bytes(const ht_bilevel *b, int kept)
 {
@@ -90,15 +82,6 @@ static size_t memory_bytes(const ht_bilevel *b, hti_choice c)
     return (blocks + (size_t)room.cotangents) * state + arena_bytes(b, c) + room.own +
            slots * products_bytes(b, b->planning->level[c.level].kept) +
            hti_round_up(tables, HTI_ALIGN) + HTI_ALIGN;
-}
-
-size_t hti_call_bytes(const hti_call *call)
-{
-    if (!call->program) return 0;
-    size_t bytes = hti_program_held(call->program);
-    bytes += (size_t)call->n_in * sizeof *call->in;
-    bytes += (size_t)call->n_out * sizeof *call->out;
-    return bytes + (call->over ? (size_t)call->n_out * sizeof *call->over : 0);
 }
 
 size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c)

@@ -67,12 +67,12 @@ void hti_unroll_explain(ht_bilevel *b)
 
 /* clang-format off */
 const hti_method hti_method_reverse = {
-    .kind = HT_REVERSE, .otherwise = HT_REVERSE_REVERSE, .fits = reverse_fits,
+    .kind = HT_REVERSE, .otherwise = &hti_method_reverse_reverse, .fits = reverse_fits,
     .record = hti_record_mixed, SWEEP};
 const hti_method hti_method_reverse_reverse = {
-    .kind = HT_REVERSE_REVERSE, .otherwise = HT_REVERSE_REVERSE, .fits = reverse_fits,
+    .kind = HT_REVERSE_REVERSE, .fits = reverse_fits,
     .record = hti_record_reverse_twice, SWEEP};
 const hti_method hti_method_truncated = {
-    .kind = HT_TRUNCATED, .otherwise = HT_TRUNCATED, .fits = truncated_fits,
+    .kind = HT_TRUNCATED, .fits = truncated_fits,
     .record = hti_record_mixed, SWEEP};
 /* clang-format on */

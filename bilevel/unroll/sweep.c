@@ -36,8 +36,8 @@ static bool run_reverse(ht_bilevel *b, int64_t step)
 
 static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
 {
-    to = hti_point_buffer(to, b->problem.theta, buffer);
-    hti_point_buffer(to, b->problem.state, buffer + hti_set_bytes(b->problem.theta));
+    to = hti_point_buffer(to, b->problem.theta, &buffer);
+    hti_point_buffer(to, b->problem.state, &buffer);
 }
 
 static bool run_outer(ht_bilevel *b, uint64_t outer_step)

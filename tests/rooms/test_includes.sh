@@ -24,9 +24,10 @@ autograd/program: $engine autograd/ops
 autograd/passes: $engine autograd/program
 autograd/inspect: $engine autograd/ops autograd/program
 nn: tensor tensor/core autograd
-bilevel: $engine autograd/program nn
-bilevel/record: $engine autograd/program nn bilevel
-bilevel/unroll: $engine autograd/program nn bilevel
+bilevel: tensor tensor/core autograd nn
+bilevel/record: tensor tensor/core autograd nn bilevel
+bilevel/unroll: tensor tensor/core autograd nn bilevel
+bilevel/implicit:
 data: tensor tensor/core
 END
 
