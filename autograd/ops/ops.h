@@ -58,6 +58,10 @@ bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
  * keep. */
 ht_var hti_reduce_axes(const ht_op *op, ht_var x, ht_axes axes, bool keep,
                        const void *attributes, uint64_t *bits, const char *site);
+/* x, a batch of matrices, with its leading axes broadcast to out's. */
+ht_array hti_batch_operand(const ht_array *x, ht_shape out);
+/* x with axes i and j exchanged. */
+ht_var hti_swap_axes(ht_var x, int i, int j, const char *site);
 /* "axes 0 2": the characters it takes. */
 size_t hti_describe_axes(uint64_t axes, char *text, size_t size);
 /* out, a reduction of x that kept its axes, without those. */

@@ -207,10 +207,8 @@ static void attention_jvp_vjp(ht_rule *r)
 /* (..., rows, heads, width) to (..., heads, rows, width) and back. */
 static ht_var attention_swap(ht_var x, const char *site)
 {
-    ht_axes axes = {ht_var_shape(x).rank, {0, 1, 2, 3, 4, 5}};
-    axes.axis[axes.n - 3] = axes.n - 2;
-    axes.axis[axes.n - 2] = axes.n - 3;
-    return ht_permute_at(x, axes, site);
+    int rank = ht_var_shape(x).rank;
+    return hti_swap_axes(x, rank - 3, rank - 2, site);
 }
 
 /* a b', a b or a' b by `side`, a triangle of it if causal: of a b' or of a, the scores or

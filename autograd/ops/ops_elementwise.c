@@ -24,21 +24,9 @@ static bool elementwise_is(ht_var x, double value)
 
 /* One input: slope(r, v) is v times the derivative. */
 
-static ht_var neg_slope(const ht_rule *r, ht_var v)
-{
-    (void)r;
-    return ht_neg(v);
-}
-
-static ht_var exp_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, r->out);
-}
-
-static ht_var log_slope(const ht_rule *r, ht_var v)
-{
-    return ht_div(v, r->in[0]);
-}
+HTI_SLOPE(neg, ht_neg(v))
+HTI_SLOPE(exp, ht_mul(v, y))
+HTI_SLOPE(log, ht_div(v, x))
 
 /* 1/(2 sqrt x), and 0 at 0. The inner select keeps the branch not taken finite, so that
  * its own derivative is not 0 * inf. */
@@ -60,10 +48,7 @@ static ht_var sigmoid_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_apply(&hti_op_sigmoid_slope, 1, r->in, NULL, HT_HERE));
 }
 
-static ht_var tanh_slope_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_mul(ht_mul(r->out, ht_tanh(r->in[0])), -2.0));
-}
+HTI_SLOPE(tanh_slope, ht_mul(v, ht_mul(ht_mul(y, ht_tanh(x)), -2.0)))
 
 /* tanh(x / 2), not 2 s - 1, which would cancel around 0. */
 static ht_var sigmoid_slope_slope(const ht_rule *r, ht_var v)
@@ -72,21 +57,11 @@ static ht_var sigmoid_slope_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_mul(r->out, turn));
 }
 
-static ht_var tanh_slope_decompose(const ht_rule *r)
-{
-    return ht_sub(1.0, ht_square(ht_tanh(r->in[0])));
-}
-
-static ht_var sigmoid_slope_decompose(const ht_rule *r)
-{
-    return ht_mul(ht_sigmoid(r->in[0]), ht_sigmoid(ht_neg(r->in[0])));
-}
+HTI_PARTS(tanh_slope, ht_sub(1.0, ht_square(ht_tanh(x))))
+HTI_PARTS(sigmoid_slope, ht_mul(ht_sigmoid(x), ht_sigmoid(ht_neg(x))))
 
 /* The result is positive where x is, and kept for other reasons: x need not be. */
-static ht_var relu_slope(const ht_rule *r, ht_var v)
-{
-    return elementwise_positive(r->out, v, HT_ZERO);
-}
+HTI_SLOPE(relu, elementwise_positive(y, v, HT_ZERO))
 
 static ht_var abs_slope(const ht_rule *r, ht_var v)
 {
@@ -94,20 +69,9 @@ static ht_var abs_slope(const ht_rule *r, ht_var v)
     return elementwise_positive(r->in[0], v, below);
 }
 
-static ht_var sigmoid_decompose(const ht_rule *r)
-{
-    return ht_div(1.0, ht_add(ht_exp(ht_neg(r->in[0])), 1.0));
-}
-
-static ht_var relu_decompose(const ht_rule *r)
-{
-    return elementwise_positive(r->in[0], r->in[0], HT_ZERO);
-}
-
-static ht_var abs_decompose(const ht_rule *r)
-{
-    return elementwise_positive(r->in[0], r->in[0], ht_neg(r->in[0]));
-}
+HTI_PARTS(sigmoid, ht_div(1.0, ht_add(ht_exp(ht_neg(x)), 1.0)))
+HTI_PARTS(relu, elementwise_positive(x, x, HT_ZERO))
+HTI_PARTS(abs, elementwise_positive(x, x, ht_neg(x)))
 
 HTI_UNARY_ROW(neg, "-$0", HT_OP_LINEAR, -2, 2, NULL)
 HTI_UNARY_ROW(exp, NULL, 0, -2, 2, NULL)
@@ -125,36 +89,25 @@ ht_var ht_square_at(ht_var x, const char *site)
     return HTI_CALL("square", x, ht_mul_at(x, x, site));
 }
 
-/* Two inputs: a's and b's part of v. */
+/* Two inputs: a's and b's part of v; y is the result. */
 
-static ht_var add_slope_a(const ht_rule *r, ht_var v)
-{
-    (void)r;
-    return v;
-}
+#define SLOPE_OF(name, value)                          \
+    static ht_var name(const ht_rule *r, ht_var v)     \
+    {                                                  \
+        ht_var a = r->in[0], b = r->in[1], y = r->out; \
+        (void)a, (void)b, (void)y;                     \
+        return value;                                  \
+    }
+
+SLOPE_OF(add_slope_a, v)
 #define add_slope_b add_slope_a
 #define sub_slope_a add_slope_a
 #define sub_slope_b neg_slope
 
-static ht_var mul_slope_a(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, r->in[1]);
-}
-
-static ht_var mul_slope_b(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, r->in[0]);
-}
-
-static ht_var div_slope_a(const ht_rule *r, ht_var v)
-{
-    return ht_div(v, r->in[1]);
-}
-
-static ht_var div_slope_b(const ht_rule *r, ht_var v)
-{
-    return ht_neg(ht_div(ht_mul(v, r->out), r->in[1]));
-}
+SLOPE_OF(mul_slope_a, ht_mul(v, b))
+SLOPE_OF(mul_slope_b, ht_mul(v, a))
+SLOPE_OF(div_slope_a, ht_div(v, b))
+SLOPE_OF(div_slope_b, ht_neg(ht_div(ht_mul(v, y), b)))
 
 /* b a^(b-1); as b a^b / a where b = 0, since 0 times a^-2, which that has in its own
  * derivative, may be 0 times infinity. Only 0^0 is singular: it is seen as 1^0, so that
@@ -189,25 +142,10 @@ static ht_var elementwise_winner(ht_var winner, ht_var loser, ht_var v)
     return ht_where(ht_greater(winner, loser), v, tie);
 }
 
-static ht_var maximum_slope_a(const ht_rule *r, ht_var v)
-{
-    return elementwise_winner(r->in[0], r->in[1], v);
-}
-
-static ht_var maximum_slope_b(const ht_rule *r, ht_var v)
-{
-    return elementwise_winner(r->in[1], r->in[0], v);
-}
-
-static ht_var minimum_slope_a(const ht_rule *r, ht_var v)
-{
-    return elementwise_winner(ht_neg(r->in[0]), ht_neg(r->in[1]), v);
-}
-
-static ht_var minimum_slope_b(const ht_rule *r, ht_var v)
-{
-    return elementwise_winner(ht_neg(r->in[1]), ht_neg(r->in[0]), v);
-}
+SLOPE_OF(maximum_slope_a, elementwise_winner(a, b, v))
+SLOPE_OF(maximum_slope_b, elementwise_winner(b, a, v))
+SLOPE_OF(minimum_slope_a, elementwise_winner(ht_neg(a), ht_neg(b), v))
+SLOPE_OF(minimum_slope_b, elementwise_winner(ht_neg(b), ht_neg(a), v))
 
 /* i32 too, where the maths is exact. */
 static bool arithmetic_infer(ht_infer *it)
@@ -404,13 +342,15 @@ static ht_var where_jvp(const ht_rule *r)
     return ht_where(r->in[0], r->t[1], r->t[2]);
 }
 
+#define WHERE_IF(...)                       \
+    {                                       \
+        HT_U8, HTI_SIZES(__VA_ARGS__), 0, 1 \
+    }
 static const ht_sample where_samples[] = {
     {3,
-     {{HT_U8, {2, {HT_ANY_1, HT_ANY_2}}, 0, 1},
-      HTI_X(HT_ANY_1, HT_ANY_2),
-      HTI_X(HT_ANY_1, HT_ANY_2)},
+     {WHERE_IF(HT_ANY_1, HT_ANY_2), HTI_X(HT_ANY_1, HT_ANY_2), HTI_X(HT_ANY_1, HT_ANY_2)},
      NULL},
-    {3, {{HT_U8, {2, {HT_SOME_1, 1}}, 0, 1}, HTI_SCALAR, HTI_X(HT_SOME_2)}, NULL},
+    {3, {WHERE_IF(HT_SOME_1, 1), HTI_SCALAR, HTI_X(HT_SOME_2)}, NULL},
     {3, {{HT_U8, {0, {0}}, 0, 1}, HTI_X(HT_SOME_1), HTI_X(HT_SOME_2, 1)}, NULL},
 };
 

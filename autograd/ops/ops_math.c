@@ -6,42 +6,22 @@
 
 /* Elementwise: slope(r, v) is v times the derivative. */
 
-static ht_var log1p_slope(const ht_rule *r, ht_var v)
-{
-    return ht_div(v, ht_add(r->in[0], 1.0));
-}
+HTI_SLOPE(log1p, ht_div(v, ht_add(x, 1.0)))
 
 /* exp(x), not out + 1: the sum has no digits left where x is very negative. */
-static ht_var expm1_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_exp(r->in[0]));
-}
+HTI_SLOPE(expm1, ht_mul(v, ht_exp(x)))
 
 /* -1/2 x^(-3/2): at 0 the limit, -inf, as for 1/x. */
-static ht_var rsqrt_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_mul(ht_div(r->out, r->in[0]), -0.5));
-}
-
-static ht_var sin_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_cos(r->in[0]));
-}
-
-static ht_var cos_slope(const ht_rule *r, ht_var v)
-{
-    return ht_neg(ht_mul(v, ht_sin(r->in[0])));
-}
+HTI_SLOPE(rsqrt, ht_mul(v, ht_mul(ht_div(y, x), -0.5)))
+HTI_SLOPE(sin, ht_mul(v, ht_cos(x)))
+HTI_SLOPE(cos, ht_neg(ht_mul(v, ht_sin(x))))
 
 static ht_var math_apply(const ht_op *op, ht_var x)
 {
     return ht_apply(op, 1, &x, NULL, HT_HERE);
 }
 
-static ht_var erf_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, math_apply(&hti_op_erf_slope, r->in[0]));
-}
+HTI_SLOPE(erf, ht_mul(v, math_apply(&hti_op_erf_slope, x)))
 
 /* What grows with x has a bound below, if only where the factor beside it is 0 long
  * since: infinity times that would be NaN, not the limit. */
@@ -53,20 +33,9 @@ static ht_var math_within(ht_var x, double bound)
 }
 
 /* 2 / sqrt(pi) exp(-x^2) (-2 x) */
-static ht_var erf_slope_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_mul(r->out, ht_mul(math_within(r->in[0], 40), -2.0)));
-}
-
-static ht_var softplus_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_sigmoid(r->in[0]));
-}
-
-static ht_var gelu_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, math_apply(&hti_op_gelu_slope, r->in[0]));
-}
+HTI_SLOPE(erf_slope, ht_mul(v, ht_mul(y, ht_mul(math_within(x, 40), -2.0))))
+HTI_SLOPE(softplus, ht_mul(v, ht_sigmoid(x)))
+HTI_SLOPE(gelu, ht_mul(v, math_apply(&hti_op_gelu_slope, x)))
 
 /* density (2 - x^2) */
 static ht_var gelu_slope_slope(const ht_rule *r, ht_var v)
@@ -75,15 +44,8 @@ static ht_var gelu_slope_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_mul(math_apply(&hti_op_density, r->in[0]), bend));
 }
 
-static ht_var density_slope(const ht_rule *r, ht_var v)
-{
-    return ht_neg(ht_mul(v, ht_mul(r->out, math_within(r->in[0], 60))));
-}
-
-static ht_var silu_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, math_apply(&hti_op_silu_slope, r->in[0]));
-}
+HTI_SLOPE(density, ht_neg(ht_mul(v, ht_mul(y, math_within(x, 60)))))
+HTI_SLOPE(silu, ht_mul(v, math_apply(&hti_op_silu_slope, x)))
 
 /* s' (2 - x tanh(x / 2)), s the sigmoid */
 static ht_var silu_slope_slope(const ht_rule *r, ht_var v)
@@ -93,10 +55,7 @@ static ht_var silu_slope_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_mul(math_apply(&hti_op_sigmoid_slope, x), bend));
 }
 
-static ht_var gelu_tanh_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, math_apply(&hti_op_gelu_tanh_slope, r->in[0]));
-}
+HTI_SLOPE(gelu_tanh, ht_mul(v, math_apply(&hti_op_gelu_tanh_slope, x)))
 
 /* Twice sqrt(2 / pi), and that by 0.044715: Hendrycks & Gimpel, arXiv 1606.08415. */
 static const double gelu_line = 1.5957691216057308,
@@ -116,25 +75,10 @@ static ht_var gelu_tanh_slope_slope(const ht_rule *r, ht_var v)
 
 /* Decomposed: the same but for the digits the rows are there to keep. */
 
-static ht_var log1p_decompose(const ht_rule *r)
-{
-    return ht_log(ht_add(r->in[0], 1.0));
-}
-
-static ht_var expm1_decompose(const ht_rule *r)
-{
-    return ht_sub(ht_exp(r->in[0]), 1.0);
-}
-
-static ht_var rsqrt_decompose(const ht_rule *r)
-{
-    return ht_div(1.0, ht_sqrt(r->in[0]));
-}
-
-static ht_var softplus_decompose(const ht_rule *r)
-{
-    return ht_log(ht_add(ht_exp(r->in[0]), 1.0));
-}
+HTI_PARTS(log1p, ht_log(ht_add(x, 1.0)))
+HTI_PARTS(expm1, ht_sub(ht_exp(x), 1.0))
+HTI_PARTS(rsqrt, ht_div(1.0, ht_sqrt(x)))
+HTI_PARTS(softplus, ht_log(ht_add(ht_exp(x), 1.0)))
 
 static ht_var gelu_distribution(ht_var x)
 {
@@ -147,10 +91,7 @@ static ht_var gelu_density(ht_var x)
     return ht_mul(ht_exp(ht_mul(ht_square(x), -0.5)), 0.39894228040143267794);
 }
 
-static ht_var gelu_decompose(const ht_rule *r)
-{
-    return ht_mul(r->in[0], gelu_distribution(r->in[0]));
-}
+HTI_PARTS(gelu, ht_mul(x, gelu_distribution(x)))
 
 static ht_var gelu_slope_decompose(const ht_rule *r)
 {
@@ -158,20 +99,9 @@ static ht_var gelu_slope_decompose(const ht_rule *r)
     return ht_add(gelu_distribution(x), ht_mul(x, gelu_density(x)));
 }
 
-static ht_var density_decompose(const ht_rule *r)
-{
-    return gelu_density(r->in[0]);
-}
-
-static ht_var erf_slope_decompose(const ht_rule *r)
-{
-    return ht_mul(ht_exp(ht_neg(ht_square(r->in[0]))), 1.12837916709551257390);
-}
-
-static ht_var silu_decompose(const ht_rule *r)
-{
-    return ht_mul(r->in[0], ht_sigmoid(r->in[0]));
-}
+HTI_PARTS(density, gelu_density(x))
+HTI_PARTS(erf_slope, ht_mul(ht_exp(ht_neg(ht_square(x))), 1.12837916709551257390))
+HTI_PARTS(silu, ht_mul(x, ht_sigmoid(x)))
 
 /* s + x s' */
 static ht_var silu_slope_decompose(const ht_rule *r)
@@ -188,10 +118,7 @@ static ht_var gelu_tanh_gate(ht_var x)
     return ht_mul(ht_add(t, 1.0), 0.5);
 }
 
-static ht_var gelu_tanh_decompose(const ht_rule *r)
-{
-    return ht_mul(r->in[0], gelu_tanh_gate(r->in[0]));
-}
+HTI_PARTS(gelu_tanh, ht_mul(x, gelu_tanh_gate(x)))
 
 static ht_var gelu_tanh_slope_decompose(const ht_rule *r)
 {
@@ -248,25 +175,21 @@ static ht_var weighted_hypot_decompose(const ht_rule *r)
         ht_add(ht_mul(in[0], ht_square(in[1])), ht_mul(in[2], ht_square(in[3]))));
 }
 
+#define HYPOT_0(low)        \
+    {                       \
+        0, {0, {0}}, low, 2 \
+    }
+#define HYPOT(low, ...) HTI_X_IN(low, 2, __VA_ARGS__)
 static const ht_sample weighted_hypot_samples[] = {
     {4,
-     {{0, {0, {0}}, 0.4, 2},
-      HTI_X(HT_ANY_1, HT_ANY_2),
-      {0, {0, {0}}, 0.4, 2},
-      {0, {2, {HT_ANY_1, HT_ANY_2}}, 0.5, 2}},
+     {HYPOT_0(0.4), HYPOT(-2, HT_ANY_1, HT_ANY_2), HYPOT_0(0.4),
+      HYPOT(0.5, HT_ANY_1, HT_ANY_2)},
      NULL},
     {4,
-     {{0, {1, {HT_SOME_2}}, 0.4, 2},
-      {0, {0, {0}}, 0.5, 2},
-      {0, {2, {HT_SOME_1, 1}}, 0.4, 2},
-      HTI_X(HT_SOME_1, HT_SOME_2)},
+     {HYPOT(0.4, HT_SOME_2), HYPOT_0(0.5), HYPOT(0.4, HT_SOME_1, 1),
+      HYPOT(-2, HT_SOME_1, HT_SOME_2)},
      NULL},
-    {4,
-     {{0, {0, {0}}, 0.4, 2},
-      {0, {0, {0}}, 0.5, 2},
-      {0, {1, {HT_SOME_1}}, 0.4, 2},
-      HTI_SCALAR},
-     NULL},
+    {4, {HYPOT_0(0.4), HYPOT_0(0.5), HYPOT(0.4, HT_SOME_1), HYPOT_0(-2)}, NULL},
 };
 
 HTI_ROW(weighted_hypot, weighted_hypot_samples, .flags = HT_OP_ELEMENTWISE,

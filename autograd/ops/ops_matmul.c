@@ -31,18 +31,16 @@ static bool matmul_infer(ht_infer *it)
     return true;
 }
 
-/* x with its leading axes broadcast to out's. */
-static ht_array matmul_operand(const ht_array *x, ht_shape out)
+ht_array hti_batch_operand(const ht_array *x, ht_shape out)
 {
-    ht_shape shape = out;
-    shape.dim[out.rank - 2] = x->shape.dim[x->shape.rank - 2];
-    shape.dim[out.rank - 1] = x->shape.dim[x->shape.rank - 1];
-    return hti_broadcast_array(*x, shape);
+    out.dim[out.rank - 2] = x->shape.dim[x->shape.rank - 2];
+    out.dim[out.rank - 1] = x->shape.dim[x->shape.rank - 1];
+    return hti_broadcast_array(*x, out);
 }
 
 HTI_RUN(matmul, void,
-        hti_run_matmul(r->ctx, r->out, matmul_operand(r->in[0], r->out.shape),
-                       matmul_operand(r->in[1], r->out.shape)))
+        hti_run_matmul(r->ctx, r->out, hti_batch_operand(r->in[0], r->out.shape),
+                       hti_batch_operand(r->in[1], r->out.shape)))
 
 /* All matrices of a batch as one, its rows one after another. */
 static ht_var matmul_tall(ht_var x)

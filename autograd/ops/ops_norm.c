@@ -285,13 +285,6 @@ ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, doub
     return HTI_CALL("groupnorm", x, normalize_groups(x, groups, gain, shift, eps, site));
 }
 
-/* Axes 0 and 1 exchanged: its own inverse. */
-static ht_var normalize_swap(ht_var x, const char *site)
-{
-    ht_axes axes = {ht_var_shape(x).rank, {1, 0, 2, 3, 4, 5}};
-    return ht_permute_at(x, axes, site);
-}
-
 static ht_var normalize_batch(ht_var x, ht_var gain, ht_var shift, double eps,
                               const char *site)
 {
@@ -301,9 +294,10 @@ static ht_var normalize_batch(ht_var x, ht_var gain, ht_var shift, double eps,
     turned.dim[1] = shape.dim[0];
     int64_t each = shape.dim[0];
     for (int i = 2; i < shape.rank; i++) each *= shape.dim[i];
-    ht_var y = ht_reshape_at(normalize_swap(x, site), HT_SHAPE(shape.dim[1], each), site);
+    ht_var y =
+        ht_reshape_at(hti_swap_axes(x, 0, 1, site), HT_SHAPE(shape.dim[1], each), site);
     y = ht_reshape_at(normalize_apply(y, eps, true, site), turned, site);
-    return normalize_affine(normalize_swap(y, site),
+    return normalize_affine(hti_swap_axes(y, 0, 1, site),
                             normalize_channels(gain, shape, "gain", site),
                             normalize_channels(shift, shape, "shift", site), site);
 }

@@ -204,6 +204,14 @@ ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
     return identity ? inner : ht_apply(&hti_op_permute, 1, &inner, &a, site);
 }
 
+ht_var hti_swap_axes(ht_var x, int i, int j, const char *site)
+{
+    ht_axes axes = {ht_var_shape(x).rank, {0, 1, 2, 3, 4, 5}};
+    axes.axis[i] = j;
+    axes.axis[j] = i;
+    return ht_permute_at(x, axes, site);
+}
+
 ht_var ht_transpose_at(ht_var x, const char *site)
 {
     if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
@@ -213,11 +221,7 @@ ht_var ht_transpose_at(ht_var x, const char *site)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "transpose",
                         "needs at least 2 axes, got shape %s",
                         ht_shape_text(hti_type(x).shape, text));
-    ht_axes axes = {.n = rank};
-    for (int i = 0; i < rank; i++) axes.axis[i] = i;
-    axes.axis[rank - 2] = rank - 1;
-    axes.axis[rank - 1] = rank - 2;
-    return ht_permute_at(x, axes, site);
+    return hti_swap_axes(x, rank - 2, rank - 1, site);
 }
 
 /* Broadcast. */

@@ -77,17 +77,10 @@ static bool triangle_infer(ht_infer *it)
     return true;
 }
 
-static ht_array triangle_operand(const ht_array *x, ht_shape out)
-{
-    out.dim[out.rank - 2] = x->shape.dim[x->shape.rank - 2];
-    out.dim[out.rank - 1] = x->shape.dim[x->shape.rank - 1];
-    return hti_broadcast_array(*x, out);
-}
-
 HTI_RUN(triangle, triangle_attributes,
         hti_run_triangle(r->ctx, (hti_triangle)a->side, r->out,
-                         triangle_operand(r->in[0], r->out.shape),
-                         triangle_operand(r->in[1], r->out.shape)))
+                         hti_batch_operand(r->in[0], r->out.shape),
+                         hti_batch_operand(r->in[1], r->out.shape)))
 
 ht_var hti_triangle_at(int side, ht_var x, ht_var y, const char *site)
 {

@@ -37,6 +37,23 @@
 /* The `run` of every row that names a loop in which an element is made of elements. */
 void hti_loop_run(const ht_run *r);
 
+/* What an elementwise row is made of, if it can be said in a line: op##_slope, v times
+ * the derivative at x, where the value is y; op##_decompose, the value out of other ops.
+ */
+#define HTI_SLOPE(op, value)                             \
+    static ht_var op##_slope(const ht_rule *r, ht_var v) \
+    {                                                    \
+        ht_var x = r->in[0], y = r->out;                 \
+        (void)x, (void)y;                                \
+        return value;                                    \
+    }
+#define HTI_PARTS(op, value)                       \
+    static ht_var op##_decompose(const ht_rule *r) \
+    {                                              \
+        ht_var x = r->in[0];                       \
+        return value;                              \
+    }
+
 /* Both rules from slope(r, v), v times the derivative: of a row of one input whose
  * Jacobian is its own transpose. */
 #define HTI_SLOPE_RULES(op, slope)           \
