@@ -205,9 +205,10 @@ documented() {
         }'
 }
 
-# Line counts in chapters.
+# Line counts in chapters, and how much is tested.
 counts() {
     sh tests/check_counts.sh
+    sh tests/figures.sh --check
 }
 
 if [ "${1-}" = --figures ]; then
