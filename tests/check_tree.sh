@@ -7,7 +7,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 library='tensor autograd nn bilevel data'
-plain='nn data' # where statics bear no hti_
+# Where statics bear no hti_.
+plain='tensor autograd/tape autograd/ops autograd/passes nn bilevel data'
 offenders=$(mktemp)
 found=$(mktemp)
 trap 'rm -f "$offenders" "$found"' EXIT
@@ -68,7 +69,7 @@ functions() {
 }
 
 function_length() {
-    functions | awk -v most=47 '
+    functions | awk -v most=46 '
         $3 > most { printf "%s:%d: a function of %d lines, %d at most\n", $1, $2, $3, most }'
 }
 

@@ -55,6 +55,10 @@ struct SLOPE(slope_origin) {
     double ref, mean;
 };
 
+/* Of slope_long: element k of the product of v and t, each counted from its origin. */
+#define SLOPE_Z(k) \
+    (SLOPE_REST((double)v[(k)*q], at_v) * SLOPE_REST((double)t[(k)*u], at_t))
+
 static inline void SLOPE(slope_long)(hti_slope kind, int64_t n, ELEMENT *e,
                                      const ELEMENT *x, int64_t p, const ELEMENT *v,
                                      int64_t q, const ELEMENT *t, int64_t u)
@@ -92,16 +96,14 @@ static inline void SLOPE(slope_long)(hti_slope kind, int64_t n, ELEMENT *e,
     at_t.ref /= tops;
     SLOPE_SUM(at_t.mean, (double)e[k] * ((double)t[k * u] - at_t.ref))
     at_t.mean /= sum;
-#define SLOPE_Z(k) \
-    (SLOPE_REST((double)v[(k)*q], at_v) * SLOPE_REST((double)t[(k)*u], at_t))
     SLOPE_SUM(at_z.ref, SLOPE(slope_top_wide)(e[k], SLOPE_Z(k)))
     at_z.ref /= tops;
     SLOPE_SUM(at_z.mean, (double)e[k] * (SLOPE_Z(k) - at_z.ref))
     at_z.mean /= sum;
     for (int64_t i = 0; i < n; ++i)
         e[i] = (ELEMENT)((double)e[i] / sum * SLOPE_REST(SLOPE_Z(i), at_z));
-#undef SLOPE_Z
 }
+#undef SLOPE_Z
 #undef SLOPE_SUM
 
 /* Short rows, SLOPE_ROWS at a time: element c of row r at c * SLOPE_ROWS + r. */
