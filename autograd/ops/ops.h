@@ -16,6 +16,12 @@ _Static_assert((int)HTI_MOST_ELEMENTWISE == (int)HTI_ELEMENTWISE_INPUTS,
 #define HT_OP_ROW(name) extern const ht_op hti_op_##name;
 #include "ops.def"
 #undef HT_OP_ROW
+#define HT_OP_ROW(name) HTI_LISTED_##name,
+enum hti_listed {
+#include "ops.def"
+    HTI_N_LISTED
+};
+#undef HT_OP_ROW
 
 /* Shape rules: false, and an error kept, where they do not hold. */
 

@@ -6,9 +6,11 @@
 
 #include "ht_autograd.h"
 
-/* A built-in row: its name, an array of samples (without one, or with an empty one, it
- * does not compile), then the other fields. tests/check_tree.sh wants all made so. */
+/* A built-in row: its name, which is in ops.def, an array of samples (without one, or
+ * with an empty one, it does not compile), then the other fields. tests/check_tree.sh
+ * wants all made so. */
 #define HTI_ROW(op, table, ...)                                                     \
+    _Static_assert(HTI_LISTED_##op >= 0, #op " is not in ops.def");                 \
     _Static_assert(sizeof(table) >= sizeof(ht_sample), #op " has no samples");      \
     const ht_op hti_op_##op = {.name = #op,                                         \
                                .n_samples = (int)(sizeof(table) / sizeof *(table)), \
