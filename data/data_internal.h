@@ -24,6 +24,7 @@ typedef struct hti_input {
     const char *path; /* borrowed until close */
     FILE *file;
     int64_t file_bytes;
+    int64_t at; /* bytes of content read so far */
     bool gzip;
     bool member_ended; /* gzip: the checksum was met and right */
     bool padded;       /* gzip: zeros have been met after it */
@@ -38,6 +39,11 @@ ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got);
 /* No more content than this can come out: exact for plain files, deflate's best ratio for
  * gzip. */
 int64_t hti_input_most_bytes(const hti_input *in);
+/* The next n bytes, or an error that says where they end. */
+ht_status hti_input_exactly(hti_input *in, void *to, size_t n);
+/* All that is left, as a tensor: memory is asked for if the file can hold as much, and
+ * the content must end with it. Owned; NULL after an error. */
+ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape);
 void hti_input_close(hti_input *in);
 
 /* All bytes of a file as they are, to be freed by hti_resize(ctx, bytes, *n, 0). NULL

@@ -160,9 +160,72 @@ static ht_status input_read_gzip(hti_input *in, unsigned char *to, size_t n, siz
 
 ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got)
 {
-    if (in->gzip) return input_read_gzip(in, to, n, got);
-    *got = n > 0 ? fread(to, 1, n, in->file) : 0;
-    return *got < n && ferror(in->file) ? input_fail_reading(in) : HT_OK;
+    ht_status status = HT_OK;
+    if (in->gzip)
+        status = input_read_gzip(in, to, n, got);
+    else
+        *got = n > 0 ? fread(to, 1, n, in->file) : 0;
+    in->at += (int64_t)*got;
+    if (!in->gzip && *got < n && ferror(in->file)) status = input_fail_reading(in);
+    return status;
+}
+
+ht_status hti_input_exactly(hti_input *in, void *to, size_t n)
+{
+    size_t got;
+    int64_t at = in->at;
+    ht_status status = hti_input_read(in, to, n, &got);
+    if (status || got == n) return status;
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: expected %zu more bytes, got the end after %zu\n"
+        "  hint: the file is incomplete; fetch or copy it again",
+        in->path, (long long)at, n, got);
+}
+
+/* Asking for a byte that must not be there also makes gzip check its sum. */
+static ht_status input_end(hti_input *in)
+{
+    size_t extra;
+    unsigned char beyond;
+    int64_t at = in->at;
+    ht_status status = hti_input_read(in, &beyond, 1, &extra);
+    if (status || extra == 0) return status;
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: expected the end of the file, "
+        "got trailing bytes, the first of them 0x%02x\n"
+        "  hint: the header does not belong to this data, or two files were joined",
+        in->path, (long long)at, beyond);
+}
+
+/* A file that cannot hold what its header promises is refused here, while the promise has
+ * cost nothing. */
+static ht_status input_check_promise(const hti_input *in, ht_dtype dtype, ht_shape shape)
+{
+    int64_t most = hti_input_most_bytes(in) - in->at;
+    size_t promised = hti_bytes(dtype, shape);
+    if (most >= 0 && promised <= (uint64_t)most) return HT_OK;
+    char text[HT_SHAPE_TEXT], bytes[32] = "too many";
+    if (promised < SIZE_MAX) snprintf(bytes, sizeof bytes, "%zu", promised);
+    return ht_context_fail(
+        in->ctx, HT_ERROR_FORMAT, NULL,
+        "%s: offset %lld: the header promises %s %s, %s bytes; "
+        "a file of %lld bytes holds at most %lld\n"
+        "  hint: the file is incomplete or damaged; fetch or copy it again",
+        in->path, (long long)in->at, ht_dtype_name(dtype), ht_shape_text(shape, text),
+        bytes, (long long)in->file_bytes, (long long)(most < 0 ? 0 : most));
+}
+
+ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape)
+{
+    if (input_check_promise(in, dtype, shape)) return NULL;
+    ht_tensor *x = ht_tensor_new(in->ctx, dtype, shape);
+    if (x && !hti_input_exactly(in, ht_tensor_data(x), ht_tensor_bytes(x)) &&
+        !input_end(in))
+        return x;
+    ht_tensor_free(x);
+    return NULL;
 }
 
 void *hti_file_content(ht_context *ctx, const char *path, size_t *n)

@@ -40,27 +40,10 @@ static ht_status idx_fail_magic(const hti_input *in, const unsigned char *b)
         in->path, b[0], b[1], b[2], b[3]);
 }
 
-static ht_status idx_fail_short(const hti_input *in, int64_t offset, size_t wanted,
-                                size_t got)
-{
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: expected %zu more bytes, got the end after %zu\n"
-        "  hint: the file is incomplete; fetch or copy it again",
-        in->path, (long long)offset, wanted, got);
-}
-
-static ht_status idx_read_exactly(hti_input *in, int64_t offset, void *to, size_t n)
-{
-    size_t got;
-    ht_status status = hti_input_read(in, to, n, &got);
-    return !status && got < n ? idx_fail_short(in, offset, n, got) : status;
-}
-
 static ht_status idx_read_magic(hti_input *in, ht_dtype *dtype, int *rank)
 {
     unsigned char b[4];
-    ht_status status = idx_read_exactly(in, 0, b, sizeof b);
+    ht_status status = hti_input_exactly(in, b, sizeof b);
     if (status) return status;
     if (b[0] != 0 || b[1] != 0) return idx_fail_magic(in, b);
     int type = 0;
@@ -82,59 +65,18 @@ static ht_status idx_read_magic(hti_input *in, ht_dtype *dtype, int *rank)
     return HT_OK;
 }
 
-/* A file that cannot hold what its header promises is refused here, while the promise has
- * cost nothing. */
-static ht_status idx_check_promise(const hti_input *in, ht_dtype dtype, ht_shape shape)
-{
-    int64_t header = 4 + 4 * shape.rank;
-    int64_t most = hti_input_most_bytes(in) - header;
-    size_t promised = hti_bytes(dtype, shape);
-    if (most >= 0 && promised <= (uint64_t)most) return HT_OK;
-    char text[HT_SHAPE_TEXT], bytes[32] = "too many";
-    if (promised < SIZE_MAX) snprintf(bytes, sizeof bytes, "%zu", promised);
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: the header promises %s %s, %s bytes; "
-        "a file of %lld bytes holds at most %lld\n"
-        "  hint: the file is incomplete or damaged; fetch or copy it again",
-        in->path, (long long)header, ht_dtype_name(dtype), ht_shape_text(shape, text),
-        bytes, (long long)in->file_bytes, (long long)(most < 0 ? 0 : most));
-}
-
 static ht_status idx_read_header(hti_input *in, ht_dtype *dtype, ht_shape *shape)
 {
     *shape = HT_SCALAR;
     ht_status status = idx_read_magic(in, dtype, &shape->rank);
     for (int axis = 0; axis < shape->rank && !status; axis++) {
         unsigned char b[4];
-        status = idx_read_exactly(in, 4 + 4 * axis, b, sizeof b);
+        status = hti_input_exactly(in, b, sizeof b);
         if (status) break;
         shape->dim[axis] = (int64_t)b[0] << 24 | (int64_t)b[1] << 16 |
                            (int64_t)b[2] << 8 | (int64_t)b[3];
     }
-    return status ? status : idx_check_promise(in, *dtype, *shape);
-}
-
-/* Asking for one byte more than promised both finds trailing bytes and makes gzip check
- * its sum. */
-static ht_status idx_read_data(hti_input *in, ht_tensor *x)
-{
-    int64_t header = 4 + 4 * ht_tensor_shape(x).rank;
-    size_t bytes = ht_tensor_bytes(x), extra;
-    unsigned char *data = ht_tensor_data(x), beyond;
-    ht_status status = idx_read_exactly(in, header, data, bytes);
-    if (!status) status = hti_input_read(in, &beyond, 1, &extra);
-    if (status) return status;
-    if (extra > 0)
-        return ht_context_fail(
-            in->ctx, HT_ERROR_FORMAT, NULL,
-            "%s: offset %lld: expected the end of the file, "
-            "got trailing bytes, the first of them 0x%02x\n"
-            "  hint: the header does not belong to this data, or two files "
-            "were joined",
-            in->path, (long long)header + (long long)bytes, beyond);
-    idx_swap(data, bytes, ht_dtype_bytes(ht_tensor_dtype(x)));
-    return HT_OK;
+    return status;
 }
 
 ht_tensor *ht_idx_read(ht_context *ctx, const char *path)
@@ -146,11 +88,8 @@ ht_tensor *ht_idx_read(ht_context *ctx, const char *path)
     ht_dtype dtype = HT_U8;
     ht_shape shape;
     ht_tensor *x = NULL;
-    if (!idx_read_header(&in, &dtype, &shape)) x = ht_tensor_new(ctx, dtype, shape);
-    if (x && idx_read_data(&in, x)) {
-        ht_tensor_free(x);
-        x = NULL;
-    }
+    if (!idx_read_header(&in, &dtype, &shape)) x = hti_input_tensor(&in, dtype, shape);
+    if (x) idx_swap(ht_tensor_data(x), ht_tensor_bytes(x), ht_dtype_bytes(dtype));
     hti_input_close(&in);
     return x;
 }

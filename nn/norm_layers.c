@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* norm_layers.c: normalisation layers: the ops, with a gain and a shift found by name;
- * running statistics are variables the caller holds. Read next: attention.c. */
+ * running statistics are variables the caller holds. Read next: multi_head.c. */
 #include <math.h>
 
 #include "nn_internal.h"
