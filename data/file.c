@@ -2,7 +2,7 @@
 /* file.c: bytes in and bytes out, plain or gzip.
  *
  * zlib's own gzFile would be shorter, but it allocates behind the context's back and
- * cannot tell a truncated file from a short one. Read next: tensor/file.c, idx.c. */
+ * cannot tell a truncated file from a short one. Read next: core/file.c, idx.c. */
 #include "data_internal.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
  * The header is looked at once, strictly (json.c), and held against the file's size, and
  * the tensors against each other and every byte, before memory is asked for. A header of
  * n bytes takes at most 4 n to read (names are decoded where they stand, and a tensor of
- * 50 bytes of text takes 120), all of it the context's. Read next: json.c, tensor/file.c.
+ * 50 bytes of text takes 120), all of it the context's. Read next: json.c, core/file.c.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* layers.c: layers are functions of variables found by name, whose shapes and dtypes are
- * checked as they are found. Read next: norm_layers.c, multi_head.c, recurrent.c, init.c. */
+ * checked as they are found. Read next: norm_layers.c, multi_head.c, recurrent.c. */
 #include <stdio.h>
 #include <string.h>
 

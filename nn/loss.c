@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* loss.c: losses by row, as compositions of ops whose derivatives stay finite where a
- * textbook formula would give 0 * inf. Read next: ht_losses.h, autograd/ops_rows.c. */
+ * textbook formula would give 0 * inf. Read next: ht_losses.h, ops/ops_rows.c. */
 #include <math.h>
 
 #include "nn_internal.h"
