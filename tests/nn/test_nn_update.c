@@ -111,7 +111,8 @@ static const ht_update_rule *rule_named(const char *name)
                                                   &ht_adam,   &ht_adamw,    &ht_rmsprop,
                                                   &ht_adagrad};
     int k = 0;
-    while (k < 6 && strcmp(rules[k]->name, name)) k++;
+    while (k + 1 < (int)(sizeof rules / sizeof *rules) && strcmp(rules[k]->name, name))
+        k++;
     assert_string_equal(rules[k]->name, name);
     return rules[k];
 }
