@@ -166,6 +166,16 @@ void ht_program_print(const ht_program *program, FILE *f);
 size_t ht_program_bytes(const ht_program *program);
 int64_t ht_program_nodes(const ht_program *program); /* instructions, views included */
 double ht_program_flops(const ht_program *program);  /* of its products, per run */
+/* What makes a program faster than its ops one by one, and no bit other: a bit each, for
+ * ht_context_options.passes_off. Without all of them an instruction is a call of its op's
+ * run, and every value has memory of its own. */
+enum {
+    HT_PASS_PRODUCTS = 1, /* x + a . b adds the product where x stands */
+    HT_PASS_ORDER = 2,    /* small instructions wait for what reads them */
+    HT_PASS_FUSE = 4,     /* elementwise instructions run together, tile by tile */
+    HT_PASS_MEMORY = 8,   /* results take over what is dead */
+    HT_PASSES = 15        /* all */
+};
 /* Fills dead buffers with NaN bytes while running: a value read too late shows. */
 void ht_program_poison(ht_program *program, bool on);
 

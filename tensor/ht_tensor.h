@@ -81,9 +81,9 @@ typedef struct ht_context_options {
     uint64_t seed;
     int threads;       /* 0: as many as the process may use; at most HT_MAX_THREADS */
     size_t byte_limit; /* live bytes this context may hold; 0: no limit */
-    /* Programs may round otherwise than their ops one by one would, where that is faster:
-     * the update w - rate (a . b) goes into the product. Off: the same bits. */
-    bool fast;
+    /* What programs made on the context leave out, HT_PASS_... of ht_autograd.h: the same
+     * bits, slower, for whoever looks for a fault. 0: nothing. */
+    unsigned passes_off;
 } ht_context_options;
 
 /* Owned. options NULL: all zero. NULL if there is no memory for the context itself. One

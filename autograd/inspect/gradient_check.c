@@ -8,7 +8,7 @@
 
 enum { HTI_DIRECTIONS = 4 };
 
-typedef struct hti_check {
+typedef struct check {
     ht_context *ctx;
     ht_scalar_fn f;
     void *user;
@@ -20,19 +20,19 @@ typedef struct hti_check {
     ht_var *x, *dx, *wx; /* n variables; the float ones' gradient and direction first */
     ht_tensor *direction[2], *gradient[4]; /* (count) f64 */
     FILE *report;
-} hti_check;
+} check;
 
-static bool hti_check_is_float(const hti_check *c, int i)
+static bool check_is_float(const check *c, int i)
 {
     return hti_dtype_is_float(ht_tensor_dtype(c->original[i]));
 }
 
 /* Adds scale * direction to the point, tensor by tensor. */
-static void hti_check_move(hti_check *c, const ht_tensor *direction, double scale)
+static void check_move(check *c, const ht_tensor *direction, double scale)
 {
     const double *d = ht_tensor_data(direction);
     for (int i = 0; i < c->n; i++) {
-        if (!hti_check_is_float(c, i)) continue;
+        if (!check_is_float(c, i)) continue;
         double *at = ht_tensor_data(c->at[i]);
         for (int64_t k = ht_tensor_count(c->at[i]); k-- > 0;) *at++ += scale * *d++;
     }
@@ -40,18 +40,18 @@ static void hti_check_move(hti_check *c, const ht_tensor *direction, double scal
 
 /* f on a fresh tape. After it c->x has the float variables alone, in order: those that
  * derivatives are taken by. */
-static ht_var hti_check_value(hti_check *c)
+static ht_var check_value(check *c)
 {
     int packed = 0;
     ht_tape_reset(c->tape);
     for (int i = 0; i < c->n; i++) c->x[i] = ht_input(c->tape, c->at[i]);
     ht_var y = c->f(c->tape, c->n, c->x, c->user);
     for (int i = 0; i < c->n; i++)
-        if (hti_check_is_float(c, i)) c->x[packed++] = c->x[i];
+        if (check_is_float(c, i)) c->x[packed++] = c->x[i];
     return y;
 }
 
-static void hti_check_pack(hti_check *c, const ht_var *parts, ht_tensor *to)
+static void check_pack(check *c, const ht_var *parts, ht_tensor *to)
 {
     double *d = ht_tensor_data(to);
     for (int i = 0; i < c->n_float; i++) {
@@ -64,7 +64,7 @@ static void hti_check_pack(hti_check *c, const ht_var *parts, ht_tensor *to)
 }
 
 /* The direction as variables of the shapes of x. */
-static void hti_check_unpack(hti_check *c, const ht_tensor *from, ht_var *parts)
+static void check_unpack(check *c, const ht_tensor *from, ht_var *parts)
 {
     ht_var all = ht_input(c->tape, from);
     int64_t at = 0;
@@ -77,12 +77,12 @@ static void hti_check_unpack(hti_check *c, const ht_tensor *from, ht_var *parts)
 }
 
 /* A direction of length about 1; of no elements too. */
-static void hti_check_draw(hti_check *c, ht_tensor *direction, uint64_t stream)
+static void check_draw(check *c, ht_tensor *direction, uint64_t stream)
 {
     ht_tensor_normal(direction, stream, 0, 1 / sqrt(fmax(1, (double)c->count)));
 }
 
-static double hti_check_dot(const ht_tensor *a, const ht_tensor *b)
+static double check_dot(const ht_tensor *a, const ht_tensor *b)
 {
     const double *x = ht_tensor_data(a), *y = ht_tensor_data(b);
     double sum = 0;
@@ -91,26 +91,26 @@ static double hti_check_dot(const ht_tensor *a, const ht_tensor *b)
 }
 
 /* |a - b| / max(1, |a|, |b|), normwise. */
-static double hti_check_distance(const ht_tensor *a, const ht_tensor *b)
+static double check_distance(const ht_tensor *a, const ht_tensor *b)
 {
     const double *x = ht_tensor_data(a), *y = ht_tensor_data(b);
-    double sum = 0, scale = fmax(1, fmax(hti_check_dot(a, a), hti_check_dot(b, b)));
+    double sum = 0, scale = fmax(1, fmax(check_dot(a, a), check_dot(b, b)));
     for (int64_t k = 0; k < ht_tensor_count(a); k++) sum += (x[k] - y[k]) * (x[k] - y[k]);
     return sqrt(sum / scale);
 }
 
-static double hti_check_relative(double a, double b)
+static double check_relative(double a, double b)
 {
     return fabs(a - b) / fmax(1, fmax(fabs(a), fabs(b)));
 }
 
 /* The larger error; unlike fmax, NaN is the largest of all and stays. */
-static double hti_check_worse(double a, double b)
+static double check_worse(double a, double b)
 {
     return isnan(a) || b <= a ? a : b;
 }
 
-static bool hti_check_line(hti_check *c, const char *what, double error, double tolerance)
+static bool check_line(check *c, const char *what, double error, double tolerance)
 {
     bool ok = c->ctx->status == HT_OK && error <= tolerance;
     if (c->report)
@@ -119,95 +119,94 @@ static bool hti_check_line(hti_check *c, const char *what, double error, double 
     return ok;
 }
 
-static void hti_check_gradient_at(hti_check *c, ht_tensor *to)
+static void check_gradient_at(check *c, ht_tensor *to)
 {
-    ht_var y = hti_check_value(c);
+    ht_var y = check_value(c);
     ht_grad_or_zero(y, c->n_float, c->x, c->dx);
-    hti_check_pack(c, c->dx, to);
+    check_pack(c, c->dx, to);
 }
 
 /* Gradient against differences of f along random directions; then the tangent. */
-static bool hti_check_first(hti_check *c)
+static bool check_first(check *c)
 {
     const double h = 1e-5;
     double worst = 0, forward = 0;
-    hti_check_gradient_at(c, c->gradient[0]);
+    check_gradient_at(c, c->gradient[0]);
     for (uint64_t k = 0; k < HTI_DIRECTIONS && c->ctx->status == HT_OK; k++) {
-        hti_check_draw(c, c->direction[0], 2 * k);
-        hti_check_move(c, c->direction[0], h);
-        double up = ht_item(hti_check_value(c));
+        check_draw(c, c->direction[0], 2 * k);
+        check_move(c, c->direction[0], h);
+        double up = ht_item(check_value(c));
         ht_tape_reset(c->tape);
-        hti_check_move(c, c->direction[0], -2 * h);
-        double down = ht_item(hti_check_value(c));
+        check_move(c, c->direction[0], -2 * h);
+        double down = ht_item(check_value(c));
         ht_tape_reset(c->tape);
-        hti_check_move(c, c->direction[0], h);
-        double slope = hti_check_dot(c->gradient[0], c->direction[0]);
-        worst = hti_check_worse(worst, hti_check_relative((up - down) / (2 * h), slope));
-        ht_var y = hti_check_value(c), dy;
-        hti_check_unpack(c, c->direction[0], c->wx);
+        check_move(c, c->direction[0], h);
+        double slope = check_dot(c->gradient[0], c->direction[0]);
+        worst = check_worse(worst, check_relative((up - down) / (2 * h), slope));
+        ht_var y = check_value(c), dy;
+        check_unpack(c, c->direction[0], c->wx);
         ht_jvp(c->n_float, c->x, c->wx, 1, &y, &dy);
-        forward = hti_check_worse(forward, hti_check_relative(ht_item(dy), slope));
+        forward = check_worse(forward, check_relative(ht_item(dy), slope));
         ht_tape_reset(c->tape);
     }
-    bool ok = hti_check_line(c, "gradient, against central differences", worst, 1e-6);
-    return hti_check_line(c, "gradient, forward against reverse", forward, 1e-11) && ok;
+    bool ok = check_line(c, "gradient, against central differences", worst, 1e-6);
+    return check_line(c, "gradient, forward against reverse", forward, 1e-11) && ok;
 }
 
-static void hti_check_hvp(hti_check *c, const ht_tensor *direction, ht_tensor *to)
+static void check_hvp(check *c, const ht_tensor *direction, ht_tensor *to)
 {
-    ht_var y = hti_check_value(c);
-    hti_check_unpack(c, direction, c->wx);
+    ht_var y = check_value(c);
+    check_unpack(c, direction, c->wx);
     ht_hvp(y, c->n_float, c->x, c->wx, c->dx);
-    hti_check_pack(c, c->dx, to);
+    check_pack(c, c->dx, to);
     ht_tape_reset(c->tape);
 }
 
 /* The gradient of <gradient, direction>: reverse over reverse. */
-static void hti_check_reverse_hvp(hti_check *c, const ht_tensor *direction, ht_tensor *to)
+static void check_reverse_hvp(check *c, const ht_tensor *direction, ht_tensor *to)
 {
-    ht_var y = hti_check_value(c), dot = HT_ZERO;
-    hti_check_unpack(c, direction, c->wx);
+    ht_var y = check_value(c), dot = HT_ZERO;
+    check_unpack(c, direction, c->wx);
     ht_grad_or_zero(y, c->n_float, c->x, c->dx);
     for (int i = 0; i < c->n_float; i++)
         dot = ht_add(dot, ht_sum(ht_mul(c->dx[i], c->wx[i])));
     ht_grad_or_zero(dot, c->n_float, c->x, c->dx);
-    hti_check_pack(c, c->dx, to);
+    check_pack(c, c->dx, to);
     ht_tape_reset(c->tape);
 }
 
-static bool hti_check_second(hti_check *c)
+static bool check_second(check *c)
 {
     const double h = 1e-5;
     double worst = 0, modes = 0, symmetry = 0;
     for (uint64_t k = 0; k < HTI_DIRECTIONS && c->ctx->status == HT_OK; k++) {
         ht_tensor *u = c->direction[0], *w = c->direction[1], **g = c->gradient;
-        hti_check_draw(c, u, 100 + 2 * k);
-        hti_check_draw(c, w, 101 + 2 * k);
-        hti_check_hvp(c, u, g[0]);
-        hti_check_hvp(c, w, g[1]);
-        symmetry = hti_check_worse(
-            symmetry, hti_check_relative(hti_check_dot(g[0], w), hti_check_dot(g[1], u)));
-        hti_check_reverse_hvp(c, u, g[1]);
-        modes = hti_check_worse(modes, hti_check_distance(g[0], g[1]));
-        hti_check_move(c, u, h);
-        hti_check_gradient_at(c, g[2]);
+        check_draw(c, u, 100 + 2 * k);
+        check_draw(c, w, 101 + 2 * k);
+        check_hvp(c, u, g[0]);
+        check_hvp(c, w, g[1]);
+        symmetry =
+            check_worse(symmetry, check_relative(check_dot(g[0], w), check_dot(g[1], u)));
+        check_reverse_hvp(c, u, g[1]);
+        modes = check_worse(modes, check_distance(g[0], g[1]));
+        check_move(c, u, h);
+        check_gradient_at(c, g[2]);
         ht_tape_reset(c->tape);
-        hti_check_move(c, u, -2 * h);
-        hti_check_gradient_at(c, g[3]);
+        check_move(c, u, -2 * h);
+        check_gradient_at(c, g[3]);
         ht_tape_reset(c->tape);
-        hti_check_move(c, u, h);
+        check_move(c, u, h);
         double *up = ht_tensor_data(g[2]), *down = ht_tensor_data(g[3]);
         for (int64_t i = 0; i < c->count; i++) up[i] = (up[i] - down[i]) / (2 * h);
-        worst = hti_check_worse(worst, hti_check_distance(g[0], g[2]));
+        worst = check_worse(worst, check_distance(g[0], g[2]));
     }
-    bool ok = hti_check_line(c, "Hessian, against central differences", worst, 1e-6);
-    ok = hti_check_line(c, "Hessian, forward over reverse = reverse twice", modes,
-                        1e-11) &&
+    bool ok = check_line(c, "Hessian, against central differences", worst, 1e-6);
+    ok = check_line(c, "Hessian, forward over reverse = reverse twice", modes, 1e-11) &&
          ok;
-    return hti_check_line(c, "Hessian, symmetry", symmetry, 1e-11) && ok;
+    return check_line(c, "Hessian, symmetry", symmetry, 1e-11) && ok;
 }
 
-static bool hti_check_open(hti_check *c)
+static bool check_open(check *c)
 {
     size_t n = (size_t)c->n;
     c->at = hti_zalloc(c->ctx, n, sizeof *c->at);
@@ -219,7 +218,7 @@ static bool hti_check_open(hti_check *c)
     for (int i = 0; i < c->n; i++) {
         const ht_tensor *t = c->original[i];
         c->at[i] = (ht_tensor *)(uintptr_t)t;
-        if (!hti_check_is_float(c, i)) continue;
+        if (!check_is_float(c, i)) continue;
         c->at[i] = ht_tensor_new(c->ctx, HT_F64, ht_tensor_shape(t));
         if (!c->at[i] || ht_tensor_copy(c->at[i], t) != HT_OK) return false;
         c->n_float++;
@@ -233,11 +232,11 @@ static bool hti_check_open(hti_check *c)
     return c->n_float > 0;
 }
 
-static void hti_check_close(hti_check *c)
+static void check_close(check *c)
 {
     ht_tape_free(c->tape);
     for (int i = 0; c->at && i < c->n; i++)
-        if (hti_check_is_float(c, i)) ht_tensor_free(c->at[i]);
+        if (check_is_float(c, i)) ht_tensor_free(c->at[i]);
     for (int k = 0; k < 2; k++) ht_tensor_free(c->direction[k]);
     for (int k = 0; k < 4; k++) ht_tensor_free(c->gradient[k]);
     hti_resize(c->ctx, c->at, (size_t)c->n * sizeof *c->at, 0);
@@ -252,13 +251,13 @@ bool ht_gradient_check(ht_context *ctx, ht_scalar_fn f, int n, const ht_tensor *
               f ? "given" : "NULL", n, (const void *)at);
     for (int i = 0; i < n; i++)
         HT_ASSERT(at[i], "ht_gradient_check: tensor %d is NULL", i);
-    hti_check c = {
+    check c = {
         .ctx = ctx, .f = f, .user = user, .n = n, .original = at, .report = report};
-    bool ok = hti_check_open(&c);
+    bool ok = check_open(&c);
     if (ok && report && c.count == 0)
         fprintf(report, "no float input has elements: nothing to differentiate\n");
-    ok = ok && hti_check_first(&c);
-    ok = ok && hti_check_second(&c);
-    hti_check_close(&c);
+    ok = ok && check_first(&c);
+    ok = ok && check_second(&c);
+    check_close(&c);
     return ok && ctx->status == HT_OK;
 }

@@ -8,7 +8,7 @@
 
 enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
 
-static const char *hti_site_name(const char *site)
+static const char *site_name(const char *site)
 {
     const char *slash = site ? strrchr(site, '/') : NULL;
     return slash ? slash + 1 : site ? site : "";
@@ -19,7 +19,7 @@ static const char *hti_site_name(const char *site)
 __attribute__((format(printf, 3, 4)))
 #endif
 static void
-hti_append_text(char *text, size_t size, const char *format, ...)
+append_text(char *text, size_t size, const char *format, ...)
 {
     size_t used = strlen(text);
     va_list list;
@@ -35,20 +35,20 @@ void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint
     if (op->formula) {
         for (const char *c = op->formula; *c; c++) {
             if (c[0] != '$')
-                hti_append_text(text, size, "%c", *c);
+                append_text(text, size, "%c", *c);
             else if ((uint32_t)(*++c - '0') < n)
-                hti_append_text(text, size, "%%%u", in[*c - '0']);
+                append_text(text, size, "%%%u", in[*c - '0']);
         }
     } else {
-        hti_append_text(text, size, "%s(", op->name);
+        append_text(text, size, "%s(", op->name);
         for (uint32_t e = 0; e < n; e++)
-            hti_append_text(text, size, "%s%%%u", e ? ", " : "", in[e]);
-        hti_append_text(text, size, ")");
+            append_text(text, size, "%s%%%u", e ? ", " : "", in[e]);
+        append_text(text, size, ")");
     }
     if (!op->describe) return;
     char what[HT_SHAPE_TEXT];
     op->describe(attributes, what, sizeof what);
-    hti_append_text(text, size, " {%s}", what);
+    append_text(text, size, " {%s}", what);
 }
 
 void hti_print_bytes(FILE *f, double bytes)
@@ -63,7 +63,7 @@ void hti_print_bytes(FILE *f, double bytes)
         fprintf(f, "%5.1f GB", bytes / 1e9);
 }
 
-static void hti_print_flops(FILE *f, double flops)
+static void print_flops(FILE *f, double flops)
 {
     static const char *const unit[] = {"flop", "kflop", "Mflop", "Gflop"};
     int k = 0;
@@ -72,8 +72,7 @@ static void hti_print_flops(FILE *f, double flops)
 }
 
 /* "%12 = tanh(%3)    f32 (64, 10)   2.6 kB" */
-static void hti_print_line(FILE *f, uint32_t name, const char *formula,
-                           const ht_type *type)
+static void print_line(FILE *f, uint32_t name, const char *formula, const ht_type *type)
 {
     char shape[HT_SHAPE_TEXT];
     fprintf(f, "%%%-4u = %-44s %s %-14s ", name, formula, ht_dtype_name(type->dtype),
@@ -83,13 +82,13 @@ static void hti_print_line(FILE *f, uint32_t name, const char *formula,
 
 /* Tapes. */
 
-static void hti_tape_formula(const ht_tape *tape, uint32_t i, char *text, size_t size)
+static void tape_formula(const ht_tape *tape, uint32_t i, char *text, size_t size)
 {
-    hti_formula(tape->op[i], tape->attributes[i], tape->n_in[i],
-                tape->edge + tape->first_in[i], text, size);
+    hti_formula(tape->op[i], tape->attributes[i], tape->n_in[i], hti_inputs(tape, i),
+                text, size);
 }
 
-static void hti_print_values(FILE *f, const ht_array *a)
+static void print_values(FILE *f, const ht_array *a)
 {
     int64_t n = ht_shape_count(a->shape);
     fprintf(f, "  = ");
@@ -100,13 +99,13 @@ static void hti_print_values(FILE *f, const ht_array *a)
     if (a->shape.rank) fprintf(f, "]");
 }
 
-static void hti_print_node(const ht_tape *tape, uint32_t i, FILE *f)
+static void print_node(const ht_tape *tape, uint32_t i, FILE *f)
 {
     char formula[HTI_FORMULA];
-    hti_tape_formula(tape, i, formula, sizeof formula);
-    hti_print_line(f, i, formula, &tape->type[i]);
-    fprintf(f, "  %s", hti_site_name(tape->site[i]));
-    if (tape->policy == HT_EAGER) hti_print_values(f, &tape->array[i]);
+    tape_formula(tape, i, formula, sizeof formula);
+    print_line(f, i, formula, &tape->type[i]);
+    fprintf(f, "  %s", site_name(tape->site[i]));
+    if (tape->policy == HT_EAGER) print_values(f, &tape->array[i]);
     fprintf(f, "\n");
 }
 
@@ -116,7 +115,7 @@ void ht_print(ht_var x, FILE *f)
     if (hti_is_poison(x))
         fprintf(f, "(no value: %s)\n", ht_context_message(x.tape->ctx));
     else
-        hti_print_node(x.tape, hti_check_var(x), f);
+        print_node(x.tape, hti_check_var(x), f);
 }
 
 void ht_tape_print(const ht_tape *tape, FILE *f)
@@ -125,7 +124,7 @@ void ht_tape_print(const ht_tape *tape, FILE *f)
               (void *)f);
     double bytes = 0;
     for (uint32_t i = 0; i < tape->n; i++) {
-        hti_print_node(tape, i, f);
+        print_node(tape, i, f);
         if (!tape->op[i]->view)
             bytes += (double)hti_bytes(tape->type[i].dtype, tape->type[i].shape);
     }
@@ -141,20 +140,20 @@ void ht_tape_dot(const ht_tape *tape, FILE *f)
     char formula[HTI_FORMULA], shape[HT_SHAPE_TEXT];
     fprintf(f, "digraph tape {\n  rankdir=TB; node [shape=box, fontname=monospace];\n");
     for (uint32_t i = 0; i < tape->n; i++) {
-        hti_tape_formula(tape, i, formula, sizeof formula);
+        tape_formula(tape, i, formula, sizeof formula);
         fprintf(
             f, "  n%u [label=\"%%%u = %s\\n%s %s\"%s];\n", i, i, formula,
             ht_dtype_name(tape->type[i].dtype), ht_shape_text(tape->type[i].shape, shape),
             tape->op[i] == &hti_op_input ? ", style=filled, fillcolor=lightblue" : "");
         for (uint32_t e = 0; e < tape->n_in[i]; e++)
-            fprintf(f, "  n%u -> n%u;\n", tape->edge[tape->first_in[i] + e], i);
+            fprintf(f, "  n%u -> n%u;\n", hti_inputs(tape, i)[e], i);
     }
     fprintf(f, "}\n");
 }
 
 /* Programs. */
 
-static void hti_print_place(const hti_value *v, FILE *f)
+static void print_place(const hti_value *v, FILE *f)
 {
     switch (v->place) {
     case HTI_IN_INPUT:
@@ -179,7 +178,7 @@ static void hti_print_place(const hti_value *v, FILE *f)
 }
 
 /* What the cut had, and what a run is left with. */
-static void hti_print_passes(const ht_program *p, FILE *f)
+static void print_passes(const ht_program *p, FILE *f)
 {
     double bytes = 0;
     uint32_t moved = 0, fused = 0, sums = 0;
@@ -196,7 +195,7 @@ static void hti_print_passes(const ht_program *p, FILE *f)
         }
     fprintf(f, "program: %u inputs, %lld instructions, %u outputs, products ", p->n_in,
             (long long)ht_program_nodes(p), p->n_out);
-    hti_print_flops(f, ht_program_flops(p));
+    print_flops(f, ht_program_flops(p));
     fprintf(f, "\n  one by one: %lld kernel calls, ",
             (long long)ht_program_nodes(p) - moved);
     hti_print_bytes(f, bytes);
@@ -218,15 +217,15 @@ void ht_program_print(const ht_program *p, FILE *f)
         if (v->op)
             hti_formula(v->op, v->attributes, v->n_in, p->edge + v->first_in, formula,
                         sizeof formula);
-        hti_print_line(f, i, formula, &v->type);
-        hti_print_place(v, f);
+        print_line(f, i, formula, &v->type);
+        print_place(v, f);
         if (v->when != i) fprintf(f, ", with %%%u", v->when);
         double flops = hti_value_flops(p, v);
         if (flops > 0) {
             fprintf(f, "  ");
-            hti_print_flops(f, flops);
+            print_flops(f, flops);
         }
-        fprintf(f, "  %s\n", hti_site_name(v->site));
+        fprintf(f, "  %s\n", site_name(v->site));
     }
-    hti_print_passes(p, f);
+    print_passes(p, f);
 }

@@ -80,9 +80,4 @@ ht_var hti_weighted_log(ht_var p, ht_var log_q, const char *site);
 /* Product `side`, an hti_triangle, of ops_triangle.c. */
 ht_var hti_triangle_at(int side, ht_var x, ht_var y, const char *site);
 
-/* x + a . b, written over x where x dies: what a pass makes of the two. */
-extern const ht_op hti_op_matmul_add;
-/* x - s (a . b), s a number: a fast pass, which rounds otherwise. */
-extern const ht_op hti_op_matmul_fold;
-
 #endif

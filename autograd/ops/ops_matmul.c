@@ -91,48 +91,4 @@ HTI_ROW(matmul, matmul_samples, .formula = "$0 @ $1",
         .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer, HTI_RULES(matmul),
         .flops = matmul_flops);
 
-/* x + a . b. The plan gives x's memory; elsewhere x is copied first. */
-static void matmul_add_run(const ht_run *r)
-{
-    if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
-    hti_run_matmul_add(r->ctx, r->out, *r->in[1], *r->in[2]);
-}
-
-static double matmul_add_flops(const ht_type *in, const ht_type *out)
-{
-    return matmul_flops(in + 1, out);
-}
-
-const ht_op hti_op_matmul_add = {.name = "matmul_add",
-                                 .formula = "$0; += $1 @ $2",
-                                 .flags = HT_OP_PRODUCT | HT_OP_OVERWRITES,
-                                 .run = matmul_add_run,
-                                 .flops = matmul_add_flops};
-
-/* x - s (a . b): -s goes to b, in the workspace, the smaller where rows are a batch. */
-static void matmul_fold_run(const ht_run *r)
-{
-    const ht_array *b = r->in[2];
-    float scale = -*(const float *)r->in[3]->data;
-    ht_array scaled = hti_contiguous(r->workspace, HT_F32, b->shape);
-    ht_array number = {.data = &scale, .dtype = HT_F32, .shape = b->shape};
-    if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
-    hti_run_binary(r->ctx, HTI_BINARY_mul, scaled, *b, number);
-    hti_run_matmul_add(r->ctx, r->out, *r->in[1], scaled);
-}
-
-static size_t matmul_fold_workspace(const ht_context *ctx, const ht_type *in,
-                                    const ht_type *out, const void *attributes)
-{
-    (void)ctx, (void)out, (void)attributes;
-    return hti_bytes(in[2].dtype, in[2].shape);
-}
-
-const ht_op hti_op_matmul_fold = {.name = "matmul_fold",
-                                  .formula = "$0; -= $3 ($1 @ $2)",
-                                  .flags = HT_OP_PRODUCT | HT_OP_OVERWRITES,
-                                  .run = matmul_fold_run,
-                                  .workspace = matmul_fold_workspace,
-                                  .flops = matmul_add_flops};
-
 HTI_AT_2(matmul)

@@ -2,71 +2,11 @@
 /* plan.c: where every value of a program lives. Views share their root's memory; what
  * only a group of fused instructions sees has none; an elementwise result takes over an
  * operand that dies with it; the rest get best-fit offsets in one arena by liveness. Read
- * next: fuse.c, run.c. */
-#include <string.h>
-
-#include "ops.h"
+ * next: fuse.c, replay.c. */
+#include "gaps.h"
 #include "program.h"
 
-/* The free gaps of the arena, sorted by offset; neighbours are merged. */
-typedef struct hti_gaps {
-    struct hti_gap {
-        size_t offset, size;
-    } * gap;
-    uint32_t n;
-    size_t top; /* bytes of the arena so far */
-} hti_gaps;
-
-static void hti_gaps_remove(hti_gaps *gaps, uint32_t at)
-{
-    gaps->n--;
-    memmove(gaps->gap + at, gaps->gap + at + 1, (gaps->n - at) * sizeof *gaps->gap);
-}
-
-/* The smallest gap that holds `size`, else the top of the arena (with the last gap, if it
- * reaches there). */
-static size_t hti_gaps_take(hti_gaps *gaps, size_t size)
-{
-    uint32_t best = HTI_NONE;
-    for (uint32_t g = 0; g < gaps->n; g++)
-        if (gaps->gap[g].size >= size &&
-            (best == HTI_NONE || gaps->gap[g].size < gaps->gap[best].size))
-            best = g;
-    if (best != HTI_NONE) {
-        size_t offset = gaps->gap[best].offset;
-        gaps->gap[best].offset += size;
-        gaps->gap[best].size -= size;
-        if (!gaps->gap[best].size) hti_gaps_remove(gaps, best);
-        return offset;
-    }
-    size_t offset = gaps->top;
-    struct hti_gap *last = gaps->n ? &gaps->gap[gaps->n - 1] : NULL;
-    if (last && last->offset + last->size == gaps->top) {
-        offset = last->offset;
-        gaps->n--;
-    }
-    gaps->top = offset + size;
-    return offset;
-}
-
-static void hti_gaps_give(hti_gaps *gaps, size_t offset, size_t size)
-{
-    uint32_t at = 0;
-    while (at < gaps->n && gaps->gap[at].offset < offset) at++;
-    memmove(gaps->gap + at + 1, gaps->gap + at, (gaps->n - at) * sizeof *gaps->gap);
-    gaps->gap[at] = (struct hti_gap){offset, size};
-    gaps->n++;
-    if (at + 1 < gaps->n && offset + size == gaps->gap[at + 1].offset) {
-        gaps->gap[at].size += gaps->gap[at + 1].size;
-        hti_gaps_remove(gaps, at + 1);
-    }
-    if (at > 0 && gaps->gap[at - 1].offset + gaps->gap[at - 1].size == offset) {
-        gaps->gap[at - 1].size += gaps->gap[at].size;
-        hti_gaps_remove(gaps, at);
-    }
-}
-
-static size_t hti_value_bytes(const hti_value *v)
+static size_t value_bytes(const hti_value *v)
 {
     return hti_round_up(hti_bytes(v->type.dtype, v->type.shape), HTI_ALIGN);
 }
@@ -75,14 +15,14 @@ static size_t hti_value_bytes(const hti_value *v)
 
 /* Roots get an address to count from, so that a view's distance can be read off its
  * array; any will do, since only differences are kept. */
-static unsigned char hti_plan_origin[HTI_ALIGN];
+static unsigned char plan_origin[HTI_ALIGN];
 
-static void hti_plan_place(ht_program *p, uint32_t i)
+static void plan_place(ht_program *p, uint32_t i)
 {
     hti_value *v = &p->value[i];
     v->root = i;
     v->next_view = HTI_NONE;
-    v->array = hti_contiguous(hti_plan_origin, v->type.dtype, v->type.shape);
+    v->array = hti_contiguous(plan_origin, v->type.dtype, v->type.shape);
     if (i < p->n_in) return;
     v->place = HTI_IN_ARENA;
     if (v->op == &hti_op_constant) v->place = HTI_IN_CONSTANT;
@@ -94,15 +34,15 @@ static void hti_plan_place(ht_program *p, uint32_t i)
     v->slot = p->edge[v->first_in];
     v->root = from->root;
     v->array = array;
-    v->from_root = (ptrdiff_t)((uintptr_t)array.data - (uintptr_t)hti_plan_origin);
+    v->from_root = (ptrdiff_t)((uintptr_t)array.data - (uintptr_t)plan_origin);
     v->next_view = p->value[v->root].next_view;
     p->value[v->root].next_view = i;
 }
 
-static void hti_plan_places(ht_program *p)
+void hti_program_place(ht_program *p)
 {
     for (uint32_t i = 0; i < p->n_values; i++) {
-        hti_plan_place(p, i);
+        plan_place(p, i);
         p->value[i].when = i;
         p->value[i].next = HTI_NONE;
         p->value[i].step = i;
@@ -113,18 +53,18 @@ static void hti_plan_places(ht_program *p)
     }
 }
 
-static void hti_plan_use(ht_program *p, uint32_t root, uint32_t when)
+static void plan_use(ht_program *p, uint32_t root, uint32_t when)
 {
     if (p->value[root].last_use < when) p->value[root].last_use = when;
 }
 
-static void hti_plan_uses(ht_program *p)
+static void plan_uses(ht_program *p)
 {
     for (uint32_t i = 0; i < p->n_values; i++) {
         uint32_t when = p->value[i].when;
-        hti_plan_use(p, p->value[i].root, when);
+        plan_use(p, p->value[i].root, when);
         for (uint32_t e = 0; e < p->value[i].n_in; e++)
-            hti_plan_use(p, p->value[p->edge[p->value[i].first_in + e]].root, when);
+            plan_use(p, p->value[p->edge[p->value[i].first_in + e]].root, when);
     }
 }
 
@@ -133,8 +73,7 @@ static void hti_plan_uses(ht_program *p)
 /* Whether instruction i may write over the memory of m's input `e`, m being i or running
  * with it: the op allows it and the operand is i's memory, whole and in order (so element
  * k is read before it is written). */
-static bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t m,
-                                   uint32_t e)
+static bool overwrites_operand(const ht_program *p, uint32_t i, uint32_t m, uint32_t e)
 {
     const hti_value *v = &p->value[i];
     const ht_op *op = p->value[m].op;
@@ -144,7 +83,7 @@ static bool hti_overwrites_operand(const ht_program *p, uint32_t i, uint32_t m,
     return in->from_root == 0 && in->type.dtype == v->type.dtype &&
            ht_shape_equal(in->type.shape, v->type.shape) &&
            hti_is_contiguous(&in->array) &&
-           hti_value_bytes(&p->value[in->root]) == hti_value_bytes(v);
+           value_bytes(&p->value[in->root]) == value_bytes(v);
 }
 
 bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
@@ -153,16 +92,17 @@ bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
          m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++)
             if (p->value[p->edge[p->value[m].first_in + e]].root == root &&
-                (p->value[m].step > i || !hti_overwrites_operand(p, i, m, e)))
+                (p->value[m].step > i || !overwrites_operand(p, i, m, e)))
                 return false;
     return true;
 }
 
 /* The root whose memory instruction i takes over, or HTI_NONE: of an operand of its own
  * or of what runs with it. */
-static uint32_t hti_plan_takeover(const ht_program *p, uint32_t i)
+static uint32_t plan_takeover(const ht_program *p, uint32_t i)
 {
     uint32_t when = p->value[i].when;
+    if (!hti_program_passes(p, HT_PASS_MEMORY)) return HTI_NONE;
     for (uint32_t m = hti_first_at(p, when); m != HTI_NONE; m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++) {
             uint32_t at = p->value[p->edge[p->value[m].first_in + e]].root;
@@ -175,7 +115,7 @@ static uint32_t hti_plan_takeover(const ht_program *p, uint32_t i)
 }
 
 /* Whether out[k] may be the memory of input j if instruction i is the first to write. */
-static bool hti_may_overwrite(const ht_program *p, uint32_t i, uint32_t j)
+static bool may_overwrite(const ht_program *p, uint32_t i, uint32_t j)
 {
     uint32_t last = p->value[j].last_use, when = p->value[i].when;
     return last < when || (last == when && hti_overwrites_root(p, i, j));
@@ -183,17 +123,16 @@ static bool hti_may_overwrite(const ht_program *p, uint32_t i, uint32_t j)
 
 bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
 {
-    return hti_may_overwrite(p, p->begun[k], j);
+    return may_overwrite(p, p->begun[k], j);
 }
 
-/* Of an output i whose row overwrites its first input, such as x + a . b: that x, which
- * then is computed in the output's memory. HTI_NONE unless x is read last by i, and each
- * input of the program whose memory the output might be given (a parameter, of its
- * update) is done with when x, which is earlier, is written. */
-static uint32_t hti_plan_basis(const ht_program *p, uint32_t i)
+/* What an output is made over, if that is made for it alone and all that could share the
+ * output's memory still can: else HTI_NONE. */
+static uint32_t plan_basis(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];
-    if (!(v->op->flags & HT_OP_OVERWRITES)) return HTI_NONE;
+    if (!(v->op->flags & HT_OP_OVERWRITES) || !hti_program_passes(p, HT_PASS_MEMORY))
+        return HTI_NONE;
     uint32_t at = p->edge[v->first_in];
     const hti_value *x = &p->value[at];
     if (x->place != HTI_IN_ARENA || x->root != at || x->last_use != v->when ||
@@ -202,16 +141,16 @@ static uint32_t hti_plan_basis(const ht_program *p, uint32_t i)
     for (uint32_t j = 0; j < p->n_in; j++)
         if (p->value[j].type.dtype == v->type.dtype &&
             ht_shape_equal(p->value[j].type.shape, v->type.shape) &&
-            hti_may_overwrite(p, i, j) && !hti_may_overwrite(p, at, j))
+            may_overwrite(p, i, j) && !may_overwrite(p, at, j))
             return HTI_NONE;
     return at;
 }
 
-static void hti_plan_outputs(ht_program *p)
+static void plan_outputs(ht_program *p)
 {
     for (uint32_t k = 0; k < p->n_out; k++) {
         uint32_t i = p->out[k], basis;
-        while ((basis = hti_plan_basis(p, i)) != HTI_NONE) {
+        while ((basis = plan_basis(p, i)) != HTI_NONE) {
             p->value[basis].place = HTI_IN_OUTPUT;
             p->value[basis].slot = k;
             uint32_t *last = &p->value[i].next_view;
@@ -223,35 +162,36 @@ static void hti_plan_outputs(ht_program *p)
 }
 
 /* Memory for the result of instruction i. */
-static void hti_plan_result(ht_program *p, hti_gaps *gaps, uint32_t i)
+static void plan_result(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
     hti_value *v = &p->value[i];
-    if (v->place != HTI_IN_ARENA || !hti_value_bytes(v)) return;
-    uint32_t taken = hti_plan_takeover(p, i);
-    v->offset = taken != HTI_NONE ? p->value[taken].offset
-                                  : hti_gaps_take(gaps, hti_value_bytes(v));
+    if (v->place != HTI_IN_ARENA || !value_bytes(v)) return;
+    uint32_t taken = plan_takeover(p, i);
+    v->offset =
+        taken != HTI_NONE ? p->value[taken].offset : hti_gaps_take(gaps, value_bytes(v));
     if (taken != HTI_NONE) p->value[taken].given = true;
 }
 
-static void hti_plan_give(ht_program *p, hti_gaps *gaps, uint32_t value, uint32_t when)
+static void plan_give(ht_program *p, hti_gaps *gaps, uint32_t value, uint32_t when)
 {
     hti_value *root = &p->value[p->value[value].root];
     if (root->place != HTI_IN_ARENA || root->last_use != when || root->given) return;
+    if (!hti_program_passes(p, HT_PASS_MEMORY)) return;
     root->given = true;
-    if (hti_value_bytes(root)) hti_gaps_give(gaps, root->offset, hti_value_bytes(root));
+    if (value_bytes(root)) hti_gaps_give(gaps, root->offset, value_bytes(root));
 }
 
 /* Gives back what dies with instruction i. */
-static void hti_plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
+static void plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
     uint32_t when = p->value[i].when;
     for (uint32_t e = 0; e < p->value[i].n_in; e++)
-        hti_plan_give(p, gaps, p->edge[p->value[i].first_in + e], when);
-    hti_plan_give(p, gaps, i, when);
+        plan_give(p, gaps, p->edge[p->value[i].first_in + e], when);
+    plan_give(p, gaps, i, when);
 }
 
 /* What the op works in: alive during its own instruction, so beside its operands. */
-static size_t hti_plan_workspace(const ht_program *p, const hti_value *v)
+static size_t plan_workspace(const ht_program *p, const hti_value *v)
 {
     if (!v->op->workspace) return 0;
     ht_type in[HT_OP_INPUTS] = {0};
@@ -261,7 +201,7 @@ static size_t hti_plan_workspace(const ht_program *p, const hti_value *v)
 }
 
 /* A constant's value stands behind its attributes, which take half of a 16-byte slot. */
-static void hti_plan_constants(ht_program *p)
+static void plan_constants(ht_program *p)
 {
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         hti_value *v = &p->value[i];
@@ -274,21 +214,21 @@ static void hti_plan_constants(ht_program *p)
 }
 
 /* All that runs at i: results, then workspace, and only then what dies. */
-static void hti_plan_instruction(ht_program *p, hti_gaps *gaps, uint32_t i)
+static void plan_instruction(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
     hti_value *v = &p->value[i];
     uint32_t first = hti_first_at(p, i);
-    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next)
-        hti_plan_result(p, gaps, m);
-    v->workspace_bytes = v->group ? 0 : hti_plan_workspace(p, v);
+    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next) plan_result(p, gaps, m);
+    v->workspace_bytes = v->group ? 0 : plan_workspace(p, v);
     if (v->workspace_bytes) v->workspace_offset = hti_gaps_take(gaps, v->workspace_bytes);
     for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next)
-        hti_plan_release(p, gaps, m);
-    if (v->workspace_bytes) hti_gaps_give(gaps, v->workspace_offset, v->workspace_bytes);
+        plan_release(p, gaps, m);
+    if (v->workspace_bytes && hti_program_passes(p, HT_PASS_MEMORY))
+        hti_gaps_give(gaps, v->workspace_offset, v->workspace_bytes);
 }
 
 /* What runs, and which of it is a single call of a loop. */
-static void hti_plan_instructions(ht_program *p)
+static void plan_instructions(ht_program *p)
 {
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         const hti_value *v = &p->value[i];
@@ -297,7 +237,9 @@ static void hti_plan_instructions(ht_program *p)
         hti_instruction *s = &p->instruction[p->n_instructions++];
         *s = (hti_instruction){.value = i};
         hti_fused_step loop;
-        if (v->group || !hti_program_loop(p, i, &loop)) continue;
+        if (v->group || !hti_program_passes(p, HT_PASS_FUSE) ||
+            !hti_program_loop(p, i, &loop))
+            continue;
         const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1] = {&v->array};
         for (uint32_t e = 0; e < v->n_in; e++)
             operand[e + 1] = p->operand[v->first_in + e];
@@ -308,20 +250,40 @@ static void hti_plan_instructions(ht_program *p)
     }
 }
 
+/* What the passes leave is laid out: arrays as long as what is left. */
+static bool plan_alloc(ht_program *p)
+{
+    p->operand = hti_zalloc(p->ctx, p->n_edges, sizeof *p->operand);
+    p->begun = hti_zalloc(p->ctx, p->n_out, sizeof *p->begun);
+    p->instruction = hti_zalloc(p->ctx, p->n_values, sizeof *p->instruction);
+    p->at = hti_zalloc(p->ctx, p->n_values, sizeof *p->at);
+    p->bound = hti_zalloc(p->ctx, (size_t)p->n_in + p->n_out, sizeof *p->bound);
+    if (p->ctx->status != HT_OK) return false;
+    for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
+    return true;
+}
+
+static bool plan_passes(ht_program *p)
+{
+    hti_program_place(p);
+    for (int k = 0; k < HTI_PASSES; k++)
+        if (hti_program_passes(p, hti_passes[k].bit) && !hti_passes[k].run(p))
+            return false;
+    return true;
+}
+
 bool hti_program_plan(ht_program *p)
 {
-    hti_plan_places(p);
-    if (!hti_program_fuse(p)) return false;
-    hti_plan_uses(p);
-    hti_plan_outputs(p);
-    hti_plan_constants(p);
-    for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
+    if (!plan_passes(p) || !plan_alloc(p)) return false;
+    plan_uses(p);
+    plan_outputs(p);
+    plan_constants(p);
     hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 2, sizeof *gaps.gap)};
     if (!gaps.gap) return false;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
-        if (p->value[i].when == i) hti_plan_instruction(p, &gaps, i);
+        if (p->value[i].when == i) plan_instruction(p, &gaps, i);
     hti_resize(p->ctx, gaps.gap, (p->n_values + 2) * sizeof *gaps.gap, 0);
     p->arena_bytes = gaps.top;
-    hti_plan_instructions(p);
+    plan_instructions(p);
     return true;
 }

@@ -2,7 +2,6 @@
 /* program.c: what is done with a program beside running it: appending it to a tape,
  * asking for its sizes, freeing it. Read next: cut.c, which makes one. */
 #include "program.h"
-#include "ops.h"
 
 void ht_program_free(ht_program *p)
 {
@@ -34,9 +33,21 @@ size_t hti_program_held(const ht_program *p)
 
 /* Call. */
 
+/* What a pass made is on a tape what it was made of. */
+static ht_var call_parts(ht_tape *tape, const hti_value *v, const ht_var *in,
+                         const char *site)
+{
+    const char *outer = tape->rule_site;
+    tape->rule_site = site;
+    ht_var out = v->op->decompose(
+        &(ht_rule){.n_in = (int)v->n_in, .in = in, .attributes = v->attributes});
+    tape->rule_site = outer;
+    return out;
+}
+
 /* Appends instruction i with its inputs looked up in map. */
-static ht_var hti_call_value(ht_tape *tape, const ht_program *p, const hti_value *v,
-                             const ht_var *map, const char *site)
+static ht_var call_value(ht_tape *tape, const ht_program *p, const hti_value *v,
+                         const ht_var *map, const char *site)
 {
     if (v->op == &hti_op_copy) return map[p->edge[v->first_in]];
     if (v->op == &hti_op_constant) {
@@ -51,19 +62,15 @@ static ht_var hti_call_value(ht_tape *tape, const ht_program *p, const hti_value
     if (!in) return hti_poison(tape);
     for (uint32_t e = 0; e < v->n_in; e++) in[e] = map[p->edge[v->first_in + e]];
     const char *at = v->site ? v->site : site;
-    ht_var out;
-    if (v->op == &hti_op_matmul_add)
-        out = ht_add_at(in[0], ht_matmul_at(in[1], in[2], at), at);
-    else if (v->op == &hti_op_matmul_fold)
-        out = ht_sub_at(in[0], ht_mul_at(in[3], ht_matmul_at(in[1], in[2], at), at), at);
-    else
-        out = ht_apply(v->op, (int)v->n_in, in, v->attributes, at);
+    ht_var out = v->op->flags & HTI_OP_INSIDE
+                     ? call_parts(tape, v, in, at)
+                     : ht_apply(v->op, (int)v->n_in, in, v->attributes, at);
     hti_arena_rewind(&tape->scratch, mark);
     return out;
 }
 
-static bool hti_call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, ht_var x,
-                                const char *site)
+static bool call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, ht_var x,
+                            const char *site)
 {
     if (hti_is_poison(hti_needs(tape, x, "call", "input", (int)j, site))) return false;
     ht_type want = p->value[j].type, got = hti_type(x);
@@ -87,11 +94,11 @@ void ht_call_at(ht_tape *tape, const ht_program *p, const ht_var *in, ht_var *ou
     if (ok) map = hti_arena_alloc(&tape->scratch, p->n_values * sizeof *map);
     ok = ok && map;
     for (uint32_t j = 0; ok && j < p->n_in; j++) {
-        ok = hti_call_input_fits(tape, p, j, in[j], site);
+        ok = call_input_fits(tape, p, j, in[j], site);
         map[j] = in[j];
     }
     for (uint32_t i = p->n_in; ok && i < p->n_values; i++) {
-        map[i] = hti_call_value(tape, p, &p->value[i], map, site);
+        map[i] = call_value(tape, p, &p->value[i], map, site);
         ok = tape->ctx->status == HT_OK;
     }
     for (uint32_t k = 0; k < p->n_out; k++)
@@ -149,4 +156,25 @@ void hti_program_watch(ht_program *program, bool on)
 const char *hti_program_bad(const ht_program *program)
 {
     return program->bad == HTI_NONE ? NULL : program->value[program->bad].op->name;
+}
+
+/* Whether instruction i may be one loop. A cast that may be refused looks at its input
+ * first: it runs by itself. */
+static bool has_loop(const ht_program *p, uint32_t i)
+{
+    const hti_value *v = &p->value[i];
+    if (v->op->loop.kind != HTI_LOOP_CONVERT) return v->op->loop.kind != HTI_LOOP_NONE;
+    return !hti_narrows(p->value[p->edge[v->first_in]].type.dtype, v->type.dtype);
+}
+
+bool hti_program_loop(const ht_program *p, uint32_t i, hti_fused_step *step)
+{
+    const hti_value *v = &p->value[i];
+    if (!has_loop(p, i)) return false;
+    const hti_value *last = &p->value[p->edge[v->first_in + v->n_in - 1]];
+    *step = (hti_fused_step){.kind = v->op->loop.kind,
+                             .function = v->op->loop.function,
+                             .from = (uint8_t)last->type.dtype,
+                             .to = (uint8_t)v->type.dtype};
+    return true;
 }

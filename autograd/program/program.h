@@ -83,14 +83,39 @@ struct ht_program {
 /* What a program puts in where an output is no value of its own. */
 extern const ht_op hti_op_copy;
 
+/* The passes, in the order they run: see passes/. */
+enum { HTI_PASSES = 3 };
+typedef struct hti_pass {
+    unsigned bit; /* HT_PASS_... */
+    bool (*run)(ht_program *program);
+} hti_pass;
+extern const hti_pass hti_passes[HTI_PASSES];
+static inline bool hti_program_passes(const ht_program *program, unsigned bit)
+{
+    return !(program->ctx->options.passes_off & bit);
+}
+/* For passes: value i becomes value place[i], or is left out if that is HTI_NONE; inputs
+ * stay. Everything starts again as hti_program_place says: a view, a constant, an output,
+ * or memory of its own, each instruction by itself. False after an error. */
+bool hti_program_rearrange(ht_program *program, const uint32_t *place);
+void hti_program_place(ht_program *program);
+
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
 bool hti_program_plan(ht_program *program);
-/* Its second step: which elementwise instructions run together. */
-bool hti_program_fuse(ht_program *program);
 /* Which loop instruction i is; false: it is something else. */
 bool hti_program_loop(const ht_program *program, uint32_t i, hti_fused_step *step);
 /* Points a root, and what views it, at its memory. */
 void hti_program_point(ht_program *program, uint32_t root, unsigned char *memory);
+/* An input's or output's memory (slot: inputs, then outputs), if it is not that of the
+ * last run; then everything runs. */
+static inline void hti_program_set(ht_program *program, uint32_t slot, uint32_t value,
+                                   void *memory)
+{
+    if (program->bound[slot] == memory) return;
+    program->bound[slot] = memory;
+    hti_program_point(program, value, memory);
+}
+ht_status hti_program_go(ht_program *program);
 /* The instructions that run at i, in order, until HTI_NONE. */
 static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
 {

@@ -16,7 +16,7 @@ void hti_program_point(ht_program *p, uint32_t root, unsigned char *memory)
 }
 
 /* Offsets count from the arena's first aligned byte. */
-static void hti_program_point_arena(ht_program *p)
+static void program_point_arena(ht_program *p)
 {
     unsigned char *at = (unsigned char *)hti_round_up((uintptr_t)p->arena, HTI_ALIGN);
     for (uint32_t i = 0; i < p->n_values; i++) {
@@ -33,34 +33,26 @@ void hti_program_bind(ht_program *program, void *arena)
         hti_resize(program->ctx, program->arena, program->arena_bytes + HTI_ALIGN, 0);
     program->arena = arena;
     program->arena_owned = false;
-    hti_program_point_arena(program);
+    program_point_arena(program);
 }
 
 /* Memory of the program's own, on the first run that needs it. The block's start is kept.
  */
-static bool hti_program_own_arena(ht_program *p)
+static bool program_own_arena(ht_program *p)
 {
     if (p->arena) return true;
     p->arena = hti_resize(p->ctx, NULL, 0, p->arena_bytes + HTI_ALIGN);
     p->arena_owned = p->arena != NULL;
     hti_large_pages(p->arena, p->arena_bytes);
-    if (p->arena) hti_program_point_arena(p);
+    if (p->arena) program_point_arena(p);
     return p->arena_owned;
-}
-
-/* An input's or output's memory, if it is not that of the last run. */
-static void hti_program_set(ht_program *p, uint32_t slot, uint32_t value, void *memory)
-{
-    if (p->bound[slot] == memory) return;
-    p->bound[slot] = memory;
-    hti_program_point(p, value, memory);
 }
 
 /* Poison. */
 
 /* Whether another value that is alive after what runs at i took over this root's memory.
  */
-static bool hti_memory_lives_on(const ht_program *p, uint32_t i, const hti_value *root)
+static bool memory_lives_on(const ht_program *p, uint32_t i, const hti_value *root)
 {
     for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
         if (p->value[m].place == HTI_IN_ARENA && p->value[m].offset == root->offset)
@@ -68,20 +60,20 @@ static bool hti_memory_lives_on(const ht_program *p, uint32_t i, const hti_value
     return false;
 }
 
-static void hti_poison_value(const hti_value *v)
+static void poison_value(const hti_value *v)
 {
     size_t bytes = hti_bytes(v->type.dtype, v->type.shape);
     if (bytes) memset(v->array.data, 0xFF, bytes);
 }
 
-static void hti_poison_dead(ht_program *p, uint32_t i)
+static void poison_dead(ht_program *p, uint32_t i)
 {
     for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++) {
             hti_value *root = &p->value[p->value[p->edge[p->value[m].first_in + e]].root];
             if (root->place == HTI_IN_ARENA && root->last_use == i &&
-                !hti_memory_lives_on(p, i, root))
-                hti_poison_value(root);
+                !memory_lives_on(p, i, root))
+                poison_value(root);
         }
 }
 
@@ -93,7 +85,7 @@ void ht_program_poison(ht_program *program, bool on)
 
 /* Watch. */
 
-static bool hti_all_finite(const ht_array *a)
+static bool all_finite(const ht_array *a)
 {
     int64_t n = ht_shape_count(a->shape);
     bool finite = true;
@@ -109,7 +101,7 @@ static bool hti_all_finite(const ht_array *a)
 /* Run. */
 
 /* A group, at its root; looks for the first step that is not finite if asked to. */
-static void hti_run_group(ht_program *p, const hti_group *g)
+static void run_group(ht_program *p, const hti_group *g)
 {
     ht_array spread[HTI_FUSED_OPERANDS];
     const ht_array *operand[HTI_FUSED_OPERANDS];
@@ -127,7 +119,7 @@ static void hti_run_group(ht_program *p, const hti_group *g)
     p->bad = g->value[bad];
 }
 
-static void hti_run_value(ht_program *p, uint32_t i)
+static void run_value(ht_program *p, uint32_t i)
 {
     hti_value *v = &p->value[i];
     if (p->poison && v->workspace_bytes) memset(v->workspace, 0xFF, v->workspace_bytes);
@@ -135,7 +127,7 @@ static void hti_run_value(ht_program *p, uint32_t i)
                          v->attributes, v->workspace, v->site});
 }
 
-static inline void hti_run_loop(const ht_program *p, const hti_instruction *s)
+static inline void run_loop(const ht_program *p, const hti_instruction *s)
 {
     const uint32_t *edge = p->edge + s->first_in;
     const void *in[HTI_ELEMENTWISE_INPUTS] = {p->at[edge[0]]};
@@ -143,35 +135,35 @@ static inline void hti_run_loop(const ht_program *p, const hti_instruction *s)
     s->loop(s->count, p->at[s->value], in);
 }
 
-static bool hti_run_instruction(ht_program *p, const hti_instruction *s)
+static bool run_instruction(ht_program *p, const hti_instruction *s)
 {
     const hti_value *v = &p->value[s->value];
     if (v->group)
-        hti_run_group(p, v->group);
+        run_group(p, v->group);
     else if (s->loop)
-        hti_run_loop(p, s);
+        run_loop(p, s);
     else
-        hti_run_value(p, s->value);
+        run_value(p, s->value);
     if (p->ctx->status != HT_OK) return false;
-    if (p->watch && !v->group && p->bad == HTI_NONE && !hti_all_finite(&v->array))
+    if (p->watch && !v->group && p->bad == HTI_NONE && !all_finite(&v->array))
         p->bad = s->value;
-    if (p->poison) hti_poison_dead(p, s->value);
+    if (p->poison) poison_dead(p, s->value);
     return true;
 }
 
-static ht_status hti_program_go(ht_program *p)
+ht_status hti_program_go(ht_program *p)
 {
-    if (p->arena_bytes && !hti_program_own_arena(p)) return p->ctx->status;
+    if (p->arena_bytes && !program_own_arena(p)) return p->ctx->status;
     p->bad = HTI_NONE;
     if (p->poison)
         for (uint32_t i = p->n_in; i < p->n_values; i++)
-            if (p->value[i].place == HTI_IN_ARENA) hti_poison_value(&p->value[i]);
+            if (p->value[i].place == HTI_IN_ARENA) poison_value(&p->value[i]);
     bool plain = !p->poison && !p->watch;
     for (const hti_instruction *s = p->instruction, *end = s + p->n_instructions; s < end;
          s++)
         if (plain && s->loop)
-            hti_run_loop(p, s);
-        else if (!hti_run_instruction(p, s))
+            run_loop(p, s);
+        else if (!run_instruction(p, s))
             break;
     return p->ctx->status;
 }
@@ -182,88 +174,5 @@ ht_status hti_program_run(ht_program *p, void *const *in, void *const *out)
     for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]);
     for (uint32_t k = 0; k < p->n_out; k++)
         hti_program_set(p, p->n_in + k, p->out[k], out[k]);
-    return hti_program_go(p);
-}
-
-/* The checked form. */
-
-static bool hti_program_fits(const ht_program *p, const char *what, uint32_t k,
-                             const hti_value *value, const ht_tensor *got)
-{
-    const ht_type *want = &value->type;
-    HT_ASSERT(got, "ht_program_run: %s %u is NULL", what, k);
-    if (want->dtype == got->array.dtype && ht_shape_equal(want->shape, got->array.shape))
-        return true;
-    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    ht_context_fail(p->ctx, HT_ERROR_SHAPE, value->site,
-                    "program: %s %u must be %s %s, not %s %s\n"
-                    "  hint: a program has one shape; record another for another",
-                    what, k, ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
-                    ht_dtype_name(got->array.dtype), ht_shape_text(got->array.shape, b));
-    return false;
-}
-
-/* Whether the bytes of two tensors meet. */
-static bool hti_tensors_meet(const ht_tensor *a, const ht_tensor *b)
-{
-    uintptr_t x = (uintptr_t)a->array.data, y = (uintptr_t)b->array.data;
-    return x < y + ht_tensor_bytes(b) && y < x + ht_tensor_bytes(a);
-}
-
-static bool hti_program_sharing(const ht_program *p, const ht_tensor *const *in,
-                                ht_tensor *const *out)
-{
-    for (uint32_t k = 0; k < p->n_out; k++) {
-        for (uint32_t j = 0; j < p->n_in; j++) {
-            if (!hti_tensors_meet(in[j], out[k])) continue;
-            if (in[j]->array.data == out[k]->array.data && hti_program_may_share(p, k, j))
-                continue;
-            ht_context_fail(
-                p->ctx, HT_ERROR_ARGUMENT, p->value[p->out[k]].site,
-                "program: output %u is the memory of input %u, which is still read "
-                "when it is written\n  hint: give the output a tensor of its own",
-                k, j);
-            return false;
-        }
-        for (uint32_t j = 0; j < k; j++) {
-            if (!hti_tensors_meet(out[j], out[k])) continue;
-            ht_context_fail(p->ctx, HT_ERROR_ARGUMENT, NULL,
-                            "program: outputs %u and %u are the same memory", j, k);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Whether all memory is that of the last run, which was checked. */
-static bool hti_program_is_bound(const ht_program *p, const ht_tensor *const *in,
-                                 ht_tensor *const *out)
-{
-    for (uint32_t j = 0; j < p->n_in; j++)
-        if (p->bound[j] != in[j]->array.data) return false;
-    for (uint32_t k = 0; k < p->n_out; k++)
-        if (p->bound[p->n_in + k] != out[k]->array.data) return false;
-    return true;
-}
-
-ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *const *out)
-{
-    HT_ASSERT(p && (in || !p->n_in) && out, "ht_program_run: program %p, in %p, out %p",
-              (void *)p, (const void *)in, (const void *)out);
-    if (p->ctx->status != HT_OK) return p->ctx->status;
-    for (uint32_t j = 0; j < p->n_in; j++)
-        if (!hti_program_fits(p, "input", j, &p->value[j], in[j])) return p->ctx->status;
-    for (uint32_t k = 0; k < p->n_out; k++) {
-        if (!hti_program_fits(p, "output", k, &p->value[p->out[k]], out[k]))
-            return p->ctx->status;
-        HT_ASSERT(out[k]->borrows == 0,
-                  "ht_program_run: a live tape still borrows output %u: reset it first",
-                  k);
-    }
-    if (!hti_program_is_bound(p, in, out) && !hti_program_sharing(p, in, out))
-        return p->ctx->status;
-    for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]->array.data);
-    for (uint32_t k = 0; k < p->n_out; k++)
-        hti_program_set(p, p->n_in + k, p->out[k], out[k]->array.data);
     return hti_program_go(p);
 }

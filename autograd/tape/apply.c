@@ -15,7 +15,7 @@ bool hti_is_constant(ht_var x, double *value)
     uint32_t i = x.index;
     /* One that is none, or stale, is for the function to name that was given it. */
     if (!tape || i >= tape->n || x.stamp != tape->stamp[i]) return false;
-    while (tape->op[i]->flags & HTI_OP_REPEATS) i = tape->edge[tape->first_in[i]];
+    while (tape->op[i]->flags & HTI_OP_REPEATS) i = hti_inputs(tape, i)[0];
     if (tape->op[i] != &hti_op_constant) return false;
     *value = ((const hti_constant_attributes *)tape->attributes[i])->value;
     return true;

@@ -40,7 +40,7 @@ static bool node_equals(const ht_tape *tape, uint32_t i, const ht_op *op,
     if (tape->op[i] != op || tape->n_in[i] != n) return false;
     if (op->attribute_size && memcmp(tape->attributes[i], attributes, op->attribute_size))
         return false;
-    const uint32_t *e = tape->edge + tape->first_in[i];
+    const uint32_t *e = hti_inputs(tape, i);
     if (!n || !memcmp(e, in, n * sizeof *in)) return true;
     return (op->flags & HT_OP_COMMUTATIVE) && e[0] == in[1] && e[1] == in[0];
 }

@@ -31,7 +31,59 @@ static bool node_derives(const ht_tape *tape, uint32_t i)
            hti_dtype_is_float(tape->type[i].dtype);
 }
 
-/* Marks what depends on x and what y needs. False after an error. */
+/* The nodes from the first x to the last y, in scratch memory, nothing marked. False
+ * after an error. */
+static bool sweep_alloc(sweep *w, int n, const ht_var *x, int m, const ht_var *y)
+{
+    for (int i = 0; i < n; i++)
+        if (x[i].index < w->low) w->low = x[i].index;
+    for (int j = 0; j < m; j++)
+        if (!ht_is_zero(y[j]) && y[j].index > w->high) w->high = y[j].index;
+    size_t span = w->high >= w->low ? (size_t)w->high - w->low + 1 : 0;
+    bool *flags = hti_arena_alloc(&w->tape->scratch, 3 * span);
+    if (flags) w->value = hti_arena_alloc(&w->tape->scratch, span * sizeof *w->value);
+    if (!w->value) return false;
+    if (span) memset(flags, 0, 3 * span);
+    w->depends = flags;
+    w->variable = flags + span;
+    w->needed = flags + 2 * span;
+    for (size_t k = 0; k < span; k++) w->value[k] = HT_ZERO;
+    return true;
+}
+
+/* Forward: what depends on some x, along a path that has a derivative. */
+static void sweep_mark_depends(sweep *w, int n, const ht_var *x)
+{
+    const ht_tape *tape = w->tape;
+    for (int i = 0; i < n; i++)
+        if (x[i].index <= w->high) w->variable[x[i].index - w->low] = true;
+    for (uint32_t i = w->low; i <= w->high; i++) {
+        const uint32_t *in = hti_inputs(tape, i);
+        bool depends = false;
+        for (uint32_t e = 0; e < tape->n_in[i]; e++)
+            depends = depends || (in[e] >= w->low && w->depends[in[e] - w->low]);
+        w->depends[i - w->low] = w->variable[i - w->low]
+                                     ? hti_dtype_is_float(tape->type[i].dtype)
+                                     : depends && node_derives(tape, i);
+    }
+}
+
+/* Backward: what some y needs. */
+static void sweep_mark_needed(sweep *w, int m, const ht_var *y)
+{
+    const ht_tape *tape = w->tape;
+    for (int j = 0; j < m; j++)
+        if (!ht_is_zero(y[j]) && y[j].index >= w->low)
+            w->needed[y[j].index - w->low] = true;
+    for (uint32_t i = w->high + 1; i-- > w->low;) {
+        size_t k = i - w->low;
+        const uint32_t *in = hti_inputs(tape, i);
+        if (!w->needed[k] || w->variable[k] || !w->depends[k]) continue;
+        for (uint32_t e = 0; e < tape->n_in[i]; e++)
+            if (in[e] >= w->low) w->needed[in[e] - w->low] = true;
+    }
+}
+
 static bool sweep_begin(sweep *w, ht_tape *tape, int n, const ht_var *x, int m,
                         const ht_var *y)
 {
@@ -40,41 +92,9 @@ static bool sweep_begin(sweep *w, ht_tape *tape, int n, const ht_var *x, int m,
                  .memory = hti_arena_at(&tape->scratch),
                  .outer_site = tape->rule_site};
     if (tape->ctx->status != HT_OK) return false;
-    for (int i = 0; i < n; i++)
-        if (x[i].index < w->low) w->low = x[i].index;
-    for (int j = 0; j < m; j++)
-        if (!ht_is_zero(y[j]) && y[j].index > w->high) w->high = y[j].index;
-    size_t span = w->high >= w->low ? (size_t)w->high - w->low + 1 : 0;
-    hti_arena *arena = &tape->scratch;
-    bool *flags = hti_arena_alloc(arena, 3 * span);
-    w->value = flags ? hti_arena_alloc(arena, span * sizeof *w->value) : NULL;
-    if (!w->value) return sweep_end(w), false;
-    if (span) memset(flags, 0, 3 * span);
-    w->depends = flags;
-    w->variable = flags + span;
-    w->needed = flags + 2 * span;
-    for (size_t k = 0; k < span; k++) w->value[k] = HT_ZERO;
-    for (int i = 0; i < n; i++)
-        if (x[i].index <= w->high) w->variable[x[i].index - w->low] = true;
-    for (int j = 0; j < m; j++)
-        if (!ht_is_zero(y[j]) && y[j].index >= w->low)
-            w->needed[y[j].index - w->low] = true;
-    for (size_t k = 0; k < span; k++) {
-        uint32_t i = w->low + (uint32_t)k;
-        const uint32_t *in = tape->edge + tape->first_in[i];
-        bool depends = false;
-        for (uint32_t e = 0; e < tape->n_in[i]; e++)
-            depends = depends || (in[e] >= w->low && w->depends[in[e] - w->low]);
-        w->depends[k] = w->variable[k] ? hti_dtype_is_float(tape->type[i].dtype)
-                                       : depends && node_derives(tape, i);
-    }
-    for (size_t k = span; k-- > 0;) {
-        uint32_t i = w->low + (uint32_t)k;
-        const uint32_t *in = tape->edge + tape->first_in[i];
-        if (!w->needed[k] || w->variable[k] || !w->depends[k]) continue;
-        for (uint32_t e = 0; e < tape->n_in[i]; e++)
-            if (in[e] >= w->low) w->needed[in[e] - w->low] = true;
-    }
+    if (!sweep_alloc(w, n, x, m, y)) return sweep_end(w), false;
+    sweep_mark_depends(w, n, x);
+    sweep_mark_needed(w, m, y);
     return true;
 }
 
@@ -87,7 +107,7 @@ static bool rule_begin(ht_tape *tape, uint32_t i, ht_rule *r, bool **wanted, ht_
     *d = *wanted ? hti_arena_alloc(&tape->scratch, n * sizeof **d) : NULL;
     if (!*d) return false;
     for (uint32_t e = 0; e < n; e++) {
-        in[e] = hti_var(tape, tape->edge[tape->first_in[i] + e]);
+        in[e] = hti_var(tape, hti_inputs(tape, i)[e]);
         (*d)[e] = HT_ZERO;
     }
     *r = (ht_rule){.n_in = (int)n,

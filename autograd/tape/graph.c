@@ -20,7 +20,7 @@ ht_var hti_node_var(ht_tape *tape, uint32_t i)
 
 uint32_t hti_node_inputs(const ht_tape *tape, uint32_t i, const uint32_t **in)
 {
-    *in = tape->edge + tape->first_in[i];
+    *in = hti_inputs(tape, i);
     return tape->n_in[i];
 }
 

@@ -114,7 +114,7 @@ bool hti_match_tape(ht_tape *tape, int n, const ht_var *x, bool absent, const ch
 
 static uint32_t first_input(const ht_tape *tape, uint32_t node)
 {
-    return tape->edge[tape->first_in[node]];
+    return hti_inputs(tape, node)[0];
 }
 
 /* Whether y uses what x is made of otherwise than through x, after x was made. Two
@@ -130,7 +130,7 @@ static bool is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var x,
         if (!ht_is_zero(y[j])) needed[y[j].index] = true;
     for (uint32_t i = tape->n; i-- > x.index + 1;)
         for (uint32_t e = 0; needed[i] && e < tape->n_in[i]; e++) {
-            uint32_t in = tape->edge[tape->first_in[i] + e];
+            uint32_t in = hti_inputs(tape, i)[e];
             if (in == under) return true;
             if (in != x.index && tape->op[in] == op && first_input(tape, in) == under)
                 return true;

@@ -146,7 +146,7 @@ static void *node_workspace(ht_tape *tape, uint32_t i)
 {
     ht_type in[HT_OP_INPUTS] = {0};
     for (uint32_t k = 0; k < tape->n_in[i] && k < HT_OP_INPUTS; k++)
-        in[k] = tape->type[tape->edge[tape->first_in[i] + k]];
+        in[k] = tape->type[hti_inputs(tape, i)[k]];
     return hti_arena_alloc(
         &tape->scratch,
         tape->op[i]->workspace(tape->ctx, in, &tape->type[i], tape->attributes[i]));
@@ -157,7 +157,7 @@ static void *node_workspace(ht_tape *tape, uint32_t i)
 static bool node_run(ht_tape *tape, uint32_t i)
 {
     const ht_op *op = tape->op[i];
-    const uint32_t *in = tape->edge + tape->first_in[i];
+    const uint32_t *in = hti_inputs(tape, i);
     uint32_t n = tape->n_in[i];
     const ht_type *type = &tape->type[i];
     ht_array *out = &tape->array[i];

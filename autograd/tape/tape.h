@@ -64,10 +64,11 @@ typedef struct hti_hook {
 
 /* What the tape asks of a row beside ht_op's public flags. */
 enum {
-    HTI_OP_MOVES = 1 << 16,   /* two of these in a row are recorded as one */
-    HTI_OP_REPEATS = 1 << 17, /* of one number everywhere it makes the same number */
-    HTI_OP_CHOOSES = 1 << 18, /* input 0 is a condition, whose dtype has no say */
-    HTI_OP_CONVERTS = 1 << 19 /* its result has a dtype of its own, not a weak one */
+    HTI_OP_MOVES = 1 << 16,    /* two of these in a row are recorded as one */
+    HTI_OP_REPEATS = 1 << 17,  /* of one number everywhere it makes the same number */
+    HTI_OP_CHOOSES = 1 << 18,  /* input 0 is a condition, whose dtype has no say */
+    HTI_OP_CONVERTS = 1 << 19, /* its result has a dtype of its own, not a weak one */
+    HTI_OP_INSIDE = 1 << 20    /* of programs alone; elsewhere what it decomposes into */
 };
 /* Inputs of an elementwise op. */
 enum { HTI_MOST_ELEMENTWISE = 4 };
@@ -82,6 +83,11 @@ typedef struct hti_constant_attributes {
 static inline ht_var hti_var(ht_tape *tape, uint32_t i)
 {
     return (ht_var){tape, i, tape->stamp[i]};
+}
+/* The indices of node i's inputs. */
+static inline uint32_t *hti_inputs(const ht_tape *tape, uint32_t i)
+{
+    return tape->edge + tape->first_in[i];
 }
 static inline bool hti_is_live(ht_var x)
 {

@@ -349,12 +349,6 @@ bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n
            k > 0 && kernels->gemm->columns > 0 && k <= kernels->gemm->depth;
 }
 
-bool hti_matmul_folds(const struct hti_kernels *kernels, ht_shape out)
-{
-    return out.dim[0] > 1 && out.dim[1] > kernels->skinny->columns[1] &&
-           kernels->gemm->columns > 0;
-}
-
 void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),

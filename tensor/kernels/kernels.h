@@ -235,8 +235,6 @@ void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b);
 /* Whether that gives the bits of the product by itself, then added. */
 bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
                      int64_t k);
-/* Whether a product of that shape (m, n) is ours, so that adding to it is no slower. */
-bool hti_matmul_folds(const struct hti_kernels *kernels, ht_shape out);
 /* The same by three plain loops, sums in f64: the oracle, and with -Dblas=disabled all
  * that gemm.c has not. */
 void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b);

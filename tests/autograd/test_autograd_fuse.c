@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_autograd_fuse.c: programs whose elementwise instructions run together give the
  * bits they give one by one, on random graphs over broadcasts and views, in place,
- * watched and poisoned; what is fused, and what is not. Read next: autograd/fuse.c. */
-#include "program.h"
+ * watched and poisoned; without passes; what is fused, and what is not. Read next:
+ * autograd/passes/fuse.c. */
+#include "passes.h"
 #include "test.h"
 
 enum { LEAVES = 5, OUTPUTS = 4, MOST = 96 };
@@ -115,6 +116,58 @@ static int fuse_count(const ht_program *p)
     int n = 0;
     for (uint32_t i = p->n_in; i < p->n_values; i++) n += p->value[i].when != i;
     return n;
+}
+
+/* Without passes: a call an instruction, memory of its own for each that is no view. */
+static void check_plain(const ht_program *p)
+{
+    size_t bytes = 0;
+    uint32_t calls = 0;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        const hti_value *v = &p->value[i];
+        assert_true(v->op != &hti_op_matmul_add);
+        calls += v->place != HTI_IN_VIEW && v->place != HTI_IN_CONSTANT;
+        if (v->place == HTI_IN_ARENA)
+            bytes += hti_round_up(hti_bytes(v->type.dtype, v->type.shape), HTI_ALIGN);
+        bytes += v->workspace_bytes;
+        assert_true(v->place != HTI_IN_TILE);
+    }
+    assert_int_equal(p->n_instructions, calls);
+    assert_int_equal(ht_program_bytes(p), bytes);
+}
+
+/* Any passes left out, the bits are those without all of them. */
+static void check_passes(uint64_t seed)
+{
+    fuse_case c;
+    ht_tensor *plain[OUTPUTS], *got[OUTPUTS];
+    fuse_open(&c, seed, seed % 2 ? HT_F32 : HT_F64, 1 + (int)(seed / 2 % 2));
+    fuse_grow(&c);
+    for (unsigned off = HT_PASSES + 1; off-- > 0;) {
+        c.ctx->options.passes_off = off;
+        ht_program *p = fuse_cut(&c, 1);
+        if (off == HT_PASSES) check_plain(p);
+        if (off & HT_PASS_FUSE) assert_int_equal(fuse_count(p), 0);
+        ht_program_poison(p, true);
+        fuse_run(&c, p, off == HT_PASSES ? plain : got);
+        ht_program_free(p);
+        for (int k = 0; off != HT_PASSES && k < OUTPUTS; k++) {
+            if (memcmp(ht_tensor_data(plain[k]), ht_tensor_data(got[k]),
+                       ht_tensor_bytes(got[k])))
+                fail_msg("seed %llu, without %#x: output %d differs",
+                         (unsigned long long)seed, off, k);
+            ht_tensor_free(got[k]);
+        }
+    }
+    for (int k = 0; k < OUTPUTS; k++) ht_tensor_free(plain[k]);
+    fuse_close(&c);
+}
+
+static void passes_left_out_in_any_combination_give_the_same_bits(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    for (uint64_t k = 0; k < 60; k++) check_passes(seed + k);
 }
 
 static int check_program(uint64_t seed)
@@ -436,42 +489,6 @@ static void products_inside_later_steps_keep_their_operands(void **state)
     ht_context_free(ctx);
 }
 
-/* w - rate x'.d in one product where the context says fast, over w itself: within
- * roundings of the plain program, which stays as it is. A call appends the ops. */
-static void fast_folds_the_update_into_the_product(void **state)
-{
-    (void)state;
-    float got[2][60 * 40];
-    for (int fast = 0; fast < 2; fast++) {
-        ht_context *ctx = ht_context_new(&(ht_context_options){.fast = fast});
-        ht_tape *tape = ht_tape_new(ctx, HT_RECORD);
-        ht_tensor *t[4] = {ht_tensor_new(ctx, HT_F32, HT_SHAPE(60, 40)),
-                           ht_tensor_new(ctx, HT_F32, HT_SHAPE(300, 60)),
-                           ht_tensor_new(ctx, HT_F32, HT_SHAPE(300, 40)),
-                           ht_tensor_new(ctx, HT_F32, HT_SCALAR)};
-        ht_var in[4], again;
-        for (int i = 0; i < 4; i++) {
-            ht_tensor_uniform(t[i], (uint64_t)i, -1, 1);
-            in[i] = ht_input(tape, t[i]);
-        }
-        ht_var g = ht_matmul(ht_transpose(in[1]), in[2]);
-        ht_var w = ht_sub(in[0], ht_mul(in[3], g));
-        ht_program *p = ht_program_new(tape, 4, in, 1, &w);
-        bool folds = hti_matmul_folds(ctx->kernels, HT_SHAPE(60, 40));
-        assert_int_equal(p->n_instructions, fast && folds ? 1 : 2);
-        ht_call(tape, p, in, &again);
-        assert_int_equal(again.index, w.index);
-        assert_int_equal(ht_program_run(p, (const ht_tensor *const *)t, t), HT_OK);
-        memcpy(got[fast], ht_tensor_data(t[0]), sizeof got[fast]);
-        ht_program_free(p);
-        ht_tape_free(tape);
-        for (int i = 0; i < 4; i++) ht_tensor_free(t[i]);
-        ht_context_free(ctx);
-    }
-    for (int k = 0; k < 60 * 40; k++)
-        assert_near(got[1][k], got[0][k], 2e-5); /* sums of 300 terms below 20 */
-}
-
 /* The step inside a group that first gave a NaN is named, not the group's last. */
 static void watch_names_the_instruction_inside_a_group(void **state)
 {
@@ -504,6 +521,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_of_fused_programs_gives_the_bits_of_each_op_alone),
+        cmocka_unit_test(passes_left_out_in_any_combination_give_the_same_bits),
         cmocka_unit_test(fuse_of_a_long_chain_makes_several_groups),
         cmocka_unit_test(run_of_a_fused_update_works_in_place),
         cmocka_unit_test(sums_join_what_they_add_up),
@@ -511,7 +529,6 @@ int main(void)
         cmocka_unit_test(every_elementwise_row_fuses),
         cmocka_unit_test(fuse_never_moves_a_reader_behind_a_writer),
         cmocka_unit_test(products_inside_later_steps_keep_their_operands),
-        cmocka_unit_test(fast_folds_the_update_into_the_product),
         cmocka_unit_test(watch_names_the_instruction_inside_a_group),
     };
     return TEST_MAIN(tests);

@@ -2,7 +2,7 @@
 /* test_autograd_fuzz.c: random programs of 5-40 forms, differentiated. For each: jvp and
  * vjp against central differences, each the other's transpose, the Hessian symmetric and
  * the same in three orders of modes, replay with poisoned buffers and ht_call the same
- * bits as eager, f32 finite. Read next: fuzz.h.
+ * bits as eager, and so without passes, f32 finite. Read next: fuzz.h.
  *
  * HYPERTAPE_TEST_SEED=s and HYPERTAPE_FUZZ_PROGRAM=k run program k of seed s alone and
  * list it. (Where C leaves the order of arguments open, compilers draw differently.) */
@@ -230,8 +230,41 @@ static size_t program_saved(const ht_program *p)
     return most - ht_program_bytes(p);
 }
 
+/* Without the passes in `off`, and down to the smallest instruction with the others, the
+ * program gives the same bits; without all of them it is what was recorded, one call
+ * after another, each result in memory of its own. */
+static void check_without(trial *t, ht_var out, ht_var want, unsigned off,
+                          const char *what)
+{
+    ht_var in[MOST_INPUTS];
+    const ht_tensor *given[MOST_INPUTS];
+    int n = trial_inputs(t, &t->recorded, in, given);
+    int64_t least = t->f.ctx->fuse_least;
+    t->f.ctx->options.passes_off = off;
+    t->f.ctx->fuse_least = 1;
+    ht_program *p = ht_program_new(t->recorded.g.tape, n, in, 1, &out);
+    t->f.ctx->options.passes_off = 0;
+    t->f.ctx->fuse_least = least;
+    if (!p) trial_fail(t, "%s: %s", what, ht_context_message(t->f.ctx));
+    if (off == HT_PASSES) {
+        assert_int_equal(p->n_groups, 0);
+        for (uint32_t k = 0; k < p->n_instructions; k++)
+            assert_null(p->instruction[k].loop);
+    }
+    ht_program_poison(p, true);
+    ht_tensor *got = ht_tensor_new(t->f.ctx, t->dtype, ht_var_shape(out));
+    ht_tensor_fill(got, NAN);
+    ht_program_run(p, given, &got);
+    trial_check_status(t);
+    char how[32];
+    snprintf(how, sizeof how, "without passes %#x", off);
+    check_bits(t, got, ht_value(want), how, what);
+    ht_tensor_free(got);
+    ht_program_free(p);
+}
+
 /* Recorded `out` cut, replayed twice, and called on a tape of its own, is eager `want`
- * bit for bit. */
+ * bit for bit; so it is without passes, and without one of them. */
 static size_t check_replay(trial *t, ht_var out, ht_var want, const char *what)
 {
     ht_var in[MOST_INPUTS], other[MOST_INPUTS], called;
@@ -255,6 +288,8 @@ static size_t check_replay(trial *t, ht_var out, ht_var want, const char *what)
     ht_tensor_free(got);
     size_t saved = program_saved(p);
     ht_program_free(p);
+    check_without(t, out, want, HT_PASSES, what);
+    check_without(t, out, want, 1U << t->number % 4, what);
     return saved;
 }
 

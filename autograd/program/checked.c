@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* checked.c: ht_program_run, which looks at types and shared memory before it runs. Read
+ * next: replay.c. */
+#include "program.h"
+
+static bool program_fits(const ht_program *p, const char *what, uint32_t k,
+                         const hti_value *value, const ht_tensor *got)
+{
+    const ht_type *want = &value->type;
+    HT_ASSERT(got, "ht_program_run: %s %u is NULL", what, k);
+    if (want->dtype == got->array.dtype && ht_shape_equal(want->shape, got->array.shape))
+        return true;
+    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
+    ht_context_fail(p->ctx, HT_ERROR_SHAPE, value->site,
+                    "program: %s %u must be %s %s, not %s %s\n"
+                    "  hint: a program has one shape; record another for another",
+                    what, k, ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
+                    ht_dtype_name(got->array.dtype), ht_shape_text(got->array.shape, b));
+    return false;
+}
+
+/* Whether the bytes of two tensors meet. */
+static bool tensors_meet(const ht_tensor *a, const ht_tensor *b)
+{
+    uintptr_t x = (uintptr_t)a->array.data, y = (uintptr_t)b->array.data;
+    return x < y + ht_tensor_bytes(b) && y < x + ht_tensor_bytes(a);
+}
+
+static bool program_sharing(const ht_program *p, const ht_tensor *const *in,
+                            ht_tensor *const *out)
+{
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        for (uint32_t j = 0; j < p->n_in; j++) {
+            if (!tensors_meet(in[j], out[k])) continue;
+            if (in[j]->array.data == out[k]->array.data && hti_program_may_share(p, k, j))
+                continue;
+            ht_context_fail(
+                p->ctx, HT_ERROR_ARGUMENT, p->value[p->out[k]].site,
+                "program: output %u is the memory of input %u, which is still read "
+                "when it is written\n  hint: give the output a tensor of its own",
+                k, j);
+            return false;
+        }
+        for (uint32_t j = 0; j < k; j++) {
+            if (!tensors_meet(out[j], out[k])) continue;
+            ht_context_fail(p->ctx, HT_ERROR_ARGUMENT, NULL,
+                            "program: outputs %u and %u are the same memory", j, k);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether all memory is that of the last run, which was checked. */
+static bool program_is_bound(const ht_program *p, const ht_tensor *const *in,
+                             ht_tensor *const *out)
+{
+    for (uint32_t j = 0; j < p->n_in; j++)
+        if (p->bound[j] != in[j]->array.data) return false;
+    for (uint32_t k = 0; k < p->n_out; k++)
+        if (p->bound[p->n_in + k] != out[k]->array.data) return false;
+    return true;
+}
+
+ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *const *out)
+{
+    HT_ASSERT(p && (in || !p->n_in) && out, "ht_program_run: program %p, in %p, out %p",
+              (void *)p, (const void *)in, (const void *)out);
+    if (p->ctx->status != HT_OK) return p->ctx->status;
+    for (uint32_t j = 0; j < p->n_in; j++)
+        if (!program_fits(p, "input", j, &p->value[j], in[j])) return p->ctx->status;
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        if (!program_fits(p, "output", k, &p->value[p->out[k]], out[k]))
+            return p->ctx->status;
+        HT_ASSERT(out[k]->borrows == 0,
+                  "ht_program_run: a live tape still borrows output %u: reset it first",
+                  k);
+    }
+    if (!program_is_bound(p, in, out) && !program_sharing(p, in, out))
+        return p->ctx->status;
+    for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]->array.data);
+    for (uint32_t k = 0; k < p->n_out; k++)
+        hti_program_set(p, p->n_in + k, p->out[k], out[k]->array.data);
+    return hti_program_go(p);
+}
