@@ -1,37 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_leaf.c: inputs, constants, conversion and stop-gradient. Read next:
+/* ops_leaf.c: what computes nothing: copies, conversion and stop-gradient. Read next:
  * ops_elementwise.c. */
 #include "ops.h"
-
-static bool leaf_never_infer(ht_infer *it)
-{
-    return ht_infer_fail(it, HT_ERROR_ARGUMENT,
-                         "a leaf is made by ht_input or ht_constant");
-}
-
-static void leaf_never_run(const ht_run *r)
-{
-    HT_ASSERT(!r, "an input has no run");
-}
-
-static const ht_sample leaf_samples[] = {{.n_in = 0}};
-
-HTI_ROW(input, leaf_samples, .formula = "input", .flags = HT_OP_NO_GRADIENT,
-        .infer = leaf_never_infer, .run = leaf_never_run);
-
-/* Constant: one number, 0-d. */
-
-HTI_RUN(constant, hti_constant_attributes, hti_run_fill(r->ctx, r->out, a->value))
-
-HTI_DESCRIBE(constant, hti_constant_attributes, "%.9g", a->value)
-
-static const ht_sample constant_samples[] = {
-    {.n_in = 0, .attributes = &(hti_constant_attributes){0}},
-};
-
-HTI_ROW(constant, constant_samples, .formula = "constant", .flags = HT_OP_NO_GRADIENT,
-        .attribute_size = sizeof(hti_constant_attributes), .infer = leaf_never_infer,
-        .run = constant_run, .describe = constant_describe);
 
 /* Copy: what a program writes an output with that no instruction makes. */
 

@@ -4,7 +4,7 @@
 #ifndef HTI_ROW_H
 #define HTI_ROW_H
 
-#include "ht_autograd.h"
+#include "tape.h"
 
 /* A built-in row: its name, which is in ops.def, an array of samples (without one, or
  * with an empty one, it does not compile), then the other fields. tests/check_tree.sh

@@ -25,7 +25,7 @@ static void fuse_readers(hti_fuse_plan *f)
     }
     for (uint32_t i = p->n_values; i-- > p->n_in;)
         for (uint32_t e = p->value[i].n_in; e-- > 0;)
-            f->reader[--f->first_reader[p->edge[p->value[i].first_in + e]]] = i;
+            f->reader[--f->first_reader[hti_input_of(p, i, e)]] = i;
 }
 
 /* What may join. */
@@ -49,7 +49,7 @@ ht_shape hti_fuse_shape(const ht_program *p, uint32_t i)
  * shape around would not do. */
 static bool fuse_operand_in_order(const ht_program *p, uint32_t i, uint32_t e)
 {
-    const hti_value *in = &p->value[p->edge[p->value[i].first_in + e]];
+    const hti_value *in = &p->value[hti_input_of(p, i, e)];
     return !ht_shape_equal(p->value[in->root].type.shape, hti_fuse_shape(p, i)) ||
            (in->from_root == 0 && hti_is_contiguous(&in->array));
 }
@@ -69,8 +69,8 @@ static bool fuse_can_join(const ht_program *p, uint32_t i)
     return hti_fuse_is_sum(v) && ht_shape_count(v->type.shape) == 1;
 }
 
-/* Whether `out` is an output that could be the memory of `in`, written before `root` by
- * other instructions than i's group. */
+/* Whether `out` is an output that a caller could have given the memory of `in`, and which
+ * others than i's group write before `root` runs. */
 static bool fuse_is_crossed(const ht_program *p, const hti_value *in, uint32_t i,
                             uint32_t root, uint32_t out)
 {
@@ -80,9 +80,9 @@ static bool fuse_is_crossed(const ht_program *p, const hti_value *in, uint32_t i
            ht_shape_equal(v->type.shape, in->type.shape);
 }
 
-/* Whether moving i to `root`, with its group, would read an input after an output that
- * could be the same memory is written. Looks at the outputs or at what is between,
- * whichever is less. */
+/* Whether i, run at `root` and not where it stands, would read an input too late: the
+ * output w' = w - g is written between, and a caller gives w' the memory of w. Looks at
+ * the outputs or at what is between, whichever is less. */
 static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
 {
     const hti_value *v = &p->value[i];
@@ -121,7 +121,7 @@ static bool fuse_join(const ht_program *p, uint32_t i, bool kept,
     if (n + kept > HTI_FUSED_OPERANDS) return false;
     if (kept) g->operand[n++] = i;
     for (uint32_t e = 0; e < p->value[i].n_in; e++) {
-        uint32_t in = p->edge[p->value[i].first_in + e], k = 0;
+        uint32_t in = hti_input_of(p, i, e), k = 0;
         while (k < n && g->operand[k] != in) k++;
         if (k < n) continue;
         if (n == HTI_FUSED_OPERANDS) return false;

@@ -42,7 +42,9 @@ typedef struct fuse_step {
     uint32_t n_in;
 } fuse_step;
 
-/* A pattern held against what a member is made of: `at`, as far as it fits. */
+/* A pattern in prefix form, "+*ab*cd" for a b + c d, held against what a member is made
+ * of: `at` is what is left of it, `in` what its letters stand for, `inner` the values
+ * between, which are then no steps of their own. */
 typedef struct fuse_match {
     const hti_fuse_plan *f;
     const char *at;
@@ -61,7 +63,7 @@ static bool fuse_is_operator(const hti_value *v, char c)
            operators[v->op->loop.function] == c;
 }
 
-/* Whether x is made and read within the step that asks alone. */
+/* Whether only the step that asks reads x, a step of its own until now. */
 static bool fuse_is_inner(const hti_fuse_plan *f, uint32_t x)
 {
     const hti_value *v = &f->p->value[x];
@@ -103,8 +105,9 @@ static bool fuse_fits(fuse_match *t, uint32_t x, bool outermost)
     return commutes && fuse_fits(t, in[!first], false) && fuse_fits(t, in[first], false);
 }
 
-/* The step of m: the first tree that fits, whose inner ops then are no steps of their
- * own; else its op. */
+/* The step that computes m: of a - b * c, where nothing else reads the product, the tree
+ * "-a*bc" from a, b and c, and the product is no step of its own; where no tree fits, m's
+ * op by itself. */
 static fuse_step fuse_find(hti_fuse_plan *f, uint32_t m)
 {
     const hti_value *v = &f->p->value[m];

@@ -36,17 +36,12 @@ typedef struct product_value {
     bool fuses;       /* something elementwise reads it */
 } product_value;
 
-static const hti_value *product_input(const ht_program *p, uint32_t i, uint32_t e)
-{
-    return &p->value[p->edge[p->value[i].first_in + e]];
-}
-
 static void product_readers(const ht_program *p, product_value *known)
 {
     for (uint32_t k = 0; k < p->n_out; k++) known[p->out[k]].readers++;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
         for (uint32_t e = 0; e < p->value[i].n_in; e++) {
-            product_value *in = &known[p->edge[p->value[i].first_in + e]];
+            product_value *in = &known[hti_input_of(p, i, e)];
             in->readers++;
             in->fuses = in->fuses || p->value[i].op->flags & HT_OP_ELEMENTWISE;
         }
@@ -71,7 +66,7 @@ static bool product_adds(const ht_program *p, const product_value *known, uint32
         !(p->value[x].op->flags & HT_OP_ELEMENTWISE) ||
         ht_shape_count(shape) < p->ctx->fuse_least || shape.rank != 2)
         return false;
-    ht_type a = product_input(p, product, 0)->type;
+    ht_type a = p->value[hti_input_of(p, product, 0)].type;
     return hti_matmul_adds(p->ctx, a.dtype, shape.dim[0], shape.dim[1], a.shape.dim[1]);
 }
 
@@ -99,8 +94,7 @@ static void product_take_in(ht_program *p, uint32_t sum, uint32_t product)
     hti_value *v = &p->value[sum];
     uint32_t first = p->n_edges, *in = p->edge + v->first_in;
     p->edge[p->n_edges++] = in[0] == product ? in[1] : in[0];
-    for (uint32_t e = 0; e < 2; e++)
-        p->edge[p->n_edges++] = p->edge[p->value[product].first_in + e];
+    for (uint32_t e = 0; e < 2; e++) p->edge[p->n_edges++] = hti_input_of(p, product, e);
     v->op = &hti_op_matmul_add;
     v->first_in = first;
     v->n_in = 3;

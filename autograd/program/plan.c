@@ -11,47 +11,7 @@ static size_t value_bytes(const hti_value *v)
     return hti_round_up(hti_bytes(v->type.dtype, v->type.shape), HTI_ALIGN);
 }
 
-/* Views, outputs, last uses. */
-
-/* Roots get an address to count from, so that a view's distance can be read off its
- * array; any will do, since only differences are kept. */
-static unsigned char plan_origin[HTI_ALIGN];
-
-static void plan_place(ht_program *p, uint32_t i)
-{
-    hti_value *v = &p->value[i];
-    v->root = i;
-    v->next_view = HTI_NONE;
-    v->array = hti_contiguous(plan_origin, v->type.dtype, v->type.shape);
-    if (i < p->n_in) return;
-    v->place = HTI_IN_ARENA;
-    if (v->op == &hti_op_constant) v->place = HTI_IN_CONSTANT;
-    if (!v->op->view) return;
-    const hti_value *from = &p->value[p->edge[v->first_in]];
-    ht_array array;
-    if (!v->op->view(v->attributes, &v->type, &from->array, &array)) return;
-    v->place = HTI_IN_VIEW;
-    v->slot = p->edge[v->first_in];
-    v->root = from->root;
-    v->array = array;
-    v->from_root = (ptrdiff_t)((uintptr_t)array.data - (uintptr_t)plan_origin);
-    v->next_view = p->value[v->root].next_view;
-    p->value[v->root].next_view = i;
-}
-
-void hti_program_place(ht_program *p)
-{
-    for (uint32_t i = 0; i < p->n_values; i++) {
-        plan_place(p, i);
-        p->value[i].when = i;
-        p->value[i].next = HTI_NONE;
-        p->value[i].step = i;
-    }
-    for (uint32_t k = 0; k < p->n_out; k++) {
-        p->value[p->out[k]].place = HTI_IN_OUTPUT;
-        p->value[p->out[k]].slot = k;
-    }
-}
+/* Outputs and last uses. */
 
 static void plan_use(ht_program *p, uint32_t root, uint32_t when)
 {
@@ -64,7 +24,7 @@ static void plan_uses(ht_program *p)
         uint32_t when = p->value[i].when;
         plan_use(p, p->value[i].root, when);
         for (uint32_t e = 0; e < p->value[i].n_in; e++)
-            plan_use(p, p->value[p->edge[p->value[i].first_in + e]].root, when);
+            plan_use(p, p->value[hti_input_of(p, i, e)].root, when);
     }
 }
 
@@ -77,7 +37,7 @@ static bool overwrites_operand(const ht_program *p, uint32_t i, uint32_t m, uint
 {
     const hti_value *v = &p->value[i];
     const ht_op *op = p->value[m].op;
-    const hti_value *in = &p->value[p->edge[p->value[m].first_in + e]];
+    const hti_value *in = &p->value[hti_input_of(p, m, e)];
     bool elementwise = op->flags & HT_OP_ELEMENTWISE || op == &hti_op_copy || m != i;
     if (!elementwise && !(op->flags & HT_OP_OVERWRITES && e == 0)) return false;
     return in->from_root == 0 && in->type.dtype == v->type.dtype &&
@@ -91,7 +51,7 @@ bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
     for (uint32_t m = hti_first_at(p, p->value[i].when); m != HTI_NONE;
          m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++)
-            if (p->value[p->edge[p->value[m].first_in + e]].root == root &&
+            if (p->value[hti_input_of(p, m, e)].root == root &&
                 (p->value[m].step > i || !overwrites_operand(p, i, m, e)))
                 return false;
     return true;
@@ -105,7 +65,7 @@ static uint32_t plan_takeover(const ht_program *p, uint32_t i)
     if (!hti_program_passes(p, HT_PASS_MEMORY)) return HTI_NONE;
     for (uint32_t m = hti_first_at(p, when); m != HTI_NONE; m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++) {
-            uint32_t at = p->value[p->edge[p->value[m].first_in + e]].root;
+            uint32_t at = p->value[hti_input_of(p, m, e)].root;
             const hti_value *root = &p->value[at];
             if (root->place == HTI_IN_ARENA && !root->given && root->last_use == when &&
                 hti_overwrites_root(p, i, at))
@@ -126,8 +86,10 @@ bool hti_program_may_share(const ht_program *p, uint32_t k, uint32_t j)
     return may_overwrite(p, p->begun[k], j);
 }
 
-/* What an output is made over, if that is made for it alone and all that could share the
- * output's memory still can: else HTI_NONE. */
+/* Of an output i whose row overwrites its first input, such as x + a . b: that x, which
+ * then is computed in the output's memory. HTI_NONE unless x is read last by i, and each
+ * input of the program whose memory the output might be given (a parameter, of its
+ * update) is done with when x, which is earlier, is written. */
 static uint32_t plan_basis(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];
@@ -186,7 +148,7 @@ static void plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
     uint32_t when = p->value[i].when;
     for (uint32_t e = 0; e < p->value[i].n_in; e++)
-        plan_give(p, gaps, p->edge[p->value[i].first_in + e], when);
+        plan_give(p, gaps, hti_input_of(p, i, e), when);
     plan_give(p, gaps, i, when);
 }
 

@@ -148,18 +148,8 @@ double ht_program_flops(const ht_program *program)
     return sum;
 }
 
-void hti_program_watch(ht_program *program, bool on)
-{
-    program->watch = on;
-}
-
-const char *hti_program_bad(const ht_program *program)
-{
-    return program->bad == HTI_NONE ? NULL : program->value[program->bad].op->name;
-}
-
-/* Whether instruction i may be one loop. A cast that may be refused looks at its input
- * first: it runs by itself. */
+/* Whether instruction i may be one loop, and so part of a group. Not so a cast such as
+ * f64 to i32, which has to find all of its numbers in range before it writes any. */
 static bool has_loop(const ht_program *p, uint32_t i)
 {
     const hti_value *v = &p->value[i];

@@ -116,6 +116,11 @@ static inline void hti_program_set(ht_program *program, uint32_t slot, uint32_t 
     hti_program_point(program, value, memory);
 }
 ht_status hti_program_go(ht_program *program);
+/* The value that is instruction i's input e. */
+static inline uint32_t hti_input_of(const ht_program *program, uint32_t i, uint32_t e)
+{
+    return program->edge[program->value[i].first_in + e];
+}
 /* The instructions that run at i, in order, until HTI_NONE. */
 static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
 {

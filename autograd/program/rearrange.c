@@ -39,8 +39,12 @@ static bool rearrange_edges(ht_program *p, uint32_t n_values, const uint32_t *pl
 
 bool hti_program_rearrange(ht_program *p, const uint32_t *place)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < p->n_values; i++) n += place[i] != HTI_NONE;
+    uint32_t n = 0, stay = 0;
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        n += place[i] != HTI_NONE;
+        stay += place[i] == i;
+    }
+    if (stay == p->n_values) return true;
     permute(p, place);
     for (uint32_t k = 0; k < p->n_out; k++) p->out[k] = place[p->out[k]];
     if (!rearrange_edges(p, n, place)) return false;

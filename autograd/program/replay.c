@@ -2,10 +2,9 @@
 /* replay.c: replaying a program. Every operand was laid out by the plan, so a run sets
  * the pointers that changed and calls the kernels; it allocates nothing.
  * Read next: print.c. */
-#include <math.h>
 #include <string.h>
 
-#include "program.h"
+#include "debug.h"
 
 /* Memory. */
 
@@ -47,58 +46,6 @@ static bool program_own_arena(ht_program *p)
     if (p->arena) program_point_arena(p);
     return p->arena_owned;
 }
-
-/* Poison. */
-
-/* Whether another value that is alive after what runs at i took over this root's memory.
- */
-static bool memory_lives_on(const ht_program *p, uint32_t i, const hti_value *root)
-{
-    for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
-        if (p->value[m].place == HTI_IN_ARENA && p->value[m].offset == root->offset)
-            return true;
-    return false;
-}
-
-static void poison_value(const hti_value *v)
-{
-    size_t bytes = hti_bytes(v->type.dtype, v->type.shape);
-    if (bytes) memset(v->array.data, 0xFF, bytes);
-}
-
-static void poison_dead(ht_program *p, uint32_t i)
-{
-    for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
-        for (uint32_t e = 0; e < p->value[m].n_in; e++) {
-            hti_value *root = &p->value[p->value[p->edge[p->value[m].first_in + e]].root];
-            if (root->place == HTI_IN_ARENA && root->last_use == i &&
-                !memory_lives_on(p, i, root))
-                poison_value(root);
-        }
-}
-
-void ht_program_poison(ht_program *program, bool on)
-{
-    HT_ASSERT(program, "ht_program_poison: the program is NULL");
-    program->poison = on;
-}
-
-/* Watch. */
-
-static bool all_finite(const ht_array *a)
-{
-    int64_t n = ht_shape_count(a->shape);
-    bool finite = true;
-    if (a->dtype == HT_F32)
-        for (int64_t k = 0; k < n; k++)
-            finite = finite && isfinite(((const float *)a->data)[k]);
-    if (a->dtype == HT_F64)
-        for (int64_t k = 0; k < n; k++)
-            finite = finite && isfinite(((const double *)a->data)[k]);
-    return finite;
-}
-
-/* Run. */
 
 /* A group, at its root; looks for the first step that is not finite if asked to. */
 static void run_group(ht_program *p, const hti_group *g)
@@ -145,9 +92,8 @@ static bool run_instruction(ht_program *p, const hti_instruction *s)
     else
         run_value(p, s->value);
     if (p->ctx->status != HT_OK) return false;
-    if (p->watch && !v->group && p->bad == HTI_NONE && !all_finite(&v->array))
-        p->bad = s->value;
-    if (p->poison) poison_dead(p, s->value);
+    if (p->watch && !v->group) hti_watch_value(p, s->value);
+    if (p->poison) hti_poison_dead(p, s->value);
     return true;
 }
 
@@ -155,9 +101,7 @@ ht_status hti_program_go(ht_program *p)
 {
     if (p->arena_bytes && !program_own_arena(p)) return p->ctx->status;
     p->bad = HTI_NONE;
-    if (p->poison)
-        for (uint32_t i = p->n_in; i < p->n_values; i++)
-            if (p->value[i].place == HTI_IN_ARENA) poison_value(&p->value[i]);
+    if (p->poison) hti_poison_all(p);
     bool plain = !p->poison && !p->watch;
     for (const hti_instruction *s = p->instruction, *end = s + p->n_instructions; s < end;
          s++)

@@ -15,8 +15,8 @@ static uint32_t mix(uint32_t h, uint64_t word)
 
 /* Inputs are added up, not chained: a commutative op hashes alike in both orders. The
  * newest is added as it is, so that nodes that follow each other lie side by side. */
-uint32_t hti_node_hash(const ht_op *op, const void *attributes, uint32_t n,
-                       const uint32_t *in)
+static uint32_t node_hash(const ht_op *op, const void *attributes, uint32_t n,
+                          const uint32_t *in)
 {
     uint32_t h = mix(0, (uint64_t)(uintptr_t)op), newest = 0;
     const unsigned char *bytes = attributes;
@@ -45,26 +45,6 @@ static bool node_equals(const ht_tape *tape, uint32_t i, const ht_op *op,
     return (op->flags & HT_OP_COMMUTATIVE) && e[0] == in[1] && e[1] == in[0];
 }
 
-static uint32_t *node_bucket(const ht_tape *tape, uint32_t i)
-{
-    return &tape->bucket[tape->hash[i] & (tape->n_buckets - 1)];
-}
-
-/* Two reads of one tensor are two leaves (what differs is memory, not a formula), so
- * leaves are in no bucket. */
-void hti_bucket_insert(ht_tape *tape, uint32_t i)
-{
-    if (tape->op[i] == &hti_op_input) return;
-    uint32_t *b = node_bucket(tape, i);
-    tape->next[i] = *b;
-    *b = i;
-}
-
-void hti_bucket_pop(ht_tape *tape, uint32_t i)
-{
-    *node_bucket(tape, i) = tape->next[i];
-}
-
 static void rehash(ht_tape *tape)
 {
     for (uint32_t b = 0; b < tape->n_buckets; b++) tape->bucket[b] = HTI_NONE;
@@ -72,14 +52,15 @@ static void rehash(ht_tape *tape)
 }
 
 /* Weakness is part of the type, hence of what "equal" means. */
-uint32_t hti_find_equal(const ht_tape *tape, uint32_t hash, const ht_op *op,
-                        const void *attributes, uint32_t n, const uint32_t *in,
-                        ht_dtype dtype, bool weak)
+uint32_t hti_find_equal(const ht_tape *tape, const ht_op *op, const void *attributes,
+                        uint32_t n, const uint32_t *in, ht_dtype dtype, bool weak,
+                        uint32_t *hash)
 {
+    uint32_t h = *hash = node_hash(op, attributes, n, in);
     if (op == &hti_op_input) return HTI_NONE;
-    for (uint32_t i = tape->bucket[hash & (tape->n_buckets - 1)]; i != HTI_NONE;
+    for (uint32_t i = tape->bucket[h & (tape->n_buckets - 1)]; i != HTI_NONE;
          i = tape->next[i])
-        if (tape->hash[i] == hash && node_equals(tape, i, op, attributes, n, in) &&
+        if (tape->hash[i] == h && node_equals(tape, i, op, attributes, n, in) &&
             tape->type[i].dtype == dtype && tape->weak[i] == weak)
             return i;
     return HTI_NONE;
@@ -137,11 +118,10 @@ static bool tape_grow_buckets(ht_tape *tape)
     return true;
 }
 
-bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
+bool hti_tape_grow(ht_tape *tape, uint32_t n_in)
 {
     if (tape->n == tape->capacity && !tape_grow_columns(tape)) return false;
     if (tape->n >= tape->n_buckets && !tape_grow_buckets(tape)) return false;
-    /* There are edges as soon as there is a node: a leaf's none have an address too. */
     if (tape->edge && n_in <= tape->edge_capacity - tape->n_edges) return true;
     uint64_t capacity = 2 * (uint64_t)tape->edge_capacity + n_in + 64;
     if (capacity > UINT32_MAX) capacity = UINT32_MAX;

@@ -31,7 +31,7 @@ static void tape_pop(ht_tape *tape, uint32_t n)
 {
     for (uint32_t i = tape->n; i-- > n;) {
         if (tape->op[i] != &hti_op_input)
-            hti_bucket_pop(tape, i);
+            *hti_node_bucket(tape, i) = tape->next[i];
         else if (tape->tensor[i])
             tape->tensor[i]->borrows--;
     }
@@ -198,9 +198,8 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
     if (!hti_tape_reserve(tape, n)) return hti_poison(tape);
     uint32_t *edge = tape->edge + tape->n_edges;
     for (uint32_t k = 0; k < n; k++) edge[k] = in[k].index;
-    uint32_t hash = hti_node_hash(op, attributes, n, edge);
-    uint32_t equal =
-        hti_find_equal(tape, hash, op, attributes, n, edge, type->dtype, weak);
+    uint32_t hash,
+        equal = hti_find_equal(tape, op, attributes, n, edge, type->dtype, weak, &hash);
     if (equal != HTI_NONE) return hti_var(tape, equal);
 
     if (op->attribute_size && !(attributes = copy_attributes(tape, op, attributes)))

@@ -20,7 +20,7 @@ tensor/fast: tensor tensor/core tensor/kernels tensor/fast/loops
 tensor/fast/loops: tensor tensor/core tensor/kernels
 autograd/tape: tensor tensor/core autograd
 autograd/ops: $engine
-autograd/program: $engine autograd/ops
+autograd/program: $engine
 autograd/passes: $engine autograd/program
 autograd/inspect: $engine autograd/ops autograd/program
 nn: tensor tensor/core autograd
