@@ -155,26 +155,13 @@ void ht_tape_dot(const ht_tape *tape, FILE *f)
 
 static void print_place(const hti_value *v, FILE *f)
 {
-    switch (v->place) {
-    case HTI_IN_INPUT:
-        fprintf(f, "  in %u", v->slot);
-        break;
-    case HTI_IN_OUTPUT:
-        fprintf(f, "  out %u", v->slot);
-        break;
-    case HTI_IN_CONSTANT:
-        fprintf(f, "  constant");
-        break;
-    case HTI_IN_ARENA:
-        fprintf(f, "  at %zu", v->offset);
-        break;
-    case HTI_IN_VIEW:
-        fprintf(f, "  view of %%%u", v->slot);
-        break;
-    case HTI_IN_TILE:
-        fprintf(f, "  in a tile");
-        break;
-    }
+    static const char *const where[] = {
+        [HTI_IN_INPUT] = "in ",         [HTI_IN_OUTPUT] = "out ",
+        [HTI_IN_CONSTANT] = "constant", [HTI_IN_ARENA] = "at ",
+        [HTI_IN_VIEW] = "view of %",    [HTI_IN_TILE] = "in a tile"};
+    fprintf(f, "  %s", where[v->place]);
+    if (v->place != HTI_IN_CONSTANT && v->place != HTI_IN_TILE)
+        fprintf(f, "%zu", v->place == HTI_IN_ARENA ? v->offset : v->slot);
 }
 
 /* What the cut had, and what a run is left with. */

@@ -4,7 +4,6 @@
  * runs it. Read next: apply.c (what happens before), derive.c. */
 #include "tape.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "columns.h"
@@ -267,74 +266,4 @@ ht_var ht_constant(ht_tape *tape, double value)
     HT_ASSERT(tape, "ht_constant: the tape is NULL");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     return hti_constant(tape, value, HT_F64, true, NULL);
-}
-
-/* Looking at a variable. */
-
-ht_type hti_type(ht_var x)
-{
-    return x.tape->type[x.index];
-}
-
-bool hti_is_weak(ht_var x)
-{
-    return x.tape->weak[x.index];
-}
-
-ht_shape ht_var_shape(ht_var x)
-{
-    return hti_check_var(x) == HTI_NONE ? HT_SCALAR : hti_type(x).shape;
-}
-
-ht_dtype ht_var_dtype(ht_var x)
-{
-    return hti_check_var(x) == HTI_NONE ? HT_F32 : hti_type(x).dtype;
-}
-
-/* The strided value made contiguous, as a tensor that dies with the node. */
-static ht_tensor *value_tensor(ht_tape *tape, uint32_t i)
-{
-    ht_tensor value = {.ctx = tape->ctx, .array = tape->array[i]}, *x;
-    ht_array *a = &value.array;
-    if (!(x = hti_tape_alloc(tape, sizeof *x))) return NULL;
-    *x = value;
-    if (hti_is_contiguous(a)) return x;
-    void *data = hti_tape_alloc(tape, hti_bytes(a->dtype, a->shape));
-    if (!data) return NULL;
-    x->array = hti_contiguous(data, a->dtype, a->shape);
-    ht_tensor_copy(x, &value);
-    return x;
-}
-
-const ht_tensor *ht_value(ht_var x)
-{
-    uint32_t i = hti_check_var(x);
-    if (i == HTI_NONE) return NULL;
-    ht_tape *tape = x.tape;
-    if (tape->policy != HT_EAGER) {
-        ht_context_fail(
-            tape->ctx, HT_ERROR_ARGUMENT, tape->site[i],
-            "value: node %%%u is recorded, it has a type but no value yet; reading "
-            "it would freeze a branch\n  hint: cut a program and run it, or use an "
-            "HT_EAGER tape",
-            i);
-        return NULL;
-    }
-    if (!tape->tensor[i]) tape->tensor[i] = value_tensor(tape, i);
-    return tape->tensor[i];
-}
-
-double ht_item(ht_var x)
-{
-    hti_check_var(x);
-    const ht_tensor *value = ht_value(x);
-    if (!value) return (double)NAN;
-    if (ht_tensor_count(value) != 1) {
-        char text[HT_SHAPE_TEXT];
-        ht_context_fail(x.tape->ctx, HT_ERROR_SHAPE, x.tape->site[x.index],
-                        "item: a value of shape %s is not one element",
-                        ht_shape_text(ht_tensor_shape(value), text));
-        return (double)NAN;
-    }
-    return ht_tensor_get(value, 0);
 }
