@@ -257,7 +257,7 @@ static void forgetful_run(const ht_run *r)
 }
 ROW(fickle, .run = forgetful_run, .vjp = cube_vjp, .jvp = cube_jvp);
 
-/* Leaves the last element to chance. */
+/* Leaves the last element to chance, which valgrind would tell of. */
 static void short_run(const ht_run *r)
 {
     for (int64_t i = 0; i < ht_shape_count(r->out.shape) - 1; i++) {
@@ -425,7 +425,9 @@ static void op_check_tells_right_rows_from_wrong(void **state)
     ht_context *ctx =
         ht_context_new(&(ht_context_options){.seed = test_seed(), .threads = 1});
     size_t n = sizeof verdicts / sizeof verdicts[0];
-    for (size_t i = 0; i < n; i++) check_verdict(ctx, &verdicts[i]);
+    for (size_t i = 0; i < n; i++)
+        if (verdicts[i].op != &shorted || !getenv("HYPERTAPE_VALGRIND"))
+            check_verdict(ctx, &verdicts[i]);
     printf("# %zu rows\n", n);
     ht_context_free(ctx);
 }

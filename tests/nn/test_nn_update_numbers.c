@@ -258,6 +258,16 @@ static const ht_update_rule *const averaging[] = {&ht_adam, &ht_adamw, &ht_rmspr
                                                   &ht_adagrad};
 enum { N_AVERAGING = sizeof averaging / sizeof averaging[0] };
 
+/* sqrt(a p^2 + b q^2), scaled by a power of two: no long double need be wider. */
+static double root_of_sum(double a, double p, double b, double q)
+{
+    const long double x = sqrtl(a) * p, y = sqrtl(b) * q;
+    int power;
+    frexp((double)fmaxl(fabsl(x), fabsl(y)), &power);
+    const long double u = ldexpl(x, -power), v = ldexpl(y, -power);
+    return ldexp((double)sqrtl(u * u + v * v), power);
+}
+
 /* sqrt(a x^2 + b y^2) of numbers of every size, to 3 units of the last place and what
  * sqrt(a) x and sqrt(b) y lose as subnormal numbers; a NaN stays one. */
 static void check_root(ht_context *ctx, ht_dtype dtype, double a, double b, int isa)
@@ -289,19 +299,19 @@ static void check_root(ht_context *ctx, ht_dtype dtype, double a, double b, int 
                                       ht_input(other, x[1]), HT_HERE);
     test_no_error(ctx);
     for (int i = 0; i < N; i++) {
-        long double p = ht_tensor_get(x[0], i), q = ht_tensor_get(x[1], i);
-        double want = (double)sqrtl((dtype == HT_F32 ? (float)a : a) * p * p +
-                                    (dtype == HT_F32 ? (float)b : b) * q * q);
+        const double p = ht_tensor_get(x[0], i), q = ht_tensor_get(x[1], i);
+        double want = root_of_sum(dtype == HT_F32 ? (float)a : a, p,
+                                  dtype == HT_F32 ? (float)b : b, q);
         double got = ht_tensor_get(ht_value(again), i);
         double bound = 3 * ldexp(want, 1 - digits) + 2 * least;
         if (isnan(want) ? !isnan(got) : !(got == want || fabs(got - want) <= bound))
             fail_msg("%s: sqrt(%g %g^2 + %g %g^2) is %.17g, not %.17g",
-                     ht_dtype_name(dtype), a, (double)p, b, (double)q, got, want);
+                     ht_dtype_name(dtype), a, p, b, q, got, want);
         double base = ht_tensor_get(ht_value(first), i);
         if (!(base == got || (isnan(base) && isnan(got))))
             fail_msg("%s: sqrt(%g %g^2 + %g %g^2): %s has %.17g, baseline %.17g",
-                     ht_dtype_name(dtype), a, (double)p, b, (double)q,
-                     hti_kernels_name(ctx->kernels), got, base);
+                     ht_dtype_name(dtype), a, p, b, q, hti_kernels_name(ctx->kernels),
+                     got, base);
     }
     ht_tape_free(tape);
     ht_tape_free(other);
