@@ -101,19 +101,22 @@ static void check_optimal(const double *x, const ht_tensor *y, double radius,
                           double tolerance)
 {
     double low = 0, high = INFINITY, clipped = 0, n = (double)ht_tensor_count(y);
-    long double sum = 0;
+    double sum = 0, rest = 0; /* Neumaier's sum: long double may be no wider */
     for (int64_t i = 0; i < ht_tensor_count(y); i++) {
         double value = ht_tensor_get(y, i), slack = tolerance * fmax(1, fabs(x[i]));
         assert_true(value >= 0 && value <= 1);
         if (value < 1) low = fmax(low, x[i] - value - slack);
         if (value > 0) high = fmin(high, x[i] - value + slack);
-        sum += (long double)value;
+        double more = sum + value;
+        rest += sum >= value ? sum - more + value : value - more + sum;
+        sum = more;
         clipped += clip(x[i]);
     }
     if (low > high) print_error("no multiplier: %.17g > %.17g\n", low, high);
     assert_true(low <= high);
-    if ((double)sum > radius * (1 + 1e-15)) print_error("%.17Lg > %.17g\n", sum, radius);
-    assert_true((double)sum <= radius * (1 + 1e-15));
+    sum += rest;
+    if (sum > radius * (1 + 1e-15)) print_error("%.17g > %.17g\n", sum, radius);
+    assert_true(sum <= radius * (1 + 1e-15));
     assert_near(sum, fmin(clipped, radius), n * tolerance);
     if (clipped <= radius) assert_near(low, 0, tolerance);
 }
