@@ -14,7 +14,6 @@ enum {
     HTI_OP_TRUE = 8, /* rules are the derivative of run */
     HTI_OP_CONSTANT = 16,
     HTI_OP_DECOMPOSES = 32,
-    HTI_OP_ISAS = 64,
     HTI_OP_PROMISES = 128
 };
 
@@ -31,7 +30,7 @@ static const struct {
     {hti_op_f32, HTI_OP_IS_F32},
     {hti_op_flags, HTI_OP_PROMISES},
     {hti_op_replayed, 0},
-    {hti_op_same_on_every_isa, HTI_OP_ISAS},
+    {hti_op_same_on_every_isa, 0},
 };
 enum { HTI_OP_GROUPS = sizeof op_groups / sizeof op_groups[0] };
 
@@ -44,7 +43,6 @@ static unsigned op_case_is(const hti_op_case *c)
     if (op->flags & HT_OP_NO_GRADIENT) is |= HTI_OP_CONSTANT;
     if (op->decompose) is |= HTI_OP_DECOMPOSES;
     if (op->flags & (HT_OP_LINEAR | HT_OP_COMMUTATIVE)) is |= HTI_OP_PROMISES;
-    if (hti_kernels_at(1)) is |= HTI_OP_ISAS;
     return is;
 }
 

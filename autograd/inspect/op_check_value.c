@@ -107,7 +107,7 @@ static bool op_same_bits(const hti_op_case *c, const hti_op_vec *got,
         return true;
     return hti_op_fail(c, "instruction sets",
                        "part %d: %s does not give the baseline's bits", part,
-                       hti_kernels_name(c->check->ctx->kernels));
+                       c->check->ctx->kernels->name);
 }
 
 /* Every instruction set of this machine, bit by bit but for products in f32. */
@@ -115,21 +115,22 @@ bool hti_op_same_on_every_isa(hti_op_case *c)
 {
     bool product = c->check->op->flags & HT_OP_PRODUCT && c->dtype == HT_F32;
     ht_context *ctx = c->check->ctx;
-    const struct hti_kernels *usual = ctx->kernels;
+    const struct hti_kernels usual = *ctx->kernels;
+    const struct hti_loops *loops = ctx->loops;
     bool ok = true;
-    for (int k = 0; ok && k < op_parts(c); k++) {
+    for (int k = 0; k < op_parts(c); k++) {
         hti_op_vec want, got;
-        ctx->kernels = hti_kernels_at(0);
+        hti_context_use(ctx, HTI_BASELINE);
         op_part[k](c, &want);
-        for (int isa = 1; ok && hti_kernels_at(isa); isa++) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE + 1; hti_context_use(ctx, isa); isa++) {
             op_part[k](c, &got);
-            ok = product
-                     ? hti_op_near(c, &got, &want, op_f32_apart[k], "instruction sets")
-                     : op_same_bits(c, &got, &want, k);
+            ok = ok && (product ? hti_op_near(c, &got, &want, op_f32_apart[k],
+                                              "instruction sets")
+                                : op_same_bits(c, &got, &want, k));
         }
     }
-    ctx->kernels = usual;
+    *ctx->kernels = usual;
+    ctx->loops = loops;
     return ok;
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "tensor_internal.h"
 
 const char *ht_status_name(ht_status status)
 {
@@ -40,7 +40,8 @@ static void *context_malloc(void *user, void *old, size_t old_size, size_t new_s
     return NULL;
 }
 
-ht_context *ht_context_new(const ht_context_options *options)
+ht_context *hti_context_new(const ht_context_options *options, size_t table,
+                            void (*start)(ht_context *ctx))
 {
     ht_context seed = {.options = options ? *options : (ht_context_options){0}};
     HT_ASSERT(seed.options.threads >= 0, "ht_context_new: threads is %d, expected >= 0",
@@ -49,14 +50,15 @@ ht_context *ht_context_new(const ht_context_options *options)
     if (seed.options.threads == 0) seed.options.threads = hti_all_threads();
     int asked = seed.options.threads;
     if (asked > HT_MAX_THREADS) seed.options.threads = HT_MAX_THREADS;
-    seed.fuse_least = HTI_FUSE_LEAST;
-    for (int i = 0; hti_kernels_at(i); i++) seed.kernels = hti_kernels_at(i);
+    seed.size = sizeof seed + table;
 
     /* Nobody holds this context yet: a failure here is told by NULL alone. */
     seed.options.on_error = NULL;
-    ht_context *ctx = hti_resize(&seed, NULL, 0, sizeof *ctx);
+    ht_context *ctx = hti_resize(&seed, NULL, 0, seed.size);
     if (!ctx) return NULL;
     *ctx = seed;
+    ctx->kernels = (struct hti_kernels *)(ctx + 1);
+    start(ctx);
     if (options) ctx->options.on_error = options->on_error;
     if (asked > HT_MAX_THREADS)
         ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
@@ -69,11 +71,11 @@ ht_context *ht_context_new(const ht_context_options *options)
 void ht_context_free(ht_context *ctx)
 {
     if (!ctx) return;
-    HT_ASSERT(ctx->live == sizeof *ctx,
+    HT_ASSERT(ctx->live == ctx->size,
               "ht_context_free: %zu bytes made on this context are not freed yet",
-              ctx->live - sizeof *ctx);
+              ctx->live - ctx->size);
     ht_context last = *ctx;
-    hti_resize(&last, ctx, sizeof *ctx, 0);
+    hti_resize(&last, ctx, last.size, 0);
 }
 
 ht_status ht_context_status(const ht_context *ctx)

@@ -5,7 +5,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "kernels.h"
+#include "tensor_internal.h"
 
 __extension__ typedef unsigned __int128 random_wide;
 
@@ -91,16 +91,6 @@ static void random_uniform_pair(const uint64_t bits[2], double z[2])
     z[1] = random_unit(bits[1]);
 }
 
-typedef void (*random_pair_fn)(const uint64_t bits[2], double z[2]);
-
-/* What draws between two bounds may become, `least` and `most` among it: rounded to the
- * nearest number of the array's type, a draw could be the upper bound itself. */
-struct random_range {
-    double least, most;
-};
-
-static const struct random_range random_any = {-INFINITY, INFINITY};
-
 /* The least number of the type that is not below x. */
 static double random_ceiling(ht_dtype dtype, double x)
 {
@@ -109,51 +99,65 @@ static double random_ceiling(ht_dtype dtype, double x)
     return (double)((double)y < x ? nextafterf(y, INFINITY) : y);
 }
 
-/* low <= x < high; low itself, rounded, if the type has no such x. */
-static struct random_range random_between(ht_dtype dtype, double low, double high)
+/* What draws may become: low <= x < high; low itself, rounded, if the type has no such x.
+ * Rounded to the nearest number of the type a draw could be the upper bound itself. */
+static void random_between(hti_draws *w, double low, double high)
 {
-    double least = random_ceiling(dtype, low);
-    double most = -random_ceiling(dtype, -nextafter(high, -INFINITY));
-    if (least <= most) return (struct random_range){least, most};
-    double only = dtype == HT_F32 ? (double)(float)low : low;
-    return (struct random_range){only, only};
+    w->least = random_ceiling(w->out.dtype, low);
+    w->most = -random_ceiling(w->out.dtype, -nextafter(high, -INFINITY));
+    if (w->least > w->most)
+        w->least = w->most = w->out.dtype == HT_F32 ? (double)(float)low : low;
 }
 
-static void random_store(const ht_array *x, int64_t i, double value,
-                         struct random_range range)
+static void random_store(const hti_draws *w, int64_t i, double value)
 {
-    double rounded = x->dtype == HT_F32 ? (double)(float)value : value;
-    rounded = rounded < range.least ? range.least : rounded;
-    rounded = rounded > range.most ? range.most : rounded;
-    if (x->dtype == HT_F32)
-        ((float *)x->data)[i] = (float)rounded;
+    double rounded = w->out.dtype == HT_F32 ? (double)(float)value : value;
+    rounded = rounded < w->least ? w->least : rounded;
+    rounded = rounded > w->most ? w->most : rounded;
+    if (w->out.dtype == HT_F32)
+        ((float *)w->out.data)[i] = (float)rounded;
     else
-        ((double *)x->data)[i] = rounded;
+        ((double *)w->out.data)[i] = rounded;
 }
 
-/* x_i = shift + scale z_i within `range`, the z drawn two at a time. */
-static ht_status random_fill(ht_tensor *x, uint64_t stream, random_pair_fn pair,
-                             double shift, double scale, struct random_range range,
-                             const char *who)
+hti_draws hti_draws_of(hti_random f, ht_array out, uint64_t seed, uint64_t stream)
 {
-    char text[HT_SHAPE_TEXT];
-    HT_ASSERT(x->borrows == 0,
-              "%s: a live tape still borrows this %s %s tensor: reset or free the tape "
-              "first",
-              who, ht_dtype_name(x->array.dtype), ht_shape_text(x->array.shape, text));
+    hti_draws w = {f, out, seed, stream, 0, 0, 1, -INFINITY, INFINITY};
+    if (f == HTI_UNIFORM) random_between(&w, 0, 1);
+    return w;
+}
+
+void hti_draw_pairs(const void *work, int64_t first, int64_t last)
+{
+    const hti_draws *w = work;
+    int64_t count = ht_shape_count(w->out.shape);
+    for (int64_t pair = first; pair < last; pair++) {
+        uint64_t bits[2];
+        double z[2];
+        random_block(w->seed, w->stream, w->block + (uint64_t)pair, bits);
+        if (w->f == HTI_NORMAL)
+            random_normal_pair(bits, z);
+        else
+            random_uniform_pair(bits, z);
+        for (int k = 0; k < 2 && 2 * pair + k < count; k++) {
+            if (w->f == HTI_DROPOUT)
+                z[k] = z[k] < w->shift ? 0 : 1 / (1 - w->shift);
+            else
+                z[k] = w->shift + w->scale * z[k];
+            random_store(w, 2 * pair + k, z[k]);
+        }
+    }
+}
+
+/* Draws of x, or an error of `who`. */
+static ht_status random_fill(ht_tensor *x, const hti_draws *w, const char *who)
+{
+    hti_tensor_assert_unborrowed(x, who);
     if (!hti_dtype_is_float(x->array.dtype))
         return ht_context_fail(x->ctx, HT_ERROR_DTYPE, NULL,
                                "%s: expected an f32 or f64 tensor, got %s", who,
                                ht_dtype_name(x->array.dtype));
-    int64_t count = ht_shape_count(x->array.shape);
-    for (int64_t i = 0; i < count; i += 2) {
-        uint64_t bits[2];
-        double z[2];
-        random_block(x->ctx->options.seed, stream, (uint64_t)i / 2, bits);
-        pair(bits, z);
-        for (int k = 0; k < 2 && i + k < count; k++)
-            random_store(&x->array, i + k, shift + scale * z[k], range);
-    }
+    hti_draw_pairs(w, 0, (ht_shape_count(x->array.shape) + 1) / 2);
     return HT_OK;
 }
 
@@ -172,8 +176,11 @@ ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double hi
                                "ht_tensor_uniform: expected, finite in %s, low, high, "
                                "high - low and low <= high, got %g, %g",
                                ht_dtype_name(x->array.dtype), low, high);
-    return random_fill(x, stream, random_uniform_pair, low, high - low,
-                       random_between(x->array.dtype, low, high), "ht_tensor_uniform");
+    hti_draws w = hti_draws_of(HTI_UNIFORM, x->array, x->ctx->options.seed, stream);
+    w.shift = low;
+    w.scale = high - low;
+    random_between(&w, low, high);
+    return random_fill(x, &w, "ht_tensor_uniform");
 }
 
 ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation)
@@ -186,49 +193,8 @@ ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double de
             "ht_tensor_normal: expected a finite mean and deviation >= 0, and draws "
             "finite in the tensor's dtype, got %g, %g",
             mean, deviation);
-    return random_fill(x, stream, random_normal_pair, mean, deviation, random_any,
-                       "ht_tensor_normal");
-}
-
-/* As an op: the step is an input, so the draws of a step are fixed wherever it is
- * computed. */
-
-struct random_work {
-    hti_random f;
-    ht_array out;
-    uint64_t seed, stream, block; /* block: of the draws 0 and 1 */
-    double rate;
-    struct random_range range;
-};
-
-/* Pairs of draws [first, last). */
-static void random_task(const void *work, int64_t first, int64_t last)
-{
-    const struct random_work *w = work;
-    int64_t count = ht_shape_count(w->out.shape);
-    for (int64_t pair = first; pair < last; pair++) {
-        uint64_t bits[2];
-        double z[2];
-        random_block(w->seed, w->stream, w->block + (uint64_t)pair, bits);
-        if (w->f == HTI_NORMAL)
-            random_normal_pair(bits, z);
-        else
-            random_uniform_pair(bits, z);
-        for (int k = 0; k < 2 && 2 * pair + k < count; k++) {
-            if (w->f == HTI_DROPOUT) z[k] = z[k] < w->rate ? 0 : 1 / (1 - w->rate);
-            random_store(&w->out, 2 * pair + k, z[k], w->range);
-        }
-    }
-}
-
-void hti_run_random(ht_context *ctx, hti_random f, ht_array out, uint64_t seed,
-                    uint64_t stream, int32_t step, double rate)
-{
-    HT_ASSERT(hti_dtype_is_float(out.dtype), "output %s", ht_dtype_name(out.dtype));
-    struct random_work w = {f,    out,       seed, stream, (uint64_t)(uint32_t)step << 31,
-                            rate, random_any};
-    if (f == HTI_UNIFORM) w.range = random_between(out.dtype, 0, 1);
-    int64_t count = ht_shape_count(out.shape);
-    /* A draw costs about as much as ten elements of other loops. */
-    if (count > 0) hti_parallel(ctx, 10 * count, (count + 1) / 2, random_task, &w);
+    hti_draws w = hti_draws_of(HTI_NORMAL, x->array, x->ctx->options.seed, stream);
+    w.shift = mean;
+    w.scale = deviation;
+    return random_fill(x, &w, "ht_tensor_normal");
 }

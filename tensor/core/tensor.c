@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "tensor_internal.h"
 
 /* A tensor of `bytes` of its own zeroed data (0: the caller sets the data). */
 static ht_tensor *tensor_block(ht_context *ctx, ht_dtype dtype, ht_shape shape,
@@ -67,9 +67,7 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
     return x;
 }
 
-/* A tape read this memory and may read it again: it must stay as it is until the reset.
- */
-static void tensor_assert_unborrowed(const ht_tensor *x, const char *who)
+void hti_tensor_assert_unborrowed(const ht_tensor *x, const char *who)
 {
     char text[HT_SHAPE_TEXT];
     HT_ASSERT(x, "%s: the tensor is NULL", who);
@@ -82,7 +80,7 @@ static void tensor_assert_unborrowed(const ht_tensor *x, const char *who)
 void ht_tensor_free(ht_tensor *x)
 {
     if (!x) return;
-    tensor_assert_unborrowed(x, "ht_tensor_free");
+    hti_tensor_assert_unborrowed(x, "ht_tensor_free");
     char text[HT_SHAPE_TEXT];
     HT_ASSERT(!x->in_set && x->block > 0,
               "ht_tensor_free: this %s %s tensor belongs to a %s, which frees it: leave "
@@ -155,9 +153,7 @@ double ht_tensor_get(const ht_tensor *x, int64_t i)
     return (double)NAN;
 }
 
-/* *value becomes the nearest integer where x is of such; false, with an error kept, if x
- * does not hold it. */
-static bool tensor_takes(const ht_tensor *x, double *value, const char *who, int64_t at)
+bool hti_tensor_takes(const ht_tensor *x, double *value, const char *who, int64_t at)
 {
     ht_dtype dtype = x->array.dtype;
     double given = *value;
@@ -169,13 +165,13 @@ static bool tensor_takes(const ht_tensor *x, double *value, const char *who, int
 
 void ht_tensor_set(ht_tensor *x, int64_t i, double value)
 {
-    tensor_assert_unborrowed(x, "ht_tensor_set");
+    hti_tensor_assert_unborrowed(x, "ht_tensor_set");
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_set: element %lld of %lld", (long long)i,
               (long long)count);
     ht_dtype dtype = x->array.dtype;
     void *data = x->array.data;
-    if (!tensor_takes(x, &value, "ht_tensor_set", i)) return;
+    if (!hti_tensor_takes(x, &value, "ht_tensor_set", i)) return;
     switch (dtype) {
     case HT_F32:
         ((float *)data)[i] = (float)value;
@@ -192,32 +188,10 @@ void ht_tensor_set(ht_tensor *x, int64_t i, double value)
     }
 }
 
-void ht_tensor_fill(ht_tensor *x, double value)
-{
-    tensor_assert_unborrowed(x, "ht_tensor_fill");
-    if (tensor_takes(x, &value, "ht_tensor_fill", 0))
-        hti_run_fill(x->ctx, x->array, value);
-}
-
 ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who)
 {
     int64_t at = hti_unheld(to->array.dtype, &from->array);
     if (at < 0) return HT_OK;
     return hti_fail_unheld(to->ctx, NULL, who, to->array.dtype, ht_tensor_get(from, at),
                            at);
-}
-
-ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from)
-{
-    char got[HT_SHAPE_TEXT], expected[HT_SHAPE_TEXT];
-    tensor_assert_unborrowed(to, "ht_tensor_copy");
-    HT_ASSERT(from, "ht_tensor_copy: from is NULL");
-    if (!ht_shape_equal(to->array.shape, from->array.shape))
-        return ht_context_fail(to->ctx, HT_ERROR_SHAPE, NULL,
-                               "ht_tensor_copy: expected a %s tensor to copy, got %s",
-                               ht_shape_text(to->array.shape, expected),
-                               ht_shape_text(from->array.shape, got));
-    ht_status status = hti_tensor_holds(to, from, "ht_tensor_copy");
-    if (!status && to != from) hti_run_copy(to->ctx, to->array, from->array);
-    return status;
 }

@@ -11,12 +11,14 @@
 enum { HTI_MESSAGE = 1024, HTI_ALIGN = 64 };
 
 struct hti_kernels;
+struct hti_loops;
 
 struct ht_context {
     ht_context_options options;
-    const struct hti_kernels
-        *kernels;       /* one ISA's table, chosen when the context is made */
-    int64_t fuse_least; /* elements from which programs fuse; set by tests */
+    struct hti_kernels *kernels;   /* its table of them, behind it in memory */
+    const struct hti_loops *loops; /* of an instruction set; NULL without fast/ */
+    int64_t fuse_least;            /* elements from which programs fuse; set by tests */
+    size_t size;                   /* of this and the table */
     size_t live, peak;
     uint64_t allocations;
     ht_status status;
@@ -58,10 +60,10 @@ void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_ta
 /* The threads of a region over so many pieces: num_threads(hti_team(pieces)). */
 int hti_team(int64_t pieces);
 
-/* The instruction sets this build and this machine can run, "baseline" first; NULL past
- * the last. Contexts start with the last. */
-const struct hti_kernels *hti_kernels_at(int index);
-const char *hti_kernels_name(const struct hti_kernels *kernels);
+/* As ht_context_new, which is of kernels/start.c, with `table` bytes for the table of
+ * kernels, which `start` fills. */
+ht_context *hti_context_new(const ht_context_options *options, size_t table,
+                            void (*start)(ht_context *ctx));
 
 /* Bytes an array of this type takes, or SIZE_MAX if shape is invalid or overflows. */
 size_t hti_bytes(ht_dtype dtype, ht_shape shape);
@@ -75,6 +77,11 @@ static inline bool hti_same_shape(const ht_shape *a, const ht_shape *b)
         if (a->dim[i] != b->dim[i]) return false;
     return true;
 }
+/* A tape that read this memory may read it again: until its reset it has to stay. */
+void hti_tensor_assert_unborrowed(const ht_tensor *x, const char *who);
+/* *value becomes the nearest integer where x is of such; false, with an error kept, if x
+ * does not hold it. */
+bool hti_tensor_takes(const ht_tensor *x, double *value, const char *who, int64_t at);
 /* HT_OK, or the error kept if an element of `from` can't become what `to` is of. */
 ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who);
 /* `bytes` past data; of no elements data may be NULL, and stays it. */
@@ -109,6 +116,21 @@ double hti_element(const ht_array *a, int64_t k);
 /* Says so of the number at a place. */
 ht_status hti_fail_unheld(ht_context *ctx, const char *site, const char *who, ht_dtype to,
                           double value, int64_t at);
+
+/* random.c: draws 2 (block + i) and the next of (seed, stream) make elements 2 i and the
+ * next of out: shift + scale z, z uniform or normal; of dropout, shift being the rate, 0
+ * or 1 / (1 - rate); not below `least` nor above `most`. */
+typedef enum hti_random { HTI_UNIFORM, HTI_NORMAL, HTI_DROPOUT } hti_random;
+typedef struct hti_draws {
+    hti_random f;
+    ht_array out; /* contiguous floats */
+    uint64_t seed, stream, block;
+    double shift, scale, least, most;
+} hti_draws;
+/* From draw 0, shift 0 and scale 1, within the law's own bounds. */
+hti_draws hti_draws_of(hti_random f, ht_array out, uint64_t seed, uint64_t stream);
+/* Task: pairs first .. last - 1 of hti_draws. */
+void hti_draw_pairs(const void *work, int64_t first, int64_t last);
 
 static inline size_t hti_round_up(size_t bytes, size_t to)
 {

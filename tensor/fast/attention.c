@@ -25,8 +25,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels.h"
 #include "loops.h"
+#include "matmul.h"
 
 enum {
     ATTENTION_TILE_BYTES = 64 * 1024, /* of a tile of scores */
@@ -62,8 +62,8 @@ static attention_plan attention_plan_of(const ht_context *ctx, ht_dtype dtype, h
     return p;
 }
 
-size_t hti_attention_workspace(const ht_context *ctx, ht_dtype dtype, ht_shape q,
-                               ht_shape k, const hti_attention *what)
+static size_t fast_attention_workspace(const ht_context *ctx, ht_dtype dtype, ht_shape q,
+                                       ht_shape k, const hti_attention *what)
 {
     attention_plan p = attention_plan_of(ctx, dtype, q, k, what);
     return (size_t)p.pieces * p.slot_bytes;
@@ -78,7 +78,7 @@ typedef struct attention_dual {
 typedef struct attention_work {
     attention_plan p;
     hti_attention what;
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     attention_dual in[4];
     ht_array out[3];
     char *slots;
@@ -147,8 +147,8 @@ static void attention_clear(ht_array out, bool add)
 static void attention_tangent(const attention_work *w, ht_array out, attention_dual a,
                               attention_dual b, bool add)
 {
-    if (a.t.data) hti_matmul_tile(w->kernels, out, a.t, b.x, add), add = true;
-    if (b.t.data) hti_matmul_tile(w->kernels, out, a.x, b.t, add), add = true;
+    if (a.t.data) hti_matmul_tile(w->loops, out, a.t, b.x, add), add = true;
+    if (b.t.data) hti_matmul_tile(w->loops, out, a.x, b.t, add), add = true;
     attention_clear(out, add);
 }
 
@@ -159,7 +159,7 @@ static void attention_out(const attention_work *w, ht_array out, attention_dual 
     if (w->what.tangent)
         attention_tangent(w, out, a, b, add);
     else
-        hti_matmul_tile(w->kernels, out, a.x, b.x, add);
+        hti_matmul_tile(w->loops, out, a.x, b.x, add);
 }
 
 /* a b' in tile number `tile` of a slot, its tangent in the next, if that is needed. */
@@ -170,7 +170,7 @@ static attention_dual attention_pairs(const attention_work *w, attention_dual a,
     ht_shape shape = HT_SHAPE(a.x.shape.dim[0], b.x.shape.dim[0]);
     attention_dual pairs = {.x = hti_contiguous(slot, w->p.dtype, shape)};
     b = attention_turned_dual(b);
-    hti_matmul_tile(w->kernels, pairs.x, a.x, b.x, false);
+    hti_matmul_tile(w->loops, pairs.x, a.x, b.x, false);
     if (w->what.tangent) {
         pairs.t = hti_contiguous(slot + w->p.tile_bytes, w->p.dtype, shape);
         attention_tangent(w, pairs.t, a, b, false);
@@ -184,10 +184,9 @@ static attention_dual attention_weights(const attention_work *w, attention_dual 
 {
     attention_dual p = attention_pairs(w, k, q, slot, 0);
     int64_t m = p.x.shape.dim[0], n = p.x.shape.dim[1], row = hti_row(w->p.dtype);
-    w->kernels->attend[row](m, n, p.x.data, w->what.scale,
-                            w->what.causal ? first + 1 : m);
+    w->loops->attend[row](m, n, p.x.data, w->what.scale, w->what.causal ? first + 1 : m);
     if (w->what.tangent)
-        w->kernels->attend_slope[row](m, n, p.t.data, p.x.data, w->what.scale);
+        w->loops->attend_slope[row](m, n, p.t.data, p.x.data, w->what.scale);
     return p;
 }
 
@@ -196,10 +195,10 @@ static void attention_slope(const attention_work *w, attention_dual p, attention
 {
     int64_t m = p.x.shape.dim[0], n = p.x.shape.dim[1], row = hti_row(w->p.dtype);
     if (w->what.tangent)
-        w->kernels->attend_bend[row](m, n, (void *[]){u.x.data, u.t.data},
-                                     (const void *[]){p.x.data, p.t.data}, w->what.scale);
+        w->loops->attend_bend[row](m, n, (void *[]){u.x.data, u.t.data},
+                                   (const void *[]){p.x.data, p.t.data}, w->what.scale);
     else
-        w->kernels->attend_slope[row](m, n, u.x.data, p.x.data, w->what.scale);
+        w->loops->attend_slope[row](m, n, u.x.data, p.x.data, w->what.scale);
 }
 
 /* Queries first .. last-1 of a head. Of keys, those the last of them sees. dk and dv are
@@ -264,8 +263,8 @@ static double attention_largest(const attention_work *w, const ht_array *x, int6
     for (int64_t k = first; k < first + heads; k++)
         for (int64_t i = 0; i < rows && isfinite(most); i++) {
             ht_array row = attention_rows(attention_head(x, k), i, 1);
-            double here = w->kernels->attend_largest[hti_row(w->p.dtype)](run, row.data,
-                                                                          row.stride[1]);
+            double here = w->loops->attend_largest[hti_row(w->p.dtype)](run, row.data,
+                                                                        row.stride[1]);
             if (!(here <= most)) most = here;
         }
     return most;
@@ -391,13 +390,13 @@ static ht_array attention_part(const ht_array *out, int64_t *at, const ht_array 
     return hti_contiguous(data, out->dtype, x->shape);
 }
 
-void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
-                       const hti_attention *what, void *workspace)
+static void fast_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
+                           const hti_attention *what, void *workspace)
 {
     attention_work w = {
         .p = attention_plan_of(ctx, out.dtype, in[0]->shape, in[1]->shape, what),
         .what = *what,
-        .kernels = ctx->kernels,
+        .loops = ctx->loops,
         .out = {out},
         .slots = workspace};
     int n = 3 + what->gradient;
@@ -412,4 +411,10 @@ void hti_run_attention(ht_context *ctx, ht_array out, const ht_array *const *in,
         memset(out.data, 0, bytes);
     else if (bytes > 0)
         attention_units(ctx, &w);
+}
+
+void hti_fast_attention(struct hti_kernels *kernels)
+{
+    kernels->attention = fast_attention;
+    kernels->attention_workspace = fast_attention_workspace;
 }

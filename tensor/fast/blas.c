@@ -157,7 +157,7 @@ __attribute__((constructor)) static void blas_watch_forks(void)
 hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector)
 {
     hti_matmul_counts before = {0};
-    if (dtype == HT_F32 && !vector && ctx->kernels->gemm->columns > 0) return before;
+    if (dtype == HT_F32 && !vector && ctx->loops->gemm->columns > 0) return before;
     int build = openblas_get_parallel();
     if (build == OPENBLAS_SEQUENTIAL) return before;
 #ifdef _OPENMP

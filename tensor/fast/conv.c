@@ -14,6 +14,7 @@
 
 #include "conv_direct.h"
 #include "loops.h"
+#include "matmul.h"
 
 enum {
     CONV_TILE_BYTES = 512 * 1024, /* of the columns of one tile */
@@ -23,46 +24,46 @@ enum {
 
 /* A block of a row of columns, `rows` times n, `pitch` apart, and the elements of x it
  * stands for. */
-typedef void (*conv_block_fn)(const struct hti_kernels *kernels, int64_t rows, int64_t n,
+typedef void (*conv_block_fn)(const struct hti_loops *loops, int64_t rows, int64_t n,
                               void *columns, int64_t pitch, void *x,
                               const int64_t stride[2]);
 
-#define CONV_BLOCKS(s, T, D)                                                            \
-    static void conv_gather_##s(const struct hti_kernels *kernels, int64_t rows,        \
-                                int64_t n, void *columns, int64_t pitch, void *x,       \
-                                const int64_t stride[2])                                \
-    {                                                                                   \
-        T *o = columns;                                                                 \
-        const T *a = x;                                                                 \
-        (void)kernels;                                                                  \
-        for (int64_t r = 0; r < rows; r++, o += pitch, a += stride[0])                  \
-            if (stride[1] == 1)                                                         \
-                memcpy(o, a, (size_t)n * sizeof *o);                                    \
-            else                                                                        \
-                for (int64_t j = 0; j < n; j++) o[j] = a[j * stride[1]];                \
-    }                                                                                   \
-                                                                                        \
-    static void conv_scatter_##s(const struct hti_kernels *kernels, int64_t rows,       \
-                                 int64_t n, void *columns, int64_t pitch, void *x,      \
-                                 const int64_t stride[2])                               \
-    {                                                                                   \
-        const T *a = columns;                                                           \
-        T *o = x;                                                                       \
-        hti_loop add = kernels->binary[HTI_BINARY_add][hti_row(D)][0];                  \
-        for (int64_t r = 0; r < rows; r++, a += pitch, o += stride[0])                  \
-            if (stride[1] == 1)                                                         \
-                add(n, o, (const void *[]){o, a});                                      \
-            else                                                                        \
-                for (int64_t j = 0; j < n; j++) o[j * stride[1]] += a[j];               \
-    }                                                                                   \
-                                                                                        \
-    static void conv_sides_##s(int64_t rows, int64_t width, const int64_t inside[2],    \
-                               void *columns)                                           \
-    {                                                                                   \
-        T *o = columns;                                                                 \
-        for (int64_t j = 0; j < width; j++)                                             \
-            for (int64_t r = j < inside[0] || j >= inside[1] ? 0 : rows; r < rows; r++) \
-                o[r * width + j] = 0;                                                   \
+#define CONV_BLOCKS(s, T, D)                                                             \
+    static void conv_gather_##s(const struct hti_loops *loops, int64_t rows, int64_t n,  \
+                                void *columns, int64_t pitch, void *x,                   \
+                                const int64_t stride[2])                                 \
+    {                                                                                    \
+        T *o = columns;                                                                  \
+        const T *a = x;                                                                  \
+        (void)loops;                                                                     \
+        for (int64_t r = 0; r < rows; r++, o += pitch, a += stride[0])                   \
+            if (stride[1] == 1)                                                          \
+                memcpy(o, a, (size_t)n * sizeof *o);                                     \
+            else                                                                         \
+                for (int64_t j = 0; j < n; j++) o[j] = a[j * stride[1]];                 \
+    }                                                                                    \
+                                                                                         \
+    static void conv_scatter_##s(const struct hti_loops *loops, int64_t rows, int64_t n, \
+                                 void *columns, int64_t pitch, void *x,                  \
+                                 const int64_t stride[2])                                \
+    {                                                                                    \
+        const T *a = columns;                                                            \
+        T *o = x;                                                                        \
+        hti_loop add = loops->binary[HTI_BINARY_add][hti_row(D)][0];                     \
+        for (int64_t r = 0; r < rows; r++, a += pitch, o += stride[0])                   \
+            if (stride[1] == 1)                                                          \
+                add(n, o, (const void *[]){o, a});                                       \
+            else                                                                         \
+                for (int64_t j = 0; j < n; j++) o[j * stride[1]] += a[j];                \
+    }                                                                                    \
+                                                                                         \
+    static void conv_sides_##s(int64_t rows, int64_t width, const int64_t inside[2],     \
+                               void *columns)                                            \
+    {                                                                                    \
+        T *o = columns;                                                                  \
+        for (int64_t j = 0; j < width; j++)                                              \
+            for (int64_t r = j < inside[0] || j >= inside[1] ? 0 : rows; r < rows; r++)  \
+                o[r * width + j] = 0;                                                    \
     }
 
 CONV_BLOCKS(f32, float, HT_F32)
@@ -138,9 +139,9 @@ static size_t conv_partials_bytes(const conv_plan *p)
     return (size_t)p->partials * p->partial_bytes;
 }
 
-size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
-                          ht_shape x, ht_shape weight, ht_shape y,
-                          const hti_conv_geometry *geometry)
+static size_t fast_conv_workspace(const ht_context *ctx, hti_conv_side side,
+                                  ht_dtype dtype, ht_shape x, ht_shape weight, ht_shape y,
+                                  const hti_conv_geometry *geometry)
 {
     conv_plan p = conv_plan_of(ctx, side, dtype, x, weight, y, geometry);
     if (hti_conv_is_winograd(ctx, side, dtype, x, weight, y, geometry))
@@ -154,7 +155,7 @@ size_t hti_conv_workspace(const ht_context *ctx, hti_conv_side side, ht_dtype dt
 /* What the units of a run share. */
 typedef struct conv_work {
     conv_plan p;
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     ht_array x, w, y; /* w contiguous */
     char *partials, *slots;
 } conv_work;
@@ -273,7 +274,7 @@ static void conv_walk_row(const conv_work *k, const conv_tile *t, int64_t c, int
     if (!gather && run) conv_frame(k, columns, t->last - t->first, inside, j);
     if (rows > 0 && n > 0)
         blocks[gather][k->p.dtype == HT_F64](
-            k->kernels, run ? 1 : rows, run ? (rows - 1) * width + n : n,
+            k->loops, run ? 1 : rows, run ? (rows - 1) * width + n : n,
             columns + (first * width + j[0]) * (int64_t)k->p.size, width,
             conv_at(x, plane + y * x->stride[2] + left * x->stride[3]), stride);
     if (gather) conv_frame(k, columns, t->last - t->first, inside, j);
@@ -311,9 +312,9 @@ static ht_array conv_y_tile(const conv_work *k, const conv_tile *t)
     char *packed = t->slot + k->p.columns_bytes;
     int64_t bytes = positions * (int64_t)k->p.size;
     for (int64_t o = 0; o < k->p.outputs; o++)
-        k->kernels->pack[hti_row(k->p.dtype)](
-            t->last - t->first, width, packed + o * bytes,
-            conv_at(y, offset + o * y->stride[1]), y->stride + 2);
+        k->loops->pack[hti_row(k->p.dtype)](t->last - t->first, width, packed + o * bytes,
+                                            conv_at(y, offset + o * y->stride[1]),
+                                            y->stride + 2);
     return conv_matrix(packed, k->p.dtype, k->p.outputs, positions, positions, 1);
 }
 
@@ -330,7 +331,7 @@ static void conv_unit_y(const conv_work *k, int64_t unit, char *slot)
     int64_t at = unit / k->p.tiles;
     conv_tile t =
         conv_tile_at(k, at / k->p.g.groups, at % k->p.g.groups, unit % k->p.tiles, slot);
-    hti_matmul_tile(k->kernels, conv_y_tile(k, &t), conv_weight(k, k->w.data, t.group),
+    hti_matmul_tile(k->loops, conv_y_tile(k, &t), conv_weight(k, k->w.data, t.group),
                     conv_columns(k, &t), false);
 }
 
@@ -343,7 +344,7 @@ static void conv_unit_x(const conv_work *k, int64_t unit, char *slot)
     for (int64_t i = 0; i < k->p.tiles; i++) {
         conv_tile t = conv_tile_at(k, image, group, i, slot);
         ht_array to = plain ? conv_plain(k, &t) : conv_slot_columns(k, &t);
-        hti_matmul_tile(k->kernels, to, conv_transposed(conv_weight(k, k->w.data, group)),
+        hti_matmul_tile(k->loops, to, conv_transposed(conv_weight(k, k->w.data, group)),
                         conv_y_tile(k, &t), false);
         if (!plain) conv_walk(k, &t, false);
     }
@@ -362,7 +363,7 @@ static void conv_unit_w(const conv_work *k, int64_t unit, char *slot)
         conv_tile t = conv_tile_at(k, at / k->p.tiles / groups, at / k->p.tiles % groups,
                                    at % k->p.tiles, slot);
         int64_t group = t.group * k->p.terms * k->p.outputs * (int64_t)k->p.size;
-        hti_matmul_tile(k->kernels,
+        hti_matmul_tile(k->loops,
                         conv_matrix(to + group, k->p.dtype, k->p.terms, k->p.outputs,
                                     k->p.outputs, 1),
                         conv_columns(k, &t), conv_transposed(conv_y_tile(k, &t)), true);
@@ -405,12 +406,12 @@ static void conv_piece(const conv_work *k, int64_t piece)
         run[p->side](k, unit, slot);
 }
 
-void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weight,
-                  ht_array y, const hti_conv_geometry *geometry, void *workspace)
+static void fast_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weight,
+                      ht_array y, const hti_conv_geometry *geometry, void *workspace)
 {
     conv_work k = {
         .p = conv_plan_of(ctx, side, x.dtype, x.shape, weight.shape, y.shape, geometry),
-        .kernels = ctx->kernels,
+        .loops = ctx->loops,
         .x = x,
         .w = weight,
         .y = y};
@@ -441,4 +442,10 @@ void hti_run_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weig
     for (int64_t piece = 0; piece < p->pieces; piece++) conv_piece(&k, piece);
     hti_matmul_leave(before);
     if (side == HTI_CONV_W) conv_join(ctx, &k, false);
+}
+
+void hti_fast_conv(struct hti_kernels *kernels)
+{
+    kernels->conv = fast_conv;
+    kernels->conv_workspace = fast_conv_workspace;
 }

@@ -97,7 +97,7 @@ static direct_plan direct_plan_of(const ht_context *ctx, hti_conv_side side, ht_
                                   int64_t parts)
 {
     direct_plan p = {
-        .gemm = ctx->kernels->gemm, .side = side, .g = *g, .x = x, .w = w, .y = y};
+        .gemm = ctx->loops->gemm, .side = side, .g = *g, .x = x, .w = w, .y = y};
     if (side == HTI_CONV_X) direct_turn(&p);
     p.channels = p.w.dim[1];
     p.outputs = p.w.dim[0] / g->groups;
@@ -128,7 +128,7 @@ static direct_plan direct_plan_of(const ht_context *ctx, hti_conv_side side, ht_
 bool hti_conv_is_direct(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
                         ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
 {
-    int64_t lanes = ctx->kernels->gemm->columns / 2;
+    int64_t lanes = ctx->loops->gemm->columns / 2;
     bool one = w.dim[2] == 1 && w.dim[3] == 1,
          still = g->stride[0] == 1 && g->stride[1] == 1;
     if (dtype != HT_F32 || lanes == 0 || !ht_shape_count(w) || !ht_shape_count(y) ||
@@ -153,7 +153,7 @@ size_t hti_conv_direct_workspace(const ht_context *ctx, hti_conv_side side, ht_s
 /* What the units of a run share. */
 typedef struct direct_work {
     direct_plan p;
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     ht_array x, w, y; /* w contiguous */
     int64_t *at;      /* distances within a copy: of terms, or of a tile's positions */
     char *parts, *slots;
@@ -347,7 +347,7 @@ static const float *direct_y(const direct_work *k, const direct_tile *t)
     const direct_plan *p = &k->p;
     float *packed = t->copy + direct_bytes(p->copy) / sizeof(float);
     for (int64_t o = 0; o < p->outputs; o++)
-        k->kernels->pack[hti_row(HT_F32)](
+        k->loops->pack[hti_row(HT_F32)](
             t->rows, p->y.dim[3], packed + o * p->step,
             direct_plane(&k->y, t->image, t->group * p->outputs + o) +
                 t->first * k->y.stride[2],
@@ -436,7 +436,7 @@ void hti_run_conv_direct(ht_context *ctx, hti_conv_side side, ht_array x, ht_arr
 {
     direct_work k = {
         .p = direct_plan_of(ctx, side, x.shape, weight.shape, y.shape, geometry, parts),
-        .kernels = ctx->kernels,
+        .loops = ctx->loops,
         .x = side == HTI_CONV_X ? y : x,
         .w = weight,
         .y = side == HTI_CONV_X ? x : y,

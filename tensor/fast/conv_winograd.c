@@ -71,7 +71,7 @@ static int64_t winograd_odd(int64_t n)
 bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
                           ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
 {
-    bool fits = dtype == HT_F32 && ctx->kernels->gemm->columns && x.dim[0] && w.dim[0];
+    bool fits = dtype == HT_F32 && ctx->loops->gemm->columns && x.dim[0] && w.dim[0];
     for (int i = 0; i < 2; i++)
         fits = fits && w.dim[i + 2] == 3 && g->stride[i] == 1 && g->dilation[i] == 1 &&
                g->padding[i] <= 2 && y.dim[i + 2] >= 4 && x.dim[i + 2] >= 4;
@@ -149,7 +149,7 @@ size_t hti_conv_winograd_workspace(const ht_context *ctx, hti_conv_side side, ht
  * many parts of them as there are units. */
 typedef struct winograd_work {
     winograd_plan p;
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     ht_array x, w, y;
     float *weights, *spare;
     char *slots;
@@ -219,13 +219,13 @@ static void winograd_split(const winograd_work *k, const winograd_plane *f, int6
     if (from == to) return;
     const float *x = f->from + (base + 2 * from) * f->stride[0];
     if (f->stride[1] != 1) {
-        k->kernels->pack[hti_row(HT_F32)](to - from, n, line, x,
-                                          (const int64_t[]){step, f->stride[1]});
+        k->loops->pack[hti_row(HT_F32)](to - from, n, line, x,
+                                        (const int64_t[]){step, f->stride[1]});
         x = line, step = n;
     }
     float *first = phase[pad % 2] + from * pitch + pad / 2;
     float *second = phase[(pad + 1) % 2] + from * pitch + (pad + 1) / 2;
-    k->kernels->winograd->split(to - from, n / 2, first, second, pitch, x, step);
+    k->loops->winograd->split(to - from, n / 2, first, second, pitch, x, step);
     for (int64_t r = 0; n % 2 && r < to - from; r++)
         first[r * pitch + n / 2] = x[r * step + n - 1];
 }
@@ -255,7 +255,7 @@ static void winograd_planes(const winograd_work *k, const winograd_slot *s,
                            f.tiles.phases + 2 * parity * HTI_WINOGRAD_PLANE, s->line);
         f.tiles.places =
             (data ? s->data : s->more) + c * b->tiles + image * b->rows * p->across;
-        (data ? k->kernels->winograd->data : k->kernels->winograd->spread)(&f.tiles);
+        (data ? k->loops->winograd->data : k->loops->winograd->spread)(&f.tiles);
     }
 }
 
@@ -272,7 +272,7 @@ static void winograd_back(const winograd_work *k, const winograd_slot *s,
         float *y = (float *)k->y.data + (b->image + image) * k->y.stride[0] +
                    (b->group * p->outputs + o) * k->y.stride[1];
         tiles.places = s->more + o * b->tiles + image * b->rows * p->across;
-        k->kernels->winograd->back(&tiles, height, p->y.dim[3], y + row * p->y.dim[3]);
+        k->loops->winograd->back(&tiles, height, p->y.dim[3], y + row * p->y.dim[3]);
     }
 }
 
@@ -323,7 +323,7 @@ static void winograd_unit_y(const winograd_work *k, int64_t unit, const winograd
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
         winograd_ask(k, &k->x, p->channels, &next, i);
         winograd_ask(k, &k->y, p->outputs, &b, i);
-        k->kernels->gemm->product(&product);
+        k->loops->gemm->product(&product);
         product.a += p->taps, product.b += p->data_step, product.out += p->more_step;
     }
     winograd_back(k, s, &b);
@@ -353,7 +353,7 @@ static void winograd_add_block(const winograd_work *k, int64_t at, const winogra
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
         winograd_ask(k, &k->x, p->channels, &next, i);
         winograd_ask(k, &k->y, p->outputs, &next, i);
-        k->kernels->gemm->product(&product);
+        k->loops->gemm->product(&product);
         product.a += p->more_step, product.b += p->data_step, product.out += p->taps;
     }
 }
@@ -388,7 +388,7 @@ static ht_array winograd_view(const winograd_work *k)
 /* places = G w G', by way of (3, 4, taps) beside them. */
 static void winograd_weights(ht_context *ctx, const winograd_work *k)
 {
-    const hti_winograd_loops *loops = k->kernels->winograd;
+    const hti_winograd_loops *loops = k->loops->winograd;
     int64_t n = k->p.taps;
     ht_array from = winograd_view(k);
     hti_run_copy(ctx, hti_contiguous(k->weights, HT_F32, from.shape), from);
@@ -402,7 +402,7 @@ static void winograd_weights(ht_context *ctx, const winograd_work *k)
 static void winograd_join(ht_context *ctx, const winograd_work *k)
 {
     const winograd_plan *p = &k->p;
-    const hti_winograd_loops *loops = k->kernels->winograd;
+    const hti_winograd_loops *loops = k->loops->winograd;
     int64_t n = p->taps;
     ht_array sum = hti_contiguous(k->weights, HT_F32, HT_SHAPE(WINOGRAD_PLACES * n));
     ht_array part = sum;
@@ -439,7 +439,7 @@ void hti_run_conv_winograd(ht_context *ctx, hti_conv_side side, ht_array x,
     bool turned = side == HTI_CONV_X;
     winograd_work k = {
         .p = winograd_plan_of(ctx, side, x.shape, weight.shape, y.shape, geometry, parts),
-        .kernels = ctx->kernels,
+        .loops = ctx->loops,
         .x = turned ? y : x,
         .w = weight,
         .y = turned ? x : y,

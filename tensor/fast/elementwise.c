@@ -28,7 +28,7 @@ struct walk_step {
 };
 
 struct walk {
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     struct walk_step *step;
     int steps, outputs, operands;
     int rank; /* >= 2: the last two axes are rows and columns */
@@ -86,12 +86,7 @@ static void walk_init(struct walk *w, const ht_array *const *operand)
     for (int i = 0; i < operand[0]->shape.rank; ++i) walk_axis(w, operand, i);
 }
 
-const hti_tree_row hti_trees[HTI_N_TREE] = {
-#define HTI_TREE(name, pattern, formula, p, q, r, s) {pattern, {p, q, r, s}},
-#include "elementwise.def"
-};
-
-static hti_loop walk_tree(const struct hti_kernels *k, const hti_fused_step *s,
+static hti_loop walk_tree(const struct hti_loops *k, const hti_fused_step *s,
                           unsigned numbers)
 {
     for (int i = 0; i < HTI_TREE_SETS; ++i)
@@ -101,7 +96,7 @@ static hti_loop walk_tree(const struct hti_kernels *k, const hti_fused_step *s,
 }
 
 /* `numbers`: the inputs that are one number. */
-static hti_loop walk_loop(const struct hti_kernels *k, const hti_fused_step *s,
+static hti_loop walk_loop(const struct hti_loops *k, const hti_fused_step *s,
                           unsigned numbers)
 {
     switch (s->kind) {
@@ -147,14 +142,14 @@ static void walk_numbers(struct walk *w)
         unsigned numbers = walk_step_numbers(w, s);
         if (!numbers) continue;
         bool one = s->n_in == 1;
-        if (!one && walk_loop(w->kernels, s, numbers)) continue;
+        if (!one && walk_loop(w->loops, s, numbers)) continue;
         for (int e = 0; e < s->n_in; ++e)
             if (s->in[e] < w->operands) w->number[s->in[e]] = false;
         i = -1; /* from the start */
     }
     for (int i = 0; i < w->steps; ++i)
         if (w->step[i].loop)
-            w->step[i].loop = walk_loop(w->kernels, w->step[i].says,
+            w->step[i].loop = walk_loop(w->loops, w->step[i].says,
                                         walk_step_numbers(w, w->step[i].says));
 }
 
@@ -176,7 +171,7 @@ static void walk_pack(const struct walk *w, const struct walk_block *b, int64_t 
         slot[k] = b->in_place[k] ? at : tile[k];
         if (b->in_place[k] || k < w->outputs || (b->same[k] && (r > 0 || c > 0)))
             continue;
-        w->kernels->pack[hti_row(w->dtype[k])](height, width, tile[k], at, b->stride[k]);
+        w->loops->pack[hti_row(w->dtype[k])](height, width, tile[k], at, b->stride[k]);
     }
 }
 
@@ -185,7 +180,7 @@ static void walk_unpack(const struct walk *w, const struct walk_block *b, int64_
 {
     for (int k = 0; k < w->outputs; ++k)
         if (!b->in_place[k])
-            w->kernels->unpack[hti_row(w->dtype[k])](
+            w->loops->unpack[hti_row(w->dtype[k])](
                 height, width, walk_place(w, b, k, r, c), b->stride[k], slot[k]);
 }
 
@@ -221,7 +216,7 @@ static int walk_fetch(const struct walk *w, const struct walk_block *b, int half
 static void walk_sum(const struct walk *w, const hti_fused_step *s, double *total,
                      int64_t n, const void *a)
 {
-    const hti_reduce_loop(*row)[HTI_N_DTYPE] = w->kernels->reduce;
+    const hti_reduce_loop(*row)[HTI_N_DTYPE] = w->loops->reduce;
     double before = *total, *small = total + WALK_SUMS;
     int dtype = hti_row(s->from);
     if (*small == 0) {
@@ -388,7 +383,7 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
 {
     int64_t n = hti_count(&operand[0]->shape);
     if (n == 0) return;
-    w->kernels = ctx->kernels;
+    w->loops = ctx->loops;
     walk_init(w, operand);
     walk_numbers(w);
     int64_t columns = w->dim[w->rank - 1];
@@ -423,7 +418,7 @@ static bool walk_one_run(hti_loop loop, int64_t n, int operands,
 static void walk(ht_context *ctx, const hti_fused_step *says, int operands,
                  const ht_array *const *operand)
 {
-    struct walk_step step = {walk_loop(ctx->kernels, says, 0), says};
+    struct walk_step step = {walk_loop(ctx->loops, says, 0), says};
     int64_t n = hti_count(&operand[0]->shape);
     HT_ASSERT(step.loop, "no loop for dtype %s",
               ht_dtype_name(operand[operands - 1]->dtype));
@@ -443,8 +438,8 @@ static void walk_check_dtype(const ht_array *a, ht_dtype dtype)
               ht_dtype_name(a->dtype));
 }
 
-void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
-                         const ht_array *out, int n_in, const ht_array *const *in)
+static void fast_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
+                             const ht_array *out, int n_in, const ht_array *const *in)
 {
     ht_dtype dtype = in[n_in - 1]->dtype, first = kind == HTI_LOOP_WHERE ? HT_U8 : dtype;
     if (kind != HTI_LOOP_CONVERT)
@@ -468,50 +463,15 @@ void hti_run_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
     walk(ctx, &step, n_in + 1, operand);
 }
 
-void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a)
-{
-    hti_run_elementwise(ctx, HTI_LOOP_UNARY, (int)f, &out, 1, (const ht_array *[]){&a});
-}
-
-void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b)
-{
-    hti_run_elementwise(ctx, HTI_LOOP_BINARY, (int)f, &out, 2,
-                        (const ht_array *[]){&a, &b});
-}
-
-void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a, ht_array b)
-{
-    hti_run_elementwise(ctx, HTI_LOOP_COMPARE, (int)f, &out, 2,
-                        (const ht_array *[]){&a, &b});
-}
-
-void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
-                   ht_array b)
-{
-    hti_run_elementwise(ctx, HTI_LOOP_WHERE, 0, &out, 3,
-                        (const ht_array *[]){&condition, &a, &b});
-}
-
-void hti_run_copy(ht_context *ctx, ht_array out, ht_array a)
-{
-    hti_run_elementwise(ctx, HTI_LOOP_CONVERT, 0, &out, 1, (const ht_array *[]){&a});
-}
-
-void hti_run_fill(ht_context *ctx, ht_array out, double value)
-{
-    ht_array number = {.data = &value, .dtype = HT_F64, .shape = out.shape};
-    hti_run_copy(ctx, out, number);
-}
-
-hti_loop hti_whole_loop(const ht_context *ctx, const hti_fused_step *step, int operands,
-                        const ht_array *const *operand)
+static hti_loop fast_whole_loop(const ht_context *ctx, const hti_fused_step *step,
+                                int operands, const ht_array *const *operand)
 {
     int64_t n = hti_count(&operand[0]->shape);
     bool whole = n < HTI_SERIAL;
     for (int k = 0; k < operands; ++k)
         whole =
             whole && hti_count(&operand[k]->shape) == n && hti_is_contiguous(operand[k]);
-    return whole ? walk_loop(ctx->kernels, step, 0) : NULL;
+    return whole ? walk_loop(ctx->loops, step, 0) : NULL;
 }
 
 /* Totals of the parts, over n elements, to the sums' arrays, and a look at them if asked
@@ -534,8 +494,8 @@ static void walk_join(const struct walk *w, const hti_fused *f, int64_t n,
     }
 }
 
-void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *operand,
-                   int *bad)
+static void fast_fused(ht_context *ctx, const hti_fused *f,
+                       const ht_array *const *operand, int *bad)
 {
     struct walk_step step[HTI_FUSED_STEPS];
     double totals[HTI_SUM_PARTS][2 * WALK_SUMS];
@@ -547,8 +507,7 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
     w.bad = bad;
     w.totals = NULL;
     for (int i = 0; i < f->n_steps; ++i) {
-        step[i] =
-            (struct walk_step){walk_loop(ctx->kernels, &f->step[i], 0), &f->step[i]};
+        step[i] = (struct walk_step){walk_loop(ctx->loops, &f->step[i], 0), &f->step[i]};
         HT_ASSERT(step[i].loop || f->step[i].kind == HTI_LOOP_SUM, "no loop for dtype %s",
                   ht_dtype_name(f->step[i].from));
     }
@@ -564,4 +523,11 @@ void hti_run_fused(ht_context *ctx, const hti_fused *f, const ht_array *const *o
     walk_run(ctx, &w, operand);
     if (f->n_sums)
         walk_join(&w, f, hti_count(&operand[0]->shape), operand + f->n_operands);
+}
+
+void hti_fast_elementwise(struct hti_kernels *kernels)
+{
+    kernels->elementwise = fast_elementwise;
+    kernels->fused = fast_fused;
+    kernels->whole_loop = fast_whole_loop;
 }

@@ -81,7 +81,7 @@ static void one_hot_rows(const void *work, int64_t first, int64_t last)
     }
 }
 
-int64_t hti_run_one_hot(ht_context *ctx, ht_array out, ht_array labels)
+static int64_t fast_one_hot(ht_context *ctx, ht_array out, ht_array labels)
 {
     HT_ASSERT(out.shape.rank > 0, "one-hot into rank %d", out.shape.rank);
     struct one_hot w = {out, labels, out.shape.dim[out.shape.rank - 1]};
@@ -106,7 +106,7 @@ static void gather_rows(const void *work, int64_t first, int64_t last)
     }
 }
 
-int64_t hti_run_gather(ht_context *ctx, ht_array out, ht_array x, ht_array index)
+static int64_t fast_gather(ht_context *ctx, ht_array out, ht_array x, ht_array index)
 {
     HT_ASSERT(x.shape.rank > 0 && x.dtype == out.dtype, "gather of rank %d, %s into %s",
               x.shape.rank, ht_dtype_name(x.dtype), ht_dtype_name(out.dtype));
@@ -123,8 +123,8 @@ int64_t hti_run_gather(ht_context *ctx, ht_array out, ht_array x, ht_array index
     return -1;
 }
 
-int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
-                            ht_array updates)
+static int64_t fast_scatter_add(ht_context *ctx, ht_array out, ht_array index,
+                                ht_array updates)
 {
     HT_ASSERT(out.shape.rank > 0 && updates.dtype == out.dtype,
               "scatter of rank %d, %s into %s", out.shape.rank,
@@ -132,7 +132,7 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
     int64_t bad = hti_first_outside(&index, out.shape.dim[0]);
     int64_t n = ht_shape_count(index.shape);
     if (bad >= 0 || ht_shape_count(updates.shape) == 0) return bad;
-    hti_loop add = ctx->kernels->binary[HTI_BINARY_add][hti_row(out.dtype)][0];
+    hti_loop add = ctx->loops->binary[HTI_BINARY_add][hti_row(out.dtype)][0];
     ht_array to = index_row(out, 1), from = index_row(updates, index.shape.rank),
              leading = updates;
     leading.shape.rank = index.shape.rank;
@@ -147,4 +147,11 @@ int64_t hti_run_scatter_add(ht_context *ctx, ht_array out, ht_array index,
             hti_run_binary(ctx, HTI_BINARY_add, to, to, from);
     }
     return -1;
+}
+
+void hti_fast_index(struct hti_kernels *kernels)
+{
+    kernels->one_hot = fast_one_hot;
+    kernels->gather = fast_gather;
+    kernels->scatter_add = fast_scatter_add;
 }

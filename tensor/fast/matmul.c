@@ -169,7 +169,7 @@ enum { MATMUL_SKINNY = 1 << 18 };
 static bool matmul_skinny(const ht_context *ctx, int threads, hti_matmul_view out,
                           hti_matmul_view a, hti_matmul_view b)
 {
-    const hti_skinny_loops *loops = ctx->kernels->skinny;
+    const hti_skinny_loops *loops = ctx->loops->skinny;
     bool transposed = a.col != 1;
     if (out.dtype != HT_F32 || out.cols > loops->columns[transposed] ||
         a.rows * a.cols < MATMUL_SKINNY || a.rows < HTI_SKINNY_LEAST ||
@@ -206,30 +206,30 @@ static hti_matmul_view matmul_plain(hti_matmul_view a)
     return a;
 }
 
-static bool matmul_is_ours(const struct hti_kernels *kernels, const hti_matmul_view *a)
+static bool matmul_is_ours(const struct hti_loops *loops, const hti_matmul_view *a)
 {
-    return a->dtype == HT_F32 && a->cols > 0 && kernels->gemm->columns > 0;
+    return a->dtype == HT_F32 && a->cols > 0 && loops->gemm->columns > 0;
 }
 
 /* out = a . b, or += if `add`, on the calling thread by gemm.c, which takes f32 operands
  * of any strides, and rows of `out` any distance apart. */
-static void matmul_ours(const struct hti_kernels *kernels, hti_matmul_view out,
+static void matmul_ours(const struct hti_loops *loops, hti_matmul_view out,
                         hti_matmul_view a, hti_matmul_view b, bool add)
 {
     a = matmul_plain(a);
     b = matmul_plain(b);
-    kernels->gemm->product(&(hti_gemm){.m = out.rows,
-                                       .k = a.cols,
-                                       .n = out.cols,
-                                       .a = a.data,
-                                       .b = b.data,
-                                       .out = out.data,
-                                       .a_row = a.row,
-                                       .a_col = a.col,
-                                       .b_row = b.row,
-                                       .b_col = b.col,
-                                       .step = out.row,
-                                       .add = add});
+    loops->gemm->product(&(hti_gemm){.m = out.rows,
+                                     .k = a.cols,
+                                     .n = out.cols,
+                                     .a = a.data,
+                                     .b = b.data,
+                                     .out = out.data,
+                                     .a_row = a.row,
+                                     .a_col = a.col,
+                                     .b_row = b.row,
+                                     .b_col = b.col,
+                                     .step = out.row,
+                                     .add = add});
 }
 
 /* Rows first .. last-1. */
@@ -248,7 +248,7 @@ static hti_matmul_view matmul_cols(hti_matmul_view x, int64_t first, int64_t las
 enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
 
 /* Part i of `pieces`, `across` of them side by side, columns in multiples of a part. */
-static void matmul_part(const struct hti_kernels *kernels, int64_t i, int64_t pieces,
+static void matmul_part(const struct hti_loops *loops, int64_t i, int64_t pieces,
                         int64_t across, hti_matmul_view out, hti_matmul_view a,
                         hti_matmul_view b, bool add)
 {
@@ -258,7 +258,7 @@ static void matmul_part(const struct hti_kernels *kernels, int64_t i, int64_t pi
     int64_t left = broad * c / across * MATMUL_PART;
     int64_t right = broad * (c + 1) / across * MATMUL_PART;
     if (right > out.cols) right = out.cols;
-    matmul_ours(kernels, matmul_cols(matmul_rows(out, first, last), left, right),
+    matmul_ours(loops, matmul_cols(matmul_rows(out, first, last), left, right),
                 matmul_rows(a, first, last), matmul_cols(b, left, right), add);
 }
 
@@ -266,7 +266,7 @@ static void matmul_part(const struct hti_kernels *kernels, int64_t i, int64_t pi
 static bool matmul_parts(const ht_context *ctx, int threads, hti_matmul_view out,
                          hti_matmul_view a, hti_matmul_view b, bool add)
 {
-    if (!matmul_is_ours(ctx->kernels, &a)) return false;
+    if (!matmul_is_ours(ctx->loops, &a)) return false;
     int64_t tall = (out.rows + MATMUL_PART - 1) / MATMUL_PART;
     int64_t broad = (out.cols + MATMUL_PART - 1) / MATMUL_PART;
     int64_t more = tall > broad ? tall : broad, less = tall > broad ? broad : tall;
@@ -275,14 +275,14 @@ static bool matmul_parts(const ht_context *ctx, int threads, hti_matmul_view out
     int64_t others = less < rest ? less : rest, pieces = cuts * others;
     int64_t across = tall > broad ? others : cuts;
     if (pieces == 1) { /* a parallel region takes as long as a small product */
-        matmul_ours(ctx->kernels, out, a, b, add);
+        matmul_ours(ctx->loops, out, a, b, add);
         return true;
     }
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(hti_team(pieces)) schedule(static, 1)
 #endif
     for (int64_t i = 0; i < pieces; i++)
-        matmul_part(ctx->kernels, i, pieces, across, out, a, b, add);
+        matmul_part(ctx->loops, i, pieces, across, out, a, b, add);
     return true;
 }
 
@@ -333,7 +333,7 @@ static bool matmul_has_vectors(const ht_array *out)
     return rank >= 2 && (out->shape.dim[rank - 2] == 1 || out->shape.dim[rank - 1] == 1);
 }
 
-void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+static void fast_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, matmul_has_vectors(&out));
     matmul_batches(ctx, &out, &a, &b, matmul_best);
@@ -341,15 +341,15 @@ void hti_run_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 }
 
 /* Our own alone: of a block of terms it makes one sum, which it then adds. */
-bool hti_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
-                     int64_t k)
+static bool fast_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
+                             int64_t k)
 {
-    const struct hti_kernels *kernels = ctx->kernels;
-    return dtype == HT_F32 && m > 1 && n > 1 && n > kernels->skinny->columns[1] &&
-           k > 0 && kernels->gemm->columns > 0 && k <= kernels->gemm->depth;
+    const struct hti_loops *loops = ctx->loops;
+    return dtype == HT_F32 && m > 1 && n > 1 && n > loops->skinny->columns[1] && k > 0 &&
+           loops->gemm->columns > 0 && k <= loops->gemm->depth;
 }
 
-void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
+static void fast_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
                     q = matmul_matrix(&b, 0);
@@ -361,14 +361,21 @@ void hti_run_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
     hti_matmul_leave(before);
 }
 
-void hti_matmul_tile(const struct hti_kernels *kernels, ht_array out, ht_array a,
-                     ht_array b, bool add)
+void hti_matmul_tile(const struct hti_loops *loops, ht_array out, ht_array a, ht_array b,
+                     bool add)
 {
     hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
                     q = matmul_matrix(&b, 0);
     if (o.rows == 0 || o.cols == 0) return;
-    if (matmul_is_ours(kernels, &p))
-        matmul_ours(kernels, o, p, q, add);
+    if (matmul_is_ours(loops, &p))
+        matmul_ours(loops, o, p, q, add);
     else if (!hti_blas_product(o, p, q, add))
         matmul_loops(o, p, q, add);
+}
+
+void hti_fast_matmul(struct hti_kernels *kernels)
+{
+    kernels->matmul = fast_matmul;
+    kernels->matmul_add = fast_matmul_add;
+    kernels->matmul_adds = fast_matmul_adds;
 }

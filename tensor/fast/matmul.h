@@ -1,9 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* matmul.h: what matmul.c asks of OpenBLAS, through blas.c. Read next: blas.c. */
+/* matmul.h: products for kernels that cut their work over threads themselves, and what
+ * matmul.c asks of OpenBLAS, through blas.c. Read next: matmul.c, blas.c. */
 #ifndef HTI_MATMUL_H
 #define HTI_MATMUL_H
 
 #include "kernels.h"
+
+/* Numbers of threads that are 1 while products run, as they were: OpenBLAS's and, if that
+ * follows it, the calling thread's of OpenMP. 0: left alone. */
+typedef struct hti_matmul_counts {
+    int blas, openmp;
+} hti_matmul_counts;
+/* Around threads that call hti_matmul_tile; are there vectors among the operands? */
+hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector);
+void hti_matmul_leave(hti_matmul_counts before);
+/* out (m, n; rows any distance apart) = a (m, k) . b (k, n), or += if `add`, on the
+ * calling thread. */
+void hti_matmul_tile(const struct hti_loops *loops, ht_array out, ht_array a, ht_array b,
+                     bool add);
 
 /* One matrix of a batch; row and col are the strides, in elements. */
 typedef struct hti_matmul_view {

@@ -67,29 +67,28 @@ static void unit_run(const ht_context *ctx, const hti_norm_loop *loops,
         hti_parallel(ctx, rows * w.norm.columns, rows, unit_task, &w);
 }
 
-void hti_run_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
-                       bool centred)
+static void fast_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
+                           bool centred)
 {
-    unit_run(ctx, ctx->kernels->normalize, &out, 1, (const ht_array *[]){&a}, eps,
-             centred);
+    unit_run(ctx, ctx->loops->normalize, &out, 1, (const ht_array *[]){&a}, eps, centred);
 }
 
-void hti_run_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
-                             double eps, bool centred)
+static void fast_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
+                                 double eps, bool centred)
 {
-    unit_run(ctx, ctx->kernels->normalize_slope, &out, 2, in, eps, centred);
+    unit_run(ctx, ctx->loops->normalize_slope, &out, 2, in, eps, centred);
 }
 
-void hti_run_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,
-                            double eps, bool centred)
+static void fast_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,
+                                double eps, bool centred)
 {
-    unit_run(ctx, ctx->kernels->normalize_bend, &out, 3, in, eps, centred);
+    unit_run(ctx, ctx->loops->normalize_bend, &out, 3, in, eps, centred);
 }
 
-void hti_run_slope(ht_context *ctx, hti_slope kind, ht_array out,
-                   const ht_array *const *in)
+static void fast_slope(ht_context *ctx, hti_slope kind, ht_array out,
+                       const ht_array *const *in)
 {
-    unit_run(ctx, ctx->kernels->slope[kind], &out, kind == HTI_SLOPE_BEND ? 3 : 2, in, 0,
+    unit_run(ctx, ctx->loops->slope[kind], &out, kind == HTI_SLOPE_BEND ? 3 : 2, in, 0,
              false);
 }
 
@@ -101,8 +100,8 @@ static void tril_store(char *to, ht_dtype dtype, double value)
         *(double *)(void *)to = value;
 }
 
-void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
-                  double fill)
+static void fast_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
+                      double fill)
 {
     int rank = out.shape.rank;
     HT_ASSERT(rank >= 2, "a triangle of an array of rank %d", rank);
@@ -116,4 +115,13 @@ void hti_run_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
         for (int64_t c = keep > 0 ? keep : 0; c < columns; ++c)
             tril_store(row + c * size, out.dtype, fill);
     }
+}
+
+void hti_fast_norm(struct hti_kernels *kernels)
+{
+    kernels->slope = fast_slope;
+    kernels->normalize = fast_normalize;
+    kernels->normalize_slope = fast_normalize_slope;
+    kernels->normalize_bend = fast_normalize_bend;
+    kernels->tril = fast_tril;
 }

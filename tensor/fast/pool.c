@@ -9,7 +9,7 @@
 #include "loops.h"
 
 typedef struct pool_work {
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     ht_array x, y, index; /* the last axis of rows, the last two of planes */
     hti_window window;
 } pool_work;
@@ -26,7 +26,7 @@ static int64_t pool_start(const ht_array *a, int axes, int64_t unit)
 static void pool_planes(ht_context *ctx, const ht_array *x, const ht_array *y,
                         const ht_array *read, const hti_pool_geometry *g, hti_task_fn run)
 {
-    pool_work w = {.kernels = ctx->kernels, .x = *x, .y = *y, .window = {.geometry = *g}};
+    pool_work w = {.loops = ctx->loops, .x = *x, .y = *y, .window = {.geometry = *g}};
     for (int i = 0; i < 2; i++) {
         w.window.in[i] = x->shape.dim[i + 2];
         w.window.out[i] = y->shape.dim[i + 2];
@@ -64,17 +64,17 @@ static void pool_index_planes(const void *work, int64_t first, int64_t last)
 {
     const pool_work *w = work;
     for (int64_t unit = first; unit < last; unit++)
-        w->kernels->window_index[hti_row(w->x.dtype)](&w->window, pool_to(&w->y, unit),
-                                                      pool_from(&w->x, unit));
+        w->loops->window_index[hti_row(w->x.dtype)](&w->window, pool_to(&w->y, unit),
+                                                    pool_from(&w->x, unit));
 }
 
 static void pool_mean_planes(const void *work, int64_t first, int64_t last)
 {
     const pool_work *w = work;
     for (int64_t unit = first; unit < last; unit++)
-        w->kernels->window_mean[hti_row(w->x.dtype)](&w->window, pool_to(&w->y, unit),
-                                                     pool_from(&w->x, unit),
-                                                     pool_scale(&w->window.geometry));
+        w->loops->window_mean[hti_row(w->x.dtype)](&w->window, pool_to(&w->y, unit),
+                                                   pool_from(&w->x, unit),
+                                                   pool_scale(&w->window.geometry));
 }
 
 static void pool_spread_planes(const void *work, int64_t first, int64_t last)
@@ -83,26 +83,26 @@ static void pool_spread_planes(const void *work, int64_t first, int64_t last)
     size_t bytes = (size_t)pool_plane_elements(&w->x) * ht_dtype_bytes(w->x.dtype);
     for (int64_t unit = first; unit < last; unit++) {
         memset(pool_to(&w->x, unit), 0, bytes);
-        w->kernels->window_spread[hti_row(w->x.dtype)](&w->window, pool_to(&w->x, unit),
-                                                       pool_from(&w->y, unit),
-                                                       pool_scale(&w->window.geometry));
+        w->loops->window_spread[hti_row(w->x.dtype)](&w->window, pool_to(&w->x, unit),
+                                                     pool_from(&w->y, unit),
+                                                     pool_scale(&w->window.geometry));
     }
 }
 
-void hti_run_max_pool_index(ht_context *ctx, ht_array index, ht_array x,
-                            const hti_pool_geometry *geometry)
+static void fast_max_pool_index(ht_context *ctx, ht_array index, ht_array x,
+                                const hti_pool_geometry *geometry)
 {
     pool_planes(ctx, &x, &index, &x, geometry, pool_index_planes);
 }
 
-void hti_run_avg_pool(ht_context *ctx, ht_array y, ht_array x,
-                      const hti_pool_geometry *geometry)
+static void fast_avg_pool(ht_context *ctx, ht_array y, ht_array x,
+                          const hti_pool_geometry *geometry)
 {
     pool_planes(ctx, &x, &y, &x, geometry, pool_mean_planes);
 }
 
-void hti_run_avg_pool_spread(ht_context *ctx, ht_array x, ht_array y,
-                             const hti_pool_geometry *geometry)
+static void fast_avg_pool_spread(ht_context *ctx, ht_array x, ht_array y,
+                                 const hti_pool_geometry *geometry)
 {
     pool_planes(ctx, &x, &y, &y, geometry, pool_spread_planes);
 }
@@ -165,7 +165,7 @@ static int64_t pool_n_rows(const ht_array *a)
     return ht_shape_count(leading);
 }
 
-int64_t hti_run_take_last(ht_context *ctx, ht_array out, ht_array x, ht_array index)
+static int64_t fast_take_last(ht_context *ctx, ht_array out, ht_array x, ht_array index)
 {
     pool_work w = {.x = x, .y = out, .index = index};
     int64_t bad = hti_first_outside(&index, x.shape.dim[x.shape.rank - 1]);
@@ -175,7 +175,7 @@ int64_t hti_run_take_last(ht_context *ctx, ht_array out, ht_array x, ht_array in
     return bad;
 }
 
-int64_t hti_run_put_last(ht_context *ctx, ht_array out, ht_array y, ht_array index)
+static int64_t fast_put_last(ht_context *ctx, ht_array out, ht_array y, ht_array index)
 {
     pool_work w = {.x = out, .y = y, .index = index};
     int64_t bad = hti_first_outside(&index, out.shape.dim[out.shape.rank - 1]);
@@ -183,4 +183,13 @@ int64_t hti_run_put_last(ht_context *ctx, ht_array out, ht_array y, ht_array ind
         hti_parallel(ctx, ht_shape_count(out.shape), pool_n_rows(&out), pool_put_rows,
                      &w);
     return bad;
+}
+
+void hti_fast_pool(struct hti_kernels *kernels)
+{
+    kernels->max_pool_index = fast_max_pool_index;
+    kernels->avg_pool = fast_avg_pool;
+    kernels->avg_pool_spread = fast_avg_pool_spread;
+    kernels->take_last = fast_take_last;
+    kernels->put_last = fast_put_last;
 }

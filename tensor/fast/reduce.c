@@ -234,7 +234,7 @@ static void reduce_again(const struct reduce *w, int64_t unit,
     for (int64_t i = 0; i < n; ++i) lost += totals->real[i] - totals->real[i];
     if (lost == 0) return;
     struct reduce pass = *w;
-    pass.loop = w->ctx->kernels->reduce[HTI_SUM_AGAIN][hti_row(w->dtype)];
+    pass.loop = w->ctx->loops->reduce[HTI_SUM_AGAIN][hti_row(w->dtype)];
     union reduce_totals again;
     if (reduce_has_parts(w))
         reduce_in_parts(&pass, &again);
@@ -253,7 +253,7 @@ static void moment_pass(const struct reduce *w, int64_t unit, int power, double 
     struct reduce pass = *w;
     union reduce_totals totals;
     int64_t start, n = reduce_tile(w, unit % w->tiles, &start);
-    pass.moment = w->ctx->kernels->moment[power - 1][hti_row(w->dtype)];
+    pass.moment = w->ctx->loops->moment[power - 1][hti_row(w->dtype)];
     pass.scale = scale;
     pass.centre = centre;
     if (reduce_has_parts(w))
@@ -282,12 +282,6 @@ static void moment_means(const struct reduce *w, int64_t unit, int64_t n, double
         mean[i] = first + left;
         rest[i] = (first - mean[i]) + left;
     }
-}
-
-hti_norm_range hti_norm_range_of(ht_dtype dtype)
-{
-    return dtype == HT_F32 ? (hti_norm_range){0x1p-100, 0x1p100, 0x1p64, 0x1p-64}
-                           : (hti_norm_range){0x1p-900, 0x1p900, 0x1p512, 0x1p-512};
 }
 
 /* The variance or norm from squares times scale^2, about a centre off by rest. */
@@ -386,22 +380,28 @@ static void reduce_run(struct reduce *w, const ht_array *out, const ht_array *a,
     reduce_write(w, 0, &totals);
 }
 
-void hti_run_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
-                    unsigned axes)
+static void fast_reduce(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
+                        unsigned axes)
 {
     struct reduce w = {.ctx = ctx, .f = f};
-    w.loop = ctx->kernels->reduce[f][hti_row(a.dtype)];
+    w.loop = ctx->loops->reduce[f][hti_row(a.dtype)];
     HT_ASSERT(w.loop, "no reduction %d of dtype %s", (int)f, ht_dtype_name(a.dtype));
     reduce_run(&w, &out, &a, axes);
 }
 
-void hti_run_moment(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
-                    unsigned axes, double divisor)
+static void fast_moment(ht_context *ctx, hti_reduce f, ht_array out, ht_array a,
+                        unsigned axes, double divisor)
 {
     struct reduce w = {.ctx = ctx, .f = f, .divisor = divisor};
     if (f == HTI_MEAN && a.dtype == HT_F32)
-        w.loop = ctx->kernels->reduce[f][hti_row(a.dtype)];
+        w.loop = ctx->loops->reduce[f][hti_row(a.dtype)];
     HT_ASSERT(hti_dtype_is_float(a.dtype), "no moment %d of dtype %s", (int)f,
               ht_dtype_name(a.dtype));
     reduce_run(&w, &out, &a, axes);
+}
+
+void hti_fast_reduce(struct hti_kernels *kernels)
+{
+    kernels->reduce = fast_reduce;
+    kernels->moment = fast_moment;
 }

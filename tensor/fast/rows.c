@@ -79,22 +79,22 @@ static void rows_map(const ht_context *ctx, hti_rows_loop loop, const ht_array *
     if (w.columns > 0) rows_run(ctx, &w);
 }
 
-void hti_run_softmax(ht_context *ctx, ht_array out, ht_array a)
+static void fast_softmax(ht_context *ctx, ht_array out, ht_array a)
 {
-    rows_map(ctx, ctx->kernels->softmax[hti_row(a.dtype)], &out, &a);
+    rows_map(ctx, ctx->loops->softmax[hti_row(a.dtype)], &out, &a);
 }
 
-void hti_run_log_softmax(ht_context *ctx, ht_array out, ht_array a)
+static void fast_log_softmax(ht_context *ctx, ht_array out, ht_array a)
 {
-    rows_map(ctx, ctx->kernels->log_softmax[hti_row(a.dtype)], &out, &a);
+    rows_map(ctx, ctx->loops->log_softmax[hti_row(a.dtype)], &out, &a);
 }
 
-void hti_run_logsumexp(ht_context *ctx, ht_array out, ht_array a)
+static void fast_logsumexp(ht_context *ctx, ht_array out, ht_array a)
 {
     struct rows w = rows_plan(&out, &a);
     HT_ASSERT(out.dtype == a.dtype, "output %s, operand %s", ht_dtype_name(out.dtype),
               ht_dtype_name(a.dtype));
-    w.loop = ctx->kernels->logsumexp[hti_row(a.dtype)];
+    w.loop = ctx->loops->logsumexp[hti_row(a.dtype)];
     if (w.columns > 0) rows_run(ctx, &w);
 }
 
@@ -118,23 +118,34 @@ static int64_t rows_labelled(const ht_context *ctx, hti_label_loop loop,
     return -1;
 }
 
-int64_t hti_run_cross_entropy(ht_context *ctx, ht_array out, ht_array a, ht_array labels)
+static int64_t fast_cross_entropy(ht_context *ctx, ht_array out, ht_array a,
+                                  ht_array labels)
 {
-    return rows_labelled(ctx, ctx->kernels->cross_entropy[hti_row(a.dtype)], &out, &a,
+    return rows_labelled(ctx, ctx->loops->cross_entropy[hti_row(a.dtype)], &out, &a,
                          &labels, 1);
 }
 
-int64_t hti_run_cross_entropy_slope(ht_context *ctx, ht_array out, ht_array a,
-                                    ht_array labels)
+static int64_t fast_cross_entropy_slope(ht_context *ctx, ht_array out, ht_array a,
+                                        ht_array labels)
 {
-    return rows_labelled(ctx, ctx->kernels->cross_entropy_slope[hti_row(a.dtype)], &out,
-                         &a, &labels, a.shape.dim[1]);
+    return rows_labelled(ctx, ctx->loops->cross_entropy_slope[hti_row(a.dtype)], &out, &a,
+                         &labels, a.shape.dim[1]);
 }
 
-void hti_run_argmax(ht_context *ctx, ht_array out, ht_array a)
+static void fast_argmax(ht_context *ctx, ht_array out, ht_array a)
 {
     struct rows w = rows_plan(&out, &a);
     HT_ASSERT(out.dtype == HT_I32, "output %s, expected i32", ht_dtype_name(out.dtype));
-    w.argmax = ctx->kernels->argmax[hti_row(a.dtype)];
+    w.argmax = ctx->loops->argmax[hti_row(a.dtype)];
     rows_run(ctx, &w);
+}
+
+void hti_fast_rows(struct hti_kernels *kernels)
+{
+    kernels->argmax = fast_argmax;
+    kernels->softmax = fast_softmax;
+    kernels->log_softmax = fast_log_softmax;
+    kernels->logsumexp = fast_logsumexp;
+    kernels->cross_entropy = fast_cross_entropy;
+    kernels->cross_entropy_slope = fast_cross_entropy_slope;
 }

@@ -86,7 +86,8 @@ static ht_array scan_starts(ht_array a, int axis, bool backward)
     return a;
 }
 
-void hti_run_cumsum(ht_context *ctx, ht_array out, ht_array a, int axis, bool backward)
+static void fast_cumsum(ht_context *ctx, ht_array out, ht_array a, int axis,
+                        bool backward)
 {
     HT_ASSERT(axis >= 0 && axis < a.shape.rank, "axis %d of rank %d", axis, a.shape.rank);
     HT_ASSERT(out.dtype == a.dtype && hti_dtype_is_float(a.dtype),
@@ -103,4 +104,9 @@ void hti_run_cumsum(ht_context *ctx, ht_array out, ht_array a, int axis, bool ba
                      .group = out.stride[axis] == 1 ? 1 : SCAN_LINES};
     w.lines = elements / w.n;
     hti_parallel(ctx, elements, (w.lines + w.group - 1) / w.group, scan_groups, &w);
+}
+
+void hti_fast_scan(struct hti_kernels *kernels)
+{
+    kernels->cumsum = fast_cumsum;
 }

@@ -5,13 +5,13 @@
  * triangle in each block, row by row. Read next: attention.c, matmul.c. */
 #include <string.h>
 
-#include "kernels.h"
 #include "loops.h"
+#include "matmul.h"
 
 enum { TRIANGLE_BLOCK = 32 };
 
 typedef struct triangle_work {
-    const struct hti_kernels *kernels;
+    const struct hti_loops *loops;
     hti_triangle side;
     ht_array out, x, y;
     int64_t rows, blocks; /* of out, a matrix; blocks of rows */
@@ -81,7 +81,7 @@ static void triangle_pairs(const triangle_work *w, ht_array out, ht_array x, ht_
 {
     int64_t n = out.shape.dim[1], seen = triangle_least(last, n);
     size_t size = ht_dtype_bytes(out.dtype);
-    hti_matmul_tile(w->kernels, triangle_part(out, first, last, 0, seen),
+    hti_matmul_tile(w->loops, triangle_part(out, first, last, 0, seen),
                     triangle_rows(x, first, last),
                     triangle_turned(triangle_rows(y, 0, seen)), false);
     for (int64_t i = first; i < last && i + 1 < n; i++)
@@ -94,7 +94,7 @@ static void triangle_below(const triangle_work *w, ht_array out, ht_array x, ht_
                            int64_t first, int64_t last)
 {
     int64_t n = x.shape.dim[1], all = triangle_least(first + 1, n);
-    hti_matmul_tile(w->kernels, triangle_rows(out, first, last),
+    hti_matmul_tile(w->loops, triangle_rows(out, first, last),
                     triangle_part(x, first, last, 0, all), triangle_rows(y, 0, all),
                     false);
     for (int64_t i = first; i < last; i++)
@@ -107,7 +107,7 @@ static void triangle_beside(const triangle_work *w, ht_array out, ht_array x, ht
                             int64_t first, int64_t last)
 {
     int64_t n = x.shape.dim[0], all = triangle_least(last - 1, n);
-    hti_matmul_tile(w->kernels, triangle_rows(out, first, last),
+    hti_matmul_tile(w->loops, triangle_rows(out, first, last),
                     triangle_turned(triangle_part(x, all, n, first, last)),
                     triangle_rows(y, all, n), false);
     for (int64_t j = first; j < last; j++)
@@ -130,17 +130,22 @@ static void triangle_blocks(const void *work, int64_t first, int64_t last)
     }
 }
 
-void hti_run_triangle(ht_context *ctx, hti_triangle side, ht_array out, ht_array x,
-                      ht_array y)
+static void fast_triangle(ht_context *ctx, hti_triangle side, ht_array out, ht_array x,
+                          ht_array y)
 {
     int last = out.shape.rank - 1;
     int64_t count = ht_shape_count(out.shape);
     if (count == 0) return;
-    triangle_work w = {ctx->kernels, side, out, x, y, out.shape.dim[last - 1], 0};
+    triangle_work w = {ctx->loops, side, out, x, y, out.shape.dim[last - 1], 0};
     w.blocks = (w.rows + TRIANGLE_BLOCK - 1) / TRIANGLE_BLOCK;
     int64_t units = count / (w.rows * out.shape.dim[last]) * w.blocks;
     int64_t terms = x.shape.dim[side == HTI_TRIANGLE_BESIDE ? last - 1 : last];
     hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, false);
     hti_parallel(ctx, count * (1 + terms / 8), units, triangle_blocks, &w);
     hti_matmul_leave(before);
+}
+
+void hti_fast_triangle(struct hti_kernels *kernels)
+{
+    kernels->triangle = fast_triangle;
 }

@@ -24,7 +24,7 @@ static bool work_step(const step_case *c, void (*run)(void *), int times)
     step s;
     bool ok = step_open(&s, c, 1);
     if (ok) {
-        s.ctx->kernels = hti_kernels_at(0);
+        hti_context_use(s.ctx, HTI_BASELINE);
         run(&s);
         work_measured(run, &s, times);
     }
@@ -84,7 +84,7 @@ static bool work_bilevel(ht_bilevel_options options, void (*run)(void *), int ti
     c.options = options;
     bool ok = hyper_open(&h, &c, 1) && hyper_open_bilevel(&h);
     if (ok) {
-        h.ctx->kernels = hti_kernels_at(0);
+        hti_context_use(h.ctx, HTI_BASELINE);
         run(&h);
         work_measured(run, &h, times);
     }
@@ -147,7 +147,7 @@ static bool work_scalars(ht_policy policy, void (*run)(void *))
     c.y = ht_tensor_new(c.ctx, HT_F64, HT_SCALAR);
     c.tape = ht_tape_new(c.ctx, policy);
     ht_check(c.ctx);
-    c.ctx->kernels = hti_kernels_at(0);
+    hti_context_use(c.ctx, HTI_BASELINE);
     if (policy == HT_RECORD) {
         ht_var x = ht_input(c.tape, c.x), y = work_links(x, x);
         c.program = ht_program_new(c.tape, 1, &x, 1, &y);

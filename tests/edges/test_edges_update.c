@@ -333,8 +333,7 @@ static void check_second(ht_context *ctx, const edge *e, int of)
 static void check_edge(ht_context *ctx, const edge *e)
 {
     count(e);
-    for (int isa = 0; hti_kernels_at(isa); isa++) {
-        ctx->kernels = hti_kernels_at(isa);
+    for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
         check_plain(ctx, e);
     }
     for (int of = 0; of < e->n; of++) {

@@ -374,8 +374,7 @@ static inline edge_tally edge_walk(const edge_form *forms, void (*done)(void))
         edge_read(&r, &c);
         if (!edge_find(forms, c.form, &form)) continue;
         bool ok = true;
-        for (int isa = 0; hti_kernels_at(isa); isa++) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
             ok = edge_check(ctx, &form, &c) && ok;
         }
         tally.cases++;

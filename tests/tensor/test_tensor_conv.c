@@ -61,12 +61,10 @@ static void check_sums(const ht_context *ctx, const struct test_conv *c,
 }
 
 /* The operands as views or dense, the result dense and filled with NaN, as is the
- * workspace, which is as large as it must be. By instruction set `isa`. */
-static void check_conv_by(const struct hti_kernels *isa, ht_context *ctx,
-                          const struct test_conv *c, ht_dtype dtype, hti_conv_side side,
-                          bool dense)
+ * workspace, which is as large as it must be. */
+static void check_conv_by(ht_context *ctx, const struct test_conv *c, ht_dtype dtype,
+                          hti_conv_side side, bool dense)
 {
-    ctx->kernels = isa;
     const ht_shape shape[] = {c->y, c->x, c->w};
     struct test_array a[3];
     double *loops[3];
@@ -93,8 +91,8 @@ static void check_conv_by(const struct hti_kernels *isa, ht_context *ctx,
 static void check_conv(ht_context *ctx, const struct test_conv *c, ht_dtype dtype,
                        hti_conv_side side, bool dense)
 {
-    for (int i = 0; hti_kernels_at(i); i++)
-        check_conv_by(hti_kernels_at(i), ctx, c, dtype, side, dense);
+    for (int i = HTI_BASELINE; hti_context_use(ctx, i); i++)
+        check_conv_by(ctx, c, dtype, side, dense);
 }
 
 static void conv_random_views_agree_with_loops(void **state)
@@ -256,12 +254,12 @@ static struct test_array windows_array(int k, ht_dtype dtype, ht_shape shape)
     return k % 3 ? test_view(&any, dtype, shape, true) : test_dense(&any, dtype, shape);
 }
 
-/* Each instruction set in turn. */
-static const struct hti_kernels *windows_kernels(int k)
+/* Each index in turn. */
+static void windows_use(ht_context *ctx, int k)
 {
     int n = 0;
-    while (hti_kernels_at(n)) n++;
-    return hti_kernels_at(k % n);
+    while (hti_context_use(ctx, n + HTI_BASELINE)) n++;
+    hti_context_use(ctx, k % n + HTI_BASELINE);
 }
 
 /* Element (i, j) of window `at` of y lies at the flat place of x, or outside: -1. */
@@ -283,7 +281,7 @@ static void max_pool_index_random_views_find_the_first_largest(void **state)
         struct windows w = windows_any();
         struct test_array x = windows_array(k, k % 2 ? HT_F32 : HT_F64, w.x);
         struct test_array index = test_dense(&any, HT_I32, w.y);
-        ctx->kernels = windows_kernels(k);
+        windows_use(ctx, k);
         /* Views repeat elements; and few different values, some of them NaN. */
         for (int64_t i = 0; k % 5 == 0 && i < ht_shape_count(w.x); i++)
             test_put(&x.array, i,
@@ -319,7 +317,7 @@ static void avg_pool_and_its_transpose_agree_with_loops(void **state)
         double tolerance = dtype == HT_F32 ? 2e-5 : 1e-13;
         struct test_array x = windows_array(k, dtype, w.x), mean;
         struct test_array y = windows_array(k, dtype, w.y), spread;
-        ctx->kernels = windows_kernels(k);
+        windows_use(ctx, k);
         mean = test_dense(&any, dtype, w.y), spread = test_dense(&any, dtype, w.x);
         hti_run_avg_pool(ctx, mean.array, x.array, &w.g);
         hti_run_avg_pool_spread(ctx, spread.array, y.array, &w.g);
@@ -351,18 +349,18 @@ static void pool_any_instruction_set_and_threads_give_the_same_bits(void **state
     (void)state;
     ht_shape wide = HT_SHAPE(3, 70, 19, 34), narrow = HT_SHAPE(3, 70, 10, 17);
     hti_pool_geometry g = {{3, 2}, {2, 2}, {1, 0}};
+    ht_context *ctx = test_context(1);
     for (int d = HT_F32; d <= HT_F64; d++) {
         ht_dtype dtype = (ht_dtype)d;
         struct test_array x = test_dense(&any, dtype, wide), y, first[3], next[3];
         y = test_dense(&any, dtype, narrow);
         for (int64_t i = 0; i < ht_shape_count(wide); i += 2)
             test_put(&x.array, i, i % 5 ? (double)(i % 3) : (double)NAN);
-        for (int isa = 0; hti_kernels_at(isa); isa++)
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++)
             for (int threads = 1; threads <= 2; threads++) {
-                bool begin = isa == 0 && threads == 1;
+                bool begin = isa == HTI_BASELINE && threads == 1;
                 struct test_array *to = begin ? first : next;
-                ht_context *ctx = test_context(threads);
-                ctx->kernels = hti_kernels_at(isa);
+                ctx->options.threads = threads;
                 to[0] = test_dense(&any, HT_I32, narrow);
                 to[1] = test_dense(&any, dtype, narrow);
                 to[2] = test_dense(&any, dtype, wide);
@@ -370,15 +368,14 @@ static void pool_any_instruction_set_and_threads_give_the_same_bits(void **state
                 hti_run_avg_pool(ctx, to[1].array, x.array, &g);
                 hti_run_avg_pool_spread(ctx, to[2].array, y.array, &g);
                 for (int i = 0; i < 3 && !begin; i++) {
-                    test_same_bits(&to[i].array, &first[i].array,
-                                   hti_kernels_name(ctx->kernels));
+                    test_same_bits(&to[i].array, &first[i].array, ctx->kernels->name);
                     test_array_free(&to[i]);
                 }
-                ht_context_free(ctx);
             }
         for (int i = 0; i < 3; i++) test_array_free(&first[i]);
         test_array_free(&x), test_array_free(&y);
     }
+    ht_context_free(ctx);
 }
 
 static void take_last_and_put_last_random_views_go_by_index(void **state)

@@ -203,14 +203,11 @@ static void unary_any_length_matches_libm_and_baseline(void **state)
                 struct test_array a = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
                 struct test_array first = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
                 struct test_array out = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
-                for (int isa = 0; hti_kernels_at(isa); ++isa) {
-                    ctx->kernels = hti_kernels_at(isa);
+                for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
                     hti_run_unary(ctx, (hti_unary)f, out.array, a.array);
-                    check_ulps(&out.array, &a.array, (hti_unary)f,
-                               hti_kernels_name(ctx->kernels));
-                    if (isa == 0) hti_run_copy(ctx, first.array, out.array);
-                    test_same_bits(&out.array, &first.array,
-                                   hti_kernels_name(ctx->kernels));
+                    check_ulps(&out.array, &a.array, (hti_unary)f, ctx->kernels->name);
+                    if (isa == HTI_BASELINE) hti_run_copy(ctx, first.array, out.array);
+                    test_same_bits(&out.array, &first.array, ctx->kernels->name);
                 }
                 test_array_free(&a), test_array_free(&first), test_array_free(&out);
             }
@@ -229,12 +226,12 @@ static void unary_whole_f32_range_stays_within_ulps(void **state)
     struct test_array first = test_dense(&any, HT_F32, HT_SHAPE(n));
     for (int64_t i = 0; i < n; ++i) ((uint32_t *)a.block)[i] = (uint32_t)i * 9973u;
     for (int f = HTI_UNARY_exp; f < HTI_N_UNARY; ++f)
-        for (int isa = 0; hti_kernels_at(isa); ++isa) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
             hti_run_unary(ctx, (hti_unary)f, out.array, a.array);
-            if (isa == 0) check_ulps(&out.array, &a.array, (hti_unary)f, "baseline");
-            if (isa == 0) hti_run_copy(ctx, first.array, out.array);
-            test_same_bits(&out.array, &first.array, hti_kernels_name(ctx->kernels));
+            if (isa == HTI_BASELINE)
+                check_ulps(&out.array, &a.array, (hti_unary)f, "baseline");
+            if (isa == HTI_BASELINE) hti_run_copy(ctx, first.array, out.array);
+            test_same_bits(&out.array, &first.array, ctx->kernels->name);
         }
     test_array_free(&a), test_array_free(&first), test_array_free(&out);
     ht_context_free(ctx);
@@ -254,11 +251,9 @@ static void unary_special_values_are_those_of_libm(void **state)
         struct test_array out = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
         for (int64_t i = 0; i < n; ++i) test_put(&a.array, i, special[i]);
         for (int f = 0; f < HTI_N_UNARY; ++f)
-            for (int isa = 0; hti_kernels_at(isa); ++isa) {
-                ctx->kernels = hti_kernels_at(isa);
+            for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
                 hti_run_unary(ctx, (hti_unary)f, out.array, a.array);
-                check_ulps(&out.array, &a.array, (hti_unary)f,
-                           hti_kernels_name(ctx->kernels));
+                check_ulps(&out.array, &a.array, (hti_unary)f, ctx->kernels->name);
             }
         test_array_free(&a), test_array_free(&out);
     }
@@ -341,13 +336,11 @@ static void binary_any_length_matches_libm_and_baseline(void **state)
                 struct test_array first = test_dense(&any, (ht_dtype)d, HT_SHAPE(n));
                 if (n > 2 && d != HT_I32) test_put(&a.array, n - 1, NAN);
                 if (n > 2 && d != HT_I32) test_put(&b.array, n - 2, NAN);
-                for (int isa = 0; hti_kernels_at(isa); ++isa) {
-                    ctx->kernels = hti_kernels_at(isa);
+                for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
                     hti_run_binary(ctx, (hti_binary)f, out.array, a.array, b.array);
                     check_binary(&out.array, &a.array, &b.array, (hti_binary)f);
-                    if (isa == 0) hti_run_copy(ctx, first.array, out.array);
-                    test_same_bits(&out.array, &first.array,
-                                   hti_kernels_name(ctx->kernels));
+                    if (isa == HTI_BASELINE) hti_run_copy(ctx, first.array, out.array);
+                    test_same_bits(&out.array, &first.array, ctx->kernels->name);
                 }
                 test_array_free(&a), test_array_free(&b);
                 test_array_free(&out), test_array_free(&first);
@@ -387,8 +380,7 @@ static void compare_every_dtype_and_length_matches(void **state)
                 test_put(&b.array, i, test_get(&a.array, i));
             if (n > 0 && d <= HT_F64) test_put(&a.array, n - 1, NAN);
             for (int f = 0; f < HTI_N_COMPARE; ++f)
-                for (int isa = 0; hti_kernels_at(isa); ++isa) {
-                    ctx->kernels = hti_kernels_at(isa);
+                for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
                     hti_run_compare(ctx, (hti_compare)f, out.array, a.array, b.array);
                     for (int64_t i = 0; i < n; ++i)
                         assert_near(test_get(&out.array, i),
@@ -414,8 +406,7 @@ static void where_random_views_choose_by_condition(void **state)
         struct test_array out = test_dense(&any, dtype, shape);
         for (int64_t i = 0, n = ht_shape_count(shape); i < n; ++i)
             test_put(&condition.array, i, (double)test_below(&any, 2));
-        for (int isa = 0; hti_kernels_at(isa); ++isa) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
             hti_run_where(ctx, out.array, condition.array, a.array, b.array);
             for (int64_t i = 0, n = ht_shape_count(shape); i < n; ++i) {
                 const ht_array *from =
@@ -434,8 +425,7 @@ static void check_binary_views(ht_context *ctx, ht_dtype dtype, ht_shape shape)
     struct test_array a = test_view(&any, dtype, shape, true);
     struct test_array b = test_view(&any, dtype, shape, true);
     struct test_array out = test_dense(&any, dtype, shape);
-    for (int isa = 0; hti_kernels_at(isa); ++isa) {
-        ctx->kernels = hti_kernels_at(isa);
+    for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
         hti_run_binary(ctx, HTI_BINARY_mul, out.array, a.array, b.array);
         check_binary(&out.array, &a.array, &b.array, HTI_BINARY_mul);
     }
@@ -480,8 +470,7 @@ static void copy_random_views_convert_between_all_dtypes(void **state)
         struct test_array a = test_view(&any, from, shape, true);
         struct test_array out = test_view(&any, to, shape, false);
         if (from <= HT_F64 && n > 0) test_put(&a.array, test_below(&any, n), edge[k % 9]);
-        for (int isa = 0; hti_kernels_at(isa); ++isa) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
             hti_run_copy(ctx, out.array, a.array);
             for (int64_t i = 0; i < n; ++i)
                 assert_near(test_get(&out.array, i),
@@ -567,20 +556,24 @@ static void binary_large_arrays_same_bits_for_any_threads(void **state)
     ht_context_free(ctx);
 }
 
-static void kernels_at_baseline_is_first_and_all_are_named(void **state)
+static void context_use_baseline_is_first_and_all_are_named(void **state)
 {
     (void)state;
-    assert_string_equal(hti_kernels_name(hti_kernels_at(0)), "baseline");
+    ht_context *ctx = test_context(1);
+    assert_true(hti_context_use(ctx, HTI_BASELINE));
+    assert_string_equal(ctx->kernels->name, "baseline");
     int n = 0;
-    for (; hti_kernels_at(n); ++n) printf("# %s\n", hti_kernels_name(hti_kernels_at(n)));
-    assert_null(hti_kernels_at(-1));
-    assert_null(hti_kernels_at(n + 100));
+    for (; hti_context_use(ctx, n + HTI_BASELINE); ++n)
+        printf("# %s\n", ctx->kernels->name);
+    assert_false(hti_context_use(ctx, -1));
+    assert_false(hti_context_use(ctx, n + 100));
+    ht_context_free(ctx);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_at_baseline_is_first_and_all_are_named),
+        cmocka_unit_test(context_use_baseline_is_first_and_all_are_named),
         cmocka_unit_test(unary_any_length_matches_libm_and_baseline),
         cmocka_unit_test(unary_whole_f32_range_stays_within_ulps),
         cmocka_unit_test(unary_special_values_are_those_of_libm),

@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include "loops.h"
+#include "matmul.h"
 
 /* The draws of one test, in order. */
 typedef struct dice {
@@ -76,10 +77,10 @@ static void check_tile(dice *d, int64_t m, int64_t k, int64_t n, int sides)
     assert_non_null(want);
     hti_run_matmul_reference(ctx, hti_contiguous(want, HT_F32, HT_SHAPE(m, n)), a.array,
                              b.array);
-    for (int i = 0; hti_kernels_at(i); i++)
+    for (int i = 0; hti_loops_at(i); i++)
         for (int add = 0; add < 2; add++) {
             matrix got = copy_of(&old);
-            hti_matmul_tile(hti_kernels_at(i), got.array, a.array, b.array, add);
+            hti_matmul_tile(hti_loops_at(i), got.array, a.array, b.array, add);
             check_out(&got, &old, want, k, add);
             free(got.block);
         }
@@ -124,17 +125,16 @@ static void matmul_tile_any_part_has_the_bits_of_the_whole(void **state)
 {
     (void)state;
     dice d = {.seed = test_seed()};
-    for (int isa = 0; hti_kernels_at(isa); isa++)
-        for (int i = 0; i < 40 && hti_kernels_at(isa)->gemm->columns; i++) {
+    for (int isa = 0; hti_loops_at(isa); isa++)
+        for (int i = 0; i < 40 && hti_loops_at(isa)->gemm->columns; i++) {
             int64_t m = 1 + roll(&d, 90), k = 1 + roll(&d, 600), n = 1 + roll(&d, 120);
             matrix a = random_matrix(&d, m, k, i & 1);
             matrix b = random_matrix(&d, k, n, i & 2), out = random_matrix(&d, m, n, 0);
             matrix cut = copy_of(&out);
             int64_t row = roll(&d, m), rows = 1 + roll(&d, m - row);
             int64_t col = roll(&d, n), cols = 1 + roll(&d, n - col);
-            hti_matmul_tile(hti_kernels_at(isa), out.array, a.array, b.array, i & 4);
-            hti_matmul_tile(hti_kernels_at(isa),
-                            part_of(&cut, row, rows, col, cols).array,
+            hti_matmul_tile(hti_loops_at(isa), out.array, a.array, b.array, i & 4);
+            hti_matmul_tile(hti_loops_at(isa), part_of(&cut, row, rows, col, cols).array,
                             part_of(&a, row, rows, 0, k).array,
                             part_of(&b, 0, k, col, cols).array, i & 4);
             for (int64_t r = row; r < row + rows; r++)
@@ -147,8 +147,8 @@ static void matmul_tile_any_part_has_the_bits_of_the_whole(void **state)
         }
 }
 
-static void check_threads(dice *d, const struct hti_kernels *kernels, int64_t m,
-                          int64_t k, int64_t n, int sides)
+static void check_threads(dice *d, const struct hti_loops *loops, int64_t m, int64_t k,
+                          int64_t n, int sides)
 {
     matrix a = random_matrix(d, m, k, sides & 1), b = random_matrix(d, k, n, sides & 2);
     size_t bytes = (size_t)(m * n) * sizeof(float);
@@ -156,7 +156,7 @@ static void check_threads(dice *d, const struct hti_kernels *kernels, int64_t m,
     assert_non_null(one);
     assert_non_null(more);
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
-    ctx->kernels = kernels;
+    ctx->loops = loops;
     hti_run_matmul(ctx, hti_contiguous(one, HT_F32, HT_SHAPE(m, n)), a.array, b.array);
     for (ctx->options.threads = 2; ctx->options.threads <= 5; ctx->options.threads++) {
         memset(more, 0xff, bytes);
@@ -175,13 +175,13 @@ static void matmul_any_thread_count_gives_the_same_bits(void **state)
 {
     (void)state;
     dice d = {.seed = test_seed()};
-    for (int i = 0; hti_kernels_at(i); i++) {
-        if (hti_kernels_at(i)->gemm->columns == 0) continue;
+    for (int i = 0; hti_loops_at(i); i++) {
+        if (hti_loops_at(i)->gemm->columns == 0) continue;
         for (int sides = 0; sides < 4; sides++) {
-            check_threads(&d, hti_kernels_at(i), 96, 300, 96, sides);
-            check_threads(&d, hti_kernels_at(i), 7, 700, 1111, sides);
-            check_threads(&d, hti_kernels_at(i), 1500, 90, 33, sides);
-            check_threads(&d, hti_kernels_at(i), 131, 257, 150, sides);
+            check_threads(&d, hti_loops_at(i), 96, 300, 96, sides);
+            check_threads(&d, hti_loops_at(i), 7, 700, 1111, sides);
+            check_threads(&d, hti_loops_at(i), 1500, 90, 33, sides);
+            check_threads(&d, hti_loops_at(i), 131, 257, 150, sides);
         }
     }
 }
@@ -191,8 +191,8 @@ static void gemm_panel_by_panel_has_the_bits_of_the_product(void **state)
 {
     (void)state;
     dice d = {.seed = test_seed()};
-    for (int isa = 0; hti_kernels_at(isa); isa++) {
-        const hti_gemm_loops *g = hti_kernels_at(isa)->gemm;
+    for (int isa = 0; hti_loops_at(isa); isa++) {
+        const hti_gemm_loops *g = hti_loops_at(isa)->gemm;
         for (int64_t n = 1; n < 100 && g->columns; n += 7) {
             int64_t m = 1 + roll(&d, 60), k = 1 + roll(&d, 2 * g->depth);
             matrix a = random_matrix(&d, m, k, n & 1), b = random_matrix(&d, k, n, n & 2);
@@ -200,7 +200,7 @@ static void gemm_panel_by_panel_has_the_bits_of_the_product(void **state)
             float *panel =
                 aligned_alloc(HTI_ALIGN, (size_t)(g->depth * g->columns) * sizeof(float));
             assert_non_null(panel);
-            hti_matmul_tile(hti_kernels_at(isa), whole.array, a.array, b.array, false);
+            hti_matmul_tile(hti_loops_at(isa), whole.array, a.array, b.array, false);
             int64_t blocks = (k + g->depth - 1) / g->depth;
             for (int64_t i = 0, width; i < blocks; i++)
                 for (int64_t j = 0; j < n; j += width) {
@@ -231,7 +231,7 @@ static void gemm_panel_by_panel_has_the_bits_of_the_product(void **state)
 }
 
 /* x . w, or x' . w, of n columns by skinny.c, whole and cut somewhere. */
-static void check_skinny(dice *d, const struct hti_kernels *kernels, int64_t m, int64_t k,
+static void check_skinny(dice *d, const struct hti_loops *loops, int64_t m, int64_t k,
                          int64_t n, bool transposed)
 {
     ht_context *ctx = ht_context_new(NULL);
@@ -256,10 +256,10 @@ static void check_skinny(dice *d, const struct hti_kernels *kernels, int64_t m, 
                     .x_step = x.array.stride[0],
                     .w_step = b.array.stride[0],
                     .out_step = old.array.stride[0]};
-    kernels->skinny->run[transposed](&p, 0, rows);
+    loops->skinny->run[transposed](&p, 0, rows);
     p.out = parts.array.data;
-    kernels->skinny->run[transposed](&p, cut, rows);
-    kernels->skinny->run[transposed](&p, 0, cut);
+    loops->skinny->run[transposed](&p, cut, rows);
+    loops->skinny->run[transposed](&p, 0, cut);
     assert_memory_equal(whole.block, parts.block, (size_t)old.count * sizeof(float));
     check_out(&whole, &old, want, terms, false);
     free(want);
@@ -276,16 +276,16 @@ static void skinny_random_shapes_agree_with_reference_whole_or_cut(void **state)
 {
     (void)state;
     dice d = {.seed = test_seed()};
-    for (int i = 0; hti_kernels_at(i); i++)
+    for (int i = 0; hti_loops_at(i); i++)
         for (int side = 0; side < 2; side++)
-            for (int64_t n = 1; n <= hti_kernels_at(i)->skinny->columns[side]; n++) {
+            for (int64_t n = 1; n <= hti_loops_at(i)->skinny->columns[side]; n++) {
                 for (int64_t m = 1; m < 8; m++)
-                    check_skinny(&d, hti_kernels_at(i), m,
-                                 HTI_SKINNY_LEAST + roll(&d, 70), n, side);
+                    check_skinny(&d, hti_loops_at(i), m, HTI_SKINNY_LEAST + roll(&d, 70),
+                                 n, side);
                 for (int64_t m = 20; m < 80; m += 12)
-                    check_skinny(&d, hti_kernels_at(i), m,
+                    check_skinny(&d, hti_loops_at(i), m,
                                  HTI_SKINNY_LEAST + roll(&d, 1500), n, side);
-                check_skinny(&d, hti_kernels_at(i), 70, 30000 / n, n, side);
+                check_skinny(&d, hti_loops_at(i), 70, 30000 / n, n, side);
             }
 }
 
@@ -295,13 +295,13 @@ static void skinny_infinity_in_a_row_stays_infinite(void **state)
 {
     (void)state;
     enum { M = 5, K = 135, N = 3 };
-    for (int i = 0; hti_kernels_at(i); i++) {
+    for (int i = 0; hti_loops_at(i); i++) {
         float x[M * K], w[K * N], y[M * N];
         for (int l = 0; l < M * K; l++) x[l] = l % K == K - 8 ? (float)INFINITY : 1;
         for (int l = 0; l < K * N; l++) w[l] = 1;
         hti_skinny p = {M, K, N, x, w, y, K, N, N};
-        if (hti_kernels_at(i)->skinny->columns[0] == 0) continue;
-        hti_kernels_at(i)->skinny->run[0](&p, 0, M);
+        if (hti_loops_at(i)->skinny->columns[0] == 0) continue;
+        hti_loops_at(i)->skinny->run[0](&p, 0, M);
         for (int j = 0; j < M * N; j++) assert_true(isinf(y[j]));
     }
 }

@@ -186,17 +186,17 @@ static void check_skinny(dice *d, int64_t m, int64_t k, int64_t n, bool transpos
     if (transposed) a = (ht_array){x.data, HT_F32, HT_SHAPE(k, m), {1, x.stride[0]}};
     ht_shape shape = HT_SHAPE(rows, n);
     ht_array one = nan_array(HT_F32, shape), three = nan_array(HT_F32, shape);
-    for (int i = 0; hti_kernels_at(i); i++) {
-        ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
-        ctx->kernels = hti_kernels_at(i);
+    ht_context *ctx = ht_context_new(&(ht_context_options){0});
+    for (int i = HTI_BASELINE; hti_context_use(ctx, i); i++) {
+        ctx->options.threads = 1;
         check_product(ctx, a, b, shape);
         hti_run_matmul(ctx, one, a, b);
         ctx->options.threads = 3;
         hti_run_matmul(ctx, three, a, b);
-        if (ctx->kernels->skinny->columns[0])
+        if (ctx->loops->skinny->columns[0])
             assert_memory_equal(one.data, three.data, (size_t)(rows * n) * sizeof(float));
-        ht_context_free(ctx);
     }
+    ht_context_free(ctx);
     free(one.data);
     free(three.data);
     free(p);

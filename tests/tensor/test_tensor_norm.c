@@ -76,8 +76,7 @@ static void normalize_of_random_views_is_the_formula(void **state)
         if (shape.rank == 0) shape = HT_SHAPE(1 + test_below(&random, 1500));
         struct test_array a = test_view(&random, k % 2 ? HT_F32 : HT_F64, shape, true);
         struct test_array v = test_view(&random, a.array.dtype, shape, true);
-        for (int isa = 0; hti_kernels_at(isa); isa++) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
             check_normalize(ctx, &a, k % 3 > 0);
             check_slope(ctx, &a, &v, k % 3 > 0);
         }
@@ -146,27 +145,25 @@ static void normalize_has_the_same_bits_everywhere(void **state)
         struct test_array dense = test_dense(&random, dtype, shape);
         struct test_array want = test_dense(&random, dtype, shape);
         struct test_array got = test_dense(&random, dtype, shape);
-        ht_context *one = test_context(1);
-        hti_run_copy(one, dense.array, a.array);
+        ht_context *ctx = test_context(1);
+        hti_run_copy(ctx, dense.array, a.array);
         struct test_array slope = test_dense(&random, dtype, shape);
-        one->kernels = hti_kernels_at(0);
-        hti_run_normalize(one, want.array, dense.array, 1e-3, k % 3 > 0);
-        hti_run_normalize_slope(one, slope.array,
+        hti_context_use(ctx, HTI_BASELINE);
+        hti_run_normalize(ctx, want.array, dense.array, 1e-3, k % 3 > 0);
+        hti_run_normalize_slope(ctx, slope.array,
                                 (const ht_array *[]){&dense.array, &want.array}, 1e-3,
                                 true);
-        for (int i = 0; hti_kernels_at(i); i++)
+        for (int i = HTI_BASELINE; hti_context_use(ctx, i); i++)
             for (int threads = 1; threads <= 2; threads++) {
-                ht_context *ctx = test_context(threads);
-                ctx->kernels = hti_kernels_at(i);
+                ctx->options.threads = threads;
                 hti_run_normalize(ctx, got.array, a.array, 1e-3, k % 3 > 0);
-                test_same_bits(&got.array, &want.array, hti_kernels_name(ctx->kernels));
+                test_same_bits(&got.array, &want.array, ctx->kernels->name);
                 hti_run_normalize_slope(ctx, got.array,
                                         (const ht_array *[]){&a.array, &want.array}, 1e-3,
                                         true);
-                test_same_bits(&got.array, &slope.array, hti_kernels_name(ctx->kernels));
-                ht_context_free(ctx);
+                test_same_bits(&got.array, &slope.array, ctx->kernels->name);
             }
-        ht_context_free(one);
+        ht_context_free(ctx);
         test_array_free(&a);
         test_array_free(&dense);
         test_array_free(&want);
@@ -214,8 +211,7 @@ static void normalize_of_any_size_is_the_same_row(void **state)
         struct test_array a = test_dense(&any, dtype, HT_SHAPE(1, 3)),
                           out = test_dense(&any, dtype, HT_SHAPE(1, 3));
         for (int i = 0; i < 3; ++i) test_put(&a.array, i, s * (i < 2 ? i + 1 : -3));
-        for (int isa = 0; hti_kernels_at(isa); ++isa) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
             hti_run_normalize(ctx, out.array, a.array, 1e-300, k % 4 > 1);
             for (int i = 0; i < 3; ++i) {
                 double want = (i < 2 ? i + 1 : -3) / sqrt(14 / 3.0);

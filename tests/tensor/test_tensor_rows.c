@@ -60,10 +60,10 @@ static void rows_any_length_match_reference(void **state)
                                      513, 1023, 1024, 1025, 3000};
     for (int k = 1; k < 68 + (int)(sizeof longer / sizeof *longer); ++k)
         for (int d = HT_F32; d <= HT_F64; ++d)
-            for (int isa = 0; hti_kernels_at(isa); ++isa) {
+            for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
                 int64_t columns = k < 68 ? k : longer[k - 68],
                         rows = 1 + test_below(&any, 70);
-                ctx->kernels = hti_kernels_at(isa);
+                hti_context_use(ctx, isa);
                 struct test_array a =
                     test_view(&any, (ht_dtype)d, HT_SHAPE(rows, columns), true);
                 check_rows(ctx, &a.array);
@@ -98,13 +98,11 @@ static void softmax_every_isa_same_bits(void **state)
             struct test_array first = test_dense(&any, (ht_dtype)d, shape);
             struct test_array out = test_dense(&any, (ht_dtype)d, shape);
             for (int kind = 0; kind < 2; ++kind)
-                for (int isa = 0; hti_kernels_at(isa); ++isa) {
-                    ctx->kernels = hti_kernels_at(isa);
-                    (kind ? hti_run_softmax : hti_run_log_softmax)(ctx, out.array,
-                                                                   a.array);
-                    if (isa == 0) hti_run_copy(ctx, first.array, out.array);
-                    test_same_bits(&out.array, &first.array,
-                                   hti_kernels_name(ctx->kernels));
+                for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
+                    (kind ? ctx->kernels->softmax
+                          : ctx->kernels->log_softmax)(ctx, out.array, a.array);
+                    if (isa == HTI_BASELINE) hti_run_copy(ctx, first.array, out.array);
+                    test_same_bits(&out.array, &first.array, ctx->kernels->name);
                 }
             test_array_free(&a), test_array_free(&first), test_array_free(&out);
         }
@@ -139,7 +137,8 @@ static void softmax_nan_fills_its_row_only(void **state)
             struct test_array a = test_dense(&any, HT_F32, shape);
             struct test_array out = test_dense(&any, HT_F32, shape);
             test_put(&a.array, 2 * columns + test_below(&any, columns), NAN);
-            (k % 2 ? hti_run_softmax : hti_run_log_softmax)(ctx, out.array, a.array);
+            (k % 2 ? ctx->kernels->softmax : ctx->kernels->log_softmax)(ctx, out.array,
+                                                                        a.array);
             for (int64_t i = 0; i < 5 * columns; ++i)
                 assert_int_equal(isnan(test_get(&out.array, i)) != 0, i / columns == 2);
             test_array_free(&a), test_array_free(&out);
@@ -176,8 +175,7 @@ static void argmax_random_views_find_first_largest(void **state)
         struct test_array a = test_view(&any, (ht_dtype)(1 + k % 4), shape, true);
         int64_t columns = shape.dim[--shape.rank];
         struct test_array out = test_dense(&any, HT_I32, shape);
-        for (int isa = 0; hti_kernels_at(isa); ++isa) {
-            ctx->kernels = hti_kernels_at(isa);
+        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
             hti_run_argmax(ctx, out.array, a.array);
             for (int64_t r = 0; r < ht_shape_count(shape); ++r) {
                 int64_t best = 0;

@@ -510,8 +510,7 @@ static const char *run_all(int threads)
 {
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
     const char *wrong = NULL;
-    for (int isa = 0; hti_kernels_at(isa); isa++) {
-        ctx->kernels = hti_kernels_at(isa);
+    for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
         for (int k = 0; k < 2 * N_KERNELS; k++) {
             kernel_case c = case_new(ctx, (kernel)(k / 2), k % 2 ? HT_F32 : HT_F64);
             if (!case_repeats(ctx, &c)) wrong = kernel_names[c.k];

@@ -475,7 +475,7 @@ SAME(u8, uint8_t)
 extern const hti_skinny_loops LOOP_JOIN(hti_skinny_, HTI_ISA);
 extern const hti_gemm_loops LOOP_JOIN(hti_gemm_, HTI_ISA);
 
-const struct hti_kernels LOOP_JOIN(hti_kernels_, HTI_ISA) = {
+const struct hti_loops LOOP_JOIN(hti_loops_, HTI_ISA) = {
     .name = HT_STRING(HTI_ISA),
     .skinny = &LOOP_JOIN(hti_skinny_, HTI_ISA),
     .gemm = &LOOP_JOIN(hti_gemm_, HTI_ISA),

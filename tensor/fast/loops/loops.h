@@ -126,7 +126,7 @@ typedef struct hti_skinny_loops {
 } hti_skinny_loops;
 
 /* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */
-struct hti_kernels {
+struct hti_loops {
     const char *name;
     const hti_skinny_loops *skinny;
     const hti_gemm_loops *gemm;
@@ -157,10 +157,27 @@ struct hti_kernels {
     const hti_winograd_loops *winograd; /* f32 */
 };
 
-extern const struct hti_kernels hti_kernels_baseline;
+extern const struct hti_loops hti_loops_baseline;
 #if defined(HTI_X86) && HTI_X86
-extern const struct hti_kernels hti_kernels_avx2, hti_kernels_avx512;
+extern const struct hti_loops hti_loops_avx2, hti_loops_avx512;
 #endif
+/* The instruction sets this build and this machine can run, baseline first; NULL past the
+ * last. */
+const struct hti_loops *hti_loops_at(int index);
+
+/* Each file's kernels, into the table. */
+void hti_fast_elementwise(struct hti_kernels *kernels);
+void hti_fast_reduce(struct hti_kernels *kernels);
+void hti_fast_scan(struct hti_kernels *kernels);
+void hti_fast_rows(struct hti_kernels *kernels);
+void hti_fast_norm(struct hti_kernels *kernels);
+void hti_fast_triangle(struct hti_kernels *kernels);
+void hti_fast_attention(struct hti_kernels *kernels);
+void hti_fast_index(struct hti_kernels *kernels);
+void hti_fast_draws(struct hti_kernels *kernels);
+void hti_fast_matmul(struct hti_kernels *kernels);
+void hti_fast_conv(struct hti_kernels *kernels);
+void hti_fast_pool(struct hti_kernels *kernels);
 
 /* Flat position of the first element of an i32 index that is not in 0 .. n - 1, or -1. */
 int64_t hti_first_outside(const ht_array *index, int64_t n);
