@@ -169,14 +169,20 @@ ht_array hti_broadcast_array(ht_array a, ht_shape shape)
     return seen;
 }
 
-int64_t hti_offset(const ht_array *a, int64_t flat)
+int64_t hti_offset_along(int rank, const int64_t *dim, const int64_t *stride,
+                         int64_t flat)
 {
     int64_t offset = 0;
-    for (int i = a->shape.rank - 1; i > 0; --i) {
-        offset += flat % a->shape.dim[i] * a->stride[i];
-        flat /= a->shape.dim[i];
+    for (int i = rank - 1; i > 0; --i) {
+        offset += flat % dim[i] * stride[i];
+        flat /= dim[i];
     }
-    return a->shape.rank ? offset + flat * a->stride[0] : 0;
+    return rank > 0 ? offset + flat * stride[0] : 0;
+}
+
+int64_t hti_offset(const ht_array *a, int64_t flat)
+{
+    return hti_offset_along(a->shape.rank, a->shape.dim, a->stride, flat);
 }
 
 const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT])

@@ -55,11 +55,7 @@ static int64_t convert_outside(ht_dtype from, const void *data, int64_t stride, 
 /* Where row `row`, of all but the last axis, begins. */
 static const char *convert_row(const ht_array *a, int64_t row)
 {
-    int64_t at = 0;
-    for (int i = a->shape.rank - 2; i >= 0; i--) {
-        at += row % a->shape.dim[i] * a->stride[i];
-        row /= a->shape.dim[i];
-    }
+    int64_t at = hti_offset_along(a->shape.rank - 1, a->shape.dim, a->stride, row);
     return hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype));
 }
 
@@ -82,11 +78,7 @@ int64_t hti_unheld(ht_dtype to, const ht_array *a)
 
 double hti_element(const ht_array *a, int64_t k)
 {
-    int64_t at = 0;
-    for (int i = a->shape.rank - 1; i >= 0; i--) {
-        at += k % a->shape.dim[i] * a->stride[i];
-        k /= a->shape.dim[i];
-    }
+    int64_t at = hti_offset(a, k);
     switch (a->dtype) {
     case HT_F32:
         return (double)((const float *)a->data)[at];

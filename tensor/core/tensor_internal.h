@@ -89,8 +89,11 @@ static inline char *hti_at(const void *data, int64_t bytes)
 {
     return data ? (char *)(uintptr_t)data + bytes : NULL;
 }
-/* Elements from the start of `a` to its element `flat`, counted in row-major order. */
+/* Elements from the start of `a` to its element `flat`, counted in row-major order; and
+ * the same over `rank` axes alone. */
 int64_t hti_offset(const ht_array *a, int64_t flat);
+int64_t hti_offset_along(int rank, const int64_t *dim, const int64_t *stride,
+                         int64_t flat);
 /* Row-major strides. */
 void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);

@@ -89,11 +89,7 @@ static ht_array attention_head(const ht_array *a, int64_t unit)
 {
     int last = a->shape.rank - 1;
     int64_t heads = a->shape.dim[last - 1], offset = unit % heads * a->stride[last - 1];
-    unit /= heads;
-    for (int i = last - 3; i >= 0; i--) {
-        offset += unit % a->shape.dim[i] * a->stride[i];
-        unit /= a->shape.dim[i];
-    }
+    offset += hti_offset_along(last - 2, a->shape.dim, a->stride, unit / heads);
     char *data = hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
     return (ht_array){data,
                       a->dtype,

@@ -17,9 +17,7 @@ typedef struct pool_work {
 /* Where plane (or row) `unit` of a begins: the first `axes` axes counted in order. */
 static int64_t pool_start(const ht_array *a, int axes, int64_t unit)
 {
-    ht_array leading = *a;
-    leading.shape.rank = axes;
-    return hti_offset(&leading, unit);
+    return hti_offset_along(axes, a->shape.dim, a->stride, unit);
 }
 
 /* Planes of x (n, c, h, w) and of y, either the result, one task each. */

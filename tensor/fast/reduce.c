@@ -63,12 +63,7 @@ static int64_t reduce_blocks(const struct reduce_axes *x)
 static int64_t reduce_offset(const struct reduce_axes *x, const int64_t *stride,
                              int64_t block)
 {
-    int64_t offset = 0;
-    for (int i = x->rank - 2; i >= 0; --i) {
-        offset += block % x->dim[i] * stride[i];
-        block /= x->dim[i];
-    }
-    return offset;
+    return hti_offset_along(x->rank - 1, x->dim, stride, block);
 }
 
 static void reduce_add_axis(struct reduce_axes *x, int64_t dim, int64_t in, int64_t out)

@@ -20,11 +20,7 @@ typedef struct triangle_work {
 static ht_array triangle_matrix(const ht_array *a, int64_t batch)
 {
     int last = a->shape.rank - 1;
-    int64_t at = 0;
-    for (int i = last - 2; i >= 0; i--) {
-        at += batch % a->shape.dim[i] * a->stride[i];
-        batch /= a->shape.dim[i];
-    }
+    int64_t at = hti_offset_along(last - 1, a->shape.dim, a->stride, batch);
     return (ht_array){hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype)),
                       a->dtype,
                       HT_SHAPE(a->shape.dim[last - 1], a->shape.dim[last]),
