@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* matmul.c: matrix products: three plain loops that say what is meant; in f32, where the
- * instruction set has them, our own of gemm.c and skinny.c; for the rest OpenBLAS, where
- * the strides can be said to it (blas.c). Which of them runs depends on shapes and
- * strides alone, so the same product has the same bits wherever it stands.
+/* matmul.c: matrix products: in f32, where the instruction set has them, our own of
+ * gemm.c and skinny.c; for the rest OpenBLAS, where the strides can be said to it
+ * (blas.c), else three plain loops. Which of them runs depends on shapes and strides
+ * alone, so the same product has the same bits wherever it stands.
  *
  * OpenBLAS is always asked for one thread; large products are cut into parts of the
  * result on our own. Its own threading calls malloc in every product, gains nothing where
@@ -16,18 +16,10 @@
 /* Multiply-adds below which a second thread costs more than it brings. */
 enum { MATMUL_SERIAL = 1 << 21 };
 
-/* On at most `threads` of the context's threads. */
-typedef void (*matmul_fn)(const ht_context *ctx, int threads, hti_matmul_view out,
-                          hti_matmul_view a, hti_matmul_view b);
-
 static hti_matmul_view matmul_matrix(const ht_array *a, int64_t batch)
 {
     int last = a->shape.rank - 1;
-    int64_t offset = 0;
-    for (int axis = last - 2; axis >= 0; axis--) {
-        offset += batch % a->shape.dim[axis] * a->stride[axis];
-        batch /= a->shape.dim[axis];
-    }
+    int64_t offset = hti_offset_along(last - 1, a->shape.dim, a->stride, batch);
     char *data = hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
     return (hti_matmul_view){data,
                              a->dtype,
@@ -72,47 +64,6 @@ static hti_matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
     return all;
 }
 
-/* The products of a batch, over threads where each is too small to be cut. */
-static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_array *a,
-                        const ht_array *b, matmul_fn product)
-{
-    int rank = out->shape.rank, threads = ht_context_threads(ctx);
-    int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
-    int64_t n = ht_shape_count(out->shape) / size, work = size * a->shape.dim[rank - 1];
-    bool share = work < MATMUL_SERIAL && work * n >= MATMUL_SERIAL;
-    int pieces = n < threads ? (int)n : threads;
-    if (!share || pieces < 2) {
-        for (int64_t i = 0; i < n; i++)
-            product(ctx, threads, matmul_matrix(out, i), matmul_matrix(a, i),
-                    matmul_matrix(b, i));
-        return;
-    }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static)
-#endif
-    for (int64_t i = 0; i < n; i++)
-        product(ctx, 1, matmul_matrix(out, i), matmul_matrix(a, i), matmul_matrix(b, i));
-}
-
-static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_array *a,
-                           const ht_array *b, matmul_fn product)
-{
-    char o[HT_SHAPE_TEXT], p[HT_SHAPE_TEXT], q[HT_SHAPE_TEXT];
-    HT_ASSERT(matmul_fits(out, a, b), "hti_run_matmul: %s %s = %s %s . %s %s",
-              ht_dtype_name(out->dtype), ht_shape_text(out->shape, o),
-              ht_dtype_name(a->dtype), ht_shape_text(a->shape, p),
-              ht_dtype_name(b->dtype), ht_shape_text(b->shape, q));
-    int64_t count = ht_shape_count(out->shape);
-    if (count == 0) return;
-    if (matmul_is_tall(out, a, b)) {
-        int64_t rows = count / out->shape.dim[out->shape.rank - 1];
-        product(ctx, ctx->options.threads, matmul_of_rows(out, rows),
-                matmul_of_rows(a, rows), matmul_matrix(b, 0));
-    } else {
-        matmul_each(ctx, out, a, b, product);
-    }
-}
-
 static double matmul_dot_f32(int64_t k, const float *x, int64_t dx, const float *y,
                              int64_t dy)
 {
@@ -147,18 +98,6 @@ static void matmul_loops(hti_matmul_view out, hti_matmul_view a, hti_matmul_view
                 ((double *)out.data)[at] = (add ? ((double *)out.data)[at] : 0) +
                                            matmul_dot_f64(a.cols, x, a.col, y, b.row);
         }
-}
-
-static void matmul_reference(const ht_context *ctx, int threads, hti_matmul_view out,
-                             hti_matmul_view a, hti_matmul_view b)
-{
-    (void)ctx, (void)threads;
-    matmul_loops(out, a, b, false);
-}
-
-void hti_run_matmul_reference(ht_context *ctx, ht_array out, ht_array a, ht_array b)
-{
-    matmul_batches(ctx, &out, &a, &b, matmul_reference);
 }
 
 /* Elements of the large operand from which skinny.c is faster than gemm.c: when it and
@@ -317,13 +256,56 @@ static bool matmul_threads(int threads, hti_matmul_view out, hti_matmul_view a,
     return matmul_bands((int)pieces, out, a, b);
 }
 
+/* On at most `threads` of the context's threads. */
 static void matmul_best(const ht_context *ctx, int threads, hti_matmul_view out,
                         hti_matmul_view a, hti_matmul_view b)
 {
     if (!matmul_skinny(ctx, threads, out, a, b) && !hti_blas_vector(out, a, b) &&
         !matmul_parts(ctx, threads, out, a, b, false) &&
         !matmul_threads(threads, out, a, b))
-        matmul_reference(ctx, 1, out, a, b);
+        matmul_loops(out, a, b, false);
+}
+
+/* The products of a batch, over threads where each is too small to be cut. */
+static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_array *a,
+                        const ht_array *b)
+{
+    int rank = out->shape.rank, threads = ht_context_threads(ctx);
+    int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
+    int64_t n = ht_shape_count(out->shape) / size, work = size * a->shape.dim[rank - 1];
+    bool share = work < MATMUL_SERIAL && work * n >= MATMUL_SERIAL;
+    int pieces = n < threads ? (int)n : threads;
+    if (!share || pieces < 2) {
+        for (int64_t i = 0; i < n; i++)
+            matmul_best(ctx, threads, matmul_matrix(out, i), matmul_matrix(a, i),
+                        matmul_matrix(b, i));
+        return;
+    }
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static)
+#endif
+    for (int64_t i = 0; i < n; i++)
+        matmul_best(ctx, 1, matmul_matrix(out, i), matmul_matrix(a, i),
+                    matmul_matrix(b, i));
+}
+
+static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_array *a,
+                           const ht_array *b)
+{
+    char o[HT_SHAPE_TEXT], p[HT_SHAPE_TEXT], q[HT_SHAPE_TEXT];
+    HT_ASSERT(matmul_fits(out, a, b), "hti_run_matmul: %s %s = %s %s . %s %s",
+              ht_dtype_name(out->dtype), ht_shape_text(out->shape, o),
+              ht_dtype_name(a->dtype), ht_shape_text(a->shape, p),
+              ht_dtype_name(b->dtype), ht_shape_text(b->shape, q));
+    int64_t count = ht_shape_count(out->shape);
+    if (count == 0) return;
+    if (matmul_is_tall(out, a, b)) {
+        int64_t rows = count / out->shape.dim[out->shape.rank - 1];
+        matmul_best(ctx, ctx->options.threads, matmul_of_rows(out, rows),
+                    matmul_of_rows(a, rows), matmul_matrix(b, 0));
+    } else {
+        matmul_each(ctx, out, a, b);
+    }
 }
 
 /* The products of vectors are BLAS's in f32, too. */
@@ -336,7 +318,7 @@ static bool matmul_has_vectors(const ht_array *out)
 static void fast_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, matmul_has_vectors(&out));
-    matmul_batches(ctx, &out, &a, &b, matmul_best);
+    matmul_batches(ctx, &out, &a, &b);
     hti_matmul_leave(before);
 }
 

@@ -18,13 +18,16 @@ const char *hti_matmul_backend(void)
 
 bool hti_context_use(ht_context *ctx, int index)
 {
-    return hti_fast_fill(ctx, index - HTI_BASELINE);
+    if (index != HTI_REFERENCE) return hti_fast_fill(ctx, index - HTI_BASELINE);
+    hti_reference_fill(ctx->kernels);
+    ctx->loops = NULL;
+    return true;
 }
 
 static void start_kernels(ht_context *ctx)
 {
     ctx->fuse_least = HTI_FUSE_LEAST;
-    for (int i = HTI_BASELINE; hti_context_use(ctx, i);) i++;
+    for (int i = HTI_REFERENCE; hti_context_use(ctx, i);) i++;
 }
 
 ht_context *ht_context_new(const ht_context_options *options)

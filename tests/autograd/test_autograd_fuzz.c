@@ -564,7 +564,9 @@ static void programs_at_random_keep_every_identity(void **state)
     static census c;
     uint64_t seed = test_seed();
     const char *only = getenv("HYPERTAPE_FUZZ_PROGRAM");
-    int first = only ? atoi(only) : 0, end = only ? first + 1 : PROGRAMS;
+    const char *count = getenv("HYPERTAPE_FUZZ_PROGRAMS");
+    int first = only ? atoi(only) : 0;
+    int end = only ? first + 1 : count ? atoi(count) : PROGRAMS;
     for (int k = first; k < end; k++) {
         run_trial(seed, k, HT_F64, only != NULL, &c);
         run_trial(seed, k, HT_F32, false, &c);

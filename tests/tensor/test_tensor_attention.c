@@ -239,7 +239,7 @@ static void attention_of_random_views_is_the_formula(void **state)
     ht_context *ctx = test_context(1);
     for (int k = 0; k < CASES; k++) {
         attention_case c = case_new(&random, false);
-        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
+        for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); isa++) {
             case_run(ctx, &c);
             check_case(&c);
         }
@@ -378,7 +378,7 @@ static void attention_of_a_causal_row_ignores_what_it_does_not_see(void **state)
         bool cotangent = b.operand % OPERANDS == G && b.row >= b.loss;
         double was = test_get(&c.in[b.operand].array,
                               b.row * c.heads * width_of(&c, b.operand % OPERANDS));
-        for (int isa = HTI_BASELINE; !cotangent && hti_context_use(ctx, isa); isa++) {
+        for (int isa = HTI_REFERENCE; !cotangent && hti_context_use(ctx, isa); isa++) {
             double *clean[4];
             blot_set(&c, &b, was);
             case_run(ctx, &c);
@@ -416,7 +416,7 @@ static void attention_slopes_that_overflow_stay_in_their_row(void **state)
     test_put(&c.in[V].array, 20, 1e30);
     for (int i = 0; i < 4; i++)
         c.out[i] = test_dense(&none, HT_F32, i < 2 ? operand(&c, G) : HT_SHAPE(3 * T));
-    for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
+    for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); isa++) {
         case_run(ctx, &c);
         for (int64_t j = 0; j < T; j++) {
             double dq = test_get(&c.out[2].array, j),

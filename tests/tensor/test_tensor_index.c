@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_index.c: one-hot, gather and scatter-add on random views against plain
  * loops. */
-#include "loops.h"
 #include "test_arrays.h"
 
 static struct test_random any;

@@ -76,7 +76,7 @@ static void normalize_of_random_views_is_the_formula(void **state)
         if (shape.rank == 0) shape = HT_SHAPE(1 + test_below(&random, 1500));
         struct test_array a = test_view(&random, k % 2 ? HT_F32 : HT_F64, shape, true);
         struct test_array v = test_view(&random, a.array.dtype, shape, true);
-        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); isa++) {
+        for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); isa++) {
             check_normalize(ctx, &a, k % 3 > 0);
             check_slope(ctx, &a, &v, k % 3 > 0);
         }
@@ -211,7 +211,7 @@ static void normalize_of_any_size_is_the_same_row(void **state)
         struct test_array a = test_dense(&any, dtype, HT_SHAPE(1, 3)),
                           out = test_dense(&any, dtype, HT_SHAPE(1, 3));
         for (int i = 0; i < 3; ++i) test_put(&a.array, i, s * (i < 2 ? i + 1 : -3));
-        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
+        for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
             hti_run_normalize(ctx, out.array, a.array, 1e-300, k % 4 > 1);
             for (int i = 0; i < 3; ++i) {
                 double want = (i < 2 ? i + 1 : -3) / sqrt(14 / 3.0);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_rows.c: softmax, log-softmax, cross-entropy and argmax against plain f64
  * loops: every row length about a tile, random views, extreme and non-finite rows. */
-#include "loops.h"
 #include "test_arrays.h"
 
 static struct test_random any;
@@ -60,7 +59,7 @@ static void rows_any_length_match_reference(void **state)
                                      513, 1023, 1024, 1025, 3000};
     for (int k = 1; k < 68 + (int)(sizeof longer / sizeof *longer); ++k)
         for (int d = HT_F32; d <= HT_F64; ++d)
-            for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
+            for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
                 int64_t columns = k < 68 ? k : longer[k - 68],
                         rows = 1 + test_below(&any, 70);
                 hti_context_use(ctx, isa);
@@ -175,7 +174,7 @@ static void argmax_random_views_find_first_largest(void **state)
         struct test_array a = test_view(&any, (ht_dtype)(1 + k % 4), shape, true);
         int64_t columns = shape.dim[--shape.rank];
         struct test_array out = test_dense(&any, HT_I32, shape);
-        for (int isa = HTI_BASELINE; hti_context_use(ctx, isa); ++isa) {
+        for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
             hti_run_argmax(ctx, out.array, a.array);
             for (int64_t r = 0; r < ht_shape_count(shape); ++r) {
                 int64_t best = 0;
