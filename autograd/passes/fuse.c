@@ -283,6 +283,7 @@ bool hti_pass_fuse(ht_program *p)
     uint8_t *tile = hti_zalloc(p->ctx, n, 1);
     bool ok = p->ctx->status == HT_OK;
     if (ok) {
+        hti_program_place(p);
         fuse_readers(&f);
         for (uint32_t i = p->n_values; i-- > p->n_in;)
             if ((f.can[i] = fuse_can_join(p, i))) fuse_place(&f, i);

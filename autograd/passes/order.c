@@ -70,8 +70,8 @@ static void order_places(const ht_program *p, order_value *o, uint32_t *place)
 bool hti_pass_order(ht_program *p)
 {
     size_t n = p->n_values;
-    order_value *o = hti_zalloc(p->ctx, n, sizeof *o);
-    uint32_t *place = hti_zalloc(p->ctx, n, sizeof *place);
+    order_value *o = hti_resize(p->ctx, NULL, 0, n * sizeof *o);
+    uint32_t *place = hti_resize(p->ctx, NULL, 0, n * sizeof *place);
     bool ok = p->ctx->status == HT_OK;
     if (ok) order_places(p, o, place);
     ok = ok && hti_program_rearrange(p, place);

@@ -31,6 +31,8 @@ static void plan_place(ht_program *p, uint32_t i)
 
 void hti_program_place(ht_program *p)
 {
+    if (p->placed) return;
+    p->placed = true;
     for (uint32_t i = 0; i < p->n_values; i++) {
         plan_place(p, i);
         p->value[i].when = i;

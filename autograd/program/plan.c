@@ -227,10 +227,10 @@ static bool plan_alloc(ht_program *p)
 
 static bool plan_passes(ht_program *p)
 {
-    hti_program_place(p);
     for (int k = 0; k < HTI_PASSES; k++)
         if (hti_program_passes(p, hti_passes[k].bit) && !hti_passes[k].run(p))
             return false;
+    hti_program_place(p);
     return true;
 }
 

@@ -76,6 +76,7 @@ struct ht_program {
     size_t data_bytes, arena_bytes;
     unsigned char *arena;
     bool arena_owned, poison;
+    bool placed;  /* hti_program_place's, since the last rearrangement */
     bool watch;   /* look for the first value that is not finite */
     uint32_t bad; /* which, of the last watched run; HTI_NONE: none */
 };
@@ -95,9 +96,11 @@ static inline bool hti_program_passes(const ht_program *program, unsigned bit)
     return !(program->ctx->options.passes_off & bit);
 }
 /* For passes: value i becomes value place[i], or is left out if that is HTI_NONE; inputs
- * stay. Everything starts again as hti_program_place says: a view, a constant, an output,
- * or memory of its own, each instruction by itself. False after an error. */
+ * stay. False after an error. */
 bool hti_program_rearrange(ht_program *program, const uint32_t *place);
+/* Where every value starts, unless that is known: a view, a constant, an output, or
+ * memory of its own, each instruction by itself. Before that a pass sees ops, types and
+ * edges. */
 void hti_program_place(ht_program *program);
 
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */

@@ -3,18 +3,27 @@
  * passes/order.c. */
 #include "program.h"
 
-/* Value i goes to place[i], swap by swap. */
+/* Value i goes to place[i], those left out behind the others. Slots say where what comes
+ * to a place stands, so that each value of a cycle is copied once. */
 static void permute(ht_program *p, const uint32_t *place)
 {
     uint32_t gone = p->n_values;
     for (uint32_t i = p->n_values; i-- > 0;)
-        p->value[i].slot = place[i] == HTI_NONE ? --gone : place[i];
-    for (uint32_t i = 0; i < p->n_values; i++)
-        for (uint32_t to; (to = p->value[i].slot) != i;) {
-            hti_value moved = p->value[to];
-            p->value[to] = p->value[i];
-            p->value[i] = moved;
+        p->value[place[i] == HTI_NONE ? --gone : place[i]].slot = i;
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        if (p->value[i].slot == i) continue;
+        const hti_value first = p->value[i];
+        uint32_t to = i, from = first.slot;
+        while (from != i) {
+            uint32_t next = p->value[from].slot;
+            p->value[to] = p->value[from];
+            p->value[to].slot = to;
+            to = from;
+            from = next;
         }
+        p->value[to] = first;
+        p->value[to].slot = to;
+    }
 }
 
 /* The edges of the values that are left, in their order. */
@@ -55,6 +64,6 @@ bool hti_program_rearrange(ht_program *p, const uint32_t *place)
         p->value = value;
         p->n_values = n;
     }
-    hti_program_place(p);
+    p->placed = false;
     return true;
 }

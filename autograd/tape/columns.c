@@ -1,72 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* columns.c: what a first reader may skip: how columns grow, and how an equal node is
- * found. */
+/* columns.c: what a first reader may skip: how columns grow. */
 #include "columns.h"
 
 #include <string.h>
-
-/* Equal nodes. */
-
-static uint32_t mix(uint32_t h, uint64_t word)
-{
-    uint64_t x = (h ^ word) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(x >> 32) ^ (uint32_t)x;
-}
-
-/* Inputs are added up, not chained: a commutative op hashes alike in both orders. The
- * newest is added as it is, so that nodes that follow each other lie side by side. */
-static uint32_t node_hash(const ht_op *op, const void *attributes, uint32_t n,
-                          const uint32_t *in)
-{
-    uint32_t h = mix(0, (uint64_t)(uintptr_t)op), newest = 0;
-    const unsigned char *bytes = attributes;
-    uint64_t word = 0;
-    for (size_t at = 0; at < op->attribute_size; at += sizeof word) {
-        size_t left = op->attribute_size - at;
-        memcpy(&word, bytes + at, left < sizeof word ? left : sizeof word);
-        h = mix(h, word);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        bool newer = in[i] > newest;
-        h += mix(1, newer ? newest : in[i]);
-        newest = newer ? in[i] : newest;
-    }
-    return h + newest;
-}
-
-static bool node_equals(const ht_tape *tape, uint32_t i, const ht_op *op,
-                        const void *attributes, uint32_t n, const uint32_t *in)
-{
-    if (tape->op[i] != op || tape->n_in[i] != n) return false;
-    if (op->attribute_size && memcmp(tape->attributes[i], attributes, op->attribute_size))
-        return false;
-    const uint32_t *e = hti_inputs(tape, i);
-    if (!n || !memcmp(e, in, n * sizeof *in)) return true;
-    return (op->flags & HT_OP_COMMUTATIVE) && e[0] == in[1] && e[1] == in[0];
-}
 
 static void rehash(ht_tape *tape)
 {
     for (uint32_t b = 0; b < tape->n_buckets; b++) tape->bucket[b] = HTI_NONE;
     for (uint32_t i = 0; i < tape->n; i++) hti_bucket_insert(tape, i);
 }
-
-/* Weakness is part of the type, hence of what "equal" means. */
-uint32_t hti_find_equal(const ht_tape *tape, const ht_op *op, const void *attributes,
-                        uint32_t n, const uint32_t *in, ht_dtype dtype, bool weak,
-                        uint32_t *hash)
-{
-    uint32_t h = *hash = node_hash(op, attributes, n, in);
-    if (op == &hti_op_input) return HTI_NONE;
-    for (uint32_t i = tape->bucket[h & (tape->n_buckets - 1)]; i != HTI_NONE;
-         i = tape->next[i])
-        if (tape->hash[i] == h && node_equals(tape, i, op, attributes, n, in) &&
-            tape->type[i].dtype == dtype && tape->weak[i] == weak)
-            return i;
-    return HTI_NONE;
-}
-
-/* Growth. */
 
 /* Nodes and edges are counted in 32 bits. */
 static bool tape_full(ht_tape *tape, const char *what)

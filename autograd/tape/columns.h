@@ -3,6 +3,8 @@
 #ifndef HTI_COLUMNS_H
 #define HTI_COLUMNS_H
 
+#include <string.h>
+
 #include "tape.h"
 
 /* Room for one more node, of n_in inputs. False after an error. There are edges as soon
@@ -15,11 +17,6 @@ static inline bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
     return room || hti_tape_grow(tape, n_in);
 }
 
-/* The node that is op(in), if there is one; else HTI_NONE, and the hash to put one under.
- */
-uint32_t hti_find_equal(const ht_tape *tape, const ht_op *op, const void *attributes,
-                        uint32_t n, const uint32_t *in, ht_dtype dtype, bool weak,
-                        uint32_t *hash);
 static inline uint32_t *hti_node_bucket(const ht_tape *tape, uint32_t i)
 {
     return &tape->bucket[tape->hash[i] & (tape->n_buckets - 1)];
@@ -32,6 +29,61 @@ static inline void hti_bucket_insert(ht_tape *tape, uint32_t i)
     uint32_t *b = hti_node_bucket(tape, i);
     tape->next[i] = *b;
     *b = i;
+}
+
+static inline uint32_t hti_mix(uint32_t h, uint64_t word)
+{
+    uint64_t x = (h ^ word) * 0x9E3779B97F4A7C15u;
+    return (uint32_t)(x >> 32) ^ (uint32_t)x;
+}
+
+/* Inputs are added up, not chained: a commutative op hashes alike in both orders. The
+ * newest is added as it is, so that nodes that follow each other lie side by side. */
+static inline uint32_t hti_node_hash(const ht_op *op, const void *attributes, uint32_t n,
+                                     const uint32_t *in)
+{
+    uint32_t h = hti_mix(0, (uint64_t)(uintptr_t)op), newest = 0;
+    const unsigned char *bytes = attributes;
+    uint64_t word = 0;
+    for (size_t at = 0; at < op->attribute_size; at += sizeof word) {
+        size_t left = op->attribute_size - at;
+        memcpy(&word, bytes + at, left < sizeof word ? left : sizeof word);
+        h = hti_mix(h, word);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bool newer = in[i] > newest;
+        h += hti_mix(1, newer ? newest : in[i]);
+        newest = newer ? in[i] : newest;
+    }
+    return h + newest;
+}
+
+static inline bool hti_node_equals(const ht_tape *tape, uint32_t i, const ht_op *op,
+                                   const void *attributes, uint32_t n, const uint32_t *in)
+{
+    if (tape->op[i] != op || tape->n_in[i] != n) return false;
+    if (op->attribute_size && memcmp(tape->attributes[i], attributes, op->attribute_size))
+        return false;
+    const uint32_t *e = hti_inputs(tape, i);
+    if (!n || !memcmp(e, in, n * sizeof *in)) return true;
+    return (op->flags & HT_OP_COMMUTATIVE) && e[0] == in[1] && e[1] == in[0];
+}
+
+/* The node that is op(in), if there is one; else HTI_NONE, and the hash to put one under.
+ * Weakness is part of the type, hence of what "equal" means. */
+static inline uint32_t hti_find_equal(const ht_tape *tape, const ht_op *op,
+                                      const void *attributes, uint32_t n,
+                                      const uint32_t *in, ht_dtype dtype, bool weak,
+                                      uint32_t *hash)
+{
+    uint32_t h = *hash = hti_node_hash(op, attributes, n, in);
+    if (op == &hti_op_input) return HTI_NONE;
+    for (uint32_t i = tape->bucket[h & (tape->n_buckets - 1)]; i != HTI_NONE;
+         i = tape->next[i])
+        if (tape->hash[i] == h && hti_node_equals(tape, i, op, attributes, n, in) &&
+            tape->type[i].dtype == dtype && tape->weak[i] == weak)
+            return i;
+    return HTI_NONE;
 }
 
 #endif

@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 11475561
+eager_scalar 11745631
 replay_scalar 423041
 replay_step 7538410
 replay_adam 12419610
 hypergradient 13854266
 revolve 18765311
-record_mlp 1955451
-record_vit 5384788
-record_bilevel 11328351
+record_mlp 1965341
+record_vit 5702243
+record_bilevel 11563906
 END
 }
 
