@@ -7,61 +7,21 @@
  * next: png_read.c, image.c. */
 #include "data_internal.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum {
-    CIFAR_PATH = 4096,
-    CIFAR_CLASSES = 10,
-    CIFAR_SIDE = 32,
-    CIFAR_PIXELS = CIFAR_SIDE * CIFAR_SIDE
-};
+enum { CIFAR_CLASSES = 10, CIFAR_SIDE = 32, CIFAR_PIXELS = CIFAR_SIDE * CIFAR_SIDE };
 
 /* The sheets' names as they are packaged, spelling included. */
 static const char *const cifar_names[2][2] = {{"data_batch_%d.png", "train_lables.json"},
                                               {"test_batch.png", "test_lables.json"}};
 
-static ht_status cifar_join(ht_context *ctx, const char *folder, const char *name,
-                            char path[CIFAR_PATH])
-{
-    if (snprintf(path, CIFAR_PATH, "%s/%s", folder, name) < CIFAR_PATH) return HT_OK;
-    return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                           "%s: expected a path below %d bytes\n"
-                           "  hint: start from a nearer folder",
-                           folder, CIFAR_PATH);
-}
-
-static ht_status cifar_fail_finding(ht_context *ctx, const char *folder, const char *name)
-{
-    struct stat about;
-    const char *got = "one without";
-    if (stat(folder, &about) != 0)
-        got = strerror(errno);
-    else if (!S_ISDIR(about.st_mode))
-        got = "a file";
-    return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                           "%s: expected a folder with %s, got %s\n"
-                           "  hint: ./dev data cifar fetches the full set",
-                           folder, name, got);
-}
-
 /* Labels: [6,9,9,...], whole numbers below 10, spaces between them allowed. */
 
 typedef struct cifar_text {
     ht_context *ctx;
-    const char *path, *bytes;
+    const char *path, *bytes; /* and a zero behind them */
     size_t n, at;
 } cifar_text;
-
-static char cifar_next(cifar_text *text)
-{
-    for (; text->at < text->n; text->at++) {
-        char c = text->bytes[text->at];
-        if (c != ' ' && c != '\t' && c != '\r' && c != '\n') return c;
-    }
-    return 0;
-}
 
 static ht_status cifar_fail_text(const cifar_text *text, const char *expected)
 {
@@ -74,58 +34,70 @@ static ht_status cifar_fail_text(const cifar_text *text, const char *expected)
                            text->path, text->at, expected, got);
 }
 
+static void cifar_pass_spaces(cifar_text *text)
+{
+    text->at += strspn(text->bytes + text->at, " \t\r\n");
+}
+
+static ht_status cifar_pass(cifar_text *text, char expected)
+{
+    cifar_pass_spaces(text);
+    if (text->bytes[text->at] != expected)
+        return cifar_fail_text(text, (char[]){expected, 0});
+    text->at++;
+    return HT_OK;
+}
+
 static ht_status cifar_take_label(cifar_text *text, int64_t row, int32_t *label)
 {
-    char c = cifar_next(text);
-    size_t start = text->at;
-    if (c < '0' || c > '9') return cifar_fail_text(text, "a label in 0..9");
-    while (text->at < text->n && text->bytes[text->at] >= '0' &&
-           text->bytes[text->at] <= '9')
-        text->at++;
-    *label = c - '0';
-    if (text->at == start + 1) return HT_OK;
-    size_t length = text->at - start;
+    cifar_pass_spaces(text);
+    const char *digits = text->bytes + text->at;
+    size_t start = text->at, length = strspn(digits, "0123456789");
+    if (length == 0) return cifar_fail_text(text, "a label in 0..9");
+    *label = *digits - '0';
+    text->at += length;
+    if (length == 1) return HT_OK;
     return ht_context_fail(text->ctx, HT_ERROR_FORMAT, NULL,
                            "%s: offset %zu: row %lld: expected a label in 0..%d, "
                            "got %.*s\n"
                            "  hint: is this another set's label file, or damaged?",
                            text->path, start, (long long)row, CIFAR_CLASSES - 1,
-                           (int)(length < 20 ? length : 20), text->bytes + start);
+                           (int)(length < 20 ? length : 20), digits);
 }
 
-static ht_status cifar_take_labels(cifar_text *text, ht_tensor *labels)
+/* As many labels as commas, and one. NULL after an error. */
+static ht_tensor *cifar_take_labels(cifar_text *text)
 {
+    int64_t n = 1;
+    for (size_t i = 0; i < text->n; i++) n += text->bytes[i] == ',';
+    ht_tensor *labels = ht_tensor_new(text->ctx, HT_I32, HT_SHAPE(n));
+    if (!labels) return NULL;
     int32_t *label = ht_tensor_data(labels);
-    int64_t n = ht_tensor_count(labels);
-    if (cifar_next(text) != '[') return cifar_fail_text(text, "[");
-    for (int64_t row = 0; row < n; row++) {
-        text->at++;
-        ht_status status = cifar_take_label(text, row, &label[row]);
-        if (status) return status;
-        if (cifar_next(text) != (row + 1 < n ? ',' : ']'))
-            return cifar_fail_text(text, row + 1 < n ? "," : "]");
+    ht_status status = HT_OK;
+    for (int64_t row = 0; row < n && !status; row++) {
+        status = cifar_pass(text, row ? ',' : '[');
+        if (!status) status = cifar_take_label(text, row, &label[row]);
     }
-    text->at++;
-    if (cifar_next(text) || text->at < text->n)
-        return cifar_fail_text(text, "the end of the file");
-    return HT_OK;
+    if (!status) status = cifar_pass(text, ']');
+    if (!status) cifar_pass_spaces(text);
+    if (!status && text->at < text->n)
+        status = cifar_fail_text(text, "the end of the file");
+    if (!status) return labels;
+    ht_tensor_free(labels);
+    return NULL;
 }
 
-/* As many labels as commas, and one. */
 static ht_tensor *cifar_read_labels(ht_context *ctx, const char *path)
 {
-    cifar_text text = {.ctx = ctx, .path = path};
-    char *bytes = hti_file_content(ctx, path, &text.n);
-    if (!bytes) return NULL;
-    text.bytes = bytes;
-    int64_t n = 1;
-    for (size_t i = 0; i < text.n; i++) n += bytes[i] == ',';
-    ht_tensor *labels = ht_tensor_new(ctx, HT_I32, HT_SHAPE(n));
-    if (labels && cifar_take_labels(&text, labels)) {
-        ht_tensor_free(labels);
-        labels = NULL;
-    }
-    hti_resize(ctx, bytes, text.n, 0);
+    hti_input in;
+    if (hti_input_open_plain(&in, ctx, path)) return NULL;
+    size_t n = (size_t)in.file_bytes;
+    char *bytes = hti_zalloc(ctx, n + 1, 1);
+    cifar_text text = {.ctx = ctx, .path = path, .bytes = bytes, .n = n};
+    ht_tensor *labels = NULL;
+    if (bytes && !hti_input_exactly(&in, bytes, n)) labels = cifar_take_labels(&text);
+    hti_resize(ctx, bytes, n + 1, 0);
+    hti_input_close(&in);
     return labels;
 }
 
@@ -193,20 +165,17 @@ static ht_status cifar_read_sheets(cifar_sheets *sheets, uint8_t *pixels)
     bool test = sheets->test;
     sheets->done = 0;
     for (int k = 1; sheets->done < sheets->n; k++) {
-        char name[64], path[CIFAR_PATH];
-        struct stat about;
+        char name[64], path[HTI_MOST_PATH];
         snprintf(name, sizeof name, cifar_names[test][0], k);
-        ht_status status = cifar_join(sheets->ctx, sheets->folder, name, path);
-        if (status) return status;
-        if ((test && k > 1) || stat(path, &about) != 0)
+        bool over = test && k > 1;
+        if (over || !hti_image_file(sheets->folder, name, path))
             return ht_context_fail(
                 sheets->ctx, HT_ERROR_FORMAT, NULL,
                 "%s: expected %lld images for the labels of %s, got %lld%s%s\n"
                 "  hint: is a sheet missing? ./dev data cifar fetches the full set",
                 sheets->folder, (long long)sheets->n, cifar_names[test][1],
-                (long long)sheets->done, test && k > 1 ? "" : "; there is no ",
-                test && k > 1 ? "" : name);
-        status = cifar_read_sheet(sheets, path, pixels);
+                (long long)sheets->done, over ? "" : "; there is no ", over ? "" : name);
+        ht_status status = cifar_read_sheet(sheets, path, pixels);
         if (status) return status;
     }
     return HT_OK;
@@ -216,17 +185,16 @@ ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_image
 {
     HT_ASSERT(ctx && folder && out, "ht_cifar_read: context %p, folder %p, out %p",
               (void *)ctx, (const void *)folder, (void *)out);
-    char path[CIFAR_PATH];
-    struct stat about;
+    char path[HTI_MOST_PATH];
+    const char *names = cifar_names[test][1];
     *out = (ht_images){.classes = CIFAR_CLASSES};
-    ht_status status = cifar_join(ctx, folder, cifar_names[test][1], path);
-    if (!status && stat(path, &about) != 0)
-        status = cifar_fail_finding(ctx, folder, cifar_names[test][1]);
-    if (!status) out->labels = cifar_read_labels(ctx, path);
-    if (!status && !out->labels) status = ht_context_status(ctx);
-    int64_t n = out->labels ? ht_tensor_count(out->labels) : 0;
+    if (!hti_image_file(folder, names, path))
+        return hti_image_missing(ctx, folder, names, "cifar");
+    out->labels = cifar_read_labels(ctx, path);
+    if (!out->labels) return ht_context_status(ctx);
+    int64_t n = ht_tensor_count(out->labels);
     cifar_sheets sheets = {.ctx = ctx, .folder = folder, .test = test, .n = n};
-    if (!status) status = cifar_read_sheets(&sheets, NULL);
+    ht_status status = cifar_read_sheets(&sheets, NULL);
     if (!status)
         out->pixels = ht_tensor_new(ctx, HT_U8, HT_SHAPE(n, 3, CIFAR_SIDE, CIFAR_SIDE));
     if (out->pixels)

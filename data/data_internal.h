@@ -15,7 +15,18 @@ enum {
     HTI_PNG_SIDE = 1 << 20    /* the most pixels of a side, read or written */
 };
 
-/* A stream whose memory comes from the context. */
+/* Four bytes, the highest first. */
+static inline uint32_t hti_big_endian(const unsigned char *b)
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+static inline void hti_put_big_endian(unsigned char *to, size_t value)
+{
+    for (int i = 0; i < 4; i++) to[i] = (unsigned char)(value >> (24 - 8 * i) & 0xff);
+}
+
+/* A stream whose memory comes from the context, which keeps the error if there is none.
+ */
 z_stream hti_zlib_stream(ht_context *ctx);
 
 /* The bytes of a file, decompressed if it is a gzip. */
@@ -32,13 +43,9 @@ typedef struct hti_input {
     unsigned char *buffer; /* gzip: compressed bytes */
 } hti_input;
 
-/* After an error there is nothing to close. */
+/* After an error there is nothing to close. Plain: a gzip is not looked for. */
 ht_status hti_input_open(hti_input *in, ht_context *ctx, const char *path);
-/* Reads up to n bytes; *got < n means that the content ends here. */
-ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got);
-/* No more content than this can come out: exact for plain files, deflate's best ratio for
- * gzip. */
-int64_t hti_input_most_bytes(const hti_input *in);
+ht_status hti_input_open_plain(hti_input *in, ht_context *ctx, const char *path);
 /* The next n bytes, or an error that says where they end. */
 ht_status hti_input_exactly(hti_input *in, void *to, size_t n);
 /* All that is left, as a tensor: memory is asked for if the file can hold as much, and
@@ -46,9 +53,11 @@ ht_status hti_input_exactly(hti_input *in, void *to, size_t n);
 ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape);
 void hti_input_close(hti_input *in);
 
-/* All bytes of a file as they are, to be freed by hti_resize(ctx, bytes, *n, 0). NULL
- * after an error, and *n zero. For files that hold no more than they are long. */
-void *hti_file_content(ht_context *ctx, const char *path, size_t *n);
+/* image.c: whether a folder has a file of that name, whose path it is given; the error
+ * that it has not what is wanted, a part of what ./dev data fetches as `set`. */
+bool hti_image_file(const char *folder, const char *name, char path[HTI_MOST_PATH]);
+ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wanted,
+                            const char *set);
 
 /* The shape that ht_png_read would give, by the file's header and size alone. */
 ht_status hti_png_examine(ht_context *ctx, const char *path, ht_shape *shape);

@@ -45,21 +45,25 @@ static ht_status input_begin_gzip(hti_input *in)
     in->buffer = hti_resize(in->ctx, NULL, 0, FILE_BUFFER);
     if (!in->buffer) return HT_ERROR_MEMORY;
     in->z = hti_zlib_stream(in->ctx);
-    if (inflateInit2(&in->z, FILE_GZIP_WINDOW) == Z_OK) return HT_OK;
-    return ht_context_fail(in->ctx, HT_ERROR_MEMORY, NULL, "%s: no memory to decompress",
-                           in->path);
+    return inflateInit2(&in->z, FILE_GZIP_WINDOW) == Z_OK ? HT_OK : HT_ERROR_MEMORY;
+}
+
+ht_status hti_input_open_plain(hti_input *in, ht_context *ctx, const char *path)
+{
+    *in = (hti_input){.ctx = ctx, .path = path};
+    in->file = hti_file_open(ctx, path, &in->file_bytes);
+    return in->file ? HT_OK : ht_context_status(ctx);
 }
 
 /* Plain or gzip is decided by the first two bytes, whatever the name says. */
 ht_status hti_input_open(hti_input *in, ht_context *ctx, const char *path)
 {
-    *in = (hti_input){.ctx = ctx, .path = path};
-    in->file = hti_file_open(ctx, path, &in->file_bytes);
-    if (!in->file) return ht_context_status(ctx);
     unsigned char magic[2] = {0};
+    ht_status status = hti_input_open_plain(in, ctx, path);
+    if (status) return status;
     in->gzip = fread(magic, 1, 2, in->file) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
     rewind(in->file);
-    ht_status status = in->gzip ? input_begin_gzip(in) : HT_OK;
+    if (in->gzip) status = input_begin_gzip(in);
     if (status) hti_input_close(in);
     return status;
 }
@@ -72,7 +76,9 @@ void hti_input_close(hti_input *in)
     *in = (hti_input){0};
 }
 
-int64_t hti_input_most_bytes(const hti_input *in)
+/* No more content than this can come out: exact for plain files, deflate's best ratio for
+ * gzip. */
+static int64_t input_most_bytes(const hti_input *in)
 {
     if (!in->gzip) return in->file_bytes;
     return in->file_bytes < INT64_MAX / HTI_DEFLATE_RATIO
@@ -103,9 +109,7 @@ static ht_status input_refill(hti_input *in)
 
 static ht_status input_fail_inflating(const hti_input *in, int code)
 {
-    if (code == Z_MEM_ERROR)
-        return ht_context_fail(in->ctx, HT_ERROR_MEMORY, NULL,
-                               "%s: no memory to decompress", in->path);
+    if (code == Z_MEM_ERROR) return HT_ERROR_MEMORY;
     return ht_context_fail(
         in->ctx, HT_ERROR_FORMAT, NULL,
         "%s: offset %lld: damaged gzip: %s\n"
@@ -158,7 +162,8 @@ static ht_status input_read_gzip(hti_input *in, unsigned char *to, size_t n, siz
     return HT_OK;
 }
 
-ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got)
+/* Reads up to n bytes; *got < n means that the content ends here. */
+static ht_status input_read(hti_input *in, void *to, size_t n, size_t *got)
 {
     ht_status status = HT_OK;
     if (in->gzip)
@@ -174,7 +179,7 @@ ht_status hti_input_exactly(hti_input *in, void *to, size_t n)
 {
     size_t got;
     int64_t at = in->at;
-    ht_status status = hti_input_read(in, to, n, &got);
+    ht_status status = input_read(in, to, n, &got);
     if (status || got == n) return status;
     return ht_context_fail(
         in->ctx, HT_ERROR_FORMAT, NULL,
@@ -189,7 +194,7 @@ static ht_status input_end(hti_input *in)
     size_t extra;
     unsigned char beyond;
     int64_t at = in->at;
-    ht_status status = hti_input_read(in, &beyond, 1, &extra);
+    ht_status status = input_read(in, &beyond, 1, &extra);
     if (status || extra == 0) return status;
     return ht_context_fail(
         in->ctx, HT_ERROR_FORMAT, NULL,
@@ -203,7 +208,7 @@ static ht_status input_end(hti_input *in)
  * cost nothing. */
 static ht_status input_check_promise(const hti_input *in, ht_dtype dtype, ht_shape shape)
 {
-    int64_t most = hti_input_most_bytes(in) - in->at;
+    int64_t most = input_most_bytes(in) - in->at;
     size_t promised = hti_bytes(dtype, shape);
     if (most >= 0 && promised <= (uint64_t)most) return HT_OK;
     char text[HT_SHAPE_TEXT], bytes[32] = "too many";
@@ -228,30 +233,13 @@ ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape)
     return NULL;
 }
 
-void *hti_file_content(ht_context *ctx, const char *path, size_t *n)
-{
-    hti_input in = {.ctx = ctx, .path = path};
-    *n = 0;
-    in.file = hti_file_open(ctx, path, &in.file_bytes);
-    if (!in.file) return NULL;
-    size_t bytes = (size_t)in.file_bytes, got;
-    void *content =
-        hti_zalloc(ctx, bytes, 1); /* a file that has just shrunk ends in 0s */
-    if (content && hti_input_read(&in, content, bytes, &got))
-        content = hti_resize(ctx, content, bytes, 0);
-    if (content) *n = bytes;
-    hti_input_close(&in);
-    return content;
-}
-
 static void output_begin_gzip(hti_output *out)
 {
     out->buffer = hti_resize(out->draft.ctx, NULL, 0, FILE_BUFFER);
     out->z = hti_zlib_stream(out->draft.ctx);
     if (!out->buffer || deflateInit2(&out->z, FILE_GZIP_LEVEL, Z_DEFLATED,
                                      FILE_GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-        out->draft.status = ht_context_fail(out->draft.ctx, HT_ERROR_MEMORY, NULL,
-                                            "%s: no memory to compress", out->draft.path);
+        out->draft.status = HT_ERROR_MEMORY;
 }
 
 void hti_output_open(hti_output *out, ht_context *ctx, const char *path, bool gzip)

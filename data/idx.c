@@ -72,9 +72,7 @@ static ht_status idx_read_header(hti_input *in, ht_dtype *dtype, ht_shape *shape
     for (int axis = 0; axis < shape->rank && !status; axis++) {
         unsigned char b[4];
         status = hti_input_exactly(in, b, sizeof b);
-        if (status) break;
-        shape->dim[axis] = (int64_t)b[0] << 24 | (int64_t)b[1] << 16 |
-                           (int64_t)b[2] << 8 | (int64_t)b[3];
+        shape->dim[axis] = status ? 0 : hti_big_endian(b);
     }
     return status;
 }
@@ -110,9 +108,7 @@ static ht_status idx_fill_header(const ht_tensor *x, const char *path,
                 "%s: cannot be written as IDX: expected axes below 2^32, "
                 "got shape %s\n  hint: split the tensor",
                 path, ht_shape_text(shape, text));
-        for (int i = 0; i < 4; i++)
-            header[4 + 4 * axis + i] =
-                (unsigned char)(shape.dim[axis] >> (24 - 8 * i) & 0xff);
+        hti_put_big_endian(header + 4 + 4 * (ptrdiff_t)axis, (size_t)shape.dim[axis]);
     }
     return HT_OK;
 }

@@ -9,33 +9,41 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { IMAGE_PATH = 4096, IMAGE_CLASSES = 10 };
+enum { IMAGE_CLASSES = 10 };
 
-static ht_status image_fail_finding(ht_context *ctx, const char *folder, const char *name)
+bool hti_image_file(const char *folder, const char *name, char path[HTI_MOST_PATH])
 {
     struct stat about;
-    const char *got = "one with neither";
+    int n = snprintf(path, HTI_MOST_PATH, "%s/%s", folder, name);
+    return n < HTI_MOST_PATH && stat(path, &about) == 0;
+}
+
+ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wanted,
+                            const char *set)
+{
+    struct stat about;
+    const char *got = "one without";
     if (stat(folder, &about) != 0)
         got = strerror(errno);
     else if (!S_ISDIR(about.st_mode))
         got = "a file";
     return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                           "%s: expected a folder with %s or %s.gz, got %s\n"
-                           "  hint: ./dev data mnist fetches the full set",
-                           folder, name, name, got);
+                           "%s: expected a folder with %s, got %s\n"
+                           "  hint: ./dev data %s fetches the full set",
+                           folder, wanted, got, set);
 }
 
-/* Finds `name` or `name`.gz in the folder. */
-static ht_status image_find(ht_context *ctx, const char *folder, const char *name,
-                            char path[IMAGE_PATH])
+/* Finds the plain file or the gzip of one, of what ("images-idx3") there is. */
+static ht_status image_find(ht_context *ctx, const char *folder, bool test,
+                            const char *what, char path[HTI_MOST_PATH])
 {
-    static const char *const endings[] = {"", ".gz"};
-    for (int i = 0; i < 2; i++) {
-        struct stat about;
-        int n = snprintf(path, IMAGE_PATH, "%s/%s%s", folder, name, endings[i]);
-        if (n < IMAGE_PATH && stat(path, &about) == 0) return HT_OK;
-    }
-    return image_fail_finding(ctx, folder, name);
+    char name[64], gzip[80], wanted[160];
+    snprintf(name, sizeof name, "%s-%s-ubyte", test ? "t10k" : "train", what);
+    snprintf(gzip, sizeof gzip, "%s.gz", name);
+    snprintf(wanted, sizeof wanted, "%s or %s", name, gzip);
+    if (hti_image_file(folder, name, path) || hti_image_file(folder, gzip, path))
+        return HT_OK;
+    return hti_image_missing(ctx, folder, wanted, "mnist");
 }
 
 static ht_tensor *image_read(ht_context *ctx, const char *path, int rank)
@@ -103,15 +111,10 @@ ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_image
 {
     HT_ASSERT(ctx && folder && out, "ht_mnist_read: context %p, folder %p, out %p",
               (void *)ctx, (const void *)folder, (void *)out);
-    char pixels_path[IMAGE_PATH], labels_path[IMAGE_PATH];
+    char pixels_path[HTI_MOST_PATH], labels_path[HTI_MOST_PATH];
     *out = (ht_images){.classes = IMAGE_CLASSES};
-    ht_status status = image_find(
-        ctx, folder, test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte",
-        pixels_path);
-    if (!status)
-        status = image_find(ctx, folder,
-                            test ? "t10k-labels-idx1-ubyte" : "train-labels-idx1-ubyte",
-                            labels_path);
+    ht_status status = image_find(ctx, folder, test, "images-idx3", pixels_path);
+    if (!status) status = image_find(ctx, folder, test, "labels-idx1", labels_path);
     if (!status) out->pixels = image_read(ctx, pixels_path, 3);
     if (out->pixels) out->labels = image_read_labels(ctx, labels_path);
     if (out->labels)

@@ -10,19 +10,14 @@
 
 enum { PNG_CHUNK = 1 << 16, PNG_LEVEL = 9, PNG_GREY = 0, PNG_RGB = 2 };
 
-static void png_big_endian(unsigned char to[4], unsigned long value)
-{
-    for (int i = 0; i < 4; i++) to[i] = (unsigned char)(value >> (24 - 8 * i) & 0xff);
-}
-
 /* Length, type, data, and the CRC of the last two. */
 static void png_put_chunk(hti_output *out, const char *type, const unsigned char *data,
                           size_t n)
 {
     unsigned char head[8], tail[4];
-    png_big_endian(head, n);
+    hti_put_big_endian(head, n);
     memcpy(head + 4, type, 4);
-    png_big_endian(tail, crc32(crc32(0, head + 4, 4), data, (unsigned)n));
+    hti_put_big_endian(tail, crc32(crc32(0, head + 4, 4), data, (unsigned)n));
     hti_output_write(out, head, sizeof head);
     hti_output_write(out, data, n);
     hti_output_write(out, tail, sizeof tail);
@@ -33,8 +28,8 @@ static void png_put_header(hti_output *out, ht_shape shape)
     static const unsigned char signature[] = {0x89, 'P',  'N',  'G',
                                               '\r', '\n', 0x1a, '\n'};
     unsigned char header[13] = {[8] = 8, [9] = shape.rank == 3 ? PNG_RGB : PNG_GREY};
-    png_big_endian(header, (unsigned long)shape.dim[1]);
-    png_big_endian(header + 4, (unsigned long)shape.dim[0]);
+    hti_put_big_endian(header, (size_t)shape.dim[1]);
+    hti_put_big_endian(header + 4, (size_t)shape.dim[0]);
     hti_output_write(out, signature, sizeof signature);
     png_put_chunk(out, "IHDR", header, sizeof header);
 }
@@ -136,8 +131,7 @@ ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image
     z_stream z = hti_zlib_stream(ctx);
     unsigned char *buffer = out.draft.status ? NULL : hti_resize(ctx, NULL, 0, PNG_CHUNK);
     if (!out.draft.status && (!buffer || deflateInit(&z, PNG_LEVEL) != Z_OK))
-        out.draft.status = ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
-                                           "%s: no memory to compress", path);
+        out.draft.status = HT_ERROR_MEMORY;
     if (!out.draft.status) {
         png_put_header(&out, ht_tensor_shape(image));
         png_put_pixels(&out, &z, buffer, image);

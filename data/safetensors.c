@@ -7,12 +7,12 @@
  * The header is looked at once, strictly (json.c), and held against the file's size, and
  * the tensors against each other and every byte, before memory is asked for. A header of
  * n bytes takes at most 4 n to read (names are decoded where they stand, and a tensor of
- * 50 bytes of text takes 120), all of it the context's. Read next: json.c, core/file.c.
- */
+ * 50 bytes of text takes 112), all of it the context's. Read next: json.c, file.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "data_internal.h"
 #include "json.h"
 #include "set.h"
 
@@ -52,15 +52,18 @@ static ht_status st_check_name(const ht_set *set, const char *path, const char *
                            path, name, length > 0 ? "that" : "other bytes");
 }
 
-/* Widest elements first, so that all are aligned; the header keeps the set's order. */
-static void st_lay_out(const ht_set *set, int64_t *begin)
+/* The elements, or (draft NULL) where those of each tensor begin: the widest first, so
+ * that all are aligned; the header keeps the set's order. */
+static void st_put_data(const ht_set *set, int64_t *begin, hti_draft *draft)
 {
     int64_t at = 0;
     for (size_t width = sizeof(double); width > 0; width /= 2)
         for (int i = 0; i < set->n; i++) {
-            if (ht_dtype_bytes(ht_tensor_dtype(set->tensor[i])) != width) continue;
+            const ht_tensor *x = set->tensor[i];
+            if (ht_dtype_bytes(ht_tensor_dtype(x)) != width) continue;
+            if (draft) hti_draft_write(draft, ht_tensor_data(x), ht_tensor_bytes(x));
             begin[i] = at;
-            at += (int64_t)ht_tensor_bytes(set->tensor[i]);
+            at += (int64_t)ht_tensor_bytes(x);
         }
 }
 
@@ -128,15 +131,6 @@ static void st_put_front(const ht_set *set, const int64_t *begin, hti_draft *dra
     hti_draft_write(draft, spaces, length - used);
 }
 
-static void st_put_data(hti_draft *draft, const ht_set *set)
-{
-    for (size_t width = sizeof(double); width > 0; width /= 2)
-        for (int i = 0; i < set->n; i++)
-            if (ht_dtype_bytes(ht_tensor_dtype(set->tensor[i])) == width)
-                hti_draft_write(draft, ht_tensor_data(set->tensor[i]),
-                                ht_tensor_bytes(set->tensor[i]));
-}
-
 ht_status ht_set_write(const ht_set *set, const char *path)
 {
     HT_ASSERT(set && path, "ht_set_write: set %p, path %p", (const void *)set,
@@ -148,11 +142,11 @@ ht_status ht_set_write(const ht_set *set, const char *path)
     size_t begin_bytes = (size_t)(set->n + 1) * sizeof(int64_t);
     int64_t *begin = hti_resize(set->ctx, NULL, 0, begin_bytes);
     if (!begin) return HT_ERROR_MEMORY;
-    st_lay_out(set, begin);
+    st_put_data(set, begin, NULL);
     hti_draft draft;
     hti_draft_open(&draft, set->ctx, path);
     st_put_front(set, begin, &draft);
-    st_put_data(&draft, set);
+    st_put_data(set, begin, &draft);
     hti_resize(set->ctx, begin, begin_bytes, 0);
     return hti_draft_close(&draft);
 }
@@ -161,37 +155,30 @@ ht_status ht_set_write(const ht_set *set, const char *path)
 
 /* A file whose header has been read and believed. */
 typedef struct st_file {
+    hti_input in;
     ht_context *ctx;
     const char *path;
-    FILE *file;
-    int64_t file_bytes, header_bytes, data_bytes;
+    int64_t header_bytes, data_bytes;
     char *text; /* the header and a zero; names are decoded in it */
     int n, n_slots;
-    st_entry *entry; /* in the header's order */
-    st_entry **by_offset, **by_name;
+    st_entry *entry;  /* in the header's order */
+    st_entry **order; /* by name, to find one twice, and then by offset */
 } st_file;
-
-static ht_status st_fail_reading(const st_file *f, int64_t offset)
-{
-    return ht_context_fail(f->ctx, HT_ERROR_FILE, NULL,
-                           "%s: offset %lld: cannot be read as far as its size of %lld\n"
-                           "  hint: is the disk sound, and is nobody writing the file?",
-                           f->path, (long long)offset, (long long)f->file_bytes);
-}
 
 static ht_status st_read_length(st_file *f)
 {
     unsigned char bytes[ST_LENGTH];
-    if (f->file_bytes < ST_LENGTH)
+    long long file_bytes = f->in.file_bytes;
+    if (file_bytes < ST_LENGTH)
         return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
                                "%s: offset 0: expected the 8 bytes of a header length, "
                                "got a file of %lld\n"
                                "  hint: a safetensors file is wanted here",
-                               f->path, (long long)f->file_bytes);
-    if (fread(bytes, 1, ST_LENGTH, f->file) != ST_LENGTH) return st_fail_reading(f, 0);
-    uint64_t length = 0;
+                               f->path, file_bytes);
+    uint64_t length = 0, most = (uint64_t)(file_bytes - ST_LENGTH);
+    ht_status status = hti_input_exactly(&f->in, bytes, ST_LENGTH);
+    if (status) return status;
     for (int i = 0; i < ST_LENGTH; i++) length |= (uint64_t)bytes[i] << 8 * i;
-    uint64_t most = (uint64_t)(f->file_bytes - ST_LENGTH);
     if (most > ST_MOST_HEADER) most = ST_MOST_HEADER;
     if (length > most)
         return ht_context_fail(
@@ -199,10 +186,9 @@ static ht_status st_read_length(st_file *f)
             "%s: offset 0: expected a header length of at most %llu in "
             "a file of %lld bytes, got %llu\n"
             "  hint: the file is incomplete, or no safetensors file",
-            f->path, (unsigned long long)most, (long long)f->file_bytes,
-            (unsigned long long)length);
+            f->path, (unsigned long long)most, file_bytes, (unsigned long long)length);
     f->header_bytes = (int64_t)length;
-    f->data_bytes = f->file_bytes - ST_LENGTH - f->header_bytes;
+    f->data_bytes = file_bytes - ST_LENGTH - f->header_bytes;
     return HT_OK;
 }
 
@@ -237,9 +223,8 @@ static ht_status st_read_text(st_file *f)
     f->text = hti_resize(f->ctx, NULL, 0, length + 1);
     if (!f->text) return HT_ERROR_MEMORY;
     f->text[length] = '\0';
-    if (fread(f->text, 1, length, f->file) != length)
-        return st_fail_reading(f, ST_LENGTH);
-    return st_check_text(f);
+    ht_status status = hti_input_exactly(&f->in, f->text, length);
+    return status ? status : st_check_text(f);
 }
 
 /* Reading: what the header says. */
@@ -253,8 +238,9 @@ static void st_get_word(hti_json *j, char word[16])
     if (*j->at == '"' && hti_json_string(j, word, 16) != strlen(word)) word[0] = 0;
 }
 
-static const char *st_get_shape(hti_json *j, ht_shape *shape)
+static const char *st_get_shape(hti_json *j, st_entry *e)
 {
+    ht_shape *shape = &e->shape;
     while (hti_json_next(j))
         if (shape->rank == HT_MAX_RANK || !hti_json_whole(j, &shape->dim[shape->rank++]))
             return "a shape of at most 6 whole numbers";
@@ -277,30 +263,34 @@ static const char *st_get_dtype(hti_json *j, st_entry *e)
     return e->dtype ? NULL : "dtype F32, F64, I32 or U8";
 }
 
-/* dtype, shape and data_offsets, in any order, each once; what was expected instead. */
+/* What an entry has, how its value begins, and what reads that: what was expected
+ * instead, or NULL. */
+static const struct {
+    const char *key;
+    char first;
+    const char *(*get)(hti_json *j, st_entry *e);
+} st_fields[] = {{"dtype", '"', st_get_dtype},
+                 {"shape", '[', st_get_shape},
+                 {"data_offsets", '[', st_get_offsets}};
+
+/* All fields, in any order, each once; what was expected instead. */
 static const char *st_get_entry(hti_json *j, st_entry *e)
 {
-    bool dtype = false, shape = false, offsets = false;
+    unsigned met = 0;
     if (*j->at != '{') return st_expected_object;
     while (hti_json_next(j)) {
         char key[16];
-        const char *expected = st_expected_object;
+        int field = 0;
         st_get_word(j, key);
         hti_json_colon(j);
-        bool is_list = *j->at == '[';
-        if (strcmp(key, "dtype") == 0 && !dtype && *j->at == '"') {
-            dtype = true;
-            expected = st_get_dtype(j, e);
-        } else if (strcmp(key, "shape") == 0 && !shape && is_list) {
-            shape = true;
-            expected = st_get_shape(j, &e->shape);
-        } else if (strcmp(key, "data_offsets") == 0 && !offsets && is_list) {
-            offsets = true;
-            expected = st_get_offsets(j, e);
-        }
+        while (field < 3 && strcmp(key, st_fields[field].key) != 0) field++;
+        if (field == 3 || met & 1u << field || *j->at != st_fields[field].first)
+            return st_expected_object;
+        const char *expected = st_fields[field].get(j, e);
         if (expected) return expected;
+        met |= 1u << field;
     }
-    return dtype && shape && offsets ? NULL : st_expected_object;
+    return met == 7 ? NULL : st_expected_object;
 }
 
 static ht_status st_fail_entry(const st_file *f, const char *what, const char *name,
@@ -368,10 +358,10 @@ static ht_status st_fail_twice(const st_file *f, const char *name)
 
 static ht_status st_check_names(const st_file *f)
 {
-    qsort(f->by_name, (size_t)f->n, sizeof *f->by_name, st_by_name);
+    qsort(f->order, (size_t)f->n, sizeof *f->order, st_by_name);
     for (int i = 1; i < f->n; i++)
-        if (strcmp(f->by_name[i - 1]->name, f->by_name[i]->name) == 0)
-            return st_fail_twice(f, f->by_name[i]->name);
+        if (strcmp(f->order[i - 1]->name, f->order[i]->name) == 0)
+            return st_fail_twice(f, f->order[i]->name);
     return HT_OK;
 }
 
@@ -380,9 +370,9 @@ static ht_status st_check_names(const st_file *f)
 static ht_status st_check_offsets(st_file *f)
 {
     int64_t at = 0, data = ST_LENGTH + f->header_bytes;
-    qsort(f->by_offset, (size_t)f->n, sizeof *f->by_offset, st_by_offset);
+    qsort(f->order, (size_t)f->n, sizeof *f->order, st_by_offset);
     for (int i = 0; i < f->n; i++) {
-        const st_entry *e = f->by_offset[i];
+        const st_entry *e = f->order[i];
         if (e->begin != at || e->end > f->data_bytes)
             return ht_context_fail(
                 f->ctx, HT_ERROR_FORMAT, NULL,
@@ -417,7 +407,7 @@ static ht_status st_read_entry(st_file *f, hti_json *j, bool *metadata)
         *metadata = true;
         return st_check_metadata(f, j);
     }
-    st_entry *e = f->by_offset[f->n] = f->by_name[f->n] = &f->entry[f->n];
+    st_entry *e = f->order[f->n] = &f->entry[f->n];
     f->n++;
     e->name = name;
     return st_check_entry(f, j, e);
@@ -435,9 +425,8 @@ static ht_status st_read_entries(st_file *f)
     }
     size_t slots = (size_t)f->n_slots;
     f->entry = hti_zalloc(f->ctx, slots, sizeof *f->entry);
-    f->by_offset = f->entry ? hti_zalloc(f->ctx, slots, 2 * sizeof(st_entry *)) : NULL;
-    if (!f->by_offset) return HT_ERROR_MEMORY;
-    f->by_name = f->by_offset + slots;
+    f->order = f->entry ? hti_zalloc(f->ctx, slots, sizeof *f->order) : NULL;
+    if (!f->order) return HT_ERROR_MEMORY;
     while (!status && hti_json_next(&j)) status = st_read_entry(f, &j, &metadata);
     if (!status) status = st_check_names(f);
     return status ? status : st_check_offsets(f);
@@ -446,38 +435,35 @@ static ht_status st_read_entries(st_file *f)
 static void st_close(st_file *f)
 {
     size_t slots = (size_t)f->n_slots;
-    hti_resize(f->ctx, f->by_offset, slots * 2 * sizeof(st_entry *), 0);
+    hti_resize(f->ctx, f->order, slots * sizeof *f->order, 0);
     hti_resize(f->ctx, f->entry, slots * sizeof *f->entry, 0);
     hti_resize(f->ctx, f->text, (size_t)f->header_bytes + 1, 0);
-    if (f->file) fclose(f->file);
+    hti_input_close(&f->in);
 }
 
 /* st_close follows, whatever the status. */
 static ht_status st_open(st_file *f, ht_context *ctx, const char *path)
 {
     *f = (st_file){.ctx = ctx, .path = path};
-    f->file = hti_file_open(ctx, path, &f->file_bytes);
-    if (!f->file) return ht_context_status(ctx);
-    ht_status status = st_read_length(f);
+    ht_status status = hti_input_open_plain(&f->in, ctx, path);
+    if (!status) status = st_read_length(f);
     if (!status) status = st_read_text(f);
     return status ? status : st_read_entries(f);
 }
 
 /* Reading: the data. */
 
-static ht_status st_read_data(const st_file *f, const ht_set *set)
+static ht_status st_read_data(st_file *f, const ht_set *set)
 {
-    for (int i = 0; i < f->n; i++) {
-        ht_tensor *x = set->tensor[f->by_offset[i] - f->entry];
-        size_t bytes = ht_tensor_bytes(x);
-        if (bytes > 0 && fread(ht_tensor_data(x), 1, bytes, f->file) != bytes)
-            return st_fail_reading(f,
-                                   ST_LENGTH + f->header_bytes + f->by_offset[i]->begin);
+    ht_status status = HT_OK;
+    for (int i = 0; i < f->n && !status; i++) {
+        ht_tensor *x = set->tensor[f->order[i] - f->entry];
+        status = hti_input_exactly(&f->in, ht_tensor_data(x), ht_tensor_bytes(x));
     }
-    return HT_OK;
+    return status;
 }
 
-static ht_set *st_load(const st_file *f)
+static ht_set *st_load(st_file *f)
 {
     ht_set *set = ht_set_new(f->ctx);
     bool whole = set != NULL;
@@ -498,59 +484,41 @@ ht_set *ht_set_load(ht_context *ctx, const char *path)
     return set;
 }
 
-static const st_entry *st_find(const st_file *f, const char *name)
-{
-    st_entry wanted = {.name = (char *)(uintptr_t)name}, *key = &wanted;
-    st_entry *const *found =
-        f->n > 0 ? bsearch(&key, f->by_name, (size_t)f->n, sizeof *f->by_name, st_by_name)
-                 : NULL;
-    return found ? *found : NULL;
-}
-
-/* Names in one and not in the other, for a message; how many. */
-static int st_list_missing(const st_file *f, const ht_set *set, char **name,
-                           char text[ST_LIST])
-{
-    int n = 0;
-    for (int i = 0; i < set->n; i++)
-        if (!st_find(f, set->name[i])) name[n++] = set->name[i];
-    hti_set_names(text, ST_LIST, n, name);
-    return n;
-}
-
-static int st_list_unknown(const st_file *f, const ht_set *set, char **name,
-                           char text[ST_LIST])
-{
-    int n = 0;
-    for (int i = 0; i < f->n; i++)
-        if (ht_set_find(set, f->entry[i].name) < 0) name[n++] = f->entry[i].name;
-    hti_set_names(text, ST_LIST, n, name);
-    return n;
-}
-
 static ht_status st_match_names(const st_file *f, const ht_set *set)
 {
-    char missing[ST_LIST], unknown[ST_LIST];
-    size_t bytes = (size_t)(f->n + set->n + 1) * sizeof(char *);
-    char **name = hti_resize(f->ctx, NULL, 0, bytes);
-    if (!name) return HT_ERROR_MEMORY;
-    int wrong = st_list_missing(f, set, name, missing);
-    wrong += st_list_unknown(f, set, name, unknown);
-    hti_resize(f->ctx, name, bytes, 0);
-    if (wrong == 0) return HT_OK;
+    char only_set[ST_LIST], only_file[ST_LIST];
+    int n_missing = 0, n_unknown = 0;
+    size_t bytes = (size_t)(set->n + f->n + 1) * sizeof(char *);
+    char **missing = hti_resize(f->ctx, NULL, 0, bytes);
+    if (!missing) return HT_ERROR_MEMORY;
+    char **unknown = missing + set->n;
+    for (int i = 0; i < set->n; i++) missing[i] = set->name[i];
+    for (int i = 0; i < f->n; i++) {
+        int found = ht_set_find(set, f->entry[i].name);
+        if (found < 0)
+            unknown[n_unknown++] = f->entry[i].name;
+        else
+            missing[found] = NULL;
+    }
+    for (int i = 0; i < set->n; i++)
+        if (missing[i]) missing[n_missing++] = missing[i];
+    hti_set_names(only_set, ST_LIST, n_missing, missing);
+    hti_set_names(only_file, ST_LIST, n_unknown, unknown);
+    hti_resize(f->ctx, missing, bytes, 0);
+    if (n_missing + n_unknown == 0) return HT_OK;
     return ht_context_fail(f->ctx, HT_ERROR_ARGUMENT, NULL,
                            "%s: header: expected exactly the set's names; missing in the "
                            "file: %s; unknown to the set: %s\n"
                            "  hint: ht_set_load takes a file as it is",
-                           f->path, missing, unknown);
+                           f->path, only_set, only_file);
 }
 
 static ht_status st_match_types(const st_file *f, const ht_set *set)
 {
     char expected[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
-    for (int i = 0; i < set->n; i++) {
-        const st_entry *e = st_find(f, set->name[i]);
-        ht_array a = ht_tensor_array(set->tensor[i]);
+    for (int i = 0; i < f->n; i++) {
+        const st_entry *e = &f->entry[i];
+        ht_array a = ht_tensor_array(set->tensor[ht_set_find(set, e->name)]);
         if (e->dtype == a.dtype && ht_shape_equal(e->shape, a.shape)) continue;
         return ht_context_fail(
             f->ctx, e->dtype == a.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
