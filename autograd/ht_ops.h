@@ -157,7 +157,8 @@ ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 ht_var ht_variance_axes_at(ht_var x, ht_axes axes, bool keep, int correction,
                            const char *site);
 /* sqrt(sum x^2); y' = x / y, and 0 with all derivatives where y = 0. No square leaves the
- * range, however large or small x, nor in the derivatives. */
+ * range, however large or small x, nor in the derivatives. Infinite if an x is; y' is
+ * then NaN by such x and 0 by finite ones. */
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 #define ht_sum_axes(...)       ht_sum_axes_at(__VA_ARGS__, HT_HERE)
 #define ht_mean_axes(...)      ht_mean_axes_at(__VA_ARGS__, HT_HERE)

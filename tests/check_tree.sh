@@ -7,8 +7,6 @@ set -eu
 cd "$(dirname "$0")/.."
 
 library='tensor autograd nn bilevel data'
-# Where statics bear no hti_.
-plain='tensor autograd/tape autograd/ops autograd/passes nn bilevel data'
 offenders=$(mktemp)
 found=$(mktemp)
 trap 'rm -f "$offenders" "$found"' EXIT
@@ -167,8 +165,7 @@ unique_statics() {
 
 # What begins with hti_ is shared between files.
 private_names() {
-    # shellcheck disable=SC2086 # a list
-    find $plain -name '*.[ch]' | sort | xargs grep -nE '^static [^;={]*hti_[a-z0-9_]+\(' |
+    c_files "$library" | xargs grep -nE '^static [^;={]*hti_[a-z0-9_]+\(' |
         grep -v 'static inline' | sed 's/$/ is static and needs no hti_/'
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* infer.c: shape rules of several rows, and what public functions ask of an input before
- * there is a node. Read next: ops_elementwise.c. */
+/* infer.c: shape rules of several rows, the tangent of what is linear, and what public
+ * functions ask of an input before there is a node. Read next: ops_elementwise.c. */
 #include "ops.h"
 
 bool hti_infer_floats(ht_infer *it)
@@ -43,6 +43,19 @@ bool hti_infer_reduced(ht_infer *it, uint64_t bits)
     for (int i = 0; i < it->out.shape.rank; i++)
         if (bits >> i & 1) it->out.shape.dim[i] = 1;
     return true;
+}
+
+/* From the last input to the first: so the sum's first term is that of the first. */
+ht_var hti_linear_jvp(const ht_rule *r)
+{
+    ht_var sum = HT_ZERO, in[HT_OP_INPUTS];
+    for (int i = r->n_in; i-- > 0;) {
+        if (ht_is_zero(r->t[i])) continue;
+        for (int k = 0; k < r->n_in; k++) in[k] = k == i ? r->t[i] : r->in[k];
+        ht_var part = ht_apply(hti_rule_op(r), r->n_in, in, r->attributes, HT_HERE);
+        sum = ht_add(part, sum);
+    }
+    return sum;
 }
 
 bool hti_needs_floats(ht_var x, const char *op, const char *site)

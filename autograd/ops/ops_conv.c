@@ -180,11 +180,6 @@ static void conv_vjp(ht_rule *r)
     if (r->wanted[1]) r->d[1] = conv_sized(&hti_op_conv_dw, r, x, r->v, w);
 }
 
-static ht_var conv_jvp(const ht_rule *r)
-{
-    return ht_add(conv_of(r, r->t[0], r->in[1]), conv_of(r, r->in[0], r->t[1]));
-}
-
 static void conv_dx_vjp(ht_rule *r)
 {
     ht_var y = r->in[0], w = r->in[1];
@@ -197,21 +192,6 @@ static void conv_dw_vjp(ht_rule *r)
     ht_var x = r->in[0], y = r->in[1];
     if (r->wanted[0]) r->d[0] = conv_sized(&hti_op_conv_dx, r, y, r->v, x);
     if (r->wanted[1]) r->d[1] = conv_of(r, x, r->v);
-}
-
-/* conv_dx and conv_dw: bilinear, the size is in the attributes. */
-static ht_var conv_dx_jvp(const ht_rule *r)
-{
-    const ht_op *op = &hti_op_conv_dx;
-    return ht_add(conv_sized(op, r, r->t[0], r->in[1], r->out),
-                  conv_sized(op, r, r->in[0], r->t[1], r->out));
-}
-
-static ht_var conv_dw_jvp(const ht_rule *r)
-{
-    const ht_op *op = &hti_op_conv_dw;
-    return ht_add(conv_sized(op, r, r->t[0], r->in[1], r->out),
-                  conv_sized(op, r, r->in[0], r->t[1], r->out));
 }
 
 static void conv_describe(const void *attributes, char *text, size_t size)
@@ -286,24 +266,24 @@ static const ht_sample conv_dw_samples[] = {
     {2, {HTI_X(0, 2, 3, 3), HTI_X(0, 2, 2, 2)}, CONV_FIRST(2, 2)},
 };
 
-#define CONV_ROW(name, side)                                                       \
-    static void name##_run(const ht_run *r)                                        \
-    {                                                                              \
-        conv_run_side(r, side);                                                    \
-    }                                                                              \
-    static size_t name##_workspace(const ht_context *ctx, const ht_type *in,       \
-                                   const ht_type *out, const void *attributes)     \
-    {                                                                              \
-        return conv_workspace_side(ctx, in, out, attributes, side);                \
-    }                                                                              \
-    static double name##_flops(const ht_type *in, const ht_type *out)              \
-    {                                                                              \
-        return conv_flops_side(in, out, side);                                     \
-    }                                                                              \
-    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,           \
-            .attribute_size = sizeof(conv_attributes), .infer = name##_infer,      \
-            HTI_RULES(name), .flops = name##_flops, .workspace = name##_workspace, \
-            .describe = conv_describe);
+#define CONV_ROW(name, side)                                                   \
+    static void name##_run(const ht_run *r)                                    \
+    {                                                                          \
+        conv_run_side(r, side);                                                \
+    }                                                                          \
+    static size_t name##_workspace(const ht_context *ctx, const ht_type *in,   \
+                                   const ht_type *out, const void *attributes) \
+    {                                                                          \
+        return conv_workspace_side(ctx, in, out, attributes, side);            \
+    }                                                                          \
+    static double name##_flops(const ht_type *in, const ht_type *out)          \
+    {                                                                          \
+        return conv_flops_side(in, out, side);                                 \
+    }                                                                          \
+    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,       \
+            .attribute_size = sizeof(conv_attributes), .infer = name##_infer,  \
+            HTI_LINEAR_RULES(name), .flops = name##_flops,                     \
+            .workspace = name##_workspace, .describe = conv_describe);
 
 CONV_ROW(conv, HTI_CONV_Y)
 CONV_ROW(conv_dx, HTI_CONV_X)

@@ -59,11 +59,6 @@ static void gather_vjp(ht_rule *r)
     r->d[0] = ht_scatter_add(zeros, r->in[1], r->v);
 }
 
-static ht_var gather_jvp(const ht_rule *r)
-{
-    return ht_gather(r->t[0], r->in[1]);
-}
-
 static const ht_sample gather_samples[] = {
     {2, {HTI_X(4, HT_ANY_1), HTI_INDEX(3, HT_ANY_2)}, NULL},
     {2, {HTI_X(5), {HT_I32, {0, {0}}, 0, 4}}, NULL},
@@ -71,7 +66,7 @@ static const ht_sample gather_samples[] = {
 };
 
 HTI_ROW(gather, gather_samples, .formula = "$0[$1]", .flags = HT_OP_LINEAR,
-        .infer = gather_infer, HTI_RULES(gather));
+        .infer = gather_infer, HTI_LINEAR_RULES(gather));
 
 ht_var ht_gather_at(ht_var x, ht_var index, const char *site)
 {

@@ -263,8 +263,6 @@ static void cumsum_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_cumsum, 1, &r->v, &a, HT_HERE);
 }
 
-HTI_LINEAR_JVP(cumsum)
-
 HTI_DESCRIBE(cumsum, cumsum_attributes, "axis %lld%s", (long long)a->axis,
              a->backward ? " backward" : "")
 
@@ -278,7 +276,7 @@ static const ht_sample cumsum_samples[] = {
 
 HTI_ROW(cumsum, cumsum_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(cumsum_attributes), .infer = hti_infer_floats,
-        HTI_RULES(cumsum), .describe = cumsum_describe);
+        HTI_LINEAR_RULES(cumsum), .describe = cumsum_describe);
 
 ht_var ht_cumsum_at(ht_var x, int axis, const char *site)
 {

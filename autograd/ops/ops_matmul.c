@@ -66,11 +66,6 @@ static void matmul_vjp(ht_rule *r)
     if (r->wanted[1]) r->d[1] = matmul_slope_b(r);
 }
 
-static ht_var matmul_jvp(const ht_rule *r)
-{
-    return ht_add(ht_matmul(r->t[0], r->in[1]), ht_matmul(r->in[0], r->t[1]));
-}
-
 static double matmul_flops(const ht_type *in, const ht_type *out)
 {
     double k = (double)in[0].shape.dim[in[0].shape.rank - 1];
@@ -88,7 +83,7 @@ static const ht_sample matmul_samples[] = {
 };
 
 HTI_ROW(matmul, matmul_samples, .formula = "$0 @ $1",
-        .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer, HTI_RULES(matmul),
-        .flops = matmul_flops);
+        .flags = HT_OP_PRODUCT | HT_OP_LINEAR, .infer = matmul_infer,
+        HTI_LINEAR_RULES(matmul), .flops = matmul_flops);
 
 HTI_AT_2(matmul)

@@ -56,11 +56,6 @@ static void mean_vjp(ht_rule *r)
     r->d[0] = ht_broadcast(ht_mul(r->v, share), type.shape);
 }
 
-static ht_var mean_jvp(const ht_rule *r)
-{
-    return mean_apply(r->t[0], ((const mean_attributes *)r->attributes)->axes);
-}
-
 static ht_var mean_decompose(const ht_rule *r)
 {
     uint64_t axes = ((const mean_attributes *)r->attributes)->axes;
@@ -84,8 +79,8 @@ static const ht_sample mean_samples[] = {
 
 HTI_ROW(mean, mean_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(mean_attributes), .infer = moment_infer,
-        .loop = {HTI_LOOP_SUM, HTI_MEAN}, HTI_RULES(mean), .decompose = mean_decompose,
-        .describe = mean_describe);
+        .loop = {HTI_LOOP_SUM, HTI_MEAN}, HTI_LINEAR_RULES(mean),
+        .decompose = mean_decompose, .describe = mean_describe);
 
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {

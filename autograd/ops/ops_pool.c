@@ -174,21 +174,12 @@ static void take_last_run(const ht_run *r)
                   x->dim[x->rank - 1]);
 }
 
-static ht_var put_last(ht_var y, ht_var index, int64_t size)
-{
-    put_attributes a = {size};
-    return ht_apply(&hti_op_put_last, 2, (ht_var[]){y, index}, &a, HT_HERE);
-}
-
 static void take_last_vjp(ht_rule *r)
 {
     ht_shape x = ht_var_shape(r->in[0]);
-    if (r->wanted[0]) r->d[0] = put_last(r->v, r->in[1], x.dim[x.rank - 1]);
-}
-
-static ht_var take_last_jvp(const ht_rule *r)
-{
-    return ht_take_last(r->t[0], r->in[1]);
+    put_attributes a = {x.dim[x.rank - 1]};
+    ht_var in[] = {r->v, r->in[1]};
+    if (r->wanted[0]) r->d[0] = ht_apply(&hti_op_put_last, 2, in, &a, HT_HERE);
 }
 
 static const ht_sample take_last_samples[] = {
@@ -198,7 +189,7 @@ static const ht_sample take_last_samples[] = {
 };
 
 HTI_ROW(take_last, take_last_samples, .flags = HT_OP_LINEAR, .infer = take_last_infer,
-        HTI_RULES(take_last));
+        HTI_LINEAR_RULES(take_last));
 
 ht_var ht_take_last_at(ht_var x, ht_var index, const char *site)
 {
@@ -227,11 +218,6 @@ static void put_last_vjp(ht_rule *r)
     if (r->wanted[0]) r->d[0] = ht_take_last(r->v, r->in[1]);
 }
 
-static ht_var put_last_jvp(const ht_rule *r)
-{
-    return put_last(r->t[0], r->in[1], ((const put_attributes *)r->attributes)->size);
-}
-
 HTI_DESCRIBE(put_last, put_attributes, "size %lld", (long long)a->size)
 
 static const ht_sample put_last_samples[] = {
@@ -244,7 +230,7 @@ static const ht_sample put_last_samples[] = {
 
 HTI_ROW(put_last, put_last_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(put_attributes), .infer = put_last_infer,
-        HTI_RULES(put_last), .describe = put_last_describe);
+        HTI_LINEAR_RULES(put_last), .describe = put_last_describe);
 
 /* Average. */
 
@@ -258,11 +244,9 @@ static void avg_pool_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_avg_pool_spread, 1, &r->v, &a, HT_HERE);
 }
 
-HTI_LINEAR_JVP(avg_pool)
-
 HTI_ROW(avg_pool, pool_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(pool_attributes), .infer = pool_infer,
-        HTI_RULES(avg_pool), .describe = pool_describe);
+        HTI_LINEAR_RULES(avg_pool), .describe = pool_describe);
 
 static bool avg_pool_spread_infer(ht_infer *it)
 {
@@ -286,8 +270,6 @@ static void avg_pool_spread_vjp(ht_rule *r)
     r->d[0] = ht_apply(&hti_op_avg_pool, 1, &r->v, &a, HT_HERE);
 }
 
-HTI_LINEAR_JVP(avg_pool_spread)
-
 static const ht_sample avg_pool_spread_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_ANY_2, 2, 2)}, POOL_TWO(4, 5)},
     {1, {HTI_X(HT_SOME_1, HT_SOME_2, 3, 5)}, POOL_OVERLAP(5, 4)},
@@ -296,7 +278,7 @@ static const ht_sample avg_pool_spread_samples[] = {
 
 HTI_ROW(avg_pool_spread, avg_pool_spread_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(pool_attributes), .infer = avg_pool_spread_infer,
-        HTI_RULES(avg_pool_spread), .describe = pool_describe);
+        HTI_LINEAR_RULES(avg_pool_spread), .describe = pool_describe);
 
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site)
 {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_reduce.c: sum, max, argmax. The rows keep reduced axes with size 1; dropping them
  * is a reshape. Read next: ops_moment.c, ops_shape.c. */
+#include <string.h>
+
 #include "ops.h"
 
 typedef struct reduce_attributes {
@@ -13,8 +15,9 @@ static bool reduce_infer(ht_infer *it)
     if (!hti_infer_reduced(it, a->axes)) return false;
     for (int i = 0; i < it->out.shape.rank && it->op == &hti_op_max; i++)
         if (a->axes >> i & 1 && it->in[0].shape.dim[i] == 0)
-            return ht_infer_fail(it, HT_ERROR_SHAPE,
-                                 "there is no largest element of none (axis %d)", i);
+            return ht_infer_fail(
+                it, HT_ERROR_SHAPE, "there is no %s element of none (axis %d)",
+                strcmp(it->name, "min_axes") ? "largest" : "smallest", i);
     return true;
 }
 
@@ -50,8 +53,6 @@ static void sum_vjp(ht_rule *r)
     r->d[0] = ht_broadcast(r->v, ht_var_shape(r->in[0]));
 }
 
-HTI_LINEAR_JVP(sum)
-
 /* Of nothing too: there is a sum but no largest. */
 static const ht_sample sum_samples[] = {
     {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, -0.5, 0.5}}, &(reduce_attributes){1}},
@@ -66,7 +67,8 @@ static const ht_sample sum_samples[] = {
 
 HTI_ROW(sum, sum_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(reduce_attributes), .infer = reduce_infer,
-        .loop = {HTI_LOOP_SUM, HTI_SUM}, HTI_RULES(sum), .describe = reduce_describe);
+        .loop = {HTI_LOOP_SUM, HTI_SUM}, HTI_LINEAR_RULES(sum),
+        .describe = reduce_describe);
 
 /* Max: the winners of each group share equally. */
 

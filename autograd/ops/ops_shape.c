@@ -332,14 +332,14 @@ static bool slice_view(const void *attributes, const ht_type *out, const ht_arra
     return true;
 }
 
+/* Of both: the other, with as many elements as the input has. */
 static void slice_vjp(ht_rule *r)
 {
+    const ht_op *other = hti_rule_op(r) == &hti_op_slice ? &hti_op_embed : &hti_op_slice;
     slice_attributes a = *(const slice_attributes *)r->attributes;
     a.count = ht_var_shape(r->in[0]).dim[a.axis];
-    r->d[0] = ht_apply(&hti_op_embed, 1, &r->v, &a, HT_HERE);
+    r->d[0] = ht_apply(other, 1, &r->v, &a, HT_HERE);
 }
-
-HTI_LINEAR_JVP(slice)
 
 HTI_DESCRIBE(slice, slice_attributes, "axis %lld start %lld count %lld step %lld",
              (long long)a->axis, (long long)a->start, (long long)a->count,
@@ -353,8 +353,8 @@ static const ht_sample slice_samples[] = {
 
 HTI_ROW(slice, slice_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(slice_attributes), .infer = slice_infer,
-        .view = slice_view, .run = shape_copy_run, .vjp = slice_vjp, .jvp = slice_jvp,
-        .describe = slice_describe);
+        .view = slice_view, .run = shape_copy_run, .vjp = slice_vjp,
+        .jvp = hti_linear_jvp, .describe = slice_describe);
 
 static bool embed_infer(ht_infer *it)
 {
@@ -375,15 +375,6 @@ static void embed_run(const ht_run *r)
     hti_run_copy(r->ctx, slice_array(a, r->out, r->in[0]->shape.dim[a->axis]), *r->in[0]);
 }
 
-static void embed_vjp(ht_rule *r)
-{
-    slice_attributes a = *(const slice_attributes *)r->attributes;
-    a.count = ht_var_shape(r->in[0]).dim[a.axis];
-    r->d[0] = ht_apply(&hti_op_slice, 1, &r->v, &a, HT_HERE);
-}
-
-HTI_LINEAR_JVP(embed)
-
 static const ht_sample embed_samples[] = {
     {1, {HTI_X(3, HT_ANY_1)}, &(slice_attributes){0, 1, 7, 2}},
     {1, {HTI_X(HT_ANY_1, 3)}, &(slice_attributes){1, 4, 5, -2}},
@@ -392,7 +383,8 @@ static const ht_sample embed_samples[] = {
 
 HTI_ROW(embed, embed_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(slice_attributes), .infer = embed_infer,
-        HTI_RULES(embed), .describe = slice_describe);
+        .run = embed_run, .vjp = slice_vjp, .jvp = hti_linear_jvp,
+        .describe = slice_describe);
 
 ht_var ht_slice_at(ht_var x, int axis, int64_t start, int64_t count, int64_t step,
                    const char *site)
@@ -492,11 +484,7 @@ static ht_var concat_jvp(const ht_rule *r)
     return out;
 }
 
-static void concat_describe(const void *attributes, char *text, size_t size)
-{
-    snprintf(text, size, "axis %lld",
-             (long long)((const concat_attributes *)attributes)->axis);
-}
+HTI_DESCRIBE(concat, concat_attributes, "axis %lld", (long long)a->axis)
 
 static const ht_sample concat_samples[] = {
     {2, {HTI_X(HT_ANY_1, HT_ANY_3), HTI_X(HT_ANY_2, HT_ANY_3)}, &(concat_attributes){0}},

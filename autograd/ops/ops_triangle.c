@@ -105,14 +105,6 @@ static void triangle_vjp(ht_rule *r)
                                   HT_HERE);
 }
 
-static ht_var triangle_jvp(const ht_rule *r)
-{
-    const triangle_attributes *a = r->attributes;
-    int side = (int)a->side;
-    return ht_add(hti_triangle_at(side, r->t[0], r->in[1], HT_HERE),
-                  hti_triangle_at(side, r->in[0], r->t[1], HT_HERE));
-}
-
 static double triangle_flops(const ht_type *in, const ht_type *out)
 {
     double k = (double)in[0].shape.dim[in[0].shape.rank - 1];
@@ -144,4 +136,5 @@ static const ht_sample triangle_samples[] = {
 
 HTI_ROW(triangle, triangle_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,
         .attribute_size = sizeof(triangle_attributes), .infer = triangle_infer,
-        HTI_RULES(triangle), .flops = triangle_flops, .describe = triangle_describe);
+        HTI_LINEAR_RULES(triangle), .flops = triangle_flops,
+        .describe = triangle_describe);

@@ -68,12 +68,15 @@ void hti_loop_run(const ht_run *r);
         return slope(r, r->t[0]);            \
     }
 
-/* The tangent of a row linear in its one input: the row again. */
-#define HTI_LINEAR_JVP(op)                                              \
-    static ht_var op##_jvp(const ht_rule *r)                            \
-    {                                                                   \
-        return ht_apply(&hti_op_##op, 1, r->t, r->attributes, HT_HERE); \
-    }
+/* The tangent of a row linear in each of its inputs: the sum of the row with each one's
+ * tangent in its place. */
+ht_var hti_linear_jvp(const ht_rule *r);
+
+/* The row r is a rule of. */
+static inline const ht_op *hti_rule_op(const ht_rule *r)
+{
+    return r->out.tape->op[r->out.index];
+}
 
 /* A row's `run`, one call of a kernel: a are its attributes, r what there is to run. */
 #define HTI_RUN(op, attributes_type, call)        \
@@ -84,8 +87,9 @@ void hti_loop_run(const ht_run *r);
         call;                                     \
     }
 
-/* The functions of row `op`, by their names. */
-#define HTI_RULES(op) .run = op##_run, .vjp = op##_vjp, .jvp = op##_jvp
+/* The functions of row `op`, by their names; of one that is linear. */
+#define HTI_RULES(op)        .run = op##_run, .vjp = op##_vjp, .jvp = op##_jvp
+#define HTI_LINEAR_RULES(op) .run = op##_run, .vjp = op##_vjp, .jvp = hti_linear_jvp
 
 /* A row's `describe`: a format, then what it prints of the attributes a. */
 #define HTI_DESCRIBE(op, attributes_type, ...)                                 \

@@ -48,9 +48,6 @@ static void roll_vjp(ht_rule *r)
     r->d[0] = ht_roll(r->v, -a->by);
 }
 
-/* The tangent of what is linear is the row again. */
-HTI_LINEAR_JVP(roll)
-
 /* For listings: "roll(%3) by 2". */
 HTI_DESCRIBE(roll, roll_attributes, "by %lld", (long long)a->by)
 
@@ -62,8 +59,8 @@ static const ht_sample roll_samples[] = {
 };
 
 HTI_ROW(roll, roll_samples, .flags = HT_OP_LINEAR,
-        .attribute_size = sizeof(roll_attributes), .infer = roll_infer, HTI_RULES(roll),
-        .describe = roll_describe);
+        .attribute_size = sizeof(roll_attributes), .infer = roll_infer,
+        HTI_LINEAR_RULES(roll), .describe = roll_describe);
 
 /* The public function. What is absent stays so, and there may be nothing to do. */
 ht_var ht_roll_at(ht_var x, int64_t by, const char *site)

@@ -194,7 +194,8 @@ static void reduction_of_axes_that_are_not_there_is_refused(void)
     REFUSED(mean, DTYPE, ht_mean(d->i), "needs f32 or f64", "i32 (2, 3)");
     REFUSED(max, SHAPE, ht_max_axes(F64(2, 0), HT_AXES(1), false),
             "no largest element of none", "axis 1", "f64 (2, 0)");
-    REFUSED(max, SHAPE, ht_min_axes(F64(0), HT_AXES(0), false), "f64 (0)");
+    REFUSED(max, SHAPE, ht_min_axes(F64(0), HT_AXES(0), false),
+            "no smallest element of none", "axis 0", "f64 (0)");
     REFUSED(logsumexp, SHAPE, ht_logsumexp_axes(F64(2, 0), HT_AXES(1), false),
             "at least one element", "f64 (2, 0)");
     REFUSED(variance, ARGUMENT, ht_variance_axes(d->f, HT_AXES(1), false, 3),
