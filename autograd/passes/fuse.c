@@ -23,50 +23,39 @@ static void fuse_readers(hti_fuse_plan *f)
         sum += f->first_reader[i];
         f->first_reader[i] = sum;
     }
-    for (uint32_t i = p->n_values; i-- > p->n_in;)
+    for (uint32_t i = p->n_values; i-- > p->n_in;) {
+        const uint32_t *in = hti_inputs_of(p, i);
         for (uint32_t e = p->value[i].n_in; e-- > 0;)
-            f->reader[--f->first_reader[hti_input_of(p, i, e)]] = i;
+            f->reader[--f->first_reader[in[e]]] = i;
+    }
 }
 
 /* What may join. */
 
-/* A mean of f64 goes over its input more than once. */
-bool hti_fuse_is_sum(const hti_value *v)
-{
-    return v->op->loop.kind == HTI_LOOP_SUM &&
-           (v->op->loop.function != HTI_MEAN || v->type.dtype == HT_F32);
-}
-
-/* The shape instruction i walks over. */
-ht_shape hti_fuse_shape(const ht_program *p, uint32_t i)
-{
-    const hti_value *v = &p->value[i];
-    return hti_fuse_is_sum(v) ? p->value[p->edge[v->first_in]].type.shape : v->type.shape;
-}
-
 /* Whether element k of an operand is read no later than element k of the result is
  * written, should both be the same memory: a view that turns memory of the result's own
  * shape around would not do. */
-static bool fuse_operand_in_order(const ht_program *p, uint32_t i, uint32_t e)
+static bool fuse_operand_in_order(const ht_program *p, const hti_value *in,
+                                  const ht_shape *shape)
 {
-    const hti_value *in = &p->value[hti_input_of(p, i, e)];
-    return !ht_shape_equal(p->value[in->root].type.shape, hti_fuse_shape(p, i)) ||
-           (in->from_root == 0 && hti_is_contiguous(&in->array));
+    return (in->from_root == 0 && hti_is_contiguous(&in->array)) ||
+           !hti_same_shape(&p->value[in->root].type.shape, shape);
 }
 
 static bool fuse_can_join(const ht_program *p, uint32_t i)
 {
     hti_fused_step loop;
     const hti_value *v = &p->value[i];
-    if (i < p->n_in || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
-        return false;
-    if (ht_shape_count(hti_fuse_shape(p, i)) < p->ctx->fuse_least ||
+    if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT ||
         !hti_program_loop(p, i, &loop))
         return false;
+    const ht_shape *shape = hti_fuse_shape(p, i);
+    if (hti_count(shape) < p->ctx->fuse_least) return false;
+    const uint32_t *in = hti_inputs_of(p, i);
     for (uint32_t e = 0; e < v->n_in; e++)
-        if (!fuse_operand_in_order(p, i, e)) return false;
-    if (v->op->loop.kind != HTI_LOOP_SUM) return true;
-    return hti_fuse_is_sum(v) && ht_shape_count(v->type.shape) == 1;
+        if (!fuse_operand_in_order(p, &p->value[in[e]], shape)) return false;
+    return v->op->loop.kind != HTI_LOOP_SUM ||
+           (hti_fuse_is_sum(v) && hti_count(&v->type.shape) == 1);
 }
 
 /* Whether `out` is an output that a caller could have given the memory of `in`, and which
@@ -77,7 +66,7 @@ static bool fuse_is_crossed(const ht_program *p, const hti_value *in, uint32_t i
     const hti_value *v = &p->value[out];
     return v->place == HTI_IN_OUTPUT && out > i && v->when != p->value[i].when &&
            v->when < root && v->type.dtype == in->type.dtype &&
-           ht_shape_equal(v->type.shape, in->type.shape);
+           hti_same_shape(&v->type.shape, &in->type.shape);
 }
 
 /* Whether i, run at `root` and not where it stands, would read an input too late: the
@@ -85,9 +74,9 @@ static bool fuse_is_crossed(const ht_program *p, const hti_value *in, uint32_t i
  * the outputs or at what is between, whichever is less. */
 static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
 {
-    const hti_value *v = &p->value[i];
-    for (uint32_t e = 0; e < v->n_in; e++) {
-        const hti_value *in = &p->value[p->value[p->edge[v->first_in + e]].root];
+    const uint32_t *edge = hti_inputs_of(p, i);
+    for (uint32_t e = 0; e < p->value[i].n_in; e++) {
+        const hti_value *in = &p->value[p->value[edge[e]].root];
         if (in->place != HTI_IN_INPUT) continue;
         bool few = p->n_out < root - i;
         for (uint32_t k = 0; few && k < p->n_out; k++)
@@ -100,12 +89,12 @@ static bool fuse_crosses_output(const ht_program *p, uint32_t i, uint32_t root)
 
 /* Whether all of a group's operands lie as one row, which sums ask for. */
 static bool fuse_is_one_row(const ht_program *p, const struct hti_fuse_group *g,
-                            ht_shape shape)
+                            const ht_shape *shape)
 {
     for (uint32_t k = 0; k < g->operands; k++) {
         const hti_value *v = &p->value[g->operand[k]];
-        bool row = ht_shape_equal(v->type.shape, shape) && hti_is_contiguous(&v->array);
-        if (!row && ht_shape_count(v->type.shape) != 1) return false;
+        bool row = hti_same_shape(&v->type.shape, shape) && hti_is_contiguous(&v->array);
+        if (!row && hti_count(&v->type.shape) != 1) return false;
     }
     return true;
 }
@@ -115,13 +104,14 @@ static bool fuse_is_one_row(const ht_program *p, const struct hti_fuse_group *g,
 static bool fuse_join(const ht_program *p, uint32_t i, bool kept,
                       struct hti_fuse_group *g)
 {
+    const uint32_t *edge = hti_inputs_of(p, i);
     uint32_t n = 0;
     for (uint32_t k = 0; k < g->operands; k++)
         if (g->operand[k] != i) g->operand[n++] = g->operand[k];
     if (n + kept > HTI_FUSED_OPERANDS) return false;
     if (kept) g->operand[n++] = i;
     for (uint32_t e = 0; e < p->value[i].n_in; e++) {
-        uint32_t in = hti_input_of(p, i, e), k = 0;
+        uint32_t in = edge[e], k = 0;
         while (k < n && g->operand[k] != in) k++;
         if (k < n) continue;
         if (n == HTI_FUSED_OPERANDS) return false;
@@ -134,15 +124,6 @@ static bool fuse_join(const ht_program *p, uint32_t i, bool kept,
            (!g->sums || fuse_is_one_row(p, g, hti_fuse_shape(p, i)));
 }
 
-/* Whether anything outside the group `root` reads i. */
-bool hti_fuse_is_kept(const hti_fuse_plan *f, uint32_t i, uint32_t root)
-{
-    bool kept = f->p->value[i].place == HTI_IN_OUTPUT || hti_fuse_is_sum(&f->p->value[i]);
-    for (uint32_t u = f->first_reader[i]; u < f->first_reader[i + 1]; u++)
-        kept = kept || f->p->value[f->reader[u]].when != root;
-    return kept;
-}
-
 /* Puts i into the group of its first reader, or starts one. */
 static void fuse_place(hti_fuse_plan *f, uint32_t i)
 {
@@ -152,7 +133,7 @@ static void fuse_place(hti_fuse_plan *f, uint32_t i)
     if (first == end || hti_fuse_is_sum(&p->value[i]) || !f->can[f->reader[first]])
         return;
     uint32_t root = p->value[f->reader[first]].when;
-    if (!ht_shape_equal(hti_fuse_shape(p, root), p->value[i].type.shape)) return;
+    if (!hti_same_shape(hti_fuse_shape(p, root), &p->value[i].type.shape)) return;
     for (uint32_t u = first; u < end; u++)
         if (p->value[f->reader[u]].when < root) return;
     struct hti_fuse_group g = f->group[root];
@@ -203,21 +184,21 @@ static uint32_t fuse_sibling(const hti_fuse_plan *f, uint32_t root)
 {
     const ht_program *p = f->p;
     const struct hti_fuse_group *g = &f->group[root];
-    ht_shape shape = hti_fuse_shape(p, root);
+    const ht_shape *shape = hti_fuse_shape(p, root);
     uint32_t latest = fuse_latest(f, root), best = latest + 1;
     for (uint32_t k = 0; k < g->operands; k++) {
         uint32_t o = g->operand[k];
-        if (!ht_shape_equal(p->value[o].type.shape, shape)) continue;
+        if (!hti_same_shape(&p->value[o].type.shape, shape)) continue;
         uint32_t end = f->first_reader[o + 1];
         for (uint32_t u = fuse_reader_after(f, o, g->first); u < end; u++) {
             uint32_t when = p->value[f->reader[u]].when;
             if (f->reader[u] >= best) break;
             if (when > root && when < best && f->can[when] &&
-                ht_shape_equal(hti_fuse_shape(p, when), shape))
+                hti_same_shape(hti_fuse_shape(p, when), shape))
                 best = when;
         }
     }
-    return best <= latest && f->unfused[best] - f->unfused[root] < ht_shape_count(shape)
+    return best <= latest && f->unfused[best] - f->unfused[root] < hti_count(shape)
                ? best
                : HTI_NONE;
 }
@@ -262,7 +243,7 @@ static void fuse_siblings(hti_fuse_plan *f)
         const hti_value *v = &p->value[i];
         bool runs = v->place != HTI_IN_VIEW && v->place != HTI_IN_CONSTANT;
         f->unfused[i] = unfused;
-        if (runs && !f->can[i]) unfused += ht_shape_count(v->type.shape);
+        if (runs && !f->can[i]) unfused += hti_count(&v->type.shape);
     }
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
         if (!f->group[i].members || p->value[i].when != i) continue;
@@ -273,28 +254,19 @@ static void fuse_siblings(hti_fuse_plan *f)
 
 bool hti_pass_fuse(ht_program *p)
 {
+    if (!hti_program_place(p)) return false;
     size_t n = p->n_values;
     hti_fuse_plan f = {.p = p,
-                       .first_reader = hti_zalloc(p->ctx, n + 1, sizeof *f.first_reader),
-                       .reader = hti_zalloc(p->ctx, p->n_edges, sizeof *f.reader),
-                       .unfused = hti_zalloc(p->ctx, n, sizeof *f.unfused),
-                       .can = hti_zalloc(p->ctx, n, sizeof *f.can),
-                       .group = hti_zalloc(p->ctx, n, sizeof *f.group)};
-    uint8_t *tile = hti_zalloc(p->ctx, n, 1);
-    bool ok = p->ctx->status == HT_OK;
-    if (ok) {
-        hti_program_place(p);
-        fuse_readers(&f);
-        for (uint32_t i = p->n_values; i-- > p->n_in;)
-            if ((f.can[i] = fuse_can_join(p, i))) fuse_place(&f, i);
-        fuse_siblings(&f);
-        ok = hti_fuse_write(&f, tile);
-    }
-    hti_resize(p->ctx, tile, n, 0);
-    hti_resize(p->ctx, f.group, n * sizeof *f.group, 0);
-    hti_resize(p->ctx, f.can, n * sizeof *f.can, 0);
-    hti_resize(p->ctx, f.unfused, n * sizeof *f.unfused, 0);
-    hti_resize(p->ctx, f.reader, p->n_edges * sizeof *f.reader, 0);
-    hti_resize(p->ctx, f.first_reader, (n + 1) * sizeof *f.first_reader, 0);
-    return ok;
+                       .first_reader = hti_program_scratch(p, n + 1, sizeof(uint32_t)),
+                       .reader = hti_program_scratch(p, p->n_edges, sizeof(uint32_t)),
+                       .unfused = hti_program_scratch(p, n, sizeof *f.unfused),
+                       .can = hti_program_scratch(p, n, sizeof *f.can),
+                       .tile = hti_program_scratch(p, n, sizeof *f.tile),
+                       .group = hti_program_scratch(p, n, sizeof *f.group)};
+    if (p->ctx->status != HT_OK) return false;
+    fuse_readers(&f);
+    for (uint32_t i = p->n_values; i-- > p->n_in;)
+        if ((f.can[i] = fuse_can_join(p, i))) fuse_place(&f, i);
+    fuse_siblings(&f);
+    return hti_fuse_write(&f);
 }

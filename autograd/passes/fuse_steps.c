@@ -5,11 +5,12 @@
 
 #include "fuse.h"
 
-static uint8_t fuse_slot_of(const hti_group *g, const uint8_t *tile, uint32_t value)
+static uint8_t fuse_slot_of(const hti_fuse_plan *f, const hti_group *g, uint32_t value)
 {
-    for (int k = 0; k < g->fused.n_operands; k++)
-        if (g->operand[k] == value) return (uint8_t)k;
-    return tile[value];
+    if (f->p->value[value].place == HTI_IN_TILE) return f->tile[value];
+    uint8_t k = 0;
+    while (g->operand[k] != value) k++;
+    return k;
 }
 
 /* Outputs first, then what is read, then sums. Values nobody outside reads lose their
@@ -18,7 +19,7 @@ static void fuse_operands(const hti_fuse_plan *f, uint32_t root, hti_group *g)
 {
     ht_program *p = f->p;
     const struct hti_fuse_group *from = &f->group[root];
-    g->shape = hti_fuse_shape(p, root);
+    g->shape = *hti_fuse_shape(p, root);
     for (uint32_t m = g->first; m != HTI_NONE; m = p->value[m].next) {
         if (hti_fuse_is_sum(&p->value[m])) continue;
         if (hti_fuse_is_kept(f, m, root) || m == root)
@@ -78,7 +79,7 @@ static bool fuse_is_letter(char c)
 
 static bool fuse_is_number(const fuse_match *t, uint32_t x)
 {
-    return ht_shape_count(t->f->p->value[x].type.shape) == 1;
+    return hti_count(&t->f->p->value[x].type.shape) == 1;
 }
 
 /* Inputs of + and * are tried in both orders; of two that may be anything a number comes
@@ -153,7 +154,7 @@ static uint32_t fuse_last_step(const hti_fuse_plan *f, uint32_t x)
 }
 
 /* Step after step; a tile is free again once the last step that reads it is said. */
-static void fuse_steps(hti_fuse_plan *f, hti_group *g, uint8_t *tile)
+static void fuse_steps(hti_fuse_plan *f, hti_group *g)
 {
     ht_program *p = f->p;
     bool busy[HTI_FUSED_SLOTS] = {false};
@@ -174,18 +175,18 @@ static void fuse_steps(hti_fuse_plan *f, hti_group *g, uint8_t *tile)
             int k = g->fused.n_operands;
             while (busy[k]) k++;
             busy[k] = true;
-            tile[m] = (uint8_t)k;
+            f->tile[m] = (uint8_t)k;
         }
-        s->out = hti_fuse_is_sum(v) ? sums++ : fuse_slot_of(g, tile, m);
+        s->out = hti_fuse_is_sum(v) ? sums++ : fuse_slot_of(f, g, m);
         s->n_in = (uint8_t)n;
-        for (uint32_t e = 0; e < n; e++) s->in[e] = fuse_slot_of(g, tile, in[e]);
+        for (uint32_t e = 0; e < n; e++) s->in[e] = fuse_slot_of(f, g, in[e]);
         for (uint32_t e = 0; e < n; e++)
             if (p->value[in[e]].place == HTI_IN_TILE && fuse_last_step(f, in[e]) == m)
                 busy[s->in[e]] = false;
     }
 }
 
-bool hti_fuse_write(hti_fuse_plan *f, uint8_t *tile)
+bool hti_fuse_write(hti_fuse_plan *f)
 {
     ht_program *p = f->p;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
@@ -198,7 +199,7 @@ bool hti_fuse_write(hti_fuse_plan *f, uint8_t *tile)
         g->first = f->group[i].first;
         p->value[i].group = g;
         fuse_operands(f, i, g);
-        fuse_steps(f, g++, tile);
+        fuse_steps(f, g++);
     }
     return true;
 }

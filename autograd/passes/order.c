@@ -8,17 +8,18 @@ typedef struct order_value {
     uint32_t reader; /* of a small one: what it waits for; HTI_NONE: the end */
     uint32_t first;  /* of any other: the first that waits for it; HTI_NONE: none */
     uint32_t next;   /* that waits for the same */
-    bool small;
+    bool few, small; /* few elements; so have all inputs */
 } order_value;
 
-static bool order_is_small(const ht_program *p, uint32_t i)
+static void order_begin(const ht_program *p, order_value *o, uint32_t n)
 {
-    const hti_value *v = &p->value[i];
-    bool small = ht_shape_count(v->type.shape) < HTI_FUSE_LEAST;
-    for (uint32_t e = 0; small && e < v->n_in; e++)
-        small = ht_shape_count(p->value[p->edge[v->first_in + e]].type.shape) <
-                HTI_FUSE_LEAST;
-    return small;
+    for (uint32_t i = 0; i < n; i++) {
+        const hti_line *l = &p->line[i];
+        const uint32_t *in = p->edge + l->first_in;
+        bool few = hti_count(&l->type->shape) < HTI_FUSE_LEAST, small = few && l->op;
+        for (uint32_t e = 0; small && e < l->n_in; e++) small = o[in[e]].few;
+        o[i] = (order_value){HTI_NONE, HTI_NONE, HTI_NONE, few, small};
+    }
 }
 
 /* What each small one of the first n waits for, and lists of them. Returns the first that
@@ -26,14 +27,12 @@ static bool order_is_small(const ht_program *p, uint32_t i)
 static uint32_t order_wait(const ht_program *p, order_value *o, uint32_t n)
 {
     uint32_t end = HTI_NONE;
-    for (uint32_t i = 0; i < n; i++)
-        o[i] = (order_value){HTI_NONE, HTI_NONE, HTI_NONE,
-                             i >= p->n_in && order_is_small(p, i)};
+    order_begin(p, o, n);
     for (uint32_t i = n; i-- > p->n_in;) {
-        const hti_value *v = &p->value[i];
+        const hti_line *l = &p->line[i];
         uint32_t reader = o[i].small ? o[i].reader : i;
-        for (uint32_t e = 0; e < v->n_in; e++) {
-            order_value *in = &o[p->edge[v->first_in + e]];
+        for (uint32_t e = 0; e < l->n_in; e++) {
+            order_value *in = &o[p->edge[l->first_in + e]];
             if (in->small && reader < in->reader) in->reader = reader;
         }
         if (!o[i].small) continue;
@@ -55,7 +54,7 @@ static uint32_t order_place(const order_value *o, uint32_t i, uint32_t *place,
 static void order_places(const ht_program *p, order_value *o, uint32_t *place)
 {
     uint32_t n = p->n_values, at = 0;
-    while (n > p->n_in && p->value[n - 1].op == &hti_op_copy) n--;
+    while (n > p->n_in && p->line[n - 1].op == &hti_op_copy) n--;
     uint32_t end = order_wait(p, o, n);
     for (uint32_t i = 0; i < n; i++) {
         if (o[i].small) continue;
@@ -69,13 +68,9 @@ static void order_places(const ht_program *p, order_value *o, uint32_t *place)
 /* Copies for outputs stay where they are, at the end. */
 bool hti_pass_order(ht_program *p)
 {
-    size_t n = p->n_values;
-    order_value *o = hti_resize(p->ctx, NULL, 0, n * sizeof *o);
-    uint32_t *place = hti_resize(p->ctx, NULL, 0, n * sizeof *place);
-    bool ok = p->ctx->status == HT_OK;
-    if (ok) order_places(p, o, place);
-    ok = ok && hti_program_rearrange(p, place);
-    hti_resize(p->ctx, o, n * sizeof *o, 0);
-    hti_resize(p->ctx, place, n * sizeof *place, 0);
-    return ok;
+    order_value *o = hti_program_scratch(p, p->n_values, sizeof *o);
+    uint32_t *place = hti_program_scratch(p, p->n_values, sizeof *place);
+    if (!o || !place) return false;
+    order_places(p, o, place);
+    return hti_program_rearrange(p, place);
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cut.c: cutting a program out of a recorded tape. What the outputs do not need is never
  * copied: that is dead-code elimination. Instructions are in the tape's order. Read next:
- * plan.c, which runs the passes. */
-#include <string.h>
-
+ * place.c, then plan.c, which runs the passes. */
 #include "program.h"
 
 /* A node of the tape, as the cut sees it. */
@@ -15,16 +13,11 @@ typedef struct cut_node {
 typedef struct cut {
     ht_tape *tape;
     cut_node *node;
-    uint32_t n_in, n_out, n_values, n_edges, n_copies;
-    size_t data_bytes;
+    uint32_t n_in, n_out;
+    uint64_t n_lines, n_edges;
 } cut;
 
 static const uint32_t cut_kept = HTI_NONE - 1; /* an ordinal not yet known */
-
-static const uint32_t *cut_inputs(const cut *c, uint32_t node)
-{
-    return hti_inputs(c->tape, node);
-}
 
 /* Input leaf i is needed and not given. */
 static bool cut_misses_leaf(const cut *c, uint32_t i, const char *site)
@@ -49,12 +42,11 @@ static bool cut_mark(cut *c, const ht_var *out, const char *site)
         if (c->node[i].ordinal != cut_kept) continue;
         if (tape->op[i] == &hti_op_input) return cut_misses_leaf(c, i, site);
         for (uint32_t e = 0; e < tape->n_in[i]; e++) {
-            cut_node *in = &c->node[cut_inputs(c, i)[e]];
+            cut_node *in = &c->node[hti_inputs(tape, i)[e]];
             if (in->ordinal == HTI_NONE) in->ordinal = cut_kept;
         }
-        c->n_values++;
+        c->n_lines++;
         c->n_edges += tape->n_in[i];
-        c->data_bytes += hti_round_up(tape->op[i]->attribute_size, 16);
     }
     return true;
 }
@@ -69,62 +61,45 @@ static bool cut_copies(const cut *c, const ht_var *out, uint32_t k)
            c->node[node].output != k;
 }
 
-/* Node i as value `at`; its attributes go to `data`. */
-static void cut_value(const cut *c, ht_program *p, uint32_t i, uint32_t at,
-                      unsigned char *data)
+/* Node i as the next line. */
+static void cut_line(const cut *c, ht_program *p, uint32_t i)
 {
     const ht_tape *tape = c->tape;
-    const ht_op *op = tape->op[i];
-    hti_value *v = &p->value[at];
-    *v = (hti_value){.op = op,
-                     .type = tape->type[i],
-                     .site = tape->site[i],
-                     .n_in = tape->n_in[i],
-                     .first_in = p->n_edges};
-    for (uint32_t e = 0; e < v->n_in; e++)
-        p->edge[p->n_edges++] = c->node[cut_inputs(c, i)[e]].ordinal;
-    if (op->attribute_size) {
-        memcpy(data, tape->attributes[i], op->attribute_size);
-        v->attributes = data;
-    }
-    c->node[i].ordinal = at;
+    const uint32_t *in = hti_inputs(tape, i), n_in = tape->n_in[i];
+    p->line[p->n_values] = (hti_line){tape->op[i],    tape->attributes[i], tape->site[i],
+                                      &tape->type[i], p->n_edges,          n_in};
+    for (uint32_t e = 0; e < n_in; e++) p->edge[p->n_edges++] = c->node[in[e]].ordinal;
+    c->node[i].ordinal = p->n_values++;
 }
 
-/* Fills the allocated program: inputs, instructions, copies for outputs. */
-static void cut_fill(const cut *c, ht_program *p, const ht_var *in, const ht_var *out,
-                     const char *site)
+/* Inputs, instructions, copies for outputs. */
+static void cut_lines(const cut *c, ht_program *p, const ht_var *in, const ht_var *out,
+                      const char *site)
 {
-    uint32_t at = p->n_in;
-    unsigned char *data = p->data;
-    p->n_edges = 0;
-    for (uint32_t j = 0; j < p->n_in; j++)
-        p->value[j] = (hti_value){.type = hti_type(in[j]),
-                                  .site = c->tape->site[in[j].index],
-                                  .place = HTI_IN_INPUT,
-                                  .slot = j};
-    for (uint32_t i = 0; i < c->tape->n; i++) {
-        if (c->node[i].ordinal != cut_kept) continue;
-        cut_value(c, p, i, at++, data);
-        data += hti_round_up(c->tape->op[i]->attribute_size, 16);
+    const ht_tape *tape = c->tape;
+    for (; p->n_values < p->n_in; p->n_values++) {
+        uint32_t i = in[p->n_values].index;
+        p->line[p->n_values] = (hti_line){.site = tape->site[i], .type = &tape->type[i]};
     }
+    for (uint32_t i = 0; i < tape->n; i++)
+        if (c->node[i].ordinal == cut_kept) cut_line(c, p, i);
     for (uint32_t k = 0; k < p->n_out; k++) {
-        p->out[k] = c->node[out[k].index].ordinal;
+        uint32_t i = out[k].index;
+        p->out[k] = c->node[i].ordinal;
         if (!cut_copies(c, out, k)) continue;
-        p->value[at] = (hti_value){.op = &hti_op_copy,
-                                   .type = hti_type(out[k]),
-                                   .site = site,
-                                   .n_in = 1,
-                                   .first_in = p->n_edges};
+        p->line[p->n_values] =
+            (hti_line){&hti_op_copy, NULL, site, &tape->type[i], p->n_edges, 1};
         p->edge[p->n_edges++] = p->out[k];
-        p->out[k] = at++;
+        p->out[k] = p->n_values++;
     }
 }
 
+/* Room for the lines, with a copy for every output. */
 static ht_program *cut_alloc(const cut *c)
 {
     ht_context *ctx = c->tape->ctx;
-    if ((uint64_t)c->n_in + c->n_values + c->n_copies >= cut_kept ||
-        (uint64_t)c->n_edges + c->n_copies > UINT32_MAX) {
+    uint64_t n_lines = c->n_lines + c->n_in + c->n_out, n_edges = c->n_edges + c->n_out;
+    if (n_lines >= cut_kept || n_edges > UINT32_MAX) {
         ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
                         "program: more than 2^32 values or inputs of them");
         return NULL;
@@ -132,31 +107,27 @@ static ht_program *cut_alloc(const cut *c)
     ht_program *p = hti_zalloc(ctx, 1, sizeof *p);
     if (!p) return NULL;
     p->ctx = ctx;
+    p->scratch = &c->tape->scratch;
     p->n_in = c->n_in;
     p->n_out = c->n_out;
-    p->n_values = p->n_in + c->n_values + c->n_copies;
-    p->n_edges = c->n_edges + c->n_copies;
-    p->data_bytes = c->data_bytes;
-    p->value = hti_zalloc(ctx, p->n_values, sizeof *p->value);
-    p->edge = hti_zalloc(ctx, p->n_edges, sizeof *p->edge);
-    p->out = hti_zalloc(ctx, p->n_out, sizeof *p->out);
-    p->data = hti_zalloc(ctx, p->data_bytes, 1);
+    p->line = hti_arena_alloc(p->scratch, n_lines * sizeof *p->line);
+    p->edge = hti_arena_alloc(p->scratch, n_edges * sizeof *p->edge);
+    p->out = hti_arena_alloc(p->scratch, p->n_out * sizeof *p->out);
     if (ctx->status == HT_OK) return p;
     ht_program_free(p);
     return NULL;
 }
 
-/* Marks, allocates, fills, plans; the nodes are scratch. */
+/* Marks, allocates, writes lines, plans; the nodes are scratch. */
 static ht_program *cut_program(cut *c, const ht_var *in, const ht_var *out,
                                const char *site)
 {
     for (uint32_t i = 0; i < c->tape->n; i++) c->node[i] = (cut_node){HTI_NONE, 0};
     for (uint32_t j = c->n_in; j-- > 0;) c->node[in[j].index].ordinal = j;
     if (!cut_mark(c, out, site)) return NULL;
-    for (uint32_t k = 0; k < c->n_out; k++) c->n_copies += cut_copies(c, out, k);
     ht_program *p = cut_alloc(c);
     if (!p) return NULL;
-    cut_fill(c, p, in, out, site);
+    cut_lines(c, p, in, out, site);
     if (hti_program_plan(p)) return p;
     ht_program_free(p);
     return NULL;

@@ -26,7 +26,7 @@ void hti_poison_dead(ht_program *p, uint32_t i)
 {
     for (uint32_t m = hti_first_at(p, i); m != HTI_NONE; m = p->value[m].next)
         for (uint32_t e = 0; e < p->value[m].n_in; e++) {
-            hti_value *root = &p->value[p->value[hti_input_of(p, m, e)].root];
+            hti_value *root = &p->value[p->value[hti_inputs_of(p, m)[e]].root];
             if (root->place == HTI_IN_ARENA && root->last_use == i &&
                 !memory_lives_on(p, i, root))
                 poison_value(root);

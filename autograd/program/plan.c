@@ -6,11 +6,6 @@
 #include "gaps.h"
 #include "program.h"
 
-static size_t value_bytes(const hti_value *v)
-{
-    return hti_round_up(hti_bytes(v->type.dtype, v->type.shape), HTI_ALIGN);
-}
-
 /* Outputs and last uses. */
 
 static void plan_use(ht_program *p, uint32_t root, uint32_t when)
@@ -21,10 +16,10 @@ static void plan_use(ht_program *p, uint32_t root, uint32_t when)
 static void plan_uses(ht_program *p)
 {
     for (uint32_t i = 0; i < p->n_values; i++) {
-        uint32_t when = p->value[i].when;
+        const uint32_t *in = hti_inputs_of(p, i), when = p->value[i].when;
         plan_use(p, p->value[i].root, when);
         for (uint32_t e = 0; e < p->value[i].n_in; e++)
-            plan_use(p, p->value[hti_input_of(p, i, e)].root, when);
+            plan_use(p, p->value[in[e]].root, when);
     }
 }
 
@@ -37,23 +32,24 @@ static bool overwrites_operand(const ht_program *p, uint32_t i, uint32_t m, uint
 {
     const hti_value *v = &p->value[i];
     const ht_op *op = p->value[m].op;
-    const hti_value *in = &p->value[hti_input_of(p, m, e)];
+    const hti_value *in = &p->value[hti_inputs_of(p, m)[e]];
     bool elementwise = op->flags & HT_OP_ELEMENTWISE || op == &hti_op_copy || m != i;
     if (!elementwise && !(op->flags & HT_OP_OVERWRITES && e == 0)) return false;
     return in->from_root == 0 && in->type.dtype == v->type.dtype &&
-           ht_shape_equal(in->type.shape, v->type.shape) &&
-           hti_is_contiguous(&in->array) &&
-           value_bytes(&p->value[in->root]) == value_bytes(v);
+           hti_same_shape(&in->type.shape, &v->type.shape) &&
+           hti_is_contiguous(&in->array) && p->value[in->root].bytes == v->bytes;
 }
 
 bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
 {
     for (uint32_t m = hti_first_at(p, p->value[i].when); m != HTI_NONE;
-         m = p->value[m].next)
+         m = p->value[m].next) {
+        const uint32_t *in = hti_inputs_of(p, m);
         for (uint32_t e = 0; e < p->value[m].n_in; e++)
-            if (p->value[hti_input_of(p, m, e)].root == root &&
+            if (p->value[in[e]].root == root &&
                 (p->value[m].step > i || !overwrites_operand(p, i, m, e)))
                 return false;
+    }
     return true;
 }
 
@@ -63,14 +59,16 @@ static uint32_t plan_takeover(const ht_program *p, uint32_t i)
 {
     uint32_t when = p->value[i].when;
     if (!hti_program_passes(p, HT_PASS_MEMORY)) return HTI_NONE;
-    for (uint32_t m = hti_first_at(p, when); m != HTI_NONE; m = p->value[m].next)
+    for (uint32_t m = hti_first_at(p, when); m != HTI_NONE; m = p->value[m].next) {
+        const uint32_t *in = hti_inputs_of(p, m);
         for (uint32_t e = 0; e < p->value[m].n_in; e++) {
-            uint32_t at = p->value[hti_input_of(p, m, e)].root;
+            uint32_t at = p->value[in[e]].root;
             const hti_value *root = &p->value[at];
             if (root->place == HTI_IN_ARENA && !root->given && root->last_use == when &&
                 hti_overwrites_root(p, i, at))
                 return at;
         }
+    }
     return HTI_NONE;
 }
 
@@ -102,7 +100,7 @@ static uint32_t plan_basis(const ht_program *p, uint32_t i)
         return HTI_NONE;
     for (uint32_t j = 0; j < p->n_in; j++)
         if (p->value[j].type.dtype == v->type.dtype &&
-            ht_shape_equal(p->value[j].type.shape, v->type.shape) &&
+            hti_same_shape(&p->value[j].type.shape, &v->type.shape) &&
             may_overwrite(p, i, j) && !may_overwrite(p, at, j))
             return HTI_NONE;
     return at;
@@ -127,10 +125,10 @@ static void plan_outputs(ht_program *p)
 static void plan_result(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
     hti_value *v = &p->value[i];
-    if (v->place != HTI_IN_ARENA || !value_bytes(v)) return;
+    if (v->place != HTI_IN_ARENA || !v->bytes) return;
     uint32_t taken = plan_takeover(p, i);
     v->offset =
-        taken != HTI_NONE ? p->value[taken].offset : hti_gaps_take(gaps, value_bytes(v));
+        taken != HTI_NONE ? p->value[taken].offset : hti_gaps_take(gaps, v->bytes);
     if (taken != HTI_NONE) p->value[taken].given = true;
 }
 
@@ -140,15 +138,14 @@ static void plan_give(ht_program *p, hti_gaps *gaps, uint32_t value, uint32_t wh
     if (root->place != HTI_IN_ARENA || root->last_use != when || root->given) return;
     if (!hti_program_passes(p, HT_PASS_MEMORY)) return;
     root->given = true;
-    if (value_bytes(root)) hti_gaps_give(gaps, root->offset, value_bytes(root));
+    if (root->bytes) hti_gaps_give(gaps, root->offset, root->bytes);
 }
 
 /* Gives back what dies with instruction i. */
 static void plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
 {
-    uint32_t when = p->value[i].when;
-    for (uint32_t e = 0; e < p->value[i].n_in; e++)
-        plan_give(p, gaps, hti_input_of(p, i, e), when);
+    const uint32_t *in = hti_inputs_of(p, i), when = p->value[i].when;
+    for (uint32_t e = 0; e < p->value[i].n_in; e++) plan_give(p, gaps, in[e], when);
     plan_give(p, gaps, i, when);
 }
 
@@ -212,40 +209,27 @@ static void plan_instructions(ht_program *p)
     }
 }
 
-/* What the passes leave is laid out: arrays as long as what is left. */
-static bool plan_alloc(ht_program *p)
-{
-    p->operand = hti_zalloc(p->ctx, p->n_edges, sizeof *p->operand);
-    p->begun = hti_zalloc(p->ctx, p->n_out, sizeof *p->begun);
-    p->instruction = hti_zalloc(p->ctx, p->n_values, sizeof *p->instruction);
-    p->at = hti_zalloc(p->ctx, p->n_values, sizeof *p->at);
-    p->bound = hti_zalloc(p->ctx, (size_t)p->n_in + p->n_out, sizeof *p->bound);
-    if (p->ctx->status != HT_OK) return false;
-    for (uint32_t e = 0; e < p->n_edges; e++) p->operand[e] = &p->value[p->edge[e]].array;
-    return true;
-}
-
 static bool plan_passes(ht_program *p)
 {
     for (int k = 0; k < HTI_PASSES; k++)
         if (hti_program_passes(p, hti_passes[k].bit) && !hti_passes[k].run(p))
             return false;
-    hti_program_place(p);
-    return true;
+    return hti_program_place(p);
 }
 
 bool hti_program_plan(ht_program *p)
 {
-    if (!plan_passes(p) || !plan_alloc(p)) return false;
+    if (!plan_passes(p)) return false;
     plan_uses(p);
     plan_outputs(p);
     plan_constants(p);
-    hti_gaps gaps = {.gap = hti_zalloc(p->ctx, p->n_values + 2, sizeof *gaps.gap)};
+    hti_gaps gaps = {.gap = hti_program_scratch(p, p->n_values + 2, sizeof *gaps.gap)};
     if (!gaps.gap) return false;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
         if (p->value[i].when == i) plan_instruction(p, &gaps, i);
-    hti_resize(p->ctx, gaps.gap, (p->n_values + 2) * sizeof *gaps.gap, 0);
     p->arena_bytes = gaps.top;
     plan_instructions(p);
+    p->scratch = NULL;
+    p->line = NULL;
     return true;
 }

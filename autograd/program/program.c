@@ -8,27 +8,15 @@ void ht_program_free(ht_program *p)
     if (!p) return;
     HT_ASSERT(!p->ctx->handling, "ht_program_free: called from on_error");
     if (p->arena_owned) hti_resize(p->ctx, p->arena, p->arena_bytes + HTI_ALIGN, 0);
-    hti_resize(p->ctx, p->value, p->n_values * sizeof *p->value, 0);
-    hti_resize(p->ctx, p->edge, p->n_edges * sizeof *p->edge, 0);
-    hti_resize(p->ctx, p->operand, p->n_edges * sizeof *p->operand, 0);
-    hti_resize(p->ctx, p->at, p->n_values * sizeof *p->at, 0);
-    hti_resize(p->ctx, p->out, p->n_out * sizeof *p->out, 0);
-    hti_resize(p->ctx, p->begun, p->n_out * sizeof *p->begun, 0);
-    hti_resize(p->ctx, p->instruction, p->n_values * sizeof *p->instruction, 0);
-    hti_resize(p->ctx, p->bound, ((size_t)p->n_in + p->n_out) * sizeof *p->bound, 0);
+    hti_resize(p->ctx, p->data, p->block_bytes, 0);
     hti_resize(p->ctx, p->group, p->n_groups * sizeof *p->group, 0);
-    hti_resize(p->ctx, p->data, p->data_bytes, 0);
     hti_resize(p->ctx, p, sizeof *p, 0);
 }
 
 size_t hti_program_held(const ht_program *p)
 {
-    size_t bytes = sizeof *p + p->data_bytes + p->n_groups * sizeof *p->group;
-    bytes += p->n_values * (sizeof *p->value + sizeof *p->at + sizeof *p->instruction);
-    bytes += p->n_edges * (sizeof *p->edge + sizeof *p->operand);
-    bytes += p->n_out * (sizeof *p->out + sizeof *p->begun);
-    bytes += ((size_t)p->n_in + p->n_out) * sizeof *p->bound;
-    return bytes + (p->arena_owned ? p->arena_bytes + HTI_ALIGN : 0);
+    return sizeof *p + p->block_bytes + p->n_groups * sizeof *p->group +
+           (p->arena_owned ? p->arena_bytes + HTI_ALIGN : 0);
 }
 
 /* Call. */

@@ -34,14 +34,23 @@ typedef struct hti_instruction {
     uint32_t count, first_in, n_in; /* for the loop: elements, and as in hti_value */
 } hti_instruction;
 
-/* A value and, past the inputs, the instruction that makes it. Ordinals are topological.
- */
-typedef struct hti_value {
+/* An instruction while passes rewrite and move it; what it points at is the tape's. */
+typedef struct hti_line {
     const ht_op *op; /* NULL: input */
     const void *attributes;
     const char *site;
-    ht_type type;
+    const ht_type *type;
     uint32_t first_in, n_in; /* into edges */
+} hti_line;
+
+/* A value and, past the inputs, the instruction that makes it. Ordinals are topological.
+ */
+typedef struct hti_value {
+    const ht_op *op; /* as in hti_line */
+    const void *attributes;
+    const char *site;
+    ht_type type;
+    uint32_t first_in, n_in;
     hti_place place;
     uint32_t slot,
         root; /* root: the value whose memory this one is a view of, or itself */
@@ -52,31 +61,38 @@ typedef struct hti_value {
     hti_group *group;   /* of a root of one */
     uint32_t last_use;  /* roots: the last `when` that reads the memory */
     bool given;         /* while planning: the memory is someone else's already */
+    size_t bytes;       /* rounded up to HTI_ALIGN */
     size_t offset;      /* HTI_IN_ARENA */
     size_t workspace_bytes, workspace_offset; /* in the arena, during the run only */
-    void *workspace;                          /* set when memory is bound */
     ptrdiff_t from_root; /* bytes between the root's memory and this value's */
     ht_array array;      /* data is set when memory is bound */
 } hti_value;
 
+/* What a program `p` is made of: arrays in one block, those of wider elements first, so
+ * that all are aligned. `edge` and `out` are scratch before that. */
+#define HTI_PROGRAM_ARRAYS(ARRAY)                                                       \
+    ARRAY(unsigned char, data, p->data_bytes) /* attributes and constants */            \
+    ARRAY(hti_value, value, p->n_values)      /* inputs first */                        \
+    ARRAY(hti_instruction, instruction, p->n_values - p->n_in) /* n_instructions run */ \
+    ARRAY(const ht_array *, operand, p->n_edges)     /* edge[k]'s array, for op->run */ \
+    ARRAY(void *, at, p->n_values)                   /* value[i].array.data */          \
+    ARRAY(void *, bound, p->n_in + (size_t)p->n_out) /* the memory of the last run */   \
+    ARRAY(uint32_t, edge, p->n_edges)                /* ordinals */                     \
+    ARRAY(uint32_t, out, p->n_out)   /* value that out[k] is written by */              \
+    ARRAY(uint32_t, begun, p->n_out) /* the first written to its memory */
+
 struct ht_program {
     ht_context *ctx;
-    uint32_t n_values, n_in, n_out, n_edges;
-    hti_value *value;         /* inputs first */
-    uint32_t *edge;           /* ordinals */
-    const ht_array **operand; /* edge[k]'s array: what an op's run is given */
-    void **at;                /* value[i].array.data, side by side */
-    uint32_t *out;            /* value that out[k] is written by */
-    uint32_t *begun;          /* the first that is written to its memory */
-    void **bound;             /* memory of inputs, then outputs, in the last run */
+    hti_arena *scratch; /* until it is planned, for what passes make; then gone */
+    hti_line *line;     /* until it is placed; scratch */
+    uint32_t n_values, n_in, n_out, n_edges, n_groups, n_instructions;
+    size_t data_bytes, arena_bytes, block_bytes;
+#define HTI_PROGRAM_FIELD(type, name, n) type *name;
+    HTI_PROGRAM_ARRAYS(HTI_PROGRAM_FIELD)
+#undef HTI_PROGRAM_FIELD
     hti_group *group;
-    uint32_t n_groups, n_instructions;
-    hti_instruction *instruction; /* n_values of them allocated */
-    unsigned char *data;          /* attributes and constants */
-    size_t data_bytes, arena_bytes;
     unsigned char *arena;
     bool arena_owned, poison;
-    bool placed;  /* hti_program_place's, since the last rearrangement */
     bool watch;   /* look for the first value that is not finite */
     uint32_t bad; /* which, of the last watched run; HTI_NONE: none */
 };
@@ -95,13 +111,15 @@ static inline bool hti_program_passes(const ht_program *program, unsigned bit)
 {
     return !(program->ctx->options.passes_off & bit);
 }
-/* For passes: value i becomes value place[i], or is left out if that is HTI_NONE; inputs
- * stay. False after an error. */
+/* For passes: room for n of `size` bytes, zero, until the program is planned; NULL after
+ * an error. */
+void *hti_program_scratch(ht_program *program, size_t n, size_t size);
+/* Line i becomes line place[i], or is left out if that is HTI_NONE; inputs stay. False
+ * after an error. */
 bool hti_program_rearrange(ht_program *program, const uint32_t *place);
-/* Where every value starts, unless that is known: a view, a constant, an output, or
- * memory of its own, each instruction by itself. Before that a pass sees ops, types and
- * edges. */
-void hti_program_place(ht_program *program);
+/* Lines become values, unless they are already: an input, an output, a view, a constant,
+ * or memory of its own, each instruction by itself. False after an error. */
+bool hti_program_place(ht_program *program);
 
 /* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
 bool hti_program_plan(ht_program *program);
@@ -119,10 +137,10 @@ static inline void hti_program_set(ht_program *program, uint32_t slot, uint32_t 
     hti_program_point(program, value, memory);
 }
 ht_status hti_program_go(ht_program *program);
-/* The value that is instruction i's input e. */
-static inline uint32_t hti_input_of(const ht_program *program, uint32_t i, uint32_t e)
+/* The values that are instruction i's inputs. */
+static inline const uint32_t *hti_inputs_of(const ht_program *program, uint32_t i)
 {
-    return program->edge[program->value[i].first_in + e];
+    return program->edge + program->value[i].first_in;
 }
 /* The instructions that run at i, in order, until HTI_NONE. */
 static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)

@@ -15,15 +15,16 @@ void hti_program_point(ht_program *p, uint32_t root, unsigned char *memory)
 }
 
 /* Offsets count from the arena's first aligned byte. */
+static unsigned char *arena_at(const ht_program *p, size_t offset)
+{
+    return (unsigned char *)hti_round_up((uintptr_t)p->arena, HTI_ALIGN) + offset;
+}
+
 static void program_point_arena(ht_program *p)
 {
-    unsigned char *at = (unsigned char *)hti_round_up((uintptr_t)p->arena, HTI_ALIGN);
-    for (uint32_t i = 0; i < p->n_values; i++) {
-        hti_value *v = &p->value[i];
-        if (v->root == i && v->place == HTI_IN_ARENA)
-            hti_program_point(p, i, at + v->offset);
-        if (v->workspace_bytes) v->workspace = at + v->workspace_offset;
-    }
+    for (uint32_t i = 0; i < p->n_values; i++)
+        if (p->value[i].root == i && p->value[i].place == HTI_IN_ARENA)
+            hti_program_point(p, i, arena_at(p, p->value[i].offset));
 }
 
 void hti_program_bind(ht_program *program, void *arena)
@@ -68,10 +69,11 @@ static void run_group(ht_program *p, const hti_group *g)
 
 static void run_value(ht_program *p, uint32_t i)
 {
-    hti_value *v = &p->value[i];
-    if (p->poison && v->workspace_bytes) memset(v->workspace, 0xFF, v->workspace_bytes);
+    const hti_value *v = &p->value[i];
+    void *workspace = v->workspace_bytes ? arena_at(p, v->workspace_offset) : NULL;
+    if (p->poison && workspace) memset(workspace, 0xFF, v->workspace_bytes);
     v->op->run(&(ht_run){v->op, p->ctx, v->array, (int)v->n_in, p->operand + v->first_in,
-                         v->attributes, v->workspace, v->site});
+                         v->attributes, workspace, v->site});
 }
 
 static inline void run_loop(const ht_program *p, const hti_instruction *s)

@@ -16,14 +16,14 @@ slack=3 # per cent
 recorded() {
     cat <<'END'
 eager_scalar 11745631
-replay_scalar 423041
-replay_step 7538410
-replay_adam 12419610
-hypergradient 13854266
-revolve 18765311
-record_mlp 1965341
-record_vit 5702243
-record_bilevel 11563906
+replay_scalar 413051
+replay_step 7490710
+replay_adam 12389100
+hypergradient 14139056
+revolve 18955331
+record_mlp 1691541
+record_vit 4947604
+record_bilevel 9360856
 END
 }
 
