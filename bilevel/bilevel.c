@@ -38,8 +38,11 @@ static bool bilevel_build(ht_bilevel *b, const ht_bilevel_problem *problem,
     hti_memory *m = &b->memory;
     hti_planning planning = {.base = base};
     b->planning = &planning;
-    bool ok = hti_problem_open(b, problem, o->truncate) && flags_open(b) &&
-              bilevel_plan(b, o) && hti_memory_allocate(b);
+    bool ok = hti_problem_open(b, problem, o->truncate) && flags_open(b);
+    if (ok)
+        m->block_bytes =
+            hti_set_bytes(b->problem.theta) + hti_set_bytes(b->problem.state);
+    ok = ok && bilevel_plan(b, o) && hti_memory_allocate(b);
     b->planning = NULL;
     m->allocated_bytes = b->ctx->live - base;
     /* What they point to has been read, and is the caller's to free or change. */

@@ -27,7 +27,7 @@ typedef enum hti_role {
 } hti_role;
 
 typedef struct hti_problem {
-    ht_bilevel_problem asked; /* for its callbacks */
+    ht_bilevel_problem asked; /* for its callbacks; what batches are filled into */
     int64_t steps, first;     /* steps first .. steps-1 are differentiated */
     ht_set *theta, *eta, *inner_data, *outer_data; /* borrowed; no data: empty */
     hti_loan loan[HTI_ROLES];
@@ -140,7 +140,8 @@ struct ht_bilevel {
  * borrowed, owned and given back. */
 bool hti_problem_valid(ht_context *ctx, const hti_method *method,
                        const ht_bilevel_problem *p, const ht_bilevel_options *o);
-bool hti_problem_fail(ht_context *ctx, const char *text);
+#define HTI_REFUSED(ctx, status, ...) \
+    (ht_context_fail(ctx, status, NULL, "bilevel: " __VA_ARGS__) == HT_OK)
 bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *p, int64_t truncate);
 void hti_problem_close(ht_bilevel *b);
 /* Whether every set has as many tensors as programs and pointer lists were made for; else

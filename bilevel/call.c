@@ -38,22 +38,17 @@ void **hti_point_buffer(void **to, const ht_set *set, unsigned char **buffer)
     return to;
 }
 
-static void **point_set(void **to, const ht_set *set)
+/* A set's own tensors; marked NULL: all. */
+static void **point_set(void **to, const ht_set *set, const bool *marked)
 {
-    for (int i = 0; i < set->n; i++) *to++ = set->tensor[i]->array.data;
+    for (int i = 0; i < set->n; i++)
+        if (!marked || marked[i]) *to++ = set->tensor[i]->array.data;
     return to;
 }
 
 static void **point_list(void **to, void *const *from, int n)
 {
     for (int i = 0; i < n; i++) *to++ = from[i];
-    return to;
-}
-
-static void **point_sums(void **to, const ht_set *sum, const bool *summed)
-{
-    for (int j = 0; j < sum->n; j++)
-        if (summed[j]) *to++ = sum->tensor[j]->array.data;
     return to;
 }
 
@@ -73,7 +68,7 @@ static void **point_products(const ht_bilevel *b, void **to)
 static void **point_tensors(const ht_bilevel *b, const ht_set *set, unsigned char *at,
                             unsigned char **buffer, void **to)
 {
-    if (!at && set != b->problem.state) return point_set(to, set);
+    if (!at && set != b->problem.state) return point_set(to, set, NULL);
     if (at) *buffer = at;
     return hti_point_buffer(to, set, buffer);
 }
@@ -97,8 +92,8 @@ static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand opera
     case HTI_STATE_COTANGENT:
         return point_list(to, b->run.cotangent + of->theta->n, of->state->n);
     case HTI_ETA_COTANGENT:
-        return point_sums(to, of->gradient,
-                          kind == HTI_INITIAL_REVERSE ? p->initial_summed : p->summed);
+        return point_set(to, of->gradient,
+                         kind == HTI_INITIAL_REVERSE ? p->initial_summed : p->summed);
     default:
         return NULL;
     }

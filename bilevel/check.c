@@ -9,8 +9,8 @@
 
 enum { HTI_FORWARD_MOST = 32, HTI_CHECK_SLOTS = 3 };
 
-/* The problem in f64. Batches are filled by the user's callback into the user's sets and
- * converted. */
+/* The problem in f64. The user's callbacks fill the user's own sets with batches, which
+ * are converted. */
 typedef struct hti_double {
     const ht_bilevel_problem *original;
     ht_bilevel_problem problem;
@@ -23,45 +23,6 @@ typedef struct hti_double {
     double least;           /* a gradient smaller than this is rounding beside F */
     ht_bilevel_result last; /* run; its sets are gone */
 } hti_double;
-
-static ht_var double_inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
-                           void *user)
-{
-    const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    return p->inner(theta, eta, batch, p->user);
-}
-
-static ht_var double_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
-                           void *user)
-{
-    const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    return p->outer(theta, eta, batch, p->user);
-}
-
-static void double_init(const ht_vars *eta, ht_vars *theta0, void *user)
-{
-    const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    p->init(eta, theta0, p->user);
-}
-
-static ht_status double_fill(ht_batch_fn fill, uint64_t step, ht_set *batch, ht_set *data,
-                             void *user)
-{
-    ht_status status = fill(step, data ? data : batch, user);
-    return status == HT_OK && data ? ht_set_copy(batch, data) : status;
-}
-
-static ht_status double_inner_batch(uint64_t step, ht_set *batch, void *user)
-{
-    const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    return double_fill(p->inner_batch, step, batch, p->inner_data, p->user);
-}
-
-static ht_status double_outer_batch(uint64_t step, ht_set *batch, void *user)
-{
-    const ht_bilevel_problem *p = ((hti_double *)user)->original;
-    return double_fill(p->outer_batch, step, batch, p->outer_data, p->user);
-}
 
 /* The problem's sets in f64: one that stands in two places does so there. */
 static void double_clone(hti_double *d, const ht_bilevel_problem *p)
@@ -83,17 +44,20 @@ static bool double_open(hti_double *d, const ht_bilevel_problem *p)
 {
     d->original = p;
     d->problem = *p;
-    d->problem.user = d;
-    d->problem.inner = double_inner;
-    d->problem.outer = double_outer;
-    d->problem.init = p->init ? double_init : NULL;
-    d->problem.inner_batch = p->inner_batch ? double_inner_batch : NULL;
-    d->problem.outer_batch = p->outer_batch ? double_outer_batch : NULL;
     double_clone(d, p);
     d->gradient = ht_set_clone(p->eta, HT_F64);
     d->other = ht_set_clone(p->eta, HT_F64);
     d->direction = ht_set_clone(p->eta, HT_F64);
     return d->ctx->status == HT_OK;
+}
+
+static ht_bilevel *double_new(hti_double *d, ht_bilevel_options options)
+{
+    ht_bilevel *b = ht_bilevel_new(d->ctx, &d->problem, &options);
+    if (!b) return NULL;
+    b->problem.asked.inner_data = d->original->inner_data;
+    b->problem.asked.outer_data = d->original->outer_data;
+    return b;
 }
 
 static void double_close(hti_double *d)
@@ -125,18 +89,16 @@ static void set_move(ht_set *a, const ht_set *along, double scale)
     }
 }
 
-/* |a|, or |a - b|, over the largest element there is, which goes to *size: squares of
- * large elements overflow and of small ones vanish. */
-static double set_norm(const ht_set *a, const ht_set *b, double *size)
+/* |a|, or |a - b|, in units of `size`, the largest element there is: squares of large
+ * elements overflow and of small ones vanish. */
+static double set_norm(const ht_set *a, const ht_set *b, double size)
 {
     double sum = 0;
-    *size = hti_largest(a, NULL);
-    if (b) *size = fmax(*size, hti_largest(b, NULL));
-    for (int i = 0; *size > 0 && i < a->n; i++) {
+    for (int i = 0; size > 0 && i < a->n; i++) {
         const double *x = ht_tensor_data(a->tensor[i]),
                      *y = b ? ht_tensor_data(b->tensor[i]) : NULL;
         for (int64_t k = 0, n = ht_tensor_count(a->tensor[i]); k < n; k++) {
-            double d = x[k] / *size - (y ? y[k] / *size : 0);
+            double d = x[k] / size - (y ? y[k] / size : 0);
             sum += d * d;
         }
     }
@@ -146,11 +108,10 @@ static double set_norm(const ht_set *a, const ht_set *b, double *size)
 /* |a - b| / max(|a|, |b|, least), 0 if all are 0. */
 static double gradient_distance(const ht_set *a, const ht_set *b, double least)
 {
-    double size, one, other;
-    double off = set_norm(a, b, &size), x = set_norm(a, NULL, &one),
-           y = set_norm(b, NULL, &other);
-    if (!(size > 0)) return isnan(size) ? size : 0;
-    return off / fmax(fmax(x * (one / size), y * (other / size)), least / size);
+    double size = fmax(hti_largest(a, NULL), hti_largest(b, NULL));
+    if (!(size > 0)) return size;
+    double norm = fmax(set_norm(a, NULL, size), set_norm(b, NULL, size));
+    return set_norm(a, b, size) / fmax(norm, least / size);
 }
 
 static bool double_line(hti_double *d, const char *what, double error, double tolerance,
@@ -174,7 +135,7 @@ static void double_skip(const hti_double *d, const char *what, const char *why)
 /* The hypergradient by these options, into `to`. */
 static bool double_run(hti_double *d, ht_bilevel_options options, ht_set *to)
 {
-    ht_bilevel *b = ht_bilevel_new(d->ctx, &d->problem, &options);
+    ht_bilevel *b = double_new(d, options);
     bool ok = b != NULL;
     if (ok) {
         ht_bilevel_result result = ht_bilevel_run(b, 0);
@@ -267,11 +228,11 @@ static bool double_differences(hti_double *d, int n_directions)
     const double tolerance = 1e-5;
     hti_judgement worst = {0};
     d->scale = 1 / sqrt((double)ht_set_elements(d->direction));
-    double size, norm = set_norm(d->gradient, NULL, &size) * size;
+    double size = hti_largest(d->gradient, NULL);
+    double norm = set_norm(d->gradient, NULL, size) * size;
     double unit = fmax(norm * d->scale, d->least);
-    d->evaluated = ht_bilevel_new(
-        d->ctx, &d->problem,
-        &(ht_bilevel_options){.method = HT_REVERSE, .schedule = HT_REVOLVE, .slots = 1});
+    d->evaluated =
+        double_new(d, (ht_bilevel_options){.schedule = HT_REVOLVE, .slots = 1});
     if (!d->evaluated) return false;
     ht_set_copy(d->other, d->problem.eta);
     for (int k = 0; k < n_directions && d->ctx->status == HT_OK; k++) {

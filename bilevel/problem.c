@@ -11,12 +11,6 @@ static const char *const role_name[HTI_ROLES] = {
     "theta", "eta", "inner_data", "outer_data",
     "the batch of a data set that is NULL in the problem"};
 
-bool hti_problem_fail(ht_context *ctx, const char *text)
-{
-    ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL, "bilevel: %s", text);
-    return false;
-}
-
 /* One set in two places. theta and eta: theta_0 is eta then. Inner and outer data: what
  * the one callback filled the other fills again. What cannot be right is refused. */
 static bool sharing_valid(ht_context *ctx, const ht_bilevel_problem *p)
@@ -24,22 +18,21 @@ static bool sharing_valid(ht_context *ctx, const ht_bilevel_problem *p)
     const ht_set *variable[] = {p->theta, p->eta},
                  *data[] = {p->inner_data, p->outer_data};
     for (int k = 0; k < 4; k++) {
-        if (variable[k / 2] != data[k % 2]) continue;
-        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                        "bilevel: %s is the set %s too, but a batch is a constant: "
-                        "derivatives through it would be missing\n  hint: the callbacks "
-                        "are given %s as variables; for constants give a clone "
-                        "(ht_set_clone)",
-                        role_name[HTI_LENT_INNER_DATA + k % 2], role_name[k / 2],
-                        role_name[k / 2]);
-        return false;
+        if (variable[k / 2] == data[k % 2])
+            return HTI_REFUSED(
+                ctx, HT_ERROR_ARGUMENT,
+                "%s is the set %s too, but a batch is a constant: derivatives through it "
+                "would be missing\n  hint: the callbacks are given %s as variables; for "
+                "constants give a clone (ht_set_clone)",
+                role_name[HTI_LENT_INNER_DATA + k % 2], role_name[k / 2],
+                role_name[k / 2]);
     }
     if (!p->inner_data || p->inner_data != p->outer_data) return true;
     if (p->inner_batch || !p->outer_batch) return true;
-    return hti_problem_fail(
-        ctx, "outer_batch fills the set that is inner_data too, and no "
-             "inner_batch fills it again for the inner steps\n  hint: "
-             "give an inner_batch as well, or outer_data a set of its own");
+    return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "outer_batch fills the set that is inner_data too, and no "
+                       "inner_batch fills it again for the inner steps\n  hint: "
+                       "give an inner_batch as well, or outer_data a set of its own");
 }
 
 static bool sets_valid(ht_context *ctx, const ht_bilevel_problem *p)
@@ -50,18 +43,19 @@ static bool sets_valid(ht_context *ctx, const ht_bilevel_problem *p)
         if (!set[k]) continue;
         HT_ASSERT(set[k]->ctx == ctx, "%s is on another context", name[k]);
         for (int i = 0; k < 2 && i < set[k]->n; i++) {
-            if (hti_dtype_is_float(ht_tensor_dtype(set[k]->tensor[i]))) continue;
-            ht_context_fail(ctx, HT_ERROR_NO_GRADIENT, NULL,
-                            "bilevel: \"%s\" in %s is %s, which has no gradient\n"
-                            "  hint: put labels and indices into the data",
-                            set[k]->name[i], name[k],
-                            ht_dtype_name(ht_tensor_dtype(set[k]->tensor[i])));
-            return false;
+            ht_dtype dtype = ht_tensor_dtype(set[k]->tensor[i]);
+            if (!hti_dtype_is_float(dtype))
+                return HTI_REFUSED(ctx, HT_ERROR_NO_GRADIENT,
+                                   "\"%s\" in %s is %s, which has no gradient\n"
+                                   "  hint: put labels and indices into the data",
+                                   set[k]->name[i], name[k], ht_dtype_name(dtype));
         }
     }
-    if (!p->theta->n) return hti_problem_fail(ctx, "theta is empty: nothing to train");
+    if (!p->theta->n)
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT, "theta is empty: nothing to train");
     if (!p->eta->n)
-        return hti_problem_fail(ctx, "eta is empty: nothing to differentiate by");
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "eta is empty: nothing to differentiate by");
     return sharing_valid(ctx, p);
 }
 
@@ -76,12 +70,14 @@ static bool coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
         if (!ht_set_tensor(p->eta, c->outer)) return false;
         for (int j = 0; j < k; j++)
             if (!strcmp(p->coordinates[j].outer, c->outer))
-                return hti_problem_fail(ctx, "an outer variable has two coordinates");
+                return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                                   "an outer variable has two coordinates");
         if (c->kind < HT_IDENTITY || c->kind > HT_SIGMOID)
-            return hti_problem_fail(ctx, "no such kind of coordinate");
+            return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT, "no such kind of coordinate");
         if (!hti_coordinate_bounded(c))
-            return hti_problem_fail(ctx, "a sigmoid coordinate needs low < high, and "
-                                         "high - low finite");
+            return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                               "a sigmoid coordinate needs low < high, and "
+                               "high - low finite");
     }
     return true;
 }
@@ -92,14 +88,14 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
     HT_ASSERT(p->inner && p->outer, "problem.inner or problem.outer is NULL");
     HT_ASSERT(p->theta && p->eta, "problem.theta or problem.eta is NULL");
     if (p->steps < 1 || p->steps > HTI_MAX_STEPS)
-        return hti_problem_fail(ctx,
-                                "steps must lie in 1 .. 2^30\n  hint: a run of no steps "
-                                "has no update to differentiate");
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "steps must lie in 1 .. 2^30\n  hint: a run of no steps "
+                           "has no update to differentiate");
     if (o->truncate < 0 || o->truncate > p->steps || o->slots < 0)
-        return hti_problem_fail(ctx,
-                                "truncate must lie in 0 .. steps, slots not be negative");
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "truncate must lie in 0 .. steps, slots not be negative");
     if (!method || o->schedule < HT_SCHEDULE_AUTO || o->schedule > HT_REVOLVE)
-        return hti_problem_fail(ctx, "no such method or schedule");
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT, "no such method or schedule");
     return method->fits(ctx, o) && sets_valid(ctx, p) && coordinates_valid(ctx, p) &&
            hti_update_check(ctx, &p->update, p->theta, p->eta, p->steps);
 }

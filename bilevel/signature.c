@@ -51,7 +51,7 @@ static const size_t set_of[HTI_OPERANDS] = {
     [HTI_THETA_GRADIENT] = SET(theta), [HTI_ETA_GRADIENT] = SET(gradient),
     [HTI_THETA_COTANGENT] = SET(theta), [HTI_STATE_COTANGENT] = SET(state),
     [HTI_ETA_COTANGENT] = SET(gradient), [HTI_THETA_TANGENT] = SET(theta),
-    [HTI_STATE_TANGENT] = SET(state), [HTI_ETA_TANGENT] = SET(eta)};
+    [HTI_STATE_TANGENT] = SET(state), [HTI_ETA_TANGENT] = SET(gradient)};
 /* clang-format on */
 
 /* No set is the first member, whose offset is 0. */

@@ -7,8 +7,9 @@
 static bool direct_fits(ht_context *ctx, const ht_bilevel_options *o)
 {
     return !o->truncate ||
-           hti_problem_fail(ctx, "options.method is HT_DIRECT, but options.truncate is "
-                                 "set, and no step is differentiated");
+           HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "options.method is HT_DIRECT, but options.truncate is "
+                       "set, and no step is differentiated");
 }
 
 static bool direct_record_initial(hti_recorder *r)

@@ -54,12 +54,16 @@ static void blocks_reset(ht_bilevel *b)
 
 /* Batches. */
 
-static bool fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_set *data,
-                       const char *which)
+/* Fills `filled`, as a rule the data themselves (NULL: there are none, and they are
+ * empty). */
+static bool fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_set *filled,
+                       ht_set *data, const char *which)
 {
     if (!fill) return true;
+    if (!filled) filled = data;
     if (data->n > 0) data->fills++;
-    ht_status status = fill(step, data, b->problem.asked.user);
+    ht_status status = fill(step, filled, b->problem.asked.user);
+    if (status == HT_OK && filled != data) status = ht_set_copy(data, filled);
     if (status != HT_OK && b->ctx->status == HT_OK)
         ht_context_fail(b->ctx, status, NULL, "bilevel: %s failed at step %llu (%s)",
                         which, (unsigned long long)step, ht_status_name(status));
@@ -70,10 +74,11 @@ static bool fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_set *d
  * was given the set since: outer_batch, or one of another bilevel. */
 bool hti_fill_inner(ht_bilevel *b, int64_t step)
 {
+    const ht_bilevel_problem *asked = &b->problem.asked;
     ht_set *data = b->problem.inner_data;
     if (b->run.batch_step == step && b->run.batch_fill == data->fills) return true;
-    bool ok =
-        fill_batch(b, b->problem.asked.inner_batch, (uint64_t)step, data, "inner_batch");
+    bool ok = fill_batch(b, asked->inner_batch, (uint64_t)step, asked->inner_data, data,
+                         "inner_batch");
     b->run.batch_step = step;
     b->run.batch_fill = data->fills;
     return ok;
@@ -161,7 +166,8 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
     b->run.step = (int32_t)last;
     if (!hti_fill_inner(b, last) ||
         !run_loss(b, HTI_INNER_LOSS, &at, last, &b->run.result.inner) ||
-        !fill_batch(b, p->asked.outer_batch, outer_step, p->outer_data, "outer_batch"))
+        !fill_batch(b, p->asked.outer_batch, outer_step, p->asked.outer_data,
+                    p->outer_data, "outer_batch"))
         return false;
     b->run.step = (int32_t)outer_step;
     if (!run_loss(b, HTI_OUTER_LOSS, &at, p->steps, &b->run.result.outer)) return false;

@@ -35,15 +35,14 @@ static bool all_reached(const hti_recorder *r)
     for (int k = 0; k < r->n_eta + r->n_theta; k++) {
         bool outer = k < r->n_eta;
         if (outer ? r->eta_reached[k] : r->theta_reached[k - r->n_eta]) continue;
-        ht_context_fail(
-            r->b->ctx, HT_ERROR_NO_GRADIENT, NULL,
-            "bilevel: %s \"%s\" reaches neither the inner loss, the update rule, the "
+        return HTI_REFUSED(
+            r->b->ctx, HT_ERROR_NO_GRADIENT,
+            "%s \"%s\" reaches neither the inner loss, the update rule, the "
             "initial value nor the outer loss\n  hint: use it in one of them, or "
             "leave it out of %s",
             outer ? "outer variable" : "parameter",
             outer ? p->eta->name[k] : p->theta->name[k - r->n_eta],
             outer ? "eta" : "theta");
-        return false;
     }
     return true;
 }

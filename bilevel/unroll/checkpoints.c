@@ -17,7 +17,7 @@
 struct hti_schedule {
     ht_context *ctx;
     size_t bytes;
-    hti_schedule_kind kind;
+    ht_schedule kind;
     int64_t first, last, slots;
     int64_t segment; /* two-level: steps between the coarse checkpoints */
     int64_t current; /* the engine's current state; -1: undefined */
@@ -61,20 +61,20 @@ static int64_t schedule_segment(int64_t n)
     return (int64_t)ceil(sqrt((double)n));
 }
 
-int64_t hti_schedule_slots(hti_schedule_kind kind, int64_t n)
+int64_t hti_schedule_slots(ht_schedule kind, int64_t n)
 {
-    if (kind == HTI_STORE_ALL) return n;
-    if (kind == HTI_REVOLVE) return 1;
+    if (kind == HT_STORE_ALL) return n;
+    if (kind == HT_REVOLVE) return 1;
     /* The last segment is pinned whole beside the starts before it; a full one can only
      * come later, when one start fewer is held and its own start is one of them. */
     int64_t k = schedule_segment(n), before = (n - 1) / k, rest = n - before * k;
     return before + (rest > k - 1 ? rest : k - 1);
 }
 
-int64_t hti_schedule_forward_steps(hti_schedule_kind kind, int64_t n, int64_t slots)
+int64_t hti_schedule_forward_steps(ht_schedule kind, int64_t n, int64_t slots)
 {
-    if (kind == HTI_STORE_ALL) return n;
-    if (kind == HTI_TWO_LEVEL) {
+    if (kind == HT_STORE_ALL) return n;
+    if (kind == HT_TWO_LEVEL) {
         int64_t k = schedule_segment(n);
         return n + (n - 1) / k * (k - 1);
     }
@@ -110,7 +110,7 @@ size_t hti_schedule_bytes(int64_t slots)
     return sizeof(hti_schedule) + (size_t)slots * sizeof(int64_t);
 }
 
-hti_schedule *hti_schedule_new(ht_context *ctx, hti_schedule_kind kind, int64_t first,
+hti_schedule *hti_schedule_new(ht_context *ctx, ht_schedule kind, int64_t first,
                                int64_t last, int64_t slots)
 {
     if (first < 0 || first >= last || last > HTI_MAX_STEPS) {
@@ -182,10 +182,10 @@ static int64_t schedule_split(int64_t n, int64_t s)
 static int64_t schedule_target(const hti_schedule *schedule)
 {
     int64_t at = schedule->current, k = schedule->segment;
-    if (schedule->kind == HTI_REVOLVE)
+    if (schedule->kind == HT_REVOLVE)
         return at +
                schedule_split(schedule->end - at, schedule->slots - schedule->depth + 1);
-    if (schedule->kind == HTI_TWO_LEVEL && !schedule_in_segment(schedule)) return at + k;
+    if (schedule->kind == HT_TWO_LEVEL && !schedule_in_segment(schedule)) return at + k;
     return at + 1;
 }
 
@@ -194,8 +194,8 @@ static int64_t schedule_target(const hti_schedule *schedule)
 static bool schedule_pins(const hti_schedule *schedule)
 {
     int64_t at = schedule->current - schedule->first;
-    if (schedule->kind == HTI_REVOLVE) return schedule->current < schedule->end - 1;
-    return schedule->kind == HTI_STORE_ALL || at % schedule->segment == 0 ||
+    if (schedule->kind == HT_REVOLVE) return schedule->current < schedule->end - 1;
+    return schedule->kind == HT_STORE_ALL || at % schedule->segment == 0 ||
            schedule_in_segment(schedule);
 }
 

@@ -12,12 +12,6 @@
 
 #include "bilevel_internal.h"
 
-typedef enum hti_schedule_kind {
-    HTI_STORE_ALL,
-    HTI_TWO_LEVEL,
-    HTI_REVOLVE
-} hti_schedule_kind;
-
 typedef enum hti_action_kind {
     HTI_ADVANCE, /* run steps step .. to-1; current becomes state `to` */
     HTI_SAVE,    /* pin current (state `step`) in the free slot `slot` */
@@ -43,7 +37,7 @@ typedef struct hti_schedule hti_schedule;
  * checkpoints; steps 0 .. first-1 are run and forgotten. Needs 0 <= first < last <=
  * HTI_MAX_STEPS and hti_schedule_slots(kind, last - first) <= slots. NULL after an error.
  */
-hti_schedule *hti_schedule_new(ht_context *ctx, hti_schedule_kind kind, int64_t first,
+hti_schedule *hti_schedule_new(ht_context *ctx, ht_schedule kind, int64_t first,
                                int64_t last, int64_t slots);
 void hti_schedule_free(hti_schedule *schedule); /* NULL: nothing */
 /* Back to the first action. */
@@ -54,9 +48,9 @@ hti_action hti_schedule_next(hti_schedule *schedule);
 
 /* Slots without which n steps cannot be reversed: n, about 2 sqrt(n), and 1 for revolve,
  * which makes use of any more, up to n - 1. */
-int64_t hti_schedule_slots(hti_schedule_kind kind, int64_t n);
+int64_t hti_schedule_slots(ht_schedule kind, int64_t n);
 /* Steps a sweep over n advances, the last one included. slots matters to revolve only. */
-int64_t hti_schedule_forward_steps(hti_schedule_kind kind, int64_t n, int64_t slots);
+int64_t hti_schedule_forward_steps(ht_schedule kind, int64_t n, int64_t slots);
 /* Of the n steps, those that revolve reverses from a state in a slot, which it advanced
  * from: what was kept beside the state serves them. */
 int64_t hti_revolve_from_slots(int64_t n, int64_t slots);

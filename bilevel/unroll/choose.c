@@ -20,15 +20,10 @@ static bool take(ht_bilevel *b, hti_choice c)
     return true;
 }
 
-static int64_t reversed(const ht_bilevel *b)
-{
-    return b->problem.steps - b->problem.first;
-}
-
 static int64_t wanted_slots(const ht_bilevel *b, const ht_bilevel_options *o)
 {
-    int64_t n = reversed(b);
-    if (o->schedule == HT_TWO_LEVEL) return hti_schedule_slots(HTI_TWO_LEVEL, n);
+    int64_t n = hti_reversed(b);
+    if (o->schedule == HT_TWO_LEVEL) return hti_schedule_slots(HT_TWO_LEVEL, n);
     return o->schedule == HT_REVOLVE && o->slots && o->slots < n ? o->slots : n;
 }
 
@@ -56,7 +51,7 @@ static size_t least(const ht_bilevel *b, ht_schedule schedule, int64_t slots)
 
 void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
 {
-    int64_t n = reversed(b);
+    int64_t n = hti_reversed(b);
     char slots[96] = "";
     if (o->slots > 1)
         snprintf(slots, sizeof slots, " with %lld slots of revolve, which need %zu",
@@ -67,7 +62,7 @@ void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
         "  hint: revolve with 1 slot needs %zu, two-level %zu, store-all %zu (%zu "
         "with products kept)",
         o->bytes, (long long)n, slots, least(b, HT_REVOLVE, 1),
-        least(b, HT_TWO_LEVEL, hti_schedule_slots(HTI_TWO_LEVEL, n)),
+        least(b, HT_TWO_LEVEL, hti_schedule_slots(HT_TWO_LEVEL, n)),
         least(b, HT_STORE_ALL, n),
         hti_choice_bytes(b, (hti_choice){HT_STORE_ALL, b->planning->n_level - 1, n}));
 }
@@ -94,8 +89,8 @@ static bool choose_level(ht_bilevel *b, const ht_bilevel_options *o, hti_choice 
  * products kept. */
 static double cost(const ht_bilevel *b, hti_choice c)
 {
-    int64_t n = reversed(b), served = n;
-    int64_t steps = hti_schedule_forward_steps(HTI_REVOLVE, n, c.slots);
+    int64_t n = hti_reversed(b), served = n;
+    int64_t steps = hti_schedule_forward_steps(HT_REVOLVE, n, c.slots);
     if (c.slots < n) served = hti_revolve_from_slots(n, c.slots);
     double cost = (double)steps * ht_program_flops(b->programs.call[HTI_FORWARD].program);
     for (int k = 0; k < b->planning->level[c.level].kept; k++)
@@ -115,7 +110,7 @@ static double gain(const ht_bilevel *b, hti_choice from, hti_choice to)
  * is none. */
 static hti_choice more_slots(const ht_bilevel *b, hti_choice c)
 {
-    int64_t n = reversed(b);
+    int64_t n = hti_reversed(b);
     c.slots += c.slots < 64 ? 1 : c.slots / 64;
     if (c.slots > n) c.slots = n;
     return c;

@@ -8,47 +8,30 @@
 
 #include "unroll.h"
 
-/* One direction of eta, then two tangents per element: one is read, the other written. */
+/* Two tangents per element: one is read, the other written. The direction of eta they are
+ * along stands in the gradient set, which is free until the outer loss. */
 static unsigned char *tangent_at(const ht_bilevel *b, int64_t element, int64_t step)
 {
-    return b->memory.own + hti_set_bytes(b->problem.eta) +
-           (size_t)(2 * element + (step & 1)) * b->memory.block_bytes;
+    return b->memory.own + (size_t)(2 * element + (step & 1)) * b->memory.block_bytes;
 }
 
 static hti_room forward_room(const ht_bilevel *b, hti_choice c)
 {
-    const hti_problem *p = &b->problem;
-    size_t state = hti_set_bytes(p->theta) + hti_set_bytes(p->state);
     (void)c;
-    return (hti_room){.blocks = 2,
-                      .cotangents = 1,
-                      .own = 2 * (size_t)ht_set_elements(p->eta) * state +
-                             hti_set_bytes(p->eta)};
+    size_t n = (size_t)ht_set_elements(b->problem.eta);
+    return (hti_room){.blocks = 2, .cotangents = 1, .own = 2 * n * b->memory.block_bytes};
 }
 
-/* Sets direction `element` of eta, in order, to value. */
-static void set_direction(ht_bilevel *b, int64_t element, double value)
-{
-    const ht_set *eta = b->problem.eta;
-    unsigned char *at = b->memory.own;
-    int j = 0;
-    for (; element >= ht_tensor_count(eta->tensor[j]); j++) {
-        element -= ht_tensor_count(eta->tensor[j]);
-        at += hti_round_up(ht_tensor_bytes(eta->tensor[j]), HTI_ALIGN);
-    }
-    if (ht_tensor_dtype(eta->tensor[j]) == HT_F64)
-        ((double *)(void *)at)[element] = value;
-    else
-        ((float *)(void *)at)[element] = (float)value;
-}
-
-static bool run_direction(ht_bilevel *b, hti_call_kind kind, hti_places *at,
+/* Along element `element` of eta, counted through all of its tensors. */
+static bool run_direction(ht_bilevel *b, hti_call_kind kind, const hti_places *at,
                           int64_t element, int64_t step)
 {
-    at->in[HTI_ETA_TANGENT] = b->memory.own;
-    set_direction(b, element, 1);
+    ht_tensor **direction = b->problem.gradient->tensor;
+    for (; element >= ht_tensor_count(*direction); direction++)
+        element -= ht_tensor_count(*direction);
+    ht_tensor_set(*direction, element, 1);
     bool ok = hti_run_call(b, kind, at, step);
-    set_direction(b, element, 0);
+    ht_tensor_set(*direction, element, 0);
     return ok;
 }
 
@@ -134,7 +117,7 @@ static bool forward_run(ht_bilevel *b, uint64_t outer_step)
 {
     const hti_problem *p = &b->problem;
     int64_t n = ht_set_elements(p->eta);
-    memset(b->memory.own, 0, hti_set_bytes(p->eta));
+    for (int j = 0; j < p->eta->n; j++) ht_tensor_fill(p->gradient->tensor[j], 0);
     bool ok = hti_run_initial(b);
     for (int64_t e = 0; ok && e < n; e++) ok = tangent_initial(b, e);
     for (int64_t t = 0; ok && t < p->steps; t++) ok = run_both(b, t);

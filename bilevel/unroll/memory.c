@@ -12,14 +12,10 @@ static size_t products_bytes(const ht_bilevel *b, int kept)
     return bytes;
 }
 
-static int64_t reversed_steps(const ht_bilevel *b)
+/* Every state a run differentiates from is kept. */
+static bool stores_all(const ht_bilevel *b, hti_choice c)
 {
-    return b->problem.steps - b->problem.first;
-}
-
-bool hti_stores_all(const ht_bilevel *b, hti_choice c)
-{
-    return c.slots == reversed_steps(b) && c.schedule != HT_TWO_LEVEL;
+    return c.slots == hti_reversed(b) && c.schedule != HT_TWO_LEVEL;
 }
 
 static bool is_kept_pair(hti_call_kind kind)
@@ -34,7 +30,7 @@ static bool call_used(const ht_bilevel *b, hti_choice c, hti_call_kind kind)
     bool kept = b->planning->level[c.level].kept > 0;
     if (is_kept_pair(kind)) return kept;
     bool other = kind == HTI_FORWARD || kind == HTI_REVERSE_STEP;
-    return !(other && kept && hti_stores_all(b, c));
+    return !(other && kept && stores_all(b, c));
 }
 
 /* The largest arena of the programs a run replays: they share one, as none runs inside
@@ -60,7 +56,7 @@ static size_t state_tensors(const ht_bilevel *b)
  * but never more than there are states, as none is in two blocks. */
 hti_room hti_reverse_room(const ht_bilevel *b, hti_choice c)
 {
-    int64_t n = reversed_steps(b);
+    int64_t n = hti_reversed(b);
     const hti_call *plain = &b->programs.call[HTI_REVERSE_STEP];
     const hti_level *level = &b->planning->level[c.level];
     bool second = plain->over && !plain->over_all && call_used(b, c, HTI_REVERSE_STEP);
@@ -75,12 +71,11 @@ static size_t memory_bytes(const ht_bilevel *b, hti_choice c)
     const hti_run *run = &b->run;
     hti_room room = b->method->room(b, c);
     size_t slots = (size_t)c.slots, blocks = (size_t)room.blocks;
-    size_t state = hti_set_bytes(b->problem.theta) + hti_set_bytes(b->problem.state);
     size_t tables = blocks * (sizeof *m->references + sizeof *m->free_block) +
                     slots * (sizeof *m->pinned + sizeof *m->kept) +
                     2 * state_tensors(b) * sizeof *run->cotangent;
-    return (blocks + (size_t)room.cotangents) * state + arena_bytes(b, c) + room.own +
-           slots * products_bytes(b, b->planning->level[c.level].kept) +
+    return (blocks + (size_t)room.cotangents) * m->block_bytes + arena_bytes(b, c) +
+           room.own + slots * products_bytes(b, b->planning->level[c.level].kept) +
            hti_round_up(tables, HTI_ALIGN) + HTI_ALIGN;
 }
 
@@ -137,15 +132,14 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
     carve_tables(b, at);
 }
 
+/* Revolve of as many slots as states keeps them all. */
 static bool open_plan(ht_bilevel *b, hti_choice c)
 {
-    hti_schedule_kind kind = HTI_REVOLVE;
-    if (c.schedule == HT_TWO_LEVEL) kind = HTI_TWO_LEVEL;
-    if (hti_stores_all(b, c)) kind = HTI_STORE_ALL;
-    if (b->method->keeps_states)
-        b->memory.plan =
-            hti_schedule_new(b->ctx, kind, b->problem.first, b->problem.steps, c.slots);
-    return b->ctx->status == HT_OK;
+    if (!b->method->keeps_states) return true;
+    ht_schedule kind = stores_all(b, c) ? HT_STORE_ALL : c.schedule;
+    b->memory.plan =
+        hti_schedule_new(b->ctx, kind, b->problem.first, b->problem.steps, c.slots);
+    return b->memory.plan != NULL;
 }
 
 bool hti_memory_allocate(ht_bilevel *b)
@@ -156,7 +150,6 @@ bool hti_memory_allocate(ht_bilevel *b)
     for (hti_call_kind k = 0; k < HTI_CALLS; k++)
         if (!call_used(b, c, k)) hti_call_free(b->ctx, &call[k]);
     hti_room room = b->method->room(b, c);
-    m->block_bytes = hti_set_bytes(b->problem.theta) + hti_set_bytes(b->problem.state);
     m->product_bytes = products_bytes(b, b->programs.n_kept);
     m->n_blocks = room.blocks;
     m->bytes = memory_bytes(b, c);

@@ -9,12 +9,11 @@ bool hti_slots_fit(ht_context *ctx, const ht_bilevel_options *o)
     static const char *const name[] = {"HT_SCHEDULE_AUTO", "HT_STORE_ALL",
                                        "HT_TWO_LEVEL"};
     if (o->schedule == HT_REVOLVE || !o->slots) return true;
-    ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                    "bilevel: options.slots is %lld, but options.schedule is %s, "
-                    "which takes no number of slots\n"
-                    "  hint: HT_REVOLVE does; or leave slots 0 and set options.bytes",
-                    (long long)o->slots, name[o->schedule]);
-    return false;
+    return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "options.slots is %lld, but options.schedule is %s, "
+                       "which takes no number of slots\n"
+                       "  hint: HT_REVOLVE does; or leave slots 0 and set options.bytes",
+                       (long long)o->slots, name[o->schedule]);
 }
 
 /* Revolve needs slots, or a budget to find them. */
@@ -22,16 +21,16 @@ static bool reverse_fits(ht_context *ctx, const ht_bilevel_options *o)
 {
     if (!hti_slots_fit(ctx, o)) return false;
     return o->schedule != HT_REVOLVE || o->slots || o->bytes ||
-           hti_problem_fail(ctx,
-                            "revolve needs options.slots, or options.bytes to find them");
+           HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "revolve needs options.slots, or options.bytes to find them");
 }
 
 static bool truncated_fits(ht_context *ctx, const ht_bilevel_options *o)
 {
     if (o->truncate) return reverse_fits(ctx, o);
-    return hti_problem_fail(ctx,
-                            "HT_TRUNCATED needs options.truncate, the number of last "
-                            "steps to differentiate");
+    return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "HT_TRUNCATED needs options.truncate, the number of last "
+                       "steps to differentiate");
 }
 
 /* What a truncated sweep does not reach. */

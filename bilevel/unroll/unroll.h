@@ -6,12 +6,16 @@
 
 #include "bilevel_internal.h"
 
+/* Steps that are differentiated. */
+static inline int64_t hti_reversed(const ht_bilevel *b)
+{
+    return b->problem.steps - b->problem.first;
+}
+
 /* memory.c: the peak of what a choice would take, exactly. */
 size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c);
 /* Without what recording takes, which is the same for all. */
 size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c);
-/* Every state a run differentiates from is kept. */
-bool hti_stores_all(const ht_bilevel *b, hti_choice c);
 /* Cotangents have two buffers where a reverse step may not write over what it reads. */
 hti_room hti_reverse_room(const ht_bilevel *b, hti_choice c);
 

@@ -96,22 +96,22 @@ static engine sweep(hti_schedule *schedule, int64_t first, int64_t last, int64_t
 }
 
 /* A sweep of a fresh schedule, its forward steps checked against the closed form. */
-static engine check_sweep(ht_context *ctx, hti_schedule_kind kind, int64_t first,
-                          int64_t last, int64_t slots)
+static engine check_sweep(ht_context *ctx, ht_schedule kind, int64_t first, int64_t last,
+                          int64_t slots)
 {
     hti_schedule *schedule = hti_schedule_new(ctx, kind, first, last, slots);
     assert_non_null(schedule);
     engine e = sweep(schedule, first, last, slots);
     assert_int_equal(e.forward - first,
                      hti_schedule_forward_steps(kind, last - first, slots));
-    if (kind == HTI_REVOLVE)
+    if (kind == HT_REVOLVE)
         assert_int_equal(e.saved, hti_revolve_from_slots(last - first, slots));
     hti_schedule_free(schedule);
     return e;
 }
 
 /* For every n: the least slots are all used, and one less is refused. */
-static void check_exact_slots(hti_schedule_kind kind)
+static void check_exact_slots(ht_schedule kind)
 {
     ht_context *ctx = ht_context_new(NULL);
     size_t live = ht_context_live_bytes(ctx);
@@ -131,17 +131,17 @@ static void check_exact_slots(hti_schedule_kind kind)
 static void next_store_all_sweeps_with_n_slots(void **state)
 {
     (void)state;
-    check_exact_slots(HTI_STORE_ALL);
-    assert_int_equal(hti_schedule_slots(HTI_STORE_ALL, 777), 777);
-    assert_int_equal(hti_schedule_forward_steps(HTI_STORE_ALL, 777, 777), 777);
+    check_exact_slots(HT_STORE_ALL);
+    assert_int_equal(hti_schedule_slots(HT_STORE_ALL, 777), 777);
+    assert_int_equal(hti_schedule_forward_steps(HT_STORE_ALL, 777, 777), 777);
 }
 
 static void next_two_level_sweeps_with_its_slots(void **state)
 {
     (void)state;
-    check_exact_slots(HTI_TWO_LEVEL);
-    assert_int_equal(hti_schedule_slots(HTI_TWO_LEVEL, 100), 19);
-    assert_int_equal(hti_schedule_forward_steps(HTI_TWO_LEVEL, 100, 19), 181);
+    check_exact_slots(HT_TWO_LEVEL);
+    assert_int_equal(hti_schedule_slots(HT_TWO_LEVEL, 100), 19);
+    assert_int_equal(hti_schedule_forward_steps(HT_TWO_LEVEL, 100, 19), 181);
 }
 
 static void next_revolve_small_sweeps_for_all_slots(void **state)
@@ -150,7 +150,7 @@ static void next_revolve_small_sweeps_for_all_slots(void **state)
     ht_context *ctx = ht_context_new(NULL);
     for (int64_t n = 1; n <= SMALL; n++) {
         for (int64_t slots = 1; slots <= n + 1; slots++) {
-            engine e = check_sweep(ctx, HTI_REVOLVE, 0, n, slots);
+            engine e = check_sweep(ctx, HT_REVOLVE, 0, n, slots);
             assert_int_equal(e.peak, slots < n ? slots : n - 1);
         }
     }
@@ -163,11 +163,11 @@ static void next_revolve_large_sweeps_for_several_slots(void **state)
     ht_context *ctx = ht_context_new(NULL);
     static const int64_t slots[] = {1, 2, 3, 7, 50, 100, 999, 1000, 9999, 10000, 1000000};
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
-        check_sweep(ctx, HTI_REVOLVE, 0, 1000, slots[i]);
-        check_sweep(ctx, HTI_REVOLVE, 0, 10000, slots[i]);
+        check_sweep(ctx, HT_REVOLVE, 0, 1000, slots[i]);
+        check_sweep(ctx, HT_REVOLVE, 0, 10000, slots[i]);
     }
-    check_sweep(ctx, HTI_REVOLVE, 0, 1000000, 20);
-    check_sweep(ctx, HTI_REVOLVE, 0, 1000000, 1000000);
+    check_sweep(ctx, HT_REVOLVE, 0, 1000000, 20);
+    check_sweep(ctx, HT_REVOLVE, 0, 1000000, 1000000);
     ht_context_free(ctx);
 }
 
@@ -183,7 +183,7 @@ static void next_revolve_four_steps_two_slots_is_the_textbook_sweep(void **state
         {HTI_REVERSE, 0, 0, 0}, {HTI_DONE, 0, 0, 0},
     };
     ht_context *ctx = ht_context_new(NULL);
-    hti_schedule *schedule = hti_schedule_new(ctx, HTI_REVOLVE, 0, 4, 2);
+    hti_schedule *schedule = hti_schedule_new(ctx, HT_REVOLVE, 0, 4, 2);
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         hti_action got = hti_schedule_next(schedule);
         assert_int_equal(got.kind, want[i].kind);
@@ -200,12 +200,12 @@ static void next_truncated_sweeps_the_last_steps_only(void **state)
     (void)state;
     ht_context *ctx = ht_context_new(NULL);
     for (int64_t n = 1; n <= 40; n++) {
-        check_sweep(ctx, HTI_STORE_ALL, 13, 13 + n, n);
-        check_sweep(ctx, HTI_TWO_LEVEL, 13, 13 + n, hti_schedule_slots(HTI_TWO_LEVEL, n));
+        check_sweep(ctx, HT_STORE_ALL, 13, 13 + n, n);
+        check_sweep(ctx, HT_TWO_LEVEL, 13, 13 + n, hti_schedule_slots(HT_TWO_LEVEL, n));
         for (int64_t slots = 1; slots <= n; slots++)
-            check_sweep(ctx, HTI_REVOLVE, 13, 13 + n, slots);
+            check_sweep(ctx, HT_REVOLVE, 13, 13 + n, slots);
     }
-    hti_schedule *schedule = hti_schedule_new(ctx, HTI_STORE_ALL, 13, 20, 7);
+    hti_schedule *schedule = hti_schedule_new(ctx, HT_STORE_ALL, 13, 20, 7);
     hti_action action = hti_schedule_next(schedule);
     assert_int_equal(action.kind, HTI_ADVANCE);
     assert_int_equal(action.step, 0);
@@ -218,8 +218,8 @@ static void reset_anywhere_starts_again(void **state)
 {
     (void)state;
     ht_context *ctx = ht_context_new(NULL);
-    for (hti_schedule_kind kind = HTI_STORE_ALL; kind <= HTI_REVOLVE; kind++) {
-        int64_t slots = kind == HTI_REVOLVE ? 3 : hti_schedule_slots(kind, 11);
+    for (ht_schedule kind = HT_STORE_ALL; kind <= HT_REVOLVE; kind++) {
+        int64_t slots = kind == HT_REVOLVE ? 3 : hti_schedule_slots(kind, 11);
         hti_schedule *schedule = hti_schedule_new(ctx, kind, 2, 13, slots);
         for (int taken = 0; taken < 80; taken++) {
             for (int i = 0; i < taken; i++) hti_schedule_next(schedule);
@@ -251,7 +251,7 @@ static void forward_steps_revolve_equals_the_dynamic_program(void **state)
     }
     for (int64_t n = 1; n <= SMALL; n++)
         for (int64_t s = 1; s <= SMALL; s++)
-            assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, n, s),
+            assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, n, s),
                              best[n][s] + 1);
 }
 
@@ -259,13 +259,12 @@ static void forward_steps_revolve_extremes_do_not_overflow(void **state)
 {
     (void)state;
     int64_t n = HTI_MAX_STEPS;
-    assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, n, 1), n * (n - 1) / 2 + 1);
-    assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, n, n), n);
-    assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, n, INT64_MAX), n);
-    assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, n, n / 2),
-                     2 * n - n / 2 - 1);
-    assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, 1000000, 1000000), 1000000);
-    assert_int_equal(hti_schedule_forward_steps(HTI_REVOLVE, 1, 1), 1);
+    assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, n, 1), n * (n - 1) / 2 + 1);
+    assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, n, n), n);
+    assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, n, INT64_MAX), n);
+    assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, n, n / 2), 2 * n - n / 2 - 1);
+    assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, 1000000, 1000000), 1000000);
+    assert_int_equal(hti_schedule_forward_steps(HT_REVOLVE, 1, 1), 1);
 }
 
 static void new_bad_range_or_slots_is_refused(void **state)
@@ -285,7 +284,7 @@ static void new_bad_range_or_slots_is_refused(void **state)
     ht_context *ctx = ht_context_new(NULL);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(
-            hti_schedule_new(ctx, HTI_REVOLVE, bad[i].first, bad[i].last, bad[i].slots));
+            hti_schedule_new(ctx, HT_REVOLVE, bad[i].first, bad[i].last, bad[i].slots));
         assert_int_equal(ht_context_status(ctx), HT_ERROR_ARGUMENT);
         assert_contains(ht_context_message(ctx), bad[i].message);
         ht_context_clear(ctx);
@@ -298,7 +297,7 @@ static void new_without_memory_keeps_the_error(void **state)
     (void)state;
     ht_context *ctx = ht_context_new(&(ht_context_options){.byte_limit = 4096});
     size_t live = ht_context_live_bytes(ctx);
-    assert_null(hti_schedule_new(ctx, HTI_STORE_ALL, 0, 100000, 100000));
+    assert_null(hti_schedule_new(ctx, HT_STORE_ALL, 0, 100000, 100000));
     assert_int_equal(ht_context_status(ctx), HT_ERROR_MEMORY);
     assert_int_equal(ht_context_live_bytes(ctx), live);
     ht_context_free(ctx);
