@@ -22,7 +22,8 @@ static bool normalize_infer(ht_infer *it)
     const normalize_attributes *a = it->attributes;
     if (!hti_infer_rows_alike(it)) return false;
     if (!(a->eps > 0 && isfinite(a->eps)))
-        return ht_infer_fail(it, HT_ERROR_ARGUMENT, "needs eps > 0, eps is %g", a->eps);
+        return ht_infer_fail(it, HT_ERROR_ARGUMENT,
+                             "needs eps > 0, eps is %g\n  hint: 1e-5 is usual", a->eps);
     return true;
 }
 
@@ -252,8 +253,8 @@ static bool normalize_has_channels(ht_var x, double eps, const char *site)
                  "needs f32 or f64, x is %s %s\n  hint: ht_cast",
                  ht_dtype_name(type.dtype), text);
     else if (!(eps > 0 && isfinite(eps)))
-        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "normalize", "needs eps > 0, eps is %g",
-                 eps);
+        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "normalize",
+                 "needs eps > 0, eps is %g\n  hint: 1e-5 is usual", eps);
     else
         return true;
     return false;

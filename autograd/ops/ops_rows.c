@@ -209,7 +209,11 @@ static bool cross_entropy_infer(ht_infer *it)
         return ht_infer_fail(
             it, HT_ERROR_DTYPE,
             "needs float logits, and labels of i32 or probabilities of the "
-            "logits' dtype");
+            "logits' dtype\n  hint: labels are i32");
+    if (soft && it->in[1].shape.rank == 1)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "labels are i32, one a row, or probabilities of the logits' "
+                             "shape\n  hint: read them into an i32 tensor, or ht_cast");
     if (soft || it->out.shape.rank != 2 || it->in[1].shape.rank != 1 ||
         it->out.shape.dim[1] < 1 || it->out.shape.dim[0] != it->in[1].shape.dim[0])
         return ht_infer_fail(it, HT_ERROR_SHAPE,
