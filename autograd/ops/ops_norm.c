@@ -58,12 +58,6 @@ static ht_var normalize_parts(const ht_rule *r, ht_var *s)
     return rest;
 }
 
-static ht_var normalize_decompose(const ht_rule *r)
-{
-    ht_var s, rest = normalize_parts(r, &s);
-    return ht_mul(rest, s);
-}
-
 static const ht_sample normalize_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(normalize_attributes){1e-1, 1}},
     {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(normalize_attributes){1e-1, 0}},
@@ -74,8 +68,7 @@ static const ht_sample normalize_samples[] = {
 };
 
 HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attributes),
-        .infer = normalize_infer, HTI_RULES(normalize), .decompose = normalize_decompose,
-        .describe = normalize_describe);
+        .infer = normalize_infer, HTI_RULES(normalize), .describe = normalize_describe);
 
 /* Normalize_slope: J v. Its derivative by v is J again; that by x, along t, is a row too:
  * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y), its own transpose.
@@ -114,13 +107,6 @@ static ht_var slope_of(const ht_rule *r, ht_var y, ht_var s, ht_var v)
     return ht_mul(s, ht_sub(v, rest));
 }
 
-static ht_var slope_decompose(const ht_rule *r)
-{
-    ht_var s, y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
-    normalize_parts(r, &s);
-    return slope_of(r, y, s, r->in[1]);
-}
-
 static ht_var bend_decompose(const ht_rule *r)
 {
     ht_var s, y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
@@ -150,7 +136,7 @@ static const ht_sample normalize_bend_samples[] = {SLOPE_SAMPLES(3)};
 
 HTI_ROW(normalize_slope, normalize_slope_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
-        HTI_RULES(slope), .decompose = slope_decompose, .describe = normalize_describe);
+        HTI_RULES(slope), .describe = normalize_describe);
 HTI_ROW(normalize_bend, normalize_bend_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
         .run = bend_run, .decompose = bend_decompose, .describe = normalize_describe);
