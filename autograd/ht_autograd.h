@@ -312,17 +312,15 @@ const ht_op *ht_op_at(int i);
  * step must quarter; <u, J w> = <J' u, w>; the Hessian against differences, symmetric and
  * alike in all four orders of modes; the third derivative; run against decompose, if the
  * row has it; no gradient where there is said to be none. In f32: close to f64. In both,
- * bit by bit: what HT_OP_LINEAR and HT_OP_COMMUTATIVE say; replayed in poisoned memory;
- * with every instruction set (an HT_OP_PRODUCT in f32 closely only).
+ * bit by bit: what HT_OP_LINEAR and HT_OP_COMMUTATIVE say; replayed in poisoned memory.
  *
  * True if all holds. Else the first failure is a line in report (NULL: none) that names
  * sample, shapes, view, dtype, seed, identity and both values. A row without samples,
  * with none that has elements, or without rules, is such a failure. *cases (or NULL): how
  * many groups of identities were checked, each at one point in one dtype: first order,
- * second, third, decomposed, refused, flat, f32, flags, replay, instruction sets. A
- * sample's inputs together, and its output, have at most 1024 elements. Works on a
- * context of its own with ctx's allocator and limit, so no error is left on ctx. About 50
- * ms a row. */
+ * second, third, decomposed, refused, flat, f32, flags, replay. A sample's inputs
+ * together, and its output, have at most 1024 elements. Works on a context of its own
+ * with ctx's allocator and limit, so no error is left on ctx. About 50 ms a row. */
 bool ht_op_check(ht_context *ctx, const ht_op *op, FILE *report, int64_t *cases);
 
 /* A 0-d function of n variables, written in ops. */

@@ -250,7 +250,8 @@ HT_OP_2(cross_entropy);
 
 /* Ops: images (n, c, h, w). Options by axis, h then w; sizes and strides at least 1. */
 
-/* groups >= 1 divides c and o; padding >= 0 zeros on each side. None has a default. */
+/* groups divides c and o; padding >= 0 zeros on each side. 0 is the usual: stride,
+ * dilation and groups 1, so that {0} is a plain convolution. */
 typedef struct ht_conv_options {
     int64_t stride[2], padding[2], dilation[2], groups;
 } ht_conv_options;
@@ -263,7 +264,8 @@ ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char
 #define ht_conv2d(...) ht_conv2d_at(__VA_ARGS__, HT_HERE)
 /* Windows (n, c, yh, yw), yh = floor((h + 2 padding - kernel) / stride) + 1. */
 typedef struct ht_pool_options {
-    int64_t kernel[2], stride[2], padding[2]; /* padding at most half the kernel */
+    int64_t kernel[2], stride[2]; /* stride 0: the kernel, windows side by side */
+    int64_t padding[2];           /* at most half the kernel */
 } ht_pool_options;
 /* Of each window the first largest, which takes all of the gradient; NaN is largest, and
  * padding never is. */

@@ -27,10 +27,13 @@ ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wan
         got = strerror(errno);
     else if (!S_ISDIR(about.st_mode))
         got = "a file";
-    return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                           "%s: expected a folder with %s, got %s\n"
-                           "  hint: ./dev data %s fetches the full set",
-                           folder, wanted, got, set);
+    return ht_context_fail(
+        ctx, HT_ERROR_FILE, NULL,
+        "%s: expected a folder with %s, got %s\n"
+        "  hint: ./dev data %s fetches the full set in a checkout of hypertape, where "
+        "data/bundled/%s is a part of it; is the path right, seen from the current "
+        "folder?",
+        folder, wanted, got, set, set);
 }
 
 /* Finds the plain file or the gzip of one, of what ("images-idx3") there is. */

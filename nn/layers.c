@@ -57,22 +57,32 @@ static bool layer_fits(ht_shape want, ht_shape got)
     return true;
 }
 
+/* What images want that are given to a layer of rows. */
+static const char *layer_flatten(ht_shape x, ht_shape weight)
+{
+    int64_t row = 1;
+    for (int i = 1; i < x.rank; i++) row *= x.dim[i];
+    bool fits = weight.rank == 2 && x.rank > 2 && row == weight.dim[0];
+    return fits ? "\n  hint: flatten: ht_reshape(x, HT_SHAPE(n, -1))" : "";
+}
+
 static ht_var layer_checked(const hti_layer *layer, const char *part, ht_shape shape,
                             ht_var found)
 {
-    if (hti_check_var(layer->x) == HTI_NONE) return layer->x;
-    if (hti_check_var(found) == HTI_NONE) return found;
+    if (hti_check_named(layer->x, layer->kind) == HTI_NONE) return layer->x;
+    if (hti_check_named(found, layer->kind) == HTI_NONE) return found;
     ht_type x = hti_type(layer->x), got = hti_type(found);
     bool same = layer->any_dtype || got.dtype == x.dtype;
     char text[3][HT_SHAPE_TEXT];
     if (same && layer_fits(shape, got.shape)) return found;
     return hti_fail(layer->theta->tape, same ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
                     layer->site, layer->kind,
-                    "\"%s.%s\" is %s %s; beside x %s %s it must be %s%s", layer->name,
+                    "\"%s.%s\" is %s %s; beside x %s %s it must be %s%s%s", layer->name,
                     part, ht_dtype_name(got.dtype), ht_shape_text(got.shape, text[0]),
                     ht_dtype_name(x.dtype), ht_shape_text(x.shape, text[1]),
                     layer_shape_text(shape, text[2]),
-                    same ? "" : " of the same dtype\n  hint: ht_cast one of them");
+                    same ? "" : " of the same dtype\n  hint: ht_cast one of them",
+                    same ? layer_flatten(x.shape, got.shape) : "");
 }
 
 ht_var hti_layer_get(const hti_layer *layer, const char *part, ht_shape shape)

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /* gradient_check.c: a user's function checked against central differences, in f64:
- * gradient, Hessian along directions, its symmetry, and forward mode against reverse. */
+ * gradient, Hessian along directions, its symmetry, and forward mode against reverse. Its
+ * float inputs are parts of one vector, by which all derivatives are taken. */
 #include <math.h>
-#include <string.h>
 
 #include "inspect.h"
 
 enum { HTI_DIRECTIONS = 4 };
 
+/* Vectors of the check: the point, two directions, gradients. */
+enum { CHECK_AT, CHECK_U, CHECK_W, CHECK_GRADIENTS, CHECK_VECTORS = CHECK_GRADIENTS + 4 };
+
 typedef struct check {
     ht_context *ctx;
     ht_scalar_fn f;
     void *user;
-    int n, n_float;
-    int64_t count;  /* elements of the float tensors together */
-    ht_tensor **at; /* f64 where float, a borrowed original elsewhere */
+    int n;
+    bool differentiable; /* some input is of floats */
+    int64_t count;       /* elements of those together */
     const ht_tensor *const *original;
     ht_tape *tape;
-    ht_var *x, *dx, *wx; /* n variables; the float ones' gradient and direction first */
-    ht_tensor *direction[2], *gradient[4]; /* (count) f64 */
+    ht_var *x;                        /* n: what f is given */
+    ht_tensor *vector[CHECK_VECTORS]; /* (count) f64 */
     FILE *report;
 } check;
 
@@ -27,59 +30,41 @@ static bool check_is_float(const check *c, int i)
     return hti_dtype_is_float(ht_tensor_dtype(c->original[i]));
 }
 
-/* Adds scale * direction to the point, tensor by tensor. */
-static void check_move(check *c, const ht_tensor *direction, double scale)
+/* f on a fresh tape, of parts of the vector `at`. They are copies, so that no movement of
+ * them is recorded as one of the vector. */
+static ht_var check_value(check *c, ht_var *at)
 {
-    const double *d = ht_tensor_data(direction);
-    for (int i = 0; i < c->n; i++) {
-        if (!check_is_float(c, i)) continue;
-        double *at = ht_tensor_data(c->at[i]);
-        for (int64_t k = ht_tensor_count(c->at[i]); k-- > 0;) *at++ += scale * *d++;
-    }
-}
-
-/* f on a fresh tape. After it c->x has the float variables alone, in order: those that
- * derivatives are taken by. */
-static ht_var check_value(check *c)
-{
-    int packed = 0;
+    int64_t from = 0;
     ht_tape_reset(c->tape);
-    for (int i = 0; i < c->n; i++) c->x[i] = ht_input(c->tape, c->at[i]);
-    ht_var y = c->f(c->tape, c->n, c->x, c->user);
-    for (int i = 0; i < c->n; i++)
-        if (check_is_float(c, i)) c->x[packed++] = c->x[i];
-    return y;
-}
-
-static void check_pack(check *c, const ht_var *parts, ht_tensor *to)
-{
-    double *d = ht_tensor_data(to);
-    for (int i = 0; i < c->n_float; i++) {
-        const ht_tensor *part = ht_value(parts[i]);
-        if (!part) return;
-        if (!ht_tensor_bytes(part)) continue;
-        memcpy(d, ht_tensor_data(part), ht_tensor_bytes(part));
-        d += ht_tensor_count(part);
+    *at = ht_input(c->tape, c->vector[CHECK_AT]);
+    for (int i = 0; i < c->n; i++) {
+        const ht_tensor *t = c->original[i];
+        if (!check_is_float(c, i)) {
+            c->x[i] = ht_input(c->tape, t);
+            continue;
+        }
+        ht_var part = ht_slice(*at, 0, from, ht_tensor_count(t), 1);
+        part = ht_reshape(part, ht_tensor_shape(t));
+        c->x[i] = ht_apply(&hti_op_copy, 1, &part, NULL, HT_HERE);
+        from += ht_tensor_count(t);
     }
-}
-
-/* The direction as variables of the shapes of x. */
-static void check_unpack(check *c, const ht_tensor *from, ht_var *parts)
-{
-    ht_var all = ht_input(c->tape, from);
-    int64_t at = 0;
-    for (int i = 0; i < c->n_float; i++) {
-        ht_shape shape = ht_var_shape(c->x[i]);
-        int64_t n = ht_shape_count(shape);
-        parts[i] = ht_reshape(ht_slice(all, 0, at, n, 1), shape);
-        at += n;
-    }
+    return c->f(c->tape, c->n, c->x, c->user);
 }
 
 /* A direction of length about 1; of no elements too. */
 static void check_draw(check *c, ht_tensor *direction, uint64_t stream)
 {
+    ht_tape_reset(c->tape);
     ht_tensor_normal(direction, stream, 0, 1 / sqrt(fmax(1, (double)c->count)));
+}
+
+/* Adds scale * direction to the point. */
+static void check_move(check *c, const ht_tensor *direction, double scale)
+{
+    double *at = ht_tensor_data(c->vector[CHECK_AT]);
+    const double *d = ht_tensor_data(direction);
+    ht_tape_reset(c->tape);
+    for (int64_t k = 0; k < c->count; k++) at[k] += scale * d[k];
 }
 
 static double check_dot(const ht_tensor *a, const ht_tensor *b)
@@ -119,11 +104,31 @@ static bool check_line(check *c, const char *what, double error, double toleranc
     return ok;
 }
 
-static void check_gradient_at(check *c, ht_tensor *to)
+static void check_keep(ht_var x, ht_tensor *to)
 {
-    ht_var y = check_value(c);
-    ht_grad_or_zero(y, c->n_float, c->x, c->dx);
-    check_pack(c, c->dx, to);
+    const ht_tensor *value = ht_value(x);
+    if (value) ht_tensor_copy(to, value);
+}
+
+/* f's value and gradient a step along the direction u. */
+
+static double check_value_at(check *c, double step)
+{
+    ht_var at;
+    check_move(c, c->vector[CHECK_U], step);
+    double value = ht_item(check_value(c, &at));
+    check_move(c, c->vector[CHECK_U], -step);
+    return value;
+}
+
+static void check_gradient_at(check *c, double step, ht_tensor *to)
+{
+    ht_var at, g;
+    check_move(c, c->vector[CHECK_U], step);
+    ht_var y = check_value(c, &at);
+    ht_grad_or_zero(y, 1, &at, &g);
+    check_keep(g, to);
+    check_move(c, c->vector[CHECK_U], -step);
 }
 
 /* Gradient against differences of f along random directions; then the tangent. */
@@ -131,23 +136,16 @@ static bool check_first(check *c)
 {
     const double h = 1e-5;
     double worst = 0, forward = 0;
-    check_gradient_at(c, c->gradient[0]);
+    ht_tensor *u = c->vector[CHECK_U], *gradient = c->vector[CHECK_GRADIENTS];
+    check_gradient_at(c, 0, gradient);
     for (uint64_t k = 0; k < HTI_DIRECTIONS && c->ctx->status == HT_OK; k++) {
-        check_draw(c, c->direction[0], 2 * k);
-        check_move(c, c->direction[0], h);
-        double up = ht_item(check_value(c));
-        ht_tape_reset(c->tape);
-        check_move(c, c->direction[0], -2 * h);
-        double down = ht_item(check_value(c));
-        ht_tape_reset(c->tape);
-        check_move(c, c->direction[0], h);
-        double slope = check_dot(c->gradient[0], c->direction[0]);
-        worst = check_worse(worst, check_relative((up - down) / (2 * h), slope));
-        ht_var y = check_value(c), dy;
-        check_unpack(c, c->direction[0], c->wx);
-        ht_jvp(c->n_float, c->x, c->wx, 1, &y, &dy);
+        check_draw(c, u, 2 * k);
+        double slope = check_dot(gradient, u), up = check_value_at(c, h);
+        double difference = (up - check_value_at(c, -h)) / (2 * h);
+        worst = check_worse(worst, check_relative(difference, slope));
+        ht_var at, y = check_value(c, &at), t = ht_input(c->tape, u), dy;
+        ht_jvp(1, &at, &t, 1, &y, &dy);
         forward = check_worse(forward, check_relative(ht_item(dy), slope));
-        ht_tape_reset(c->tape);
     }
     bool ok = check_line(c, "gradient, against central differences", worst, 1e-6);
     return check_line(c, "gradient, forward against reverse", forward, 1e-11) && ok;
@@ -155,24 +153,19 @@ static bool check_first(check *c)
 
 static void check_hvp(check *c, const ht_tensor *direction, ht_tensor *to)
 {
-    ht_var y = check_value(c);
-    check_unpack(c, direction, c->wx);
-    ht_hvp(y, c->n_float, c->x, c->wx, c->dx);
-    check_pack(c, c->dx, to);
-    ht_tape_reset(c->tape);
+    ht_var at, y = check_value(c, &at), t = ht_input(c->tape, direction), h;
+    ht_hvp(y, 1, &at, &t, &h);
+    check_keep(h, to);
 }
 
 /* The gradient of <gradient, direction>: reverse over reverse. */
 static void check_reverse_hvp(check *c, const ht_tensor *direction, ht_tensor *to)
 {
-    ht_var y = check_value(c), dot = HT_ZERO;
-    check_unpack(c, direction, c->wx);
-    ht_grad_or_zero(y, c->n_float, c->x, c->dx);
-    for (int i = 0; i < c->n_float; i++)
-        dot = ht_add(dot, ht_sum(ht_mul(c->dx[i], c->wx[i])));
-    ht_grad_or_zero(dot, c->n_float, c->x, c->dx);
-    check_pack(c, c->dx, to);
-    ht_tape_reset(c->tape);
+    ht_var at, y = check_value(c, &at), g;
+    ht_grad_or_zero(y, 1, &at, &g);
+    y = ht_sum(ht_mul(g, ht_input(c->tape, direction)));
+    ht_grad_or_zero(y, 1, &at, &g);
+    check_keep(g, to);
 }
 
 static bool check_second(check *c)
@@ -180,22 +173,18 @@ static bool check_second(check *c)
     const double h = 1e-5;
     double worst = 0, modes = 0, symmetry = 0;
     for (uint64_t k = 0; k < HTI_DIRECTIONS && c->ctx->status == HT_OK; k++) {
-        ht_tensor *u = c->direction[0], *w = c->direction[1], **g = c->gradient;
+        ht_tensor *u = c->vector[CHECK_U], *w = c->vector[CHECK_W],
+                  **g = c->vector + CHECK_GRADIENTS;
         check_draw(c, u, 100 + 2 * k);
         check_draw(c, w, 101 + 2 * k);
         check_hvp(c, u, g[0]);
         check_hvp(c, w, g[1]);
-        symmetry =
-            check_worse(symmetry, check_relative(check_dot(g[0], w), check_dot(g[1], u)));
+        double across = check_relative(check_dot(g[0], w), check_dot(g[1], u));
+        symmetry = check_worse(symmetry, across);
         check_reverse_hvp(c, u, g[1]);
         modes = check_worse(modes, check_distance(g[0], g[1]));
-        check_move(c, u, h);
-        check_gradient_at(c, g[2]);
-        ht_tape_reset(c->tape);
-        check_move(c, u, -2 * h);
-        check_gradient_at(c, g[3]);
-        ht_tape_reset(c->tape);
-        check_move(c, u, h);
+        check_gradient_at(c, h, g[2]);
+        check_gradient_at(c, -h, g[3]);
         double *up = ht_tensor_data(g[2]), *down = ht_tensor_data(g[3]);
         for (int64_t i = 0; i < c->count; i++) up[i] = (up[i] - down[i]) / (2 * h);
         worst = check_worse(worst, check_distance(g[0], g[2]));
@@ -208,39 +197,30 @@ static bool check_second(check *c)
 
 static bool check_open(check *c)
 {
-    size_t n = (size_t)c->n;
-    c->at = hti_zalloc(c->ctx, n, sizeof *c->at);
-    c->x = hti_zalloc(c->ctx, 3 * n, sizeof *c->x);
-    c->tape = ht_tape_new(c->ctx, HT_EAGER);
-    if (!c->at || !c->x || !c->tape) return false;
-    c->dx = c->x + n;
-    c->wx = c->x + 2 * n;
+    int64_t at = 0;
     for (int i = 0; i < c->n; i++) {
-        const ht_tensor *t = c->original[i];
-        c->at[i] = (ht_tensor *)(uintptr_t)t;
         if (!check_is_float(c, i)) continue;
-        c->at[i] = ht_tensor_new(c->ctx, HT_F64, ht_tensor_shape(t));
-        if (!c->at[i] || ht_tensor_copy(c->at[i], t) != HT_OK) return false;
-        c->n_float++;
-        c->count += ht_tensor_count(t);
+        c->differentiable = true;
+        c->count += ht_tensor_count(c->original[i]);
     }
-    for (int k = 0; k < 6; k++) {
-        ht_tensor **t = k < 2 ? &c->direction[k] : &c->gradient[k - 2];
-        *t = ht_tensor_new(c->ctx, HT_F64, HT_SHAPE(c->count));
-        if (!*t) return false;
+    c->x = hti_zalloc(c->ctx, (size_t)c->n, sizeof *c->x);
+    c->tape = ht_tape_new(c->ctx, HT_EAGER);
+    if (!c->x || !c->tape) return false;
+    for (int k = 0; k < CHECK_VECTORS; k++) {
+        c->vector[k] = ht_tensor_new(c->ctx, HT_F64, HT_SHAPE(c->count));
+        if (!c->vector[k]) return false;
     }
-    return c->n_float > 0;
+    for (int i = 0; i < c->n; i++)
+        for (int64_t k = 0; check_is_float(c, i) && k < ht_tensor_count(c->original[i]);)
+            ht_tensor_set(c->vector[CHECK_AT], at++, ht_tensor_get(c->original[i], k++));
+    return c->differentiable;
 }
 
 static void check_close(check *c)
 {
     ht_tape_free(c->tape);
-    for (int i = 0; c->at && i < c->n; i++)
-        if (check_is_float(c, i)) ht_tensor_free(c->at[i]);
-    for (int k = 0; k < 2; k++) ht_tensor_free(c->direction[k]);
-    for (int k = 0; k < 4; k++) ht_tensor_free(c->gradient[k]);
-    hti_resize(c->ctx, c->at, (size_t)c->n * sizeof *c->at, 0);
-    hti_resize(c->ctx, c->x, 3 * (size_t)c->n * sizeof *c->x, 0);
+    for (int k = 0; k < CHECK_VECTORS; k++) ht_tensor_free(c->vector[k]);
+    hti_resize(c->ctx, c->x, (size_t)c->n * sizeof *c->x, 0);
 }
 
 bool ht_gradient_check(ht_context *ctx, ht_scalar_fn f, int n, const ht_tensor *const *at,

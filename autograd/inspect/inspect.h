@@ -9,11 +9,14 @@
 /* Checks of a row. */
 
 enum { HTI_OP_ROUNDS = 6 };
+struct hti_op_case;
 typedef struct hti_op_options {
     uint64_t seed;
-    int rounds;     /* points for every sample and view */
-    hti_hook *hook; /* hung on every tape; NULL: none */
-    FILE *report;   /* NULL: none */
+    int rounds;                           /* points for every sample and view */
+    hti_hook *hook;                       /* hung on every tape; NULL: none */
+    FILE *report;                         /* NULL: none */
+    ht_var (*decompose)(const ht_rule *); /* if the row has none; NULL: none */
+    bool (*also)(struct hti_op_case *c);  /* a group of identities more; NULL: none */
 } hti_op_options;
 typedef struct hti_op_tally {
     int64_t cases, ratios; /* ratios: halved steps whose errors could be compared */

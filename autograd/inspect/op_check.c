@@ -30,7 +30,6 @@ static const struct {
     {hti_op_f32, HTI_OP_IS_F32},
     {hti_op_flags, HTI_OP_PROMISES},
     {hti_op_replayed, 0},
-    {hti_op_same_on_every_isa, 0},
 };
 enum { HTI_OP_GROUPS = sizeof op_groups / sizeof op_groups[0] };
 
@@ -41,7 +40,7 @@ static unsigned op_case_is(const hti_op_case *c)
     if (c->derives) is |= HTI_OP_DERIVES;
     if (!(op->flags & HT_OP_STOPS)) is |= HTI_OP_TRUE;
     if (op->flags & HT_OP_NO_GRADIENT) is |= HTI_OP_CONSTANT;
-    if (op->decompose) is |= HTI_OP_DECOMPOSES;
+    if (c->check->options.decompose) is |= HTI_OP_DECOMPOSES;
     if (op->flags & (HT_OP_LINEAR | HT_OP_COMMUTATIVE)) is |= HTI_OP_PROMISES;
     return is;
 }
@@ -56,17 +55,20 @@ static bool op_case_holds(hti_op_check *check, const ht_sample *sample,
         ok = op_groups[k].holds(&c);
         check->cases++;
     }
+    if (ok && check->options.also) {
+        ok = check->options.also(&c);
+        check->cases++;
+    }
     hti_op_close(&c);
     return ok;
 }
 
-static bool op_sample_holds(hti_op_check *check, const ht_sample *sample,
-                            const hti_op_options *options)
+static bool op_sample_holds(hti_op_check *check, const ht_sample *sample)
 {
     bool ok = true;
-    for (int k = 0; ok && k < options->rounds * HTI_OP_LAYOUTS; k++) {
+    for (int k = 0; ok && k < check->options.rounds * HTI_OP_LAYOUTS; k++) {
         hti_op_layout layout = (hti_op_layout)(k % HTI_OP_LAYOUTS);
-        uint64_t seed = options->seed + (uint64_t)k;
+        uint64_t seed = check->options.seed + (uint64_t)k;
         ok = op_case_holds(check, sample, layout, HT_F64, seed) &&
              op_case_holds(check, sample, layout, HT_F32, seed);
     }
@@ -83,12 +85,13 @@ op_refuse(const hti_op_check *check, const char *format, ...)
 {
     const char *name = check->op->name;
     va_list list;
-    if (!check->report) return false;
-    fprintf(check->report, "%s: ", name ? name : "(no name)");
+    FILE *f = check->options.report;
+    if (!f) return false;
+    fprintf(f, "%s: ", name ? name : "(no name)");
     va_start(list, format);
-    vfprintf(check->report, format, list);
+    vfprintf(f, format, list);
     va_end(list);
-    fputc('\n', check->report);
+    fputc('\n', f);
     return false;
 }
 
@@ -160,19 +163,19 @@ static bool op_samples_fit(const hti_op_check *check)
 /* The entries. */
 
 /* The one place where a check's tapes are made. */
-static ht_tape *op_new_tape(hti_op_check *check, ht_policy policy, hti_hook *hook)
+static ht_tape *op_new_tape(hti_op_check *check, ht_policy policy)
 {
     ht_tape *tape = ht_tape_new(check->ctx, policy);
-    if (tape) tape->hook = hook;
+    if (tape) tape->hook = check->options.hook;
     return tape;
 }
 
-static bool op_row_holds(hti_op_check *check, const hti_op_options *options)
+static bool op_row_holds(hti_op_check *check)
 {
     bool ok = check->eager && check->recorded;
     if (!ok) op_refuse(check, "%s", ht_context_message(check->ctx));
     for (int s = 0; ok && s < check->op->n_samples; s++)
-        ok = op_sample_holds(check, &check->op->samples[s], options);
+        ok = op_sample_holds(check, &check->op->samples[s]);
     if (ok && !check->compared)
         return op_refuse(check, "no sample has elements: nothing would be checked");
     return ok;
@@ -181,7 +184,8 @@ static bool op_row_holds(hti_op_check *check, const hti_op_options *options)
 bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *options,
                       hti_op_tally *tally)
 {
-    hti_op_check check = {.op = op, .report = options->report};
+    hti_op_check check = {.op = op, .options = *options};
+    if (op->decompose) check.options.decompose = op->decompose;
     *tally = (hti_op_tally){0};
     if (op == &hti_op_input || op == &hti_op_constant) return true;
     if (!op_row_fits(&check) || !op_samples_fit(&check)) return false;
@@ -190,9 +194,9 @@ bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *op
     check.ctx = ht_context_new(&own);
     if (!check.ctx) return op_refuse(&check, "no memory for a context");
     check.ctx->fuse_least = 1;
-    check.eager = op_new_tape(&check, HT_EAGER, options->hook);
-    check.recorded = op_new_tape(&check, HT_RECORD, options->hook);
-    bool ok = op_row_holds(&check, options);
+    check.eager = op_new_tape(&check, HT_EAGER);
+    check.recorded = op_new_tape(&check, HT_RECORD);
+    bool ok = op_row_holds(&check);
     ht_tape_free(check.eager);
     ht_tape_free(check.recorded);
     ht_context_free(check.ctx);

@@ -31,7 +31,7 @@ typedef struct hti_op_vec {
 typedef struct hti_op_check {
     ht_context *ctx; /* the check's own */
     const ht_op *op;
-    FILE *report;
+    hti_op_options options;
     int64_t cases;
     bool compared;             /* some case had elements to compare */
     int64_t ratios;            /* how often truncation was large enough to be measured */
@@ -93,6 +93,6 @@ hti_op_fn hti_op_value, hti_op_phi, hti_op_gradient, hti_op_hvp, hti_op_jvp;
 typedef bool hti_op_group(hti_op_case *c);
 hti_op_group hti_op_first, hti_op_second, hti_op_third, hti_op_flat; /* _derive.c */
 hti_op_group hti_op_refused, hti_op_fused, hti_op_f32;               /* _value.c */
-hti_op_group hti_op_replayed, hti_op_same_on_every_isa, hti_op_flags;
+hti_op_group hti_op_replayed, hti_op_flags;
 
 #endif

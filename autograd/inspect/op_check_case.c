@@ -11,7 +11,7 @@
 bool hti_op_fail(const hti_op_case *c, const char *what, const char *format, ...)
 {
     static const char *const layouts[] = {"dense", "transposed", "stepped", "repeated"};
-    FILE *f = c->check->report;
+    FILE *f = c->check->options.report;
     va_list list;
     if (!f) return false;
     fprintf(f, "%s, sample %td", c->check->op->name, c->sample - c->check->op->samples);
@@ -288,7 +288,7 @@ void hti_op_append(const hti_op_case *c, ht_tape *tape, hti_op_graph *g)
     for (int f = 0; f < c->n_float; f++) g->x[f] = g->leaf[c->place[f]];
     ht_rule r = {.n_in = c->sample->n_in, .in = in, .attributes = c->sample->attributes};
     r.out = r.v = HT_ZERO;
-    g->y = c->decomposed ? op->decompose(&r)
+    g->y = c->decomposed ? c->check->options.decompose(&r)
                          : ht_apply(op, r.n_in, in, c->sample->attributes, HT_HERE);
 }
 

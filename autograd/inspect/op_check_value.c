@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* op_check_value.c: the same case computed otherwise: out of other ops, in f32, replayed,
- * with other instruction sets; and derivatives that must be refused. */
+/* op_check_value.c: the same case computed otherwise: out of other ops, in f32, replayed;
+ * and derivatives that must be refused. */
 #include <math.h>
 #include <string.h>
 
-#include "kernels.h"
 #include "op_check.h"
 
 /* Value, gradient and Hessian product: what is compared. */
@@ -12,8 +11,7 @@ enum { HTI_OP_PARTS = 3 };
 static hti_op_fn *const op_part[HTI_OP_PARTS] = {hti_op_value, hti_op_gradient,
                                                  hti_op_hvp};
 
-/* How far f32 may be from f64, and a product in f32 from the same with instructions that
- * multiply and add at once. */
+/* How far f32 may be from f64. */
 static const double op_f32_apart[HTI_OP_PARTS] = {2e-6, 1e-5, 1e-5};
 
 static int op_parts(const hti_op_case *c)
@@ -96,41 +94,6 @@ bool hti_op_f32(hti_op_case *c)
         ok = hti_op_near(c, &got, &want, op_f32_apart[k], what[k]);
     }
     hti_op_close(&d);
-    return ok;
-}
-
-static bool op_same_bits(const hti_op_case *c, const hti_op_vec *got,
-                         const hti_op_vec *want, int part)
-{
-    if (got->n == want->n &&
-        !memcmp(got->at, want->at, (size_t)want->n * sizeof *got->at))
-        return true;
-    return hti_op_fail(c, "instruction sets",
-                       "part %d: %s does not give the baseline's bits", part,
-                       c->check->ctx->kernels->name);
-}
-
-/* Every instruction set of this machine, bit by bit but for products in f32. */
-bool hti_op_same_on_every_isa(hti_op_case *c)
-{
-    bool product = c->check->op->flags & HT_OP_PRODUCT && c->dtype == HT_F32;
-    ht_context *ctx = c->check->ctx;
-    const struct hti_kernels usual = *ctx->kernels;
-    const struct hti_loops *loops = ctx->loops;
-    bool ok = true;
-    for (int k = 0; k < op_parts(c); k++) {
-        hti_op_vec want, got;
-        hti_context_use(ctx, HTI_BASELINE);
-        op_part[k](c, &want);
-        for (int isa = HTI_BASELINE + 1; hti_context_use(ctx, isa); isa++) {
-            op_part[k](c, &got);
-            ok = ok && (product ? hti_op_near(c, &got, &want, op_f32_apart[k],
-                                              "instruction sets")
-                                : op_same_bits(c, &got, &want, k));
-        }
-    }
-    *ctx->kernels = usual;
-    ctx->loops = loops;
     return ok;
 }
 

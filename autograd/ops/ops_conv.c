@@ -38,7 +38,8 @@ static bool conv_types_fit(ht_infer *it)
     if (it->in[0].shape.rank != 4 || it->in[1].shape.rank != 4)
         return ht_infer_fail(it, HT_ERROR_SHAPE,
                              "needs 4 axes each: images (n, c, h, w), weight (o, "
-                             "c/groups, kh, kw)");
+                             "c/groups, kh, kw)\n  hint: ht_reshape adds an axis: grey "
+                             "images are (n, 1, h, w)");
     return hti_infer_one_float(it) &&
            conv_options_fit(it, &((const conv_attributes *)it->attributes)->geometry);
 }
@@ -291,11 +292,11 @@ CONV_ROW(conv_dw, HTI_CONV_W)
 
 ht_var ht_conv2d_at(ht_var x, ht_var weight, ht_conv_options options, const char *site)
 {
-    conv_attributes a = {.geometry = {.groups = options.groups}};
+    conv_attributes a = {.geometry = {.groups = options.groups ? options.groups : 1}};
     for (int i = 0; i < 2; i++) {
-        a.geometry.stride[i] = options.stride[i];
+        a.geometry.stride[i] = options.stride[i] ? options.stride[i] : 1;
         a.geometry.padding[i] = options.padding[i];
-        a.geometry.dilation[i] = options.dilation[i];
+        a.geometry.dilation[i] = options.dilation[i] ? options.dilation[i] : 1;
     }
     ht_var in[] = {x, weight};
     ht_tape *tape = hti_tape_among(2, in);

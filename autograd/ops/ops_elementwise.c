@@ -57,9 +57,6 @@ static ht_var sigmoid_slope_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_mul(r->out, turn));
 }
 
-HTI_PARTS(tanh_slope, ht_sub(1.0, ht_square(ht_tanh(x))))
-HTI_PARTS(sigmoid_slope, ht_mul(ht_sigmoid(x), ht_sigmoid(ht_neg(x))))
-
 /* The result is positive where x is, and kept for other reasons: x need not be. */
 HTI_SLOPE(relu, elementwise_positive(y, v, HT_ZERO))
 
@@ -69,20 +66,16 @@ static ht_var abs_slope(const ht_rule *r, ht_var v)
     return elementwise_positive(r->in[0], v, below);
 }
 
-HTI_PARTS(sigmoid, ht_div(1.0, ht_add(ht_exp(ht_neg(x)), 1.0)))
-HTI_PARTS(relu, elementwise_positive(x, x, HT_ZERO))
-HTI_PARTS(abs, elementwise_positive(x, x, ht_neg(x)))
-
-HTI_UNARY_ROW(neg, "-$0", HT_OP_LINEAR, -2, 2, NULL)
-HTI_UNARY_ROW(exp, NULL, 0, -2, 2, NULL)
-HTI_UNARY_ROW(log, NULL, 0, 0.3, 3, NULL)
-HTI_UNARY_ROW(sqrt, NULL, 0, 0.3, 3, NULL)
-HTI_UNARY_ROW(tanh, NULL, 0, -2, 2, NULL)
-HTI_UNARY_ROW(sigmoid, NULL, 0, -3, 3, sigmoid_decompose)
-HTI_INNER_ROW(tanh_slope, NULL, 0, -2, 2, tanh_slope_decompose)
-HTI_INNER_ROW(sigmoid_slope, NULL, 0, -3, 3, sigmoid_slope_decompose)
-HTI_UNARY_ROW(relu, NULL, 0, -2, 2, relu_decompose)
-HTI_UNARY_ROW(abs, "|$0|", 0, -2, 2, abs_decompose)
+HTI_UNARY_ROW(neg, "-$0", HT_OP_LINEAR, -2, 2)
+HTI_UNARY_ROW(exp, NULL, 0, -2, 2)
+HTI_UNARY_ROW(log, NULL, 0, 0.3, 3)
+HTI_UNARY_ROW(sqrt, NULL, 0, 0.3, 3)
+HTI_UNARY_ROW(tanh, NULL, 0, -2, 2)
+HTI_UNARY_ROW(sigmoid, NULL, 0, -3, 3)
+HTI_INNER_ROW(tanh_slope, NULL, 0, -2, 2)
+HTI_INNER_ROW(sigmoid_slope, NULL, 0, -3, 3)
+HTI_UNARY_ROW(relu, NULL, 0, -2, 2)
+HTI_UNARY_ROW(abs, "|$0|", 0, -2, 2)
 
 ht_var ht_square_at(ht_var x, const char *site)
 {

@@ -73,75 +73,21 @@ static ht_var gelu_tanh_slope_slope(const ht_rule *r, ht_var v)
     return ht_mul(v, ht_mul(math_apply(&hti_op_sigmoid_slope, w), bend));
 }
 
-/* Decomposed: the same but for the digits the rows are there to keep. */
-
-HTI_PARTS(log1p, ht_log(ht_add(x, 1.0)))
-HTI_PARTS(expm1, ht_sub(ht_exp(x), 1.0))
-HTI_PARTS(rsqrt, ht_div(1.0, ht_sqrt(x)))
-HTI_PARTS(softplus, ht_log(ht_add(ht_exp(x), 1.0)))
-
-static ht_var gelu_distribution(ht_var x)
-{
-    return ht_mul(ht_add(ht_erf(ht_mul(x, 0.70710678118654752440)), 1.0), 0.5);
-}
-
-/* exp(-x^2 / 2) / sqrt(2 pi) */
-static ht_var gelu_density(ht_var x)
-{
-    return ht_mul(ht_exp(ht_mul(ht_square(x), -0.5)), 0.39894228040143267794);
-}
-
-HTI_PARTS(gelu, ht_mul(x, gelu_distribution(x)))
-
-static ht_var gelu_slope_decompose(const ht_rule *r)
-{
-    ht_var x = r->in[0];
-    return ht_add(gelu_distribution(x), ht_mul(x, gelu_density(x)));
-}
-
-HTI_PARTS(density, gelu_density(x))
-HTI_PARTS(erf_slope, ht_mul(ht_exp(ht_neg(ht_square(x))), 1.12837916709551257390))
-HTI_PARTS(silu, ht_mul(x, ht_sigmoid(x)))
-
-/* s + x s' */
-static ht_var silu_slope_decompose(const ht_rule *r)
-{
-    ht_var x = r->in[0], s = ht_sigmoid(x);
-    return ht_add(s, ht_mul(x, ht_mul(s, ht_sub(1.0, s))));
-}
-
-/* (1 + tanh(w / 2)) / 2 */
-static ht_var gelu_tanh_gate(ht_var x)
-{
-    ht_var cubic = ht_mul(ht_mul(ht_square(x), x), gelu_cubic / 2);
-    ht_var t = ht_tanh(ht_add(cubic, ht_mul(x, gelu_line / 2)));
-    return ht_mul(ht_add(t, 1.0), 0.5);
-}
-
-HTI_PARTS(gelu_tanh, ht_mul(x, gelu_tanh_gate(x)))
-
-static ht_var gelu_tanh_slope_decompose(const ht_rule *r)
-{
-    ht_var x = r->in[0], s = gelu_tanh_gate(x);
-    ht_var dw = ht_add(ht_mul(ht_square(x), 3 * gelu_cubic), gelu_line);
-    return ht_add(s, ht_mul(ht_mul(x, dw), ht_mul(s, ht_sub(1.0, s))));
-}
-
-HTI_UNARY_ROW(log1p, NULL, 0, -0.6, 2, log1p_decompose)
-HTI_UNARY_ROW(expm1, NULL, 0, -2, 2, expm1_decompose)
-HTI_UNARY_ROW(rsqrt, NULL, 0, 0.5, 3, rsqrt_decompose)
-HTI_UNARY_ROW(sin, NULL, 0, -4, 4, NULL)
-HTI_UNARY_ROW(cos, NULL, 0, -4, 4, NULL)
-HTI_UNARY_ROW(erf, NULL, 0, -2, 2, NULL)
-HTI_UNARY_ROW(softplus, NULL, 0, -4, 4, softplus_decompose)
-HTI_UNARY_ROW(gelu, NULL, 0, -4, 4, gelu_decompose)
-HTI_INNER_ROW(gelu_slope, NULL, 0, -4, 4, gelu_slope_decompose)
-HTI_INNER_ROW(density, NULL, 0, -2, 2, density_decompose)
-HTI_INNER_ROW(erf_slope, NULL, 0, -2, 2, erf_slope_decompose)
-HTI_UNARY_ROW(silu, NULL, 0, -4, 4, silu_decompose)
-HTI_INNER_ROW(silu_slope, NULL, 0, -4, 4, silu_slope_decompose)
-HTI_UNARY_ROW(gelu_tanh, NULL, 0, -3, 3, gelu_tanh_decompose)
-HTI_INNER_ROW(gelu_tanh_slope, NULL, 0, -3, 3, gelu_tanh_slope_decompose)
+HTI_UNARY_ROW(log1p, NULL, 0, -0.6, 2)
+HTI_UNARY_ROW(expm1, NULL, 0, -2, 2)
+HTI_UNARY_ROW(rsqrt, NULL, 0, 0.5, 3)
+HTI_UNARY_ROW(sin, NULL, 0, -4, 4)
+HTI_UNARY_ROW(cos, NULL, 0, -4, 4)
+HTI_UNARY_ROW(erf, NULL, 0, -2, 2)
+HTI_UNARY_ROW(softplus, NULL, 0, -4, 4)
+HTI_UNARY_ROW(gelu, NULL, 0, -4, 4)
+HTI_INNER_ROW(gelu_slope, NULL, 0, -4, 4)
+HTI_INNER_ROW(density, NULL, 0, -2, 2)
+HTI_INNER_ROW(erf_slope, NULL, 0, -2, 2)
+HTI_UNARY_ROW(silu, NULL, 0, -4, 4)
+HTI_INNER_ROW(silu_slope, NULL, 0, -4, 4)
+HTI_UNARY_ROW(gelu_tanh, NULL, 0, -3, 3)
+HTI_INNER_ROW(gelu_tanh_slope, NULL, 0, -3, 3)
 
 /* Weighted hypot: h = sqrt(a x^2 + b y^2). Weights are inputs 0 and 2. Both selects are
  * needed where h is 0: one for the division, one for the derivatives. */
@@ -168,13 +114,6 @@ static ht_var weighted_hypot_jvp(const ht_rule *r)
     return sum;
 }
 
-static ht_var weighted_hypot_decompose(const ht_rule *r)
-{
-    const ht_var *in = r->in;
-    return ht_sqrt(
-        ht_add(ht_mul(in[0], ht_square(in[1])), ht_mul(in[2], ht_square(in[3]))));
-}
-
 #define HYPOT_0(low)        \
     {                       \
         0, {0, {0}}, low, 2 \
@@ -194,8 +133,7 @@ static const ht_sample weighted_hypot_samples[] = {
 
 HTI_ROW(weighted_hypot, weighted_hypot_samples, .flags = HT_OP_ELEMENTWISE,
         .loop = {HTI_LOOP_TREE, HTI_TREE_weighted_hypot}, .run = hti_loop_run,
-        .vjp = weighted_hypot_vjp, .jvp = weighted_hypot_jvp,
-        .decompose = weighted_hypot_decompose);
+        .vjp = weighted_hypot_vjp, .jvp = weighted_hypot_jvp);
 
 ht_var hti_weighted_hypot(ht_var a, ht_var x, ht_var b, ht_var y, const char *site)
 {
@@ -227,16 +165,6 @@ static ht_var logsumexp_jvp(const ht_rule *r)
     return ht_sum_axes(weighted, HT_AXES(-1), false);
 }
 
-/* max + log(sum exp(x - max)) */
-static ht_var logsumexp_decompose(const ht_rule *r)
-{
-    ht_var most = ht_max_axes(r->in[0], HT_AXES(-1), true);
-    ht_var sum = ht_sum_axes(ht_exp(ht_sub(r->in[0], most)), HT_AXES(-1), true);
-    ht_shape row = ht_var_shape(most);
-    row.rank--;
-    return ht_reshape(ht_add(most, ht_log(sum)), row);
-}
-
 static const ht_sample logsumexp_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, NULL},
     {1, {HTI_X(HT_SOME_1)}, NULL},
@@ -244,8 +172,7 @@ static const ht_sample logsumexp_samples[] = {
     {1, {HTI_X(0, 3)}, NULL},
 };
 
-HTI_ROW(logsumexp, logsumexp_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp),
-        .decompose = logsumexp_decompose);
+HTI_ROW(logsumexp, logsumexp_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp));
 
 /* Cumsum: its transpose is the cumulative sum from the other end. */
 

@@ -22,7 +22,7 @@ static bool matmul_infer(ht_infer *it)
         return ht_infer_fail(
             it, HT_ERROR_SHAPE,
             "(m, k) . (k, n) needs the inner sizes equal; they are %lld and "
-            "%lld",
+            "%lld\n  hint: ht_transpose one of them, or exchange the two",
             (long long)a.dim[a.rank - 1], (long long)b.dim[b.rank - 2]);
     if (!hti_broadcast_shapes(matmul_batch(a), matmul_batch(b), &it->out.shape))
         return ht_infer_fail(it, HT_ERROR_SHAPE, "the leading axes do not broadcast");

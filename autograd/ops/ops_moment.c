@@ -56,13 +56,6 @@ static void mean_vjp(ht_rule *r)
     r->d[0] = ht_broadcast(ht_mul(r->v, share), type.shape);
 }
 
-static ht_var mean_decompose(const ht_rule *r)
-{
-    uint64_t axes = ((const mean_attributes *)r->attributes)->axes;
-    ht_var sum = ht_sum_axes(r->in[0], moment_axes(axes), true);
-    return ht_mul(sum, 1 / moment_count(r->in[0], axes));
-}
-
 static void mean_describe(const void *attributes, char *text, size_t size)
 {
     hti_describe_axes(((const mean_attributes *)attributes)->axes, text, size);
@@ -80,7 +73,7 @@ static const ht_sample mean_samples[] = {
 HTI_ROW(mean, mean_samples, .flags = HT_OP_LINEAR,
         .attribute_size = sizeof(mean_attributes), .infer = moment_infer,
         .loop = {HTI_LOOP_SUM, HTI_MEAN}, HTI_LINEAR_RULES(mean),
-        .decompose = mean_decompose, .describe = mean_describe);
+        .describe = mean_describe);
 
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
@@ -120,14 +113,6 @@ static ht_var variance_jvp(const ht_rule *r)
     return ht_sum_axes(variance_slope(r, r->t[0]), moment_axes(a->axes), true);
 }
 
-static ht_var variance_decompose(const ht_rule *r)
-{
-    const variance_attributes *a = r->attributes;
-    ht_var rest = ht_sub(r->in[0], mean_apply(r->in[0], a->axes));
-    ht_var sum = ht_sum_axes(ht_square(rest), moment_axes(a->axes), true);
-    return ht_mul(sum, 1 / a->divisor);
-}
-
 static void variance_describe(const void *attributes, char *text, size_t size)
 {
     const variance_attributes *a = attributes;
@@ -144,8 +129,7 @@ static const ht_sample variance_samples[] = {
 };
 
 HTI_ROW(variance, variance_samples, .attribute_size = sizeof(variance_attributes),
-        .infer = moment_infer, HTI_RULES(variance), .decompose = variance_decompose,
-        .describe = variance_describe);
+        .infer = moment_infer, HTI_RULES(variance), .describe = variance_describe);
 
 ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site)
 {
@@ -217,13 +201,6 @@ static ht_var norm_jvp(const ht_rule *r)
     return ht_sum_axes(ht_mul(norm_direction(r), r->t[0]), moment_axes(a->axes), true);
 }
 
-static ht_var norm_decompose(const ht_rule *r)
-{
-    const norm_attributes *a = r->attributes;
-    ht_var squares = ht_square(r->in[0]);
-    return ht_sqrt(ht_sum_axes(squares, moment_axes(a->axes), true));
-}
-
 static void norm_describe(const void *attributes, char *text, size_t size)
 {
     const norm_attributes *a = attributes;
@@ -241,8 +218,7 @@ static const ht_sample norm_samples[] = {
 };
 
 HTI_ROW(norm, norm_samples, .attribute_size = sizeof(norm_attributes),
-        .infer = moment_infer, HTI_RULES(norm), .decompose = norm_decompose,
-        .describe = norm_describe);
+        .infer = moment_infer, HTI_RULES(norm), .describe = norm_describe);
 
 ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {

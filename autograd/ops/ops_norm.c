@@ -22,7 +22,8 @@ static bool normalize_infer(ht_infer *it)
     const normalize_attributes *a = it->attributes;
     if (!hti_infer_rows_alike(it)) return false;
     if (!(a->eps > 0 && isfinite(a->eps)))
-        return ht_infer_fail(it, HT_ERROR_ARGUMENT, "needs eps > 0, eps is %g", a->eps);
+        return ht_infer_fail(it, HT_ERROR_ARGUMENT,
+                             "needs eps > 0, eps is %g\n  hint: 1e-5 is usual", a->eps);
     return true;
 }
 
@@ -57,12 +58,6 @@ static ht_var normalize_parts(const ht_rule *r, ht_var *s)
     return rest;
 }
 
-static ht_var normalize_decompose(const ht_rule *r)
-{
-    ht_var s, rest = normalize_parts(r, &s);
-    return ht_mul(rest, s);
-}
-
 static const ht_sample normalize_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(normalize_attributes){1e-1, 1}},
     {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, &(normalize_attributes){1e-1, 0}},
@@ -73,8 +68,7 @@ static const ht_sample normalize_samples[] = {
 };
 
 HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attributes),
-        .infer = normalize_infer, HTI_RULES(normalize), .decompose = normalize_decompose,
-        .describe = normalize_describe);
+        .infer = normalize_infer, HTI_RULES(normalize), .describe = normalize_describe);
 
 /* Normalize_slope: J v. Its derivative by v is J again; that by x, along t, is a row too:
  * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y), its own transpose.
@@ -113,13 +107,6 @@ static ht_var slope_of(const ht_rule *r, ht_var y, ht_var s, ht_var v)
     return ht_mul(s, ht_sub(v, rest));
 }
 
-static ht_var slope_decompose(const ht_rule *r)
-{
-    ht_var s, y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
-    normalize_parts(r, &s);
-    return slope_of(r, y, s, r->in[1]);
-}
-
 static ht_var bend_decompose(const ht_rule *r)
 {
     ht_var s, y = ht_apply(&hti_op_normalize, 1, r->in, r->attributes, HT_HERE);
@@ -149,7 +136,7 @@ static const ht_sample normalize_bend_samples[] = {SLOPE_SAMPLES(3)};
 
 HTI_ROW(normalize_slope, normalize_slope_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
-        HTI_RULES(slope), .decompose = slope_decompose, .describe = normalize_describe);
+        HTI_RULES(slope), .describe = normalize_describe);
 HTI_ROW(normalize_bend, normalize_bend_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
         .run = bend_run, .decompose = bend_decompose, .describe = normalize_describe);
@@ -252,8 +239,8 @@ static bool normalize_has_channels(ht_var x, double eps, const char *site)
                  "needs f32 or f64, x is %s %s\n  hint: ht_cast",
                  ht_dtype_name(type.dtype), text);
     else if (!(eps > 0 && isfinite(eps)))
-        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "normalize", "needs eps > 0, eps is %g",
-                 eps);
+        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "normalize",
+                 "needs eps > 0, eps is %g\n  hint: 1e-5 is usual", eps);
     else
         return true;
     return false;

@@ -61,7 +61,8 @@ static pool_attributes pool_attributes_of(const ht_pool_options *options)
     pool_attributes a = {.size = {0, 0}};
     for (int i = 0; i < 2; i++) {
         a.geometry.kernel[i] = options->kernel[i];
-        a.geometry.stride[i] = options->stride[i];
+        a.geometry.stride[i] =
+            options->stride[i] ? options->stride[i] : options->kernel[i];
         a.geometry.padding[i] = options->padding[i];
     }
     return a;

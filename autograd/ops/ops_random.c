@@ -74,22 +74,13 @@ static const ht_sample random_samples[] = {
     {1, {{HT_I32, {0, {0}}, 0, 9}}, &(random_attributes){3, 5, HT_F64, 0, {2, {0, 3}}}},
 };
 
-/* The same draw, held against the rate. */
-static ht_var dropout_mask_decompose(const ht_rule *r)
-{
-    const random_attributes *a = r->attributes;
-    ht_var draw = ht_apply(&hti_op_uniform, 1, r->in, a, HT_HERE);
-    ht_var kept = ht_cast(ht_greater_equal(draw, a->rate), (ht_dtype)a->dtype);
-    return ht_mul(kept, 1 / (1 - a->rate));
-}
-
-#define RANDOM_ROW(op, parts)                                                   \
+#define RANDOM_ROW(op)                                                          \
     HTI_ROW(op, random_samples, .flags = HT_OP_NO_GRADIENT,                     \
             .attribute_size = sizeof(random_attributes), .infer = random_infer, \
-            .run = op##_run, .decompose = parts, .describe = random_describe);
-RANDOM_ROW(uniform, NULL)
-RANDOM_ROW(normal, NULL)
-RANDOM_ROW(dropout_mask, dropout_mask_decompose)
+            .run = op##_run, .describe = random_describe);
+RANDOM_ROW(uniform)
+RANDOM_ROW(normal)
+RANDOM_ROW(dropout_mask)
 
 static ht_var random_apply(const ht_op *op, ht_var step, ht_type type, uint64_t stream,
                            double rate, const char *site)

@@ -77,12 +77,6 @@ static ht_var softmax_slope_jvp(const ht_rule *r)
                   softmax_bend(r->in[0], r->in[1], r->t[0]));
 }
 
-static ht_var softmax_slope_decompose(const ht_rule *r)
-{
-    ht_var p = ht_softmax(r->in[0]);
-    return ht_mul(p, rows_rest(p, r->in[1]));
-}
-
 /* p (z - p.z), z = (v - p.v) (t - p.t): third derivatives are those of this. */
 static ht_var softmax_bend_decompose(const ht_rule *r)
 {
@@ -109,11 +103,6 @@ static ht_var log_softmax_rest_jvp(const ht_rule *r)
     return ht_add(along, ht_broadcast(down, ht_var_shape(x)));
 }
 
-static ht_var log_softmax_rest_decompose(const ht_rule *r)
-{
-    return rows_rest(ht_softmax(r->in[0]), r->in[1]);
-}
-
 /* v - p sum(v); by x along t: -slope(t) sum(v). */
 static void log_softmax_back_vjp(ht_rule *r)
 {
@@ -132,18 +121,13 @@ static ht_var log_softmax_back_jvp(const ht_rule *r)
     return ht_sub(along, ht_mul(moved, rows_total(r->in[1])));
 }
 
-static ht_var log_softmax_back_decompose(const ht_rule *r)
-{
-    return ht_sub(r->in[1], ht_mul(ht_softmax(r->in[0]), rows_total(r->in[1])));
-}
-
 SLOPE_ROW(softmax_slope, HTI_SLOPE_SLOPE, slope_samples, .vjp = softmax_slope_vjp,
-          .jvp = softmax_slope_jvp, .decompose = softmax_slope_decompose)
+          .jvp = softmax_slope_jvp)
 SLOPE_ROW(softmax_bend, HTI_SLOPE_BEND, bend_samples, .decompose = softmax_bend_decompose)
 SLOPE_ROW(log_softmax_rest, HTI_SLOPE_REST, slope_samples, .vjp = log_softmax_rest_vjp,
-          .jvp = log_softmax_rest_jvp, .decompose = log_softmax_rest_decompose)
+          .jvp = log_softmax_rest_jvp)
 SLOPE_ROW(log_softmax_back, HTI_SLOPE_BACK, slope_samples, .vjp = log_softmax_back_vjp,
-          .jvp = log_softmax_back_jvp, .decompose = log_softmax_back_decompose)
+          .jvp = log_softmax_back_jvp)
 
 /* Softmax: J = diag(p) - p p', its own transpose. */
 
@@ -156,20 +140,7 @@ static ht_var softmax_along(const ht_rule *r, ht_var v)
 
 HTI_SLOPE_RULES(softmax, softmax_along)
 
-/* exp(x - max), which the rows below say in primitives. */
-static ht_var rows_shifted(ht_var x)
-{
-    return ht_sub(x, ht_max_axes(x, rows_last(x), true));
-}
-
-static ht_var softmax_decompose(const ht_rule *r)
-{
-    ht_var weight = ht_exp(rows_shifted(r->in[0]));
-    return ht_div(weight, ht_sum_axes(weight, rows_last(weight), true));
-}
-
-HTI_ROW(softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(softmax),
-        .decompose = softmax_decompose);
+HTI_ROW(softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(softmax));
 
 HTI_AT_1(softmax)
 
@@ -187,15 +158,7 @@ static ht_var log_softmax_jvp(const ht_rule *r)
     return slope_apply(&hti_op_log_softmax_rest, r->in[0], r->t[0]);
 }
 
-static ht_var log_softmax_decompose(const ht_rule *r)
-{
-    ht_var shifted = rows_shifted(r->in[0]);
-    ht_var sum = ht_sum_axes(ht_exp(shifted), rows_last(shifted), true);
-    return ht_sub(shifted, ht_log(sum));
-}
-
-HTI_ROW(log_softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(log_softmax),
-        .decompose = log_softmax_decompose);
+HTI_ROW(log_softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(log_softmax));
 
 HTI_AT_1(log_softmax)
 
@@ -209,7 +172,11 @@ static bool cross_entropy_infer(ht_infer *it)
         return ht_infer_fail(
             it, HT_ERROR_DTYPE,
             "needs float logits, and labels of i32 or probabilities of the "
-            "logits' dtype");
+            "logits' dtype\n  hint: labels are i32");
+    if (soft && it->in[1].shape.rank == 1)
+        return ht_infer_fail(it, HT_ERROR_SHAPE,
+                             "labels are i32, one a row, or probabilities of the logits' "
+                             "shape\n  hint: read them into an i32 tensor, or ht_cast");
     if (soft || it->out.shape.rank != 2 || it->in[1].shape.rank != 1 ||
         it->out.shape.dim[1] < 1 || it->out.shape.dim[0] != it->in[1].shape.dim[0])
         return ht_infer_fail(it, HT_ERROR_SHAPE,
@@ -258,15 +225,8 @@ static const ht_sample cross_entropy_samples[] = {
     {2, {HTI_X(0, 4), HTI_INDEX(3, 0)}, NULL},
 };
 
-static ht_var cross_entropy_decompose(const ht_rule *r)
-{
-    ht_type type = hti_type(r->in[0]);
-    ht_var hot = ht_one_hot(r->in[1], type.shape.dim[1], type.dtype);
-    return ht_neg(ht_sum_axes(ht_mul(hot, log_softmax_decompose(r)), HT_AXES(1), false));
-}
-
 HTI_ROW(cross_entropy, cross_entropy_samples, .infer = cross_entropy_infer,
-        HTI_RULES(cross_entropy), .decompose = cross_entropy_decompose);
+        HTI_RULES(cross_entropy));
 
 /* Its slope, softmax - one_hot, whose derivative is that of softmax. */
 
@@ -285,15 +245,8 @@ static void cross_entropy_slope_run(const ht_run *r)
 
 HTI_SLOPE_RULES(cross_entropy_slope, softmax_along)
 
-static ht_var cross_entropy_slope_decompose(const ht_rule *r)
-{
-    ht_type type = hti_type(r->in[0]);
-    ht_var hot = ht_one_hot(r->in[1], type.shape.dim[1], type.dtype);
-    return ht_sub(ht_softmax(r->in[0]), hot);
-}
-
 HTI_ROW(cross_entropy_slope, cross_entropy_samples, .infer = cross_entropy_slope_infer,
-        HTI_RULES(cross_entropy_slope), .decompose = cross_entropy_slope_decompose);
+        HTI_RULES(cross_entropy_slope));
 
 ht_var hti_weighted_log(ht_var p, ht_var log_q, const char *site)
 {

@@ -42,7 +42,8 @@ static const char *reshape_hint(ht_shape shape)
         empty = empty || shape.dim[i] == 0;
     }
     if (open > 1) return "\n  hint: at most one size can be -1";
-    return open && empty ? "\n  hint: beside a size 0, -1 could be any: give it" : "";
+    if (open && empty) return "\n  hint: beside a size 0, -1 could be any: give it";
+    return "\n  hint: one size may be -1, which is what is left";
 }
 
 static bool reshape_infer(ht_infer *it)

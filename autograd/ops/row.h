@@ -19,11 +19,11 @@
 
 /* An elementwise row of one input over the loop of its name in elementwise.def, from
  * op##_slope(r, v): v times the derivative, for vjp and jvp alike. low and high bound its
- * samples; `parts` is its decompose, or NULL. The public function is aside. */
-#define HTI_UNARY_ROW(op, text, more_flags, low, high, parts) \
-    HTI_INNER_ROW(op, text, more_flags, low, high, parts)     \
+ * samples. The public function is aside. */
+#define HTI_UNARY_ROW(op, text, more_flags, low, high) \
+    HTI_INNER_ROW(op, text, more_flags, low, high)     \
     HTI_AT_1(op)
-#define HTI_INNER_ROW(op, text, more_flags, low, high, parts)              \
+#define HTI_INNER_ROW(op, text, more_flags, low, high)                     \
     HTI_SLOPE_RULES(op, op##_slope)                                        \
     static const ht_sample op##_samples[] = {                              \
         {1, {{0, {2, {HT_ANY_1, HT_ANY_2}}, low, high}}, NULL},            \
@@ -35,7 +35,7 @@
     HTI_ROW(op, op##_samples, .formula = text,                             \
             .flags = HT_OP_ELEMENTWISE | (more_flags),                     \
             .loop = {HTI_LOOP_UNARY, HTI_UNARY_##op}, .run = hti_loop_run, \
-            .vjp = op##_vjp, .jvp = op##_jvp, .decompose = parts);
+            .vjp = op##_vjp, .jvp = op##_jvp);
 /* The `run` of every row that names a loop in which an element is made of elements. */
 void hti_loop_run(const ht_run *r);
 
@@ -48,12 +48,6 @@ void hti_loop_run(const ht_run *r);
         ht_var x = r->in[0], y = r->out;                 \
         (void)x, (void)y;                                \
         return value;                                    \
-    }
-#define HTI_PARTS(op, value)                       \
-    static ht_var op##_decompose(const ht_rule *r) \
-    {                                              \
-        ht_var x = r->in[0];                       \
-        return value;                              \
     }
 
 /* Both rules from slope(r, v), v times the derivative: of a row of one input whose

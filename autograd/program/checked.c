@@ -12,7 +12,7 @@ static bool program_fits(const ht_program *p, const char *what, uint32_t k,
         return true;
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
     ht_context_fail(p->ctx, HT_ERROR_SHAPE, value->site,
-                    "program: %s %u must be %s %s, not %s %s\n"
+                    "ht_program_run: %s %u must be %s %s, not %s %s\n"
                     "  hint: a program has one shape; record another for another",
                     what, k, ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
                     ht_dtype_name(got->array.dtype), ht_shape_text(got->array.shape, b));
@@ -36,7 +36,8 @@ static bool program_sharing(const ht_program *p, const ht_tensor *const *in,
                 continue;
             ht_context_fail(
                 p->ctx, HT_ERROR_ARGUMENT, p->value[p->out[k]].site,
-                "program: output %u is the memory of input %u, which is still read "
+                "ht_program_run: output %u is the memory of input %u, which is still "
+                "read "
                 "when it is written\n  hint: give the output a tensor of its own",
                 k, j);
             return false;
@@ -44,7 +45,8 @@ static bool program_sharing(const ht_program *p, const ht_tensor *const *in,
         for (uint32_t j = 0; j < k; j++) {
             if (!tensors_meet(out[j], out[k])) continue;
             ht_context_fail(p->ctx, HT_ERROR_ARGUMENT, NULL,
-                            "program: outputs %u and %u are the same memory", j, k);
+                            "ht_program_run: outputs %u and %u are the same memory", j,
+                            k);
             return false;
         }
     }

@@ -6,6 +6,13 @@
 #include "gaps.h"
 #include "program.h"
 
+/* The arena as it is laid out. */
+typedef struct plan {
+    ht_program *p;
+    hti_gaps gaps;
+    bool *given; /* roots: the memory is someone else's already */
+} plan;
+
 /* Outputs and last uses. */
 
 static void plan_use(ht_program *p, uint32_t root, uint32_t when)
@@ -55,8 +62,9 @@ bool hti_overwrites_root(const ht_program *p, uint32_t i, uint32_t root)
 
 /* The root whose memory instruction i takes over, or HTI_NONE: of an operand of its own
  * or of what runs with it. */
-static uint32_t plan_takeover(const ht_program *p, uint32_t i)
+static uint32_t plan_takeover(const plan *l, uint32_t i)
 {
+    const ht_program *p = l->p;
     uint32_t when = p->value[i].when;
     if (!hti_program_passes(p, HT_PASS_MEMORY)) return HTI_NONE;
     for (uint32_t m = hti_first_at(p, when); m != HTI_NONE; m = p->value[m].next) {
@@ -64,7 +72,7 @@ static uint32_t plan_takeover(const ht_program *p, uint32_t i)
         for (uint32_t e = 0; e < p->value[m].n_in; e++) {
             uint32_t at = p->value[in[e]].root;
             const hti_value *root = &p->value[at];
-            if (root->place == HTI_IN_ARENA && !root->given && root->last_use == when &&
+            if (root->place == HTI_IN_ARENA && !l->given[at] && root->last_use == when &&
                 hti_overwrites_root(p, i, at))
                 return at;
         }
@@ -122,37 +130,42 @@ static void plan_outputs(ht_program *p)
 }
 
 /* Memory for the result of instruction i. */
-static void plan_result(ht_program *p, hti_gaps *gaps, uint32_t i)
+static void plan_result(plan *l, uint32_t i)
 {
-    hti_value *v = &p->value[i];
+    hti_value *v = &l->p->value[i];
     if (v->place != HTI_IN_ARENA || !v->bytes) return;
-    uint32_t taken = plan_takeover(p, i);
-    v->offset =
-        taken != HTI_NONE ? p->value[taken].offset : hti_gaps_take(gaps, v->bytes);
-    if (taken != HTI_NONE) p->value[taken].given = true;
+    uint32_t taken = plan_takeover(l, i);
+    if (taken == HTI_NONE) {
+        v->offset = hti_gaps_take(&l->gaps, v->bytes);
+    } else {
+        v->offset = l->p->value[taken].offset;
+        l->given[taken] = true;
+    }
 }
 
-static void plan_give(ht_program *p, hti_gaps *gaps, uint32_t value, uint32_t when)
+static void plan_give(plan *l, uint32_t value, uint32_t when)
 {
-    hti_value *root = &p->value[p->value[value].root];
-    if (root->place != HTI_IN_ARENA || root->last_use != when || root->given) return;
-    if (!hti_program_passes(p, HT_PASS_MEMORY)) return;
-    root->given = true;
-    if (root->bytes) hti_gaps_give(gaps, root->offset, root->bytes);
+    uint32_t at = l->p->value[value].root;
+    const hti_value *root = &l->p->value[at];
+    if (root->place != HTI_IN_ARENA || root->last_use != when || l->given[at]) return;
+    if (!hti_program_passes(l->p, HT_PASS_MEMORY)) return;
+    l->given[at] = true;
+    if (root->bytes) hti_gaps_give(&l->gaps, root->offset, root->bytes);
 }
 
 /* Gives back what dies with instruction i. */
-static void plan_release(ht_program *p, hti_gaps *gaps, uint32_t i)
+static void plan_release(plan *l, uint32_t i)
 {
-    const uint32_t *in = hti_inputs_of(p, i), when = p->value[i].when;
-    for (uint32_t e = 0; e < p->value[i].n_in; e++) plan_give(p, gaps, in[e], when);
-    plan_give(p, gaps, i, when);
+    const hti_value *v = &l->p->value[i];
+    const uint32_t *in = hti_inputs_of(l->p, i);
+    for (uint32_t e = 0; e < v->n_in; e++) plan_give(l, in[e], v->when);
+    plan_give(l, i, v->when);
 }
 
-/* What the op works in: alive during its own instruction, so beside its operands. */
+/* What the op works in. */
 static size_t plan_workspace(const ht_program *p, const hti_value *v)
 {
-    if (!v->op->workspace) return 0;
+    if (v->group || !v->op->workspace) return 0;
     ht_type in[HT_OP_INPUTS] = {0};
     for (uint32_t e = 0; e < v->n_in && e < HT_OP_INPUTS; e++)
         in[e] = p->value[p->edge[v->first_in + e]].type;
@@ -163,50 +176,47 @@ static size_t plan_workspace(const ht_program *p, const hti_value *v)
 static void plan_constants(ht_program *p)
 {
     for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        hti_value *v = &p->value[i];
+        const hti_value *v = &p->value[i];
         if (v->place != HTI_IN_CONSTANT) continue;
         const hti_constant_attributes *a = v->attributes;
-        hti_program_point(
-            p, i, p->data + ((const unsigned char *)v->attributes - p->data) + sizeof *a);
+        hti_program_point(p, i, (unsigned char *)(uintptr_t)(a + 1));
         hti_run_fill(p->ctx, v->array, a->value);
     }
 }
 
-/* All that runs at i: results, then workspace, and only then what dies. */
-static void plan_instruction(ht_program *p, hti_gaps *gaps, uint32_t i)
+/* The call of a loop that instruction i is, if it is one. */
+static void plan_loop(const ht_program *p, uint32_t i, hti_instruction *s)
 {
-    hti_value *v = &p->value[i];
-    uint32_t first = hti_first_at(p, i);
-    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next) plan_result(p, gaps, m);
-    v->workspace_bytes = v->group ? 0 : plan_workspace(p, v);
-    if (v->workspace_bytes) v->workspace_offset = hti_gaps_take(gaps, v->workspace_bytes);
-    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next)
-        plan_release(p, gaps, m);
-    if (v->workspace_bytes && hti_program_passes(p, HT_PASS_MEMORY))
-        hti_gaps_give(gaps, v->workspace_offset, v->workspace_bytes);
+    const hti_value *v = &p->value[i];
+    hti_fused_step loop;
+    if (v->group || !hti_program_passes(p, HT_PASS_FUSE) ||
+        !hti_program_loop(p, i, &loop))
+        return;
+    const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1] = {&v->array};
+    for (uint32_t e = 0; e < v->n_in; e++) operand[e + 1] = p->operand[v->first_in + e];
+    s->loop = hti_whole_loop(p->ctx, &loop, (int)v->n_in + 1, operand);
+    if (s->loop) s->count = (uint32_t)hti_count(&v->type.shape);
+    s->first_in = v->first_in;
+    s->n_in = v->n_in;
 }
 
-/* What runs, and which of it is a single call of a loop. */
-static void plan_instructions(ht_program *p)
+/* All that runs at i: results, then workspace, which is alive during the instruction and
+ * so beside its operands, and only then what dies. */
+static void plan_instruction(plan *l, uint32_t i)
 {
-    for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        const hti_value *v = &p->value[i];
-        if (v->when != i || v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT)
-            continue;
-        hti_instruction *s = &p->instruction[p->n_instructions++];
-        *s = (hti_instruction){.value = i};
-        hti_fused_step loop;
-        if (v->group || !hti_program_passes(p, HT_PASS_FUSE) ||
-            !hti_program_loop(p, i, &loop))
-            continue;
-        const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1] = {&v->array};
-        for (uint32_t e = 0; e < v->n_in; e++)
-            operand[e + 1] = p->operand[v->first_in + e];
-        s->loop = hti_whole_loop(p->ctx, &loop, (int)v->n_in + 1, operand);
-        if (s->loop) s->count = (uint32_t)ht_shape_count(v->type.shape);
-        s->first_in = v->first_in;
-        s->n_in = v->n_in;
-    }
+    ht_program *p = l->p;
+    const hti_value *v = &p->value[i];
+    hti_instruction s = {.value = i, .workspace_bytes = plan_workspace(p, v)};
+    uint32_t first = hti_first_at(p, i);
+    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next) plan_result(l, m);
+    if (s.workspace_bytes)
+        s.workspace_offset = hti_gaps_take(&l->gaps, s.workspace_bytes);
+    for (uint32_t m = first; m != HTI_NONE; m = p->value[m].next) plan_release(l, m);
+    if (s.workspace_bytes && hti_program_passes(p, HT_PASS_MEMORY))
+        hti_gaps_give(&l->gaps, s.workspace_offset, s.workspace_bytes);
+    if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT) return;
+    plan_loop(p, i, &s);
+    p->instruction[p->n_instructions++] = s;
 }
 
 static bool plan_passes(ht_program *p)
@@ -223,12 +233,13 @@ bool hti_program_plan(ht_program *p)
     plan_uses(p);
     plan_outputs(p);
     plan_constants(p);
-    hti_gaps gaps = {.gap = hti_program_scratch(p, p->n_values + 2, sizeof *gaps.gap)};
-    if (!gaps.gap) return false;
+    plan l = {.p = p,
+              .gaps.gap = hti_program_scratch(p, p->n_values + 2, sizeof *l.gaps.gap),
+              .given = hti_program_scratch(p, p->n_values, sizeof *l.given)};
+    if (!l.gaps.gap || !l.given) return false;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
-        if (p->value[i].when == i) plan_instruction(p, &gaps, i);
-    p->arena_bytes = gaps.top;
-    plan_instructions(p);
+        if (p->value[i].when == i) plan_instruction(&l, i);
+    p->arena_bytes = l.gaps.top;
     p->scratch = NULL;
     p->line = NULL;
     return true;

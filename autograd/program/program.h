@@ -32,6 +32,7 @@ typedef struct hti_instruction {
     hti_loop loop;  /* all of it, if its operands are whole; NULL: a group, or op->run */
     uint32_t value; /* the instruction, or the root of its group */
     uint32_t count, first_in, n_in; /* for the loop: elements, and as in hti_value */
+    size_t workspace_bytes, workspace_offset; /* in the arena, while it runs */
 } hti_instruction;
 
 /* An instruction while passes rewrite and move it; what it points at is the tape's. */
@@ -54,16 +55,14 @@ typedef struct hti_value {
     hti_place place;
     uint32_t slot,
         root; /* root: the value whose memory this one is a view of, or itself */
-    uint32_t next_view; /* the next value in its root's memory; HTI_NONE: last */
-    uint32_t when;      /* the instruction it runs at: itself, or its group's root */
-    uint32_t next;      /* in its group; HTI_NONE: last */
-    uint32_t step;      /* the member that computes it: itself, or its only reader */
-    hti_group *group;   /* of a root of one */
-    uint32_t last_use;  /* roots: the last `when` that reads the memory */
-    bool given;         /* while planning: the memory is someone else's already */
-    size_t bytes;       /* rounded up to HTI_ALIGN */
-    size_t offset;      /* HTI_IN_ARENA */
-    size_t workspace_bytes, workspace_offset; /* in the arena, during the run only */
+    uint32_t next_view;  /* the next value in its root's memory; HTI_NONE: last */
+    uint32_t when;       /* the instruction it runs at: itself, or its group's root */
+    uint32_t next;       /* in its group; HTI_NONE: last */
+    uint32_t step;       /* the member that computes it: itself, or its only reader */
+    hti_group *group;    /* of a root of one */
+    uint32_t last_use;   /* roots: the last `when` that reads the memory */
+    size_t bytes;        /* rounded up to HTI_ALIGN */
+    size_t offset;       /* HTI_IN_ARENA */
     ptrdiff_t from_root; /* bytes between the root's memory and this value's */
     ht_array array;      /* data is set when memory is bound */
 } hti_value;

@@ -67,11 +67,11 @@ static void run_group(ht_program *p, const hti_group *g)
     p->bad = g->value[bad];
 }
 
-static void run_value(ht_program *p, uint32_t i)
+static void run_value(const ht_program *p, const hti_instruction *s)
 {
-    const hti_value *v = &p->value[i];
-    void *workspace = v->workspace_bytes ? arena_at(p, v->workspace_offset) : NULL;
-    if (p->poison && workspace) memset(workspace, 0xFF, v->workspace_bytes);
+    const hti_value *v = &p->value[s->value];
+    void *workspace = s->workspace_bytes ? arena_at(p, s->workspace_offset) : NULL;
+    if (p->poison && workspace) memset(workspace, 0xFF, s->workspace_bytes);
     v->op->run(&(ht_run){v->op, p->ctx, v->array, (int)v->n_in, p->operand + v->first_in,
                          v->attributes, workspace, v->site});
 }
@@ -79,8 +79,8 @@ static void run_value(ht_program *p, uint32_t i)
 static inline void run_loop(const ht_program *p, const hti_instruction *s)
 {
     const uint32_t *edge = p->edge + s->first_in;
-    const void *in[HTI_ELEMENTWISE_INPUTS] = {p->at[edge[0]]};
-    for (uint32_t e = 1; e < s->n_in; e++) in[e] = p->at[edge[e]];
+    const void *in[HTI_ELEMENTWISE_INPUTS];
+    for (uint32_t e = 0; e < s->n_in; e++) in[e] = p->at[edge[e]];
     s->loop(s->count, p->at[s->value], in);
 }
 
@@ -92,25 +92,31 @@ static bool run_instruction(ht_program *p, const hti_instruction *s)
     else if (s->loop)
         run_loop(p, s);
     else
-        run_value(p, s->value);
+        run_value(p, s);
     if (p->ctx->status != HT_OK) return false;
     if (p->watch && !v->group) hti_watch_value(p, s->value);
     if (p->poison) hti_poison_dead(p, s->value);
     return true;
 }
 
+/* Loops are called from two places in turn: processors foretell a call's target from its
+ * place, and of two loops that alternate at one place some foretell none, which made a
+ * chain of numbers 2.3 times slower in one link and not in the next. */
 ht_status hti_program_go(ht_program *p)
 {
     if (p->arena_bytes && !program_own_arena(p)) return p->ctx->status;
     p->bad = HTI_NONE;
     if (p->poison) hti_poison_all(p);
     bool plain = !p->poison && !p->watch;
-    for (const hti_instruction *s = p->instruction, *end = s + p->n_instructions; s < end;
-         s++)
-        if (plain && s->loop)
-            run_loop(p, s);
-        else if (!run_instruction(p, s))
-            break;
+    const hti_instruction *s = p->instruction, *end = s + p->n_instructions;
+    for (bool ok = true; ok && s < end; s++) {
+        if (!plain || !s->loop) {
+            ok = run_instruction(p, s);
+            continue;
+        }
+        run_loop(p, s);
+        if (s + 1 < end && s[1].loop) run_loop(p, ++s);
+    }
     return p->ctx->status;
 }
 

@@ -70,7 +70,7 @@ bool hti_infer_broadcast(ht_infer *it)
             return ht_infer_fail(
                 it, HT_ERROR_SHAPE,
                 "shapes do not broadcast: counted from the last axis, sizes "
-                "must be equal or 1");
+                "must be equal or 1\n  hint: ht_reshape adds axes of size 1");
     return true;
 }
 
@@ -151,8 +151,10 @@ static ht_tape *tape_of(const ht_op *op, int n, const ht_var *in)
         if (hti_is_number(in[i]) || hti_is_zero(in[i])) continue;
         hti_check_named(in[i], called_with(op, n, in));
         if (!tape) tape = in[i].tape;
-        HT_ASSERT(tape == in[i].tape, "%s: input %d is on another tape than the first",
-                  called_with(op, n, in), i);
+        HT_ASSERT(
+            tape == in[i].tape,
+            "%s: input %d is on another tape than the first: all must be of one tape",
+            called_with(op, n, in), i);
     }
     return tape;
 }

@@ -87,13 +87,11 @@ static uint32_t check_unusual(ht_var x, const char *who)
               hti_number_value(x));
     who = hti_called(x.tape, who);
     if (x.index == HTI_NONE) return HTI_NONE;
-    HT_ASSERT(x.index < x.tape->n, "%s: stale variable: node %u of a tape that has %u",
-              who, x.index, x.tape->n);
     HT_ASSERT(
-        x.stamp == x.tape->stamp[x.index],
-        "%s: stale variable: node %u was made under stamp %u, the tape was reset or "
-        "rewound since (stamp %u)",
-        who, x.index, x.stamp, x.tape->stamp[x.index]);
+        x.index < x.tape->n && x.stamp == x.tape->stamp[x.index],
+        "%s: stale variable: node %u (stamp %u): the tape was reset or rewound since it "
+        "was made: make it again",
+        who, x.index, x.stamp);
     return x.index;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* grad.c: derivatives as the public functions give them: lists looked at, absent results
  * as zeros, an x that y does not depend on refused. Read next: derive.c. */
+#include <string.h>
+
 #include "derive.h"
 
 /* A derivative asked for from outside. Its results are given when everything has been
@@ -55,15 +57,46 @@ static void answer(request *a, int n, const ht_var *like, ht_var *to, const char
     hti_arena_rewind(&a->tape->scratch, a->memory);
 }
 
-/* That x[i], of which no y depends, is an error. */
-static void unreached(const ht_tape *tape, int i, ht_var x, const char *site)
+/* The first op without a derivative on a way from x to y; HTI_NONE: no way, no memory. */
+static uint32_t stopped_at(ht_tape *tape, ht_var y, ht_var x)
+{
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    enum { BELOW = 1, ABOVE = 2 };
+    unsigned char *seen = hti_arena_alloc(&tape->scratch, (size_t)y.index + 1);
+    if (!seen) return HTI_NONE;
+    memset(seen, 0, (size_t)y.index + 1);
+    seen[y.index] = BELOW;
+    for (uint32_t i = y.index; i > x.index; i--)
+        for (uint32_t k = 0; seen[i] && k < tape->n_in[i]; k++)
+            seen[hti_inputs(tape, i)[k]] = BELOW;
+    uint32_t stop = HTI_NONE;
+    seen[x.index] |= ABOVE;
+    for (uint32_t i = x.index + 1; i <= y.index && stop == HTI_NONE; i++) {
+        for (uint32_t k = 0; k < tape->n_in[i]; k++)
+            seen[i] |= seen[hti_inputs(tape, i)[k]] & ABOVE;
+        if (seen[i] == (BELOW | ABOVE) && tape->op[i]->flags & HT_OP_NO_GRADIENT)
+            stop = i;
+    }
+    hti_arena_rewind(&tape->scratch, mark);
+    return stop;
+}
+
+/* That x[i], of which y does not depend, is an error. */
+static void unreached(ht_tape *tape, ht_var y, int i, ht_var x, const char *site)
 {
     const char *made = tape->site[x.index];
     ht_dtype dtype = hti_type(x).dtype;
+    uint32_t stop = hti_dtype_is_float(dtype) ? stopped_at(tape, y, x) : HTI_NONE;
     if (!hti_dtype_is_float(dtype))
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
                  "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i, x.index,
                  ht_dtype_name(dtype));
+    else if (stop != HTI_NONE)
+        hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
+                 "%s (node %%%u%s%s), which stands between x[%d] and y, has no gradient\n"
+                 "  hint: ht_grad_or_zero gives zeros",
+                 tape->op[stop]->name, stop, tape->site[stop] ? ", made at " : "",
+                 tape->site[stop] ? tape->site[stop] : "", i);
     else
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
                  "y does not depend on x[%d] (node %%%u%s%s)\n"
@@ -90,7 +123,7 @@ static bool gradient(const request *a, ht_var y, int n, const ht_var *x, bool st
     bool ok = reached && hti_vjp(tape, 1, &y, &one, n, x, a->out, reached, site);
     for (int i = 0; ok && strict && i < n; i++) {
         if (reached[i]) continue;
-        unreached(tape, i, x[i], site);
+        unreached(tape, y, i, x[i], site);
         ok = false;
     }
     hti_arena_rewind(&tape->scratch, mark);

@@ -49,8 +49,8 @@ const ht_tensor *ht_value(ht_var x)
         ht_context_fail(
             tape->ctx, HT_ERROR_ARGUMENT, tape->site[i],
             "value: node %%%u is recorded, it has a type but no value yet; reading "
-            "it would freeze a branch\n  hint: cut a program and run it, or use an "
-            "HT_EAGER tape",
+            "it would freeze a branch\n  hint: ht_where chooses by a value; to read "
+            "one, run a program, or use an HT_EAGER tape",
             i);
         return NULL;
     }
@@ -65,9 +65,10 @@ double ht_item(ht_var x)
     if (!value) return (double)NAN;
     if (ht_tensor_count(value) != 1) {
         char text[HT_SHAPE_TEXT];
-        ht_context_fail(x.tape->ctx, HT_ERROR_SHAPE, x.tape->site[x.index],
-                        "item: a value of shape %s is not one element",
-                        ht_shape_text(ht_tensor_shape(value), text));
+        ht_context_fail(
+            x.tape->ctx, HT_ERROR_SHAPE, x.tape->site[x.index],
+            "item: a value of shape %s is not one element\n  hint: ht_sum or ht_mean it",
+            ht_shape_text(ht_tensor_shape(value), text));
         return (double)NAN;
     }
     return ht_tensor_get(value, 0);

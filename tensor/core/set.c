@@ -146,7 +146,9 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
     if (!*name || old >= 0) {
         ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
                         "ht_set_add: tensor %d: expected a new name, got \"%s\"%s",
-                        set->n, name, *name ? ", which the set has already" : "");
+                        set->n, name,
+                        *name ? ", which the set has already\n  hint: a name stands once"
+                              : "\n  hint: a name is not empty");
         return NULL;
     }
     size_t bytes = strlen(name) + 1;
@@ -232,9 +234,9 @@ ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
     hti_set_names(names, sizeof names, set->n, set->name);
     const char *nearest = set_nearest(set, name);
     ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
-                    "no tensor \"%s\"; this set has: %s%s%s%s", name, names,
-                    nearest ? "\n  hint: did you mean \"" : "", nearest ? nearest : "",
-                    nearest ? "\"?" : "");
+                    "ht_set_tensor: no tensor \"%s\"; this set has: %s%s%s%s", name,
+                    names, nearest ? "\n  hint: did you mean \"" : "",
+                    nearest ? nearest : "", nearest ? "\"?" : "");
     return NULL;
 }
 

@@ -18,6 +18,7 @@
 #include "awkward.h"
 #include "inspect.h"
 #include "mutation.h"
+#include "parts.h"
 
 enum { MOST_MUTANTS = 4096, MOST_CHILDREN = 64 };
 
@@ -67,7 +68,8 @@ static bool row_holds(const ht_op *op, hti_mutation *m, FILE *report)
     hti_op_options options = {.seed = 20261123,
                               .rounds = HTI_OP_ROUNDS,
                               .hook = hti_mutation_hook(m),
-                              .report = report};
+                              .report = report,
+                              .decompose = hti_parts_of(op)};
     hti_op_tally tally;
     bool holds = hti_op_check_row(ctx, op, &options, &tally);
     ht_context_free(ctx);

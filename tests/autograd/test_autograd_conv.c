@@ -200,18 +200,38 @@ static void conv2d_mistakes_are_named(void **state)
             "4 axes");
     REFUSED(ht_conv2d(x, f64, plain), HT_ERROR_DTYPE, "conv2d: ", "f64 (3",
             "one float type");
-    bad.groups = 0;
-    REFUSED(ht_conv2d(x, w, bad), HT_ERROR_ARGUMENT, "conv2d: ", both, "groups is 0");
+    bad.groups = -1;
+    REFUSED(ht_conv2d(x, w, bad), HT_ERROR_ARGUMENT, "conv2d: ", both, "groups is -1");
     bad.groups = 2;
     REFUSED(ht_conv2d(x, w, bad), HT_ERROR_SHAPE, "conv2d: ", both, "(3, 4 / 2, kh, kw)");
-    bad = plain, bad.stride[1] = 0;
+    bad = plain, bad.stride[1] = -1;
     REFUSED(ht_conv2d(x, w, bad), HT_ERROR_ARGUMENT, "conv2d: ", both,
-            "axis 3 has stride 0");
+            "axis 3 has stride -1");
     bad = plain, bad.padding[0] = -1;
     REFUSED(ht_conv2d(x, w, bad), HT_ERROR_ARGUMENT, "conv2d: ", both, "padding -1");
     bad = plain, bad.dilation[0] = 3;
     REFUSED(ht_conv2d(x, w, bad), HT_ERROR_SHAPE, "conv2d: ", both,
             "a kernel of 3 taps, dilation 3, does not fit into 5 with padding 0");
+    ht_tape_free(recorded);
+    ht_context_free(ctx);
+}
+
+/* Equal nodes are one. */
+static void window_options_of_zero_are_the_usual(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    recorded = ht_tape_new(ctx, HT_RECORD);
+    ht_var x = leaf_of(HT_F32, HT_SHAPE(2, 4, 5, 6));
+    ht_var w = leaf_of(HT_F32, HT_SHAPE(3, 4, 3, 3));
+    assert_int_equal(ht_conv2d(x, w, (ht_conv_options){.padding = {1, 1}}).index,
+                     ht_conv2d(x, w, (ht_conv_options){{1, 1}, {1, 1}, {1, 1}, 1}).index);
+    ht_pool_options stepped = {.kernel = {2, 3}, .stride = {2, 3}};
+    assert_int_equal(ht_max_pool2d(x, (ht_pool_options){.kernel = {2, 3}}).index,
+                     ht_max_pool2d(x, stepped).index);
+    assert_int_equal(ht_avg_pool2d(x, (ht_pool_options){.kernel = {2, 3}}).index,
+                     ht_avg_pool2d(x, stepped).index);
+    ht_check(ctx);
     ht_tape_free(recorded);
     ht_context_free(ctx);
 }
@@ -264,6 +284,7 @@ int main(void)
         cmocka_unit_test(program_of_convolutions_works_in_its_arena),
         cmocka_unit_test(max_pool2d_tie_gives_all_to_the_first),
         cmocka_unit_test(conv2d_mistakes_are_named),
+        cmocka_unit_test(window_options_of_zero_are_the_usual),
         cmocka_unit_test(pooling_mistakes_are_named),
         cmocka_unit_test(take_last_index_outside_is_named),
     };

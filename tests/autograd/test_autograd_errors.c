@@ -431,15 +431,15 @@ static void convolution_that_does_not_fit_is_refused(void)
             "4 channels in, 6 out and 1 groups", "f64 (6, 3, 3, 3)");
     REFUSED(conv, SHAPE, ht_conv2d(x, F64(6, 1, 3, 3), conv_with(1, 0, 1, 4)),
             "4 channels in, 6 out and 4 groups", "f64 (6, 1, 3, 3)");
-    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(0, 0, 1, 1)), "stride 0",
+    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(-1, 0, 1, 1)), "stride -1",
             "at least 1, 1 and 0", "f64 (2, 4, 5, 5)");
     REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, -1, 1, 1)), "padding -1");
-    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, 0, 0, 1)), "dilation 0");
+    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, 0, -1, 1)), "dilation -1");
     REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, (int64_t)1 << 31, 1, 1)),
             "padding 2147483648", "at most 2147483647");
-    REFUSED(conv, ARGUMENT, (ht_conv2d(x, w, (ht_conv_options){.stride = {1, 0}})),
-            "axis 2 has stride 1, dilation 0");
-    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, 0, 1, 0)), "groups is 0",
+    REFUSED(conv, ARGUMENT, (ht_conv2d(x, w, (ht_conv_options){.stride = {1, -2}})),
+            "axis 3 has stride -2, dilation 1");
+    REFUSED(conv, ARGUMENT, ht_conv2d(x, w, conv_with(1, 0, 1, -1)), "groups is -1",
             "at least 1");
     REFUSED(conv, SHAPE, ht_conv2d(x, F64(6, 4, 3, 7), plain),
             "axis 3: a kernel of 7 taps", "does not fit into 5", "f64 (6, 4, 3, 7)");
@@ -448,7 +448,7 @@ static void convolution_that_does_not_fit_is_refused(void)
 static void pooling_that_does_not_fit_is_refused(void)
 {
     ht_var x = F64(2, 4, 5, 5);
-    ht_pool_options big = {{6, 2}, {1, 1}, {0, 0}}, stuck = {{2, 2}, {0, 1}, {0, 0}};
+    ht_pool_options big = {{6, 2}, {1, 1}, {0, 0}}, stuck = {{2, 2}, {-1, 1}, {0, 0}};
     ht_pool_options padded = {{2, 2}, {1, 1}, {2, 0}};
     ht_pool_options vast = {{2, (int64_t)1 << 31}, {1, 1}, {0, 0}};
 #define POOL(row, op)                                                                  \
@@ -457,7 +457,7 @@ static void pooling_that_does_not_fit_is_refused(void)
             "i32 (1, 1, 2, 2)");                                                       \
     REFUSED(row, SHAPE, ht_##op(x, big), "a kernel of 6 does not fit into 5",          \
             "f64 (2, 4, 5, 5)");                                                       \
-    REFUSED(row, ARGUMENT, ht_##op(x, stuck), "stride 0", "at least 1, 1 and 0",       \
+    REFUSED(row, ARGUMENT, ht_##op(x, stuck), "stride -1", "at least 1, 1 and 0",      \
             "f64 (2, 4, 5, 5)");                                                       \
     REFUSED(row, ARGUMENT, ht_##op(x, padded), "padding 2", "at most half the kernel", \
             "f64 (2, 4, 5, 5)");                                                       \

@@ -129,10 +129,10 @@ static void check_plain(const ht_program *p)
         calls += v->place != HTI_IN_VIEW && v->place != HTI_IN_CONSTANT;
         if (v->place == HTI_IN_ARENA)
             bytes += hti_round_up(hti_bytes(v->type.dtype, v->type.shape), HTI_ALIGN);
-        bytes += v->workspace_bytes;
         assert_true(v->place != HTI_IN_TILE);
     }
     assert_int_equal(p->n_instructions, calls);
+    for (uint32_t k = 0; k < calls; k++) bytes += p->instruction[k].workspace_bytes;
     assert_int_equal(ht_program_bytes(p), bytes);
 }
 

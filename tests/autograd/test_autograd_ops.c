@@ -2,8 +2,11 @@
 /* test_autograd_ops.c: ht_op_check on every built-in row, as on a row of one's own; then
  * what it can't ask: constants, integers, and the awkward points. Read next:
  * autograd/op_check.c, test_autograd_user_op.c. */
+#include <string.h>
+
 #include "awkward.h"
-#include "inspect.h"
+#include "op_check.h"
+#include "parts.h"
 #include "test.h"
 
 static void op_at_every_row_has_samples(void **state)
@@ -43,6 +46,48 @@ static bool is_curved(const char *name)
     return strstr(curved, word) != NULL;
 }
 
+/* Value, gradient and Hessian product, and how far a product in f32 may be from the same
+ * with instructions that multiply and add at once. */
+static const struct {
+    hti_op_fn *f;
+    double apart;
+} isa_parts[] = {{hti_op_value, 2e-6}, {hti_op_gradient, 1e-5}, {hti_op_hvp, 1e-5}};
+
+static bool same_bits(const hti_op_case *c, const hti_op_vec *got, const hti_op_vec *want,
+                      int part)
+{
+    if (got->n == want->n &&
+        !memcmp(got->at, want->at, (size_t)want->n * sizeof *got->at))
+        return true;
+    return hti_op_fail(c, "instruction sets",
+                       "part %d: %s does not give the baseline's bits", part,
+                       c->check->ctx->kernels->name);
+}
+
+/* Every instruction set of this machine, bit by bit but for products in f32. */
+static bool same_on_every_isa(hti_op_case *c)
+{
+    bool product = c->check->op->flags & HT_OP_PRODUCT && c->dtype == HT_F32;
+    ht_context *ctx = c->check->ctx;
+    const struct hti_kernels usual = *ctx->kernels;
+    const struct hti_loops *loops = ctx->loops;
+    bool ok = true;
+    for (int k = 0; k < (c->derives ? 3 : 1); k++) {
+        hti_op_vec want, got;
+        hti_context_use(ctx, HTI_BASELINE);
+        isa_parts[k].f(c, &want);
+        for (int isa = HTI_BASELINE + 1; hti_context_use(ctx, isa); isa++) {
+            isa_parts[k].f(c, &got);
+            ok = ok && (product ? hti_op_near(c, &got, &want, isa_parts[k].apart,
+                                              "instruction sets")
+                                : same_bits(c, &got, &want, k));
+        }
+    }
+    *ctx->kernels = usual;
+    ctx->loops = loops;
+    return ok;
+}
+
 /* The report of a row that fails is on stderr, whole. */
 static void op_check_every_row_holds(void **state)
 {
@@ -54,7 +99,11 @@ static void op_check_every_row_holds(void **state)
     const ht_op *op;
     for (int i = 0; (op = ht_op_at(i)); i++) {
         hti_op_tally tally;
-        hti_op_options options = {ht_context_seed(ctx), HTI_OP_ROUNDS, NULL, stderr};
+        hti_op_options options = {.seed = ht_context_seed(ctx),
+                                  .rounds = HTI_OP_ROUNDS,
+                                  .report = stderr,
+                                  .decompose = hti_parts_of(op),
+                                  .also = same_on_every_isa};
         if (!hti_op_check_row(ctx, op, &options, &tally)) failed++;
         cases += tally.cases;
         if (is_curved(op->name) && tally.ratios < 10)

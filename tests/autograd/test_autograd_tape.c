@@ -331,7 +331,7 @@ static void variable_that_is_no_longer_valid_stops_the_program(void **state)
 {
     fixture *f = *state;
     assert_aborts(f, stale_after_reset, "stale variable: node 0");
-    assert_aborts(f, stale_past_the_end, "stale variable: node 0 of a tape that has 0");
+    assert_aborts(f, stale_past_the_end, "stale variable: node 0");
     assert_aborts(f, stale_after_rewind, "stale variable: node 1");
     assert_aborts(f, stale_factor_that_became_one, "stale variable: node 1");
     assert_aborts(f, stale_mark, "rewound past");

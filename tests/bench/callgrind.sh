@@ -16,14 +16,14 @@ slack=3 # per cent
 recorded() {
     cat <<'END'
 eager_scalar 11745631
-replay_scalar 413051
-replay_step 7490710
-replay_adam 12389100
-hypergradient 14139056
-revolve 18955331
-record_mlp 1691541
-record_vit 4947604
-record_bilevel 9360856
+replay_scalar 408061
+replay_step 7488310
+replay_adam 12382000
+hypergradient 14133191
+revolve 18948031
+record_mlp 1677121
+record_vit 4884254
+record_bilevel 9202696
 END
 }
 

@@ -23,6 +23,7 @@ static inline int test_child(void (*f)(void *), void *argument, int stream, char
     if (child == 0) {
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         signal(SIGABRT, SIG_DFL);
+        signal(SIGSEGV, SIG_DFL);
         dup2(ends[1], stream);
         f(argument);
         _exit(0);

@@ -130,13 +130,15 @@ static void set_tensor_unknown_name_lists_names_and_guesses(void **state)
     fixture *f = *state;
     ht_set *set = sample(f->ctx), *empty = ht_set_new(f->ctx);
     assert_null(ht_set_tensor(set, "wieght"));
-    assert_string_equal(ht_context_message(f->ctx),
-                        "no tensor \"wieght\"; this set has: weight, bias, labels\n"
-                        "  hint: did you mean \"weight\"?");
+    assert_string_equal(
+        ht_context_message(f->ctx),
+        "ht_set_tensor: no tensor \"wieght\"; this set has: weight, bias, labels\n"
+        "  hint: did you mean \"weight\"?");
     ht_context_clear(f->ctx);
     assert_null(ht_set_tensor(set, "momentum"));
-    assert_string_equal(ht_context_message(f->ctx),
-                        "no tensor \"momentum\"; this set has: weight, bias, labels");
+    assert_string_equal(
+        ht_context_message(f->ctx),
+        "ht_set_tensor: no tensor \"momentum\"; this set has: weight, bias, labels");
     ht_context_clear(f->ctx);
     assert_null(ht_set_tensor(empty, "x"));
     expect_error(f, HT_ERROR_ARGUMENT, "this set has: none");
