@@ -113,8 +113,9 @@ bool ht_is_zero(ht_var x); /* whether x is HT_ZERO; numbers and nodes of 0 are n
 
 /* Derivatives. The x of a derivative are leaves: a path through one x to another does not
  * count. An x that is a reshape, permute or broadcast of something y also uses otherwise
- * is refused: differentiate by that. All variables are of one tape, and so are results,
- * whose list may be that of the variables or vectors. */
+ * is refused: differentiate by that. So is a constant, since equal ones are one node. All
+ * variables are of one tape, and so are results, whose list may be that of the variables
+ * or vectors. */
 
 /* dx[i] = dy/dx[i], of x[i]'s type, of a 0-d y (any other shape: HT_ERROR_SHAPE). An x
  * that y does not depend on, or of i32 or u8, is HT_ERROR_NO_GRADIENT. Its cost is a

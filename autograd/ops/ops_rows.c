@@ -169,10 +169,12 @@ static bool cross_entropy_infer(ht_infer *it)
     it->out = it->in[0];
     bool soft = it->in[1].dtype == it->out.dtype; /* here only if it does not fit */
     if (!hti_dtype_is_float(it->out.dtype) || (it->in[1].dtype != HT_I32 && !soft))
-        return ht_infer_fail(
-            it, HT_ERROR_DTYPE,
-            "needs float logits, and labels of i32 or probabilities of the "
-            "logits' dtype\n  hint: labels are i32");
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
+                             "needs float logits, and labels of i32 or probabilities of "
+                             "the logits' dtype%s",
+                             hti_dtype_is_float(it->in[1].dtype)
+                                 ? ""
+                                 : "\n  hint: labels are i32: ht_cast");
     if (soft && it->in[1].shape.rank == 1)
         return ht_infer_fail(it, HT_ERROR_SHAPE,
                              "labels are i32, one a row, or probabilities of the logits' "

@@ -27,6 +27,23 @@ static bool asked(ht_tape *tape, int n, const ht_var *list, bool absent, bool nu
     return true;
 }
 
+/* None of the list is a number: equal numbers are one node, those that rules make too, so
+ * a derivative by one would count them all. */
+static bool no_numbers(ht_tape *tape, int n, const ht_var *x, const char *name,
+                       const char *site)
+{
+    double value;
+    for (int i = 0; i < n; i++)
+        if (hti_is_constant(x[i], &value)) {
+            hti_fail(tape, HT_ERROR_ARGUMENT, site, name,
+                     "x[%d] is the constant %g, which may stand in other places too\n"
+                     "  hint: differentiate by an ht_input",
+                     i, value);
+            return false;
+        }
+    return true;
+}
+
 /* n_out results of y by x are asked for; y may have HT_ZERO among it if `absent`. */
 static request ask(const char *name, int m, const ht_var *y, bool absent, int n,
                    const ht_var *x, int n_out, const char *site)
@@ -38,6 +55,7 @@ static request ask(const char *name, int m, const ht_var *y, bool absent, int n,
     HT_ASSERT(tape, "%s: no variable is on a tape", name);
     request a = {.tape = tape, .memory = hti_arena_at(&tape->scratch)};
     a.ok = asked(tape, n, x, false, false, name, "x", site) &&
+           no_numbers(tape, n, x, name, site) &&
            asked(tape, m, y, absent, false, name, "y", site) &&
            tape->ctx->status == HT_OK && hti_not_bypassed(tape, m, y, n, x, name, site);
     if (a.ok) a.out = hti_arena_alloc(&tape->scratch, (size_t)n_out * sizeof *a.out);

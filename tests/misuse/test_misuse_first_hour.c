@@ -200,6 +200,12 @@ static void gradient_through_argmax(desk *d)
     ht_grad(ht_mean(ht_cast(ht_argmax(x), HT_F32)), 1, &x, &g);
 }
 
+static void gradient_by_a_number(desk *d)
+{
+    ht_var x = ht_constant(d->eager, 2), g;
+    ht_grad(ht_mul(ht_exp(x), ht_square(x)), 1, &x, &g);
+}
+
 static void gradient_by_labels(desk *d)
 {
     ht_var labels = INPUT(HT_I32, 8), g;
@@ -309,6 +315,7 @@ static const mistake mistakes[] = {
     M(gradient_of_a_loss_a_row, "(8)", HERE, "ht_mean"),
     M(gradient_by_what_is_not_used, "does not depend", HERE, "ht_grad_or_zero"),
     M(gradient_through_argmax, "argmax", HERE, "has no gradient"),
+    M(gradient_by_a_number, "the constant 2", HERE, "ht_input"),
     M(gradient_by_labels, "i32", HERE, "only f32 and f64"),
     M(tangent_of_another_shape, "(9)", HERE, "must have its type"),
     STOPS(variables_of_two_tapes, "another tape", "mul", "of one tape"),
