@@ -18,8 +18,8 @@ static const char *const cifar_names[2][2] = {{"data_batch_%d.png", "train_lable
 /* Labels: [6,9,9,...], whole numbers below 10, spaces between them allowed. */
 
 typedef struct cifar_text {
-    ht_context *ctx;
-    const char *path, *bytes; /* and a zero behind them */
+    hti_input in;
+    char *bytes; /* and a zero behind them */
     size_t n, at;
 } cifar_text;
 
@@ -28,10 +28,10 @@ static ht_status cifar_fail_text(const cifar_text *text, const char *expected)
     char got[32] = "the end of the file";
     if (text->at < text->n)
         snprintf(got, sizeof got, "byte 0x%02x", (unsigned char)text->bytes[text->at]);
-    return ht_context_fail(text->ctx, HT_ERROR_FORMAT, NULL,
-                           "%s: offset %zu: expected %s, got %s\n"
-                           "  hint: labels are one JSON list of numbers, like [6,9,9]",
-                           text->path, text->at, expected, got);
+    return hti_input_fail(&text->in, (int64_t)text->at,
+                          "expected %s, got %s\n"
+                          "  hint: labels are one JSON list of numbers, like [6,9,9]",
+                          expected, got);
 }
 
 static void cifar_pass_spaces(cifar_text *text)
@@ -52,17 +52,16 @@ static ht_status cifar_take_label(cifar_text *text, int64_t row, int32_t *label)
 {
     cifar_pass_spaces(text);
     const char *digits = text->bytes + text->at;
-    size_t start = text->at, length = strspn(digits, "0123456789");
+    size_t length = strspn(digits, "0123456789");
     if (length == 0) return cifar_fail_text(text, "a label in 0..9");
     *label = *digits - '0';
     text->at += length;
     if (length == 1) return HT_OK;
-    return ht_context_fail(text->ctx, HT_ERROR_FORMAT, NULL,
-                           "%s: offset %zu: row %lld: expected a label in 0..%d, "
-                           "got %.*s\n"
-                           "  hint: is this another set's label file, or damaged?",
-                           text->path, start, (long long)row, CIFAR_CLASSES - 1,
-                           (int)(length < 20 ? length : 20), digits);
+    int most = length < 20 ? (int)length : 20;
+    return hti_input_fail(&text->in, (int64_t)(text->at - length),
+                          "row %lld: expected a label in 0..%d, got %.*s\n"
+                          "  hint: is this another set's label file, or damaged?",
+                          (long long)row, CIFAR_CLASSES - 1, most, digits);
 }
 
 /* As many labels as commas, and one. NULL after an error. */
@@ -70,7 +69,7 @@ static ht_tensor *cifar_take_labels(cifar_text *text)
 {
     int64_t n = 1;
     for (size_t i = 0; i < text->n; i++) n += text->bytes[i] == ',';
-    ht_tensor *labels = ht_tensor_new(text->ctx, HT_I32, HT_SHAPE(n));
+    ht_tensor *labels = ht_tensor_new(text->in.ctx, HT_I32, HT_SHAPE(n));
     if (!labels) return NULL;
     int32_t *label = ht_tensor_data(labels);
     ht_status status = HT_OK;
@@ -89,15 +88,15 @@ static ht_tensor *cifar_take_labels(cifar_text *text)
 
 static ht_tensor *cifar_read_labels(ht_context *ctx, const char *path)
 {
-    hti_input in;
-    if (hti_input_open_plain(&in, ctx, path)) return NULL;
-    size_t n = (size_t)in.file_bytes;
-    char *bytes = hti_zalloc(ctx, n + 1, 1);
-    cifar_text text = {.ctx = ctx, .path = path, .bytes = bytes, .n = n};
+    cifar_text text = {.n = 0};
+    if (hti_input_open_plain(&text.in, ctx, path)) return NULL;
+    text.n = (size_t)text.in.file_bytes;
+    text.bytes = hti_zalloc(ctx, text.n + 1, 1);
     ht_tensor *labels = NULL;
-    if (bytes && !hti_input_exactly(&in, bytes, n)) labels = cifar_take_labels(&text);
-    hti_resize(ctx, bytes, n + 1, 0);
-    hti_input_close(&in);
+    if (text.bytes && !hti_input_exactly(&text.in, text.bytes, text.n))
+        labels = cifar_take_labels(&text);
+    hti_resize(ctx, text.bytes, text.n + 1, 0);
+    hti_input_close(&text.in);
     return labels;
 }
 

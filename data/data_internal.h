@@ -11,8 +11,9 @@
 #include "tensor_internal.h"
 
 enum {
-    HTI_DEFLATE_RATIO = 1032, /* the most deflate can do (zlib's algorithm.txt) */
-    HTI_PNG_SIDE = 1 << 20    /* the most pixels of a side, read or written */
+    HTI_DEFLATE_RATIO = 1032,  /* the most deflate can do (zlib's algorithm.txt) */
+    HTI_GZIP_WINDOW = 15 + 16, /* 32 KiB, and zlib's way of saying "with a gzip header" */
+    HTI_PNG_SIDE = 1 << 20     /* the most pixels of a side, read or written */
 };
 
 /* Four bytes, the highest first. */
@@ -52,6 +53,12 @@ ht_status hti_input_exactly(hti_input *in, void *to, size_t n);
  * the content must end with it. Owned; NULL after an error. */
 ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape);
 void hti_input_close(hti_input *in);
+/* HT_ERROR_FORMAT, of the path and an offset: what was expected and found, and a hint. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+ht_status
+hti_input_fail(const hti_input *in, int64_t offset, const char *format, ...);
 
 /* image.c: whether a folder has a file of that name, whose path it is given; the error
  * that it has not what is wanted, a part of what ./dev data fetches as `set`. */
@@ -62,16 +69,21 @@ ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wan
 /* The shape that ht_png_read would give, by the file's header and size alone. */
 ht_status hti_png_examine(ht_context *ctx, const char *path, ht_shape *shape);
 
-/* A draft, plain or gzip: hti_draft's rules hold. */
+/* A draft, of which a part is compressed: hti_draft's rules hold. */
+typedef void hti_put_fn(hti_draft *draft, const void *from, size_t n);
 typedef struct hti_output {
     hti_draft draft;
-    bool gzip;
+    hti_put_fn *put; /* takes what is compressed; NULL: nothing is, now */
     z_stream z;
-    unsigned char *buffer; /* gzip: compressed bytes */
+    unsigned char *buffer;
 } hti_output;
 
-void hti_output_open(hti_output *out, ht_context *ctx, const char *path, bool gzip);
+void hti_output_open(hti_output *out, ht_context *ctx, const char *path);
 void hti_output_write(hti_output *out, const void *from, size_t n);
+/* From here on what is written is compressed, until the end of that or of the file.
+ * window, memory: zlib's windowBits and memLevel. */
+void hti_output_deflate(hti_output *out, int window, int memory, hti_put_fn *put);
+void hti_output_end_deflate(hti_output *out);
 /* Gives the file its name, or removes it if anything failed. */
 ht_status hti_output_close(hti_output *out);
 

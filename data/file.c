@@ -6,13 +6,10 @@
 #include "data_internal.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 
-enum {
-    FILE_BUFFER = 1 << 16,
-    FILE_GZIP_WINDOW = 15 + 16, /* 32 KiB, in zlib's way of saying "with a gzip header" */
-    FILE_GZIP_LEVEL = 9
-};
+enum { FILE_BUFFER = 1 << 16, FILE_LEVEL = 9 };
 
 /* zlib frees without a size: a block remembers its own. */
 typedef union file_block {
@@ -45,7 +42,7 @@ static ht_status input_begin_gzip(hti_input *in)
     in->buffer = hti_resize(in->ctx, NULL, 0, FILE_BUFFER);
     if (!in->buffer) return HT_ERROR_MEMORY;
     in->z = hti_zlib_stream(in->ctx);
-    return inflateInit2(&in->z, FILE_GZIP_WINDOW) == Z_OK ? HT_OK : HT_ERROR_MEMORY;
+    return inflateInit2(&in->z, HTI_GZIP_WINDOW) == Z_OK ? HT_OK : HT_ERROR_MEMORY;
 }
 
 ht_status hti_input_open_plain(hti_input *in, ht_context *ctx, const char *path)
@@ -76,6 +73,17 @@ void hti_input_close(hti_input *in)
     *in = (hti_input){0};
 }
 
+ht_status hti_input_fail(const hti_input *in, int64_t offset, const char *format, ...)
+{
+    char text[HTI_MESSAGE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return ht_context_fail(in->ctx, HT_ERROR_FORMAT, NULL, "%s: offset %lld: %s",
+                           in->path, (long long)offset, text);
+}
+
 /* No more content than this can come out: exact for plain files, deflate's best ratio for
  * gzip. */
 static int64_t input_most_bytes(const hti_input *in)
@@ -99,22 +107,19 @@ static ht_status input_refill(hti_input *in)
     in->z.avail_in = (unsigned)fread(in->buffer, 1, FILE_BUFFER, in->file);
     if (in->z.avail_in > 0 || in->member_ended) return HT_OK;
     if (ferror(in->file)) return input_fail_reading(in);
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: truncated gzip: expected more compressed data, "
-        "got the end of the file\n"
-        "  hint: the file is incomplete; fetch or copy it again",
-        in->path, (long long)in->file_bytes);
+    return hti_input_fail(in, in->file_bytes,
+                          "truncated gzip: expected more compressed data, got the end of "
+                          "the file\n"
+                          "  hint: the file is incomplete; fetch or copy it again");
 }
 
 static ht_status input_fail_inflating(const hti_input *in, int code)
 {
     if (code == Z_MEM_ERROR) return HT_ERROR_MEMORY;
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: damaged gzip: %s\n"
+    return hti_input_fail(
+        in, ftell(in->file) - in->z.avail_in,
+        "damaged gzip: %s\n"
         "  hint: the file is not what was written; fetch or copy it again",
-        in->path, (long long)ftell(in->file) - in->z.avail_in,
         in->z.msg ? in->z.msg : "expected a gzip stream");
 }
 
@@ -131,12 +136,11 @@ static ht_status input_begin_member(hti_input *in)
         inflateReset(z);
         return HT_OK;
     }
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: damaged gzip: incorrect header: expected %s after the last "
-        "member, got byte 0x%02x\n"
+    return hti_input_fail(
+        in, ftell(in->file) - z->avail_in,
+        "damaged gzip: incorrect header: expected %s after the last member, got byte "
+        "0x%02x\n"
         "  hint: something was appended to the file; fetch or copy it again",
-        in->path, (long long)ftell(in->file) - z->avail_in,
         in->padded ? "zeros to the end" : "another, zeros or the end", *z->next_in);
 }
 
@@ -181,11 +185,10 @@ ht_status hti_input_exactly(hti_input *in, void *to, size_t n)
     int64_t at = in->at;
     ht_status status = input_read(in, to, n, &got);
     if (status || got == n) return status;
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: expected %zu more bytes, got the end after %zu\n"
-        "  hint: the file is incomplete; fetch or copy it again",
-        in->path, (long long)at, n, got);
+    return hti_input_fail(in, at,
+                          "expected %zu more bytes, got the end after %zu\n"
+                          "  hint: the file is incomplete; fetch or copy it again",
+                          n, got);
 }
 
 /* Asking for a byte that must not be there also makes gzip check its sum. */
@@ -196,12 +199,13 @@ static ht_status input_end(hti_input *in)
     int64_t at = in->at;
     ht_status status = input_read(in, &beyond, 1, &extra);
     if (status || extra == 0) return status;
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: expected the end of the file, "
-        "got trailing bytes, the first of them 0x%02x\n"
-        "  hint: the header does not belong to this data, or two files were joined",
-        in->path, (long long)at, beyond);
+    return hti_input_fail(
+        in, at,
+        "expected the end of the file, got trailing bytes, the first of "
+        "them 0x%02x\n"
+        "  hint: the header does not belong to this data, or two files "
+        "were joined",
+        beyond);
 }
 
 /* A file that cannot hold what its header promises is refused here, while the promise has
@@ -213,13 +217,12 @@ static ht_status input_check_promise(const hti_input *in, ht_dtype dtype, ht_sha
     if (most >= 0 && promised <= (uint64_t)most) return HT_OK;
     char text[HT_SHAPE_TEXT], bytes[32] = "too many";
     if (promised < SIZE_MAX) snprintf(bytes, sizeof bytes, "%zu", promised);
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: the header promises %s %s, %s bytes; "
-        "a file of %lld bytes holds at most %lld\n"
+    return hti_input_fail(
+        in, in->at,
+        "the header promises %s %s, %s bytes; a file of %lld bytes holds at most %lld\n"
         "  hint: the file is incomplete or damaged; fetch or copy it again",
-        in->path, (long long)in->at, ht_dtype_name(dtype), ht_shape_text(shape, text),
-        bytes, (long long)in->file_bytes, (long long)(most < 0 ? 0 : most));
+        ht_dtype_name(dtype), ht_shape_text(shape, text), bytes,
+        (long long)in->file_bytes, (long long)(most < 0 ? 0 : most));
 }
 
 ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape)
@@ -233,53 +236,68 @@ ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape)
     return NULL;
 }
 
-static void output_begin_gzip(hti_output *out)
+void hti_output_open(hti_output *out, ht_context *ctx, const char *path)
 {
-    out->buffer = hti_resize(out->draft.ctx, NULL, 0, FILE_BUFFER);
-    out->z = hti_zlib_stream(out->draft.ctx);
-    if (!out->buffer || deflateInit2(&out->z, FILE_GZIP_LEVEL, Z_DEFLATED,
-                                     FILE_GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-        out->draft.status = HT_ERROR_MEMORY;
-}
-
-void hti_output_open(hti_output *out, ht_context *ctx, const char *path, bool gzip)
-{
-    *out = (hti_output){.gzip = gzip};
+    *out = (hti_output){.z = hti_zlib_stream(ctx)};
     hti_draft_open(&out->draft, ctx, path);
-    if (gzip && !out->draft.status) output_begin_gzip(out);
 }
 
-/* flush is Z_NO_FLUSH, or Z_FINISH with nothing more to come. */
-static void output_put_gzip(hti_output *out, const void *from, unsigned n, int flush)
+static void output_empty(hti_output *out)
 {
-    out->z.next_in = (unsigned char *)(uintptr_t)from; /* zlib only reads it */
-    out->z.avail_in = n;
-    do {
-        out->z.next_out = out->buffer;
-        out->z.avail_out = FILE_BUFFER;
-        deflate(&out->z, flush);
-        hti_draft_write(&out->draft, out->buffer, FILE_BUFFER - out->z.avail_out);
-    } while (!out->draft.status && out->z.avail_out == 0);
+    out->z.next_out = out->buffer;
+    out->z.avail_out = FILE_BUFFER;
+}
+
+void hti_output_deflate(hti_output *out, int window, int memory, hti_put_fn *put)
+{
+    if (out->draft.status) return;
+    out->buffer = hti_resize(out->draft.ctx, NULL, 0, FILE_BUFFER);
+    if (!out->buffer || deflateInit2(&out->z, FILE_LEVEL, Z_DEFLATED, window, memory,
+                                     Z_DEFAULT_STRATEGY) != Z_OK)
+        out->draft.status = HT_ERROR_MEMORY;
+    out->put = put;
+    output_empty(out);
+}
+
+/* Puts a full buffer at a time; with Z_FINISH, and nothing more to come, the rest. */
+static void output_put(hti_output *out, const void *from, unsigned n, int flush)
+{
+    z_stream *z = &out->z;
+    z->next_in = (unsigned char *)(uintptr_t)from; /* zlib only reads it */
+    z->avail_in = n;
+    bool more = true;
+    while (more && !out->draft.status) {
+        bool ended = deflate(z, flush) == Z_STREAM_END;
+        more = z->avail_in > 0 || (flush == Z_FINISH && !ended);
+        if (z->avail_out > 0 && !ended) continue;
+        out->put(&out->draft, out->buffer, FILE_BUFFER - z->avail_out);
+        output_empty(out);
+    }
 }
 
 void hti_output_write(hti_output *out, const void *from, size_t n)
 {
     const unsigned char *bytes = from;
-    if (!out->gzip) hti_draft_write(&out->draft, from, n);
-    while (out->gzip && !out->draft.status && n > 0) {
+    if (!out->put) hti_draft_write(&out->draft, from, n);
+    while (out->put && !out->draft.status && n > 0) {
         unsigned piece = n < INT32_MAX ? (unsigned)n : INT32_MAX;
-        output_put_gzip(out, bytes, piece, Z_NO_FLUSH);
+        output_put(out, bytes, piece, Z_NO_FLUSH);
         bytes += piece;
         n -= piece;
     }
 }
 
+void hti_output_end_deflate(hti_output *out)
+{
+    if (out->put && !out->draft.status) output_put(out, NULL, 0, Z_FINISH);
+    if (out->z.state) deflateEnd(&out->z);
+    if (out->buffer)
+        out->buffer = hti_resize(out->draft.ctx, out->buffer, FILE_BUFFER, 0);
+    out->put = NULL;
+}
+
 ht_status hti_output_close(hti_output *out)
 {
-    if (out->gzip && !out->draft.status) output_put_gzip(out, NULL, 0, Z_FINISH);
-    if (out->z.state) deflateEnd(&out->z);
-    if (out->buffer) hti_resize(out->draft.ctx, out->buffer, FILE_BUFFER, 0);
-    ht_status status = hti_draft_close(&out->draft);
-    *out = (hti_output){.draft = {.status = status, .lock = -1}};
-    return status;
+    hti_output_end_deflate(out);
+    return hti_draft_close(&out->draft);
 }

@@ -30,36 +30,32 @@ static void idx_swap(unsigned char *bytes, size_t n, size_t width)
         }
 }
 
-static ht_status idx_fail_magic(const hti_input *in, const unsigned char *b)
-{
-    return ht_context_fail(
-        in->ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset 0: expected the IDX magic 00 00 TT RR, "
-        "got %02x %02x %02x %02x\n"
-        "  hint: an IDX file such as MNIST's, plain or .gz, is wanted here",
-        in->path, b[0], b[1], b[2], b[3]);
-}
-
 static ht_status idx_read_magic(hti_input *in, ht_dtype *dtype, int *rank)
 {
     unsigned char b[4];
     ht_status status = hti_input_exactly(in, b, sizeof b);
     if (status) return status;
-    if (b[0] != 0 || b[1] != 0) return idx_fail_magic(in, b);
+    if (b[0] != 0 || b[1] != 0)
+        return hti_input_fail(
+            in, 0,
+            "expected the IDX magic 00 00 TT RR, got %02x %02x %02x %02x\n"
+            "  hint: an IDX file such as MNIST's, plain or .gz, is "
+            "wanted here",
+            b[0], b[1], b[2], b[3]);
     int type = 0;
     while (type < IDX_N_TYPES && idx_types[type].code != b[2]) type++;
     if (type == IDX_N_TYPES)
-        return ht_context_fail(
-            in->ctx, HT_ERROR_FORMAT, NULL,
-            "%s: offset 2: expected an element type 08 (u8), 0c (i32), "
-            "0d (f32) or 0e (f64), got %02x\n"
+        return hti_input_fail(
+            in, 2,
+            "expected an element type 08 (u8), 0c (i32), 0d (f32) or 0e "
+            "(f64), got %02x\n"
             "  hint: convert the file to one of these types",
-            in->path, b[2]);
+            b[2]);
     if (b[3] > HT_MAX_RANK)
-        return ht_context_fail(in->ctx, HT_ERROR_FORMAT, NULL,
-                               "%s: offset 3: expected at most %d axes, got %d\n"
-                               "  hint: join some axes when writing the file",
-                               in->path, HT_MAX_RANK, b[3]);
+        return hti_input_fail(in, 3,
+                              "expected at most %d axes, got %d\n"
+                              "  hint: join some axes when writing the file",
+                              HT_MAX_RANK, b[3]);
     *dtype = idx_types[type].dtype;
     *rank = b[3];
     return HT_OK;
@@ -143,7 +139,9 @@ ht_status ht_idx_write(const ht_tensor *x, const char *path)
     unsigned char *chunk = hti_resize(ctx, NULL, 0, IDX_CHUNK);
     if (!chunk) return HT_ERROR_MEMORY;
     hti_output out;
-    hti_output_open(&out, ctx, path, idx_is_gzip_name(path));
+    hti_output_open(&out, ctx, path);
+    if (idx_is_gzip_name(path))
+        hti_output_deflate(&out, HTI_GZIP_WINDOW, 9, hti_draft_write);
     hti_output_write(&out, header, 4 + 4 * (size_t)header[3]);
     idx_write_data(&out, x, chunk);
     hti_resize(ctx, chunk, IDX_CHUNK, 0);

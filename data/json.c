@@ -84,11 +84,21 @@ static int json_unescape(const char *c, uint32_t *code)
     return 12;
 }
 
-static bool json_string(hti_json *j, bool is_name)
+static int json_put_utf8(uint32_t code, char to[4])
+{
+    int length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (int i = length - 1; i > 0; i--, code >>= 6) to[i] = (char)(0x80 | (code & 0x3f));
+    to[0] = (char)(length > 1 ? 0xf00u >> length | code : code);
+    return length;
+}
+
+/* Passes a string, with its bytes to `to` as hti_json_string does. */
+static bool json_string(hti_json *j, bool is_name, char *to, size_t size, size_t *n)
 {
     if (*j->at != '"') return json_fail(j, "a string was due");
     j->at++;
-    while (*j->at != '"') {
+    for (*n = 0; *j->at != '"';) {
+        char piece[4];
         uint32_t code = 1;
         bool escaped = *j->at == '\\';
         if (j->at == j->end) return json_fail(j, "the end, inside a string");
@@ -99,6 +109,9 @@ static bool json_string(hti_json *j, bool is_name)
             return json_fail(j, escaped ? "no escape of JSON, or half a surrogate pair"
                                         : "not UTF-8");
         if (is_name && code == 0) return json_fail(j, "a zero in a name");
+        int bytes = escaped ? json_put_utf8(code, piece) : length;
+        for (int i = 0; i < bytes; i++, ++*n)
+            if (*n + 1 < size) to[*n] = escaped ? piece[i] : j->at[i];
         j->at += length;
     }
     return json_pass(j);
@@ -145,7 +158,8 @@ static bool json_any(hti_json *j, int depth);
 static bool json_name(hti_json *j)
 {
     json_spaces(j);
-    if (!json_string(j, true)) return false;
+    size_t n;
+    if (!json_string(j, true, NULL, 0, &n)) return false;
     json_spaces(j);
     return *j->at == ':' ? json_pass(j) : json_fail(j, "a colon was due");
 }
@@ -172,8 +186,9 @@ static bool json_any(hti_json *j, int depth)
 {
     json_spaces(j);
     char c = *j->at;
+    size_t n;
     if (c == '{' || c == '[') return json_list(j, depth);
-    if (c == '"') return json_string(j, false);
+    if (c == '"') return json_string(j, false, NULL, 0, &n);
     return c == '-' || json_is_digit(c) ? json_number(j) : json_word(j);
 }
 
@@ -206,30 +221,10 @@ void hti_json_colon(hti_json *j)
     json_spaces(j);
 }
 
-static int json_put_utf8(uint32_t code, char to[4])
-{
-    int length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (int i = length - 1; i > 0; i--, code >>= 6) to[i] = (char)(0x80 | (code & 0x3f));
-    to[0] = (char)(length > 1 ? 0xf00u >> length | code : code);
-    return length;
-}
-
 size_t hti_json_string(hti_json *j, char *to, size_t size)
 {
-    size_t n = 0;
-    for (j->at++; *j->at != '"';) {
-        char piece[4] = {*j->at};
-        uint32_t code = 0;
-        int taken = 1, length = 1;
-        if (*j->at == '\\') {
-            taken = json_unescape(j->at, &code);
-            length = json_put_utf8(code, piece);
-        }
-        j->at += taken;
-        for (int i = 0; i < length; i++, n++)
-            if (n + 1 < size) to[n] = piece[i];
-    }
-    j->at++;
+    size_t n;
+    json_string(j, false, to, size, &n);
     to[n < size ? n : size - 1] = 0;
     return n;
 }

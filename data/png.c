@@ -8,47 +8,35 @@
 
 #include <string.h>
 
-enum { PNG_CHUNK = 1 << 16, PNG_LEVEL = 9, PNG_GREY = 0, PNG_RGB = 2 };
+enum { PNG_WINDOW = 15, PNG_GREY = 0, PNG_RGB = 2 };
 
 /* Length, type, data, and the CRC of the last two. */
-static void png_put_chunk(hti_output *out, const char *type, const unsigned char *data,
+static void png_put_chunk(hti_draft *draft, const char *type, const unsigned char *data,
                           size_t n)
 {
     unsigned char head[8], tail[4];
     hti_put_big_endian(head, n);
     memcpy(head + 4, type, 4);
     hti_put_big_endian(tail, crc32(crc32(0, head + 4, 4), data, (unsigned)n));
-    hti_output_write(out, head, sizeof head);
-    hti_output_write(out, data, n);
-    hti_output_write(out, tail, sizeof tail);
+    hti_draft_write(draft, head, sizeof head);
+    hti_draft_write(draft, data, n);
+    hti_draft_write(draft, tail, sizeof tail);
 }
 
-static void png_put_header(hti_output *out, ht_shape shape)
+static void png_put_data(hti_draft *draft, const void *data, size_t n)
+{
+    png_put_chunk(draft, "IDAT", data, n);
+}
+
+static void png_put_header(hti_draft *draft, ht_shape shape)
 {
     static const unsigned char signature[] = {0x89, 'P',  'N',  'G',
                                               '\r', '\n', 0x1a, '\n'};
     unsigned char header[13] = {[8] = 8, [9] = shape.rank == 3 ? PNG_RGB : PNG_GREY};
     hti_put_big_endian(header, (size_t)shape.dim[1]);
     hti_put_big_endian(header + 4, (size_t)shape.dim[0]);
-    hti_output_write(out, signature, sizeof signature);
-    png_put_chunk(out, "IHDR", header, sizeof header);
-}
-
-/* Compresses n bytes, or with Z_FINISH ends the stream; a full buffer becomes a chunk. */
-static void png_put_data(hti_output *out, z_stream *z, unsigned char *buffer,
-                         const unsigned char *from, size_t n, int flush)
-{
-    z->next_in = (unsigned char *)(uintptr_t)from; /* zlib only reads it */
-    z->avail_in = (unsigned)n;
-    bool more = true;
-    while (more && !out->draft.status) {
-        bool ended = deflate(z, flush) == Z_STREAM_END;
-        more = z->avail_in > 0 || (flush == Z_FINISH && !ended);
-        if (z->avail_out > 0 && !ended) continue;
-        png_put_chunk(out, "IDAT", buffer, PNG_CHUNK - z->avail_out);
-        z->next_out = buffer;
-        z->avail_out = PNG_CHUNK;
-    }
+    hti_draft_write(draft, signature, sizeof signature);
+    png_put_chunk(draft, "IHDR", header, sizeof header);
 }
 
 /* The byte with filter 0, itself, or 1, its difference from the pixel before. */
@@ -71,33 +59,29 @@ static unsigned char png_choose(const unsigned char *pixel, size_t width, size_t
 }
 
 /* A line is led by the number of its filter. */
-static void png_put_line(hti_output *out, z_stream *z, unsigned char *buffer,
-                         const unsigned char *pixel, size_t width, size_t depth)
+static void png_put_line(hti_output *out, const unsigned char *pixel, size_t width,
+                         size_t depth)
 {
     unsigned char piece[4096] = {png_choose(pixel, width, depth)}, filter = piece[0];
     size_t held = 1;
     for (size_t at = 0; at < width; at++) {
         if (held == sizeof piece) {
-            png_put_data(out, z, buffer, piece, held, Z_NO_FLUSH);
+            hti_output_write(out, piece, held);
             held = 0;
         }
         piece[held++] = png_filtered(pixel, at, depth, filter);
     }
-    png_put_data(out, z, buffer, piece, held, Z_NO_FLUSH);
+    hti_output_write(out, piece, held);
 }
 
-static void png_put_pixels(hti_output *out, z_stream *z, unsigned char *buffer,
-                           const ht_tensor *image)
+static void png_put_pixels(hti_output *out, const ht_tensor *image)
 {
     const unsigned char *pixel = ht_tensor_data(image);
     int64_t height = ht_tensor_shape(image).dim[0];
     size_t depth = ht_tensor_shape(image).rank == 3 ? 3 : 1;
     size_t width = ht_tensor_bytes(image) / (size_t)height;
-    z->next_out = buffer;
-    z->avail_out = PNG_CHUNK;
     for (int64_t y = 0; y < height; y++, pixel += width)
-        png_put_line(out, z, buffer, pixel, width, depth);
-    png_put_data(out, z, buffer, pixel, 0, Z_FINISH);
+        png_put_line(out, pixel, width, depth);
 }
 
 static ht_status png_check(ht_context *ctx, const char *path, const ht_tensor *image)
@@ -127,17 +111,11 @@ ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image
     ht_status status = png_check(ctx, path, image);
     if (status) return status;
     hti_output out;
-    hti_output_open(&out, ctx, path, false);
-    z_stream z = hti_zlib_stream(ctx);
-    unsigned char *buffer = out.draft.status ? NULL : hti_resize(ctx, NULL, 0, PNG_CHUNK);
-    if (!out.draft.status && (!buffer || deflateInit(&z, PNG_LEVEL) != Z_OK))
-        out.draft.status = HT_ERROR_MEMORY;
-    if (!out.draft.status) {
-        png_put_header(&out, ht_tensor_shape(image));
-        png_put_pixels(&out, &z, buffer, image);
-        png_put_chunk(&out, "IEND", buffer, 0);
-    }
-    if (z.state) deflateEnd(&z);
-    if (buffer) hti_resize(ctx, buffer, PNG_CHUNK, 0);
+    hti_output_open(&out, ctx, path);
+    png_put_header(&out.draft, ht_tensor_shape(image));
+    hti_output_deflate(&out, PNG_WINDOW, 8, png_put_data);
+    png_put_pixels(&out, image);
+    hti_output_end_deflate(&out);
+    png_put_chunk(&out.draft, "IEND", (const unsigned char *)"", 0);
     return hti_output_close(&out);
 }

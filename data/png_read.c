@@ -50,11 +50,11 @@ typedef struct png_file {
 static ht_status png_fail(const png_file *png, int64_t offset, const char *expected,
                           const char *got)
 {
-    return ht_context_fail(
-        png->in.ctx, HT_ERROR_FORMAT, NULL,
-        "%s: offset %lld: expected %s, got %s\n"
+    return hti_input_fail(
+        &png->in, offset,
+        "expected %s, got %s\n"
         "  hint: a whole PNG, grey or RGB of 8 bits, is wanted; fetch or copy it again",
-        png->in.path, (long long)offset, expected, got);
+        expected, got);
 }
 
 /* Rows. */

@@ -156,8 +156,6 @@ ht_status ht_set_write(const ht_set *set, const char *path)
 /* A file whose header has been read and believed. */
 typedef struct st_file {
     hti_input in;
-    ht_context *ctx;
-    const char *path;
     int64_t header_bytes, data_bytes;
     char *text; /* the header and a zero; names are decoded in it */
     int n, n_slots;
@@ -170,23 +168,22 @@ static ht_status st_read_length(st_file *f)
     unsigned char bytes[ST_LENGTH];
     long long file_bytes = f->in.file_bytes;
     if (file_bytes < ST_LENGTH)
-        return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
-                               "%s: offset 0: expected the 8 bytes of a header length, "
-                               "got a file of %lld\n"
-                               "  hint: a safetensors file is wanted here",
-                               f->path, file_bytes);
+        return hti_input_fail(&f->in, 0,
+                              "expected the 8 bytes of a header length, got a file of "
+                              "%lld\n"
+                              "  hint: a safetensors file is wanted here",
+                              file_bytes);
     uint64_t length = 0, most = (uint64_t)(file_bytes - ST_LENGTH);
     ht_status status = hti_input_exactly(&f->in, bytes, ST_LENGTH);
     if (status) return status;
     for (int i = 0; i < ST_LENGTH; i++) length |= (uint64_t)bytes[i] << 8 * i;
     if (most > ST_MOST_HEADER) most = ST_MOST_HEADER;
     if (length > most)
-        return ht_context_fail(
-            f->ctx, HT_ERROR_FORMAT, NULL,
-            "%s: offset 0: expected a header length of at most %llu in "
-            "a file of %lld bytes, got %llu\n"
+        return hti_input_fail(
+            &f->in, 0,
+            "expected a header length of at most %llu in a file of %lld bytes, got %llu\n"
             "  hint: the file is incomplete, or no safetensors file",
-            f->path, (unsigned long long)most, file_bytes, (unsigned long long)length);
+            (unsigned long long)most, file_bytes, (unsigned long long)length);
     f->header_bytes = (int64_t)length;
     f->data_bytes = file_bytes - ST_LENGTH - f->header_bytes;
     return HT_OK;
@@ -209,18 +206,16 @@ static ht_status st_check_text(const st_file *f)
     hti_json j = {.at = f->text, .end = f->text + f->header_bytes};
     j.why = "no opening brace";
     if (*j.at == '{' && hti_json_value(&j) && hti_json_ends(&j)) return HT_OK;
-    return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
-                           "%s: offset %lld: expected a header that is one JSON object, "
-                           "got \"%s\": %s\n"
-                           "  hint: a safetensors file is wanted here",
-                           f->path, (long long)ST_LENGTH + (j.at - f->text),
-                           st_show(j.at, 16, got, sizeof got), j.why);
+    return hti_input_fail(&f->in, ST_LENGTH + (j.at - f->text),
+                          "expected a header that is one JSON object, got \"%s\": %s\n"
+                          "  hint: a safetensors file is wanted here",
+                          st_show(j.at, 16, got, sizeof got), j.why);
 }
 
 static ht_status st_read_text(st_file *f)
 {
     size_t length = (size_t)f->header_bytes;
-    f->text = hti_resize(f->ctx, NULL, 0, length + 1);
+    f->text = hti_resize(f->in.ctx, NULL, 0, length + 1);
     if (!f->text) return HT_ERROR_MEMORY;
     f->text[length] = '\0';
     ht_status status = hti_input_exactly(&f->in, f->text, length);
@@ -300,10 +295,10 @@ static ht_status st_fail_entry(const st_file *f, const char *what, const char *n
     const char *from = value.at;
     hti_json_value(&value);
     return ht_context_fail(
-        f->ctx, HT_ERROR_FORMAT, NULL,
+        f->in.ctx, HT_ERROR_FORMAT, NULL,
         "%s: header: %s \"%.300s\": expected %s, got %s\n"
         "  hint: write it in a supported form, or fetch the file again",
-        f->path, what, name, expected,
+        f->in.path, what, name, expected,
         st_show(from, (size_t)(value.at - from), got, sizeof got));
 }
 
@@ -350,10 +345,10 @@ static int st_by_offset(const void *a, const void *b)
 
 static ht_status st_fail_twice(const st_file *f, const char *name)
 {
-    return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
+    return ht_context_fail(f->in.ctx, HT_ERROR_FORMAT, NULL,
                            "%s: header: expected each name once, got \"%.300s\" twice\n"
                            "  hint: the program that wrote the file is at fault",
-                           f->path, name);
+                           f->in.path, name);
 }
 
 static ht_status st_check_names(const st_file *f)
@@ -374,26 +369,24 @@ static ht_status st_check_offsets(st_file *f)
     for (int i = 0; i < f->n; i++) {
         const st_entry *e = f->order[i];
         if (e->begin != at || e->end > f->data_bytes)
-            return ht_context_fail(
-                f->ctx, HT_ERROR_FORMAT, NULL,
-                "%s: offset %lld: tensor \"%s\": expected data_offsets that begin at "
-                "%lld and end by %lld, got [%lld, %lld]: %s\n"
+            return hti_input_fail(
+                &f->in, data + at,
+                "tensor \"%s\": expected data_offsets that begin at %lld and end by "
+                "%lld, got [%lld, %lld]: %s\n"
                 "  hint: the file is incomplete or damaged; fetch or copy it again",
-                f->path, (long long)data + at, e->name, (long long)at,
-                (long long)f->data_bytes, (long long)e->begin, (long long)e->end,
+                e->name, (long long)at, (long long)f->data_bytes, (long long)e->begin,
+                (long long)e->end,
                 e->end > f->data_bytes ? "outside the file"
                 : e->begin < at        ? "an overlap"
                                        : "a gap");
         at = e->end;
     }
     if (at == f->data_bytes) return HT_OK;
-    return ht_context_fail(f->ctx, HT_ERROR_FORMAT, NULL,
-                           "%s: offset %lld: expected the end of the file, got %lld "
-                           "trailing bytes\n"
-                           "  hint: the header does not belong to this data, or two "
-                           "files were joined",
-                           f->path, (long long)data + at,
-                           (long long)(f->data_bytes - at));
+    return hti_input_fail(&f->in, data + at,
+                          "expected the end of the file, got %lld trailing bytes\n"
+                          "  hint: the header does not belong to this data, or two files "
+                          "were joined",
+                          (long long)(f->data_bytes - at));
 }
 
 /* A name of the object and its value. */
@@ -424,8 +417,8 @@ static ht_status st_read_entries(st_file *f)
         hti_json_value(&count);
     }
     size_t slots = (size_t)f->n_slots;
-    f->entry = hti_zalloc(f->ctx, slots, sizeof *f->entry);
-    f->order = f->entry ? hti_zalloc(f->ctx, slots, sizeof *f->order) : NULL;
+    f->entry = hti_zalloc(f->in.ctx, slots, sizeof *f->entry);
+    f->order = f->entry ? hti_zalloc(f->in.ctx, slots, sizeof *f->order) : NULL;
     if (!f->order) return HT_ERROR_MEMORY;
     while (!status && hti_json_next(&j)) status = st_read_entry(f, &j, &metadata);
     if (!status) status = st_check_names(f);
@@ -435,16 +428,16 @@ static ht_status st_read_entries(st_file *f)
 static void st_close(st_file *f)
 {
     size_t slots = (size_t)f->n_slots;
-    hti_resize(f->ctx, f->order, slots * sizeof *f->order, 0);
-    hti_resize(f->ctx, f->entry, slots * sizeof *f->entry, 0);
-    hti_resize(f->ctx, f->text, (size_t)f->header_bytes + 1, 0);
+    hti_resize(f->in.ctx, f->order, slots * sizeof *f->order, 0);
+    hti_resize(f->in.ctx, f->entry, slots * sizeof *f->entry, 0);
+    hti_resize(f->in.ctx, f->text, (size_t)f->header_bytes + 1, 0);
     hti_input_close(&f->in);
 }
 
 /* st_close follows, whatever the status. */
 static ht_status st_open(st_file *f, ht_context *ctx, const char *path)
 {
-    *f = (st_file){.ctx = ctx, .path = path};
+    *f = (st_file){.n = 0};
     ht_status status = hti_input_open_plain(&f->in, ctx, path);
     if (!status) status = st_read_length(f);
     if (!status) status = st_read_text(f);
@@ -465,7 +458,7 @@ static ht_status st_read_data(st_file *f, const ht_set *set)
 
 static ht_set *st_load(st_file *f)
 {
-    ht_set *set = ht_set_new(f->ctx);
+    ht_set *set = ht_set_new(f->in.ctx);
     bool whole = set != NULL;
     for (int i = 0; i < f->n && whole; i++)
         whole = ht_set_add(set, f->entry[i].name, f->entry[i].dtype, f->entry[i].shape);
@@ -489,7 +482,7 @@ static ht_status st_match_names(const st_file *f, const ht_set *set)
     char only_set[ST_LIST], only_file[ST_LIST];
     int n_missing = 0, n_unknown = 0;
     size_t bytes = (size_t)(set->n + f->n + 1) * sizeof(char *);
-    char **missing = hti_resize(f->ctx, NULL, 0, bytes);
+    char **missing = hti_resize(f->in.ctx, NULL, 0, bytes);
     if (!missing) return HT_ERROR_MEMORY;
     char **unknown = missing + set->n;
     for (int i = 0; i < set->n; i++) missing[i] = set->name[i];
@@ -504,13 +497,13 @@ static ht_status st_match_names(const st_file *f, const ht_set *set)
         if (missing[i]) missing[n_missing++] = missing[i];
     hti_set_names(only_set, ST_LIST, n_missing, missing);
     hti_set_names(only_file, ST_LIST, n_unknown, unknown);
-    hti_resize(f->ctx, missing, bytes, 0);
+    hti_resize(f->in.ctx, missing, bytes, 0);
     if (n_missing + n_unknown == 0) return HT_OK;
-    return ht_context_fail(f->ctx, HT_ERROR_ARGUMENT, NULL,
+    return ht_context_fail(f->in.ctx, HT_ERROR_ARGUMENT, NULL,
                            "%s: header: expected exactly the set's names; missing in the "
                            "file: %s; unknown to the set: %s\n"
                            "  hint: ht_set_load takes a file as it is",
-                           f->path, only_set, only_file);
+                           f->in.path, only_set, only_file);
 }
 
 static ht_status st_match_types(const st_file *f, const ht_set *set)
@@ -521,10 +514,10 @@ static ht_status st_match_types(const st_file *f, const ht_set *set)
         ht_array a = ht_tensor_array(set->tensor[ht_set_find(set, e->name)]);
         if (e->dtype == a.dtype && ht_shape_equal(e->shape, a.shape)) continue;
         return ht_context_fail(
-            f->ctx, e->dtype == a.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
+            f->in.ctx, e->dtype == a.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, NULL,
             "%s: header: tensor \"%s\": expected %s %s, got %s %s\n"
             "  hint: ht_set_load takes a file as it is",
-            f->path, e->name, ht_dtype_name(a.dtype), ht_shape_text(a.shape, expected),
+            f->in.path, e->name, ht_dtype_name(a.dtype), ht_shape_text(a.shape, expected),
             ht_dtype_name(e->dtype), ht_shape_text(e->shape, got));
     }
     return HT_OK;

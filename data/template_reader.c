@@ -12,11 +12,10 @@ static ht_status counted_read_header(hti_input *in, ht_shape *shape)
     ht_status status = hti_input_exactly(in, b, sizeof b);
     if (status) return status;
     if (memcmp(b, "CNT1", 4) != 0)
-        return ht_context_fail(
-            in->ctx, HT_ERROR_FORMAT, NULL,
-            "%s: offset 0: expected the magic CNT1, got %02x %02x %02x %02x\n"
-            "  hint: a file of counted bytes is wanted here",
-            in->path, b[0], b[1], b[2], b[3]);
+        return hti_input_fail(in, 0,
+                              "expected the magic CNT1, got %02x %02x %02x %02x\n"
+                              "  hint: a file of counted bytes is wanted here",
+                              b[0], b[1], b[2], b[3]);
     *shape = HT_SHAPE((int64_t)b[4] | (int64_t)b[5] << 8 | (int64_t)b[6] << 16 |
                       (int64_t)b[7] << 24);
     return HT_OK;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* initial.c: what is recorded beside the step: the update rule and its vjp, which steps
  * emit, the initial values and the outer loss. Read next: step.c. */
-#include <string.h>
-
 #include "record.h"
 
 /* The update. */
@@ -11,7 +9,8 @@
 static bool record_update_vjp(hti_recorder *r, const ht_var *cotangent)
 {
     int n_out = r->n_theta + r->n_state, n = n_out + r->n_eta + r->n_theta;
-    ht_var *d = hti_vars_list(r->tape, n);
+    ht_var *d = hti_made(r, HTI_LIST(HTI_THETA_COTANGENT, HTI_STATE_COTANGENT,
+                                     HTI_ETA_COTANGENT, HTI_THETA_GRADIENT));
     bool *reached = hti_tape_alloc(r->tape, (size_t)n);
     if (!d || !reached ||
         !hti_derive(r, n_out, r->out[HTI_THETA], cotangent,
@@ -21,10 +20,6 @@ static bool record_update_vjp(hti_recorder *r, const ht_var *cotangent)
     for (int k = 0; k < n; k++) r->present[k] = !ht_is_zero(d[k]);
     for (int j = 0; j < r->n_eta; j++)
         if (reached[n_out + j]) r->eta_reached[j] = true;
-    r->out[HTI_THETA_COTANGENT] = d;
-    r->out[HTI_STATE_COTANGENT] = d + r->n_theta;
-    r->out[HTI_ETA_COTANGENT] = d + n_out;
-    r->out[HTI_THETA_GRADIENT] = d + n_out + r->n_eta;
     r->update_vjp = hti_cut_program(r, HTI_UPDATE_VJP);
     return r->update_vjp != NULL;
 }
@@ -34,14 +29,14 @@ static bool record_update_vjp(hti_recorder *r, const ht_var *cotangent)
 bool hti_record_update(hti_recorder *r)
 {
     const hti_problem *p = &r->b->problem;
-    hti_leaves(r, HTI_THETA_GRADIENT, HTI_END);
-    ht_var *cotangent = hti_leaves(r, HTI_THETA_COTANGENT, HTI_STATE_COTANGENT);
-    ht_var *next = hti_vars_list(r->tape, r->n_theta + r->n_state);
+    hti_leaves(r, HTI_LIST(HTI_THETA_GRADIENT));
+    ht_var *cotangent = hti_leaves(r, HTI_LIST(HTI_THETA_COTANGENT, HTI_STATE_COTANGENT));
+    hti_made(r, HTI_LIST(HTI_THETA, HTI_STATE));
     if (r->b->ctx->status != HT_OK) return false;
-    r->out[HTI_THETA] = r->in[HTI_NEXT_THETA] = next;
-    r->out[HTI_STATE] = r->in[HTI_NEXT_STATE] = next + r->n_theta;
+    r->in[HTI_NEXT_THETA] = r->out[HTI_THETA];
+    r->in[HTI_NEXT_STATE] = r->out[HTI_STATE];
     hti_update_emit(&p->asked.update, r->theta, r->state, r->eta, p->steps,
-                    r->in[HTI_THETA_GRADIENT], next, next + r->n_theta);
+                    r->in[HTI_THETA_GRADIENT], r->out[HTI_THETA], r->out[HTI_STATE]);
     if (!hti_sets_hold(r->b, "a schedule")) return false;
     r->update = hti_cut_program(r, HTI_UPDATE);
     return r->update && record_update_vjp(r, cotangent);
@@ -54,9 +49,8 @@ static bool call_init(hti_recorder *r)
 {
     const hti_problem *p = &r->b->problem;
     hti_operand from = p->theta == p->eta ? HTI_ETA : HTI_THETA;
-    ht_vars *theta0 = hti_vars_new(r->tape, p->theta, *r->in[HTI_STEP]);
+    ht_vars *theta0 = hti_vars_of(r, HTI_THETA, r->in[from]);
     if (!theta0) return false;
-    memcpy(theta0->var, r->in[from], (size_t)r->n_theta * sizeof *theta0->var);
     if (p->asked.init) p->asked.init(r->eta, theta0, p->asked.user);
     r->out[HTI_THETA] = theta0->var;
     return hti_sets_hold(r->b, "init") && r->b->ctx->status == HT_OK;
@@ -64,16 +58,14 @@ static bool call_init(hti_recorder *r)
 
 bool hti_record_initial(hti_recorder *r)
 {
-    ht_var *d = hti_vars_list(r->tape, r->n_eta);
-    bool *reached = hti_tape_alloc(r->tape, (size_t)r->n_eta);
-    hti_leaves(r, HTI_THETA_COTANGENT, HTI_END);
-    r->in[HTI_ETA_TANGENT] = hti_leaves(r, HTI_ETA_COTANGENT, HTI_END);
+    bool *reached = r->b->programs.init_alone;
+    ht_var *d = hti_made(r, HTI_LIST(HTI_ETA_COTANGENT));
+    hti_leaves(r, HTI_LIST(HTI_THETA_COTANGENT));
+    r->in[HTI_ETA_TANGENT] = hti_leaves(r, HTI_LIST(HTI_ETA_COTANGENT));
     if (r->b->ctx->status != HT_OK || !call_init(r) || !hti_cut_call(r, HTI_INITIAL) ||
         !hti_derive(r, r->n_theta, r->out[HTI_THETA], r->in[HTI_THETA_COTANGENT],
                     HTI_LIST(HTI_ETA), d, reached))
         return false;
-    memcpy(r->b->programs.init_alone, reached, (size_t)r->n_eta * sizeof *reached);
-    r->out[HTI_ETA_COTANGENT] = d;
     return r->b->method->record_initial(r);
 }
 
@@ -87,7 +79,7 @@ bool hti_record_initial_reverse(hti_recorder *r)
 
 bool hti_record_initial_tangent(hti_recorder *r)
 {
-    ht_var *dy = r->out[HTI_THETA_TANGENT] = hti_vars_list(r->tape, r->n_theta);
+    ht_var *dy = hti_made(r, HTI_LIST(HTI_THETA_TANGENT));
     if (!dy || !hti_jvp(r->tape, r->n_eta, r->in[HTI_ETA], r->in[HTI_ETA_TANGENT],
                         r->n_theta, r->out[HTI_THETA], dy, NULL))
         return false;
@@ -102,17 +94,14 @@ bool hti_record_outer(hti_recorder *r)
     const ht_bilevel_problem *p = &r->b->problem.asked;
     int n = r->n_theta + r->n_eta;
     ht_var loss = p->outer(r->theta, r->eta, r->batch, p->user), one = ht_number(1);
-    ht_var *d = hti_vars_list(r->tape, n + 1);
+    ht_var *d = hti_made(r, HTI_LIST(HTI_THETA_GRADIENT, HTI_ETA_GRADIENT, HTI_LOSS));
     bool *reached = hti_tape_alloc(r->tape, (size_t)n);
     if (!hti_sets_hold(r->b, "outer") || !hti_loss_valid(r, loss, "outer")) return false;
     if (!d || !reached ||
         !hti_derive(r, 1, &loss, &one, HTI_LIST(HTI_THETA, HTI_ETA), d, reached))
         return false;
     hti_join_reached(r, reached);
-    d[n] = loss;
-    r->out[HTI_LOSS] = d + n;
-    r->out[HTI_THETA_GRADIENT] = d;
-    r->out[HTI_ETA_GRADIENT] = d + r->n_theta;
+    *r->out[HTI_LOSS] = loss;
     hti_fill_zeros(r, HTI_THETA_GRADIENT);
     hti_fill_zeros(r, HTI_ETA_GRADIENT);
     return hti_cut_call(r, HTI_OUTER_LOSS);

@@ -27,14 +27,18 @@ struct hti_recorder {
 
 /* recorder.c */
 
-/* A tape with leaves for theta, s, eta, batch (HTI_END: none) and step. False after an
- * error; hti_tape_close either way. */
+/* A tape with leaves for theta, s, eta, batch (HTI_END: none), side by side, and step.
+ * False after an error; hti_tape_close either way. */
 bool hti_tape_open(hti_recorder *r, hti_operand batch);
 void hti_tape_close(hti_recorder *r);
 /* n times HT_ZERO, in the tape's memory. */
 ht_var *hti_vars_list(ht_tape *tape, int n);
-/* Leaves to read two operands by, side by side in one list; HTI_END: one operand. */
-ht_var *hti_leaves(hti_recorder *r, hti_operand first, hti_operand second);
+/* Operands side by side in one list, which is theirs: leaves, to be read; HT_ZERO, to be
+ * made. */
+ht_var *hti_leaves(hti_recorder *r, const hti_operand *operands);
+ht_var *hti_made(hti_recorder *r, const hti_operand *operands);
+/* The variables of a set, as a callback sees them. */
+ht_vars *hti_vars_of(hti_recorder *r, hti_operand operand, const ht_var *var);
 /* One list of the operands, as read (r->in) or made (r->out), in order, without absent
  * parts; and its length. */
 ht_var *hti_list(hti_recorder *r, ht_var *const *from, const hti_operand *operands,

@@ -14,25 +14,39 @@ ht_var *hti_vars_list(ht_tape *tape, int n)
 
 /* Operands. */
 
-static void leaves_of(ht_tape *tape, const ht_set *set, ht_var *leaf)
+static int count_of(const hti_recorder *r, const hti_operand *operands)
 {
-    for (int i = 0; i < set->n; i++) {
-        const ht_tensor *t = set->tensor[i];
-        leaf[i] = ht_input_like_at(tape, (ht_type){t->array.dtype, t->array.shape},
-                                   set->name[i]);
-    }
+    int n = 0;
+    while (*operands != HTI_END) n += hti_operand_count(r->b, *operands++);
+    return n;
 }
 
-ht_var *hti_leaves(hti_recorder *r, hti_operand first, hti_operand second)
+static ht_var *lay_out(const hti_recorder *r, const hti_operand *operands, ht_var **at)
 {
-    int n = hti_operand_count(r->b, first), more = hti_operand_count(r->b, second);
-    ht_var *list = hti_vars_list(r->tape, n + more);
-    if (!list) return NULL;
-    leaves_of(r->tape, hti_operand_set(r->b, first), list);
-    r->in[first] = list;
-    if (second == HTI_END) return list;
-    leaves_of(r->tape, hti_operand_set(r->b, second), list + n);
-    r->in[second] = list + n;
+    ht_var *list = hti_vars_list(r->tape, count_of(r, operands)), *next = list;
+    for (; list && *operands != HTI_END; operands++) {
+        at[*operands] = next;
+        next += hti_operand_count(r->b, *operands);
+    }
+    return list;
+}
+
+ht_var *hti_made(hti_recorder *r, const hti_operand *operands)
+{
+    return lay_out(r, operands, r->out);
+}
+
+ht_var *hti_leaves(hti_recorder *r, const hti_operand *operands)
+{
+    ht_var *list = lay_out(r, operands, r->in), *leaf = list;
+    for (; list && *operands != HTI_END; operands++) {
+        const ht_set *set = hti_operand_set(r->b, *operands);
+        for (int i = 0; i < set->n; i++) {
+            const ht_array *a = &set->tensor[i]->array;
+            *leaf++ =
+                ht_input_like_at(r->tape, (ht_type){a->dtype, a->shape}, set->name[i]);
+        }
+    }
     return list;
 }
 
@@ -42,13 +56,6 @@ static bool is_absent(const hti_recorder *r, ht_var *const *from, hti_operand op
 {
     if (operand == HTI_ETA_COTANGENT) from = r->out;
     return ht_is_zero(from[operand][i]);
-}
-
-static int count_of(const hti_recorder *r, const hti_operand *operands)
-{
-    int n = 0;
-    while (*operands != HTI_END) n += hti_operand_count(r->b, *operands++);
-    return n;
 }
 
 /* Operands one after the other to `list`; how many there are. */
@@ -121,7 +128,7 @@ static ht_var value_of(const ht_bilevel_problem *p, const char *name, ht_var u)
     return u;
 }
 
-static ht_vars *vars_of(hti_recorder *r, hti_operand operand, const ht_var *var)
+ht_vars *hti_vars_of(hti_recorder *r, hti_operand operand, const ht_var *var)
 {
     const ht_set *set = hti_operand_set(r->b, operand);
     ht_vars *vars = hti_vars_new(r->tape, set, *r->in[HTI_STEP]);
@@ -131,10 +138,7 @@ static ht_vars *vars_of(hti_recorder *r, hti_operand operand, const ht_var *var)
 
 static bool open_leaves(hti_recorder *r, hti_operand batch)
 {
-    hti_leaves(r, HTI_THETA, HTI_END);
-    hti_leaves(r, HTI_STATE, HTI_END);
-    hti_leaves(r, HTI_ETA, HTI_END);
-    if (batch != HTI_END) hti_leaves(r, batch, HTI_END);
+    hti_leaves(r, HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA, batch));
     r->in[HTI_STEP] = hti_vars_list(r->tape, 1);
     if (r->in[HTI_STEP])
         *r->in[HTI_STEP] =
@@ -153,10 +157,10 @@ bool hti_tape_open(hti_recorder *r, hti_operand batch)
     if (!value) return false;
     for (int j = 0; j < r->n_eta; j++)
         value[j] = value_of(&p->asked, p->eta->name[j], r->in[HTI_ETA][j]);
-    r->theta = vars_of(r, HTI_THETA, r->in[HTI_THETA]);
-    r->state = vars_of(r, HTI_STATE, r->in[HTI_STATE]);
-    r->eta = vars_of(r, HTI_ETA, value);
-    if (batch != HTI_END) r->batch = vars_of(r, batch, r->in[batch]);
+    r->theta = hti_vars_of(r, HTI_THETA, r->in[HTI_THETA]);
+    r->state = hti_vars_of(r, HTI_STATE, r->in[HTI_STATE]);
+    r->eta = hti_vars_of(r, HTI_ETA, value);
+    if (batch != HTI_END) r->batch = hti_vars_of(r, batch, r->in[batch]);
     return r->b->ctx->status == HT_OK;
 }
 

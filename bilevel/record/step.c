@@ -50,10 +50,9 @@ static bool all_reached(const hti_recorder *r)
 static bool record_loss(hti_recorder *r)
 {
     const ht_bilevel_problem *p = &r->b->problem.asked;
-    hti_leaves(r, HTI_NEXT_THETA, HTI_NEXT_STATE);
-    hti_leaves(r, HTI_THETA_COTANGENT, HTI_STATE_COTANGENT);
-    hti_leaves(r, HTI_ETA_COTANGENT, HTI_END);
-    r->out[HTI_LOSS] = hti_vars_list(r->tape, 1);
+    hti_leaves(r, HTI_LIST(HTI_NEXT_THETA, HTI_NEXT_STATE, HTI_THETA_COTANGENT,
+                           HTI_STATE_COTANGENT, HTI_ETA_COTANGENT));
+    hti_made(r, HTI_LIST(HTI_LOSS));
     if (r->b->ctx->status != HT_OK) return false;
     ht_var loss = p->inner(r->theta, r->eta, r->batch, p->user);
     if (!hti_sets_hold(r->b, "inner") || !hti_loss_valid(r, loss, "inner")) return false;
@@ -66,7 +65,7 @@ static bool record_loss(hti_recorder *r)
 static bool record_gradient(hti_recorder *r)
 {
     int n = r->n_theta + r->n_eta;
-    ht_var one = ht_number(1), *g = hti_vars_list(r->tape, r->n_theta);
+    ht_var one = ht_number(1), *g = hti_made(r, HTI_LIST(HTI_THETA_GRADIENT));
     bool *reached = hti_tape_alloc(r->tape, (size_t)n);
     r->joint = hti_vars_list(r->tape, n);
     if (!g || !reached || !r->joint ||
@@ -75,7 +74,7 @@ static bool record_gradient(hti_recorder *r)
         return false;
     hti_join_reached(r, reached);
     memcpy(g, r->joint, (size_t)r->n_theta * sizeof *g);
-    r->out[HTI_THETA_GRADIENT] = r->in[HTI_THETA_GRADIENT] = g;
+    r->in[HTI_THETA_GRADIENT] = g;
     hti_fill_zeros(r, HTI_THETA_GRADIENT);
     return r->b->ctx->status == HT_OK;
 }
@@ -85,26 +84,15 @@ bool hti_record_step(hti_recorder *r)
     if (!record_loss(r) || !record_gradient(r)) return false;
     int n;
     ht_var *in = hti_list(r, r->in, hti_signatures[HTI_UPDATE].in, &n);
-    ht_var *next = hti_vars_list(r->tape, r->n_theta + r->n_state);
+    ht_var *next = hti_made(r, HTI_LIST(HTI_THETA, HTI_STATE));
     if (!in || !next) return false;
-    r->out[HTI_THETA] = next;
-    r->out[HTI_STATE] = next + r->n_theta;
     ht_call_at(r->tape, r->update, in, next, NULL);
     return r->b->ctx->status == HT_OK && all_reached(r) && r->b->method->record(r);
 }
 
 /* Reverse. */
 
-/* Cotangents of theta, s and eta in one list, HT_ZERO yet. */
-static ht_var *cotangents(hti_recorder *r)
-{
-    ht_var *d = hti_vars_list(r->tape, r->n_theta + r->n_state + r->n_eta);
-    if (!d) return NULL;
-    r->out[HTI_THETA_COTANGENT] = d;
-    r->out[HTI_STATE_COTANGENT] = d + r->n_theta;
-    r->out[HTI_ETA_COTANGENT] = d + r->n_theta + r->n_state;
-    return d;
-}
+#define COTANGENTS HTI_LIST(HTI_THETA_COTANGENT, HTI_STATE_COTANGENT, HTI_ETA_COTANGENT)
 
 /* Through the update alone: d, and the cotangent gbar of g. */
 static bool through_update(hti_recorder *r, ht_var *d, ht_var *gbar)
@@ -125,7 +113,7 @@ static bool through_update(hti_recorder *r, ht_var *d, ht_var *gbar)
 static bool derive_mixed(hti_recorder *r)
 {
     int n_joint = r->n_theta + r->n_eta;
-    ht_var *d = cotangents(r), *gbar = hti_vars_list(r->tape, r->n_theta),
+    ht_var *d = hti_made(r, COTANGENTS), *gbar = hti_vars_list(r->tape, r->n_theta),
            *second = hti_vars_list(r->tape, n_joint);
     if (!d || !gbar || !second || !through_update(r, d, gbar) ||
         !hti_jvp(r->tape, r->n_theta, r->in[HTI_THETA], gbar, n_joint, r->joint, second,
@@ -141,7 +129,7 @@ static bool derive_mixed(hti_recorder *r)
 /* By the vjp of the whole step, gradient included. */
 static bool derive_twice(hti_recorder *r)
 {
-    ht_var *d = cotangents(r);
+    ht_var *d = hti_made(r, COTANGENTS);
     return d && hti_derive(r, r->n_theta + r->n_state, r->out[HTI_THETA],
                            r->in[HTI_THETA_COTANGENT],
                            HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA), d, NULL);
@@ -166,19 +154,15 @@ bool hti_record_mixed(hti_recorder *r)
  * serve as tangents. */
 bool hti_record_tangent(hti_recorder *r)
 {
-    int n_out = r->n_theta + r->n_state, n;
+    int n_out = r->n_theta + r->n_state;
     r->in[HTI_THETA_TANGENT] = r->in[HTI_THETA_COTANGENT];
     r->in[HTI_STATE_TANGENT] = r->in[HTI_STATE_COTANGENT];
     r->in[HTI_ETA_TANGENT] = r->in[HTI_ETA_COTANGENT];
-    ht_var *dy = hti_vars_list(r->tape, n_out);
-    ht_var *x = hti_list(r, r->in, HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA), &n);
-    ht_var *dx = hti_list(
-        r, r->in, HTI_LIST(HTI_THETA_TANGENT, HTI_STATE_TANGENT, HTI_ETA_TANGENT), &n);
-    if (!dy || !x || !dx || !hti_cut_call(r, HTI_FORWARD) ||
-        !hti_jvp(r->tape, n, x, dx, n_out, r->out[HTI_THETA], dy, NULL))
+    ht_var *dy = hti_made(r, HTI_LIST(HTI_THETA_TANGENT, HTI_STATE_TANGENT));
+    if (!dy || !hti_cut_call(r, HTI_FORWARD) ||
+        !hti_jvp(r->tape, n_out + r->n_eta, r->in[HTI_THETA], r->in[HTI_THETA_TANGENT],
+                 n_out, r->out[HTI_THETA], dy, NULL))
         return false;
-    r->out[HTI_THETA_TANGENT] = dy;
-    r->out[HTI_STATE_TANGENT] = dy + r->n_theta;
     hti_fill_zeros(r, HTI_THETA_TANGENT);
     hti_fill_zeros(r, HTI_STATE_TANGENT);
     return hti_cut_call(r, HTI_TANGENT) && hti_record_end(r);

@@ -113,22 +113,11 @@ size_t hti_schedule_bytes(int64_t slots)
 hti_schedule *hti_schedule_new(ht_context *ctx, ht_schedule kind, int64_t first,
                                int64_t last, int64_t slots)
 {
-    if (first < 0 || first >= last || last > HTI_MAX_STEPS) {
-        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                        "schedule: expected steps first .. last-1 with 0 <= first < last "
-                        "<= %d, got first %lld, last %lld\nhint: run at least one step",
-                        (int)HTI_MAX_STEPS, (long long)first, (long long)last);
-        return NULL;
-    }
-    int64_t n = last - first, least = hti_schedule_slots(kind, n);
-    if (slots < least) {
-        ht_context_fail(
-            ctx, HT_ERROR_ARGUMENT, NULL,
-            "schedule: expected at least %lld slots for %lld steps, got %lld\n"
-            "hint: revolve does with 1",
-            (long long)least, (long long)n, (long long)slots);
-        return NULL;
-    }
+    int64_t n = last - first;
+    HT_ASSERT(first >= 0 && n > 0 && last <= HTI_MAX_STEPS &&
+                  slots >= hti_schedule_slots(kind, n),
+              "a schedule of steps %lld .. %lld by %lld slots", (long long)first,
+              (long long)last, (long long)slots);
     if (slots > n) slots = n;
     size_t bytes = hti_schedule_bytes(slots);
     hti_schedule *schedule = hti_zalloc(ctx, 1, bytes);

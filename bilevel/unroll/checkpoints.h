@@ -35,8 +35,8 @@ typedef struct hti_schedule hti_schedule;
 
 /* Owned. The derivatives of steps first .. last-1 in reverse order, by at most `slots`
  * checkpoints; steps 0 .. first-1 are run and forgotten. Needs 0 <= first < last <=
- * HTI_MAX_STEPS and hti_schedule_slots(kind, last - first) <= slots. NULL after an error.
- */
+ * HTI_MAX_STEPS and hti_schedule_slots(kind, last - first) <= slots, or the program
+ * stops. NULL without memory. */
 hti_schedule *hti_schedule_new(ht_context *ctx, ht_schedule kind, int64_t first,
                                int64_t last, int64_t slots);
 void hti_schedule_free(hti_schedule *schedule); /* NULL: nothing */
