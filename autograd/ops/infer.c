@@ -37,14 +37,6 @@ bool hti_infer_one_float(ht_infer *it)
                                  "needs one float type, f32 or f64\n  hint: ht_cast");
 }
 
-bool hti_infer_reduced(ht_infer *it, uint64_t bits)
-{
-    if (!hti_infer_floats(it)) return false;
-    for (int i = 0; i < it->out.shape.rank; i++)
-        if (bits >> i & 1) it->out.shape.dim[i] = 1;
-    return true;
-}
-
 /* From the last input to the first: so the sum's first term is that of the first. */
 ht_var hti_linear_jvp(const ht_rule *r)
 {

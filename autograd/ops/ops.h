@@ -33,8 +33,6 @@ bool hti_infer_rows(ht_infer *it);
 bool hti_infer_rows_alike(ht_infer *it);
 /* All inputs are of one float type, which is out's. */
 bool hti_infer_one_float(ht_infer *it);
-/* out becomes input 0's type with the axes of `bits` of size 1. Floats. */
-bool hti_infer_reduced(ht_infer *it, uint64_t bits);
 /* Of a public function `op`: x is of floats; axis `axis` of x, from its end if negative,
  * or -1. */
 bool hti_needs_floats(ht_var x, const char *op, const char *site);
@@ -60,18 +58,10 @@ static inline ht_var hti_needs_index(ht_var x, ht_var index, const char *name,
  * named twice, and where x is not of floats. */
 bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
                    uint64_t *bits);
-/* op over the axes of x, which become `*bits`, a field of the attributes; dropped unless
- * keep. */
-ht_var hti_reduce_axes(const ht_op *op, ht_var x, ht_axes axes, bool keep,
-                       const void *attributes, uint64_t *bits, const char *site);
 /* x, a batch of matrices, with its leading axes broadcast to out's. */
 ht_array hti_batch_operand(const ht_array *x, ht_shape out);
 /* x with axes i and j exchanged. */
 ht_var hti_swap_axes(ht_var x, int i, int j, const char *site);
-/* "axes 0 2": the characters it takes. */
-size_t hti_describe_axes(uint64_t axes, char *text, size_t size);
-/* out, a reduction of x that kept its axes, without those. */
-ht_var hti_drop_axes(ht_var out, ht_var x, uint64_t bits, const char *site);
 /* The squared distance of x from its mean over the axes, summed, by divisor. */
 ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site);
 /* p log_q, and 0 where p is 0 and log_q -inf, with derivatives 0 there: the singular

@@ -211,60 +211,47 @@ static void conv_describe(const void *attributes, char *text, size_t size)
 
 /* x, y, w of one product, seen from each row. Sizes are (n, c, h, w), (n, o, yh, yw) and
  * (o, c/groups, kh, kw). */
-#define CONV_FIRST(...)              \
-    &(conv_attributes)               \
-    {                                \
-        {{1, 1}, {0, 0}, {1, 1}, 1}, \
-        {                            \
-            __VA_ARGS__              \
-        }                            \
-    }
-#define CONV_WIDE(...)               \
-    &(conv_attributes)               \
-    {                                \
-        {{2, 1}, {1, 2}, {1, 2}, 2}, \
-        {                            \
-            __VA_ARGS__              \
-        }                            \
-    }
-#define CONV_DEPTH(...)              \
-    &(conv_attributes)               \
-    {                                \
-        {{3, 2}, {2, 0}, {2, 1}, 3}, \
-        {                            \
-            __VA_ARGS__              \
-        }                            \
-    }
+#define CONV_FIRST .geometry = {{1, 1}, {0, 0}, {1, 1}, 1}
+#define CONV_WIDE  .geometry = {{2, 1}, {1, 2}, {1, 2}, 2}
+#define CONV_DEPTH .geometry = {{3, 2}, {2, 0}, {2, 1}, 3}
 
 static const ht_sample conv_samples[] = {
     {2,
      {HTI_X(HT_ANY_1, HT_SOME_2, 4, 5), HTI_X(HT_SOME_3, HT_SOME_2, 2, 3)},
-     CONV_FIRST(0, 0)},
-    {2, {HTI_X(HT_SOME_1, 4, 5, 3), HTI_X(2, 2, 3, 2)}, CONV_WIDE(0, 0)},
-    {2, {HTI_X(HT_SOME_1, 3, 4, 5), HTI_X(6, 1, 2, 2)}, CONV_DEPTH(0, 0)},
+     &(conv_attributes){CONV_FIRST}},
+    {2, {HTI_X(HT_SOME_1, 4, 5, 3), HTI_X(2, 2, 3, 2)}, &(conv_attributes){CONV_WIDE}},
+    {2, {HTI_X(HT_SOME_1, 3, 4, 5), HTI_X(6, 1, 2, 2)}, &(conv_attributes){CONV_DEPTH}},
     {2,
      {HTI_X(HT_SOME_1, HT_SOME_2, 1, HT_SOME_3), HTI_X(2, HT_SOME_2, 1, 1)},
-     CONV_FIRST(0, 0)},
-    {2, {HTI_X(0, 2, 3, 3), HTI_X(2, 2, 2, 2)}, CONV_FIRST(0, 0)},
-    {2, {HTI_X(2, 0, 3, 3), HTI_X(2, 0, 2, 2)}, CONV_FIRST(0, 0)},
+     &(conv_attributes){CONV_FIRST}},
+    {2, {HTI_X(0, 2, 3, 3), HTI_X(2, 2, 2, 2)}, &(conv_attributes){CONV_FIRST}},
+    {2, {HTI_X(2, 0, 3, 3), HTI_X(2, 0, 2, 2)}, &(conv_attributes){CONV_FIRST}},
 };
 static const ht_sample conv_dx_samples[] = {
     {2,
      {HTI_X(HT_ANY_1, HT_SOME_2, 3, 3), HTI_X(HT_SOME_2, HT_SOME_3, 2, 3)},
-     CONV_FIRST(4, 5)},
-    {2, {HTI_X(HT_SOME_1, 2, 3, 5), HTI_X(2, 2, 3, 2)}, CONV_WIDE(5, 3)},
-    {2, {HTI_X(HT_SOME_1, 6, 2, 2), HTI_X(6, 1, 2, 2)}, CONV_DEPTH(4, 5)},
-    {2, {HTI_X(2, 2, 1, 7), HTI_X(2, 3, 1, 1)}, CONV_FIRST(1, 7)},
-    {2, {HTI_X(2, 0, 2, 2), HTI_X(0, 2, 2, 2)}, CONV_FIRST(3, 3)},
+     &(conv_attributes){CONV_FIRST, {4, 5}}},
+    {2,
+     {HTI_X(HT_SOME_1, 2, 3, 5), HTI_X(2, 2, 3, 2)},
+     &(conv_attributes){CONV_WIDE, {5, 3}}},
+    {2,
+     {HTI_X(HT_SOME_1, 6, 2, 2), HTI_X(6, 1, 2, 2)},
+     &(conv_attributes){CONV_DEPTH, {4, 5}}},
+    {2, {HTI_X(2, 2, 1, 7), HTI_X(2, 3, 1, 1)}, &(conv_attributes){CONV_FIRST, {1, 7}}},
+    {2, {HTI_X(2, 0, 2, 2), HTI_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {3, 3}}},
 };
 static const ht_sample conv_dw_samples[] = {
     {2,
      {HTI_X(HT_ANY_1, HT_SOME_2, 4, 5), HTI_X(HT_ANY_1, HT_SOME_3, 3, 3)},
-     CONV_FIRST(2, 3)},
-    {2, {HTI_X(HT_SOME_1, 4, 5, 3), HTI_X(HT_SOME_1, 2, 3, 5)}, CONV_WIDE(3, 2)},
-    {2, {HTI_X(HT_SOME_1, 3, 4, 5), HTI_X(HT_SOME_1, 6, 2, 2)}, CONV_DEPTH(2, 2)},
-    {2, {HTI_X(2, 3, 1, 7), HTI_X(2, 2, 1, 7)}, CONV_FIRST(1, 1)},
-    {2, {HTI_X(0, 2, 3, 3), HTI_X(0, 2, 2, 2)}, CONV_FIRST(2, 2)},
+     &(conv_attributes){CONV_FIRST, {2, 3}}},
+    {2,
+     {HTI_X(HT_SOME_1, 4, 5, 3), HTI_X(HT_SOME_1, 2, 3, 5)},
+     &(conv_attributes){CONV_WIDE, {3, 2}}},
+    {2,
+     {HTI_X(HT_SOME_1, 3, 4, 5), HTI_X(HT_SOME_1, 6, 2, 2)},
+     &(conv_attributes){CONV_DEPTH, {2, 2}}},
+    {2, {HTI_X(2, 3, 1, 7), HTI_X(2, 2, 1, 7)}, &(conv_attributes){CONV_FIRST, {1, 1}}},
+    {2, {HTI_X(0, 2, 3, 3), HTI_X(0, 2, 2, 2)}, &(conv_attributes){CONV_FIRST, {2, 2}}},
 };
 
 #define CONV_ROW(name, side)                                                   \

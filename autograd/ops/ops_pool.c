@@ -68,22 +68,8 @@ static pool_attributes pool_attributes_of(const ht_pool_options *options)
     return a;
 }
 
-#define POOL_TWO(...)             \
-    &(pool_attributes)            \
-    {                             \
-        {{2, 2}, {2, 2}, {0, 0}}, \
-        {                         \
-            __VA_ARGS__           \
-        }                         \
-    }
-#define POOL_OVERLAP(...)         \
-    &(pool_attributes)            \
-    {                             \
-        {{3, 2}, {2, 1}, {1, 1}}, \
-        {                         \
-            __VA_ARGS__           \
-        }                         \
-    }
+#define POOL_TWO     .geometry = {{2, 2}, {2, 2}, {0, 0}}
+#define POOL_OVERLAP .geometry = {{3, 2}, {2, 1}, {1, 1}}
 
 /* Maximum. */
 
@@ -100,9 +86,9 @@ HTI_RUN(max_pool_index, pool_attributes,
         hti_run_max_pool_index(r->ctx, r->out, *r->in[0], &a->geometry))
 
 static const ht_sample pool_samples[] = {
-    {1, {HTI_X(HT_ANY_1, HT_ANY_2, 4, 5)}, POOL_TWO(0, 0)},
-    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 5, 4)}, POOL_OVERLAP(0, 0)},
-    {1, {HTI_X(0, 2, 3, 3)}, POOL_TWO(0, 0)},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2, 4, 5)}, &(pool_attributes){POOL_TWO}},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 5, 4)}, &(pool_attributes){POOL_OVERLAP}},
+    {1, {HTI_X(0, 2, 3, 3)}, &(pool_attributes){POOL_TWO}},
 };
 
 HTI_ROW(max_pool_index, pool_samples, .flags = HT_OP_NO_GRADIENT,
@@ -272,9 +258,9 @@ static void avg_pool_spread_vjp(ht_rule *r)
 }
 
 static const ht_sample avg_pool_spread_samples[] = {
-    {1, {HTI_X(HT_ANY_1, HT_ANY_2, 2, 2)}, POOL_TWO(4, 5)},
-    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 3, 5)}, POOL_OVERLAP(5, 4)},
-    {1, {HTI_X(0, 2, 1, 1)}, POOL_TWO(3, 3)},
+    {1, {HTI_X(HT_ANY_1, HT_ANY_2, 2, 2)}, &(pool_attributes){POOL_TWO, {4, 5}}},
+    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 3, 5)}, &(pool_attributes){POOL_OVERLAP, {5, 4}}},
+    {1, {HTI_X(0, 2, 1, 1)}, &(pool_attributes){POOL_TWO, {3, 3}}},
 };
 
 HTI_ROW(avg_pool_spread, avg_pool_spread_samples, .flags = HT_OP_LINEAR,

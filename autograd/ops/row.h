@@ -107,13 +107,8 @@ static inline const ht_op *hti_rule_op(const ht_rule *r)
 
 /* Inputs of samples: floats of a shape in (low, high), (-2, 2) where nothing is said;
  * indices up to the largest. */
-#define HTI_SIZES(...)                                             \
-    {                                                              \
-        (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
-        {                                                          \
-            __VA_ARGS__                                            \
-        }                                                          \
-    }
+#define HTI_SIZES(...) \
+    .shape = {(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}}
 #define HTI_X_IN(low, high, ...)             \
     {                                        \
         0, HTI_SIZES(__VA_ARGS__), low, high \
