@@ -7,7 +7,8 @@
 # mnist: the first 10,000 train images (of 60,000), so that anyone can check them with a hex
 # dump, and all 10,000 test images.
 # cifar: 4,000 train images (of 50,000) and 1,000 test images (of 10,000): of each of the 10
-# classes the first 400 and the first 100, in the set's order, by cut_cifar.c. The bytes of
+# classes the first 400 and the first 100, in the set's order, by
+# examples/data/cut_cifar.c. The bytes of
 # the PNGs depend on the release of zlib; what they hold does not.
 # Read next: bundled/*/PROVENANCE.md, fetch.sh.
 set -eu
@@ -52,9 +53,9 @@ bundle_cifar() {
     need train_lables.json
     build=$here/../build/bundle
     [ -f "$build/build.ninja" ] ||
-        meson setup "$build" "$here/.." -Dtests=false -Dexamples=false >/dev/null
-    ninja -C "$build" data/cut_cifar >/dev/null
-    "$build/data/cut_cifar" "$full" "$out" 4000 1000
+        meson setup "$build" "$here/.." -Dtests=false >/dev/null
+    ninja -C "$build" examples/cut_cifar >/dev/null
+    "$build/examples/cut_cifar" "$full" "$out" 4000 1000
 }
 
 case $set_name in

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* cut_cifar.c: the bundled part of CIFAR-10 out of the full set: the tool of bundle.sh.
+/* cut_cifar.c: a small part of CIFAR-10 out of the full set, with as many images of every
+ * class: pictures read, rows picked, a PNG written. data/bundle.sh makes the bundled part
+ * by it.
  *
  * usage: cut_cifar <full set> <folder to write> <train images> <test images>
  *
- * Of each class the first images, in their order, the same number of every class; what is
- * taken stays in the set's order. Read next: bundle.sh, cifar.c. */
+ * Of each class the first images, in their order; what is taken stays in the set's order.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ht_data.h"
+#include <ht_data.h>
 
 enum { CUT_CLASSES = 10, CUT_PIXELS = 1024, CUT_PATH = 4096 };
 
