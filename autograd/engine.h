@@ -34,6 +34,8 @@ bool hti_is_constant(ht_var x, double *value);
 /* A number as a 0-d node of dtype. */
 ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
                     const char *site);
+/* The same everywhere, as a view of one number. */
+ht_var hti_spread(ht_tape *tape, double value, ht_type type, const char *site);
 /* A copy: appending moves the columns. */
 ht_type hti_type(ht_var x);
 /* Whether x takes the dtype of its partner, as ht_constant does. */

@@ -45,8 +45,8 @@ typedef struct hti_shape_attributes {
 hti_shape_attributes hti_shape_pack(ht_shape shape);
 ht_shape hti_shape_unpack(const hti_shape_attributes *a);
 
-/* Zeros of a type, as a view of one number. */
-ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site);
+/* v summed down to `shape`, which broadcasts to v's. */
+ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
 /* The indices beside x in an op linear in x: HT_ZERO is none of them. */
 static inline ht_var hti_needs_index(ht_var x, ht_var index, const char *name,
                                      const char *site)

@@ -165,8 +165,9 @@ static ht_var attention_along(const ht_rule *r, const ht_op *op, int n, ht_var g
 {
     ht_var in[HT_OP_INPUTS] = {r->in[0], r->in[1], r->in[2], g};
     for (int i = 0; i < n; i++)
-        in[n + i] =
-            ht_is_zero(t[i]) ? hti_zeros(r->out.tape, hti_type(in[i]), HT_HERE) : t[i];
+        in[n + i] = ht_is_zero(t[i])
+                        ? hti_spread(r->out.tape, 0, hti_type(in[i]), HT_HERE)
+                        : t[i];
     return ht_apply(op, 2 * n, in, r->attributes, HT_HERE);
 }
 

@@ -205,12 +205,11 @@ static ht_var elementwise_apply(const ht_op *op, ht_var a, ht_var b, const char 
  * joins its sum without a dense array of zeros. HT_ZERO if x is no such thing. */
 static ht_var add_scattered(ht_var base, ht_var x, const char *site)
 {
-    if (hti_is_number(x) || hti_is_number(base) || hti_is_poison(x) ||
-        hti_is_poison(base))
+    if (!hti_is_live(x) || x.tape->op[x.index] != &hti_op_scatter_add ||
+        !hti_is_live(base) || base.tape != x.tape)
         return HT_ZERO;
     ht_tape *tape = x.tape;
-    uint32_t i = hti_check_named(x, "add");
-    if (tape->op[i] != &hti_op_scatter_add || base.tape != tape) return HT_ZERO;
+    uint32_t i = x.index;
     const uint32_t *in = tape->edge + tape->first_in[i];
     if (!elementwise_is(hti_var(tape, in[0]), 0)) return HT_ZERO;
     ht_type type = hti_type(base), sum = tape->type[i];

@@ -55,7 +55,7 @@ static void gather_run(const ht_run *r)
 static void gather_vjp(ht_rule *r)
 {
     if (!r->wanted[0]) return;
-    ht_var zeros = hti_zeros(r->out.tape, hti_type(r->in[0]), HT_HERE);
+    ht_var zeros = hti_spread(r->out.tape, 0, hti_type(r->in[0]), HT_HERE);
     r->d[0] = ht_scatter_add(zeros, r->in[1], r->v);
 }
 
@@ -110,7 +110,7 @@ static ht_var scatter_jvp(const ht_rule *r)
 {
     if (ht_is_zero(r->t[2])) return r->t[0];
     ht_var base = r->t[0];
-    if (ht_is_zero(base)) base = hti_zeros(r->out.tape, hti_type(r->out), HT_HERE);
+    if (ht_is_zero(base)) base = hti_spread(r->out.tape, 0, hti_type(r->out), HT_HERE);
     return ht_scatter_add(base, r->in[1], r->t[2]);
 }
 

@@ -508,10 +508,3 @@ ht_var ht_concat_at(int n, const ht_var *x, int axis, const char *site)
     concat_attributes a = {at};
     return n == 1 ? first : ht_apply(&hti_op_concat, n, x, &a, site);
 }
-
-ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site)
-{
-    if (tape->ctx->status != HT_OK) return hti_poison(tape);
-    return ht_broadcast_at(hti_constant(tape, 0, type.dtype, false, site), type.shape,
-                           site);
-}

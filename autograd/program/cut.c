@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cut.c: cutting a program out of a recorded tape. What the outputs do not need is never
  * copied: that is dead-code elimination. Instructions are in the tape's order. Read next:
- * place.c, then plan.c, which runs the passes. */
+ * passes/passes.c, then place.c. */
 #include "program.h"
 
 /* A node of the tape, as the cut sees it. */
@@ -118,21 +118,6 @@ static ht_program *cut_alloc(const cut *c)
     return NULL;
 }
 
-/* Marks, allocates, writes lines, plans; the nodes are scratch. */
-static ht_program *cut_program(cut *c, const ht_var *in, const ht_var *out,
-                               const char *site)
-{
-    for (uint32_t i = 0; i < c->tape->n; i++) c->node[i] = (cut_node){HTI_NONE, 0};
-    for (uint32_t j = c->n_in; j-- > 0;) c->node[in[j].index].ordinal = j;
-    if (!cut_mark(c, out, site)) return NULL;
-    ht_program *p = cut_alloc(c);
-    if (!p) return NULL;
-    cut_lines(c, p, in, out, site);
-    if (hti_program_plan(p)) return p;
-    ht_program_free(p);
-    return NULL;
-}
-
 /* Whether all of a list are variables of the tape. */
 static bool cut_takes(ht_tape *tape, const char *what, int n, const ht_var *list,
                       const char *site)
@@ -144,27 +129,24 @@ static bool cut_takes(ht_tape *tape, const char *what, int n, const ht_var *list
     return true;
 }
 
-ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
-                              const ht_var *out, const char *site)
+ht_program *hti_program_cut(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
+                            const ht_var *out, const char *site)
 {
-    HT_ASSERT(recorded, "ht_program_new: the tape is NULL");
+    HT_ASSERT(recorded->policy == HT_RECORD,
+              "ht_program_new: a program is cut from a recorded tape");
     HT_ASSERT(n_in >= 0 && n_out > 0 && (in || !n_in) && out,
               "ht_program_new: %d inputs at %p, %d outputs at %p", n_in, (const void *)in,
               n_out, (const void *)out);
     if (recorded->ctx->status != HT_OK) return NULL;
-    if (recorded->policy != HT_RECORD) {
-        ht_context_fail(recorded->ctx, HT_ERROR_ARGUMENT, site,
-                        "ht_program_new: the tape is eager, whose ops have run already\n"
-                        "  hint: ht_tape_new(ctx, HT_RECORD)");
-        return NULL;
-    }
     if (!cut_takes(recorded, "input", n_in, in, site) ||
         !cut_takes(recorded, "output", n_out, out, site))
         return NULL;
-    hti_arena_mark mark = hti_arena_at(&recorded->scratch);
     cut c = {.tape = recorded, .n_in = (uint32_t)n_in, .n_out = (uint32_t)n_out};
     c.node = hti_arena_alloc(&recorded->scratch, recorded->n * sizeof *c.node);
-    ht_program *p = c.node ? cut_program(&c, in, out, site) : NULL;
-    hti_arena_rewind(&recorded->scratch, mark);
+    if (!c.node) return NULL;
+    for (uint32_t i = 0; i < recorded->n; i++) c.node[i] = (cut_node){HTI_NONE, 0};
+    for (uint32_t j = c.n_in; j-- > 0;) c.node[in[j].index].ordinal = j;
+    ht_program *p = cut_mark(&c, out, site) ? cut_alloc(&c) : NULL;
+    if (p) cut_lines(&c, p, in, out, site);
     return p;
 }

@@ -219,17 +219,9 @@ static void plan_instruction(plan *l, uint32_t i)
     p->instruction[p->n_instructions++] = s;
 }
 
-static bool plan_passes(ht_program *p)
-{
-    for (int k = 0; k < HTI_PASSES; k++)
-        if (hti_program_passes(p, hti_passes[k].bit) && !hti_passes[k].run(p))
-            return false;
-    return hti_program_place(p);
-}
-
 bool hti_program_plan(ht_program *p)
 {
-    if (!plan_passes(p)) return false;
+    if (!hti_program_place(p)) return false;
     plan_uses(p);
     plan_outputs(p);
     plan_constants(p);

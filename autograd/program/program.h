@@ -99,17 +99,14 @@ struct ht_program {
 /* What a program puts in where an output is no value of its own. */
 extern const ht_op hti_op_copy;
 
-/* The passes, in the order they run: see passes/. */
-enum { HTI_PASSES = 3 };
-typedef struct hti_pass {
-    unsigned bit; /* HT_PASS_... */
-    bool (*run)(ht_program *program);
-} hti_pass;
-extern const hti_pass hti_passes[HTI_PASSES];
 static inline bool hti_program_passes(const ht_program *program, unsigned bit)
 {
     return !(program->ctx->options.passes_off & bit);
 }
+/* The program as far as the tape says it, lines in the tape's scratch, which is given
+ * back once it is planned. NULL after an error. */
+ht_program *hti_program_cut(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
+                            const ht_var *out, const char *site);
 /* For passes: room for n of `size` bytes, zero, until the program is planned; NULL after
  * an error. */
 void *hti_program_scratch(ht_program *program, size_t n, size_t size);
@@ -120,7 +117,7 @@ bool hti_program_rearrange(ht_program *program, const uint32_t *place);
  * or memory of its own, each instruction by itself. False after an error. */
 bool hti_program_place(ht_program *program);
 
-/* Lays out memory: views, in-place results, best-fit offsets. Called once, by the cut. */
+/* Lays out memory: views, in-place results, best-fit offsets. False after an error. */
 bool hti_program_plan(ht_program *program);
 /* Which loop instruction i is; false: it is something else. */
 bool hti_program_loop(const ht_program *program, uint32_t i, hti_fused_step *step);

@@ -56,7 +56,7 @@ static ht_var resolve_input(ht_tape *tape, const ht_op *op, ht_var x, ht_dtype d
     if (hti_is_zero(x) || weak || !tape->weak[x.index]) return x;
     if (hti_is_constant(x, &value) && hti_type(x).shape.rank == 0)
         return number_node(tape, op, value, dtype, false, site);
-    return ht_cast_at(x, dtype, site);
+    return tape->linear->cast(x, dtype, site);
 }
 
 /* Types. */

@@ -170,6 +170,7 @@ static ht_var call_jvp(ht_tape *tape, const ht_op *op, ht_rule *r)
 static bool vjp_node(sweep *w, uint32_t i)
 {
     ht_tape *tape = w->tape;
+    const hti_linear *linear = tape->linear;
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_rule r;
     bool *wanted;
@@ -193,7 +194,7 @@ static bool vjp_node(sweep *w, uint32_t i)
         ok = hti_rule_fits(tape, i, e, r.in[e], shape, &d[e]);
         if (!ok) break;
         ht_var *sum = &w->value[r.in[e].index - w->low];
-        *sum = ht_add(*sum, hti_sum_to(d[e], shape, HT_HERE));
+        *sum = linear->add(*sum, linear->sum_to(d[e], shape, HT_HERE), HT_HERE);
         ok = !hti_is_poison(*sum);
     }
     hti_arena_rewind(&tape->scratch, mark);
@@ -214,7 +215,7 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
         ok = ht_is_zero(y[j]) || hti_match(tape, y[j], &vj, "vjp", site);
         if (!ok || ht_is_zero(y[j]) || y[j].index < w.low) continue;
         ht_var *sum = &w.value[y[j].index - w.low];
-        *sum = ht_add_at(*sum, vj, site);
+        *sum = tape->linear->add(*sum, vj, site);
     }
     for (uint32_t i = w.high + 1; ok && i-- > w.low;) {
         size_t k = i - w.low;
@@ -251,7 +252,9 @@ static bool jvp_node(sweep *w, uint32_t i)
         ht_var out = op->jvp ? call_jvp(tape, op, &r) : decomposed_jvp(tape, i, &r);
         ok = tape->ctx->status == HT_OK &&
              hti_rule_fits(tape, i, -1, r.out, HT_SCALAR, &out);
-        if (ok) w->value[i - w->low] = ht_broadcast(out, tape->type[i].shape);
+        if (ok)
+            w->value[i - w->low] =
+                tape->linear->broadcast(out, tape->type[i].shape, HT_HERE);
         ok = ok && tape->ctx->status == HT_OK;
     }
     hti_arena_rewind(&tape->scratch, mark);
@@ -272,7 +275,7 @@ bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
         ok = hti_match(tape, x[i], &t, "jvp", site);
         if (ok && x[i].index <= w.high) {
             ht_var *sum = &w.value[x[i].index - w.low];
-            *sum = ht_add_at(*sum, t, site);
+            *sum = tape->linear->add(*sum, t, site);
         }
     }
     for (uint32_t i = w.low; ok && i <= w.high; i++) {

@@ -11,8 +11,6 @@ ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *ru
 /* Whether the rule of node i gave *d a type it may have: the dtype of x, which is input
  * e (the output if e is -1), and a shape that widens `least`. A weak one takes x's. */
 bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, ht_var *d);
-/* A number everywhere, as a view of one. */
-ht_var hti_spread(ht_tape *tape, double value, ht_type type, const char *site);
 /* A cotangent or tangent must have its variable's type; a number takes it. */
 bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what, const char *site);
 /* All variables live, on one tape, not poisoned; HT_ZERO only where it may stand. */

@@ -58,7 +58,7 @@ bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, h
     HT_ASSERT(d->tape == tape, "%s: its %s gave a variable of another tape", name, rule);
     ht_type want = hti_type(x), got = hti_type(*d);
     if (got.dtype != want.dtype && tape->weak[d->index]) {
-        *d = ht_cast(*d, want.dtype);
+        *d = tape->linear->cast(*d, want.dtype, HT_HERE);
         if (hti_is_poison(*d)) return false;
         got.dtype = want.dtype;
     }
@@ -76,8 +76,8 @@ bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, h
 ht_var hti_spread(ht_tape *tape, double value, ht_type type, const char *site)
 {
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
-    return ht_broadcast_at(hti_constant(tape, value, type.dtype, false, site), type.shape,
-                           site);
+    ht_var number = hti_constant(tape, value, type.dtype, false, site);
+    return tape->linear->broadcast(number, type.shape, site);
 }
 
 /* A cotangent or tangent must have its variable's type; a number takes it. */
@@ -89,7 +89,7 @@ bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what, const char
     if (hti_check_named(*dx, what) == HTI_NONE) return false;
     HT_ASSERT(dx->tape == tape, "%s: a vector is on another tape than its variable",
               what);
-    if (tape->weak[dx->index]) *dx = ht_cast_at(*dx, type.dtype, site);
+    if (tape->weak[dx->index]) *dx = tape->linear->cast(*dx, type.dtype, site);
     if (hti_is_poison(*dx)) return false;
     ht_type is = hti_type(*dx);
     if (is.dtype == type.dtype && ht_shape_equal(is.shape, type.shape)) return true;

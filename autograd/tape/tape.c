@@ -10,7 +10,7 @@
 
 /* Lifetime. */
 
-ht_tape *ht_tape_new(ht_context *ctx, ht_policy policy)
+ht_tape *hti_tape_new(ht_context *ctx, ht_policy policy, const hti_linear *linear)
 {
     HT_ASSERT(ctx, "ht_tape_new: the context is NULL");
     HT_ASSERT(policy == HT_EAGER || policy == HT_RECORD, "ht_tape_new: policy %d",
@@ -19,6 +19,7 @@ ht_tape *ht_tape_new(ht_context *ctx, ht_policy policy)
     if (!tape) return NULL;
     tape->ctx = ctx;
     tape->policy = policy;
+    tape->linear = linear;
     tape->memory.ctx = tape->scratch.ctx = ctx;
     return tape;
 }

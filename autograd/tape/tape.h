@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* tape.h: the tape's columns, its handles and how a node comes to be. No op but input and
- * constant is named in this folder. Read next: tape.c (append), apply.c, derive.c. */
+ * constant is known in this folder. Read next: tape.c (append), apply.c, derive.c. */
 #ifndef HTI_TAPE_H
 #define HTI_TAPE_H
 
@@ -23,6 +23,16 @@
     COLUMN(ht_array, array)                                     \
     COLUMN(ht_tensor *, tensor) /* the borrowed one of a leaf, else ht_value's */
 
+/* What the engine itself has to say in ops: dtypes of numbers, sums of derivatives, their
+ * shapes. A tape is made with them, so that the ops are known to those above alone. */
+typedef struct hti_linear {
+    ht_var (*add)(ht_var a, ht_var b, const char *site);
+    ht_var (*cast)(ht_var x, ht_dtype dtype, const char *site);
+    ht_var (*broadcast)(ht_var x, ht_shape shape, const char *site);
+    /* v summed down to `shape`, which broadcasts to v's. */
+    ht_var (*sum_to)(ht_var v, ht_shape shape, const char *site);
+} hti_linear;
+
 typedef struct hti_tape_mark {
     ht_mark mark;
     hti_arena_mark memory;
@@ -31,6 +41,7 @@ typedef struct hti_tape_mark {
 
 struct ht_tape {
     ht_context *ctx;
+    const hti_linear *linear;
     ht_policy policy;
     uint32_t n, capacity, current_stamp;
 #define HTI_COLUMN_FIELD(type, name) type *name;
@@ -79,6 +90,9 @@ typedef struct hti_constant_attributes {
     double value;
 } hti_constant_attributes;
 
+/* As ht_tape_new, which is of ops/. */
+ht_tape *hti_tape_new(ht_context *ctx, ht_policy policy, const hti_linear *linear);
+
 /* The handle of node i. */
 static inline ht_var hti_var(ht_tape *tape, uint32_t i)
 {
@@ -122,8 +136,5 @@ bool hti_infer_broadcast(ht_infer *it);
 ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
                   const void *attributes, const ht_type *type, bool weak,
                   const char *site);
-
-/* v summed down to `shape`, which broadcasts to v's shape: of ops/, for the sweep. */
-ht_var hti_sum_to(ht_var v, ht_shape shape, const char *site);
 
 #endif

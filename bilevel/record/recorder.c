@@ -84,7 +84,7 @@ void hti_fill_zeros(hti_recorder *r, hti_operand operand)
         const ht_array *like = &set->tensor[i]->array;
         if (ht_is_zero(r->out[operand][i]))
             r->out[operand][i] =
-                hti_zeros(r->tape, (ht_type){like->dtype, like->shape}, NULL);
+                hti_spread(r->tape, 0, (ht_type){like->dtype, like->shape}, NULL);
     }
 }
 

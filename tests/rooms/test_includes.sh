@@ -11,22 +11,22 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # A room and the rooms it sees besides itself.
-engine='tensor tensor/core tensor/kernels autograd autograd/tape'
+engine='tensor tensor/core tensor/kernels autograd autograd/graph autograd/tape'
 cat >"$work/rules" <<END
 tensor/core: tensor
 tensor/kernels: tensor tensor/core
 tensor/reference: tensor tensor/core tensor/kernels
 tensor/fast: tensor tensor/core tensor/kernels tensor/fast/loops
 tensor/fast/loops: tensor tensor/core tensor/kernels
-autograd/tape: tensor tensor/core autograd
+autograd/tape: tensor tensor/core autograd autograd/graph
 autograd/ops: $engine
 autograd/program: $engine
 autograd/passes: $engine autograd/program
 autograd/inspect: $engine autograd/ops autograd/program
 nn: tensor tensor/core autograd
-bilevel: tensor tensor/core autograd nn
-bilevel/record: tensor tensor/core autograd nn bilevel
-bilevel/unroll: tensor tensor/core autograd nn bilevel
+bilevel: tensor tensor/core autograd autograd/graph nn
+bilevel/record: tensor tensor/core autograd autograd/graph nn bilevel
+bilevel/unroll: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/implicit:
 data: tensor tensor/core
 END

@@ -15,8 +15,6 @@ ht_var hti_node_var(ht_tape *tape, uint32_t i);
 /* How many inputs, and their indices: until the next node is appended. */
 uint32_t hti_node_inputs(const ht_tape *tape, uint32_t i, const uint32_t **in);
 double hti_tape_flops(const ht_tape *tape, uint32_t i);
-/* Zeros of a type, as a view of one number. */
-ht_var hti_zeros(ht_tape *tape, ht_type type, const char *site);
 
 /* Derivatives: as ht_vjp and ht_jvp, but absent results stay HT_ZERO. reached (n, or
  * NULL): whether any y depends on x[i] at all. False after an error. */
