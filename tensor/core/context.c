@@ -78,17 +78,15 @@ void ht_context_free(ht_context *ctx)
     hti_resize(&last, ctx, last.size, 0);
 }
 
-ht_status ht_context_status(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_status: the context is NULL");
-    return ctx->status;
-}
-
-const char *ht_context_message(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_message: the context is NULL");
-    return ctx->message;
-}
+#define CONTEXT(type, name, value) \
+    HTI_GETTER(type, name, const ht_context *ctx, ctx, "context", value)
+CONTEXT(ht_status, ht_context_status, ctx->status)
+CONTEXT(const char *, ht_context_message, ctx->message)
+CONTEXT(uint64_t, ht_context_seed, ctx->options.seed)
+CONTEXT(int, ht_context_threads, ctx->options.threads)
+CONTEXT(size_t, ht_context_live_bytes, ctx->live)
+CONTEXT(size_t, ht_context_peak_bytes, ctx->peak)
+CONTEXT(uint64_t, ht_context_allocations, ctx->allocations)
 
 void ht_context_clear(ht_context *ctx)
 {
@@ -137,40 +135,10 @@ ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
     return status;
 }
 
-uint64_t ht_context_seed(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_seed: the context is NULL");
-    return ctx->options.seed;
-}
-
-int ht_context_threads(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_threads: the context is NULL");
-    return ctx->options.threads;
-}
-
-size_t ht_context_live_bytes(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_live_bytes: the context is NULL");
-    return ctx->live;
-}
-
-size_t ht_context_peak_bytes(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_peak_bytes: the context is NULL");
-    return ctx->peak;
-}
-
 void ht_context_reset_peak(ht_context *ctx)
 {
     HT_ASSERT(ctx, "ht_context_reset_peak: the context is NULL");
     ctx->peak = ctx->live;
-}
-
-uint64_t ht_context_allocations(const ht_context *ctx)
-{
-    HT_ASSERT(ctx, "ht_context_allocations: the context is NULL");
-    return ctx->allocations;
 }
 
 static void context_fail_limit(ht_context *ctx, size_t asked)

@@ -2,8 +2,6 @@
 /* convert.c: whether an integer dtype holds a number once it is cut towards zero. What
  * lies outside the range then, or is NaN, is refused before anything is written: the
  * loops would give the nearest end. Read next: elementwise.c. */
-#include <math.h>
-
 #include "tensor_internal.h"
 
 /* The open interval that is cut to what the dtype holds; every double lies in that of a
@@ -78,18 +76,7 @@ int64_t hti_unheld(ht_dtype to, const ht_array *a)
 
 double hti_element(const ht_array *a, int64_t k)
 {
-    int64_t at = hti_offset(a, k);
-    switch (a->dtype) {
-    case HT_F32:
-        return (double)((const float *)a->data)[at];
-    case HT_F64:
-        return ((const double *)a->data)[at];
-    case HT_I32:
-        return ((const int32_t *)a->data)[at];
-    case HT_U8:
-        return ((const uint8_t *)a->data)[at];
-    }
-    return (double)NAN;
+    return hti_read(a, hti_offset(a, k));
 }
 
 ht_status hti_fail_unheld(ht_context *ctx, const char *site, const char *who, ht_dtype to,

@@ -240,11 +240,10 @@ ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
     return NULL;
 }
 
-int ht_set_count(const ht_set *set)
-{
-    HT_ASSERT(set, "ht_set_count: the set is NULL");
-    return set->n;
-}
+#define SET(type, name, value) \
+    HTI_GETTER(type, name, const ht_set *set, set, "set", value)
+SET(int, ht_set_count, set->n)
+SET(ht_context *, ht_set_context, set->ctx)
 
 static void set_check_index(const ht_set *set, int i, const char *who)
 {
@@ -271,12 +270,6 @@ int64_t ht_set_elements(const ht_set *set)
     for (int i = 0; i < ht_set_count(set); i++)
         elements += ht_tensor_count(set->tensor[i]);
     return elements;
-}
-
-ht_context *ht_set_context(const ht_set *set)
-{
-    HT_ASSERT(set, "ht_set_context: the set is NULL");
-    return set->ctx;
 }
 
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype)

@@ -91,47 +91,15 @@ void ht_tensor_free(ht_tensor *x)
     hti_resize(x->ctx, x, x->block, 0);
 }
 
-ht_shape ht_tensor_shape(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_shape: the tensor is NULL");
-    return x->array.shape;
-}
-
-ht_dtype ht_tensor_dtype(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_dtype: the tensor is NULL");
-    return x->array.dtype;
-}
-
-int64_t ht_tensor_count(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_count: the tensor is NULL");
-    return ht_shape_count(x->array.shape);
-}
-
-size_t ht_tensor_bytes(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_bytes: the tensor is NULL");
-    return hti_bytes(x->array.dtype, x->array.shape);
-}
-
-ht_context *ht_tensor_context(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_context: the tensor is NULL");
-    return x->ctx;
-}
-
-void *ht_tensor_data(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_data: the tensor is NULL");
-    return x->array.data;
-}
-
-ht_array ht_tensor_array(const ht_tensor *x)
-{
-    HT_ASSERT(x, "ht_tensor_array: the tensor is NULL");
-    return x->array;
-}
+#define TENSOR(type, name, value) \
+    HTI_GETTER(type, name, const ht_tensor *x, x, "tensor", value)
+TENSOR(ht_shape, ht_tensor_shape, x->array.shape)
+TENSOR(ht_dtype, ht_tensor_dtype, x->array.dtype)
+TENSOR(int64_t, ht_tensor_count, ht_shape_count(x->array.shape))
+TENSOR(size_t, ht_tensor_bytes, hti_bytes(x->array.dtype, x->array.shape))
+TENSOR(ht_context *, ht_tensor_context, x->ctx)
+TENSOR(void *, ht_tensor_data, x->array.data)
+TENSOR(ht_array, ht_tensor_array, x->array)
 
 double ht_tensor_get(const ht_tensor *x, int64_t i)
 {
@@ -139,18 +107,7 @@ double ht_tensor_get(const ht_tensor *x, int64_t i)
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_get: element %lld of %lld", (long long)i,
               (long long)count);
-    const void *data = x->array.data;
-    switch (x->array.dtype) {
-    case HT_F32:
-        return (double)((const float *)data)[i];
-    case HT_F64:
-        return ((const double *)data)[i];
-    case HT_I32:
-        return ((const int32_t *)data)[i];
-    case HT_U8:
-        return ((const uint8_t *)data)[i];
-    }
-    return (double)NAN;
+    return hti_read(&x->array, i);
 }
 
 bool hti_tensor_takes(const ht_tensor *x, double *value, const char *who, int64_t at)
@@ -169,23 +126,7 @@ void ht_tensor_set(ht_tensor *x, int64_t i, double value)
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_set: element %lld of %lld", (long long)i,
               (long long)count);
-    ht_dtype dtype = x->array.dtype;
-    void *data = x->array.data;
-    if (!hti_tensor_takes(x, &value, "ht_tensor_set", i)) return;
-    switch (dtype) {
-    case HT_F32:
-        ((float *)data)[i] = (float)value;
-        break;
-    case HT_F64:
-        ((double *)data)[i] = value;
-        break;
-    case HT_I32:
-        ((int32_t *)data)[i] = (int32_t)value;
-        break;
-    case HT_U8:
-        ((uint8_t *)data)[i] = (uint8_t)value;
-        break;
-    }
+    if (hti_tensor_takes(x, &value, "ht_tensor_set", i)) hti_write(&x->array, i, value);
 }
 
 ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who)

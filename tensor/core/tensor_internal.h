@@ -26,6 +26,14 @@ struct ht_context {
     char message[HTI_MESSAGE];
 };
 
+/* A public function that reads one thing of an object, which may not be NULL. */
+#define HTI_GETTER(type, name, parameter, object, what, value) \
+    type name(parameter)                                       \
+    {                                                          \
+        HT_ASSERT(object, #name ": the " what " is NULL");     \
+        return value;                                          \
+    }
+
 struct ht_tensor {
     ht_context *ctx;
     ht_array array; /* contiguous */
@@ -114,6 +122,29 @@ bool hti_narrows(ht_dtype from, ht_dtype to);
 bool hti_holds(ht_dtype to, double value);
 /* The first element (row-major) of a that `to` does not hold; -1: it holds all. */
 int64_t hti_unheld(ht_dtype to, const ht_array *a);
+/* The element `at` elements from the start, as a double. */
+static inline double hti_read(const ht_array *a, int64_t at)
+{
+    return a->dtype == HT_F32   ? (double)((const float *)a->data)[at]
+           : a->dtype == HT_F64 ? ((const double *)a->data)[at]
+           : a->dtype == HT_I32 ? ((const int32_t *)a->data)[at]
+                                : ((const uint8_t *)a->data)[at];
+}
+/* A double there, rounded once; outside an integer's range its nearest end, NaN as 0. */
+static inline void hti_write(const ht_array *a, int64_t at, double x)
+{
+    double least = a->dtype == HT_I32 ? INT32_MIN : 0;
+    double most = a->dtype == HT_I32 ? INT32_MAX : UINT8_MAX;
+    double cut = x != x ? 0 : x < least ? least : x > most ? most : x;
+    if (a->dtype == HT_F32)
+        ((float *)a->data)[at] = (float)x;
+    else if (a->dtype == HT_F64)
+        ((double *)a->data)[at] = x;
+    else if (a->dtype == HT_I32)
+        ((int32_t *)a->data)[at] = (int32_t)cut;
+    else
+        ((uint8_t *)a->data)[at] = (uint8_t)cut;
+}
 /* Element k (row-major) of a strided array. */
 double hti_element(const ht_array *a, int64_t k);
 /* Says so of the number at a place. */

@@ -297,9 +297,7 @@ static bool attention_zero(attention_dual x)
     for (int k = 0; k < 2; k++) {
         const ht_array *a = k ? &x.t : &x.x;
         for (int64_t i = 0; a->data && i < a->shape.dim[1]; i++)
-            if (a->dtype == HT_F32 ? ((const float *)a->data)[i * a->stride[1]] != 0
-                                   : ((const double *)a->data)[i * a->stride[1]] != 0)
-                return false;
+            if (hti_read(a, i * a->stride[1]) != 0) return false;
     }
     return true;
 }
@@ -374,8 +372,7 @@ static bool attention_absent(const ht_array *a)
     if (ht_shape_count(a->shape) == 0) return true;
     for (int i = 0; i < a->shape.rank; i++)
         if (a->shape.dim[i] > 1 && a->stride[i] != 0) return false;
-    return a->dtype == HT_F32 ? *(const float *)a->data == 0
-                              : *(const double *)a->data == 0;
+    return hti_read(a, 0) == 0;
 }
 
 /* A part of `out` from *at on, of x's shape. */

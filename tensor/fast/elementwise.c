@@ -485,10 +485,7 @@ static void walk_join(const struct walk *w, const hti_fused *f, int64_t n,
         const ht_array *out = sum[s->out];
         double total = walk_total(w, s->out);
         if (s->function == HTI_MEAN) total /= (double)n;
-        if (out->dtype == HT_F32)
-            *(float *)out->data = (float)total;
-        else
-            *(double *)out->data = total;
+        hti_write(out, 0, total);
         if (w->bad && i < *w->bad && !walk_all_finite(out->dtype, 1, out->data))
             *w->bad = i;
     }

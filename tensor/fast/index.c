@@ -66,19 +66,9 @@ static void one_hot_rows(const void *work, int64_t first, int64_t last)
 {
     const struct one_hot *w = work;
     size_t row = (size_t)w->classes * ht_dtype_bytes(w->out.dtype);
-    char *to = hti_at(w->out.data, first * (int64_t)row);
-    memset(to, 0, (size_t)(last - first) * row); /* zero in any dtype */
-    for (int64_t i = first; i < last; ++i, to += row) {
-        int64_t k = index_at(&w->labels, i);
-        if (w->out.dtype == HT_F32)
-            ((float *)(void *)to)[k] = 1;
-        else if (w->out.dtype == HT_F64)
-            ((double *)(void *)to)[k] = 1;
-        else if (w->out.dtype == HT_I32)
-            ((int32_t *)(void *)to)[k] = 1;
-        else
-            to[k] = 1;
-    }
+    memset(hti_at(w->out.data, first * (int64_t)row), 0, (size_t)(last - first) * row);
+    for (int64_t i = first; i < last; ++i)
+        hti_write(&w->out, i * w->classes + index_at(&w->labels, i), 1);
 }
 
 static int64_t fast_one_hot(ht_context *ctx, ht_array out, ht_array labels)

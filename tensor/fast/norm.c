@@ -92,14 +92,6 @@ static void fast_slope(ht_context *ctx, hti_slope kind, ht_array out,
              false);
 }
 
-static void tril_store(char *to, ht_dtype dtype, double value)
-{
-    if (dtype == HT_F32)
-        *(float *)(void *)to = (float)value;
-    else
-        *(double *)(void *)to = value;
-}
-
 static void fast_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
                       double fill)
 {
@@ -108,12 +100,10 @@ static void fast_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagona
     hti_run_copy(ctx, out, a);
     int64_t rows = out.shape.dim[rank - 2], columns = out.shape.dim[rank - 1];
     int64_t all = columns > 0 ? ht_shape_count(out.shape) / columns : 0;
-    int64_t size = (int64_t)ht_dtype_bytes(out.dtype);
     for (int64_t r = 0; r < all; ++r) {
         int64_t keep = r % rows + diagonal + 1;
-        char *row = (char *)out.data + r * columns * size;
         for (int64_t c = keep > 0 ? keep : 0; c < columns; ++c)
-            tril_store(row + c * size, out.dtype, fill);
+            hti_write(&out, r * columns + c, fill);
     }
 }
 

@@ -1,53 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* reference.h: what the reference kernels are written in: an element of any array read as
- * a double, a double written with one rounding, sums of doubles, and lines: the elements
- * that meet in one result. Read next: elementwise.c, rows.c. */
+/* reference.h: what the reference kernels are written in: hti_read and hti_write, sums of
+ * doubles, and lines: the elements that meet in one result. Read next: elementwise.c, rows.c. */
 #ifndef HTI_REFERENCE_H
 #define HTI_REFERENCE_H
 
 #include <math.h>
 
 #include "kernels.h"
-
-/* The element `at` elements from the start. */
-static inline double hti_read(const ht_array *a, int64_t at)
-{
-    switch (a->dtype) {
-    case HT_F32:
-        return (double)((const float *)a->data)[at];
-    case HT_F64:
-        return ((const double *)a->data)[at];
-    case HT_I32:
-        return ((const int32_t *)a->data)[at];
-    case HT_U8:
-        break;
-    }
-    return ((const uint8_t *)a->data)[at];
-}
-
-/* Outside an integer's range, the nearest end of it; NaN is 0. */
-static inline double hti_cut(double x, double least, double most)
-{
-    return isnan(x) ? 0 : x < least ? least : x > most ? most : x;
-}
-
-static inline void hti_write(const ht_array *a, int64_t at, double x)
-{
-    switch (a->dtype) {
-    case HT_F32:
-        ((float *)a->data)[at] = (float)x;
-        break;
-    case HT_F64:
-        ((double *)a->data)[at] = x;
-        break;
-    case HT_I32:
-        ((int32_t *)a->data)[at] = (int32_t)hti_cut(x, INT32_MIN, INT32_MAX);
-        break;
-    case HT_U8:
-        ((uint8_t *)a->data)[at] = (uint8_t)hti_cut(x, 0, UINT8_MAX);
-        break;
-    }
-}
 
 /* x as a float of that dtype holds it. */
 static inline double hti_rounded(ht_dtype dtype, double x)
