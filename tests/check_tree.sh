@@ -153,6 +153,7 @@ unique_statics() {
         line ~ /^static [^=;({]*$/ { type = line " "; next }
         line ~ /^static [^=;]*\(/ && line !~ /; *$/ {
             gsub(/__attribute__ *\(\([^()]*(\([^()]*\))?[^()]*\)\)/, "", line)
+            if (sub(/FLOAT\(/, "FLOAT_", line)) sub(/\)\(/, "(", line)
             if (!match(line, /[A-Za-z_0-9]+\(/)) next
             name = substr(line, RSTART, RLENGTH - 1)
             if (name in first && first[name] != FILENAME)

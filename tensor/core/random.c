@@ -114,7 +114,10 @@ static void random_store(const hti_draws *w, int64_t i, double value)
     double rounded = w->out.dtype == HT_F32 ? (double)(float)value : value;
     rounded = rounded < w->least ? w->least : rounded;
     rounded = rounded > w->most ? w->most : rounded;
-    hti_write(&w->out, i, rounded);
+    if (w->out.dtype == HT_F32)
+        ((float *)w->out.data)[i] = (float)rounded;
+    else
+        ((double *)w->out.data)[i] = rounded;
 }
 
 hti_draws hti_draws_of(hti_random f, ht_array out, uint64_t seed, uint64_t stream)

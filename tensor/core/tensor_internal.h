@@ -131,19 +131,20 @@ static inline double hti_read(const ht_array *a, int64_t at)
                                 : ((const uint8_t *)a->data)[at];
 }
 /* A double there, rounded once; outside an integer's range its nearest end, NaN as 0. */
+static inline double hti_cut(double x, double least, double most)
+{
+    return x != x ? 0 : x < least ? least : x > most ? most : x;
+}
 static inline void hti_write(const ht_array *a, int64_t at, double x)
 {
-    double least = a->dtype == HT_I32 ? INT32_MIN : 0;
-    double most = a->dtype == HT_I32 ? INT32_MAX : UINT8_MAX;
-    double cut = x != x ? 0 : x < least ? least : x > most ? most : x;
     if (a->dtype == HT_F32)
         ((float *)a->data)[at] = (float)x;
     else if (a->dtype == HT_F64)
         ((double *)a->data)[at] = x;
     else if (a->dtype == HT_I32)
-        ((int32_t *)a->data)[at] = (int32_t)cut;
+        ((int32_t *)a->data)[at] = (int32_t)hti_cut(x, INT32_MIN, INT32_MAX);
     else
-        ((uint8_t *)a->data)[at] = (uint8_t)cut;
+        ((uint8_t *)a->data)[at] = (uint8_t)hti_cut(x, 0, UINT8_MAX);
 }
 /* Element k (row-major) of a strided array. */
 double hti_element(const ht_array *a, int64_t k);

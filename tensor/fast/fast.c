@@ -21,9 +21,9 @@ const struct hti_loops *hti_loops_at(int index)
 bool hti_fast_fill(ht_context *ctx, int instruction_set)
 {
     static void (*const fill[])(struct hti_kernels *) = {
-        hti_fast_elementwise, hti_fast_reduce,   hti_fast_scan,      hti_fast_rows,
-        hti_fast_norm,        hti_fast_triangle, hti_fast_attention, hti_fast_index,
-        hti_fast_draws,       hti_fast_matmul,   hti_fast_conv,      hti_fast_pool,
+        hti_fast_elementwise, hti_fast_reduce,    hti_fast_scan,  hti_fast_rows,
+        hti_fast_triangle,    hti_fast_attention, hti_fast_index, hti_fast_draws,
+        hti_fast_matmul,      hti_fast_conv,      hti_fast_pool,
     };
     const struct hti_loops *loops = hti_loops_at(instruction_set);
     if (!loops) return false;

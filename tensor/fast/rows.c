@@ -1,143 +1,189 @@
 /* SPDX-License-Identifier: MIT */
-/* rows.c: the array calls along the last axis: softmax, log-softmax, cross-entropy,
- * argmax.
+/* rows.c: the array calls along the last axis: softmax, log-softmax, cross-entropy and
+ * argmax, derivatives of these, rows normalised, and a triangle of them (a causal mask).
  *
- * The other axes are merged as far as they lie alike; what does not merge is walked run
- * by run, each run a matrix of rows for one loop. Read next: loops_rows.h, index.c. */
+ * Rows of up to three operands meet in one of the output. The other axes are merged as
+ * far as they lie alike; what does not merge is walked run by run, each run a matrix of
+ * rows for one loop. Read next: loops_rows.h, loops_slope.h, loops_norm.h, index.c. */
 #include "kernels.h"
 #include "loops.h"
 
 enum { ROWS_COST = 4 }; /* of an element, beside one of a sum of two arrays */
 
 struct rows {
-    ht_array leading; /* a without its last axis: element r is where row r starts */
-    int64_t columns, stride[2];
-    int64_t run;     /* this many rows, from a multiple of it, are stride[0] apart */
-    size_t size;     /* of an element of a */
+    hti_rows_loop loop;
+    hti_rows what;
+    int cost;        /* of an element */
+    ht_array in[3];  /* without their last axis: element r is where row r starts */
+    int64_t size[3]; /* bytes of an element */
+    int64_t run;     /* this many rows, from a multiple of it, are alike apart */
     char *out;       /* contiguous */
     int64_t out_row; /* bytes of out for each row */
-    const int32_t *label;
-    int64_t label_stride;
-    hti_rows_loop loop; /* one of the three is set */
-    hti_label_loop labelled;
-    hti_argmax_loop argmax;
 };
-
-/* For an output of one element a row. */
-static struct rows rows_plan(const ht_array *out, const ht_array *a)
-{
-    int last = a->shape.rank - 1;
-    HT_ASSERT(last >= 0, "rows of an array of rank %d", a->shape.rank);
-    struct rows w = {.leading = *a, .columns = a->shape.dim[last], .run = 1};
-    w.leading.shape.rank = last;
-    w.stride[0] = last > 0 ? a->stride[last - 1] : 0;
-    w.stride[1] = a->stride[last];
-    for (int i = last - 1; i >= 0 && a->stride[i] == w.stride[0] * w.run; --i)
-        w.run *= a->shape.dim[i];
-    w.size = ht_dtype_bytes(a->dtype);
-    w.out = out->data;
-    w.out_row = (int64_t)ht_dtype_bytes(out->dtype);
-    return w;
-}
 
 static void rows_task(const void *work, int64_t first, int64_t last)
 {
     const struct rows *w = work;
     while (first < last) {
         int64_t n = w->run - first % w->run;
+        const void *in[3] = {0};
         if (n > last - first) n = last - first;
-        const char *a = w->leading.data;
-        a += hti_offset(&w->leading, first) * (int64_t)w->size;
-        char *out = w->out + first * w->out_row;
-        if (w->loop)
-            w->loop(n, w->columns, out, a, w->stride);
-        else if (w->labelled)
-            w->labelled(n, w->columns, out, a, w->stride,
-                        w->label + first * w->label_stride, w->label_stride);
-        else
-            w->argmax(n, w->columns, (int32_t *)(void *)out, a, w->stride);
+        for (int k = 0; k < 3 && w->size[k]; ++k)
+            in[k] = hti_at(w->in[k].data, hti_offset(&w->in[k], first) * w->size[k]);
+        w->loop(&w->what, n, w->out + first * w->out_row, in);
         first += n;
     }
 }
 
-static void rows_run(const ht_context *ctx, const struct rows *w)
+/* a without its last axis; stride: of rows and columns. Returns the run of its rows. */
+static int64_t rows_lead(ht_array *a, int64_t stride[2])
 {
-    int64_t n = ht_shape_count(w->leading.shape);
-    HT_ASSERT(w->loop || w->labelled || w->argmax, "no loop for dtype %s",
-              ht_dtype_name(w->leading.dtype));
-    if (n > 0) hti_parallel(ctx, ROWS_COST * n * w->columns, n, rows_task, w);
+    int last = --a->shape.rank;
+    int64_t run = 1;
+    HT_ASSERT(last >= 0, "rows of an array of rank %d", last + 1);
+    stride[0] = last > 0 ? a->stride[last - 1] : 0;
+    stride[1] = a->stride[last];
+    for (int i = last - 1; i >= 0 && a->stride[i] == stride[0] * run; --i)
+        run *= a->shape.dim[i];
+    return run;
 }
 
-static void rows_map(const ht_context *ctx, hti_rows_loop loop, const ht_array *out,
-                     const ht_array *a)
+/* Runs are products of last axes: the shorter divides the longer. */
+static void rows_run(const ht_context *ctx, struct rows w, const ht_array *out, int n,
+                     const ht_array *const *in)
 {
-    struct rows w = rows_plan(out, a);
-    HT_ASSERT(out->dtype == a->dtype, "output %s, operand %s", ht_dtype_name(out->dtype),
-              ht_dtype_name(a->dtype));
-    w.loop = loop;
-    w.out_row *= w.columns;
-    if (w.columns > 0) rows_run(ctx, &w);
+    w.what.columns = in[0]->shape.dim[in[0]->shape.rank - 1];
+    w.run = INT64_MAX;
+    for (int k = 0; k < n; ++k) {
+        w.in[k] = *in[k];
+        w.size[k] = (int64_t)ht_dtype_bytes(in[k]->dtype);
+        int64_t run = rows_lead(&w.in[k], w.what.stride[k]);
+        if (run < w.run) w.run = run;
+    }
+    HT_ASSERT(w.loop, "no loop for dtype %s", ht_dtype_name(in[0]->dtype));
+    int64_t rows = ht_shape_count(w.in[0].shape);
+    if (rows == 0 || w.what.columns == 0) return;
+    w.out = out->data;
+    w.out_row = (int64_t)hti_bytes_at(out->dtype, &out->shape) / rows;
+    hti_parallel(ctx, w.cost * rows * w.what.columns, rows, rows_task, &w);
+}
+
+/* Of operands and an output of one dtype. */
+static void rows_floats(const ht_context *ctx, struct rows w, const ht_array *out, int n,
+                        const ht_array *const *in)
+{
+    for (int k = 0; k < n; ++k)
+        HT_ASSERT(in[k]->dtype == out->dtype, "output %s, operand %s",
+                  ht_dtype_name(out->dtype), ht_dtype_name(in[k]->dtype));
+    rows_run(ctx, w, out, n, in);
+}
+
+static void rows_map(const ht_context *ctx, const hti_rows_loop *loops,
+                     const ht_array *out, const ht_array *a)
+{
+    struct rows w = {.loop = loops[hti_row(a->dtype)], .cost = ROWS_COST};
+    rows_floats(ctx, w, out, 1, &a);
 }
 
 static void fast_softmax(ht_context *ctx, ht_array out, ht_array a)
 {
-    rows_map(ctx, ctx->loops->softmax[hti_row(a.dtype)], &out, &a);
+    rows_map(ctx, ctx->loops->softmax, &out, &a);
 }
 
 static void fast_log_softmax(ht_context *ctx, ht_array out, ht_array a)
 {
-    rows_map(ctx, ctx->loops->log_softmax[hti_row(a.dtype)], &out, &a);
+    rows_map(ctx, ctx->loops->log_softmax, &out, &a);
 }
 
 static void fast_logsumexp(ht_context *ctx, ht_array out, ht_array a)
 {
-    struct rows w = rows_plan(&out, &a);
-    HT_ASSERT(out.dtype == a.dtype, "output %s, operand %s", ht_dtype_name(out.dtype),
-              ht_dtype_name(a.dtype));
-    w.loop = ctx->loops->logsumexp[hti_row(a.dtype)];
-    if (w.columns > 0) rows_run(ctx, &w);
+    rows_map(ctx, ctx->loops->logsumexp, &out, &a);
 }
 
-static int64_t rows_labelled(const ht_context *ctx, hti_label_loop loop,
-                             const ht_array *out, const ht_array *a,
-                             const ht_array *labels, int64_t written)
+static void fast_argmax(ht_context *ctx, ht_array out, ht_array a)
 {
-    HT_ASSERT(a->shape.rank == 2 && labels->shape.rank == 1 &&
-                  labels->shape.dim[0] == a->shape.dim[0],
-              "logits of rank %d, labels of rank %d", a->shape.rank, labels->shape.rank);
-    struct rows w = rows_plan(out, a);
+    struct rows w = {.loop = ctx->loops->argmax[hti_row(a.dtype)], .cost = ROWS_COST};
+    HT_ASSERT(out.dtype == HT_I32, "output %s, expected i32", ht_dtype_name(out.dtype));
+    rows_run(ctx, w, &out, 1, (const ht_array *[]){&a});
+}
+
+/* Labels are rows of one. */
+static int64_t rows_labelled(const ht_context *ctx, const hti_rows_loop *loops,
+                             const ht_array *out, const ht_array *a, ht_array labels)
+{
+    struct rows w = {.loop = loops[hti_row(a->dtype)], .cost = ROWS_COST};
+    HT_ASSERT(a->shape.rank == 2 && labels.shape.rank == 1 &&
+                  labels.shape.dim[0] == a->shape.dim[0],
+              "logits of rank %d, labels of rank %d", a->shape.rank, labels.shape.rank);
     HT_ASSERT(out->dtype == a->dtype, "output %s, operand %s", ht_dtype_name(out->dtype),
               ht_dtype_name(a->dtype));
-    int64_t bad = hti_first_outside(labels, w.columns);
+    int64_t bad = hti_first_outside(&labels, a->shape.dim[1]);
     if (bad >= 0) return bad;
-    w.labelled = loop;
-    w.label = labels->data;
-    w.label_stride = labels->stride[0];
-    w.out_row *= written;
-    rows_run(ctx, &w);
+    labels.shape.dim[labels.shape.rank++] = 1;
+    rows_run(ctx, w, out, 2, (const ht_array *[]){a, &labels});
     return -1;
 }
 
 static int64_t fast_cross_entropy(ht_context *ctx, ht_array out, ht_array a,
                                   ht_array labels)
 {
-    return rows_labelled(ctx, ctx->loops->cross_entropy[hti_row(a.dtype)], &out, &a,
-                         &labels, 1);
+    return rows_labelled(ctx, ctx->loops->cross_entropy, &out, &a, labels);
 }
 
 static int64_t fast_cross_entropy_slope(ht_context *ctx, ht_array out, ht_array a,
                                         ht_array labels)
 {
-    return rows_labelled(ctx, ctx->loops->cross_entropy_slope[hti_row(a.dtype)], &out, &a,
-                         &labels, a.shape.dim[1]);
+    return rows_labelled(ctx, ctx->loops->cross_entropy_slope, &out, &a, labels);
 }
 
-static void fast_argmax(ht_context *ctx, ht_array out, ht_array a)
+static void fast_slope(ht_context *ctx, hti_slope kind, ht_array out,
+                       const ht_array *const *in)
 {
-    struct rows w = rows_plan(&out, &a);
-    HT_ASSERT(out.dtype == HT_I32, "output %s, expected i32", ht_dtype_name(out.dtype));
-    w.argmax = ctx->loops->argmax[hti_row(a.dtype)];
-    rows_run(ctx, &w);
+    struct rows w = {.loop = ctx->loops->slope[kind][hti_row(out.dtype)], .cost = 1};
+    rows_floats(ctx, w, &out, kind == HTI_SLOPE_BEND ? 3 : 2, in);
+}
+
+/* Normalised rows of in[0], or derivatives of that, by the number of operands. */
+static void rows_normalize(const ht_context *ctx, const ht_array *out, int n,
+                           const ht_array *const *in, double eps, bool centred)
+{
+    struct rows w = {.loop = ctx->loops->normalize[n - 1][hti_row(out->dtype)],
+                     .what = {.eps = eps, .centred = centred},
+                     .cost = 1};
+    rows_floats(ctx, w, out, n, in);
+}
+
+static void fast_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
+                           bool centred)
+{
+    rows_normalize(ctx, &out, 1, (const ht_array *[]){&a}, eps, centred);
+}
+
+static void fast_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
+                                 double eps, bool centred)
+{
+    rows_normalize(ctx, &out, 2, in, eps, centred);
+}
+
+static void fast_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,
+                                double eps, bool centred)
+{
+    rows_normalize(ctx, &out, 3, in, eps, centred);
+}
+
+static void fast_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
+                      double fill)
+{
+    int rank = out.shape.rank;
+    HT_ASSERT(rank >= 2, "a triangle of an array of rank %d", rank);
+    hti_run_copy(ctx, out, a);
+    int64_t rows = out.shape.dim[rank - 2], columns = out.shape.dim[rank - 1];
+    int64_t all = columns > 0 ? ht_shape_count(out.shape) / columns : 0;
+    for (int64_t r = 0; r < all; ++r) {
+        int64_t keep = r % rows + diagonal + 1;
+        for (int64_t c = keep > 0 ? keep : 0; c < columns; ++c)
+            hti_write(&out, r * columns + c, fill);
+    }
 }
 
 void hti_fast_rows(struct hti_kernels *kernels)
@@ -148,4 +194,9 @@ void hti_fast_rows(struct hti_kernels *kernels)
     kernels->logsumexp = fast_logsumexp;
     kernels->cross_entropy = fast_cross_entropy;
     kernels->cross_entropy_slope = fast_cross_entropy_slope;
+    kernels->slope = fast_slope;
+    kernels->normalize = fast_normalize;
+    kernels->normalize_slope = fast_normalize_slope;
+    kernels->normalize_bend = fast_normalize_bend;
+    kernels->tril = fast_tril;
 }

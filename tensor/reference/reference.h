@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* reference.h: what the reference kernels are written in: hti_read and hti_write, sums of
- * doubles, and lines: the elements that meet in one result. Read next: elementwise.c, rows.c. */
+ * doubles, and lines: the elements that meet in one result. Read next: elementwise.c,
+ * rows.c. */
 #ifndef HTI_REFERENCE_H
 #define HTI_REFERENCE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_norm.c: normalised rows and triangles against plain loops over random
  * views, and the same bits for every instruction set and thread count. Read next:
- * tensor/norm.c. */
+ * tensor/fast/rows.c. */
 #include "test_arrays.h"
 
 enum { CASES = 300 };

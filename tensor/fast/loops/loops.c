@@ -253,25 +253,32 @@ BINARY(minimum, i32, int32_t, int32_t, x < y ? x : y)
                 o[r * stride[0] + c * stride[1]] = a[r * columns + c];               \
     }
 
+#define LOOP_PACK(T)                  \
+    _Generic((T){0}, float            \
+             : loop_pack_f32, double  \
+             : loop_pack_f64, int32_t \
+             : loop_pack_i32)
+
 #define COMPARE(s, T)                     \
     BINARY(equal, s, T, uint8_t, x == y)  \
     BINARY(greater, s, T, uint8_t, x > y) \
     BINARY(greater_equal, s, T, uint8_t, x >= y)
 
 /* The first largest; a NaN is larger than any number. */
-#define ARGMAX(s, T)                                                         \
-    static void loop_argmax_##s(int64_t rows, int64_t columns, int32_t *out, \
-                                const void *from, const int64_t stride[2])   \
-    {                                                                        \
-        for (int64_t r = 0; r < rows; ++r) {                                 \
-            const T *a = (const T *)from + r * stride[0];                    \
-            int64_t best = 0;                                                \
-            for (int64_t c = 1; c < columns; ++c) {                          \
-                T x = a[c * stride[1]], y = a[best * stride[1]];             \
-                if (x > y || (x != x && y == y)) best = c;                   \
-            }                                                                \
-            out[r] = (int32_t)best;                                          \
-        }                                                                    \
+#define ARGMAX(s, T)                                                        \
+    static void loop_argmax_##s(const hti_rows *w, int64_t rows, void *out, \
+                                const void *const *in)                      \
+    {                                                                       \
+        const int64_t *stride = w->stride[0];                               \
+        for (int64_t r = 0; r < rows; ++r) {                                \
+            const T *a = (const T *)in[0] + r * stride[0];                  \
+            int64_t best = 0;                                               \
+            for (int64_t c = 1; c < w->columns; ++c) {                      \
+                T x = a[c * stride[1]], y = a[best * stride[1]];            \
+                if (x > y || (x != x && y == y)) best = c;                  \
+            }                                                               \
+            ((int32_t *)out)[r] = (int32_t)best;                            \
+        }                                                                   \
     }
 
 #define EVERY_DTYPE(s, T) WHERE(s, T) PACK(s, T) COMPARE(s, T) ARGMAX(s, T)
@@ -316,47 +323,27 @@ SAME(u8, uint8_t)
 #define REDUCE(name) loop_mean_##name##_f32
 #define ELEMENT      float
 #define LANE         double
-#define TOTAL        double
-#define START        0
-#define COMBINE      LOOP_ADD
-#define PACKED       loop_pack_f32
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_again_##name##_f32
 #define AGAIN(name)  loop_mean_##name##_f32
 #define ELEMENT      float
 #define LANE         float
-#define TOTAL        double
-#define START        0
-#define COMBINE      LOOP_ADD
-#define PACKED       loop_pack_f32
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_sum_##name##_f32
 #define ELEMENT      float
 #define LANE         float
-#define TOTAL        double
-#define START        0
-#define COMBINE      LOOP_ADD
-#define PACKED       loop_pack_f32
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_sum_##name##_f64
 #define ELEMENT      double
 #define LANE         double
-#define TOTAL        double
-#define START        0
-#define COMBINE      LOOP_ADD
-#define PACKED       loop_pack_f64
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_small_##name##_f64
 #define ELEMENT      double
 #define LANE         double
-#define TOTAL        double
-#define START        0
-#define COMBINE      LOOP_ADD
-#define PACKED       loop_pack_f64
 #define READ(x)      ((x)*HTI_SMALL)
 #include "loops_reduce.h"
 
@@ -364,90 +351,41 @@ SAME(u8, uint8_t)
 #define ELEMENT      int32_t
 #define LANE         int64_t
 #define TOTAL        int64_t
-#define START        0
-#define COMBINE      LOOP_ADD
-#define PACKED       loop_pack_i32
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_max_##name##_f32
 #define ELEMENT      float
 #define LANE         float
-#define TOTAL        double
-#define START        -INFINITY
 #define COMBINE      LOOP_MAX
-#define PACKED       loop_pack_f32
+#define START        -INFINITY
 #include "loops_reduce.h"
 
 #define REDUCE(name) loop_max_##name##_f64
 #define ELEMENT      double
 #define LANE         double
-#define TOTAL        double
-#define START        -INFINITY
 #define COMBINE      LOOP_MAX
-#define PACKED       loop_pack_f64
+#define START        -INFINITY
 #include "loops_reduce.h"
 
-#define MOMENT(name) name##_f32
-#define ELEMENT      float
-#include "loops_moment.h"
+#define FLOAT(name)     name##_f32
+#define ELEMENT         float
+#define FLOAT_EXP       math_exp
+#define FLOAT_LOG1P     (float)wide_log1p
+#define FLOAT_POWER     math_power
+#define FLOAT_BASE      1.4426950408889634
+#define FLOAT_BITS      int32_t
+#define FLOAT_MAGNITUDE INT32_MAX
+#include "loops_float.h"
 
-#define MOMENT(name) name##_f64
-#define ELEMENT      double
-#include "loops_moment.h"
-
-#define SLOPE(name) name##_f32
-#define ELEMENT     float
-#define SLOPE_EXP   math_exp
-#include "loops_slope.h"
-
-#define SLOPE(name) name##_f64
-#define ELEMENT     double
-#define SLOPE_EXP   exp
-#include "loops_slope.h"
-
-#define ROWS(name) name##_f32
-#define ELEMENT    float
-#define ROWS_EXP   math_exp
-#define ROWS_LOG1P (float)wide_log1p
-#include "loops_rows.h"
-
-#define ROWS(name) name##_f64
-#define ELEMENT    double
-#define ROWS_EXP   exp
-#define ROWS_LOG1P log1p
-#include "loops_rows.h"
-
-#define NORM(name) name##_f32
-#define ELEMENT    float
-#include "loops_norm.h"
-
-#define NORM(name) name##_f64
-#define ELEMENT    double
-#include "loops_norm.h"
-
-#define ATTEND(name)     name##_f32
-#define ELEMENT          float
-#define ATTEND_POWER     math_power
-#define ATTEND_BASE      1.4426950408889634
-#define ATTEND_BITS      int32_t
-#define ATTEND_MAGNITUDE INT32_MAX
-#include "loops_attention.h"
-
-#define ATTEND(name)     name##_f64
-#define ELEMENT          double
-#define ATTEND_POWER     exp
-#define ATTEND_BASE      1
-#define ATTEND_BITS      int64_t
-#define ATTEND_MAGNITUDE INT64_MAX
-#include "loops_attention.h"
-
-#define WINDOW(name) name##_f32
-#define ELEMENT      float
-#include "loops_window.h"
-
-#define WINDOW(name) name##_f64
-#define ELEMENT      double
-#include "loops_window.h"
+#define FLOAT(name)     name##_f64
+#define ELEMENT         double
+#define FLOAT_EXP       exp
+#define FLOAT_LOG1P     log1p
+#define FLOAT_POWER     exp
+#define FLOAT_BASE      1
+#define FLOAT_BITS      int64_t
+#define FLOAT_MAGNITUDE INT64_MAX
+#include "loops_float.h"
 
 #include "loops_winograd.h"
 
@@ -520,9 +458,9 @@ const struct hti_loops LOOP_JOIN(hti_loops_, HTI_ISA) = {
               [HTI_SLOPE_BEND] = {FLOATS(softmax_bend)},
               [HTI_SLOPE_REST] = {FLOATS(softmax_rest)},
               [HTI_SLOPE_BACK] = {FLOATS(softmax_back)}},
-    .normalize = {FLOATS(normalize)},
-    .normalize_slope = {FLOATS(normalize_slope)},
-    .normalize_bend = {FLOATS(normalize_bend)},
+    .normalize = {{FLOATS(normalize)},
+                  {FLOATS(normalize_slope)},
+                  {FLOATS(normalize_bend)}},
     .attend = {FLOATS(attend)},
     .attend_largest = {FLOATS(attend_largest)},
     .attend_slope = {FLOATS(attend_slope)},

@@ -50,23 +50,15 @@ typedef void (*hti_reduce_loop)(int64_t keep, int64_t keep_stride, int64_t fold,
 typedef void (*hti_moment_loop)(int64_t keep, int64_t keep_stride, int64_t fold,
                                 int64_t fold_stride, double *total, const void *a,
                                 const double *centre, double scale);
-/* out (rows, columns), contiguous, from rows of a. */
-typedef void (*hti_rows_loop)(int64_t rows, int64_t columns, void *out, const void *a,
-                              const int64_t stride[2]);
-/* out[r] from row r of a and the valid label[r * label_stride]. */
-typedef void (*hti_label_loop)(int64_t rows, int64_t columns, void *out, const void *a,
-                               const int64_t stride[2], const int32_t *label,
-                               int64_t label_stride);
-typedef void (*hti_argmax_loop)(int64_t rows, int64_t columns, int32_t *out,
-                                const void *a, const int64_t stride[2]);
-
-/* Rows of up to three operands; out is contiguous. See loops_norm.h. */
-typedef struct hti_norm {
+/* Rows of up to three operands, their strides by row and column; labels, which are
+ * valid, are operand 1 of loops that have such. out is contiguous, a row of it of one
+ * element or as many as in[0]'s. */
+typedef struct hti_rows {
     int64_t columns, stride[3][2];
     double eps;
     bool centred;
-} hti_norm;
-typedef void (*hti_norm_loop)(const hti_norm *w, int64_t rows, void *out,
+} hti_rows;
+typedef void (*hti_rows_loop)(const hti_rows *w, int64_t rows, void *out,
                               const void *const *in);
 
 /* Of attention: see loops_attention.h. */
@@ -142,12 +134,11 @@ struct hti_loops {
     hti_unpack_loop unpack[HTI_N_DTYPE];
     hti_reduce_loop reduce[HTI_N_REDUCE][HTI_N_DTYPE];
     hti_moment_loop moment[2][HTI_N_DTYPE]; /* by power - 1 */
-    hti_argmax_loop argmax[HTI_N_DTYPE];
+    hti_rows_loop argmax[HTI_N_DTYPE];
     hti_rows_loop softmax[HTI_N_DTYPE], log_softmax[HTI_N_DTYPE], logsumexp[HTI_N_DTYPE];
-    hti_label_loop cross_entropy[HTI_N_DTYPE], cross_entropy_slope[HTI_N_DTYPE];
-    hti_norm_loop slope[HTI_N_SLOPE][HTI_N_DTYPE];
-    hti_norm_loop normalize[HTI_N_DTYPE], normalize_slope[HTI_N_DTYPE],
-        normalize_bend[HTI_N_DTYPE];
+    hti_rows_loop cross_entropy[HTI_N_DTYPE], cross_entropy_slope[HTI_N_DTYPE];
+    hti_rows_loop slope[HTI_N_SLOPE][HTI_N_DTYPE];
+    hti_rows_loop normalize[3][HTI_N_DTYPE]; /* by the operands, less one */
     hti_attend_loop attend[HTI_N_DTYPE];
     hti_attend_largest_loop attend_largest[HTI_N_DTYPE];
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
@@ -170,7 +161,6 @@ void hti_fast_elementwise(struct hti_kernels *kernels);
 void hti_fast_reduce(struct hti_kernels *kernels);
 void hti_fast_scan(struct hti_kernels *kernels);
 void hti_fast_rows(struct hti_kernels *kernels);
-void hti_fast_norm(struct hti_kernels *kernels);
 void hti_fast_triangle(struct hti_kernels *kernels);
 void hti_fast_attention(struct hti_kernels *kernels);
 void hti_fast_index(struct hti_kernels *kernels);

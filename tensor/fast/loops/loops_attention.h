@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* loops_attention.h: what attention does between its products, included by loops.c for
- * each float type with ATTEND(name) names, ELEMENT, an integer ATTEND_BITS of its size
- * and the largest of these, ATTEND_POWER(x) and ATTEND_BASE, such that the power of
- * ATTEND_BASE * x is exp(x).
+/* loops_attention.h: what attention does between its products (see
+ * loops_float.h).
  *
  * A tile (rows, columns) holds the scores of some queries, one a column: a softmax goes
  * down columns, many at a time, and no sum across a vector. So the number for each column
@@ -18,8 +16,8 @@
 
 /* The largest of each of m columns of n rows. A NaN may lose, which spares a test: it
  * comes back through the sum of the powers. */
-static void ATTEND(attend_top)(int64_t n, int64_t m, int64_t step, const ELEMENT *x,
-                               ELEMENT *restrict top)
+static void FLOAT(attend_top)(int64_t n, int64_t m, int64_t step, const ELEMENT *x,
+                              ELEMENT *restrict top)
 {
     int64_t r = 0;
     for (int64_t c = 0; c < m; ++c) top[c] = -INFINITY;
@@ -35,8 +33,8 @@ static void ATTEND(attend_top)(int64_t n, int64_t m, int64_t step, const ELEMENT
 }
 
 /* Powers in place of x, and 1 / their sums in place of the largest. */
-static void ATTEND(attend_powers)(int64_t n, int64_t m, int64_t step, ELEMENT *restrict x,
-                                  ELEMENT by, ELEMENT *restrict top)
+static void FLOAT(attend_powers)(int64_t n, int64_t m, int64_t step, ELEMENT *restrict x,
+                                 ELEMENT by, ELEMENT *restrict top)
 {
     double total[ATTEND_AT_ONCE] = {0};
     for (int64_t r = 0, last; r < n; r = last) {
@@ -44,7 +42,7 @@ static void ATTEND(attend_powers)(int64_t n, int64_t m, int64_t step, ELEMENT *r
         last = ATTEND_LEAST(n, r + ATTEND_LESS);
         for (int64_t i = r; i < last; ++i, x += step)
             for (int64_t c = 0; c < m; ++c)
-                part[c] += x[c] = ATTEND_POWER((x[c] - top[c]) * by);
+                part[c] += x[c] = FLOAT_POWER((x[c] - top[c]) * by);
         for (int64_t c = 0; c < m; ++c) total[c] += (double)part[c];
     }
     for (int64_t c = 0; c < m; ++c) top[c] = (ELEMENT)(1 / total[c]);
@@ -52,18 +50,18 @@ static void ATTEND(attend_powers)(int64_t n, int64_t m, int64_t step, ELEMENT *r
 
 /* In place: the softmax down each column of scale times its first seen + column rows, the
  * rest 0. What is not seen of a row that some columns see is -inf before. */
-static void ATTEND(loop_attend)(int64_t rows, int64_t columns, void *out, double scale,
-                                int64_t seen)
+static void FLOAT(loop_attend)(int64_t rows, int64_t columns, void *out, double scale,
+                               int64_t seen)
 {
-    ELEMENT each[ATTEND_AT_ONCE], by = (ELEMENT)(ATTEND_BASE * scale);
+    ELEMENT each[ATTEND_AT_ONCE], by = (ELEMENT)(FLOAT_BASE * scale);
     for (int64_t first = 0, m; first < columns; first += m, seen += m) {
         ELEMENT *x = (ELEMENT *)out + first;
         m = ATTEND_LEAST(columns - first, ATTEND_AT_ONCE);
         int64_t n = ATTEND_LEAST(rows, seen + m - 1);
         for (int64_t r = seen; r < n; ++r)
             for (int64_t c = 0; c <= r - seen; ++c) x[r * columns + c] = -INFINITY;
-        ATTEND(attend_top)(n, m, columns, x, each);
-        ATTEND(attend_powers)(n, m, columns, x, by, each);
+        FLOAT(attend_top)(n, m, columns, x, each);
+        FLOAT(attend_powers)(n, m, columns, x, by, each);
         for (int64_t r = 0; r < n; ++r)
             for (int64_t c = 0; c < m; ++c) x[r * columns + c] *= each[c];
         for (int64_t r = n; r < rows; ++r)
@@ -72,32 +70,32 @@ static void ATTEND(loop_attend)(int64_t rows, int64_t columns, void *out, double
 }
 
 /* Without their sign, bits have the order of magnitudes: of numbers, infinity, NaN. */
-static inline ATTEND_BITS ATTEND(attend_bits)(ELEMENT x)
+static inline FLOAT_BITS FLOAT(attend_bits)(ELEMENT x)
 {
-    ATTEND_BITS bits;
+    FLOAT_BITS bits;
     memcpy(&bits, &x, sizeof bits);
-    return bits & ATTEND_MAGNITUDE;
+    return bits & FLOAT_MAGNITUDE;
 }
 
 /* The largest magnitude; not finite if one is not. */
-static double ATTEND(loop_attend_largest)(int64_t n, const void *from, int64_t step)
+static double FLOAT(loop_attend_largest)(int64_t n, const void *from, int64_t step)
 {
     const ELEMENT *x = from;
-    ATTEND_BITS most = 0;
+    FLOAT_BITS most = 0;
     if (step == 1)
         for (int64_t i = 0; i < n; ++i)
-            most = ATTEND_MOST(most, ATTEND(attend_bits)(x[i]));
+            most = ATTEND_MOST(most, FLOAT(attend_bits)(x[i]));
     else
         for (int64_t i = 0; i < n; ++i)
-            most = ATTEND_MOST(most, ATTEND(attend_bits)(x[i * step]));
+            most = ATTEND_MOST(most, FLOAT(attend_bits)(x[i * step]));
     ELEMENT largest;
     memcpy(&largest, &most, sizeof largest);
     return (double)largest;
 }
 
 /* The sums down each of m columns of p v. */
-static void ATTEND(attend_dot)(int64_t n, int64_t m, int64_t step, const ELEMENT *p,
-                               const ELEMENT *v, ELEMENT *restrict dot)
+static void FLOAT(attend_dot)(int64_t n, int64_t m, int64_t step, const ELEMENT *p,
+                              const ELEMENT *v, ELEMENT *restrict dot)
 {
     double total[ATTEND_AT_ONCE] = {0};
     for (int64_t r = 0, last; r < n; r = last) {
@@ -115,9 +113,9 @@ static void ATTEND(attend_dot)(int64_t n, int64_t m, int64_t step, const ELEMENT
 }
 
 /* Of q v + p w. */
-static void ATTEND(attend_bent)(int64_t n, int64_t m, int64_t step, const ELEMENT *p,
-                                const ELEMENT *v, const ELEMENT *q, const ELEMENT *w,
-                                ELEMENT *restrict dot)
+static void FLOAT(attend_bent)(int64_t n, int64_t m, int64_t step, const ELEMENT *p,
+                               const ELEMENT *v, const ELEMENT *q, const ELEMENT *w,
+                               ELEMENT *restrict dot)
 {
     double total[ATTEND_AT_ONCE] = {0};
     for (int64_t r = 0, last; r < n; r = last) {
@@ -133,15 +131,15 @@ static void ATTEND(attend_bent)(int64_t n, int64_t m, int64_t step, const ELEMEN
 
 /* v, in place, from a cotangent of p = softmax(scale a) to that of a:
  * scale p (v - sum p v), by columns. */
-static void ATTEND(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
-                                      const void *weights, double scale)
+static void FLOAT(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
+                                     const void *weights, double scale)
 {
     ELEMENT dot[ATTEND_AT_ONCE], by = (ELEMENT)scale;
     for (int64_t first = 0, m; first < columns; first += m) {
         m = ATTEND_LEAST(columns - first, ATTEND_AT_ONCE);
         ELEMENT *restrict v = (ELEMENT *)out + first;
         const ELEMENT *restrict p = (const ELEMENT *)weights + first;
-        ATTEND(attend_dot)(rows, m, columns, p, v, dot);
+        FLOAT(attend_dot)(rows, m, columns, p, v, dot);
         for (int64_t r = 0; r < rows; ++r, v += columns, p += columns)
             for (int64_t c = 0; c < m; ++c) v[c] = p[c] * (v[c] - dot[c]) * by;
     }
@@ -149,8 +147,8 @@ static void ATTEND(loop_attend_slope)(int64_t rows, int64_t columns, void *out,
 
 /* That with tangents, out[1] of out[0] and weights[1] of the weights: v as above, and
  * w, in place, to scale (q (v - sum p v) + p (w - sum (q v + p w))). */
-static void ATTEND(loop_attend_bend)(int64_t rows, int64_t columns, void *const out[2],
-                                     const void *const weights[2], double scale)
+static void FLOAT(loop_attend_bend)(int64_t rows, int64_t columns, void *const out[2],
+                                    const void *const weights[2], double scale)
 {
     ELEMENT dot[ATTEND_AT_ONCE], bend[ATTEND_AT_ONCE], by = (ELEMENT)scale;
     for (int64_t first = 0, m; first < columns; first += m) {
@@ -159,8 +157,8 @@ static void ATTEND(loop_attend_bend)(int64_t rows, int64_t columns, void *const 
         ELEMENT *restrict w = (ELEMENT *)out[1] + first;
         const ELEMENT *restrict p = (const ELEMENT *)weights[0] + first;
         const ELEMENT *restrict q = (const ELEMENT *)weights[1] + first;
-        ATTEND(attend_dot)(rows, m, columns, p, v, dot);
-        ATTEND(attend_bent)(rows, m, columns, p, v, q, w, bend);
+        FLOAT(attend_dot)(rows, m, columns, p, v, dot);
+        FLOAT(attend_bent)(rows, m, columns, p, v, q, w, bend);
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t c = 0; c < m; ++c) {
                 int64_t i = r * columns + c;
@@ -170,10 +168,3 @@ static void ATTEND(loop_attend_bend)(int64_t rows, int64_t columns, void *const 
             }
     }
 }
-
-#undef ATTEND
-#undef ELEMENT
-#undef ATTEND_POWER
-#undef ATTEND_BASE
-#undef ATTEND_BITS
-#undef ATTEND_MAGNITUDE

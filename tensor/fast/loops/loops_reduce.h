@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* loops_reduce.h: one reduction, included by loops.c for each function and dtype with
- *   REDUCE(name) names, ELEMENT reads, LANE adds up at most HTI_SUM_BLOCK of them,
- *   TOTAL joins the lanes, START is the value of nothing, COMBINE(x, y), PACKED packs;
+ *   REDUCE(name) names, ELEMENT reads, LANE adds up at most HTI_SUM_BLOCK of them; and,
+ *   if it is not a sum of floats, COMBINE(x, y), START, the value of nothing, and TOTAL,
+ *   which joins the lanes;
  *   READ(x), if defined, is what becomes of an element;
  *   AGAIN(name), if defined, names the same loop of wider lanes, for what came out
  *   infinite, as a total need not be.
  * Along a contiguous run 16 lanes go side by side; across rows each column is a lane.
  * Both orders are fixed by the shape. Read next: loops_moment.h, reduce.c. */
 
+#ifndef COMBINE
+#define COMBINE LOOP_ADD
+#define START   0
+#endif
+#ifndef TOTAL
+#define TOTAL double
+#endif
 #ifndef READ
 #define READ(x) ((LANE)(x))
 #endif
@@ -57,7 +65,7 @@ static void REDUCE(along)(int64_t keep, int64_t keep_stride, int64_t fold,
             int64_t n = fold - j < HTI_SUM_BLOCK ? fold - j : HTI_SUM_BLOCK;
             const ELEMENT *run = a + i * keep_stride + j * fold_stride;
             if (fold_stride != 1) {
-                PACKED(1, n, packed, run, (const int64_t[]){0, fold_stride});
+                LOOP_PACK(ELEMENT)(1, n, packed, run, (const int64_t[]){0, fold_stride});
                 run = packed;
             }
             TOTAL all = (TOTAL)REDUCE(block)(n, run);
@@ -135,6 +143,5 @@ static void REDUCE(run)(int64_t keep, int64_t keep_stride, int64_t fold,
 #undef TOTAL
 #undef START
 #undef COMBINE
-#undef PACKED
 #undef AGAIN
 #undef READ

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* loops_rows.h: softmax and its kin, included by loops.c for each float type with
- *   ROWS(name) names, ELEMENT, ROWS_EXP(x), ROWS_LOG1P(x).
+/* loops_rows.h: softmax and its kin (see loops_float.h).
  *
  * Rows of ten are too short for vectors: they lie side by side, class after class, as in
  * loops_slope.h. Others go through a tile of some rows, in which the exponentials are one
@@ -9,65 +8,65 @@
  * which keeps its digits where one class is nearly all. Read next:
  * loops_slope.h, rows.c. */
 
-struct ROWS(rows_tile) {
+struct FLOAT(rows_tile) {
     int64_t rows, columns;
     const ELEMENT *a;
     const int64_t *stride;
-    ELEMENT m[ROWS(SLOPE_ROWS)], s[ROWS(SLOPE_ROWS)]; /* (rows) */
-    double o[ROWS(SLOPE_ROWS)];
-    bool found[ROWS(SLOPE_ROWS)]; /* m, in a long row's pieces so far */
+    ELEMENT m[FLOAT(SLOPE_ROWS)], s[FLOAT(SLOPE_ROWS)]; /* (rows) */
+    double o[FLOAT(SLOPE_ROWS)];
+    bool found[FLOAT(SLOPE_ROWS)]; /* m, in a long row's pieces so far */
 };
 
 /* The tile that starts at row r: as many rows as fit, or one long row. */
-static void ROWS(rows_tile_at)(struct ROWS(rows_tile) * t, int64_t r, int64_t rows,
-                               int64_t columns, const ELEMENT *a, const int64_t *stride)
+static void FLOAT(rows_tile_at)(struct FLOAT(rows_tile) * t, const hti_rows *w, int64_t r,
+                                int64_t rows, const ELEMENT *a)
 {
-    int64_t fit = columns < HTI_TILE ? HTI_TILE / columns : 1;
-    if (columns <= ROWS(SLOPE_SHORT)) fit = ROWS(SLOPE_ROWS);
+    int64_t fit = w->columns < HTI_TILE ? HTI_TILE / w->columns : 1;
+    if (w->columns <= FLOAT(SLOPE_SHORT)) fit = FLOAT(SLOPE_ROWS);
     t->rows = rows - r < fit ? rows - r : fit;
-    t->columns = columns;
-    t->a = a + r * stride[0];
-    t->stride = stride;
+    t->columns = w->columns;
+    t->stride = w->stride[0];
+    t->a = a + r * t->stride[0];
 }
 
 /* Columns of the piece that starts at column c. */
-static int64_t ROWS(rows_piece)(const struct ROWS(rows_tile) * t, int64_t c)
+static int64_t FLOAT(rows_piece)(const struct FLOAT(rows_tile) * t, int64_t c)
 {
     return t->columns - c < HTI_TILE ? t->columns - c : HTI_TILE;
 }
 
 /* The n columns from c of every row, contiguous: where they lie, or else in packed. */
-static const ELEMENT *ROWS(rows_get)(const struct ROWS(rows_tile) * t, int64_t c,
-                                     int64_t n, ELEMENT *packed)
+static const ELEMENT *FLOAT(rows_get)(const struct FLOAT(rows_tile) * t, int64_t c,
+                                      int64_t n, ELEMENT *packed)
 {
     const ELEMENT *x = t->a + c * t->stride[1];
     if (t->stride[1] == 1 && (t->rows == 1 || t->stride[0] == n)) return x;
-    ROWS(loop_pack)(t->rows, n, packed, x, t->stride);
+    FLOAT(loop_pack)(t->rows, n, packed, x, t->stride);
     return packed;
 }
 
 /* each[r, c] = value[r], c < n. */
-static void ROWS(rows_repeat)(const struct ROWS(rows_tile) * t, const ELEMENT *value,
-                              int64_t n, ELEMENT *each)
+static void FLOAT(rows_repeat)(const struct FLOAT(rows_tile) * t, const ELEMENT *value,
+                               int64_t n, ELEMENT *each)
 {
-    ROWS(loop_pack)(t->rows, n, each, value, (const int64_t[]){1, 0});
+    FLOAT(loop_pack)(t->rows, n, each, value, (const int64_t[]){1, 0});
 }
 
-static void ROWS(rows_max)(struct ROWS(rows_tile) * t)
+static void FLOAT(rows_max)(struct FLOAT(rows_tile) * t)
 {
     ELEMENT packed[HTI_TILE];
     for (int64_t c = 0, n; c < t->columns; c += n) {
-        n = ROWS(rows_piece)(t, c);
-        const ELEMENT *x = ROWS(rows_get)(t, c, n, packed);
+        n = FLOAT(rows_piece)(t, c);
+        const ELEMENT *x = FLOAT(rows_get)(t, c, n, packed);
         for (int64_t r = 0; r < t->rows; ++r) {
-            ELEMENT top = ROWS(loop_max_block)(n, x + r * n);
+            ELEMENT top = FLOAT(loop_max_block)(n, x + r * n);
             t->m[r] = c == 0 ? top : LOOP_MAX(t->m[r], top);
         }
     }
 }
 
 /* What n of exp(a - m) add up to but for one that is 1, of which there is one. */
-static double ROWS(rows_others)(int64_t n, const ELEMENT *e)
+static double FLOAT(rows_others)(int64_t n, const ELEMENT *e)
 {
     double others = 0, tops = -1;
     for (int64_t i = 0; i < n; ++i) {
@@ -80,104 +79,106 @@ static double ROWS(rows_others)(int64_t n, const ELEMENT *e)
 
 /* o from the sums of exp(a - m) over the piece from column c on: the first 1 is left out.
  */
-static void ROWS(rows_left)(struct ROWS(rows_tile) * t, int64_t c, int64_t n,
-                            const ELEMENT *y, const double *sum)
+static void FLOAT(rows_left)(struct FLOAT(rows_tile) * t, int64_t c, int64_t n,
+                             const ELEMENT *y, const double *sum)
 {
     for (int64_t r = 0; r < t->rows; ++r) {
         bool before = c > 0 && t->found[r], here = !(sum[r] < 1) && !before;
         double others = here ? sum[r] - 1 : sum[r];
-        if (here && sum[r] < 1.25) others = ROWS(rows_others)(n, y + r * n);
+        if (here && sum[r] < 1.25) others = FLOAT(rows_others)(n, y + r * n);
         t->found[r] = before || here;
         t->o[r] = c > 0 ? t->o[r] + others : others;
     }
 }
 
 /* Short rows: m and o; or out, if not NULL, gets exp(a - m) / s. */
-static void ROWS(rows_short)(struct ROWS(rows_tile) * t, ELEMENT *out)
+static void FLOAT(rows_short)(struct FLOAT(rows_tile) * t, ELEMENT *out)
 {
-    ROWS(slope_tile) e;
-    ROWS(slope_lanes) tops, others;
-    ROWS(slope_load)(t->rows, t->columns, e, t->a, t->stride);
-    ROWS(slope_exp)(t->columns, e, t->m);
+    FLOAT(slope_tile) e;
+    FLOAT(slope_lanes) tops, others;
+    FLOAT(slope_load)(t->rows, t->columns, e, t->a, t->stride);
+    FLOAT(slope_exp)(t->columns, e, t->m);
     if (out) {
-        ROWS(slope_share)(t->columns, e);
-        ROWS(slope_store)(t->rows, t->columns, out, e);
+        FLOAT(slope_share)(t->columns, e);
+        FLOAT(slope_store)(t->rows, t->columns, out, e);
         return;
     }
-    ROWS(slope_sums)(t->columns, e, tops, others);
-    for (int r = 0; r < ROWS(SLOPE_ROWS); ++r)
+    FLOAT(slope_sums)(t->columns, e, tops, others);
+    for (int r = 0; r < FLOAT(SLOPE_ROWS); ++r)
         t->o[r] = (double)others[r] + ((double)tops[r] - 1);
 }
 
 /* Fills m, s and, if e is NULL, o; e, if not NULL, gets exp(a - m), (rows, columns). */
-static void ROWS(rows_sum)(struct ROWS(rows_tile) * t, ELEMENT *e)
+static void FLOAT(rows_sum)(struct FLOAT(rows_tile) * t, ELEMENT *e)
 {
     ELEMENT packed[HTI_TILE], m[HTI_TILE], powers[HTI_TILE];
-    double total[ROWS(SLOPE_ROWS)], sum[ROWS(SLOPE_ROWS)];
-    ROWS(rows_max)(t);
+    double total[FLOAT(SLOPE_ROWS)], sum[FLOAT(SLOPE_ROWS)];
+    FLOAT(rows_max)(t);
     for (int64_t c = 0, n; c < t->columns; c += n) {
-        n = ROWS(rows_piece)(t, c);
-        const ELEMENT *x = ROWS(rows_get)(t, c, n, packed);
+        n = FLOAT(rows_piece)(t, c);
+        const ELEMENT *x = FLOAT(rows_get)(t, c, n, packed);
         ELEMENT *y = e ? e + c : powers;
-        ROWS(rows_repeat)(t, t->m, n, m);
+        FLOAT(rows_repeat)(t, t->m, n, m);
         LOOP_INDEPENDENT for (int64_t i = 0; i < t->rows * n; ++i) y[i] =
-            ROWS_EXP(x[i] - m[i]);
+            FLOAT_EXP(x[i] - m[i]);
         for (int64_t r = 0; r < t->rows; ++r) {
-            sum[r] = (double)ROWS(loop_sum_block)(n, y + r * n);
+            sum[r] = (double)FLOAT(loop_sum_block)(n, y + r * n);
             total[r] = c == 0 ? sum[r] : total[r] + sum[r];
         }
-        if (!e) ROWS(rows_left)(t, c, n, y, sum);
+        if (!e) FLOAT(rows_left)(t, c, n, y, sum);
     }
     for (int64_t r = 0; r < t->rows; ++r) t->s[r] = (ELEMENT)total[r];
 }
 
 /* m and o of every row. */
-static void ROWS(rows_logs)(struct ROWS(rows_tile) * t)
+static void FLOAT(rows_logs)(struct FLOAT(rows_tile) * t)
 {
-    if (t->columns <= ROWS(SLOPE_SHORT))
-        ROWS(rows_short)(t, NULL);
+    if (t->columns <= FLOAT(SLOPE_SHORT))
+        FLOAT(rows_short)(t, NULL);
     else
-        ROWS(rows_sum)(t, NULL);
-    for (int64_t i = 0; i < t->rows; ++i) t->s[i] = ROWS_LOG1P(t->o[i]);
+        FLOAT(rows_sum)(t, NULL);
+    for (int64_t i = 0; i < t->rows; ++i) t->s[i] = FLOAT_LOG1P(t->o[i]);
 }
 
 /* exp(a - m) / s */
-static void ROWS(loop_softmax)(int64_t rows, int64_t columns, void *out, const void *a,
-                               const int64_t stride[2])
+static void FLOAT(loop_softmax)(const hti_rows *w, int64_t rows, void *out,
+                                const void *const *in)
 {
-    struct ROWS(rows_tile) t;
+    const int64_t columns = w->columns;
+    struct FLOAT(rows_tile) t;
     ELEMENT s[HTI_TILE];
     for (int64_t r = 0; r < rows; r += t.rows) {
-        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
+        FLOAT(rows_tile_at)(&t, w, r, rows, in[0]);
         ELEMENT *e = (ELEMENT *)out + r * columns;
-        if (columns <= ROWS(SLOPE_SHORT)) {
-            ROWS(rows_short)(&t, e);
+        if (columns <= FLOAT(SLOPE_SHORT)) {
+            FLOAT(rows_short)(&t, e);
             continue;
         }
-        ROWS(rows_sum)(&t, e);
+        FLOAT(rows_sum)(&t, e);
         for (int64_t c = 0, n; c < columns; c += n) {
-            n = ROWS(rows_piece)(&t, c);
-            ROWS(rows_repeat)(&t, t.s, n, s);
+            n = FLOAT(rows_piece)(&t, c);
+            FLOAT(rows_repeat)(&t, t.s, n, s);
             for (int64_t i = 0; i < t.rows * n; ++i) e[c + i] /= s[i];
         }
     }
 }
 
 /* (a - m) - log s */
-static void ROWS(loop_log_softmax)(int64_t rows, int64_t columns, void *out,
-                                   const void *a, const int64_t stride[2])
+static void FLOAT(loop_log_softmax)(const hti_rows *w, int64_t rows, void *out,
+                                    const void *const *in)
 {
-    struct ROWS(rows_tile) t;
+    const int64_t columns = w->columns;
+    struct FLOAT(rows_tile) t;
     ELEMENT packed[HTI_TILE], m[HTI_TILE], l[HTI_TILE];
     for (int64_t r = 0; r < rows; r += t.rows) {
-        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
-        ROWS(rows_logs)(&t);
+        FLOAT(rows_tile_at)(&t, w, r, rows, in[0]);
+        FLOAT(rows_logs)(&t);
         for (int64_t c = 0, n; c < columns; c += n) {
-            n = ROWS(rows_piece)(&t, c);
-            const ELEMENT *x = ROWS(rows_get)(&t, c, n, packed);
+            n = FLOAT(rows_piece)(&t, c);
+            const ELEMENT *x = FLOAT(rows_get)(&t, c, n, packed);
             ELEMENT *y = (ELEMENT *)out + r * columns + c;
-            ROWS(rows_repeat)(&t, t.m, n, m);
-            ROWS(rows_repeat)(&t, t.s, n, l);
+            FLOAT(rows_repeat)(&t, t.m, n, m);
+            FLOAT(rows_repeat)(&t, t.s, n, l);
             LOOP_INDEPENDENT for (int64_t i = 0; i < t.rows * n; ++i) y[i] =
                 x[i] - m[i] - l[i];
         }
@@ -185,8 +186,8 @@ static void ROWS(loop_log_softmax)(int64_t rows, int64_t columns, void *out,
 }
 
 /* An infinite m is the answer, for inf - inf is none; unless a NaN hides beside it. */
-static ELEMENT ROWS(rows_infinite)(int64_t columns, const ELEMENT *a, int64_t stride,
-                                   ELEMENT m)
+static ELEMENT FLOAT(rows_infinite)(int64_t columns, const ELEMENT *a, int64_t stride,
+                                    ELEMENT m)
 {
     for (int64_t c = 0; c < columns; ++c)
         if (a[c * stride] != a[c * stride]) return a[c * stride];
@@ -194,48 +195,49 @@ static ELEMENT ROWS(rows_infinite)(int64_t columns, const ELEMENT *a, int64_t st
 }
 
 /* m + log s */
-static void ROWS(loop_logsumexp)(int64_t rows, int64_t columns, void *out, const void *a,
-                                 const int64_t stride[2])
+static void FLOAT(loop_logsumexp)(const hti_rows *w, int64_t rows, void *out,
+                                  const void *const *in)
 {
-    struct ROWS(rows_tile) t;
+    struct FLOAT(rows_tile) t;
     for (int64_t r = 0; r < rows; r += t.rows) {
-        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
+        FLOAT(rows_tile_at)(&t, w, r, rows, in[0]);
         ELEMENT *o = (ELEMENT *)out + r;
-        ROWS(rows_logs)(&t);
+        FLOAT(rows_logs)(&t);
         for (int64_t i = 0; i < t.rows; ++i)
             o[i] = t.m[i] - t.m[i] == 0
                        ? t.m[i] + t.s[i]
-                       : ROWS(rows_infinite)(columns, t.a + i * stride[0], stride[1],
-                                             t.m[i]);
+                       : FLOAT(rows_infinite)(t.columns, t.a + i * t.stride[0],
+                                              t.stride[1], t.m[i]);
     }
 }
 
 /* log s - (a[label] - m), the very bits of -log_softmax. */
-static void ROWS(loop_cross_entropy)(int64_t rows, int64_t columns, void *out,
-                                     const void *a, const int64_t stride[2],
-                                     const int32_t *label, int64_t label_stride)
+static void FLOAT(loop_cross_entropy)(const hti_rows *w, int64_t rows, void *out,
+                                      const void *const *in)
 {
-    struct ROWS(rows_tile) t;
+    const int32_t *label = in[1];
+    struct FLOAT(rows_tile) t;
     for (int64_t r = 0; r < rows; r += t.rows) {
-        ROWS(rows_tile_at)(&t, r, rows, columns, a, stride);
-        ROWS(rows_logs)(&t);
+        FLOAT(rows_tile_at)(&t, w, r, rows, in[0]);
+        FLOAT(rows_logs)(&t);
         for (int64_t i = 0; i < t.rows; ++i) {
-            int64_t k = label[(r + i) * label_stride];
-            ELEMENT x = t.a[i * stride[0] + k * stride[1]];
+            int64_t k = label[(r + i) * w->stride[1][0]];
+            ELEMENT x = t.a[i * t.stride[0] + k * t.stride[1]];
             ((ELEMENT *)out)[r + i] = t.s[i] - (x - t.m[i]);
         }
     }
 }
 
 /* softmax - 1 at the label: where that is nearly 0, what the others add up to. */
-static void ROWS(loop_cross_entropy_slope)(int64_t rows, int64_t columns, void *out,
-                                           const void *a, const int64_t stride[2],
-                                           const int32_t *label, int64_t label_stride)
+static void FLOAT(loop_cross_entropy_slope)(const hti_rows *w, int64_t rows, void *out,
+                                            const void *const *in)
 {
-    ROWS(loop_softmax)(rows, columns, out, a, stride);
+    const int64_t columns = w->columns;
+    const int32_t *label = in[1];
+    FLOAT(loop_softmax)(w, rows, out, in);
     for (int64_t r = 0; r < rows; ++r) {
         ELEMENT *p = (ELEMENT *)out + r * columns;
-        int64_t k = label[r * label_stride];
+        int64_t k = label[r * w->stride[1][0]];
         double others = 0;
         if (p[k] > (ELEMENT)0.5) {
             for (int64_t c = 0; c < columns; ++c) others += c == k ? 0 : (double)p[c];
@@ -245,8 +247,3 @@ static void ROWS(loop_cross_entropy_slope)(int64_t rows, int64_t columns, void *
         }
     }
 }
-
-#undef ROWS
-#undef ELEMENT
-#undef ROWS_EXP
-#undef ROWS_LOG1P

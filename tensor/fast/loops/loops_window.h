@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* loops_window.h: pooling of one plane, included by loops.c for each float type with
- *   WINDOW(name) names, ELEMENT.
+/* loops_window.h: pooling of one plane (see loops_float.h).
  *
  * A window is taken tap by tap: tap (p, q) of all the windows of a row of y is one run
  * over a row of x, whose step is the windows'. So windows of four elements fill vectors,
@@ -56,8 +55,8 @@ static inline bool loop_next_tap(const hti_window *w, int64_t i, int64_t from, i
 
 #endif
 
-static void WINDOW(window_start)(const hti_window *w, int64_t i, int64_t from, int64_t n,
-                                 ELEMENT *most, int32_t *best)
+static void FLOAT(window_start)(const hti_window *w, int64_t i, int64_t from, int64_t n,
+                                ELEMENT *most, int32_t *best)
 {
     const hti_pool_geometry *g = &w->geometry;
     int64_t row = i * g->stride[0] - g->padding[0];
@@ -74,9 +73,9 @@ static void WINDOW(window_start)(const hti_window *w, int64_t i, int64_t from, i
 
 /* What a tap reads, window by window: where it lies, or else in packed; the other of a
  * pair HTI_TILE further. */
-static inline const ELEMENT *WINDOW(window_read)(const hti_window *w,
-                                                 const struct loop_tap *t, const void *x,
-                                                 ELEMENT *packed)
+static inline const ELEMENT *FLOAT(window_read)(const hti_window *w,
+                                                const struct loop_tap *t, const void *x,
+                                                ELEMENT *packed)
 {
     const ELEMENT *a =
         (const ELEMENT *)x + t->row * w->stride[0] + t->left * w->stride[1];
@@ -93,8 +92,8 @@ static inline const ELEMENT *WINDOW(window_read)(const hti_window *w,
     return packed;
 }
 
-static inline void WINDOW(window_larger)(int64_t n, const ELEMENT *a, int32_t at,
-                                         int32_t by, ELEMENT *most, int32_t *best)
+static inline void FLOAT(window_larger)(int64_t n, const ELEMENT *a, int32_t at,
+                                        int32_t by, ELEMENT *most, int32_t *best)
 {
     LOOP_INDEPENDENT for (int64_t j = 0; j < n; ++j)
     {
@@ -107,8 +106,8 @@ static inline void WINDOW(window_larger)(int64_t n, const ELEMENT *a, int32_t at
 
 /* Row i of pairs of rows of x, `n` columns: the larger of each pair, and in `place` where
  * it lies if its column is counted from the n*i-th on. */
-static inline void WINDOW(window_of_rows)(const hti_window *w, int64_t i, int64_t n,
-                                          const ELEMENT *x, ELEMENT *most, int32_t *place)
+static inline void FLOAT(window_of_rows)(const hti_window *w, int64_t i, int64_t n,
+                                         const ELEMENT *x, ELEMENT *most, int32_t *place)
 {
     const ELEMENT *above = x + 2 * i * w->stride[0], *below = above + w->stride[0];
     const int32_t row = (int32_t)w->in[1], at = (int32_t)(2 * i * w->in[1] - i * n);
@@ -123,8 +122,8 @@ static inline void WINDOW(window_of_rows)(const hti_window *w, int64_t i, int64_
 
 /* Windows of 2 x 2 apart, some rows of them at a time: first rows are compared, then
  * columns. Among equals of a window the upper is the first, then the left. */
-static void WINDOW(window_index_of_four)(const hti_window *w, int32_t *index,
-                                         const ELEMENT *x)
+static void FLOAT(window_index_of_four)(const hti_window *w, int32_t *index,
+                                        const ELEMENT *x)
 {
     ELEMENT most[HTI_TILE];
     int32_t place[HTI_TILE];
@@ -132,7 +131,7 @@ static void WINDOW(window_index_of_four)(const hti_window *w, int32_t *index,
     for (int64_t i = 0, last; i < w->out[0]; i = last) {
         last = i + rows < w->out[0] ? i + rows : w->out[0];
         for (int64_t r = i; r < last; ++r)
-            WINDOW(window_of_rows)(w, r, n, x, most + (r - i) * n, place + (r - i) * n);
+            FLOAT(window_of_rows)(w, r, n, x, most + (r - i) * n, place + (r - i) * n);
         const int32_t from = (int32_t)(i * n);
         int32_t *to = index + i * w->out[1];
         LOOP_INDEPENDENT for (int64_t j = 0; j < (last - i) * w->out[1]; ++j)
@@ -147,7 +146,7 @@ static void WINDOW(window_index_of_four)(const hti_window *w, int32_t *index,
     }
 }
 
-static bool WINDOW(window_is_of_four)(const hti_window *w)
+static bool FLOAT(window_is_of_four)(const hti_window *w)
 {
     const hti_pool_geometry *g = &w->geometry;
     bool fits = w->stride[1] == 1 && 2 * w->out[1] <= HTI_TILE;
@@ -158,24 +157,24 @@ static bool WINDOW(window_is_of_four)(const hti_window *w)
 
 /* The place, row * in[1] + column, of the first largest of each window; a NaN is larger
  * than any number. Windows are never empty: padding is smaller than the kernel. */
-static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const void *x)
+static void FLOAT(loop_window_index)(const hti_window *w, int32_t *index, const void *x)
 {
     ELEMENT most[HTI_TILE], packed[2 * HTI_TILE];
     const int32_t hop = (int32_t)w->geometry.stride[1];
-    if (WINDOW(window_is_of_four)(w)) {
-        WINDOW(window_index_of_four)(w, index, x);
+    if (FLOAT(window_is_of_four)(w)) {
+        FLOAT(window_index_of_four)(w, index, x);
         return;
     }
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n, index += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
-            WINDOW(window_start)(w, i, from, n, most, index);
+            FLOAT(window_start)(w, i, from, n, most, index);
             struct loop_tap t = loop_no_tap();
             while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
-                const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
+                const ELEMENT *a = FLOAT(window_read)(w, &t, x, packed);
                 int32_t at = (int32_t)(t.row * w->in[1] + t.left);
                 for (int other = 0; other < (t.pair ? 2 : 1); ++other)
-                    WINDOW(window_larger)
+                    FLOAT(window_larger)
                 (t.last - t.first, a + other * HTI_TILE, at + other, hop,
                  most + (t.first - from), index + (t.first - from));
             }
@@ -183,14 +182,14 @@ static void WINDOW(loop_window_index)(const hti_window *w, int32_t *index, const
 }
 
 /* sum (n) over the windows of row i, from column `from` on, of x times `by`. */
-static inline void WINDOW(window_sum)(const hti_window *w, int64_t i, int64_t from,
-                                      int64_t n, double by, double *sum, const void *x)
+static inline void FLOAT(window_sum)(const hti_window *w, int64_t i, int64_t from,
+                                     int64_t n, double by, double *sum, const void *x)
 {
     ELEMENT packed[2 * HTI_TILE];
     struct loop_tap t = loop_no_tap();
     for (int64_t j = 0; j < n; ++j) sum[j] = 0;
     while (loop_next_tap(w, i, from, from + n, w->stride[1] == 1, &t)) {
-        const ELEMENT *a = WINDOW(window_read)(w, &t, x, packed);
+        const ELEMENT *a = FLOAT(window_read)(w, &t, x, packed);
         double *s = sum + (t.first - from);
         for (int other = 0; other < (t.pair ? 2 : 1); ++other)
             for (int64_t j = 0; j < t.last - t.first; ++j)
@@ -199,29 +198,29 @@ static inline void WINDOW(window_sum)(const hti_window *w, int64_t i, int64_t fr
 }
 
 /* y = scale * sum over the window; of smaller numbers where the sum is past f64. */
-static void WINDOW(loop_window_mean)(const hti_window *w, void *y, const void *x,
-                                     double scale)
+static void FLOAT(loop_window_mean)(const hti_window *w, void *y, const void *x,
+                                    double scale)
 {
     ELEMENT *o = y;
     double sum[HTI_TILE];
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n, o += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
-            WINDOW(window_sum)(w, i, from, n, 1, sum, x);
+            FLOAT(window_sum)(w, i, from, n, 1, sum, x);
             for (int64_t j = 0; j < n; ++j) o[j] = (ELEMENT)(scale * sum[j]);
             if (sizeof(ELEMENT) < sizeof(double)) continue; /* no sum of f32 passes f64 */
             int lost = 0;
             for (int64_t j = 0; j < n; ++j) lost |= sum[j] - sum[j] != 0;
             if (!lost) continue;
-            WINDOW(window_sum)(w, i, from, n, HTI_SMALL, sum, x);
+            FLOAT(window_sum)(w, i, from, n, HTI_SMALL, sum, x);
             for (int64_t j = 0; j < n; ++j)
                 if (!isfinite(o[j])) o[j] = (ELEMENT)(scale * sum[j] / HTI_SMALL);
         }
 }
 
 /* Its transpose, x += scale * y over the window; x is dense, y has the strides. */
-static void WINDOW(loop_window_spread)(const hti_window *w, void *x, const void *y,
-                                       double scale)
+static void FLOAT(loop_window_spread)(const hti_window *w, void *x, const void *y,
+                                      double scale)
 {
     ELEMENT part[HTI_TILE];
     const int64_t step = w->geometry.stride[1];
@@ -246,6 +245,3 @@ static void WINDOW(loop_window_spread)(const hti_window *w, void *x, const void 
             }
         }
 }
-
-#undef WINDOW
-#undef ELEMENT
