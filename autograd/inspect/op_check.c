@@ -6,59 +6,43 @@
 
 #include "op_check.h"
 
-/* What a case is, and what a group of identities needs it to be. */
-enum {
-    HTI_OP_IS_F64 = 1,
-    HTI_OP_IS_F32 = 2,
-    HTI_OP_DERIVES = 4,
-    HTI_OP_TRUE = 8, /* rules are the derivative of run */
-    HTI_OP_CONSTANT = 16,
-    HTI_OP_DECOMPOSES = 32,
-    HTI_OP_PROMISES = 128
-};
-
-static const struct {
-    hti_op_group *holds;
-    unsigned needs;
-} op_groups[] = {
-    {hti_op_first, HTI_OP_IS_F64 | HTI_OP_DERIVES},
-    {hti_op_fused, HTI_OP_IS_F64 | HTI_OP_DECOMPOSES},
-    {hti_op_second, HTI_OP_IS_F64 | HTI_OP_DERIVES | HTI_OP_TRUE},
-    {hti_op_third, HTI_OP_IS_F64 | HTI_OP_DERIVES | HTI_OP_TRUE},
-    {hti_op_refused, HTI_OP_IS_F64 | HTI_OP_CONSTANT},
-    {hti_op_flat, HTI_OP_IS_F64 | HTI_OP_CONSTANT | HTI_OP_TRUE},
-    {hti_op_f32, HTI_OP_IS_F32},
-    {hti_op_flags, HTI_OP_PROMISES},
-    {hti_op_replayed, 0},
-};
-enum { HTI_OP_GROUPS = sizeof op_groups / sizeof op_groups[0] };
-
-static unsigned op_case_is(const hti_op_case *c)
+/* Every group of identities that the case is for. */
+static bool op_identities_hold(hti_op_case *c)
 {
-    const ht_op *op = c->check->op;
-    unsigned is = c->dtype == HT_F64 ? HTI_OP_IS_F64 : HTI_OP_IS_F32;
-    if (c->derives) is |= HTI_OP_DERIVES;
-    if (!(op->flags & HT_OP_STOPS)) is |= HTI_OP_TRUE;
-    if (op->flags & HT_OP_NO_GRADIENT) is |= HTI_OP_CONSTANT;
-    if (c->check->options.decompose) is |= HTI_OP_DECOMPOSES;
-    if (op->flags & (HT_OP_LINEAR | HT_OP_COMMUTATIVE)) is |= HTI_OP_PROMISES;
-    return is;
+    const hti_op_options *options = &c->check->options;
+    unsigned flags = c->check->op->flags;
+    bool f64 = c->dtype == HT_F64, derives = f64 && c->derives;
+    bool constant = f64 && flags & HT_OP_NO_GRADIENT;
+    bool own = !(flags & HT_OP_STOPS); /* rules are the derivative of run */
+    const struct {
+        hti_op_group *holds;
+        bool applies;
+    } groups[] = {
+        {hti_op_first, derives},
+        {hti_op_fused, f64 && options->decompose},
+        {hti_op_second, derives && own},
+        {hti_op_third, derives && own},
+        {hti_op_refused, constant},
+        {hti_op_flat, constant && own},
+        {hti_op_f32, !f64},
+        {hti_op_flags, flags & (HT_OP_LINEAR | HT_OP_COMMUTATIVE)},
+        {hti_op_replayed, true},
+        {options->also, options->also != NULL},
+    };
+    for (size_t k = 0; k < sizeof groups / sizeof *groups; k++) {
+        if (!groups[k].applies) continue;
+        c->check->cases++;
+        if (!groups[k].holds(c)) return false;
+    }
+    return true;
 }
 
 static bool op_case_holds(hti_op_check *check, const ht_sample *sample,
                           hti_op_layout layout, ht_dtype dtype, uint64_t seed)
 {
     hti_op_case c;
-    bool ok = hti_op_open(&c, check, sample, layout, dtype, seed);
-    for (int k = 0; ok && k < HTI_OP_GROUPS; k++) {
-        if (op_groups[k].needs & ~op_case_is(&c)) continue;
-        ok = op_groups[k].holds(&c);
-        check->cases++;
-    }
-    if (ok && check->options.also) {
-        ok = check->options.also(&c);
-        check->cases++;
-    }
+    bool ok =
+        hti_op_open(&c, check, sample, layout, dtype, seed) && op_identities_hold(&c);
     hti_op_close(&c);
     return ok;
 }

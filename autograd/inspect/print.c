@@ -53,14 +53,10 @@ void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint
 
 void hti_print_bytes(FILE *f, double bytes)
 {
-    if (bytes < 1000)
-        fprintf(f, "%4.0f B ", bytes);
-    else if (bytes < 1e6)
-        fprintf(f, "%5.1f kB", bytes / 1e3);
-    else if (bytes < 1e9)
-        fprintf(f, "%5.1f MB", bytes / 1e6);
-    else
-        fprintf(f, "%5.1f GB", bytes / 1e9);
+    static const char *const unit[] = {"B ", "kB", "MB", "GB"};
+    int k = 0;
+    for (; k < 3 && bytes >= 1000; k++) bytes /= 1000;
+    fprintf(f, k ? "%5.1f %s" : "%4.0f %s", bytes, unit[k]);
 }
 
 static void print_flops(FILE *f, double flops)

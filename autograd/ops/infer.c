@@ -50,6 +50,15 @@ ht_var hti_linear_jvp(const ht_rule *r)
     return sum;
 }
 
+ht_var hti_along(const ht_op *op, const ht_rule *r, int n, ht_var v)
+{
+    ht_var in[HT_OP_INPUTS];
+    if (ht_is_zero(v)) return v;
+    for (int i = 0; i < n; i++) in[i] = r->in[i];
+    in[n] = v;
+    return ht_apply(op, n + 1, in, r->attributes, HT_HERE);
+}
+
 bool hti_needs_floats(ht_var x, const char *op, const char *site)
 {
     ht_type type = hti_type(x);
@@ -70,6 +79,21 @@ int hti_needs_axis(ht_var x, int axis, const char *op, const char *site)
     hti_fail(x.tape, HT_ERROR_ARGUMENT, site, op, "shape %s has no axis %d",
              ht_shape_text(shape, text), axis);
     return -1;
+}
+
+bool hti_needs_beside(ht_var x, ht_var v, const char *what, const char *whose,
+                      const char *op, const char *site)
+{
+    ht_shape both;
+    char text[2][HT_SHAPE_TEXT];
+    if (ht_is_zero(v) || hti_is_number(v) || hti_is_poison(x) ||
+        hti_check_var(v) == HTI_NONE ||
+        hti_broadcast_shapes(hti_type(x).shape, hti_type(v).shape, &both))
+        return true;
+    hti_fail(x.tape, HT_ERROR_SHAPE, site, op, "%s %s does not broadcast with %s %s",
+             what, ht_shape_text(hti_type(v).shape, text[0]), whose,
+             ht_shape_text(hti_type(x).shape, text[1]));
+    return false;
 }
 
 hti_shape_attributes hti_shape_pack(ht_shape shape)

@@ -37,6 +37,10 @@ bool hti_infer_one_float(ht_infer *it);
  * or -1. */
 bool hti_needs_floats(ht_var x, const char *op, const char *site);
 int hti_needs_axis(ht_var x, int axis, const char *op, const char *site);
+/* v, its `what`, broadcasts with x, which is `whose`; so does what is absent, a number or
+ * poisoned. */
+bool hti_needs_beside(ht_var x, ht_var v, const char *what, const char *whose,
+                      const char *op, const char *site);
 
 /* A shape among attributes, which are compared as bytes. */
 typedef struct hti_shape_attributes {
@@ -58,6 +62,9 @@ static inline ht_var hti_needs_index(ht_var x, ht_var index, const char *name,
  * named twice, and where x is not of floats. */
 bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
                    uint64_t *bits);
+/* Input `which` has, at the flat place `bad`, an index that is none of size; none is bad
+ * if that is -1. */
+void hti_complain(const ht_run *r, int which, int64_t bad, int64_t size);
 /* x, a batch of matrices, with its leading axes broadcast to out's. */
 ht_array hti_batch_operand(const ht_array *x, ht_shape out);
 /* x with axes i and j exchanged. */

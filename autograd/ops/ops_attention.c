@@ -4,6 +4,7 @@
  * tensor/attention.c. */
 #include <math.h>
 
+#include "engine_graph.h"
 #include "ops.h"
 
 /* Attention by heads: q (..., t, heads, d), k (..., s, heads, d), v (..., s, heads, e),
@@ -36,7 +37,8 @@ static bool attention_alike(ht_shape a, ht_shape b)
     return true;
 }
 
-static bool attention_infer(ht_infer *it)
+/* The type of the value, from q, k and v. */
+static bool attention_value_infer(ht_infer *it)
 {
     ht_shape q = it->in[0].shape, k = it->in[1].shape, v = it->in[2].shape;
     it->out = it->in[0];
@@ -52,35 +54,21 @@ static bool attention_infer(ht_infer *it)
     return true;
 }
 
-static bool attention_vjp_infer(ht_infer *it)
+/* Of all four rows: q, k and v, or also g, and tangents of all of them. */
+static bool attention_infer(ht_infer *it)
 {
-    if (!attention_infer(it)) return false;
-    if (!ht_shape_equal(it->in[3].shape, it->out.shape))
+    int n = it->n_in < 6 ? it->n_in : it->n_in / 2;
+    if (!attention_value_infer(it)) return false;
+    if (n == 4 && !ht_shape_equal(it->in[3].shape, it->out.shape))
         return ht_infer_fail(it, HT_ERROR_SHAPE,
                              "the cotangent must be (..., t, heads, e)");
-    int64_t n = 0;
-    for (int i = 0; i < 3; i++) n += ht_shape_count(it->in[i].shape);
-    it->out.shape = HT_SHAPE(n);
-    return true;
-}
-
-/* Whether the second half of the inputs are like the first. */
-static bool attention_tangents_fit(ht_infer *it)
-{
-    for (int i = 0, n = it->n_in / 2; i < n; i++)
-        if (!ht_shape_equal(it->in[i].shape, it->in[n + i].shape))
+    for (int i = n; i < it->n_in; i++)
+        if (!ht_shape_equal(it->in[i - n].shape, it->in[i].shape))
             return ht_infer_fail(it, HT_ERROR_SHAPE, "a tangent must be as its input");
+    if (n == 3) return true;
+    it->out.shape = HT_SHAPE(0);
+    for (int i = 0; i < 3; i++) it->out.shape.dim[0] += ht_shape_count(it->in[i].shape);
     return true;
-}
-
-static bool attention_jvp_infer(ht_infer *it)
-{
-    return attention_infer(it) && attention_tangents_fit(it);
-}
-
-static bool attention_bend_infer(ht_infer *it)
-{
-    return attention_vjp_infer(it) && attention_tangents_fit(it);
 }
 
 static hti_attention attention_what(ht_shape q, const void *attributes, bool gradient,
@@ -90,7 +78,16 @@ static hti_attention attention_what(ht_shape q, const void *attributes, bool gra
     return (hti_attention){attention_scale(q), a->causal != 0, gradient, tangent};
 }
 
-#define ATTENTION_RUN(name, gradient, tangent)                                           \
+/* Two for every score and element of `wide` rows of q's width and `tall` of v's. */
+static double attention_flops_of(const ht_type *in, double wide, double tall)
+{
+    ht_shape q = in[0].shape, v = in[2].shape;
+    double rows = (double)ht_shape_count(q) / (double)q.dim[q.rank - 1];
+    return 2 * rows * (double)v.dim[v.rank - 3] *
+           (wide * (double)q.dim[q.rank - 1] + tall * (double)v.dim[v.rank - 1]);
+}
+
+#define ATTENTION_RUN(name, gradient, tangent, wide, tall)                               \
     static void name##_run(const ht_run *r)                                              \
     {                                                                                    \
         hti_attention what =                                                             \
@@ -103,31 +100,16 @@ static hti_attention attention_what(ht_shape q, const void *attributes, bool gra
         hti_attention what = attention_what(in[0].shape, attributes, gradient, tangent); \
         return hti_attention_workspace(ctx, out->dtype, in[0].shape, in[1].shape,        \
                                        &what);                                           \
+    }                                                                                    \
+    static double name##_flops(const ht_type *in, const ht_type *out)                    \
+    {                                                                                    \
+        (void)out;                                                                       \
+        return attention_flops_of(in, wide, tall);                                       \
     }
-ATTENTION_RUN(attention, false, false)
-ATTENTION_RUN(attention_vjp, true, false)
-ATTENTION_RUN(attention_jvp, false, true)
-ATTENTION_RUN(attention_bend, true, true)
-
-/* Two for every score and element of `wide` rows of q's width and `tall` of v's. */
-static double attention_flops_of(const ht_type *in, double wide, double tall)
-{
-    ht_shape q = in[0].shape, v = in[2].shape;
-    double rows = (double)ht_shape_count(q) / (double)q.dim[q.rank - 1];
-    return 2 * rows * (double)v.dim[v.rank - 3] *
-           (wide * (double)q.dim[q.rank - 1] + tall * (double)v.dim[v.rank - 1]);
-}
-
-#define ATTENTION_FLOPS(name, wide, tall)                             \
-    static double name##_flops(const ht_type *in, const ht_type *out) \
-    {                                                                 \
-        (void)out;                                                    \
-        return attention_flops_of(in, wide, tall);                    \
-    }
-ATTENTION_FLOPS(attention, 1, 1)
-ATTENTION_FLOPS(attention_vjp, 3, 2)
-ATTENTION_FLOPS(attention_jvp, 3, 2)
-ATTENTION_FLOPS(attention_bend, 7, 5)
+ATTENTION_RUN(attention, false, false, 1, 1)
+ATTENTION_RUN(attention_vjp, true, false, 3, 2)
+ATTENTION_RUN(attention_jvp, false, true, 3, 2)
+ATTENTION_RUN(attention_bend, true, true, 7, 5)
 
 /* The rules. */
 
@@ -151,13 +133,6 @@ static bool attention_wants(const ht_rule *r, int from)
     return r->wanted[from] || r->wanted[from + 1] || r->wanted[from + 2];
 }
 
-/* J' g of q, k and v, the first inputs of r. */
-static ht_var attention_back(const ht_rule *r, ht_var g)
-{
-    ht_var in[] = {r->in[0], r->in[1], r->in[2], g};
-    return ht_apply(&hti_op_attention_vjp, 4, in, r->attributes, HT_HERE);
-}
-
 /* One of these rows of n inputs and their tangents, an absent one a view of one 0, which
  * the kernel knows. */
 static ht_var attention_along(const ht_rule *r, const ht_op *op, int n, ht_var g,
@@ -173,7 +148,7 @@ static ht_var attention_along(const ht_rule *r, const ht_op *op, int n, ht_var g
 
 static void attention_vjp(ht_rule *r)
 {
-    attention_give(r, attention_back(r, r->v), 0);
+    attention_give(r, hti_along(&hti_op_attention_vjp, r, 3, r->v), 0);
 }
 
 static ht_var attention_jvp(const ht_rule *r)
@@ -200,7 +175,8 @@ static void attention_jvp_vjp(ht_rule *r)
     ht_var t[] = {r->in[3], r->in[4], r->in[5], HT_ZERO};
     if (attention_wants(r, 0))
         attention_give(r, attention_along(r, &hti_op_attention_bend, 4, r->v, t), 0);
-    if (attention_wants(r, 3)) attention_give(r, attention_back(r, r->v), 3);
+    if (attention_wants(r, 3))
+        attention_give(r, hti_along(&hti_op_attention_vjp, r, 3, r->v), 3);
 }
 
 /* The same out of products and softmax. */
@@ -239,158 +215,112 @@ static ht_var attention_softmax(ht_var score, bool causal, const char *site)
     return ht_softmax_at(score, site);
 }
 
-/* A variable and its tangent, the latter HT_ZERO where none is asked for. */
-typedef struct attention_dual {
-    ht_var x, t;
-} attention_dual;
-
-static attention_dual attention_product(hti_triangle side, bool causal, attention_dual a,
-                                        attention_dual b)
+/* Operands (..., rows, width), a mask or HT_ZERO. */
+static ht_var attention_composed(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
+                                 const char *site)
 {
-    attention_dual y = {attention_times(side, causal, a.x, b.x, HT_HERE), HT_ZERO};
-    if (!ht_is_zero(a.t))
-        y.t = ht_add(attention_times(side, causal, a.t, b.x, HT_HERE),
-                     attention_times(side, causal, a.x, b.t, HT_HERE));
-    return y;
+    ht_var score = attention_scores(q, k, causal, site);
+    if (!hti_needs_beside(score, mask, "mask", "the scores (..., t, s), here",
+                          "attention", site))
+        return hti_poison(score.tape);
+    if (!ht_is_zero(mask)) score = ht_add_at(score, mask, site);
+    return attention_times(HTI_TRIANGLE_BELOW, causal,
+                           attention_softmax(score, causal, site), v, site);
 }
 
-/* The sum of each row of x, kept beside it. */
-static ht_var attention_total(ht_var x)
+/* n variables as one vector: though two may be one, or be made of each other, each is a
+ * piece of its own to derive by. */
+static ht_var attention_vector(int n, const ht_var *in)
 {
-    return ht_sum_axes(x, HT_AXES(-1), true);
+    ht_var flat[4];
+    for (int i = 0; i < n; i++) flat[i] = ht_reshape(in[i], HT_SHAPE(-1));
+    return ht_concat(n, flat, 0);
 }
 
-/* What a rule's inputs are, by heads, and the weights. */
-typedef struct attention_parts {
-    attention_dual q, k, v, g, weight;
-} attention_parts;
-
-/* Of a rule of `n` inputs, and their tangents if it has more. */
-static attention_parts attention_parts_of(const ht_rule *r, int n)
+/* The value at q, k and v, the first pieces of z; the rows are its derivatives by z. */
+static ht_var attention_at(const ht_rule *r, ht_var z)
 {
     const attention_attributes *a = r->attributes;
-    attention_dual in[4] = {{HT_ZERO, HT_ZERO}};
-    for (int i = 0; i < n; i++) {
-        in[i].x = attention_swap(r->in[i], HT_HERE);
-        in[i].t = r->n_in > n ? attention_swap(r->in[n + i], HT_HERE) : HT_ZERO;
-    }
-    ht_var scale = ht_number(attention_scale(ht_var_shape(in[0].x)));
-    attention_dual q = {ht_mul(in[0].x, scale), ht_mul(in[0].t, scale)};
-    attention_dual p = attention_product(HTI_TRIANGLE_PAIRS, a->causal, q, in[1]);
-    p.x = attention_softmax(p.x, a->causal, HT_HERE);
-    if (r->n_in > n) p.t = ht_mul(p.x, ht_sub(p.t, attention_total(ht_mul(p.x, p.t))));
-    attention_parts parts = {in[0], in[1], in[2], in[3], p};
-    return parts;
-}
-
-static attention_dual attention_value(const ht_rule *r)
-{
-    attention_parts a = attention_parts_of(r, 3);
-    const attention_attributes *is = r->attributes;
-    attention_dual y = attention_product(HTI_TRIANGLE_BELOW, is->causal, a.weight, a.v);
-    return (attention_dual){attention_swap(y.x, HT_HERE),
-                            ht_is_zero(y.t) ? y.t : attention_swap(y.t, HT_HERE)};
+    ht_var in[3];
+    for (int i = 0; i < 3; i++) in[i] = attention_swap(attention_piece(r, z, i), HT_HERE);
+    ht_var y = attention_composed(in[0], in[1], in[2], HT_ZERO, a->causal, HT_HERE);
+    return attention_swap(y, HT_HERE);
 }
 
 static ht_var attention_decompose(const ht_rule *r)
 {
-    return attention_value(r).x;
+    return attention_at(r, attention_vector(3, r->in));
+}
+
+/* The tangent of y by z along t. */
+static ht_var attention_along_z(ht_var y, ht_var z, ht_var t)
+{
+    bool ok = hti_jvp(z.tape, 1, &z, &t, 1, &y, &y, HT_HERE);
+    return ok ? y : hti_poison(z.tape);
 }
 
 static ht_var attention_jvp_decompose(const ht_rule *r)
 {
-    return attention_value(r).t;
+    ht_var z = attention_vector(3, r->in);
+    return attention_along_z(attention_at(r, z), z, attention_vector(3, r->in + 3));
 }
 
-/* The scores' cotangent. */
-static attention_dual attention_score_slope(attention_dual p, attention_dual u,
-                                            double scale)
+/* The gradient by q, k and v, where g is the fourth piece of z. */
+static ht_var attention_gradient(const ht_rule *r, ht_var z)
 {
-    ht_var rest = ht_sub(u.x, attention_total(ht_mul(p.x, u.x)));
-    attention_dual s = {ht_mul(ht_mul(p.x, rest), scale), HT_ZERO};
-    if (ht_is_zero(p.t)) return s;
-    ht_var total = attention_total(ht_add(ht_mul(p.t, u.x), ht_mul(p.x, u.t)));
-    ht_var bend = ht_add(ht_mul(p.t, rest), ht_mul(p.x, ht_sub(u.t, total)));
-    s.t = ht_mul(bend, scale);
-    return s;
-}
-
-static ht_var attention_gradient(const ht_rule *r, bool tangent)
-{
-    attention_parts a = attention_parts_of(r, 4);
-    const attention_attributes *is = r->attributes;
-    attention_dual u = attention_product(HTI_TRIANGLE_PAIRS, is->causal, a.g, a.v);
-    attention_dual s =
-        attention_score_slope(a.weight, u, attention_scale(ht_var_shape(a.q.x)));
-    attention_dual d[] = {
-        attention_product(HTI_TRIANGLE_BELOW, is->causal, s, a.k),
-        attention_product(HTI_TRIANGLE_BESIDE, is->causal, s, a.q),
-        attention_product(HTI_TRIANGLE_BESIDE, is->causal, a.weight, a.g)};
-    ht_var flat[3];
-    for (int i = 0; i < 3; i++)
-        flat[i] =
-            ht_reshape(attention_swap(tangent ? d[i].t : d[i].x, HT_HERE), HT_SHAPE(-1));
-    return ht_concat(3, flat, 0);
+    ht_var y = attention_at(r, z), g = attention_piece(r, z, 3), d = HT_ZERO;
+    if (!hti_vjp(z.tape, 1, &y, &g, 1, &z, &d, NULL, HT_HERE)) return hti_poison(z.tape);
+    int64_t n = ht_shape_count(ht_var_shape(z)) - ht_shape_count(ht_var_shape(g));
+    return ht_slice(d, 0, 0, n, 1);
 }
 
 static ht_var attention_vjp_decompose(const ht_rule *r)
 {
-    return attention_gradient(r, false);
+    return attention_gradient(r, attention_vector(4, r->in));
 }
 
 static ht_var attention_bend_decompose(const ht_rule *r)
 {
-    return attention_gradient(r, true);
+    ht_var z = attention_vector(4, r->in);
+    return attention_along_z(attention_gradient(r, z), z, attention_vector(4, r->in + 4));
 }
 
 HTI_DESCRIBE(attention, attention_attributes, "%s", a->causal ? "causal" : "")
 
-/* Inputs: x; of q, k, v, g with their shapes, those of a row. */
-#define ATTENTION_X(...) HTI_X_IN(-1, 1, __VA_ARGS__)
-#define ATTENTION_SAMPLE(n, is_causal, ...)       \
-    {                                             \
-        n, {__VA_ARGS__}, &(attention_attributes) \
-        {                                         \
-            is_causal                             \
-        }                                         \
-    }
+/* Of q, k, v and g the inputs of a row of n. */
 #define ATTENTION_3(q, k, v, g) q, k, v
 #define ATTENTION_4(q, k, v, g) q, k, v, g
 #define ATTENTION_6(q, k, v, g) q, k, v, q, k, v
 #define ATTENTION_8(q, k, v, g) q, k, v, g, q, k, v, g
-#define ATTENTION_SAMPLES(n)                                                             \
-    ATTENTION_SAMPLE(                                                                    \
-        n, 0,                                                                            \
-        ATTENTION_##n(ATTENTION_X(HT_ANY_1, 1, 2), ATTENTION_X(HT_SOME_2, 1, 2),         \
-                      ATTENTION_X(HT_SOME_2, 1, 1), ATTENTION_X(HT_ANY_1, 1, 1))),       \
-        ATTENTION_SAMPLE(                                                                \
-            n, 1,                                                                        \
-            ATTENTION_##n(ATTENTION_X(HT_SOME_1, 2, 1), ATTENTION_X(HT_SOME_1, 2, 1),    \
-                          ATTENTION_X(HT_SOME_1, 2, 1), ATTENTION_X(HT_SOME_1, 2, 1))),  \
-        ATTENTION_SAMPLE(n, 1,                                                           \
-                         ATTENTION_##n(ATTENTION_X(2, 5, 2, 3), ATTENTION_X(2, 3, 2, 3), \
-                                       ATTENTION_X(2, 3, 2, 4),                          \
-                                       ATTENTION_X(2, 5, 2, 4))),                        \
-        ATTENTION_SAMPLE(n, 0,                                                           \
-                         ATTENTION_##n(ATTENTION_X(2, HT_SOME_1, 3, 1),                  \
-                                       ATTENTION_X(2, 2, 3, 1), ATTENTION_X(2, 2, 3, 2), \
-                                       ATTENTION_X(2, HT_SOME_1, 3, 2))),                \
-        ATTENTION_SAMPLE(n, 0,                                                           \
-                         ATTENTION_##n(ATTENTION_X(0, 2, 3), ATTENTION_X(4, 2, 3),       \
-                                       ATTENTION_X(4, 2, 2), ATTENTION_X(0, 2, 2))),     \
-        ATTENTION_SAMPLE(n, 0,                                                           \
-                         ATTENTION_##n(ATTENTION_X(2, 2, 3), ATTENTION_X(4, 2, 3),       \
-                                       ATTENTION_X(4, 2, 0), ATTENTION_X(2, 2, 0)))
+#define ATTENTION_X(...)        HTI_X_IN(-1, 1, __VA_ARGS__)
+#define ATTENTION_SAMPLE(n, is_causal, q, k, v, g)                                      \
+    {                                                                                   \
+        n, {ATTENTION_##n(ATTENTION_X q, ATTENTION_X k, ATTENTION_X v, ATTENTION_X g)}, \
+            &(attention_attributes)                                                     \
+        {                                                                               \
+            is_causal                                                                   \
+        }                                                                               \
+    }
+#define ATTENTION_SAMPLES(n)                                                            \
+    ATTENTION_SAMPLE(n, 0, (HT_ANY_1, 1, 2), (HT_SOME_2, 1, 2), (HT_SOME_2, 1, 1),      \
+                     (HT_ANY_1, 1, 1)),                                                 \
+        ATTENTION_SAMPLE(n, 1, (HT_SOME_1, 2, 1), (HT_SOME_1, 2, 1), (HT_SOME_1, 2, 1), \
+                         (HT_SOME_1, 2, 1)),                                            \
+        ATTENTION_SAMPLE(n, 1, (2, 5, 2, 3), (2, 3, 2, 3), (2, 3, 2, 4), (2, 5, 2, 4)), \
+        ATTENTION_SAMPLE(n, 0, (2, HT_SOME_1, 3, 1), (2, 2, 3, 1), (2, 2, 3, 2),        \
+                         (2, HT_SOME_1, 3, 2)),                                         \
+        ATTENTION_SAMPLE(n, 0, (0, 2, 3), (4, 2, 3), (4, 2, 2), (0, 2, 2)),             \
+        ATTENTION_SAMPLE(n, 0, (2, 2, 3), (4, 2, 3), (4, 2, 0), (2, 2, 0))
 
 static const ht_sample attention_samples[] = {ATTENTION_SAMPLES(3)};
 static const ht_sample attention_vjp_samples[] = {ATTENTION_SAMPLES(4)};
 static const ht_sample attention_jvp_samples[] = {ATTENTION_SAMPLES(6)};
 static const ht_sample attention_bend_samples[] = {ATTENTION_SAMPLES(8)};
 
-#define ATTENTION_ROW(name, ...)                                                     \
-    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT,                            \
-            .attribute_size = sizeof(attention_attributes), .infer = name##_infer,   \
-            .run = name##_run, .decompose = name##_decompose, .flops = name##_flops, \
+#define ATTENTION_ROW(name, ...)                                                      \
+    HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT,                             \
+            .attribute_size = sizeof(attention_attributes), .infer = attention_infer, \
+            .run = name##_run, .decompose = name##_decompose, .flops = name##_flops,  \
             .workspace = name##_workspace, .describe = attention_describe, __VA_ARGS__)
 
 ATTENTION_ROW(attention, .vjp = attention_vjp, .jvp = attention_jvp);
@@ -424,21 +354,6 @@ static bool attention_check(ht_var q, ht_var k, ht_var v, const char *site)
              "needs q (..., t, d), k (..., s, d) and v (..., s, e), got %s, %s and %s",
              ht_shape_text(a, text[0]), ht_shape_text(b, text[1]),
              ht_shape_text(c, text[2]));
-    return false;
-}
-
-/* True as well where there is no mask, or an error already. */
-static bool attention_mask_fits(ht_var score, ht_var mask, const char *site)
-{
-    if (ht_is_zero(mask) || hti_is_number(mask) || hti_is_poison(score) ||
-        hti_check_var(mask) == HTI_NONE)
-        return true;
-    ht_shape want = hti_type(score).shape, is = hti_type(mask).shape, both;
-    if (hti_broadcast_shapes(is, want, &both)) return true;
-    char text[2][HT_SHAPE_TEXT];
-    hti_fail(score.tape, HT_ERROR_SHAPE, site, "attention",
-             "mask %s does not broadcast with the scores (..., t, s), here %s",
-             ht_shape_text(is, text[0]), ht_shape_text(want, text[1]));
     return false;
 }
 
@@ -483,11 +398,7 @@ static ht_var attention_whole(ht_var q, ht_var k, ht_var v, ht_var mask, bool ca
     if (ht_is_zero(mask) && keys.dim[keys.rank - 2] > 0 &&
         attention_leading(hti_type(q).shape, keys, hti_type(v).shape, &leading))
         return attention_fused(q, k, v, leading, causal, site);
-    ht_var score = attention_scores(q, k, causal, site);
-    if (!attention_mask_fits(score, mask, site)) return hti_poison(q.tape);
-    if (!ht_is_zero(mask)) score = ht_add_at(score, mask, site);
-    return attention_times(HTI_TRIANGLE_BELOW, causal,
-                           attention_softmax(score, causal, site), v, site);
+    return attention_composed(q, k, v, mask, causal, site);
 }
 
 ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,

@@ -74,63 +74,47 @@ static bool conv_channels_fit(ht_infer *it, int64_t c, int64_t o, int64_t per_gr
     return true;
 }
 
-static bool conv_infer(ht_infer *it)
-{
-    if (!conv_types_fit(it)) return false;
-    const int64_t *x = it->in[0].shape.dim, *w = it->in[1].shape.dim;
-    it->out.shape = HT_SHAPE(x[0], w[0], 0, 0);
-    return conv_channels_fit(it, x[1], w[0], w[1]) &&
-           conv_sizes(it, x + 2, w + 2, it->out.shape.dim + 2);
-}
-
-static bool conv_y_fits(ht_infer *it, const int64_t *x, const int64_t *w,
-                        const int64_t *y)
-{
-    int64_t want[2] = {0};
-    if (!conv_sizes(it, x, w, want)) return false;
-    if (want[0] == y[0] && want[1] == y[1]) return true;
-    return ht_infer_fail(it, HT_ERROR_SHAPE, "the images must be %lld x %lld",
-                         (long long)want[0], (long long)want[1]);
-}
-
-/* (y, w) to x. */
-static bool conv_dx_infer(ht_infer *it)
-{
-    const conv_attributes *a = it->attributes;
-    if (!conv_types_fit(it)) return false;
-    const int64_t *y = it->in[0].shape.dim, *w = it->in[1].shape.dim;
-    int64_t c = w[1] * a->geometry.groups;
-    it->out.shape = HT_SHAPE(y[0], c, a->size[0], a->size[1]);
-    if (y[1] != w[0])
-        return ht_infer_fail(it, HT_ERROR_SHAPE,
-                             "%lld channels meet a weight of %lld outputs",
-                             (long long)y[1], (long long)w[0]);
-    return conv_channels_fit(it, c, w[0], w[1]) && conv_y_fits(it, a->size, w + 2, y + 2);
-}
-
-/* (x, y) to w. */
-static bool conv_dw_infer(ht_infer *it)
-{
-    const conv_attributes *a = it->attributes;
-    if (!conv_types_fit(it)) return false;
-    const int64_t *x = it->in[0].shape.dim, *y = it->in[1].shape.dim;
-    it->out.shape = HT_SHAPE(y[1], x[1] / a->geometry.groups, a->size[0], a->size[1]);
-    if (x[0] != y[0])
-        return ht_infer_fail(it, HT_ERROR_SHAPE, "%lld images meet %lld", (long long)x[0],
-                             (long long)y[0]);
-    return conv_channels_fit(it, x[1], y[1], it->out.shape.dim[1]) &&
-           conv_y_fits(it, x + 2, a->size, y + 2);
-}
-
 /* Where x, the weight and y of the product stand, by the side that is made: 0 and 1 are
  * the inputs, 2 the result. */
 static const int conv_place[][3] = {
     [HTI_CONV_Y] = {0, 1, 2}, [HTI_CONV_X] = {2, 1, 0}, [HTI_CONV_W] = {0, 2, 1}};
 
-static void conv_run_side(const ht_run *r, hti_conv_side side)
+static hti_conv_side conv_side(const ht_op *op)
+{
+    if (op == &hti_op_conv) return HTI_CONV_Y;
+    return op == &hti_op_conv_dx ? HTI_CONV_X : HTI_CONV_W;
+}
+
+/* Of all three: what is not given, but for its last two axes, from the others; then y has
+ * to be the product of x and the weight. */
+static bool conv_infer(ht_infer *it)
+{
+    const conv_attributes *a = it->attributes;
+    if (!conv_types_fit(it)) return false;
+    ht_shape all[] = {it->in[0].shape, it->in[1].shape,
+                      HT_SHAPE(0, 0, a->size[0], a->size[1])};
+    hti_conv_side side = conv_side(it->op);
+    const int *at = conv_place[side];
+    int64_t *x = all[at[0]].dim, *w = all[at[1]].dim, *y = all[at[2]].dim;
+    if (side == HTI_CONV_X) x[0] = y[0], x[1] = w[1] * a->geometry.groups;
+    if (side == HTI_CONV_W) w[0] = y[1], w[1] = x[1] / a->geometry.groups;
+    ht_shape product = HT_SHAPE(x[0], w[0], 0, 0);
+    if (!conv_channels_fit(it, x[1], w[0], w[1]) ||
+        !conv_sizes(it, x + 2, w + 2, product.dim + 2))
+        return false;
+    if (side == HTI_CONV_Y) all[2] = product;
+    it->out.shape = all[2];
+    char text[HT_SHAPE_TEXT];
+    return ht_shape_equal(all[at[2]], product) ||
+           ht_infer_fail(it, HT_ERROR_SHAPE, "the images of the product must be %s",
+                         ht_shape_text(product, text));
+}
+
+static void conv_run(const ht_run *r)
 {
     const conv_attributes *a = r->attributes;
     const ht_array all[] = {*r->in[0], *r->in[1], r->out};
+    hti_conv_side side = conv_side(r->op);
     const int *at = conv_place[side];
     hti_run_conv(r->ctx, side, all[at[0]], all[at[1]], all[at[2]], &a->geometry,
                  r->workspace);
@@ -159,40 +143,34 @@ static double conv_flops_side(const ht_type *in, const ht_type *out, hti_conv_si
 /* Rules. Each of the three with the options of the row that asks; `like` has the last two
  * axes of the result. */
 
-static ht_var conv_of(const ht_rule *r, ht_var x, ht_var w)
-{
-    conv_attributes a = *(const conv_attributes *)r->attributes;
-    a.size[0] = a.size[1] = 0;
-    return ht_apply(&hti_op_conv, 2, (ht_var[]){x, w}, &a, HT_HERE);
-}
-
-static ht_var conv_sized(const ht_op *op, const ht_rule *r, ht_var first, ht_var second,
+static ht_var conv_apply(const ht_op *op, const ht_rule *r, ht_var first, ht_var second,
                          ht_var like)
 {
     conv_attributes a = *(const conv_attributes *)r->attributes;
-    for (int i = 0; i < 2; i++) a.size[i] = ht_var_shape(like).dim[i + 2];
+    for (int i = 0; i < 2; i++)
+        a.size[i] = op == &hti_op_conv ? 0 : ht_var_shape(like).dim[i + 2];
     return ht_apply(op, 2, (ht_var[]){first, second}, &a, HT_HERE);
 }
 
 static void conv_vjp(ht_rule *r)
 {
     ht_var x = r->in[0], w = r->in[1];
-    if (r->wanted[0]) r->d[0] = conv_sized(&hti_op_conv_dx, r, r->v, w, x);
-    if (r->wanted[1]) r->d[1] = conv_sized(&hti_op_conv_dw, r, x, r->v, w);
+    if (r->wanted[0]) r->d[0] = conv_apply(&hti_op_conv_dx, r, r->v, w, x);
+    if (r->wanted[1]) r->d[1] = conv_apply(&hti_op_conv_dw, r, x, r->v, w);
 }
 
 static void conv_dx_vjp(ht_rule *r)
 {
     ht_var y = r->in[0], w = r->in[1];
-    if (r->wanted[0]) r->d[0] = conv_of(r, r->v, w);
-    if (r->wanted[1]) r->d[1] = conv_sized(&hti_op_conv_dw, r, r->v, y, w);
+    if (r->wanted[0]) r->d[0] = conv_apply(&hti_op_conv, r, r->v, w, y);
+    if (r->wanted[1]) r->d[1] = conv_apply(&hti_op_conv_dw, r, r->v, y, w);
 }
 
 static void conv_dw_vjp(ht_rule *r)
 {
     ht_var x = r->in[0], y = r->in[1];
-    if (r->wanted[0]) r->d[0] = conv_sized(&hti_op_conv_dx, r, y, r->v, x);
-    if (r->wanted[1]) r->d[1] = conv_of(r, x, r->v);
+    if (r->wanted[0]) r->d[0] = conv_apply(&hti_op_conv_dx, r, y, r->v, x);
+    if (r->wanted[1]) r->d[1] = conv_apply(&hti_op_conv, r, x, r->v, y);
 }
 
 static void conv_describe(const void *attributes, char *text, size_t size)
@@ -255,10 +233,6 @@ static const ht_sample conv_dw_samples[] = {
 };
 
 #define CONV_ROW(name, side)                                                   \
-    static void name##_run(const ht_run *r)                                    \
-    {                                                                          \
-        conv_run_side(r, side);                                                \
-    }                                                                          \
     static size_t name##_workspace(const ht_context *ctx, const ht_type *in,   \
                                    const ht_type *out, const void *attributes) \
     {                                                                          \
@@ -269,9 +243,10 @@ static const ht_sample conv_dw_samples[] = {
         return conv_flops_side(in, out, side);                                 \
     }                                                                          \
     HTI_ROW(name, name##_samples, .flags = HT_OP_PRODUCT | HT_OP_LINEAR,       \
-            .attribute_size = sizeof(conv_attributes), .infer = name##_infer,  \
-            HTI_LINEAR_RULES(name), .flops = name##_flops,                     \
-            .workspace = name##_workspace, .describe = conv_describe);
+            .attribute_size = sizeof(conv_attributes), .infer = conv_infer,    \
+            .run = conv_run, .vjp = name##_vjp, .jvp = hti_linear_jvp,         \
+            .flops = name##_flops, .workspace = name##_workspace,              \
+            .describe = conv_describe);
 
 CONV_ROW(conv, HTI_CONV_Y)
 CONV_ROW(conv_dx, HTI_CONV_X)

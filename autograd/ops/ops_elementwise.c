@@ -38,24 +38,12 @@ static ht_var sqrt_slope(const ht_rule *r, ht_var v)
 }
 
 /* Not 1 - out^2 and out (1 - out), which have no digits left where out is near 1. */
-static ht_var tanh_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_apply(&hti_op_tanh_slope, 1, r->in, NULL, HT_HERE));
-}
-
-static ht_var sigmoid_slope(const ht_rule *r, ht_var v)
-{
-    return ht_mul(v, ht_apply(&hti_op_sigmoid_slope, 1, r->in, NULL, HT_HERE));
-}
-
+HTI_SLOPE(tanh, ht_mul(v, hti_inner(&hti_op_tanh_slope, x)))
+HTI_SLOPE(sigmoid, ht_mul(v, hti_inner(&hti_op_sigmoid_slope, x)))
 HTI_SLOPE(tanh_slope, ht_mul(v, ht_mul(ht_mul(y, ht_tanh(x)), -2.0)))
 
 /* tanh(x / 2), not 2 s - 1, which would cancel around 0. */
-static ht_var sigmoid_slope_slope(const ht_rule *r, ht_var v)
-{
-    ht_var turn = ht_tanh(ht_mul(r->in[0], -0.5));
-    return ht_mul(v, ht_mul(r->out, turn));
-}
+HTI_SLOPE(sigmoid_slope, ht_mul(v, ht_mul(y, ht_tanh(ht_mul(x, -0.5)))))
 
 /* The result is positive where x is, and kept for other reasons: x need not be. */
 HTI_SLOPE(relu, elementwise_positive(y, v, HT_ZERO))
@@ -154,10 +142,7 @@ static bool arithmetic_infer(ht_infer *it)
 }
 
 /* Shapes come in parentheses: (rank, {sizes}). */
-#define BINARY_SHAPE(rank, ...) \
-    {                           \
-        rank, __VA_ARGS__       \
-    }
+#define BINARY_SHAPE(rank, ...) .shape = {rank, __VA_ARGS__}
 #define BINARY_SAMPLE(low, high, a, b)                                            \
     {                                                                             \
         2, {{0, BINARY_SHAPE a, low, high}, {0, BINARY_SHAPE b, low, high}}, NULL \
@@ -297,10 +282,7 @@ static const ht_sample compare_samples[] = {
             .flags = HT_OP_ELEMENTWISE | HT_OP_NO_GRADIENT | (more_flags),        \
             .infer = compare_infer, .loop = {HTI_LOOP_COMPARE, HTI_COMPARE_##op}, \
             .run = hti_loop_run);                                                 \
-    ht_var ht_##op##_at(ht_var a, ht_var b, const char *site)                     \
-    {                                                                             \
-        return elementwise_apply(&hti_op_##op, a, b, site);                       \
-    }
+    HTI_AT_2(op)
 
 COMPARE_ROW(equal, "$0 == $1", HT_OP_COMMUTATIVE)
 COMPARE_ROW(greater, "$0 > $1", 0)

@@ -14,12 +14,14 @@ static int index_value(const ht_array *a, int64_t at)
     return ((const int32_t *)a->data)[offset];
 }
 
-static void index_complain(const ht_run *r, int which, int64_t bad, int64_t size)
+void hti_complain(const ht_run *r, int which, int64_t bad, int64_t size)
 {
     if (bad < 0) return;
+    char text[HT_SHAPE_TEXT];
     ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
-                    "%s: index %d at place %lld lies outside 0 .. %lld", r->op->name,
-                    index_value(r->in[which], bad), (long long)bad, (long long)size - 1);
+                    "%s: index %d at place %lld of shape %s lies outside 0 .. %lld",
+                    r->op->name, index_value(r->in[which], bad), (long long)bad,
+                    ht_shape_text(r->in[which]->shape, text), (long long)size - 1);
 }
 
 /* Gather. */
@@ -49,7 +51,7 @@ static bool gather_infer(ht_infer *it)
 static void gather_run(const ht_run *r)
 {
     int64_t bad = hti_run_gather(r->ctx, r->out, *r->in[0], *r->in[1]);
-    index_complain(r, 1, bad, r->in[0]->shape.dim[0]);
+    hti_complain(r, 1, bad, r->in[0]->shape.dim[0]);
 }
 
 static void gather_vjp(ht_rule *r)
@@ -97,7 +99,7 @@ static void scatter_run(const ht_run *r)
 {
     if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
     int64_t bad = hti_run_scatter_add(r->ctx, r->out, *r->in[1], *r->in[2]);
-    index_complain(r, 1, bad, r->out.shape.dim[0]);
+    hti_complain(r, 1, bad, r->out.shape.dim[0]);
 }
 
 static void scatter_vjp(ht_rule *r)
@@ -158,7 +160,7 @@ static bool one_hot_infer(ht_infer *it)
 static void one_hot_run(const ht_run *r)
 {
     int64_t bad = hti_run_one_hot(r->ctx, r->out, *r->in[0]);
-    index_complain(r, 0, bad, r->out.shape.dim[r->out.shape.rank - 1]);
+    hti_complain(r, 0, bad, r->out.shape.dim[r->out.shape.rank - 1]);
 }
 
 HTI_DESCRIBE(one_hot, one_hot_attributes, "%lld classes", (long long)a->classes)

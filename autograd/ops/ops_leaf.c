@@ -16,15 +16,8 @@ static void copy_run(const ht_run *r)
     if (r->out.data != r->in[0]->data) hti_run_copy(r->ctx, r->out, *r->in[0]);
 }
 
-static void copy_vjp(ht_rule *r)
-{
-    r->d[0] = r->v;
-}
-
-static ht_var copy_jvp(const ht_rule *r)
-{
-    return r->t[0];
-}
+HTI_SLOPE(copy, v)
+HTI_SLOPE_RULES(copy, copy_slope)
 
 static const ht_sample copy_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, NULL},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_math.c: more maths of one input, and two functions along an axis, logsumexp and
- * cumsum. As in ops_elementwise.c, whose rows these continue, one slope per elementwise
- * row serves vjp and jvp. Read next: ops_compose.c. */
+/* ops_math.c: more maths of one input, and cumsum, along an axis. As in
+ * ops_elementwise.c, whose rows these continue, one slope per elementwise row serves vjp
+ * and jvp. Read next: ops_compose.c. */
 #include "ops.h"
 
 /* Elementwise: slope(r, v) is v times the derivative. */
@@ -16,12 +16,7 @@ HTI_SLOPE(rsqrt, ht_mul(v, ht_mul(ht_div(y, x), -0.5)))
 HTI_SLOPE(sin, ht_mul(v, ht_cos(x)))
 HTI_SLOPE(cos, ht_neg(ht_mul(v, ht_sin(x))))
 
-static ht_var math_apply(const ht_op *op, ht_var x)
-{
-    return ht_apply(op, 1, &x, NULL, HT_HERE);
-}
-
-HTI_SLOPE(erf, ht_mul(v, math_apply(&hti_op_erf_slope, x)))
+HTI_SLOPE(erf, ht_mul(v, hti_inner(&hti_op_erf_slope, x)))
 
 /* What grows with x has a bound below, if only where the factor beside it is 0 long
  * since: infinity times that would be NaN, not the limit. */
@@ -35,27 +30,27 @@ static ht_var math_within(ht_var x, double bound)
 /* 2 / sqrt(pi) exp(-x^2) (-2 x) */
 HTI_SLOPE(erf_slope, ht_mul(v, ht_mul(y, ht_mul(math_within(x, 40), -2.0))))
 HTI_SLOPE(softplus, ht_mul(v, ht_sigmoid(x)))
-HTI_SLOPE(gelu, ht_mul(v, math_apply(&hti_op_gelu_slope, x)))
+HTI_SLOPE(gelu, ht_mul(v, hti_inner(&hti_op_gelu_slope, x)))
 
 /* density (2 - x^2) */
 static ht_var gelu_slope_slope(const ht_rule *r, ht_var v)
 {
     ht_var bend = ht_sub(2.0, ht_minimum(ht_square(r->in[0]), 3600.0));
-    return ht_mul(v, ht_mul(math_apply(&hti_op_density, r->in[0]), bend));
+    return ht_mul(v, ht_mul(hti_inner(&hti_op_density, r->in[0]), bend));
 }
 
 HTI_SLOPE(density, ht_neg(ht_mul(v, ht_mul(y, math_within(x, 60)))))
-HTI_SLOPE(silu, ht_mul(v, math_apply(&hti_op_silu_slope, x)))
+HTI_SLOPE(silu, ht_mul(v, hti_inner(&hti_op_silu_slope, x)))
 
 /* s' (2 - x tanh(x / 2)), s the sigmoid */
 static ht_var silu_slope_slope(const ht_rule *r, ht_var v)
 {
     ht_var x = r->in[0], turn = ht_mul(x, ht_tanh(ht_mul(x, 0.5)));
     ht_var bend = ht_sub(2.0, ht_minimum(turn, 2000.0));
-    return ht_mul(v, ht_mul(math_apply(&hti_op_sigmoid_slope, x), bend));
+    return ht_mul(v, ht_mul(hti_inner(&hti_op_sigmoid_slope, x), bend));
 }
 
-HTI_SLOPE(gelu_tanh, ht_mul(v, math_apply(&hti_op_gelu_tanh_slope, x)))
+HTI_SLOPE(gelu_tanh, ht_mul(v, hti_inner(&hti_op_gelu_tanh_slope, x)))
 
 /* Twice sqrt(2 / pi), and that by 0.044715: Hendrycks & Gimpel, arXiv 1606.08415. */
 static const double gelu_line = 1.5957691216057308,
@@ -70,7 +65,7 @@ static ht_var gelu_tanh_slope_slope(const ht_rule *r, ht_var v)
     ht_var turn = ht_mul(ht_mul(x, ht_tanh(ht_mul(w, 0.5))), ht_square(dw));
     ht_var line = ht_add(ht_mul(square, 12 * gelu_cubic), 2 * gelu_line);
     ht_var bend = ht_sub(line, ht_minimum(turn, 1e7));
-    return ht_mul(v, ht_mul(math_apply(&hti_op_sigmoid_slope, w), bend));
+    return ht_mul(v, ht_mul(hti_inner(&hti_op_sigmoid_slope, w), bend));
 }
 
 HTI_UNARY_ROW(log1p, NULL, 0, -0.6, 2)
@@ -140,39 +135,6 @@ ht_var hti_weighted_hypot(ht_var a, ht_var x, ht_var b, ht_var y, const char *si
     if (ht_is_zero(y)) y = ht_number(0);
     return ht_apply(&hti_op_weighted_hypot, 4, (ht_var[]){a, x, b, y}, NULL, site);
 }
-
-/* Logsumexp of the last axis: the derivative is softmax. */
-
-static bool logsumexp_infer(ht_infer *it)
-{
-    if (!hti_infer_rows(it)) return false;
-    it->out.shape.rank--;
-    return true;
-}
-
-HTI_RUN(logsumexp, void, hti_run_logsumexp(r->ctx, r->out, *r->in[0]))
-
-static void logsumexp_vjp(ht_rule *r)
-{
-    ht_shape column = ht_var_shape(r->in[0]);
-    column.dim[column.rank - 1] = 1;
-    r->d[0] = ht_mul(ht_softmax(r->in[0]), ht_reshape(r->v, column));
-}
-
-static ht_var logsumexp_jvp(const ht_rule *r)
-{
-    ht_var weighted = ht_mul(ht_softmax(r->in[0]), r->t[0]);
-    return ht_sum_axes(weighted, HT_AXES(-1), false);
-}
-
-static const ht_sample logsumexp_samples[] = {
-    {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, NULL},
-    {1, {HTI_X(HT_SOME_1)}, NULL},
-    {1, {HTI_X(HT_SOME_1, HT_SOME_2, 1)}, NULL},
-    {1, {HTI_X(0, 3)}, NULL},
-};
-
-HTI_ROW(logsumexp, logsumexp_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp));
 
 /* Cumsum: its transpose is the cumulative sum from the other end. */
 

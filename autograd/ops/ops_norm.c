@@ -35,12 +35,9 @@ static ht_var normalize_mean(ht_var v)
 HTI_RUN(normalize, normalize_attributes,
         hti_run_normalize(r->ctx, r->out, *r->in[0], a->eps, a->centred))
 
-/* J v, J its own transpose. */
 static ht_var normalize_along(const ht_rule *r, ht_var v)
 {
-    if (ht_is_zero(v)) return v;
-    ht_var in[] = {r->in[0], v};
-    return ht_apply(&hti_op_normalize_slope, 2, in, r->attributes, HT_HERE);
+    return hti_along(&hti_op_normalize_slope, r, 1, v);
 }
 
 HTI_SLOPE_RULES(normalize, normalize_along)
@@ -74,29 +71,13 @@ HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attribu
  * normalize_bend, -s (mean(y t) J v + mean(y v) J t + mean(v J t) y), its own transpose.
  */
 
-HTI_RUN(slope, normalize_attributes,
+HTI_RUN(normalize_slope, normalize_attributes,
         hti_run_normalize_slope(r->ctx, r->out, r->in, a->eps, a->centred != 0))
 
-HTI_RUN(bend, normalize_attributes,
+HTI_RUN(normalize_bend, normalize_attributes,
         hti_run_normalize_bend(r->ctx, r->out, r->in, a->eps, a->centred != 0))
 
-static ht_var slope_bend(const ht_rule *r, ht_var t)
-{
-    ht_var in[] = {r->in[0], r->in[1], t};
-    if (ht_is_zero(t)) return t;
-    return ht_apply(&hti_op_normalize_bend, 3, in, r->attributes, HT_HERE);
-}
-
-static void slope_vjp(ht_rule *r)
-{
-    if (r->wanted[0]) r->d[0] = slope_bend(r, r->v);
-    if (r->wanted[1]) r->d[1] = normalize_along(r, r->v);
-}
-
-static ht_var slope_jvp(const ht_rule *r)
-{
-    return ht_add(normalize_along(r, r->t[1]), slope_bend(r, r->t[0]));
-}
+HTI_SYMMETRIC_RULES(normalize_slope, normalize_bend)
 
 /* J v from y and s. */
 static ht_var slope_of(const ht_rule *r, ht_var y, ht_var s, ht_var v)
@@ -136,10 +117,11 @@ static const ht_sample normalize_bend_samples[] = {SLOPE_SAMPLES(3)};
 
 HTI_ROW(normalize_slope, normalize_slope_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
-        HTI_RULES(slope), .describe = normalize_describe);
+        HTI_RULES(normalize_slope), .describe = normalize_describe);
 HTI_ROW(normalize_bend, normalize_bend_samples,
         .attribute_size = sizeof(normalize_attributes), .infer = normalize_infer,
-        .run = bend_run, .decompose = bend_decompose, .describe = normalize_describe);
+        .run = normalize_bend_run, .decompose = bend_decompose,
+        .describe = normalize_describe);
 
 /* The public forms. */
 
@@ -149,27 +131,11 @@ static ht_var normalize_apply(ht_var x, double eps, bool centred, const char *si
     return ht_apply(&hti_op_normalize, 1, &x, &a, site);
 }
 
-/* False, with an error kept, if v, which is x's `what`, does not broadcast with it. */
-static bool normalize_fits(ht_var x, ht_var v, const char *what, const char *site)
-{
-    ht_shape both;
-    if (ht_is_zero(v) || hti_is_number(v) || hti_is_poison(x) ||
-        hti_check_var(v) == HTI_NONE ||
-        hti_broadcast_shapes(hti_type(x).shape, hti_type(v).shape, &both))
-        return true;
-    char text[2][HT_SHAPE_TEXT];
-    hti_fail(x.tape, HT_ERROR_SHAPE, site, "normalize",
-             "%s %s does not broadcast with x %s", what,
-             ht_shape_text(hti_type(v).shape, text[0]),
-             ht_shape_text(hti_type(x).shape, text[1]));
-    return false;
-}
-
 /* x gain + shift, either absent. */
 static ht_var normalize_affine(ht_var x, ht_var gain, ht_var shift, const char *site)
 {
-    if (!normalize_fits(x, gain, "gain", site) ||
-        !normalize_fits(x, shift, "shift", site))
+    if (!hti_needs_beside(x, gain, "gain", "x", "normalize", site) ||
+        !hti_needs_beside(x, shift, "shift", "x", "normalize", site))
         return hti_poison(x.tape);
     if (!ht_is_zero(gain)) x = ht_mul_at(x, gain, site);
     return ht_is_zero(shift) ? x : ht_add_at(x, shift, site);
@@ -185,28 +151,23 @@ static ht_var normalize_input(ht_var x, ht_var *gain, ht_var *shift, const char 
     return hti_needs(tape, x, name, "x", -1, site);
 }
 
-static ht_var normalize_layer(ht_var x, ht_var gain, ht_var shift, double eps,
-                              const char *site)
+static ht_var normalize_rows(ht_var x, ht_var gain, ht_var shift, double eps,
+                             bool centred, const char *site)
 {
-    return normalize_affine(normalize_apply(x, eps, true, site), gain, shift, site);
+    return normalize_affine(normalize_apply(x, eps, centred, site), gain, shift, site);
 }
 
 ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site)
 {
     x = normalize_input(x, &gain, &shift, "layernorm", site);
-    return HTI_CALL("layernorm", x, normalize_layer(x, gain, shift, eps, site));
-}
-
-static ht_var normalize_rms(ht_var x, ht_var gain, double eps, const char *site)
-{
-    return normalize_affine(normalize_apply(x, eps, false, site), gain, HT_ZERO, site);
+    return HTI_CALL("layernorm", x, normalize_rows(x, gain, shift, eps, true, site));
 }
 
 ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site)
 {
     ht_var none = HT_ZERO;
     x = normalize_input(x, &gain, &none, "rmsnorm", site);
-    return HTI_CALL("rmsnorm", x, normalize_rms(x, gain, eps, site));
+    return HTI_CALL("rmsnorm", x, normalize_rows(x, gain, none, eps, false, site));
 }
 
 /* A vector over channels, x's `what`, beside x (n, c, ...): (c, 1, ...). */
@@ -224,32 +185,30 @@ static ht_var normalize_channels(ht_var v, ht_shape x, const char *what, const c
     return ht_reshape_at(v, shape, site);
 }
 
-/* True for floats (n, c, ...) and a fit eps; else the error is kept. */
-static bool normalize_has_channels(ht_var x, double eps, const char *site)
+/* True for floats (n, c, ...); else the error is kept. */
+static bool normalize_has_channels(ht_var x, const char *site)
 {
     if (hti_check_var(x) == HTI_NONE) return false;
     char text[HT_SHAPE_TEXT];
-    ht_type type = hti_type(x);
-    ht_shape_text(type.shape, text);
-    if (type.shape.rank < 2)
-        hti_fail(x.tape, HT_ERROR_SHAPE, site, "normalize",
-                 "needs x (n, channels, ...), got %s", text);
-    else if (!hti_dtype_is_float(type.dtype))
-        hti_fail(x.tape, HT_ERROR_DTYPE, site, "normalize",
-                 "needs f32 or f64, x is %s %s\n  hint: ht_cast",
-                 ht_dtype_name(type.dtype), text);
-    else if (!(eps > 0 && isfinite(eps)))
-        hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "normalize",
-                 "needs eps > 0, eps is %g\n  hint: 1e-5 is usual", eps);
-    else
-        return true;
+    ht_shape shape = hti_type(x).shape;
+    if (shape.rank >= 2) return hti_needs_floats(x, "normalize", site);
+    hti_fail(x.tape, HT_ERROR_SHAPE, site, "normalize",
+             "needs x (n, channels, ...), got %s", ht_shape_text(shape, text));
     return false;
+}
+
+/* x normalised as `rows`, a shape of as many elements. */
+static ht_var normalize_as(ht_var x, ht_shape rows, double eps, const char *site)
+{
+    ht_shape shape = ht_var_shape(x);
+    ht_var y = normalize_apply(ht_reshape_at(x, rows, site), eps, true, site);
+    return ht_reshape_at(y, shape, site);
 }
 
 static ht_var normalize_groups(ht_var x, int64_t groups, ht_var gain, ht_var shift,
                                double eps, const char *site)
 {
-    if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, site)) return hti_poison(x.tape);
     ht_shape shape = hti_type(x).shape;
     char text[HT_SHAPE_TEXT];
     if (groups < 1 || shape.dim[1] % groups)
@@ -259,8 +218,7 @@ static ht_var normalize_groups(ht_var x, int64_t groups, ht_var gain, ht_var shi
                         (long long)groups);
     int64_t group = shape.dim[1] / groups;
     for (int i = 2; i < shape.rank; i++) group *= shape.dim[i];
-    ht_var y = ht_reshape_at(x, HT_SHAPE(shape.dim[0], groups, group), site);
-    y = ht_reshape_at(normalize_apply(y, eps, true, site), shape, site);
+    ht_var y = normalize_as(x, HT_SHAPE(shape.dim[0], groups, group), eps, site);
     return normalize_affine(y, normalize_channels(gain, shape, "gain", site),
                             normalize_channels(shift, shape, "shift", site), site);
 }
@@ -275,15 +233,12 @@ ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, doub
 static ht_var normalize_batch(ht_var x, ht_var gain, ht_var shift, double eps,
                               const char *site)
 {
-    if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
-    ht_shape shape = hti_type(x).shape, turned = shape;
-    turned.dim[0] = shape.dim[1];
-    turned.dim[1] = shape.dim[0];
+    if (!normalize_has_channels(x, site)) return hti_poison(x.tape);
+    ht_shape shape = hti_type(x).shape;
     int64_t each = shape.dim[0];
     for (int i = 2; i < shape.rank; i++) each *= shape.dim[i];
-    ht_var y =
-        ht_reshape_at(hti_swap_axes(x, 0, 1, site), HT_SHAPE(shape.dim[1], each), site);
-    y = ht_reshape_at(normalize_apply(y, eps, true, site), turned, site);
+    ht_var y = normalize_as(hti_swap_axes(x, 0, 1, site), HT_SHAPE(shape.dim[1], each),
+                            eps, site);
     return normalize_affine(hti_swap_axes(y, 0, 1, site),
                             normalize_channels(gain, shape, "gain", site),
                             normalize_channels(shift, shape, "shift", site), site);
@@ -298,7 +253,7 @@ ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const ch
 /* The mean; the variance aside. */
 static ht_var normalize_statistics(ht_var x, ht_var *variance, const char *site)
 {
-    if (!normalize_has_channels(x, 1, site)) return *variance = hti_poison(x.tape);
+    if (!normalize_has_channels(x, site)) return *variance = hti_poison(x.tape);
     int rank = hti_type(x).shape.rank;
     int64_t channels = hti_type(x).shape.dim[1];
     ht_axes axes = {rank - 1, {0, 2, 3, 4, 5}};
@@ -324,7 +279,10 @@ void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char
 static ht_var normalize_given(ht_var x, ht_var mean, ht_var variance, double eps,
                               const char *site)
 {
-    if (!normalize_has_channels(x, eps, site)) return hti_poison(x.tape);
+    if (!normalize_has_channels(x, site)) return hti_poison(x.tape);
+    if (!(eps > 0 && isfinite(eps)))
+        return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "batchnorm_given",
+                        "needs eps > 0, eps is %g", eps);
     if (hti_type(x).dtype == HT_F32 && (float)eps == 0)
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "batchnorm_given",
                         "eps %g is 0 in f32, where a variance of 0 has no inverse", eps);

@@ -47,14 +47,10 @@ static bool pool_infer(ht_infer *it)
            pool_sizes(it, it->in[0].shape.dim + 2, it->out.shape.dim + 2);
 }
 
-static void pool_describe(const void *attributes, char *text, size_t size)
-{
-    const pool_attributes *a = attributes;
-    const hti_pool_geometry *g = &a->geometry;
-    snprintf(text, size, "kernel %lld %lld stride %lld %lld padding %lld %lld",
-             (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->stride[0],
-             (long long)g->stride[1], (long long)g->padding[0], (long long)g->padding[1]);
-}
+HTI_DESCRIBE(pool, pool_attributes, "kernel %lld %lld stride %lld %lld padding %lld %lld",
+             (long long)a->geometry.kernel[0], (long long)a->geometry.kernel[1],
+             (long long)a->geometry.stride[0], (long long)a->geometry.stride[1],
+             (long long)a->geometry.padding[0], (long long)a->geometry.padding[1])
 
 static pool_attributes pool_attributes_of(const ht_pool_options *options)
 {
@@ -137,16 +133,6 @@ static bool pool_indexed_fit(ht_infer *it)
                          "values and indices must agree but for the last axis");
 }
 
-static void pool_complain(const ht_run *r, int64_t bad, int64_t size)
-{
-    if (bad < 0) return;
-    char text[HT_SHAPE_TEXT];
-    ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
-                    "%s: the index at place %lld of shape %s lies outside 0 .. %lld",
-                    r->op->name, (long long)bad, ht_shape_text(r->in[1]->shape, text),
-                    (long long)size - 1);
-}
-
 static bool take_last_infer(ht_infer *it)
 {
     if (!pool_indexed_fit(it)) return false;
@@ -157,8 +143,8 @@ static bool take_last_infer(ht_infer *it)
 static void take_last_run(const ht_run *r)
 {
     const ht_shape *x = &r->in[0]->shape;
-    pool_complain(r, hti_run_take_last(r->ctx, r->out, *r->in[0], *r->in[1]),
-                  x->dim[x->rank - 1]);
+    hti_complain(r, 1, hti_run_take_last(r->ctx, r->out, *r->in[0], *r->in[1]),
+                 x->dim[x->rank - 1]);
 }
 
 static void take_last_vjp(ht_rule *r)
@@ -196,8 +182,8 @@ static bool put_last_infer(ht_infer *it)
 
 static void put_last_run(const ht_run *r)
 {
-    pool_complain(r, hti_run_put_last(r->ctx, r->out, *r->in[0], *r->in[1]),
-                  ((const put_attributes *)r->attributes)->size);
+    hti_complain(r, 1, hti_run_put_last(r->ctx, r->out, *r->in[0], *r->in[1]),
+                 ((const put_attributes *)r->attributes)->size);
 }
 
 static void put_last_vjp(ht_rule *r)

@@ -37,28 +37,6 @@ static bool random_infer(ht_infer *it)
     return true;
 }
 
-static void random_draw(const ht_run *r, hti_random f)
-{
-    const random_attributes *a = r->attributes;
-    hti_run_random(r->ctx, f, r->out, a->seed, a->stream,
-                   *(const int32_t *)r->in[0]->data, a->rate);
-}
-
-static void uniform_run(const ht_run *r)
-{
-    random_draw(r, HTI_UNIFORM);
-}
-
-static void normal_run(const ht_run *r)
-{
-    random_draw(r, HTI_NORMAL);
-}
-
-static void dropout_mask_run(const ht_run *r)
-{
-    random_draw(r, HTI_DROPOUT);
-}
-
 static void random_describe(const void *attributes, char *text, size_t size)
 {
     const random_attributes *a = attributes;
@@ -74,13 +52,16 @@ static const ht_sample random_samples[] = {
     {1, {{HT_I32, {0, {0}}, 0, 9}}, &(random_attributes){3, 5, HT_F64, 0, {2, {0, 3}}}},
 };
 
-#define RANDOM_ROW(op)                                                          \
+#define RANDOM_ROW(op, draw)                                                    \
+    HTI_RUN(op, random_attributes,                                              \
+            hti_run_random(r->ctx, draw, r->out, a->seed, a->stream,            \
+                           *(const int32_t *)r->in[0]->data, a->rate))          \
     HTI_ROW(op, random_samples, .flags = HT_OP_NO_GRADIENT,                     \
             .attribute_size = sizeof(random_attributes), .infer = random_infer, \
             .run = op##_run, .describe = random_describe);
-RANDOM_ROW(uniform)
-RANDOM_ROW(normal)
-RANDOM_ROW(dropout_mask)
+RANDOM_ROW(uniform, HTI_UNIFORM)
+RANDOM_ROW(normal, HTI_NORMAL)
+RANDOM_ROW(dropout_mask, HTI_DROPOUT)
 
 static ht_var random_apply(const ht_op *op, ht_var step, ht_type type, uint64_t stream,
                            double rate, const char *site)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* ops_rows.c: softmax, log-softmax and cross-entropy by rows, and their derivatives, rows
- * too, as far as the second; from there on they are made of primitives. Read next:
- * tensor/rows.c, tensor/loops_slope.h. */
+/* ops_rows.c: softmax, logsumexp, log-softmax and cross-entropy by rows, and their
+ * derivatives, rows too, as far as the second; from there on they are made of primitives.
+ * Read next: tensor/rows.c, tensor/loops_slope.h. */
 #include <math.h>
 
 #include "ops.h"
@@ -20,18 +20,6 @@ static const ht_sample rows_samples[] = {
 
 /* Derivatives of rows x along rows v; see tensor/loops_slope.h. All rules below are made
  * of them, so that rows where one class is nearly all keep their digits. */
-
-static ht_var slope_apply(const ht_op *op, ht_var x, ht_var v)
-{
-    if (ht_is_zero(v)) return v;
-    return ht_apply(op, 2, (ht_var[]){x, v}, NULL, HT_HERE);
-}
-
-static ht_var softmax_bend(ht_var x, ht_var v, ht_var t)
-{
-    if (ht_is_zero(t)) return t;
-    return ht_apply(&hti_op_softmax_bend, 3, (ht_var[]){x, v, t}, NULL, HT_HERE);
-}
 
 static ht_var rows_total(ht_var v)
 {
@@ -65,17 +53,7 @@ static const ht_sample bend_samples[] = {
     HTI_ROW(op, samples, .infer = hti_infer_rows_alike, .run = op##_run, __VA_ARGS__);
 
 /* p (v - p.v) */
-static void softmax_slope_vjp(ht_rule *r)
-{
-    if (r->wanted[0]) r->d[0] = softmax_bend(r->in[0], r->in[1], r->v);
-    if (r->wanted[1]) r->d[1] = slope_apply(&hti_op_softmax_slope, r->in[0], r->v);
-}
-
-static ht_var softmax_slope_jvp(const ht_rule *r)
-{
-    return ht_add(slope_apply(&hti_op_softmax_slope, r->in[0], r->t[1]),
-                  softmax_bend(r->in[0], r->in[1], r->t[0]));
-}
+HTI_SYMMETRIC_RULES(softmax_slope, softmax_bend)
 
 /* p (z - p.z), z = (v - p.v) (t - p.t): third derivatives are those of this. */
 static ht_var softmax_bend_decompose(const ht_rule *r)
@@ -88,36 +66,35 @@ static ht_var softmax_bend_decompose(const ht_rule *r)
 /* v - p.v; by x along t: -sum(slope(t) v). */
 static void log_softmax_rest_vjp(ht_rule *r)
 {
-    ht_var total = rows_total(r->v), x = r->in[0];
+    ht_var total = rows_total(r->v);
     if (r->wanted[0])
-        r->d[0] = ht_neg(ht_mul(slope_apply(&hti_op_softmax_slope, x, r->in[1]), total));
-    if (r->wanted[1]) r->d[1] = slope_apply(&hti_op_log_softmax_back, x, r->v);
+        r->d[0] = ht_neg(ht_mul(hti_along(&hti_op_softmax_slope, r, 1, r->in[1]), total));
+    if (r->wanted[1]) r->d[1] = hti_along(&hti_op_log_softmax_back, r, 1, r->v);
 }
 
 static ht_var log_softmax_rest_jvp(const ht_rule *r)
 {
-    ht_var x = r->in[0], along = slope_apply(&hti_op_log_softmax_rest, x, r->t[1]);
+    ht_var along = hti_along(&hti_op_log_softmax_rest, r, 1, r->t[1]);
     if (ht_is_zero(r->t[0])) return along;
-    ht_var moved = slope_apply(&hti_op_softmax_slope, x, r->t[0]);
+    ht_var moved = hti_along(&hti_op_softmax_slope, r, 1, r->t[0]);
     ht_var down = ht_neg(rows_total(ht_mul(moved, r->in[1])));
-    return ht_add(along, ht_broadcast(down, ht_var_shape(x)));
+    return ht_add(along, ht_broadcast(down, ht_var_shape(r->in[0])));
 }
 
 /* v - p sum(v); by x along t: -slope(t) sum(v). */
 static void log_softmax_back_vjp(ht_rule *r)
 {
-    ht_var x = r->in[0];
     if (r->wanted[0])
         r->d[0] = ht_neg(
-            ht_mul(slope_apply(&hti_op_softmax_slope, x, r->v), rows_total(r->in[1])));
-    if (r->wanted[1]) r->d[1] = slope_apply(&hti_op_log_softmax_rest, x, r->v);
+            ht_mul(hti_along(&hti_op_softmax_slope, r, 1, r->v), rows_total(r->in[1])));
+    if (r->wanted[1]) r->d[1] = hti_along(&hti_op_log_softmax_rest, r, 1, r->v);
 }
 
 static ht_var log_softmax_back_jvp(const ht_rule *r)
 {
-    ht_var x = r->in[0], along = slope_apply(&hti_op_log_softmax_back, x, r->t[1]);
+    ht_var along = hti_along(&hti_op_log_softmax_back, r, 1, r->t[1]);
     if (ht_is_zero(r->t[0])) return along;
-    ht_var moved = slope_apply(&hti_op_softmax_slope, x, r->t[0]);
+    ht_var moved = hti_along(&hti_op_softmax_slope, r, 1, r->t[0]);
     return ht_sub(along, ht_mul(moved, rows_total(r->in[1])));
 }
 
@@ -135,7 +112,7 @@ HTI_RUN(softmax, void, hti_run_softmax(r->ctx, r->out, *r->in[0]))
 
 static ht_var softmax_along(const ht_rule *r, ht_var v)
 {
-    return slope_apply(&hti_op_softmax_slope, r->in[0], v);
+    return hti_along(&hti_op_softmax_slope, r, 1, v);
 }
 
 HTI_SLOPE_RULES(softmax, softmax_along)
@@ -144,18 +121,44 @@ HTI_ROW(softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(softmax));
 
 HTI_AT_1(softmax)
 
+/* Logsumexp of the last axis: the derivative is softmax. */
+
+static bool logsumexp_infer(ht_infer *it)
+{
+    if (!hti_infer_rows(it)) return false;
+    it->out.shape.rank--;
+    return true;
+}
+
+HTI_RUN(logsumexp, void, hti_run_logsumexp(r->ctx, r->out, *r->in[0]))
+
+static void logsumexp_vjp(ht_rule *r)
+{
+    ht_shape column = ht_var_shape(r->in[0]);
+    column.dim[column.rank - 1] = 1;
+    r->d[0] = ht_mul(ht_softmax(r->in[0]), ht_reshape(r->v, column));
+}
+
+static ht_var logsumexp_jvp(const ht_rule *r)
+{
+    ht_var weighted = ht_mul(ht_softmax(r->in[0]), r->t[0]);
+    return ht_sum_axes(weighted, HT_AXES(-1), false);
+}
+
+HTI_ROW(logsumexp, rows_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp));
+
 /* Log_softmax: J = I - 1 p'. */
 
 HTI_RUN(log_softmax, void, hti_run_log_softmax(r->ctx, r->out, *r->in[0]))
 
 static void log_softmax_vjp(ht_rule *r)
 {
-    r->d[0] = slope_apply(&hti_op_log_softmax_back, r->in[0], r->v);
+    r->d[0] = hti_along(&hti_op_log_softmax_back, r, 1, r->v);
 }
 
 static ht_var log_softmax_jvp(const ht_rule *r)
 {
-    return slope_apply(&hti_op_log_softmax_rest, r->in[0], r->t[0]);
+    return hti_along(&hti_op_log_softmax_rest, r, 1, r->t[0]);
 }
 
 HTI_ROW(log_softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(log_softmax));

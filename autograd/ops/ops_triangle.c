@@ -111,12 +111,8 @@ static double triangle_flops(const ht_type *in, const ht_type *out)
     return k * (double)ht_shape_count(out->shape);
 }
 
-static void triangle_describe(const void *attributes, char *text, size_t size)
-{
-    static const char *const sides[] = {"x y'", "x y", "x' y"};
-    const triangle_attributes *a = attributes;
-    snprintf(text, size, "%s", sides[a->side]);
-}
+HTI_DESCRIBE(triangle, triangle_attributes, "%s",
+             ((const char *const[]){"x y'", "x y", "x' y"})[a->side])
 
 static const ht_sample triangle_samples[] = {
     {2,

@@ -66,6 +66,29 @@ void hti_loop_run(const ht_run *r);
  * tangent in its place. */
 ht_var hti_linear_jvp(const ht_rule *r);
 
+/* op of the first n inputs of r's row, and v, with its attributes; HT_ZERO if v is. */
+ht_var hti_along(const ht_op *op, const ht_rule *r, int n, ht_var v);
+
+/* Both rules of a row slope(x, v) = J v, J its own transpose, whose derivative by x along
+ * t is the row bend(x, v, t), its own transpose too. */
+#define HTI_SYMMETRIC_RULES(slope, bend)                                    \
+    static void slope##_vjp(ht_rule *r)                                     \
+    {                                                                       \
+        if (r->wanted[0]) r->d[0] = hti_along(&hti_op_##bend, r, 2, r->v);  \
+        if (r->wanted[1]) r->d[1] = hti_along(&hti_op_##slope, r, 1, r->v); \
+    }                                                                       \
+    static ht_var slope##_jvp(const ht_rule *r)                             \
+    {                                                                       \
+        return ht_add(hti_along(&hti_op_##slope, r, 1, r->t[1]),            \
+                      hti_along(&hti_op_##bend, r, 2, r->t[0]));            \
+    }
+
+/* op(x), of a row that has no public function. */
+static inline ht_var hti_inner(const ht_op *op, ht_var x)
+{
+    return ht_apply(op, 1, &x, NULL, HT_HERE);
+}
+
 /* The row r is a rule of. */
 static inline const ht_op *hti_rule_op(const ht_rule *r)
 {

@@ -150,11 +150,41 @@ static void tril_beside_nan_is_its_fill(void **state)
     ht_context_free(ctx);
 }
 
+/* The sum of squares of attention(x, x, x), derived by x again and again: each place of x
+ * counts, and so does one that tangents and cotangents are made of. */
+static void attention_of_one_variable_derives_by_all_its_places(void **state)
+{
+    (void)state;
+    ht_context *ctx = test_context(1);
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_tensor *at = ht_tensor_new(ctx, HT_F64, HT_SHAPE(5, D));
+    ht_tensor *none = ht_tensor_new(ctx, HT_F64, HT_SHAPE(5, 5));
+    ht_tensor_uniform(at, 3, -1, 1);
+    ht_var x = ht_input(tape, at), mask[] = {HT_ZERO, ht_input(tape, none)}, d[2];
+    for (int causal = 0; causal < 2; causal++) {
+        for (int k = 0; k < 2; k++) {
+            d[k] = ht_attention(x, x, x, mask[k], causal);
+            for (int order = 0; order < ORDERS; order++)
+                ht_grad(ht_sum(ht_square(d[k])), 1, &x, &d[k]);
+        }
+        ht_check(ctx);
+        for (int i = 0; i < 5 * D; i++) {
+            double want = ht_tensor_get(ht_value(d[1]), i);
+            assert_near(ht_tensor_get(ht_value(d[0]), i), want, 1e-10 * fabs(want));
+        }
+    }
+    ht_tape_free(tape);
+    ht_tensor_free(at);
+    ht_tensor_free(none);
+    ht_context_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_causal_keeps_nan_and_infinity_to_rows_that_see_them),
         cmocka_unit_test(attention_causal_with_a_mask_of_zeros_is_that_without),
+        cmocka_unit_test(attention_of_one_variable_derives_by_all_its_places),
         cmocka_unit_test(tril_beside_nan_is_its_fill),
     };
     return TEST_MAIN(tests);

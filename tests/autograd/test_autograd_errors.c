@@ -622,13 +622,13 @@ static void index_outside_is_refused_when_run(void)
             "outside 0 .. 1");
     REFUSED(one_hot, ARGUMENT, ht_one_hot(l, 4, HT_F64), "index -1 at place 0",
             "outside 0 .. 3");
-    REFUSED(take_last, ARGUMENT, ht_take_last(v, i), "index at place 0 of shape (2, 1)",
+    REFUSED(take_last, ARGUMENT, ht_take_last(v, i), "at place 0 of shape (2, 1)",
             "outside 0 .. 2");
     ht_var in[] = {ht_slice(v, 1, 0, 1, 1), i};
     const ht_op *put = &hti_op_put_last;
     const int64_t size = 5;
     REFUSED(put_last, ARGUMENT, ht_apply(put, 2, in, &size, HT_HERE),
-            "index at place 0 of shape (2, 1)", "outside 0 .. 4");
+            "at place 0 of shape (2, 1)", "outside 0 .. 4");
     REFUSED(cross_entropy, ARGUMENT, ht_cross_entropy(v, l), "label -1 of row 0",
             "outside 0 .. 2");
     ht_var logits[] = {v, l};
