@@ -52,16 +52,21 @@ typedef struct ht_array {
  * Threads. 0 are the cores the calling thread may run on (its affinity), or as many as
  * OpenMP would take where that is less (OMP_NUM_THREADS, omp_set_num_threads). More than
  * HT_MAX_THREADS are an error kept on the new context, which then has HT_MAX_THREADS.
+ * The number says into how many parts work is cut, on which some bits depend; no more run
+ * at a time than there are cores. They are the context's own, start with its first work
+ * that is worth them, sleep when there is none, and end with it. Whoever is free takes
+ * what nobody has begun, so a machine that is busy otherwise costs little, and there is
+ * nothing to set for it. Small work runs on the calling thread.
  * No setting of the process is changed: what OpenMP (omp_get_max_threads) and OpenBLAS
  * (openblas_get_num_threads) say after a call is what they said before it. A program may
- * use OpenMP itself, and call the library from its own regions, one context per thread.
+ * use OpenMP itself, and call the library from its own regions, one context per thread,
+ * with `threads` 1 if its threads have all the cores.
  *
- * fork. A child may go on with the contexts it has and make others. If its parent had
- * several threads, OpenMP's are lost to the child, and the library works on one there,
- * for good, in the same pieces: the same bits.
+ * fork. A child may go on with the contexts it has, whose threads start again in it, and
+ * make others: the same bits.
  *
- * Stack. A thread that calls the library needs HT_STACK_KB of it, and so do OpenMP's own
- * (OMP_STACKSIZE): less than glibc gives unasked, more than musl does. */
+ * Stack. A thread that calls the library needs HT_STACK_KB of it: less than glibc gives
+ * unasked, more than musl does. */
 
 /* The most threads of a context, and the stack each thread needs. */
 enum { HT_MAX_THREADS = 1024, HT_STACK_KB = 512 };

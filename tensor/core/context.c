@@ -50,7 +50,8 @@ ht_context *hti_context_new(const ht_context_options *options, size_t table,
     if (seed.options.threads == 0) seed.options.threads = hti_all_threads();
     int asked = seed.options.threads;
     if (asked > HT_MAX_THREADS) seed.options.threads = HT_MAX_THREADS;
-    seed.size = sizeof seed + table;
+    size_t team = hti_round_up(sizeof seed + table, HTI_ALIGN);
+    seed.size = team + hti_team_bytes(seed.options.threads);
 
     /* Nobody holds this context yet: a failure here is told by NULL alone. */
     seed.options.on_error = NULL;
@@ -58,6 +59,7 @@ ht_context *hti_context_new(const ht_context_options *options, size_t table,
     if (!ctx) return NULL;
     *ctx = seed;
     ctx->kernels = (struct hti_kernels *)(ctx + 1);
+    ctx->team = hti_team_open((char *)ctx + team, ctx->options.threads);
     start(ctx);
     if (options) ctx->options.on_error = options->on_error;
     if (asked > HT_MAX_THREADS)
@@ -74,6 +76,7 @@ void ht_context_free(ht_context *ctx)
     HT_ASSERT(ctx->live == ctx->size,
               "ht_context_free: %zu bytes made on this context are not freed yet",
               ctx->live - ctx->size);
+    hti_team_close(ctx->team);
     ht_context last = *ctx;
     hti_resize(&last, ctx, last.size, 0);
 }

@@ -12,13 +12,15 @@ enum { HTI_MESSAGE = 1024, HTI_ALIGN = 64 };
 
 struct hti_kernels;
 struct hti_loops;
+struct hti_team;
 
 struct ht_context {
     ht_context_options options;
     struct hti_kernels *kernels;   /* its table of them, behind it in memory */
     const struct hti_loops *loops; /* of an instruction set; NULL without fast/ */
+    struct hti_team *team;         /* its threads, behind the table */
     int64_t fuse_least;            /* elements from which programs fuse; set by tests */
-    size_t size;                   /* of this and the table */
+    size_t size;                   /* of this, the table and the team */
     size_t live, peak;
     uint64_t allocations;
     ht_status status;
@@ -54,19 +56,29 @@ void hti_large_pages(void *memory, size_t bytes);
 
 /* threads.c: what 0 threads of a context's options stand for. */
 int hti_all_threads(void);
+/* OpenMP's number for the calling thread; HT_MAX_THREADS if there is no OpenMP. */
+int hti_openmp_threads(void);
+void hti_openmp_set(int threads);
+
+/* The threads of a context, in memory of so many bytes, all of which must stay. Those of
+ * a parent are not closed by its child. */
+size_t hti_team_bytes(int threads);
+struct hti_team *hti_team_open(void *memory, int threads);
+void hti_team_close(struct hti_team *team);
+
 enum {
     HTI_SERIAL = 64 * 1024, /* arrays of fewer elements are not worth a second thread */
     HTI_CHUNK = 32 * 1024   /* elements a task takes, about */
 };
-/* Calls run(work, first, last) over [0, units) cut into equal pieces of about HTI_CHUNK
- * elements, on the context's threads when there are HTI_SERIAL elements or more. What a
- * unit computes must not depend on the cut. */
 typedef void (*hti_task_fn)(const void *work, int64_t first, int64_t last);
+/* Calls run(work, i, i + 1) for each piece i, on the context's threads, and returns when
+ * all have returned. Within such a call: on the thread that asks. */
+void hti_share(const ht_context *ctx, int64_t pieces, hti_task_fn run, const void *work);
+/* Calls run(work, first, last) over [0, units) cut into equal pieces of about HTI_CHUNK
+ * elements, shared when there are HTI_SERIAL elements or more. What a unit computes must
+ * not depend on the cut. */
 void hti_parallel(const ht_context *ctx, int64_t elements, int64_t units, hti_task_fn run,
                   const void *work);
-
-/* The threads of a region over so many pieces: num_threads(hti_team(pieces)). */
-int hti_team(int64_t pieces);
 
 /* As ht_context_new, which is of kernels/start.c, with `table` bytes for the table of
  * kernels, which `start` fills. */

@@ -338,10 +338,12 @@ static void attention_unit(const attention_work *w, int64_t unit, bool tame, cha
     (tame ? attention_by_tile : attention_by_query)(w, in, out, slot);
 }
 
-/* Units first .. last-1. */
-static void attention_share(const attention_work *w, int64_t first, int64_t last,
-                            char *slot)
+static void attention_share(const void *work, int64_t piece, int64_t next)
 {
+    const attention_work *w = work;
+    int64_t first = w->p.units * piece / w->p.pieces;
+    int64_t last = w->p.units * next / w->p.pieces;
+    char *slot = w->slots + (size_t)piece * w->p.slot_bytes;
     const ht_shape *q = &w->in[0].x.shape;
     bool tame = true;
     for (int64_t unit = first; unit < last; unit++) {
@@ -354,15 +356,8 @@ static void attention_share(const attention_work *w, int64_t first, int64_t last
 
 static void attention_units(const ht_context *ctx, const attention_work *w)
 {
-    hti_matmul_counts before = hti_matmul_enter(ctx, w->p.dtype, false);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(w->p.pieces)) \
-    schedule(static, 1) if (w->p.pieces > 1)
-#endif
-    for (int64_t i = 0; i < w->p.pieces; i++)
-        attention_share(w, w->p.units * i / w->p.pieces,
-                        w->p.units * (i + 1) / w->p.pieces,
-                        w->slots + (size_t)i * w->p.slot_bytes);
+    hti_matmul_counts before = hti_matmul_enter(ctx, w->p.dtype, false, w->p.pieces > 1);
+    hti_share(ctx, w->p.pieces, attention_share, w);
     hti_matmul_leave(before);
 }
 

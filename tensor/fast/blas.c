@@ -11,9 +11,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 /* A matrix as row-major BLAS takes it: `transpose` of what is stored with `leading`. */
 typedef struct blas_stored {
@@ -100,9 +97,9 @@ bool hti_blas_vector(hti_matmul_view out, hti_matmul_view a, hti_matmul_view b)
                                       hti_matmul_transposed(b), hti_matmul_transposed(a));
 }
 
-/* The counts are put back after each product. Where OpenBLAS starts threads of its own it
- * has one for the process: the first product to enter notes it, the last to leave puts it
- * back. Of what was inside when a process forked, nothing is in the child. */
+/* OpenBLAS has one number of threads for the process. The first product to enter notes
+ * it, the last to leave puts it back, for some releases change it even where they are
+ * told by OpenMP. Of what was inside when a process forked, nothing is in the child. */
 static struct {
     pthread_mutex_t lock;
     int inside, before;
@@ -118,20 +115,19 @@ static void blas_process_unlock(void)
     pthread_mutex_unlock(&blas_process.lock);
 }
 
-static void blas_process_enter(void)
+static void blas_process_enter(bool one)
 {
     blas_process_lock();
-    if (blas_process.inside++ == 0) {
-        blas_process.before = openblas_get_num_threads();
-        if (blas_process.before != 1) openblas_set_num_threads(1);
-    }
+    if (blas_process.inside++ == 0) blas_process.before = openblas_get_num_threads();
+    if (one && openblas_get_num_threads() != 1) openblas_set_num_threads(1);
     blas_process_unlock();
 }
 
 static void blas_process_empty(void)
 {
     blas_process.inside = 0;
-    if (blas_process.before != 1) openblas_set_num_threads(blas_process.before);
+    if (openblas_get_num_threads() != blas_process.before)
+        openblas_set_num_threads(blas_process.before);
 }
 
 static void blas_process_leave(void)
@@ -152,38 +148,29 @@ __attribute__((constructor)) static void blas_watch_forks(void)
     pthread_atfork(blas_process_lock, blas_process_unlock, blas_process_child);
 }
 
-/* In its OpenMP build OpenBLAS follows the calling thread's setting, and some releases
- * remember it. Nothing was done if the context's products are ours. */
-hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector)
+/* In its OpenMP build OpenBLAS asks the calling thread's OpenMP for a number; the threads
+ * of a context have 1 (threads.c). Releases that remember it free shared buffers when it
+ * changes, which must not happen on several threads at a time: there the process's is 1
+ * before. Nothing is done if the products are ours. */
+hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector,
+                                   bool several)
 {
     hti_matmul_counts before = {0};
     if (dtype == HT_F32 && !vector && ctx->loops->gemm->columns > 0) return before;
     int build = openblas_get_parallel();
     if (build == OPENBLAS_SEQUENTIAL) return before;
-#ifdef _OPENMP
-    if (build == OPENBLAS_OPENMP) {
-        before.openmp = omp_get_max_threads();
-        before.blas = openblas_get_num_threads();
-        if (before.openmp != 1) omp_set_num_threads(1);
-        return before;
-    }
-#endif
-    before.blas = 1;
-    blas_process_enter();
+    before.inside = true;
+    if (build == OPENBLAS_OPENMP) before.openmp = hti_openmp_threads();
+    blas_process_enter(several || build != OPENBLAS_OPENMP);
+    if (before.openmp > 1) hti_openmp_set(1);
     return before;
 }
 
 void hti_matmul_leave(hti_matmul_counts before)
 {
-#ifdef _OPENMP
-    if (before.openmp > 0) {
-        if (openblas_get_num_threads() != before.blas)
-            openblas_set_num_threads(before.blas);
-        if (before.openmp != 1) omp_set_num_threads(before.openmp);
-        return;
-    }
-#endif
-    if (before.blas > 0) blas_process_leave();
+    if (!before.inside) return;
+    blas_process_leave();
+    if (before.openmp > 0) hti_openmp_set(before.openmp);
 }
 
 /* OPENBLAS_VERSION is " OpenBLAS 0.3.21 ", spaces included. How it was threaded is asked
@@ -219,9 +206,10 @@ bool hti_blas_vector(hti_matmul_view out, hti_matmul_view a, hti_matmul_view b)
     return hti_blas_product(out, a, b, false);
 }
 
-hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector)
+hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector,
+                                   bool several)
 {
-    (void)ctx, (void)dtype, (void)vector;
+    (void)ctx, (void)dtype, (void)vector, (void)several;
     return (hti_matmul_counts){0};
 }
 

@@ -391,8 +391,9 @@ static void conv_join(ht_context *ctx, const conv_work *k, bool direct)
     hti_run_copy(ctx, hti_contiguous(k->w.data, p->dtype, shape), turned);
 }
 
-static void conv_piece(const conv_work *k, int64_t piece)
+static void conv_piece(const void *work, int64_t piece, int64_t next)
 {
+    const conv_work *k = work;
     static void (*const run[])(const conv_work *, int64_t, char *) = {
         [HTI_CONV_Y] = conv_unit_y,
         [HTI_CONV_X] = conv_unit_x,
@@ -401,7 +402,7 @@ static void conv_piece(const conv_work *k, int64_t piece)
     const conv_plan *p = &k->p;
     int64_t size = (int64_t)(p->columns_bytes + p->y_bytes);
     char *slot = hti_at(k->slots, piece * size);
-    int64_t last = p->units * (piece + 1) / p->pieces;
+    int64_t last = p->units * next / p->pieces;
     for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
         run[p->side](k, unit, slot);
 }
@@ -435,11 +436,8 @@ static void fast_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array 
         k.w = hti_contiguous(packed, weight.dtype, weight.shape);
         hti_run_copy(ctx, k.w, weight);
     }
-    hti_matmul_counts before = hti_matmul_enter(ctx, x.dtype, false);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(p->pieces)) schedule(static, 1)
-#endif
-    for (int64_t piece = 0; piece < p->pieces; piece++) conv_piece(&k, piece);
+    hti_matmul_counts before = hti_matmul_enter(ctx, x.dtype, false, p->pieces > 1);
+    hti_share(ctx, p->pieces, conv_piece, &k);
     hti_matmul_leave(before);
     if (side == HTI_CONV_W) conv_join(ctx, &k, false);
 }

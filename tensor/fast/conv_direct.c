@@ -408,12 +408,13 @@ static void direct_distances(const direct_work *k)
     }
 }
 
-static void direct_piece(const direct_work *k, int64_t piece)
+static void direct_piece(const void *work, int64_t piece, int64_t next)
 {
+    const direct_work *k = work;
     const direct_plan *p = &k->p;
     char *slot = k->slots + (size_t)piece * p->slot_bytes;
     memset(slot, 0, direct_bytes(p->copy));
-    int64_t last = p->units * (piece + 1) / p->pieces;
+    int64_t last = p->units * next / p->pieces;
     for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
         (p->parts ? direct_unit_w : direct_unit_y)(k, unit, (float *)slot);
 }
@@ -450,8 +451,5 @@ void hti_run_conv_direct(ht_context *ctx, hti_conv_side side, ht_array x, ht_arr
         k.w = hti_contiguous(workspace, HT_F32, from.shape);
         hti_run_copy(ctx, k.w, from);
     }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(p->pieces)) schedule(static, 1)
-#endif
-    for (int64_t piece = 0; piece < p->pieces; piece++) direct_piece(&k, piece);
+    hti_share(ctx, p->pieces, direct_piece, &k);
 }

@@ -421,13 +421,14 @@ static void winograd_join(ht_context *ctx, const winograd_work *k)
     hti_run_copy(ctx, hti_contiguous(k->w.data, HT_F32, turned.shape), turned);
 }
 
-static void winograd_piece(const winograd_work *k, int64_t piece)
+static void winograd_piece(const void *work, int64_t piece, int64_t next)
 {
+    const winograd_work *k = work;
     const winograd_plan *p = &k->p;
     float *at = (float *)(k->slots + (size_t)piece * winograd_slot_bytes(p));
     winograd_slot s = winograd_slot_at(p, at);
     memset(s.phases[0], 0, 8 * HTI_WINOGRAD_PLANE * sizeof(float));
-    int64_t last = p->units * (piece + 1) / p->pieces;
+    int64_t last = p->units * next / p->pieces;
     for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
         (p->parts ? winograd_unit_w : winograd_unit_y)(k, unit, &s);
 }
@@ -449,9 +450,6 @@ void hti_run_conv_winograd(ht_context *ctx, hti_conv_side side, ht_array x,
     k.spare = (float *)((char *)workspace + (size_t)winograd_most(1, p->parts) * bytes);
     k.slots = (char *)k.spare + bytes;
     if (!p->parts) winograd_weights(ctx, &k);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(p->pieces)) schedule(static, 1)
-#endif
-    for (int64_t piece = 0; piece < p->pieces; piece++) winograd_piece(&k, piece);
+    hti_share(ctx, p->pieces, winograd_piece, &k);
     if (p->parts) winograd_join(ctx, &k);
 }

@@ -104,6 +104,19 @@ static void matmul_loops(hti_matmul_view out, hti_matmul_view a, hti_matmul_view
  * what gemm.c packs leave the second cache. */
 enum { MATMUL_SKINNY = 1 << 18 };
 
+typedef struct skinny_work {
+    const hti_skinny *p;
+    hti_skinny_loop run;
+    int64_t rows, pieces;
+} skinny_work;
+
+/* A row's sum is the same in whatever piece it lies. */
+static void skinny_piece(const void *work, int64_t i, int64_t next)
+{
+    const skinny_work *w = work;
+    w->run(w->p, w->rows * i / w->pieces, w->rows * next / w->pieces);
+}
+
 /* Few columns: see skinny.c. A piece is a run of rows of out. */
 static bool matmul_skinny(const ht_context *ctx, int threads, hti_matmul_view out,
                           hti_matmul_view a, hti_matmul_view b)
@@ -125,15 +138,8 @@ static bool matmul_skinny(const ht_context *ctx, int threads, hti_matmul_view ou
                     .w_step = b.row,
                     .out_step = out.row};
     bool share = threads > 1 && out.rows * out.cols * a.cols >= MATMUL_SERIAL;
-    int pieces = share ? threads : 1;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static) if (pieces > 1)
-#endif
-    for (int i = 0; i < pieces; i++) {
-        /* A row's sum is the same in whatever piece it lies. */
-        int64_t first = out.rows * i / pieces, last = out.rows * (i + 1) / pieces;
-        loops->run[transposed](&p, first, last);
-    }
+    skinny_work w = {&p, loops->run[transposed], out.rows, share ? threads : 1};
+    hti_share(ctx, w.pieces, skinny_piece, &w);
     return true;
 }
 
@@ -186,19 +192,28 @@ static hti_matmul_view matmul_cols(hti_matmul_view x, int64_t first, int64_t las
 
 enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
 
-/* Part i of `pieces`, `across` of them side by side, columns in multiples of a part. */
-static void matmul_part(const struct hti_loops *loops, int64_t i, int64_t pieces,
-                        int64_t across, hti_matmul_view out, hti_matmul_view a,
-                        hti_matmul_view b, bool add)
+/* out = a . b, or += if `add`, in `pieces`, `across` of them side by side. */
+typedef struct matmul_work {
+    const ht_context *ctx;
+    hti_matmul_view out, a, b;
+    int64_t pieces, across;
+    bool add;
+} matmul_work;
+
+/* Columns in multiples of a part. */
+static void matmul_part(const void *work, int64_t i, int64_t next)
 {
-    int64_t r = i / across, c = i % across, down = pieces / across;
+    const matmul_work *w = work;
+    hti_matmul_view out = w->out;
+    int64_t across = w->across, r = i / across, c = i % across, down = w->pieces / across;
+    (void)next;
     int64_t first = out.rows * r / down, last = out.rows * (r + 1) / down;
     int64_t broad = (out.cols + MATMUL_PART - 1) / MATMUL_PART;
     int64_t left = broad * c / across * MATMUL_PART;
     int64_t right = broad * (c + 1) / across * MATMUL_PART;
     if (right > out.cols) right = out.cols;
-    matmul_ours(loops, matmul_cols(matmul_rows(out, first, last), left, right),
-                matmul_rows(a, first, last), matmul_cols(b, left, right), add);
+    matmul_ours(w->ctx->loops, matmul_cols(matmul_rows(out, first, last), left, right),
+                matmul_rows(w->a, first, last), matmul_cols(w->b, left, right), w->add);
 }
 
 /* The result cut over threads, its longer side first. */
@@ -213,47 +228,40 @@ static bool matmul_parts(const ht_context *ctx, int threads, hti_matmul_view out
     int64_t cuts = more < most ? more : most, rest = most / cuts;
     int64_t others = less < rest ? less : rest, pieces = cuts * others;
     int64_t across = tall > broad ? others : cuts;
-    if (pieces == 1) { /* a parallel region takes as long as a small product */
+    if (pieces == 1) {
         matmul_ours(ctx->loops, out, a, b, add);
         return true;
     }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static, 1)
-#endif
-    for (int64_t i = 0; i < pieces; i++)
-        matmul_part(ctx->loops, i, pieces, across, out, a, b, add);
+    matmul_work w = {ctx, out, a, b, pieces, across, add};
+    hti_share(ctx, pieces, matmul_part, &w);
     return true;
 }
 
 enum { MATMUL_BAND = 32 }; /* rows: a multiple of BLAS's own tiles */
 
-/* The result in `pieces` bands of rows, each a product of its own. */
-static bool matmul_bands(int pieces, hti_matmul_view out, hti_matmul_view a,
-                         hti_matmul_view b)
+/* A band of rows, a product of its own. */
+static void matmul_band(const void *work, int64_t i, int64_t next)
 {
-    if (!hti_blas_fits(&a, &b)) return false;
-    int64_t bands = (out.rows + MATMUL_BAND - 1) / MATMUL_BAND;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static, 1)
-#endif
-    for (int i = 0; i < pieces; i++) {
-        int64_t first = bands * i / pieces * MATMUL_BAND;
-        int64_t last = bands * (i + 1) / pieces * MATMUL_BAND;
-        if (last > out.rows) last = out.rows;
-        if (first < last)
-            hti_blas_product(matmul_rows(out, first, last), matmul_rows(a, first, last),
-                             b, false);
-    }
-    return true;
+    const matmul_work *w = work;
+    int64_t bands = (w->out.rows + MATMUL_BAND - 1) / MATMUL_BAND;
+    int64_t first = bands * i / w->pieces * MATMUL_BAND;
+    int64_t last = bands * next / w->pieces * MATMUL_BAND;
+    if (last > w->out.rows) last = w->out.rows;
+    if (first < last)
+        hti_blas_product(matmul_rows(w->out, first, last), matmul_rows(w->a, first, last),
+                         w->b, false);
 }
 
-static bool matmul_threads(int threads, hti_matmul_view out, hti_matmul_view a,
-                           hti_matmul_view b)
+static bool matmul_bands(const ht_context *ctx, int threads, hti_matmul_view out,
+                         hti_matmul_view a, hti_matmul_view b)
 {
     int64_t pieces = out.rows / MATMUL_BAND < threads ? out.rows / MATMUL_BAND : threads;
     if (pieces < 2 || out.rows * out.cols * a.cols < MATMUL_SERIAL)
         return hti_blas_product(out, a, b, false);
-    return matmul_bands((int)pieces, out, a, b);
+    if (!hti_blas_fits(&a, &b)) return false;
+    hti_share(ctx, pieces, matmul_band,
+              &(matmul_work){.out = out, .a = a, .b = b, .pieces = pieces});
+    return true;
 }
 
 /* On at most `threads` of the context's threads. */
@@ -262,8 +270,24 @@ static void matmul_best(const ht_context *ctx, int threads, hti_matmul_view out,
 {
     if (!matmul_skinny(ctx, threads, out, a, b) && !hti_blas_vector(out, a, b) &&
         !matmul_parts(ctx, threads, out, a, b, false) &&
-        !matmul_threads(threads, out, a, b))
+        !matmul_bands(ctx, threads, out, a, b))
         matmul_loops(out, a, b, false);
+}
+
+typedef struct matmul_batch {
+    const ht_context *ctx;
+    const ht_array *out, *a, *b;
+    int64_t n, pieces;
+    int threads; /* of a product */
+} matmul_batch;
+
+static void matmul_some(const void *work, int64_t i, int64_t next)
+{
+    const matmul_batch *w = work;
+    int64_t last = w->n * next / w->pieces;
+    for (int64_t k = w->n * i / w->pieces; k < last; k++)
+        matmul_best(w->ctx, w->threads, matmul_matrix(w->out, k), matmul_matrix(w->a, k),
+                    matmul_matrix(w->b, k));
 }
 
 /* The products of a batch, over threads where each is too small to be cut. */
@@ -274,19 +298,9 @@ static void matmul_each(const ht_context *ctx, const ht_array *out, const ht_arr
     int64_t size = out->shape.dim[rank - 2] * out->shape.dim[rank - 1];
     int64_t n = ht_shape_count(out->shape) / size, work = size * a->shape.dim[rank - 1];
     bool share = work < MATMUL_SERIAL && work * n >= MATMUL_SERIAL;
-    int pieces = n < threads ? (int)n : threads;
-    if (!share || pieces < 2) {
-        for (int64_t i = 0; i < n; i++)
-            matmul_best(ctx, threads, matmul_matrix(out, i), matmul_matrix(a, i),
-                        matmul_matrix(b, i));
-        return;
-    }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(hti_team(pieces)) schedule(static)
-#endif
-    for (int64_t i = 0; i < n; i++)
-        matmul_best(ctx, 1, matmul_matrix(out, i), matmul_matrix(a, i),
-                    matmul_matrix(b, i));
+    int64_t pieces = !share ? 1 : n < threads ? n : threads;
+    matmul_batch w = {ctx, out, a, b, n, pieces, pieces > 1 ? 1 : threads};
+    hti_share(ctx, pieces, matmul_some, &w);
 }
 
 static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_array *a,
@@ -315,9 +329,15 @@ static bool matmul_has_vectors(const ht_array *out)
     return rank >= 2 && (out->shape.dim[rank - 2] == 1 || out->shape.dim[rank - 1] == 1);
 }
 
+static bool matmul_is_large(const ht_array *out, const ht_array *a)
+{
+    return ht_shape_count(out->shape) * a->shape.dim[a->shape.rank - 1] >= MATMUL_SERIAL;
+}
+
 static void fast_matmul(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
-    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, matmul_has_vectors(&out));
+    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, matmul_has_vectors(&out),
+                                                matmul_is_large(&out, &a));
     matmul_batches(ctx, &out, &a, &b);
     hti_matmul_leave(before);
 }
@@ -335,7 +355,7 @@ static void fast_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array 
 {
     hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
                     q = matmul_matrix(&b, 0);
-    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, false);
+    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, false, false);
     if (o.rows > 0 && o.cols > 0 &&
         !matmul_parts(ctx, ht_context_threads(ctx), o, p, q, true) &&
         !hti_blas_product(o, p, q, true))

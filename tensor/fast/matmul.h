@@ -6,13 +6,16 @@
 
 #include "kernels.h"
 
-/* Numbers of threads that are 1 while products run, as they were: OpenBLAS's and, if that
- * follows it, the calling thread's of OpenMP. 0: left alone. */
+/* What is to be as it was after products: whether OpenBLAS's number of threads is ours,
+ * and, if that follows it, the calling thread's of OpenMP; 0: left alone. */
 typedef struct hti_matmul_counts {
-    int blas, openmp;
+    bool inside;
+    int openmp;
 } hti_matmul_counts;
-/* Around threads that call hti_matmul_tile; are there vectors among the operands? */
-hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector);
+/* Around calls of hti_matmul_tile; are there vectors among the operands, and do several
+ * threads call? */
+hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector,
+                                   bool several);
 void hti_matmul_leave(hti_matmul_counts before);
 /* out (m, n; rows any distance apart) = a (m, k) . b (k, n), or += if `add`, on the
  * calling thread. */

@@ -136,8 +136,10 @@ static void fast_triangle(ht_context *ctx, hti_triangle side, ht_array out, ht_a
     w.blocks = (w.rows + TRIANGLE_BLOCK - 1) / TRIANGLE_BLOCK;
     int64_t units = count / (w.rows * out.shape.dim[last]) * w.blocks;
     int64_t terms = x.shape.dim[side == HTI_TRIANGLE_BESIDE ? last - 1 : last];
-    hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, false);
-    hti_parallel(ctx, count * (1 + terms / 8), units, triangle_blocks, &w);
+    int64_t work = count * (1 + terms / 8);
+    hti_matmul_counts before =
+        hti_matmul_enter(ctx, out.dtype, false, work >= HTI_SERIAL);
+    hti_parallel(ctx, work, units, triangle_blocks, &w);
     hti_matmul_leave(before);
 }
 

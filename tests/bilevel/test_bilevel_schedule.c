@@ -300,7 +300,8 @@ static void new_bad_range_or_slots_stops_the_program(void **state)
 static void new_without_memory_keeps_the_error(void **state)
 {
     (void)state;
-    ht_context *ctx = ht_context_new(&(ht_context_options){.byte_limit = 4096});
+    ht_context *ctx =
+        ht_context_new(&(ht_context_options){.threads = 1, .byte_limit = 4096});
     size_t live = ht_context_live_bytes(ctx);
     assert_null(hti_schedule_new(ctx, HT_STORE_ALL, 0, 100000, 100000));
     assert_int_equal(ht_context_status(ctx), HT_ERROR_MEMORY);

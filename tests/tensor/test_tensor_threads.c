@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_threads.c: what a process keeps: OpenMP's and OpenBLAS's numbers of threads
- * after every kernel that may set them; the cores and the environment a context asks; a
- * fork after parallel work. What needs a process of its own runs this program again, with
- * the name of a part. Read next: tensor/threads.c, tensor/blas.c. */
+ * after every kernel that may set them; the cores and the environment a context asks; how
+ * its threads share work; a fork after parallel work. What needs a process of its own
+ * runs this program again, with the name of a part.
+ * Read next: core/threads.c, fast/blas.c. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_setaffinity */
 #endif
@@ -11,6 +12,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -467,33 +469,109 @@ static void fork_after_the_programs_own_region_works(void **state)
 #endif
 }
 
-/* A parent of one thread leaves its child free: the threads it has after a product. */
-static int part_one_thread(void)
+/* How many this process has; 0: not known. */
+static int tasks(void)
 {
-    pid_t child = fork();
-    if (child == 0) {
+    struct stat folder;
+    return stat("/proc/self/task", &folder) == 0 ? (int)folder.st_nlink - 2 : 0;
+}
+
+/* Before work, after some, in a child that works, and when the context has ended. */
+static int part_threads(void)
+{
+    ht_context *ctx = test_context(HT_MAX_THREADS);
+    int before = tasks(), child = 0;
+    kernel_case c = case_new(ctx, PRODUCT, HT_F32);
+    int after = tasks();
+    pid_t id = fork();
+    if (id == 0) {
         alarm(PATIENCE);
-        ht_context *ctx = test_context(2);
-        kernel_case c = case_new(ctx, PRODUCT, HT_F32);
-        struct stat tasks = {0};
-        bool known = stat("/proc/self/task", &tasks) == 0;
-        _exit(!case_repeats(ctx, &c) ? 104 : known ? (int)tasks.st_nlink - 2 : 2);
+        _exit(case_repeats(ctx, &c) ? tasks() : 104);
     }
-    int status = 0;
-    waitpid(child, &status, 0);
-    printf("%d", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    waitpid(id, &child, 0);
+    case_free(&c);
+    ht_context_free(ctx);
+    printf("%d %d %d %d", before, after, WIFEXITED(child) ? WEXITSTATUS(child) : -1,
+           tasks());
     return 0;
 }
 
-static void fork_of_one_thread_works_on_several(void **state)
+static void threads_are_as_many_as_cores_from_the_first_work_on(void **state)
 {
     (void)state;
-#if defined(_OPENMP) && defined(__linux__) && !defined(__SANITIZE_THREAD__)
-    char text[4096];
-    if (strstr(hti_matmul_backend(), "pthreads")) return;
-    assert_int_equal(run_part("one thread", NULL, -1, text, sizeof text), 0);
-    assert_string_equal(text, "2");
+#if defined(__linux__) && !defined(__SANITIZE_THREAD__)
+    char text[4096], want[64];
+    int cores;
+    first_core(&cores);
+    if (strstr(hti_matmul_backend(), "pthreads") || cores > 100) return;
+    assert_int_equal(run_part("threads", NULL, -1, text, sizeof text), 0);
+    snprintf(want, sizeof want, "1 %d %d 1", cores, cores);
+    assert_string_equal(text, want);
 #endif
+}
+
+/* Regions. */
+
+enum { PIECES = 9, ROUNDS = 2000 };
+
+typedef struct shared_work {
+    ht_context *ctx;
+    atomic_int runs[PIECES], others, inner;
+    int held; /* a piece that ends when all others have; -1: none */
+} shared_work;
+
+static void shared_inner(const void *user, int64_t first, int64_t last)
+{
+    shared_work *w = (shared_work *)user;
+    atomic_fetch_add(&w->inner, (int)(last - first));
+}
+
+static void shared_piece(const void *user, int64_t first, int64_t last)
+{
+    shared_work *w = (shared_work *)user;
+    for (int64_t i = first; i < last; i++) {
+        atomic_fetch_add(&w->runs[i], 1);
+        if (i == w->held)
+            while (atomic_load(&w->others) < PIECES - 1) sched_yield();
+        else
+            atomic_fetch_add(&w->others, 1);
+        if (w->held < 0) hti_share(w->ctx, 3, shared_inner, w);
+    }
+}
+
+static void assert_each_piece_ran_once(shared_work *w)
+{
+    hti_share(w->ctx, PIECES, shared_piece, w);
+    for (int i = 0; i < PIECES; i++) assert_int_equal(atomic_load(&w->runs[i]), 1);
+}
+
+static void share_runs_each_piece_once_and_regions_within(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads < 5; threads++) {
+        ht_context *ctx = test_context(threads);
+        for (int i = 0; i < ROUNDS; i++) {
+            shared_work w = {.ctx = ctx, .held = -1};
+            assert_each_piece_ran_once(&w);
+            assert_int_equal(atomic_load(&w.inner), 3 * PIECES);
+        }
+        ht_context_free(ctx);
+    }
+}
+
+/* Whichever thread holds that piece, the others' are done by those who are free. */
+static void share_goes_on_while_a_thread_is_held_up(void **state)
+{
+    (void)state;
+    int cores;
+    first_core(&cores);
+    if (cores < 2) return;
+    ht_context *ctx = test_context(2);
+    alarm(PATIENCE);
+    for (int i = 0; i < ROUNDS; i++)
+        assert_each_piece_ran_once(&(shared_work){.ctx = ctx, .held = i % PIECES});
+    alarm(0);
+    ht_context_free(ctx);
 }
 
 /* Stack. */
@@ -541,25 +619,6 @@ static void kernels_on_a_thread_of_the_stack_stated_run(void **state)
     if (wrong) fail_msg("%s", wrong);
 }
 
-static int part_all(void)
-{
-    const char *wrong = run_all(2);
-    printf("%s", wrong ? wrong : "same");
-    return 0;
-}
-
-static void kernels_on_openmp_threads_of_the_stack_stated_run(void **state)
-{
-    (void)state;
-    char text[4096], size[16];
-    snprintf(size, sizeof size, "%dk", STACK_KB);
-    setenv("OMP_STACKSIZE", size, 1);
-    int status = run_part("all", NULL, -1, text, sizeof text);
-    unsetenv("OMP_STACKSIZE");
-    if (status != 0) fail_msg("status %d: %s", status, text);
-    assert_string_equal(text, "same");
-}
-
 /* Too many. */
 
 static void context_new_with_too_many_threads_keeps_an_error(void **state)
@@ -598,17 +657,17 @@ int main(int n, char **arguments)
 {
     if (n == 2 && strcmp(arguments[1], "count") == 0) return part_count();
     if (n == 2 && strcmp(arguments[1], "own region") == 0) return part_own_region();
-    if (n == 2 && strcmp(arguments[1], "one thread") == 0) return part_one_thread();
-    if (n == 2 && strcmp(arguments[1], "all") == 0) return part_all();
+    if (n == 2 && strcmp(arguments[1], "threads") == 0) return part_threads();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_leave_numbers_of_threads_as_they_were),
         cmocka_unit_test(kernels_inside_a_programs_own_region_give_the_same_bits),
         cmocka_unit_test(fork_after_parallel_work_computes_the_same_bits),
         cmocka_unit_test(context_new_without_threads_asks_affinity_and_openmp),
         cmocka_unit_test(fork_after_the_programs_own_region_works),
-        cmocka_unit_test(fork_of_one_thread_works_on_several),
+        cmocka_unit_test(threads_are_as_many_as_cores_from_the_first_work_on),
+        cmocka_unit_test(share_runs_each_piece_once_and_regions_within),
+        cmocka_unit_test(share_goes_on_while_a_thread_is_held_up),
         cmocka_unit_test(kernels_on_a_thread_of_the_stack_stated_run),
-        cmocka_unit_test(kernels_on_openmp_threads_of_the_stack_stated_run),
         cmocka_unit_test(context_new_with_too_many_threads_keeps_an_error),
         cmocka_unit_test(context_of_the_most_threads_works),
     };
