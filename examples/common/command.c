@@ -81,8 +81,7 @@ static void show_help(const parser *p)
         putchar('\n');
     }
     printf("\n%s\n\nCtrl-C finishes the step, writes what there is and exits with 130; "
-           "pressed again,\nit stops at once. On a busy machine OMP_WAIT_POLICY=passive "
-           "is faster.\n",
+           "pressed again,\nit stops at once.\n",
            p->about->notes);
 }
 

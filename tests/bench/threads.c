@@ -2,8 +2,8 @@
 /* threads.c: what a second thread brings, by the wall clock. Around each pair a spin of
  * fixed length runs on one thread, then on two: if two take longer, something else has a
  * core, and the pair is not taken. Where too few can be taken the row says so instead. A
- * speed-up of 1.6 is a ratio of 0.625. Threads that sleep between loops wake up late, so
- * OMP_WAIT_POLICY=passive costs a third here. Read next: measure.c. */
+ * speed-up of 1.6 is a ratio of 0.625. Read next: measure.c. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -20,31 +20,30 @@ static const int64_t threads_flops = 400000000;
 
 static float threads_sink[2][64]; /* a cache line or more each */
 
+static void *threads_spin(void *sink)
+{
+    *(float *)sink += bench_hand_fma(threads_flops);
+    return NULL;
+}
+
 static double threads_spin_on(int threads)
 {
     double start = bench_wall_seconds();
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-#endif
-    for (int i = 0; i < threads; i++) threads_sink[i][0] += bench_hand_fma(threads_flops);
+    pthread_t other;
+    bool two =
+        threads > 1 && pthread_create(&other, NULL, threads_spin, threads_sink[1]) == 0;
+    threads_spin(threads_sink[0]);
+    if (two) pthread_join(other, NULL);
     return bench_wall_seconds() - start;
 }
 
 /* If not, waits a little: others are to come to an end. */
 static bool threads_cores_free(void)
 {
-    threads_spin_on(2); /* wakes the second thread */
     double one = threads_spin_on(1), two = threads_spin_on(2);
     if (two < threads_slack * one) return true;
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     return false;
-}
-
-static const char *threads_policy(void)
-{
-    const char *policy = getenv("OMP_WAIT_POLICY");
-    bool sleeps = policy && (policy[0] == 'p' || policy[0] == 'P');
-    return sleeps ? "OMP_WAIT_POLICY=passive: threads sleep between loops" : NULL;
 }
 
 /* A pair of functions with users of their own. */
@@ -80,29 +79,18 @@ static bench_pairs threads_compare(threads_pair *p)
     return bench_paired(n, seconds[0], seconds[1]);
 }
 
-static bool threads_built(void)
-{
-#ifdef _OPENMP
-    return true;
-#else
-    return false;
-#endif
-}
-
 /* Quartiles so far apart that something else had the cores. */
 static const double threads_scatter = 1.25;
 
 static void threads_report(const char *name, threads_pair *p, double most)
 {
-    bench_row row = {.name = name, .threads = 2, .most = most};
-    if (threads_built()) row.pairs = threads_compare(p);
+    bench_row row = {
+        .name = name, .threads = 2, .most = most, .pairs = threads_compare(p)};
     bool scattered = row.pairs.high > threads_scatter * row.pairs.low;
     if (row.pairs.n == 0 || scattered) {
         row.pairs.n = 0;
-        row.note = threads_built() ? "not measured: busy"
-                                   : "not measured: built without threads";
+        row.note = "not measured: busy";
     } else {
-        row.note = threads_policy();
         row.extra[0].key = p->user[0] != p->user[1] ? "speedup" : NULL;
         row.extra[0].value = 1 / row.pairs.ratio;
     }
