@@ -151,10 +151,7 @@ static void attention_vjp(ht_rule *r)
     attention_give(r, hti_along(&hti_op_attention_vjp, r, 3, r->v), 0);
 }
 
-static ht_var attention_jvp(const ht_rule *r)
-{
-    return attention_along(r, &hti_op_attention_jvp, 3, HT_ZERO, r->t);
-}
+HTI_JVP(attention, attention_along(r, &hti_op_attention_jvp, 3, HT_ZERO, r->t))
 
 static void attention_vjp_vjp(ht_rule *r)
 {
@@ -165,10 +162,7 @@ static void attention_vjp_vjp(ht_rule *r)
     if (r->wanted[3]) r->d[3] = attention_along(r, &hti_op_attention_jvp, 3, HT_ZERO, c);
 }
 
-static ht_var attention_vjp_jvp(const ht_rule *r)
-{
-    return attention_along(r, &hti_op_attention_bend, 4, r->in[3], r->t);
-}
+HTI_JVP(attention_vjp, attention_along(r, &hti_op_attention_bend, 4, r->in[3], r->t))
 
 static void attention_jvp_vjp(ht_rule *r)
 {

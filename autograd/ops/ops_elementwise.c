@@ -311,10 +311,7 @@ static void where_vjp(ht_rule *r)
     if (r->wanted[2]) r->d[2] = ht_where(r->in[0], HT_ZERO, r->v);
 }
 
-static ht_var where_jvp(const ht_rule *r)
-{
-    return ht_where(r->in[0], r->t[1], r->t[2]);
-}
+HTI_JVP(where, ht_where(r->in[0], r->t[1], r->t[2]))
 
 #define WHERE_IF(...)                       \
     {                                       \

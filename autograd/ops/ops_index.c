@@ -54,12 +54,8 @@ static void gather_run(const ht_run *r)
     hti_complain(r, 1, bad, r->in[0]->shape.dim[0]);
 }
 
-static void gather_vjp(ht_rule *r)
-{
-    if (!r->wanted[0]) return;
-    ht_var zeros = hti_spread(r->out.tape, 0, hti_type(r->in[0]), HT_HERE);
-    r->d[0] = ht_scatter_add(zeros, r->in[1], r->v);
-}
+HTI_VJP(gather, ht_scatter_add(hti_spread(r->out.tape, 0, hti_type(r->in[0]), HT_HERE),
+                               r->in[1], r->v))
 
 static const ht_sample gather_samples[] = {
     {2, {HTI_X(4, HT_ANY_1), HTI_INDEX(3, HT_ANY_2)}, NULL},

@@ -152,7 +152,7 @@ static void take_last_vjp(ht_rule *r)
     ht_shape x = ht_var_shape(r->in[0]);
     put_attributes a = {x.dim[x.rank - 1]};
     ht_var in[] = {r->v, r->in[1]};
-    if (r->wanted[0]) r->d[0] = ht_apply(&hti_op_put_last, 2, in, &a, HT_HERE);
+    r->d[0] = ht_apply(&hti_op_put_last, 2, in, &a, HT_HERE);
 }
 
 static const ht_sample take_last_samples[] = {
@@ -186,10 +186,7 @@ static void put_last_run(const ht_run *r)
                  ((const put_attributes *)r->attributes)->size);
 }
 
-static void put_last_vjp(ht_rule *r)
-{
-    if (r->wanted[0]) r->d[0] = ht_take_last(r->v, r->in[1]);
-}
+HTI_VJP(put_last, ht_take_last(r->v, r->in[1]))
 
 HTI_DESCRIBE(put_last, put_attributes, "size %lld", (long long)a->size)
 

@@ -77,10 +77,7 @@ static ht_var reduce_sum(ht_var x, uint64_t axes)
 HTI_RUN(sum, reduce_attributes,
         hti_run_reduce(r->ctx, HTI_SUM, r->out, *r->in[0], (unsigned)a->axes))
 
-static void sum_vjp(ht_rule *r)
-{
-    r->d[0] = ht_broadcast(r->v, ht_var_shape(r->in[0]));
-}
+HTI_VJP(sum, ht_broadcast(r->v, ht_var_shape(r->in[0])))
 
 /* Of nothing too: there is a sum but no largest. */
 static const ht_sample sum_samples[] = {

@@ -151,15 +151,9 @@ HTI_ROW(logsumexp, rows_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp))
 
 HTI_RUN(log_softmax, void, hti_run_log_softmax(r->ctx, r->out, *r->in[0]))
 
-static void log_softmax_vjp(ht_rule *r)
-{
-    r->d[0] = hti_along(&hti_op_log_softmax_back, r, 1, r->v);
-}
+HTI_VJP(log_softmax, hti_along(&hti_op_log_softmax_back, r, 1, r->v))
 
-static ht_var log_softmax_jvp(const ht_rule *r)
-{
-    return hti_along(&hti_op_log_softmax_rest, r, 1, r->t[0]);
-}
+HTI_JVP(log_softmax, hti_along(&hti_op_log_softmax_rest, r, 1, r->t[0]))
 
 HTI_ROW(log_softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(log_softmax));
 
@@ -218,10 +212,8 @@ static void cross_entropy_vjp(ht_rule *r)
     r->d[0] = ht_mul(ht_reshape(r->v, HT_SHAPE(n, 1)), cross_entropy_slope(r));
 }
 
-static ht_var cross_entropy_jvp(const ht_rule *r)
-{
-    return ht_sum_axes(ht_mul(cross_entropy_slope(r), r->t[0]), HT_AXES(1), false);
-}
+HTI_JVP(cross_entropy,
+        ht_sum_axes(ht_mul(cross_entropy_slope(r), r->t[0]), HT_AXES(1), false))
 
 static const ht_sample cross_entropy_samples[] = {
     {2, {HTI_X(HT_ANY_1, 7), HTI_INDEX(6, HT_ANY_1)}, NULL},

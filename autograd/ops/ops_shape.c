@@ -74,15 +74,9 @@ static bool reshape_view(const void *attributes, const ht_type *out, const ht_ar
     return true;
 }
 
-static void reshape_vjp(ht_rule *r)
-{
-    r->d[0] = ht_reshape(r->v, ht_var_shape(r->in[0]));
-}
+HTI_VJP(reshape, ht_reshape(r->v, ht_var_shape(r->in[0])))
 
-static ht_var reshape_jvp(const ht_rule *r)
-{
-    return ht_reshape(r->t[0], ht_var_shape(r->out));
-}
+HTI_JVP(reshape, ht_reshape(r->t[0], ht_var_shape(r->out)))
 
 /* A strided input is walked in row-major order, so copying into its own shape is right.
  */
@@ -163,15 +157,9 @@ static ht_axes permute_axes(const void *attributes, bool inverse)
     return axes;
 }
 
-static void permute_vjp(ht_rule *r)
-{
-    r->d[0] = ht_permute(r->v, permute_axes(r->attributes, true));
-}
+HTI_VJP(permute, ht_permute(r->v, permute_axes(r->attributes, true)))
 
-static ht_var permute_jvp(const ht_rule *r)
-{
-    return ht_permute(r->t[0], permute_axes(r->attributes, false));
-}
+HTI_JVP(permute, ht_permute(r->t[0], permute_axes(r->attributes, false)))
 
 static const ht_sample permute_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_ANY_2)}, &(hti_shape_attributes){2, {1, 0}}},
@@ -246,15 +234,9 @@ static bool broadcast_view(const void *attributes, const ht_type *out, const ht_
     return true;
 }
 
-static void broadcast_vjp(ht_rule *r)
-{
-    r->d[0] = hti_sum_to(r->v, ht_var_shape(r->in[0]), HT_HERE);
-}
+HTI_VJP(broadcast, hti_sum_to(r->v, ht_var_shape(r->in[0]), HT_HERE))
 
-static ht_var broadcast_jvp(const ht_rule *r)
-{
-    return ht_broadcast(r->t[0], ht_var_shape(r->out));
-}
+HTI_JVP(broadcast, ht_broadcast(r->t[0], ht_var_shape(r->out)))
 
 static const ht_sample broadcast_samples[] = {
     {1, {HTI_X(4, 1)}, &(hti_shape_attributes){3, {2, 4, 5}}},

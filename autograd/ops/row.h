@@ -62,6 +62,18 @@ void hti_loop_run(const ht_run *r);
         return slope(r, r->t[0]);            \
     }
 
+/* A rule that is said in a line: of the cotangent v of one input's row, of tangents t. */
+#define HTI_VJP(op, value)           \
+    static void op##_vjp(ht_rule *r) \
+    {                                \
+        r->d[0] = value;             \
+    }
+#define HTI_JVP(op, value)                   \
+    static ht_var op##_jvp(const ht_rule *r) \
+    {                                        \
+        return value;                        \
+    }
+
 /* The tangent of a row linear in each of its inputs: the sum of the row with each one's
  * tangent in its place. */
 ht_var hti_linear_jvp(const ht_rule *r);
