@@ -8,6 +8,8 @@
 #include "bilevel_internal.h"
 
 enum { HTI_FORWARD_MOST = 32, HTI_CHECK_SLOTS = 3 };
+/* Seconds after which a check says where it is; then at twice the time, and so on. */
+enum { HTI_SILENCE = 3 };
 
 /* The problem in f64. The user's callbacks fill the user's own sets with batches, which
  * are converted. */
@@ -22,6 +24,8 @@ typedef struct hti_double {
     double scale;
     double least;           /* a gradient smaller than this is rounding beside F */
     ht_bilevel_result last; /* run; its sets are gone */
+    int trainings;          /* run so far */
+    double began, next;     /* seconds; next: when to say so */
 } hti_double;
 
 /* The problem's sets in f64: one that stands in two places does so there. */
@@ -130,10 +134,24 @@ static void double_skip(const hti_double *d, const char *what, const char *why)
     if (d->report) fprintf(d->report, "%-48s skipped: %s\n", what, why);
 }
 
+/* Counts a training, done for a line that is yet to come. */
+static void double_progress(hti_double *d, const char *what)
+{
+    double took = hti_seconds() - d->began;
+    d->trainings++;
+    if (!d->report || took < d->next) return;
+    d->next = 2 * took;
+    fprintf(d->report, "  ... %.0f s, %d trainings: %s\n", took, d->trainings, what);
+    fflush(d->report);
+}
+
 /* The checks. */
 
-/* The hypergradient by these options, into `to`. */
-static bool double_run(hti_double *d, ht_bilevel_options options, ht_set *to)
+static const char differences[] = "hypergradient, against central differences";
+
+/* The hypergradient by these options, into `to`; `what` it is for. */
+static bool double_run(hti_double *d, const char *what, ht_bilevel_options options,
+                       ht_set *to)
 {
     ht_bilevel *b = double_new(d, options);
     bool ok = b != NULL;
@@ -141,6 +159,7 @@ static bool double_run(hti_double *d, ht_bilevel_options options, ht_set *to)
         ht_bilevel_result result = ht_bilevel_run(b, 0);
         ok = result.gradient && ht_set_copy(to, result.gradient) == HT_OK;
         d->last = result;
+        double_progress(d, what);
     }
     ht_bilevel_free(b);
     return ok;
@@ -157,7 +176,7 @@ static void set_jog(ht_set *set)
 
 /* How far the gradient moves when theta and eta do in their last bits: what rounding
  * makes of it, at least. 0 after an error. */
-static double double_rounding(hti_double *d)
+static double double_rounding(hti_double *d, const char *what)
 {
     double off = 0;
     ht_set *eta = ht_set_clone(d->problem.eta, 0),
@@ -165,7 +184,7 @@ static double double_rounding(hti_double *d)
     if (eta && theta) {
         set_jog(d->problem.eta);
         if (d->problem.theta != d->problem.eta) set_jog(d->problem.theta);
-        if (double_run(d, (ht_bilevel_options){.schedule = HT_STORE_ALL}, d->other))
+        if (double_run(d, what, (ht_bilevel_options){.schedule = HT_STORE_ALL}, d->other))
             off = gradient_distance(d->gradient, d->other, d->least);
         ht_set_copy(d->problem.eta, eta);
         ht_set_copy(d->problem.theta, theta);
@@ -178,11 +197,11 @@ static double double_rounding(hti_double *d)
 static bool double_compare(hti_double *d, const char *what, ht_bilevel_options options,
                            double tolerance)
 {
-    if (!double_run(d, options, d->other)) return false;
+    if (!double_run(d, what, options, d->other)) return false;
     if (d->last.bad_step >= 0) return double_skip(d, what, "it overflows"), true;
     double error = gradient_distance(d->gradient, d->other, d->least), rounding = 0;
     hti_verdict verdict = error <= tolerance ? HTI_RIGHT : HTI_WRONG;
-    if (verdict == HTI_WRONG && tolerance > 0) rounding = double_rounding(d);
+    if (verdict == HTI_WRONG && tolerance > 0) rounding = double_rounding(d, what);
     if (verdict == HTI_WRONG && error <= 1e3 * rounding) verdict = HTI_UNDECIDED;
     bool ok = double_line(d, what, error, tolerance, verdict);
     if (ok && verdict == HTI_UNDECIDED && d->report)
@@ -200,6 +219,7 @@ static double double_along(double h, void *user)
     hti_double *d = user;
     set_move(d->problem.eta, d->direction, h * d->scale);
     double outer = ht_bilevel_evaluate(d->evaluated, 0).outer;
+    double_progress(d, differences);
     ht_set_copy(d->problem.eta, d->other);
     return outer;
 }
@@ -246,8 +266,7 @@ static bool double_differences(hti_double *d, int n_directions)
         if (worse) worst = j;
     }
     ht_bilevel_free(d->evaluated);
-    bool ok = double_line(d, "hypergradient, against central differences",
-                          worst.off / unit, tolerance, worst.verdict);
+    bool ok = double_line(d, differences, worst.off / unit, tolerance, worst.verdict);
     if (ok) double_why(d, &worst);
     return ok;
 }
@@ -264,31 +283,37 @@ static bool double_finite(const hti_double *d)
     return false;
 }
 
-/* One way to the hypergradient against others. */
-static bool double_modes(hti_double *d)
+/* The others' ways to the hypergradient. */
+static const struct {
+    const char *what;
+    ht_bilevel_options by;
+    double tolerance;
+} ways[] = {{"mixed mode = reverse over reverse", {.method = HT_REVERSE_REVERSE}, 1e-10},
+            {"reverse = forward mode", {.method = HT_FORWARD}, 1e-10},
+            {"store-all = two-level, bit for bit", {.schedule = HT_TWO_LEVEL}, 0},
+            {"store-all = revolve, bit for bit",
+             {.schedule = HT_REVOLVE, .slots = HTI_CHECK_SLOTS},
+             0}};
+
+/* What was run first, by mixed mode where that may be, against all of them. */
+static bool double_ways(hti_double *d)
 {
     char many[64];
-    const char *mixed = "mixed mode = reverse over reverse",
-               *forward = "reverse = forward mode";
+    bool ok = true, mixed = d->last.method == HT_REVERSE;
     int64_t n = ht_set_elements(d->problem.eta);
-    bool ok = true;
-    if (d->last.method == HT_REVERSE)
-        ok &= double_compare(d, mixed, (ht_bilevel_options){.method = HT_REVERSE_REVERSE},
-                             1e-10);
-    else
-        double_skip(d, mixed,
-                    "the inner loss holds an op whose rules may not be its "
-                    "derivative");
     snprintf(many, sizeof many, "%lld outer elements", (long long)n);
-    if (n <= HTI_FORWARD_MOST)
-        ok &=
-            double_compare(d, forward, (ht_bilevel_options){.method = HT_FORWARD}, 1e-10);
-    else
-        double_skip(d, forward, many);
-    ok &= double_compare(d, "store-all = two-level, bit for bit",
-                         (ht_bilevel_options){.schedule = HT_TWO_LEVEL}, 0);
-    ht_bilevel_options revolve = {.schedule = HT_REVOLVE, .slots = HTI_CHECK_SLOTS};
-    return ok & double_compare(d, "store-all = revolve, bit for bit", revolve, 0);
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        ht_method method = ways[k].by.method;
+        if (method == HT_REVERSE_REVERSE && !mixed)
+            double_skip(
+                d, ways[k].what,
+                "the inner loss holds an op whose rules may not be its derivative");
+        else if (method == HT_FORWARD && n > HTI_FORWARD_MOST)
+            double_skip(d, ways[k].what, many);
+        else
+            ok &= double_compare(d, ways[k].what, ways[k].by, ways[k].tolerance);
+    }
+    return ok;
 }
 
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
@@ -299,14 +324,15 @@ bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
               (const void *)problem, n_directions);
     HT_ASSERT(problem->theta && problem->eta,
               "ht_bilevel_check: problem.theta or problem.eta is NULL");
-    hti_double d = {.ctx = ctx, .report = report};
+    hti_double d = {
+        .ctx = ctx, .report = report, .began = hti_seconds(), .next = HTI_SILENCE};
     ht_bilevel_options all = {.method = HT_REVERSE, .schedule = HT_STORE_ALL};
-    bool ok =
-        double_open(&d, problem) && double_run(&d, all, d.gradient) && double_finite(&d);
+    bool ok = double_open(&d, problem) && double_run(&d, differences, all, d.gradient) &&
+              double_finite(&d);
     if (ok) {
         d.least = d.last.outer != 0 ? 1e-6 * fabs(d.last.outer) : 1e-6;
         ok = double_differences(&d, n_directions);
-        ok &= double_modes(&d);
+        ok &= double_ways(&d);
     }
     double_close(&d);
     return ok && ctx->status == HT_OK;

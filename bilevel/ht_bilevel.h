@@ -23,9 +23,12 @@ typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
 /* Sets initial parameters with ht_vars_set; those it leaves stay as theta stands.
  * Recorded as a loss is. */
 typedef void (*ht_init_fn)(const ht_vars *eta, ht_vars *theta0, void *user);
-/* Fills batch for a step: all of it that a loss reads. Called again when a step is
- * computed again: a pure function of step. A status other than HT_OK ends the run, and so
- * does a tensor added to any of the problem's sets. */
+/* Fills batch for a step: all of it that a loss reads. inner_batch is given 0 .. T-1, the
+ * same in every run; outer_batch the run's outer_step. Called again, in any order, when a
+ * step is computed again: a pure function of step, and of what does not change during a
+ * run (for other inner batches in the next one: an offset in *user, ht_batch_order's
+ * seed). A status other than HT_OK ends the run, and so does a tensor added to any of the
+ * problem's sets. */
 typedef ht_status (*ht_batch_fn)(uint64_t step, ht_set *batch, void *user);
 
 /* How an outer variable is kept in eta. The callbacks and the update rule see the natural
@@ -150,9 +153,10 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
 void ht_bilevel_free(ht_bilevel *bilevel); /* NULL: nothing */
 /* Predicted peak bytes of everything the bilevel asks of the allocator. */
 size_t ht_bilevel_bytes(const ht_bilevel *bilevel);
-/* One inner training from theta_0 and its hypergradient. theta and eta are read, not
- * changed. Allocates nothing. Divergence is a result (bad_step); an error leaves sets
- * NULL. */
+/* One inner training from theta_0 and its hypergradient. outer_step is what outer_batch
+ * and the outer loss (dropout) are given for `step`: as a rule the number of updates of
+ * eta so far. theta and eta are read, not changed. Allocates nothing. Divergence is a
+ * result (bad_step); an error leaves sets NULL. */
 ht_bilevel_result ht_bilevel_run(ht_bilevel *bilevel, uint64_t outer_step);
 /* The same training and outer loss without a gradient (gradient sets NULL). */
 ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
@@ -162,13 +166,14 @@ void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 /* The problem again in f64, callbacks and all: the hypergradient against differences
  * along random directions, mixed mode against reverse-over-reverse and forward mode,
  * schedules against each other. One line each to report (NULL: none), "ok", "WRONG" or
- * "undecided". Where a central difference of step 1e-5 is off, twelve steps from 1e-3 to
- * 1e-9 are extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on
- * another slope. Undecided, with the reason: they do not settle (bends and jumps on their
- * scale, rounding), or on two slopes (a kink: relu at 0); the other modes then decide.
- * Modes too are undecided where the last bits of theta and eta move the gradient as far.
- * Errors are relative to the gradient, or to 1e-6 of the outer loss if that is more.
- * False: something is WRONG, the run is not finite, or an error. */
+ * "undecided"; where that takes long, also how far it is, after 3 s, 6 s, and so on.
+ * Where a central difference of step 1e-5 is off, twelve steps from 1e-3 to 1e-9 are
+ * extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on another
+ * slope. Undecided, with the reason: they do not settle (bends and jumps on their scale,
+ * as of relu in a long training; rounding), or on two slopes (a kink: relu at 0); the
+ * other modes then decide. Modes too are undecided where the last bits of theta and eta
+ * move the gradient as far. Errors are relative to the gradient, or to 1e-6 of the outer
+ * loss if that is more. False: something is WRONG, the run is not finite, or an error. */
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report);
 

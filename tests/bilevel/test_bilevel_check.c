@@ -2,6 +2,9 @@
 /* test_bilevel_check.c: ht_bilevel_check says yes to right problems, f32 ones recorded
  * again in f64, and no to one whose op has a wrong derivative. Read next:
  * bilevel/check.c. */
+#include <math.h>
+#include <time.h>
+
 #include "test_bilevel.h"
 
 enum { ROWS = 12, BATCH = 5, INPUTS = 4, HIDDEN = 6, CLASSES = 3, STEPS = 9 };
@@ -14,6 +17,7 @@ typedef struct small {
     ht_bilevel_problem problem;
     FILE *report;
     char text[4096]; /* of the report */
+    time_t began;
 } small;
 
 static ht_var small_logits(const ht_vars *theta, const ht_vars *batch)
@@ -545,6 +549,100 @@ static void bilevel_check_diverging_run_is_not_checked(void **state)
     assert_null(strstr(s->text, "WRONG"));
 }
 
+/* A network of relu trained until differences lose its track: none is small enough, and
+ * neither side settles. Every way to the gradient agrees, and that decides. */
+static ht_var relu_network(const ht_vars *theta, const ht_vars *batch)
+{
+    ht_var hidden = ht_relu(ht_linear(ht_get(batch, "x"), theta, "hidden"));
+    return ht_cross_entropy(
+        ht_linear(ht_relu(ht_linear(hidden, theta, "second")), theta, "out"),
+        ht_get(batch, "y"));
+}
+
+static ht_var relu_network_inner(const ht_vars *theta, const ht_vars *eta,
+                                 const ht_vars *batch, void *user)
+{
+    (void)user;
+    return ht_mean(ht_mul(ht_get(eta, "lambda"), relu_network(theta, batch)));
+}
+
+static ht_var relu_network_outer(const ht_vars *theta, const ht_vars *eta,
+                                 const ht_vars *batch, void *user)
+{
+    (void)eta, (void)user;
+    return ht_mean(relu_network(theta, batch));
+}
+
+/* Numbers that look random and do not depend on the seed. */
+static void waves(ht_tensor *x, double height, int phase)
+{
+    for (int64_t k = 0; k < ht_tensor_count(x); k++)
+        ht_tensor_set(x, k, height * sin(12.9898 * (double)k + 7.1 * phase));
+}
+
+static void bilevel_check_relu_network_of_200_steps_is_never_called_wrong(void **state)
+{
+    small *s = *state;
+    enum { WIDE = 24, MANY = 200, NETWORKS = 4 };
+    int undecided = 0;
+    ht_set_free(s->theta);
+    ht_set_free(s->eta);
+    s->theta = s->problem.theta = ht_set_new(s->ctx);
+    ht_linear_init(s->theta, "hidden", HT_F32, INPUTS, WIDE);
+    ht_linear_init(s->theta, "second", HT_F32, WIDE, WIDE);
+    ht_linear_init(s->theta, "out", HT_F32, WIDE, CLASSES);
+    s->eta = s->problem.eta = ht_set_new(s->ctx);
+    ht_tensor_fill(ht_set_add(s->eta, "lambda", HT_F32, HT_SHAPE(ROWS)), 1);
+    ht_tensor_fill(ht_set_add(s->eta, "rate", HT_F32, HT_SCALAR), 1.7);
+    waves(ht_set_tensor(s->train, "x"), 1.5, 100);
+    waves(ht_set_tensor(s->validation, "x"), 1.5, 200);
+    s->problem.inner = relu_network_inner;
+    s->problem.outer = relu_network_outer;
+    s->problem.update = (ht_update){.rule = &ht_sgd, .rate = HT_OUTER("rate")};
+    s->problem.steps = MANY;
+    s->problem.n_coordinates = 0;
+    for (int network = 0; network < NETWORKS; network++) {
+        for (int i = 0; i < ht_set_count(s->theta); i++)
+            waves(ht_set_at(s->theta, i), 0.35, network + i);
+        assert_true(small_check(s));
+        assert_null(strstr(s->text, "WRONG"));
+        bool unsure = strstr(s->text, "undecided");
+        assert_int_equal(count_lines(s->text, "  ok\n"), unsure ? 4 : 5);
+        if (unsure) assert_contains(s->text, "relu on the way");
+        if (unsure) assert_contains(s->text, "the lines of other modes decide");
+        undecided += unsure;
+    }
+    assert_in_range(undecided, 1, NETWORKS);
+}
+
+/* Batches that take their time, until the check has taken the time to say so. */
+static ht_status slow_fill(uint64_t step, ht_set *batch, void *user)
+{
+    const small *s = user;
+    (void)step, (void)batch;
+    struct timespec now, wait = {.tv_nsec = 50000000};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec < s->began + 4) nanosleep(&wait, NULL);
+    return HT_OK;
+}
+
+static void bilevel_check_that_takes_long_says_where_it_is(void **state)
+{
+    small *s = *state;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    assert_true(small_check(s));
+    assert_null(strstr(s->text, "trainings"));
+    s->began = now.tv_sec;
+    s->problem.inner_batch = slow_fill;
+    assert_true(small_check(s));
+    assert_int_equal(count_lines(s->text, "  ok\n"), 5);
+    assert_in_range(count_lines(s->text, " trainings: "), 1, 4);
+    const char *line = strstr(s->text, "  ... ");
+    assert_non_null(line);
+    assert_contains(line, "hypergradient, against central differences\n");
+}
+
 /* relu away from its kink: the pre-activations are positive throughout. */
 static ht_var relu_inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
                          void *user)
@@ -581,6 +679,8 @@ int main(void)
         CASE(bilevel_check_at_a_kink_is_undecided_and_says_so),
         CASE(bilevel_check_beside_a_jump_is_undecided_and_says_so),
         CASE(bilevel_check_chaos_is_undecided_and_says_so),
+        CASE(bilevel_check_relu_network_of_200_steps_is_never_called_wrong),
+        CASE(bilevel_check_that_takes_long_says_where_it_is),
         CASE(bilevel_check_diverging_run_is_not_checked),
     };
     return TEST_MAIN(tests);
