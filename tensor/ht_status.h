@@ -38,7 +38,8 @@ const char *ht_status_name(ht_status status);
 #if defined(__GNUC__)
 __attribute__((noreturn, cold, format(printf, 3, 4)))
 #endif
-/* What HT_ASSERT calls: prints site, condition and values to stderr, and aborts. */
+/* What HT_ASSERT calls: prints the thread's last error, unless it was cleared (a check
+ * that was forgotten), then site, condition and values to stderr, and aborts. */
 void ht_assertion_failed(const char *site, const char *condition, const char *format,
                          ...);
 

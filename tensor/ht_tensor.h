@@ -77,7 +77,8 @@ typedef struct ht_context_options {
     void *(*alloc)(void *user, void *old, size_t old_size,
                    size_t new_size); /* NULL: malloc */
     /* Called on the first error, from within the call that failed; NULL: none. It may
-     * log, make tensors, use other contexts, and must return (no longjmp). Calls that can
+     * log, make tensors, use other contexts, and must return (no longjmp) or end the
+     * program: ht_print_and_exit, with which no ht_check is needed. Calls that can
      * fail do nothing on this context, whose error stands: ht_context_clear does nothing
      * here, and is for after the call. Resetting, rewinding or freeing a tape or program
      * of it stops the program. */
@@ -104,8 +105,11 @@ ht_status ht_context_status(const ht_context *ctx);
 const char *ht_context_message(const ht_context *ctx);
 /* Back to HT_OK; within on_error: nothing. */
 void ht_context_clear(ht_context *ctx);
-/* Prints the message to stderr and exits with 1 if there was an error: the only exit. */
+/* Prints the message to stderr and exits with 1 if there was an error. */
 void ht_check(const ht_context *ctx);
+/* The same as an on_error: the first error ends the program where it happens. These two
+ * are the only exits. */
+void ht_print_and_exit(ht_context *ctx, void *user);
 /* Records an error of the calling program's own, as the library would (first one wins).
  * site is HT_HERE or NULL; returns status. */
 #if defined(__GNUC__)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* context.c: the one object everything is made on: it asks for memory and counts it, and
- * keeps the first error. Of the library's state this is all but what threads.c
- * and blas.c say of a process. Read next: tensor.c, kernels.h. */
+ * keeps the first error. Of the library's state this is all but what threads.c and blas.c
+ * say of a process, and the words of a thread's last error. Read next: tensor.c,
+ * kernels.h. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +20,23 @@ const char *ht_status_name(ht_status status)
     return index < sizeof names / sizeof *names ? names[index] : "unknown ht_status";
 }
 
+/* The last error of this thread, unless it was cleared. An assertion says it first: what
+ * was asserted is often no more than what a forgotten ht_check led to. In words of its
+ * own, since another thread may free the context. */
+static _Thread_local struct {
+    const ht_context *ctx; /* NULL: none */
+    char text[HTI_MESSAGE + 64];
+} pending;
+
+static void print_pending(void)
+{
+    if (pending.ctx)
+        fprintf(stderr, "hypertape: not looked at (ht_check): %s\n", pending.text);
+}
+
 void ht_assertion_failed(const char *site, const char *condition, const char *format, ...)
 {
+    print_pending();
     va_list args;
     va_start(args, format);
     fprintf(stderr, "%s: assertion failed: %s: ", site, condition);
@@ -77,6 +93,7 @@ void ht_context_free(ht_context *ctx)
               "ht_context_free: %zu bytes made on this context are not freed yet",
               ctx->live - ctx->size);
     hti_team_close(ctx->team);
+    if (pending.ctx == ctx) pending.ctx = NULL;
     ht_context last = *ctx;
     hti_resize(&last, ctx, last.size, 0);
 }
@@ -98,6 +115,7 @@ void ht_context_clear(ht_context *ctx)
     if (ctx->handling) return;
     ctx->status = HT_OK;
     ctx->message[0] = '\0';
+    if (pending.ctx == ctx) pending.ctx = NULL;
 }
 
 void ht_check(const ht_context *ctx)
@@ -106,6 +124,13 @@ void ht_check(const ht_context *ctx)
     if (ctx->status == HT_OK) return;
     fprintf(stderr, "hypertape: %s: %s\n", ht_status_name(ctx->status), ctx->message);
     exit(1);
+}
+
+void ht_print_and_exit(ht_context *ctx, void *user)
+{
+    (void)user;
+    HT_ASSERT(ctx, "ht_print_and_exit: the context is NULL");
+    ht_check(ctx);
 }
 
 /* A text too long for the message gives way, so that the site is always there to read. */
@@ -132,6 +157,9 @@ ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
     va_end(args);
     if (site) context_append_site(ctx, site);
     ctx->status = status;
+    pending.ctx = ctx;
+    snprintf(pending.text, sizeof pending.text, "%s: %s", ht_status_name(status),
+             ctx->message);
     ctx->handling = true;
     if (ctx->options.on_error) ctx->options.on_error(ctx, ctx->options.user);
     ctx->handling = false;

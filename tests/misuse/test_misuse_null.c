@@ -92,6 +92,7 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     X(ht_context_message, ht_context_message(NULL))                                     \
     X(ht_context_clear, ht_context_clear(NULL))                                         \
     X(ht_check, ht_check(NULL))                                                         \
+    X(ht_print_and_exit, ht_print_and_exit(NULL, NULL))                                 \
     X(ht_context_fail, ht_context_fail(NULL, HT_ERROR_SHAPE, NULL, "x"))                \
     X(ht_context_fail, ht_context_fail(w.ctx, HT_OK, NULL, "x"))                        \
     X(ht_context_fail, ht_context_fail(w.ctx, (ht_status)99, NULL, "x"))                \

@@ -148,6 +148,53 @@ static void check_after_error_prints_and_exits_1(void **state)
     assert_string_equal(text, "hypertape: HT_ERROR_DTYPE: no i32 here\n");
 }
 
+static void child_fails_under_handler(void *none)
+{
+    (void)none;
+    ht_context *ctx =
+        ht_context_new(&(ht_context_options){.on_error = ht_print_and_exit});
+    ht_context_fail(ctx, HT_ERROR_DTYPE, NULL, "no i32 here");
+    fputs("went on\n", stderr);
+}
+
+static void print_and_exit_as_on_error_ends_where_it_happens(void **state)
+{
+    (void)state;
+    char text[4096];
+    int status =
+        test_child(child_fails_under_handler, NULL, STDERR_FILENO, text, sizeof text);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_string_equal(text, "hypertape: HT_ERROR_DTYPE: no i32 here\n");
+}
+
+/* Of two contexts one fails; what follows goes wrong on neither of them. */
+static void child_forgets_the_check(void *cleared)
+{
+    ht_context *ctx = ht_context_new(NULL), *other = ht_context_new(NULL);
+    ht_context_fail(ctx, HT_ERROR_ARGUMENT, "model.c:7", "no tensor \"wait\"");
+    ht_context_clear(other);
+    if (cleared) ht_context_clear(ctx);
+    ht_tensor_count(NULL);
+}
+
+static void assertion_after_a_forgotten_check_says_the_error_first(void **state)
+{
+    (void)state;
+    char text[4096], none;
+    const char *want =
+        "hypertape: not looked at (ht_check): HT_ERROR_ARGUMENT: no tensor "
+        "\"wait\"\n  at model.c:7\n";
+    int status =
+        test_child(child_forgets_the_check, NULL, STDERR_FILENO, text, sizeof text);
+    assert_true(WIFSIGNALED(status));
+    if (strncmp(text, want, strlen(want)) != 0) fail_msg("%s", text);
+    assert_contains(text, "ht_tensor_count: the tensor is NULL");
+    test_child(child_forgets_the_check, &none, STDERR_FILENO, text, sizeof text);
+    assert_null(strstr(text, "wait"));
+    assert_contains(text, "ht_tensor_count: the tensor is NULL");
+}
+
 static void child_negative_threads(void *none)
 {
     (void)none;
@@ -518,6 +565,8 @@ int main(void)
         cmocka_unit_test(context_fail_long_message_keeps_site),
         cmocka_unit_test(status_name_every_status_is_its_constant),
         cmocka_unit_test(check_after_error_prints_and_exits_1),
+        cmocka_unit_test(print_and_exit_as_on_error_ends_where_it_happens),
+        cmocka_unit_test(assertion_after_a_forgotten_check_says_the_error_first),
         cmocka_unit_test(context_misuse_aborts_with_values),
         cmocka_unit_test(resize_grow_and_shrink_counts_live_and_peak),
         cmocka_unit_test(resize_over_limit_fails_with_figures),
