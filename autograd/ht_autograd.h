@@ -54,8 +54,10 @@ void ht_tape_rewind(ht_tape *tape, ht_mark mark);
 ht_context *ht_tape_context(const ht_tape *tape); /* that it was made on */
 uint32_t ht_tape_nodes(const ht_tape *tape); /* how many there are, leaves included */
 
-/* A leaf. Eager: value is borrowed until reset and must not change. Recorded: only its
- * type is looked at. */
+/* A leaf. Eager: value is borrowed until reset, and must live that long. What is written
+ * to it (by ht_optimizer_step, say, in PyTorch's order of gradient, step, reset) leaves
+ * values computed before as they are; an op, derivative or value that would read the leaf
+ * after that is HT_ERROR_ARGUMENT. Recorded: only its type is looked at. */
 ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site);
 #define ht_input(tape, value) ht_input_at(tape, value, HT_HERE)
 /* A leaf of a recorded tape, by type alone. */
@@ -155,8 +157,9 @@ void ht_program_free(ht_program *program); /* NULL: nothing */
 /* Writes out; allocates on the first run only. An out may be the same tensor as an in
  * which the program has finished reading by then (a parameter and its update); where it
  * has not, HT_ERROR_ARGUMENT. */
-ht_status ht_program_run(ht_program *program, const ht_tensor *const *in,
-                         ht_tensor *const *out);
+ht_status ht_program_run_at(ht_program *program, const ht_tensor *const *in,
+                            ht_tensor *const *out, const char *site);
+#define ht_program_run(...) ht_program_run_at(__VA_ARGS__, HT_HERE)
 /* Appends the program to a tape (eager or recorded) with other inputs. */
 void ht_call_at(ht_tape *tape, const ht_program *program, const ht_var *in, ht_var *out,
                 const char *site);

@@ -174,6 +174,7 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
     for (int i = 0; i < p->theta->n; i++) {
         ht_tensor *to = p->final->tensor[i];
         memcpy(to->array.data, theta, ht_tensor_bytes(to));
+        hti_tensor_write(to, "ht_bilevel_run", NULL);
         theta += hti_round_up(ht_tensor_bytes(to), HTI_ALIGN);
     }
     return true;

@@ -54,6 +54,7 @@ ht_status ht_corrupt_labels(ht_context *ctx, uint64_t stream, double fraction,
     int64_t n = ht_tensor_count(labels), n_wrong = llround(fraction * (double)n);
     uint64_t seed = ht_context_seed(ctx);
     int32_t *label = ht_tensor_data(labels);
+    hti_tensor_write(labels, "ht_corrupt_labels", NULL);
     hti_order order = hti_order_new(seed, stream, n);
     if (corrupted) memset(corrupted, 0, (size_t)n);
     for (int64_t i = 0; i < n_wrong; i++) {

@@ -200,6 +200,8 @@ ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t 
     const uint8_t *pixels = ht_tensor_data(images->pixels);
     const int32_t *given = ht_tensor_data(images->labels);
     int32_t *kept = labels ? ht_tensor_data(labels) : NULL;
+    hti_tensor_write(x, "ht_images_rows", NULL);
+    if (labels) hti_tensor_write(labels, "ht_images_rows", NULL);
     for (int64_t i = 0; i < n; i++) {
         int64_t row = order ? order[first + i] : first + i;
         if (row < 0 || row >= count)

@@ -451,6 +451,7 @@ static ht_status st_read_data(st_file *f, const ht_set *set)
     ht_status status = HT_OK;
     for (int i = 0; i < f->n && !status; i++) {
         ht_tensor *x = set->tensor[f->order[i] - f->entry];
+        hti_tensor_write(x, "ht_set_read", NULL);
         status = hti_input_exactly(&f->in, ht_tensor_data(x), ht_tensor_bytes(x));
     }
     return status;

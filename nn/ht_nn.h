@@ -257,13 +257,14 @@ typedef struct ht_update_group
     ht_update_group; /* parameters with an update of their own */
 /* Fixed values are finite and not negative, betas of averages below 1, and none that is
  * not zero may be 0 or infinite in a parameter's type (eps 1e-46 in f32). Zero is off
- * (momentum, decay, clips) or an error (rate; beta2 and eps). A field the rule has no use
- * for must be zero. Scalars, 1 - beta and 1 - beta^t are formed in f64: betas next to 1
- * keep their digits in f32 too. Outer values are taken as they come; of Adam a beta of
- * exactly 1, which leaves 0/0, gives NaN. An outer scalar's tensor in eta is () for one
- * value, (steps) per step, (n) per parameter tensor in the order of theta, or (steps, n)
- * for both; where steps = n, (steps, 1) and (1, n) say which. What an update points to is
- * read while an optimizer or a bilevel is made, and not later. */
+ * (decay, clips) or an error (rate; momentum, beta2 and eps of rules that have them). A
+ * field the rule has no use for must be zero. Scalars, 1 - beta and 1 - beta^t are
+ * formed in f64: betas next to 1 keep their digits in f32 too. Outer values are taken as
+ * they come; of Adam a beta of exactly 1, which leaves 0/0, gives NaN. An outer scalar's
+ * tensor in eta is () for one value, (steps) per step, (n) per parameter tensor in the
+ * order of theta, or (steps, n) for both; where steps = n, (steps, 1) and (1, n) say
+ * which. What an update points to is read while an optimizer or a bilevel is made, and
+ * not later. */
 typedef struct ht_update {
     const ht_update_rule *rule;
     ht_scalar rate, momentum /* beta1 */, beta2, eps, decay, clip, clip_value;
@@ -278,6 +279,19 @@ struct ht_update_group {
     const ht_update *update; /* without groups; NULL: frozen, needs no gradient */
 };
 
+/* A rule with fixed numbers, the rest zero. */
+ht_update ht_update_of(const ht_update_rule *rule, double rate, double momentum,
+                       double beta2, double eps, double decay);
+/* The usual ones (torch's), to be changed as any
+ * ht_update: u = HT_ADAM(1e-3); u.clip = HT_FIXED(1). */
+#define HT_SGD(rate)                ht_update_of(&ht_sgd, rate, 0, 0, 0, 0)
+#define HT_MOMENTUM(rate, momentum) ht_update_of(&ht_momentum, rate, momentum, 0, 0, 0)
+#define HT_NESTEROV(rate, momentum) ht_update_of(&ht_nesterov, rate, momentum, 0, 0, 0)
+#define HT_ADAM(rate)               ht_update_of(&ht_adam, rate, 0.9, 0.999, 1e-8, 0)
+#define HT_ADAMW(rate, decay)       ht_update_of(&ht_adamw, rate, 0.9, 0.999, 1e-8, decay)
+#define HT_RMSPROP(rate)            ht_update_of(&ht_rmsprop, rate, 0, 0.99, 1e-8, 0)
+#define HT_ADAGRAD(rate)            ht_update_of(&ht_adagrad, rate, 0, 0, 1e-10, 0)
+
 typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a program */
 /* Plain training. theta is borrowed until ht_optimizer_free (ht_set_free checks), and may
  * not grow till then: an error of the next step. Of update every scalar is fixed, with a
@@ -285,7 +299,9 @@ typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a 
 ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
 /* Moves theta by one step along a gradient of theta's names and types; those of frozen
  * parameters may be missing. Allocates nothing after the first. */
-ht_status ht_optimizer_step(ht_optimizer *optimizer, const ht_set *gradient);
+ht_status ht_optimizer_step_at(ht_optimizer *optimizer, const ht_set *gradient,
+                               const char *site);
+#define ht_optimizer_step(...) ht_optimizer_step_at(__VA_ARGS__, HT_HERE)
 int64_t ht_optimizer_steps(const ht_optimizer *optimizer); /* made, or restored to */
 /* "<parameter>.<m or u or s>" tensors, borrowed until ht_optimizer_free. */
 const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);

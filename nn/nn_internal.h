@@ -78,7 +78,7 @@ typedef struct hti_step {
 } hti_step;
 
 struct ht_update_rule {
-    const char *name;
+    const char *name, *usual; /* usual: a call that has the usual numbers; NULL: none */
     int n_state;
     const char *state[HTI_MAX_STATE];
     bool has_momentum, has_beta2, has_eps;

@@ -116,7 +116,7 @@ static const ht_tensor *optimizer_same(const ht_set *set, int i, const ht_set *f
     return NULL;
 }
 
-ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
+ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const char *site)
 {
     HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL");
     int n = o->n_trained, n_state = o->n_out - n;
@@ -136,6 +136,7 @@ ht_status ht_optimizer_step(ht_optimizer *o, const ht_set *gradient)
     for (int k = 0; k < n_state; k++) o->in[n + k] = o->out[n + k] = o->state->tensor[k];
     o->in[2 * n + n_state] = o->step;
     ht_status status = ht_program_run(o->program, o->in, o->out);
+    for (int k = 0; k < n; k++) hti_tensor_write(o->out[k], "ht_optimizer_step", site);
     if (status == HT_OK) ++*(int32_t *)ht_tensor_data(o->step);
     return status;
 }

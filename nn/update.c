@@ -7,6 +7,18 @@
 
 #include "nn_internal.h"
 
+ht_update ht_update_of(const ht_update_rule *rule, double rate, double momentum,
+                       double beta2, double eps, double decay)
+{
+    HT_ASSERT(rule, "ht_update_of: the rule is NULL");
+    return (ht_update){.rule = rule,
+                       .rate = HT_FIXED(rate),
+                       .momentum = HT_FIXED(momentum),
+                       .beta2 = HT_FIXED(beta2),
+                       .eps = HT_FIXED(eps),
+                       .decay = HT_FIXED(decay)};
+}
+
 /* Groups. */
 
 const ht_update *hti_update_of(const ht_update *u, const char *name)

@@ -99,6 +99,16 @@ static bool fixed_check(const hti_examined *x, const char *field, const ht_scala
                            field, s->value, s->value < 1 ? "0" : "infinite", narrow);
 }
 
+static bool zero_complain(const hti_examined *x, const char *field)
+{
+    const char *usual = x->u->rule->usual;
+    return update_complain(x, HT_ERROR_ARGUMENT,
+                           "%s is zero\n  hint: %s%susual are momentum (beta1) 0.9, "
+                           "beta2 0.999, eps 1e-8",
+                           field, usual ? usual : "",
+                           usual ? " has the usual numbers; " : "");
+}
+
 static bool fields_check(const hti_examined *x)
 {
     const ht_update *u = x->u;
@@ -108,7 +118,7 @@ static bool fields_check(const hti_examined *x)
         bool used, needed;
     } field[] = {
         {"rate", &u->rate, true, true},
-        {"momentum", &u->momentum, u->rule->has_momentum, false},
+        {"momentum", &u->momentum, u->rule->has_momentum, true},
         {"beta2", &u->beta2, u->rule->has_beta2, true},
         {"eps", &u->eps, u->rule->has_eps, true},
         {"decay", &u->decay, true, false},
@@ -122,10 +132,7 @@ static bool fields_check(const hti_examined *x)
                                    "%s is set, but the rule has no such number",
                                    field[k].name);
         if (field[k].used && field[k].needed && zero)
-            return update_complain(x, HT_ERROR_ARGUMENT,
-                                   "%s is zero\n  hint: usual are rate 0.1 (adam "
-                                   "0.001), beta2 0.999, eps 1e-8",
-                                   field[k].name);
+            return zero_complain(x, field[k].name);
         if (!fixed_check(x, field[k].name, field[k].scalar) ||
             !outer_check(x, field[k].name, field[k].scalar))
             return false;

@@ -121,18 +121,21 @@ static void adagrad_apply(hti_step *s)
     scaled_apply(s, hti_weighted_hypot(one, s->state[0], one, s->g, HT_HERE));
 }
 
-const ht_update_rule ht_sgd = {.name = "sgd", .apply = sgd_apply};
+const ht_update_rule ht_sgd = {.name = "sgd", .usual = "HT_SGD(0.1)", .apply = sgd_apply};
 const ht_update_rule ht_momentum = {.name = "momentum",
+                                    .usual = "HT_MOMENTUM(0.01, 0.9)",
                                     .n_state = 1,
                                     .state = {"s"},
                                     .has_momentum = true,
                                     .apply = momentum_apply};
 const ht_update_rule ht_nesterov = {.name = "nesterov",
+                                    .usual = "HT_NESTEROV(0.01, 0.9)",
                                     .n_state = 1,
                                     .state = {"s"},
                                     .has_momentum = true,
                                     .apply = nesterov_apply};
 const ht_update_rule ht_adam = {.name = "adam",
+                                .usual = "HT_ADAM(0.001)",
                                 .n_state = 2,
                                 .state = {"m", "u"},
                                 .has_momentum = true,
@@ -140,6 +143,7 @@ const ht_update_rule ht_adam = {.name = "adam",
                                 .has_eps = true,
                                 .apply = adam_apply};
 const ht_update_rule ht_adamw = {.name = "adamw",
+                                 .usual = "HT_ADAMW(0.001, 0.01)",
                                  .n_state = 2,
                                  .state = {"m", "u"},
                                  .has_momentum = true,
@@ -148,12 +152,14 @@ const ht_update_rule ht_adamw = {.name = "adamw",
                                  .decays_itself = true,
                                  .apply = adamw_apply};
 const ht_update_rule ht_rmsprop = {.name = "rmsprop",
+                                   .usual = "HT_RMSPROP(0.001)",
                                    .n_state = 1,
                                    .state = {"u"},
                                    .has_beta2 = true,
                                    .has_eps = true,
                                    .apply = rmsprop_apply};
 const ht_update_rule ht_adagrad = {.name = "adagrad",
+                                   .usual = "HT_ADAGRAD(0.01)",
                                    .n_state = 1,
                                    .state = {"u"},
                                    .has_eps = true,

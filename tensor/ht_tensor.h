@@ -156,7 +156,8 @@ int64_t ht_tensor_count(const ht_tensor *x);       /* elements */
 size_t ht_tensor_bytes(const ht_tensor *x);        /* of its elements */
 ht_context *ht_tensor_context(const ht_tensor *x); /* that it was made on */
 /* Its memory, row-major and contiguous, borrowed until the tensor is freed. Written to
- * freely, but while a live tape borrows it: then it must not change. */
+ * freely, but while a live tape borrows it: nobody would notice (a write by any function
+ * of the library is noticed: ht_input). */
 void *ht_tensor_data(const ht_tensor *x);
 ht_array ht_tensor_array(const ht_tensor *x); /* the same with shape and strides */
 
@@ -165,13 +166,15 @@ double ht_tensor_get(const ht_tensor *x, int64_t i);
 /* x_i = value. A float is rounded to the dtype (beyond the largest f32: inf). Into i32
  * and u8 set and fill round to the nearest integer, copy and ht_cast towards zero. One
  * rule for all: a number that is outside the dtype's range then, or NaN, is
- * HT_ERROR_ARGUMENT, and nothing is written. A tensor a live tape borrows stops the
- * program. */
-void ht_tensor_set(ht_tensor *x, int64_t i, double value);
+ * HT_ERROR_ARGUMENT, and nothing is written. */
+void ht_tensor_set_at(ht_tensor *x, int64_t i, double value, const char *site);
 /* Every element so. */
-void ht_tensor_fill(ht_tensor *x, double value);
+void ht_tensor_fill_at(ht_tensor *x, double value, const char *site);
 /* to = from, converted to to's dtype; shapes must be equal, else HT_ERROR_SHAPE. */
-ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from);
+ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *site);
+#define ht_tensor_set(...)  ht_tensor_set_at(__VA_ARGS__, HT_HERE)
+#define ht_tensor_fill(...) ht_tensor_fill_at(__VA_ARGS__, HT_HERE)
+#define ht_tensor_copy(...) ht_tensor_copy_at(__VA_ARGS__, HT_HERE)
 
 /* Random numbers: Philox4x32-10 (Salmon, Moraes, Dror & Shaw, SC 2011), keyed by (seed,
  * stream): a pure function of its arguments, so order and threads never change a value.

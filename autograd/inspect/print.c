@@ -95,13 +95,17 @@ static void print_values(FILE *f, const ht_array *a)
     if (a->shape.rank) fprintf(f, "]");
 }
 
-static void print_node(const ht_tape *tape, uint32_t i, FILE *f)
+static void print_node(ht_tape *tape, uint32_t i, FILE *f)
 {
     char formula[HTI_FORMULA];
     tape_formula(tape, i, formula, sizeof formula);
     print_line(f, i, formula, &tape->type[i]);
     fprintf(f, "  %s", site_name(tape->site[i]));
-    if (tape->policy == HT_EAGER) print_values(f, &tape->array[i]);
+    const ht_tensor *changed = hti_changed(tape, i);
+    if (changed)
+        fprintf(f, "  (changed since by %s)", changed->changed_by);
+    else if (tape->policy == HT_EAGER)
+        print_values(f, &tape->array[i]);
     fprintf(f, "\n");
 }
 
@@ -120,7 +124,7 @@ void ht_tape_print(const ht_tape *tape, FILE *f)
               (void *)f);
     double bytes = 0;
     for (uint32_t i = 0; i < tape->n; i++) {
-        print_node(tape, i, f);
+        print_node((ht_tape *)(uintptr_t)tape, i, f);
         if (!tape->op[i]->view)
             bytes += (double)hti_bytes(tape->type[i].dtype, tape->type[i].shape);
     }

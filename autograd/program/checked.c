@@ -64,24 +64,23 @@ static bool program_is_bound(const ht_program *p, const ht_tensor *const *in,
     return true;
 }
 
-ht_status ht_program_run(ht_program *p, const ht_tensor *const *in, ht_tensor *const *out)
+ht_status ht_program_run_at(ht_program *p, const ht_tensor *const *in,
+                            ht_tensor *const *out, const char *site)
 {
     HT_ASSERT(p && (in || !p->n_in) && out, "ht_program_run: program %p, in %p, out %p",
               (void *)p, (const void *)in, (const void *)out);
     if (p->ctx->status != HT_OK) return p->ctx->status;
     for (uint32_t j = 0; j < p->n_in; j++)
         if (!program_fits(p, "input", j, &p->value[j], in[j])) return p->ctx->status;
-    for (uint32_t k = 0; k < p->n_out; k++) {
+    for (uint32_t k = 0; k < p->n_out; k++)
         if (!program_fits(p, "output", k, &p->value[p->out[k]], out[k]))
             return p->ctx->status;
-        HT_ASSERT(out[k]->borrows == 0,
-                  "ht_program_run: a live tape still borrows output %u: reset it first",
-                  k);
-    }
     if (!program_is_bound(p, in, out) && !program_sharing(p, in, out))
         return p->ctx->status;
     for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]->array.data);
-    for (uint32_t k = 0; k < p->n_out; k++)
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        hti_tensor_write(out[k], "ht_program_run", site);
         hti_program_set(p, p->n_in + k, p->out[k], out[k]->array.data);
+    }
     return hti_program_go(p);
 }

@@ -32,13 +32,14 @@ static void tape_pop(ht_tape *tape, uint32_t n)
     for (uint32_t i = tape->n; i-- > n;) {
         if (tape->op[i] != &hti_op_input)
             *hti_node_bucket(tape, i) = tape->next[i];
-        else if (tape->tensor[i])
-            tape->tensor[i]->borrows--;
+        else
+            hti_give_back(tape, i);
     }
     for (uint32_t i = 0; i < n; i++)
         if (tape->op[i] != &hti_op_input) tape->tensor[i] = NULL;
     tape->n = n;
     tape->current_stamp++;
+    if (tape->stale) hti_look_for_changes(tape);
 }
 
 /* That nodes may be forgotten: not while a call that appends some is under way. */
@@ -53,6 +54,7 @@ void ht_tape_reset(ht_tape *tape)
 {
     tape_assert_idle(tape, "ht_tape_reset");
     tape_pop(tape, 0);
+    tape->reset_stamp = tape->current_stamp;
     tape->n_edges = tape->n_marks = 0;
     hti_arena_rewind(&tape->memory, (hti_arena_mark){NULL, 0});
 }
@@ -198,6 +200,8 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
     if (!hti_tape_reserve(tape, n)) return hti_poison(tape);
     uint32_t *edge = tape->edge + tape->n_edges;
     for (uint32_t k = 0; k < n; k++) edge[k] = in[k].index;
+    for (uint32_t k = 0; k < n && hti_is_stale(tape); k++)
+        if (!hti_still_holds(tape, edge[k], op->name, site)) return hti_poison(tape);
     uint32_t hash,
         equal = hti_find_equal(tape, op, attributes, n, edge, type->dtype, weak, &hash);
     if (equal != HTI_NONE) return hti_var(tape, equal);
@@ -232,11 +236,7 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
     HT_ASSERT(value, "ht_input: the value is NULL");
     ht_type type = {ht_tensor_dtype(value), ht_tensor_shape(value)};
     ht_var x = hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
-    if (tape->policy == HT_EAGER && !hti_is_poison(x)) {
-        tape->array[x.index] = ht_tensor_array(value);
-        tape->tensor[x.index] = (ht_tensor *)(uintptr_t)value;
-        tape->tensor[x.index]->borrows++;
-    }
+    if (tape->policy == HT_EAGER && !hti_is_poison(x)) hti_borrow(tape, x.index, value);
     return x;
 }
 

@@ -9,18 +9,18 @@
 
 /* One array per line, indexed by node. `array` and `tensor` are used by eager tapes only.
  */
-#define HTI_COLUMNS(COLUMN)                                     \
-    COLUMN(const ht_op *, op)                                   \
-    COLUMN(const void *, attributes)                            \
-    COLUMN(ht_type, type)                                       \
-    COLUMN(uint32_t, first_in) /* into edges */                 \
-    COLUMN(uint32_t, n_in)                                      \
-    COLUMN(uint32_t, stamp)                                     \
-    COLUMN(uint32_t, hash)                                      \
-    COLUMN(uint32_t, next) /* in its hash bucket */             \
-    COLUMN(uint8_t, weak)  /* takes the dtype of its partner */ \
-    COLUMN(const char *, site)                                  \
-    COLUMN(ht_array, array)                                     \
+#define HTI_COLUMNS(COLUMN)                                              \
+    COLUMN(const ht_op *, op)                                            \
+    COLUMN(const void *, attributes)                                     \
+    COLUMN(ht_type, type)                                                \
+    COLUMN(uint32_t, first_in) /* into edges */                          \
+    COLUMN(uint32_t, n_in)                                               \
+    COLUMN(uint32_t, stamp)                                              \
+    COLUMN(uint32_t, hash)                                               \
+    COLUMN(uint32_t, next) /* in its hash bucket; of a leaf: borrow.c */ \
+    COLUMN(uint8_t, weak)  /* takes the dtype of its partner */          \
+    COLUMN(const char *, site)                                           \
+    COLUMN(ht_array, array)                                              \
     COLUMN(ht_tensor *, tensor) /* the borrowed one of a leaf, else ht_value's */
 
 /* What the engine itself has to say in ops: dtypes of numbers, sums of derivatives, their
@@ -43,7 +43,7 @@ struct ht_tape {
     ht_context *ctx;
     const hti_linear *linear;
     ht_policy policy;
-    uint32_t n, capacity, current_stamp;
+    uint32_t n, capacity, current_stamp, reset_stamp; /* since the last reset */
 #define HTI_COLUMN_FIELD(type, name) type *name;
     HTI_COLUMNS(HTI_COLUMN_FIELD)
 #undef HTI_COLUMN_FIELD
@@ -61,6 +61,10 @@ struct ht_tape {
      * is taken by, which must not be passed by. */
     uint32_t movements_from;
     struct hti_hook *hook; /* NULL: none */
+    /* Whether a borrowed tensor has been written to, and up to which of the context's
+     * changes that was looked into. */
+    bool stale;
+    uint32_t looked_at;
 };
 
 /* Whoever calls the rules of a tape in place of its sweeps: tests, which make them wrong
@@ -130,6 +134,22 @@ static inline const char *hti_site(const ht_tape *tape, const char *site)
 /* it->out becomes input 0's type, broadcast with the others' shapes; false, and an error,
  * if they do not. */
 bool hti_infer_broadcast(ht_infer *it);
+
+/* borrow.c: leaf i of an eager tape reads `value` until it is given back. */
+void hti_borrow(ht_tape *tape, uint32_t i, const ht_tensor *value);
+void hti_give_back(ht_tape *tape, uint32_t i);
+/* Whether some leaf reads what has been written to since. */
+void hti_look_for_changes(ht_tape *tape);
+static inline bool hti_is_stale(ht_tape *tape)
+{
+    if (tape->looked_at != tape->ctx->changes) hti_look_for_changes(tape);
+    return tape->stale;
+}
+/* The tensor in whose memory node i's value lies, if that was written to since; else
+ * NULL. */
+const ht_tensor *hti_changed(ht_tape *tape, uint32_t i);
+/* Whether node i has the value it had; if not, the error of `op`, called at `site`. */
+bool hti_still_holds(ht_tape *tape, uint32_t i, const char *op, const char *site);
 
 /* The node op(in) of a known type: the one that exists already, or a new one (which, on
  * an eager tape, runs). Inputs are live variables of this tape. */

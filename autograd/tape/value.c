@@ -54,6 +54,7 @@ const ht_tensor *ht_value(ht_var x)
             i);
         return NULL;
     }
+    if (!hti_still_holds(tape, i, "value", tape->site[i])) return NULL;
     if (!tape->tensor[i]) tape->tensor[i] = value_tensor(tape, i);
     return tape->tensor[i];
 }

@@ -102,6 +102,7 @@ static bool run_initial_reverse(ht_bilevel *b)
     for (int i = 0; i < p->theta->n; i++) {
         ht_tensor *to = p->gradient_theta0->tensor[i];
         memcpy(to->array.data, b->run.cotangent[i], ht_tensor_bytes(to));
+        hti_tensor_write(to, "ht_bilevel_run", NULL);
     }
     b->run.result.gradient_theta0 = p->gradient_theta0;
     return !b->programs.call[HTI_INITIAL_REVERSE].program ||

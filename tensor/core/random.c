@@ -152,11 +152,11 @@ void hti_draw_pairs(const void *work, int64_t first, int64_t last)
 /* Draws of x, or an error of `who`. */
 static ht_status random_fill(ht_tensor *x, const hti_draws *w, const char *who)
 {
-    hti_tensor_assert_unborrowed(x, who);
     if (!hti_dtype_is_float(x->array.dtype))
         return ht_context_fail(x->ctx, HT_ERROR_DTYPE, NULL,
                                "%s: expected an f32 or f64 tensor, got %s", who,
                                ht_dtype_name(x->array.dtype));
+    hti_tensor_write(x, who, NULL);
     hti_draw_pairs(w, 0, (ht_shape_count(x->array.shape) + 1) / 2);
     return HT_OK;
 }

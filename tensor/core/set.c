@@ -29,7 +29,7 @@ void hti_set_drop(ht_set *set, int n)
     for (; n > 0; n--) {
         hti_set_index_drop(set, set->n - 1);
         char *name = set->name[--set->n];
-        set->tensor[set->n]->in_set = false;
+        set->tensor[set->n]->name = NULL;
         ht_tensor_free(set->tensor[set->n]);
         hti_resize(set->ctx, name, strlen(name) + 1, 0);
     }
@@ -159,8 +159,7 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
         hti_resize(set->ctx, copy, bytes, 0);
         return NULL;
     }
-    x->in_set = true;
-    set->name[set->n] = memcpy(copy, name, bytes);
+    x->name = set->name[set->n] = memcpy(copy, name, bytes);
     set->tensor[set->n] = x;
     hti_set_index_add(set, set->n++);
     return x;
@@ -337,8 +336,10 @@ ht_status ht_set_copy(ht_set *to, const ht_set *from)
     for (int i = 0; i < to->n && !status; i++)
         status = hti_tensor_holds(
             to->tensor[i], from->tensor[ht_set_find(from, to->name[i])], "ht_set_copy");
-    for (int i = 0; i < to->n && !status; i++)
+    for (int i = 0; i < to->n && !status; i++) {
         status =
             ht_tensor_copy(to->tensor[i], from->tensor[ht_set_find(from, to->name[i])]);
+        hti_tensor_write(to->tensor[i], "ht_set_copy", NULL);
+    }
     return status;
 }

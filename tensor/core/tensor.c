@@ -3,6 +3,7 @@
  * tensor is one allocation and one thing that can fail. Read next: random.c, kernels.h.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tensor_internal.h"
@@ -67,27 +68,37 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
     return x;
 }
 
-void hti_tensor_assert_unborrowed(const ht_tensor *x, const char *who)
+void hti_tensor_write(ht_tensor *x, const char *who, const char *site)
 {
-    char text[HT_SHAPE_TEXT];
-    HT_ASSERT(x, "%s: the tensor is NULL", who);
-    HT_ASSERT(x->borrows == 0,
-              "%s: a live tape still borrows this %s %s tensor: reset or free the tape "
-              "first",
-              who, ht_dtype_name(x->array.dtype), ht_shape_text(x->array.shape, text));
+    if (x->borrows == 0) return;
+    x->changed = ++x->ctx->changes;
+    x->changed_by = who;
+    x->changed_at = site;
+}
+
+const char *hti_tensor_text(const ht_tensor *x, char text[HTI_TENSOR_TEXT])
+{
+    char shape[HT_SHAPE_TEXT];
+    snprintf(text, HTI_TENSOR_TEXT, x->name ? "\"%.100s\" %s %s" : "%s%s %s",
+             x->name ? x->name : "", ht_dtype_name(x->array.dtype),
+             ht_shape_text(x->array.shape, shape));
+    return text;
 }
 
 void ht_tensor_free(ht_tensor *x)
 {
     if (!x) return;
-    hti_tensor_assert_unborrowed(x, "ht_tensor_free");
-    char text[HT_SHAPE_TEXT];
-    HT_ASSERT(!x->in_set && x->block > 0,
-              "ht_tensor_free: this %s %s tensor belongs to a %s, which frees it: leave "
+    char text[HTI_TENSOR_TEXT];
+    hti_tensor_text(x, text);
+    HT_ASSERT(x->borrows == 0,
+              "ht_tensor_free: a live tape still borrows this tensor, %s: reset or free "
+              "the tape first",
+              text);
+    HT_ASSERT(!x->name && x->block > 0,
+              "ht_tensor_free: this tensor, %s, belongs to a %s, which frees it: leave "
               "it to %s",
-              ht_dtype_name(x->array.dtype), ht_shape_text(x->array.shape, text),
-              x->in_set ? "set" : "tape",
-              x->in_set ? "ht_set_free" : "ht_tape_reset or ht_tape_free");
+              text, x->name ? "set" : "tape",
+              x->name ? "ht_set_free" : "ht_tape_reset or ht_tape_free");
     hti_resize(x->ctx, x, x->block, 0);
 }
 
@@ -120,13 +131,15 @@ bool hti_tensor_takes(const ht_tensor *x, double *value, const char *who, int64_
     return false;
 }
 
-void ht_tensor_set(ht_tensor *x, int64_t i, double value)
+void ht_tensor_set_at(ht_tensor *x, int64_t i, double value, const char *site)
 {
-    hti_tensor_assert_unborrowed(x, "ht_tensor_set");
+    HT_ASSERT(x, "ht_tensor_set: the tensor is NULL");
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_set: element %lld of %lld", (long long)i,
               (long long)count);
-    if (hti_tensor_takes(x, &value, "ht_tensor_set", i)) hti_write(&x->array, i, value);
+    if (!hti_tensor_takes(x, &value, "ht_tensor_set", i)) return;
+    hti_tensor_write(x, "ht_tensor_set", site);
+    hti_write(&x->array, i, value);
 }
 
 ht_status hti_tensor_holds(const ht_tensor *to, const ht_tensor *from, const char *who)

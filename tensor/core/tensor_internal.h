@@ -24,7 +24,8 @@ struct ht_context {
     size_t live, peak;
     uint64_t allocations;
     ht_status status;
-    bool handling; /* on_error runs */
+    bool handling;    /* on_error runs */
+    uint32_t changes; /* writes to tensors that a tape borrowed, so far */
     char message[HTI_MESSAGE];
 };
 
@@ -38,10 +39,13 @@ struct ht_context {
 
 struct ht_tensor {
     ht_context *ctx;
-    ht_array array; /* contiguous */
-    size_t block;   /* bytes of the allocation this struct stands at the head of */
-    int borrows;    /* live eager tapes that read it */
-    bool in_set;    /* a set frees it */
+    ht_array array;   /* contiguous */
+    size_t block;     /* bytes of the allocation this struct stands at the head of */
+    int borrows;      /* live eager tapes that read it */
+    const char *name; /* its set's for it, which frees it; NULL: of no set */
+    /* The last write while borrowed: its number, the function called and its place. */
+    uint32_t changed;
+    const char *changed_by, *changed_at;
 };
 
 /* All memory of the library goes through these two. hti_resize(ctx, NULL, 0, n) allocates
@@ -97,8 +101,12 @@ static inline bool hti_same_shape(const ht_shape *a, const ht_shape *b)
         if (a->dim[i] != b->dim[i]) return false;
     return true;
 }
-/* A tape that read this memory may read it again: until its reset it has to stay. */
-void hti_tensor_assert_unborrowed(const ht_tensor *x, const char *who);
+/* `who`, called at `site` (or NULL), writes to x. Tapes that borrow x then refuse to read
+ * what they took. */
+void hti_tensor_write(ht_tensor *x, const char *who, const char *site);
+/* "\"hidden.weight\" f32 (2, 3)", or "f32 (2, 3)" of a tensor of no set. */
+enum { HTI_TENSOR_TEXT = HT_SHAPE_TEXT + 128 };
+const char *hti_tensor_text(const ht_tensor *x, char text[HTI_TENSOR_TEXT]);
 /* *value becomes the nearest integer where x is of such; false, with an error kept, if x
  * does not hold it. */
 bool hti_tensor_takes(const ht_tensor *x, double *value, const char *who, int64_t at);

@@ -2,17 +2,18 @@
 /* fill.c: what the public interface of tensors asks of kernels. Read next: kernels.h. */
 #include "kernels.h"
 
-void ht_tensor_fill(ht_tensor *x, double value)
+void ht_tensor_fill_at(ht_tensor *x, double value, const char *site)
 {
-    hti_tensor_assert_unborrowed(x, "ht_tensor_fill");
-    if (hti_tensor_takes(x, &value, "ht_tensor_fill", 0))
-        hti_run_fill(x->ctx, x->array, value);
+    HT_ASSERT(x, "ht_tensor_fill: the tensor is NULL");
+    if (!hti_tensor_takes(x, &value, "ht_tensor_fill", 0)) return;
+    hti_tensor_write(x, "ht_tensor_fill", site);
+    hti_run_fill(x->ctx, x->array, value);
 }
 
-ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from)
+ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *site)
 {
     char got[HT_SHAPE_TEXT], expected[HT_SHAPE_TEXT];
-    hti_tensor_assert_unborrowed(to, "ht_tensor_copy");
+    HT_ASSERT(to, "ht_tensor_copy: the tensor is NULL");
     HT_ASSERT(from, "ht_tensor_copy: from is NULL");
     if (!ht_shape_equal(to->array.shape, from->array.shape))
         return ht_context_fail(to->ctx, HT_ERROR_SHAPE, NULL,
@@ -20,6 +21,8 @@ ht_status ht_tensor_copy(ht_tensor *to, const ht_tensor *from)
                                ht_shape_text(to->array.shape, expected),
                                ht_shape_text(from->array.shape, got));
     ht_status status = hti_tensor_holds(to, from, "ht_tensor_copy");
-    if (!status && to != from) hti_run_copy(to->ctx, to->array, from->array);
+    if (status || to == from) return status;
+    hti_tensor_write(to, "ht_tensor_copy", site);
+    hti_run_copy(to->ctx, to->array, from->array);
     return status;
 }

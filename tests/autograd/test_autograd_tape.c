@@ -330,9 +330,10 @@ static void numbers_alone(fixture *f)
 static void variable_that_is_no_longer_valid_stops_the_program(void **state)
 {
     fixture *f = *state;
-    assert_aborts(f, stale_after_reset, "stale variable: node 0");
-    assert_aborts(f, stale_past_the_end, "stale variable: node 0");
-    assert_aborts(f, stale_after_rewind, "stale variable: node 1");
+    assert_aborts(f, stale_after_reset,
+                  "stale variable: node 0 was made before the tape was reset");
+    assert_aborts(f, stale_past_the_end, "node 0 was made before the tape was reset");
+    assert_aborts(f, stale_after_rewind, "node 1 was made before the tape was rewound");
     assert_aborts(f, stale_factor_that_became_one, "stale variable: node 1");
     assert_aborts(f, stale_mark, "rewound past");
     assert_aborts(f, variable_never_set, "a variable that was never set");
@@ -342,39 +343,99 @@ static void variable_that_is_no_longer_valid_stops_the_program(void **state)
 
 /* Borrows. */
 
-static void borrow_then_fill(fixture *f)
-{
-    ht_input(f->eager, f->x);
-    ht_tensor_fill(f->x, 1);
-}
 static void borrow_then_free(fixture *f)
 {
     ht_input(f->eager, f->x);
     ht_tensor_free(f->x);
 }
-static void borrow_twice_rewind_once(fixture *f)
+
+static void borrowed_tensor_may_not_be_freed(void **state)
 {
-    ht_input(f->eager, f->x);
-    ht_mark mark = ht_tape_mark(f->eager);
-    ht_input(f->eager, f->x);
-    ht_tape_rewind(f->eager, mark);
-    ht_tensor_set(f->x, 0, 1);
-}
-static void borrow_then_replay_into_it(fixture *f)
-{
-    ht_var x = ht_input(f->recorded, f->y), y = ht_exp(x);
-    ht_program *p = ht_program_new(f->recorded, 1, &x, 1, &y);
-    ht_input(f->eager, f->x);
-    ht_program_run(p, (const ht_tensor *[]){f->y}, &f->x);
+    assert_aborts(*state, borrow_then_free, "still borrows this tensor, f64 (4)");
 }
 
-static void borrowed_tensor_may_not_change(void **state)
+enum { WAYS = 5 };
+static const char *const ways[WAYS] = {"ht_tensor_set at ", "ht_tensor_fill at ",
+                                       "ht_tensor_copy at ", "ht_program_run at ",
+                                       "ht_tensor_uniform has"};
+
+/* x becomes 2 everywhere, or at its first place. */
+static void change(fixture *f, int way)
+{
+    ht_tensor *two = ht_tensor_new(f->ctx, HT_F64, ht_tensor_shape(f->x));
+    ht_tensor_fill(two, 2);
+    if (way == 0) ht_tensor_set(f->x, 0, 2);
+    if (way == 1) ht_tensor_fill(f->x, 2);
+    if (way == 2) ht_tensor_copy(f->x, two);
+    if (way == 3) {
+        ht_var x = ht_input(f->recorded, two), y = ht_mul(x, 1);
+        ht_program *p = ht_program_new(f->recorded, 1, &x, 1, &y);
+        ht_program_run(p, (const ht_tensor *[]){two}, &f->x);
+        ht_program_free(p);
+    }
+    if (way == 4) ht_tensor_uniform(f->x, 1, 2, 2);
+    ht_tensor_free(two);
+    assert_near(ht_tensor_get(f->x, 0), 2, 0);
+}
+
+static void assert_changed(fixture *f, const char *op, int way)
+{
+    assert_status(f, HT_ERROR_ARGUMENT);
+    const char *said = ht_context_message(f->ctx);
+    assert_contains(said, op);
+    assert_contains(said, ": reads f64 (4), which ");
+    assert_contains(said, ways[way]);
+    if (way < 4) assert_contains(said, "test_autograd_tape.c:");
+    assert_contains(said, "hint: ht_tape_reset after the change");
+    ht_context_clear(f->ctx);
+}
+
+/* What was computed stays; x, a view of it and derivatives that read it do not. */
+static void tensor_changed_while_borrowed_is_not_read_again(void **state)
 {
     fixture *f = *state;
-    assert_aborts(f, borrow_then_fill, "still borrows");
-    assert_aborts(f, borrow_then_free, "still borrows");
-    assert_aborts(f, borrow_twice_rewind_once, "still borrows");
-    assert_aborts(f, borrow_then_replay_into_it, "still borrows output 0");
+    for (int way = 0; way < WAYS; way++) {
+        ht_tensor_fill(f->x, 3);
+        ht_var x = ht_input(f->eager, f->x), view = ht_reshape(x, HT_SHAPE(2, 2)), dx;
+        ht_var square = ht_square(x), y = ht_sum(square), linear = ht_sum(x);
+        change(f, way);
+        assert_near(ht_item(y), 36, 0);
+        assert_near(ht_item(ht_sum(ht_mul(square, 2))), 72, 0);
+        ht_grad(linear, 1, &x, &dx);
+        assert_near(ht_tensor_get(ht_value(dx), 3), 1, 0);
+        assert_null(ht_value(x));
+        assert_changed(f, "value", way);
+        assert_null(ht_value(view));
+        assert_changed(f, "value", way);
+        ht_square(x); /* there is such a node, of the old value */
+        assert_changed(f, "square", way);
+        ht_tanh(view);
+        assert_changed(f, "tanh", way);
+        ht_grad(y, 1, &x, &dx);
+        assert_changed(f, "add", way);
+        assert_near(ht_item(ht_sum(ht_square(ht_input(f->eager, f->x)))),
+                    way ? 16 : 4 + 3 * 9, 0);
+        assert_status(f, HT_OK);
+        ht_tape_reset(f->eager);
+        assert_near(ht_tensor_get(ht_value(ht_input(f->eager, f->x)), 0), 2, 0);
+        ht_tape_reset(f->eager);
+    }
+}
+
+static void tensor_changed_before_a_rewind_is_forgotten_with_its_leaf(void **state)
+{
+    fixture *f = *state;
+    ht_tensor_fill(f->x, 3);
+    ht_var w = ht_input(f->eager, f->y);
+    ht_mark mark = ht_tape_mark(f->eager);
+    ht_var x = ht_input(f->eager, f->x);
+    ht_tensor_fill(f->x, 2);
+    ht_add(w, x);
+    assert_changed(f, "add", 1);
+    ht_tape_rewind(f->eager, mark);
+    assert_near(ht_item(ht_sum(ht_input(f->eager, f->x))), 8, 0);
+    ht_exp(w);
+    assert_status(f, HT_OK);
 }
 
 static void borrowed_tensor_may_change_after_rewind_or_reset(void **state)
@@ -897,7 +958,9 @@ int main(void)
         TEST(rewind_and_reset_in_a_loop_ask_for_no_memory),
         TEST(rewind_to_nested_marks_goes_back_to_each),
         TEST(variable_that_is_no_longer_valid_stops_the_program),
-        TEST(borrowed_tensor_may_not_change),
+        TEST(borrowed_tensor_may_not_be_freed),
+        TEST(tensor_changed_while_borrowed_is_not_read_again),
+        TEST(tensor_changed_before_a_rewind_is_forgotten_with_its_leaf),
         TEST(borrowed_tensor_may_change_after_rewind_or_reset),
         TEST(number_takes_the_dtype_of_its_partner),
         TEST(weak_scalar_takes_the_dtype_of_its_partner),

@@ -327,6 +327,7 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     X(ht_rate_one_cycle, ht_rate_one_cycle(ht_step(w.vars), NULL))                      \
     X(ht_name_matches, ht_name_matches(NULL, "a"))                                      \
     X(ht_name_matches, ht_name_matches("*", NULL))                                      \
+    X(ht_update_of, ht_update_of(NULL, 1, 0, 0, 0, 0))                                  \
     X(ht_optimizer_new, ht_optimizer_new(NULL, &w.update))                              \
     X(ht_optimizer_new, ht_optimizer_new(w.set, NULL))                                  \
     X(rule, ht_optimizer_new(w.set, &(ht_update){.rate = HT_FIXED(1)}))                 \

@@ -42,12 +42,12 @@ static const struct rule_case {
     {"sgd, clip never reached", &ht_sgd, {0.1, 0, 0, 0, 0, 1e6, 0}},
     {"sgd, clip value", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0.5}},
     {"momentum", &ht_momentum, {0.05, 0.9, 0, 0, 0, 0, 0}},
-    {"momentum zero", &ht_momentum, {0.05, 0, 0, 0, 0, 0, 0}},
+    {"momentum next to none", &ht_momentum, {0.05, 1e-3, 0, 0, 0, 0, 0}},
     {"momentum, decay, both clips", &ht_momentum, {0.05, 0.9, 0, 0, 0.2, 3, 0.75}},
     {"nesterov", &ht_nesterov, {0.05, 0.9, 0, 0, 0, 0, 0}},
     {"nesterov, decay, clip", &ht_nesterov, {0.05, 0.8, 0, 0, 0.2, 3, 0}},
     {"adam", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0}},
-    {"adam, beta1 zero", &ht_adam, {0.01, 0, 0.99, 1e-8, 0, 0, 0}},
+    {"adam, beta1 next to none", &ht_adam, {0.01, 1e-3, 0.99, 1e-8, 0, 0, 0}},
     {"adam, large eps", &ht_adam, {0.1, 0.8, 0.9, 0.5, 0, 0, 0}},
     {"adam, decay", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 0, 0}},
     {"adam, decay, clip", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 2, 0}},
@@ -322,13 +322,26 @@ static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
     } wrong[] = {
         {{.rule = &ht_sgd}, "update rule sgd: rate is zero"},
         {{.rule = &ht_adam, .beta2 = x, .eps = x}, "update rule adam: rate is zero"},
-        {{.rule = &ht_adam, .rate = x, .eps = x}, "update rule adam: beta2 is zero"},
-        {{.rule = &ht_adam, .rate = x, .beta2 = x}, "update rule adam: eps is zero"},
+        {{.rule = &ht_adam, .rate = x, .momentum = x, .eps = x},
+         "update rule adam: beta2 is zero"},
+        {{.rule = &ht_adam, .rate = x, .momentum = x, .beta2 = x},
+         "update rule adam: eps is zero"},
+        {{.rule = &ht_adam, .rate = x, .beta2 = x, .eps = x},
+         "update rule adam: momentum is zero\n  hint: HT_ADAM(0.001) has the usual "
+         "numbers"},
+        {{.rule = &ht_adamw, .rate = x, .beta2 = x, .eps = x},
+         "adamw: momentum is zero\n  hint: HT_ADAMW(0.001, 0.01) has"},
+        {{.rule = &ht_momentum, .rate = x},
+         "momentum: momentum is zero\n  hint: HT_MOMENTUM(0.01, 0.9) has"},
+        {{.rule = &ht_nesterov, .rate = x},
+         "nesterov: momentum is zero\n  hint: HT_NESTEROV(0.01, 0.9) has"},
         {{.rule = &ht_sgd, .rate = x, .momentum = x}, "sgd: momentum is set, but"},
         {{.rule = &ht_sgd, .rate = x, .beta2 = x}, "sgd: beta2 is set, but"},
         {{.rule = &ht_sgd, .rate = x, .eps = rate}, "sgd: eps is set, but"},
-        {{.rule = &ht_momentum, .rate = x, .beta2 = x}, "momentum: beta2 is set, but"},
-        {{.rule = &ht_momentum, .rate = x, .eps = x}, "momentum: eps is set, but"},
+        {{.rule = &ht_momentum, .rate = x, .momentum = x, .beta2 = x},
+         "momentum: beta2 is set, but"},
+        {{.rule = &ht_momentum, .rate = x, .momentum = x, .eps = x},
+         "momentum: eps is set, but"},
         {{.rule = &ht_sgd, .rate = rate}, "rate is an outer variable; plain training"},
         {{.rule = &ht_sgd, .rate = x, .decay = rate}, "decay is an outer variable"},
         {{.rule = &ht_sgd, .rate = x, .clip = HT_FIXED(-1)}, "clip is negative"},
@@ -337,8 +350,9 @@ static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
         {{.rule = &ht_sgd, .rate = HT_FIXED((double)NAN)}, "rate is not finite"},
         {{.rule = &ht_sgd, .rate = x, .decay = {.schedule = ht_rate_constant}},
          "decay has a schedule, but is zero"},
-        {{.rule = &ht_nesterov, .rate = x, .eps = x}, "nesterov: eps is set, but"},
-        {{.rule = &ht_adamw, .rate = x, .beta2 = x}, "adamw: eps is zero"},
+        {{.rule = &ht_nesterov, .rate = x, .momentum = x, .eps = x},
+         "nesterov: eps is set, but"},
+        {{.rule = &ht_adamw, .rate = x, .momentum = x, .beta2 = x}, "adamw: eps is zero"},
         {{.rule = &ht_rmsprop, .rate = x, .eps = x}, "rmsprop: beta2 is zero"},
         {{.rule = &ht_rmsprop, .rate = x, .eps = x, .momentum = x},
          "rmsprop: momentum is set, but"},
@@ -359,6 +373,35 @@ static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
         assert_null(ht_optimizer_new(theta, &wrong[k].update));
         test_error(f->ctx, HT_ERROR_ARGUMENT, wrong[k].message);
         assert_int_equal(ht_context_live_bytes(f->ctx), live);
+    }
+    ht_set_free(theta);
+}
+
+/* By name they are what torch.optim starts from. */
+static void usual_numbers_by_name_are_those_written_out(void **state)
+{
+    fixture *f = *state;
+    const struct {
+        ht_update update;
+        const ht_update_rule *rule;
+        numbers x;
+    } usual[] = {
+        {HT_SGD(0.5), &ht_sgd, {.rate = 0.5}},
+        {HT_MOMENTUM(0.5, 0.8), &ht_momentum, {.rate = 0.5, .momentum = 0.8}},
+        {HT_NESTEROV(0.5, 0.8), &ht_nesterov, {.rate = 0.5, .momentum = 0.8}},
+        {HT_ADAM(0.5), &ht_adam, {0.5, 0.9, 0.999, 1e-8, 0, 0, 0}},
+        {HT_ADAMW(0.5, 0.1), &ht_adamw, {0.5, 0.9, 0.999, 1e-8, 0.1, 0, 0}},
+        {HT_RMSPROP(0.5), &ht_rmsprop, {0.5, 0, 0.99, 1e-8, 0, 0, 0}},
+        {HT_ADAGRAD(0.5), &ht_adagrad, {0.5, 0, 0, 1e-10, 0, 0, 0}},
+    };
+    ht_set *theta = random_set(f->ctx, HT_F32, 1);
+    for (size_t k = 0; k < sizeof usual / sizeof usual[0]; k++) {
+        ht_update want = update_of(usual[k].rule, &usual[k].x), got = usual[k].update;
+        assert_ptr_equal(got.rule, want.rule);
+        const ht_scalar *a = &got.rate, *b = &want.rate;
+        for (int i = 0; i < 7; i++) assert_near(a[i].value, b[i].value, 0);
+        ht_optimizer_free(ht_optimizer_new(theta, &got));
+        test_no_error(f->ctx);
     }
     ht_set_free(theta);
 }
@@ -443,25 +486,34 @@ static void optimizer_step_with_another_type_names_the_parameter(void **state)
     small_free(&s);
 }
 
-static void step_small(void *argument)
-{
-    const small *s = argument;
-    ht_optimizer_step(s->optimizer, s->gradient);
-}
-
-static void optimizer_step_while_a_tape_borrows_theta_aborts(void **state)
+/* gradient, step, reset: PyTorch's order. Loss sum w^2/2 + sum b^2/2, rate 0.5. */
+static void optimizer_step_before_the_tape_is_reset_is_plain_training(void **state)
 {
     fixture *f = *state;
     small s = small_new(f->ctx);
-    ht_tensor_fill(ht_set_add(s.gradient, "w", HT_F64, HT_SHAPE(2, 3)), 1);
-    ht_tensor_fill(ht_set_add(s.gradient, "b", HT_F64, HT_SHAPE(3)), 2);
+    ht_set *gradient = ht_set_clone(s.theta, 0);
     ht_tape *tape = ht_tape_new(f->ctx, HT_EAGER);
-    ht_vars_input(tape, s.theta, 0);
-    test_aborts(step_small, &s, "a live tape still borrows output 0");
-    ht_tape_reset(tape);
-    assert_int_equal(ht_optimizer_step(s.optimizer, s.gradient), HT_OK);
-    expect_small(&s, 0.5, 1, 1);
+    ht_var loss = HT_ZERO, g[2] = {HT_ZERO, HT_ZERO};
+    ht_vars *theta = NULL;
+    for (int step = 1; step <= 3; step++) {
+        ht_tape_reset(tape);
+        theta = ht_vars_input(tape, s.theta, step);
+        loss = ht_mul(ht_l2(theta, NULL), 0.5);
+        ht_vars_grad(loss, theta, g);
+        for (int i = 0; i < 2; i++)
+            ht_tensor_copy(ht_set_at(gradient, i), ht_value(g[i]));
+        assert_int_equal(ht_optimizer_step(s.optimizer, gradient), HT_OK);
+        assert_near(ht_item(loss), (3 + 6) * pow(0.25, step - 1), 1e-15);
+        expect_small(&s, pow(0.5, step), 2 * pow(0.5, step), step);
+    }
+    ht_vars_grad(loss, theta, g); /* equal nodes, of the old values */
+    test_error(f->ctx, HT_ERROR_ARGUMENT,
+               "reads \"b\" f64 (3), which ht_optimizer_step at ");
+    ht_mul(ht_get(theta, "w"), 2.0);
+    test_error(f->ctx, HT_ERROR_ARGUMENT,
+               "mul: reads \"w\" f64 (2, 3), which ht_optimizer_step at ");
     ht_tape_free(tape);
+    ht_set_free(gradient);
     small_free(&s);
 }
 
@@ -518,7 +570,8 @@ static void optimizer_outlived_by_theta_aborts_and_says_what_to_free(void **stat
     test_aborts(free_theta, &s,
                 "ht_set_free: a live optimizer still borrows this set (w, b) as its "
                 "theta: call ht_optimizer_free first");
-    test_aborts(free_w, &s, "tensor belongs to a set, which frees it");
+    test_aborts(free_w, &s,
+                "this tensor, \"w\" f64 (2, 3), belongs to a set, which frees it");
     small_free(&s);
 }
 
@@ -601,10 +654,11 @@ int main(void)
         CASE(optimizer_step_past_the_counter_is_refused),
         CASE(optimizer_restore_of_another_state_copies_nothing),
         CASE(optimizer_new_of_wrong_numbers_names_rule_and_field),
+        CASE(usual_numbers_by_name_are_those_written_out),
         CASE(optimizer_new_of_no_or_integer_parameters_is_an_error),
         CASE(optimizer_step_with_a_name_missing_lists_names),
         CASE(optimizer_step_with_another_type_names_the_parameter),
-        CASE(optimizer_step_while_a_tape_borrows_theta_aborts),
+        CASE(optimizer_step_before_the_tape_is_reset_is_plain_training),
         CASE(optimizer_step_after_theta_grew_is_an_error),
         CASE(optimizer_new_with_a_schedule_that_adds_to_theta_is_an_error),
         CASE(optimizer_outlived_by_theta_aborts_and_says_what_to_free),
