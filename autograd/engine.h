@@ -68,6 +68,11 @@ hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
  * cleared since. */
 void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site);
 
+/* Runs look for the first value that is not finite; the op that made it in the last run
+ * watched, NULL if there was none, and (site not NULL) where that was called. */
+void hti_program_watch(ht_program *program, bool on);
+const char *hti_program_bad(const ht_program *program, const char **site);
+
 /* `call`, a function made of ops, whose errors shall name the function and not those ops:
  * the outermost, which is what the user wrote. `on` is an input of it. */
 #define HTI_CALL(name, on, call) (hti_call_begin(on, name), hti_call_end(on, call))

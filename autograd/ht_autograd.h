@@ -74,7 +74,7 @@ ht_dtype ht_var_dtype(ht_var x); /* and f32 */
 const ht_tensor *ht_value(ht_var x);
 /* That of one element, as a double; else HT_ERROR_SHAPE. NaN after an error. */
 double ht_item(ht_var x);
-/* Type, formula, call site and, if eager, the value. */
+/* Type, formula, call site and, if eager, the value, as ht_tensor_print has it. */
 void ht_print(ht_var x, FILE *f);
 /* Every node: formula, type, bytes, call site and, if eager, the first values. */
 void ht_tape_print(const ht_tape *tape, FILE *f);

@@ -124,7 +124,7 @@ void hti_point_out(ht_bilevel *b, hti_call_kind kind, const hti_places *at)
  * ahead of; then of the outer loss; else of the derivative. */
 static void keep_bad(ht_bilevel *b, hti_call_kind kind, int64_t step)
 {
-    const char *op = hti_program_bad(b->programs.call[kind].program);
+    const char *op = hti_program_bad(b->programs.call[kind].program, NULL);
     ht_bilevel_result *r = &b->run.result;
     ht_bad_where where = hti_signatures[kind].where;
     if (!op || (r->bad_where != HT_BAD_NONE && r->bad_where <= where)) return;

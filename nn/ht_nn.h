@@ -40,6 +40,36 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site);
 #define ht_vars_grad(y, vars, gradient) ht_vars_grad_at(y, vars, gradient, HT_HERE)
 
+/* The gradient of a 0-d loss on an eager tape, as values: each tensor of `gradient`
+ * becomes d loss by the variable of its name, whose type it must have. What `gradient`
+ * does not name (frozen parameters) is left out. On an error nothing is written. */
+void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const char *site);
+#define ht_backward(loss, vars, gradient) ht_backward_at(loss, vars, gradient, HT_HERE)
+/* The same as variables, on either tape: those of `gradient` are replaced. */
+void ht_vars_backward_at(ht_var loss, const ht_vars *vars, ht_vars *gradient,
+                         const char *site);
+#define ht_vars_backward(loss, vars, gradient) \
+    ht_vars_backward_at(loss, vars, gradient, HT_HERE)
+
+/* A function of sets, recorded once and replayed: a training step is one of theta and a
+ * batch that gives a loss and a gradient. */
+typedef struct ht_recording ht_recording;
+/* From the variables of each set that is read, puts what each tensor of the sets that
+ * are written becomes: ht_vars_set(out[0], "loss", loss), ht_vars_backward(loss,
+ * in[0], out[1]). The ht_step of all is the `step` of a run. */
+typedef void (*ht_record_fn)(const ht_vars *const *in, ht_vars *const *out, void *user);
+/* Both lists end with NULL; a set may stand in both. The sets are borrowed until
+ * ht_recording_free, and may not grow. Calls f at once, and not later. Owned; NULL
+ * after an error. */
+ht_recording *ht_recording_new(const ht_set *const *in, ht_set *const *out,
+                               ht_record_fn f, void *user);
+/* From the sets as they are now; allocates nothing after the first. */
+ht_status ht_recording_run_at(ht_recording *recording, int32_t step, const char *site);
+#define ht_recording_run(recording, step) ht_recording_run_at(recording, step, HT_HERE)
+/* To print, or ask for its bytes. */
+const ht_program *ht_recording_program(const ht_recording *recording);
+void ht_recording_free(ht_recording *recording); /* NULL: nothing */
+
 /* Layers. All take x and variables of one float type, and are differentiable by both to
  * any order. A name that is missing, or a shape or dtype that does not fit x, is an error
  * with the layer, both types, what is expected and the caller's line. The ht_*_init add
@@ -270,6 +300,7 @@ typedef struct ht_update {
     ht_scalar rate, momentum /* beta1 */, beta2, eps, decay, clip, clip_value;
     const ht_update_group *groups; /* for parameters that differ; NULL: none */
     int n_groups;
+    bool non_finite; /* plain training also follows gradients that are not finite */
 } ht_update;
 /* Parameters whose name matches follow another update, complete in itself, or none; of
  * several groups the first. A pattern that matches no name is an error. clip stands in
@@ -298,7 +329,9 @@ typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a 
  * schedule or without. Owned; NULL after an error. */
 ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
 /* Moves theta by one step along a gradient of theta's names and types; those of frozen
- * parameters may be missing. Allocates nothing after the first. */
+ * parameters may be missing. One that is infinite or NaN somewhere is HT_ERROR_ARGUMENT
+ * with the tensor and, if an ht_recording wrote it, the op it began at, and nothing is
+ * changed, unless the update is .non_finite. Allocates nothing after the first. */
 ht_status ht_optimizer_step_at(ht_optimizer *optimizer, const ht_set *gradient,
                                const char *site);
 #define ht_optimizer_step(...) ht_optimizer_step_at(__VA_ARGS__, HT_HERE)
@@ -310,6 +343,26 @@ const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);
 ht_status ht_optimizer_restore(ht_optimizer *optimizer, const ht_set *state,
                                int64_t steps);
 void ht_optimizer_free(ht_optimizer *optimizer); /* NULL: nothing */
+
+/* A training as one file (safetensors): theta.<name>, state.<name>, more.<name>, run.step
+ * and run.seed, the context's. From it training goes on bit for bit. `more` are the
+ * caller's own (running statistics, where a loop has come to); NULL: none. */
+ht_status ht_checkpoint_write(const char *path, const ht_optimizer *optimizer,
+                              const ht_set *more);
+/* Everything back in its place. The file must be of exactly these names and types, and of
+ * this seed. On an error nothing is changed. */
+ht_status ht_checkpoint_read(const char *path, ht_optimizer *optimizer, ht_set *more);
+
+/* Measures, of values; they have no gradient. Logits are (n, classes) f32 or f64, labels
+ * (n) i32 in 0 .. classes - 1, or it is an error. A row predicts the first of its largest
+ * numbers; one with a NaN nothing. */
+
+/* The part of the rows that is right, in 0 .. 1; NaN after an error or of no rows. */
+double ht_accuracy(const ht_tensor *logits, const ht_tensor *labels);
+/* counts (classes, classes) i32, label by prediction: the rows are added, so that batches
+ * add up. */
+ht_status ht_confusion(const ht_tensor *logits, const ht_tensor *labels,
+                       ht_tensor *counts);
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,10 @@ struct ht_vars {
 /* One variable per tensor of set, made by the caller (in the order of the set). Belongs
  * to the tape; NULL after an error. */
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
+/* The op that makes the first value that is not finite in what a recording last ran, and
+ * where it was called; NULL: none, or it can't be run again. */
+const char *hti_recording_bad(ht_recording *recording, const char **site);
+
 /* Layers. */
 
 /* One call of a layer, for looking its variables up and for what messages say. */
@@ -99,6 +103,8 @@ hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n);
 bool hti_scalar_is_zero(const ht_scalar *s);
 /* The update a parameter of this name follows, by the groups; NULL: frozen. */
 const ht_update *hti_update_of(const ht_update *update, const char *name);
+
+ht_set *hti_optimizer_theta(const ht_optimizer *optimizer);
 
 /* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names, shapes
  * that do not fit and groups. eta NULL: every scalar must be fixed. */

@@ -6,6 +6,7 @@
 #include "nn_internal.h"
 
 struct ht_optimizer {
+    hti_owned owned;
     ht_context *ctx;
     ht_set *theta;
     hti_loan loan; /* of theta */
@@ -15,6 +16,7 @@ struct ht_optimizer {
                              gradient what is not frozen */
     const ht_tensor **in; /* what the program reads */
     ht_tensor **out;      /* and writes */
+    bool non_finite;      /* gradients that are not finite are followed */
     int n_in, n_out;
     int *trained, n_trained, n_theta; /* places in theta, in order */
 };
@@ -78,8 +80,11 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
         return NULL;
     ht_optimizer *o = hti_zalloc(ctx, 1, sizeof *o);
     if (!o) return NULL;
+    static const hti_kind kind = {"optimizer", NULL};
+    hti_own(ctx, &o->owned, &kind);
     o->ctx = ctx;
     o->theta = theta;
+    o->non_finite = update->non_finite;
     hti_set_lend(theta, &o->loan, "optimizer", "theta");
     o->state = hti_update_state(update, theta);
     hti_set_own(o->state, &state_owner);
@@ -116,6 +121,27 @@ static const ht_tensor *optimizer_same(const ht_set *set, int i, const ht_set *f
     return NULL;
 }
 
+/* Whether the gradient of parameter i is finite, or an error that says where it is not
+ * and, of a program's, which op began it. */
+static bool optimizer_finite(const ht_optimizer *o, int i, const ht_tensor *g,
+                             ht_recording *made_by, const char *site)
+{
+    int64_t at = o->non_finite ? -1 : hti_not_finite(&g->array);
+    if (at < 0) return true;
+    const char *where = NULL, *op = made_by ? hti_recording_bad(made_by, &where) : NULL;
+    ht_context_fail(
+        o->ctx, HT_ERROR_ARGUMENT, site,
+        "ht_optimizer_step: the gradient of \"%s\" is %g at element %lld of "
+        "%lld, in step %lld: nothing was changed%s%s%s%s\n"
+        "  hint: a smaller rate, or clip in ht_update; .non_finite = true there "
+        "goes on",
+        o->theta->name[i], ht_tensor_get(g, at), (long long)at,
+        (long long)ht_tensor_count(g), (long long)ht_optimizer_steps(o),
+        op ? "\n  the first that is not finite: " : "", op ? op : "", where ? " at " : "",
+        where ? where : "");
+    return false;
+}
+
 ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const char *site)
 {
     HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL");
@@ -129,7 +155,8 @@ ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const ch
         int i = o->trained[k];
         const ht_tensor *g =
             optimizer_same(o->theta, i, gradient, "ht_optimizer_step: the gradient of");
-        if (!g) return o->ctx->status;
+        if (!g || !optimizer_finite(o, i, g, gradient->made_by, site))
+            return o->ctx->status;
         o->in[k] = o->out[k] = o->theta->tensor[i];
         o->in[n + n_state + k] = g;
     }
@@ -139,6 +166,11 @@ ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const ch
     for (int k = 0; k < n; k++) hti_tensor_write(o->out[k], "ht_optimizer_step", site);
     if (status == HT_OK) ++*(int32_t *)ht_tensor_data(o->step);
     return status;
+}
+
+ht_set *hti_optimizer_theta(const ht_optimizer *o)
+{
+    return o->theta;
 }
 
 ht_status ht_optimizer_restore(ht_optimizer *o, const ht_set *state, int64_t steps)
@@ -175,6 +207,8 @@ const ht_set *ht_optimizer_state(const ht_optimizer *o)
 void ht_optimizer_free(ht_optimizer *o)
 {
     if (!o) return;
+    HT_ASSERT(!hti_was_freed(&o->owned),
+              "ht_optimizer_free: this optimizer was freed before");
     hti_set_return(&o->loan);
     ht_program_free(o->program);
     ht_tensor_free(o->step);
@@ -183,5 +217,5 @@ void ht_optimizer_free(ht_optimizer *o)
     hti_resize(o->ctx, o->in, (size_t)o->n_in * sizeof *o->in, 0);
     hti_resize(o->ctx, o->out, (size_t)o->n_out * sizeof *o->out, 0);
     hti_resize(o->ctx, o->trained, (size_t)o->n_theta * sizeof *o->trained, 0);
-    hti_resize(o->ctx, o, sizeof *o, 0);
+    hti_retire(&o->owned, sizeof *o);
 }

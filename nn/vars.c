@@ -143,3 +143,69 @@ void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char
     HT_ASSERT(vars, "ht_vars_grad: vars is NULL (did making them fail? see ht_check)");
     ht_grad_at(y, vars->n, vars->var, gradient, site);
 }
+
+/* d loss by the variables of these names; NULL after an error of `who`. */
+static ht_var *backward(ht_var loss, const ht_vars *vars, int n, char *const *name,
+                        const char *who, const char *site)
+{
+    ht_context *ctx = ht_tape_context(vars->tape);
+    if (ctx->status != HT_OK) return NULL;
+    if (!n)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, site,
+                        "%s: the gradient has no tensors\n"
+                        "  hint: ht_set_clone(theta, 0) has theta's",
+                        who);
+    ht_var *x = hti_tape_alloc(vars->tape, 2 * (size_t)n * sizeof *x);
+    for (int k = 0; x && k < n; k++) {
+        bool same = k < vars->n && !strcmp(vars->name[k], name[k]);
+        int i = same ? k : vars_find(vars, name[k]);
+        if (i < 0) {
+            vars_unknown(vars, who, name[k], site);
+            return NULL;
+        }
+        x[k] = vars->var[i];
+    }
+    if (ctx->status == HT_OK) ht_grad_at(loss, n, x, x + n, site);
+    return ctx->status == HT_OK ? x + n : NULL;
+}
+
+void ht_vars_backward_at(ht_var loss, const ht_vars *vars, ht_vars *gradient,
+                         const char *site)
+{
+    HT_ASSERT(vars && gradient, "ht_vars_backward: vars %p, gradient %p",
+              (const void *)vars, (void *)gradient);
+    const ht_var *dx =
+        backward(loss, vars, gradient->n, gradient->name, "ht_vars_backward", site);
+    for (int k = 0; dx && k < gradient->n; k++)
+        ht_vars_set_at(gradient, gradient->name[k], dx[k], site);
+}
+
+void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const char *site)
+{
+    HT_ASSERT(vars && gradient, "ht_backward: vars %p, gradient %p", (const void *)vars,
+              (void *)gradient);
+    if (hti_tape_policy(vars->tape) != HT_EAGER) {
+        hti_fail(vars->tape, HT_ERROR_ARGUMENT, site, "ht_backward",
+                 "the tape is recorded and has no values yet\n"
+                 "  hint: an HT_EAGER tape, or ht_vars_backward in ht_recording_new");
+        return;
+    }
+    const ht_var *dx =
+        backward(loss, vars, gradient->n, gradient->name, "ht_backward", site);
+    for (int k = 0; dx && k < gradient->n; k++) {
+        char want[HTI_TENSOR_TEXT], got[HT_SHAPE_TEXT];
+        ht_type type = hti_type(dx[k]);
+        const ht_tensor *to = gradient->tensor[k];
+        if (type.dtype == to->array.dtype &&
+            hti_same_shape(&type.shape, &to->array.shape))
+            continue;
+        hti_fail(vars->tape, HT_ERROR_SHAPE, site, "ht_backward",
+                 "the gradient set has %s, the variable is %s %s",
+                 hti_tensor_text(to, want), ht_dtype_name(type.dtype),
+                 ht_shape_text(type.shape, got));
+        return;
+    }
+    gradient->made_by = NULL;
+    for (int k = 0; dx && k < gradient->n; k++)
+        ht_tensor_copy_at(gradient->tensor[k], ht_value(dx[k]), site);
+}

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "ht_status.h"
 
@@ -95,7 +96,8 @@ typedef struct ht_context_options {
 /* Owned. options NULL: all zero. NULL if there is no memory for the context itself. One
  * thread at a time may use a context and what was made on it. */
 ht_context *ht_context_new(const ht_context_options *options);
-/* Everything made on the context must have been freed before. NULL: nothing. */
+/* Everything made on the context must have been freed before: the program stops, and some
+ * of what was not is named. NULL: nothing. */
 void ht_context_free(ht_context *ctx);
 
 /* The first error since the last ht_context_clear; later ones are not kept. */
@@ -147,8 +149,9 @@ ht_tensor *ht_tensor_new(ht_context *ctx, ht_dtype dtype, ht_shape shape);
 /* Owned; its data is borrowed until ht_tensor_free: row-major, at least shape's bytes. */
 ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data);
 /* NULL: nothing. A tensor that a live tape still borrows stops the program, and so does
- * one that is not the caller's to free: a set's (ht_set_free does that), a tape's value.
- */
+ * one that is not the caller's to free: a set's (ht_set_free does that), a tape's value;
+ * and one that was freed before, if it was malloc's and few others have been since; so
+ * for sets, tapes and optimizers. */
 void ht_tensor_free(ht_tensor *x);
 ht_shape ht_tensor_shape(const ht_tensor *x);      /* as it was made */
 ht_dtype ht_tensor_dtype(const ht_tensor *x);      /* as it was made */
@@ -172,6 +175,16 @@ void ht_tensor_set_at(ht_tensor *x, int64_t i, double value, const char *site);
 void ht_tensor_fill_at(ht_tensor *x, double value, const char *site);
 /* to = from, converted to to's dtype; shapes must be equal, else HT_ERROR_SHAPE. */
 ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *site);
+/* Rows of any tensor: to (n, ...) becomes the rows order[first] .. order[first + n -
+ * 1] of from (rows, ...), in any order and as often as asked; order NULL: first ..
+ * first + n - 1. Converted, but not to what may not hold them (HT_ERROR_DTYPE); a row
+ * that does not exist is HT_ERROR_ARGUMENT. On an error nothing is written. */
+ht_status ht_rows_at(ht_tensor *to, const ht_tensor *from, const int64_t *order,
+                     int64_t first, int64_t n, const char *site);
+#define ht_rows(...) ht_rows_at(__VA_ARGS__, HT_HERE)
+/* Its name in a set, type, and elements as aligned nested lists, six digits each; of more
+ * than 1000 the middle is left out. */
+void ht_tensor_print(const ht_tensor *x, FILE *f);
 #define ht_tensor_set(...)  ht_tensor_set_at(__VA_ARGS__, HT_HERE)
 #define ht_tensor_fill(...) ht_tensor_fill_at(__VA_ARGS__, HT_HERE)
 #define ht_tensor_copy(...) ht_tensor_copy_at(__VA_ARGS__, HT_HERE)

@@ -38,10 +38,6 @@ bool hti_program_may_share(const ht_program *program, uint32_t k, uint32_t j);
 size_t hti_program_held(const ht_program *program);
 const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
 const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
-/* Runs look for the first value that is not finite; the op that made it in the last run
- * watched, NULL if there was none. */
-void hti_program_watch(ht_program *program, bool on);
-const char *hti_program_bad(const ht_program *program);
 
 /* "12.3 kB" */
 void hti_print_bytes(FILE *f, double bytes);

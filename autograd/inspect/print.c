@@ -116,6 +116,10 @@ void ht_print(ht_var x, FILE *f)
         fprintf(f, "(no value: %s)\n", ht_context_message(x.tape->ctx));
     else
         print_node(x.tape, hti_check_var(x), f);
+    if (hti_is_poison(x) || x.tape->policy != HT_EAGER || hti_changed(x.tape, x.index))
+        return;
+    const ht_array *a = &x.tape->array[x.index];
+    if (a->shape.rank > 1 || hti_count(&a->shape) > HTI_SHOWN) hti_print_array(a, f);
 }
 
 void ht_tape_print(const ht_tape *tape, FILE *f)

@@ -3,7 +3,6 @@
  * next: replay.c. */
 #include "debug.h"
 
-#include <math.h>
 #include <string.h>
 
 /* Whether another value that is alive after what runs at i took over this root's memory.
@@ -39,19 +38,6 @@ void ht_program_poison(ht_program *program, bool on)
     program->poison = on;
 }
 
-static bool all_finite(const ht_array *a)
-{
-    int64_t n = ht_shape_count(a->shape);
-    bool finite = true;
-    if (a->dtype == HT_F32)
-        for (int64_t k = 0; k < n; k++)
-            finite = finite && isfinite(((const float *)a->data)[k]);
-    if (a->dtype == HT_F64)
-        for (int64_t k = 0; k < n; k++)
-            finite = finite && isfinite(((const double *)a->data)[k]);
-    return finite;
-}
-
 void hti_poison_all(ht_program *p)
 {
     for (uint32_t i = p->n_in; i < p->n_values; i++)
@@ -63,12 +49,13 @@ void hti_program_watch(ht_program *program, bool on)
     program->watch = on;
 }
 
-const char *hti_program_bad(const ht_program *program)
+const char *hti_program_bad(const ht_program *program, const char **site)
 {
+    if (site) *site = program->bad == HTI_NONE ? NULL : program->value[program->bad].site;
     return program->bad == HTI_NONE ? NULL : program->value[program->bad].op->name;
 }
 
 void hti_watch_value(ht_program *p, uint32_t i)
 {
-    if (p->bad == HTI_NONE && !all_finite(&p->value[i].array)) p->bad = i;
+    if (p->bad == HTI_NONE && hti_not_finite(&p->value[i].array) >= 0) p->bad = i;
 }

@@ -17,6 +17,8 @@ ht_tape *hti_tape_new(ht_context *ctx, ht_policy policy, const hti_linear *linea
               (int)policy);
     ht_tape *tape = hti_zalloc(ctx, 1, sizeof *tape);
     if (!tape) return NULL;
+    static const hti_kind kind = {"tape", NULL};
+    hti_own(ctx, &tape->owned, &kind);
     tape->ctx = ctx;
     tape->policy = policy;
     tape->linear = linear;
@@ -62,6 +64,7 @@ void ht_tape_reset(ht_tape *tape)
 void ht_tape_free(ht_tape *tape)
 {
     if (!tape) return;
+    HT_ASSERT(!hti_was_freed(&tape->owned), "ht_tape_free: this tape was freed before");
     tape_assert_idle(tape, "ht_tape_free");
     ht_context *ctx = tape->ctx;
     ht_tape_reset(tape);
@@ -74,7 +77,7 @@ void ht_tape_free(ht_tape *tape)
     hti_resize(ctx, tape->marks, tape->mark_capacity * sizeof(hti_tape_mark), 0);
     hti_arena_free(&tape->memory);
     hti_arena_free(&tape->scratch);
-    hti_resize(ctx, tape, sizeof *tape, 0);
+    hti_retire(&tape->owned, sizeof *tape);
 }
 
 ht_mark ht_tape_mark(ht_tape *tape)

@@ -40,6 +40,7 @@ typedef struct hti_tape_mark {
 } hti_tape_mark;
 
 struct ht_tape {
+    hti_owned owned;
     ht_context *ctx;
     const hti_linear *linear;
     ht_policy policy;

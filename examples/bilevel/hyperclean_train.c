@@ -33,14 +33,14 @@
 typedef struct trainer {
     clean_run *run;
     ht_set *theta, *gradient;
-    ht_set *weights;    /* "w" (n_train) */
-    recording classify; /* theta, test -> class (n_test) i32 */
-    ht_tensor *classes;
+    ht_set *weights; /* "w" (n_train) */
+    ht_set *classes; /* "class" (n_test) i32 */
+    ht_recording *classify;
 } trainer;
 
 /* Of theta and validation images, and of train images and w unless these are left out,
  * for validation only: the same loss as w = 0. */
-static void build_step(const ht_vars *const *vars, ht_var *out, const void *user)
+static void build_step(const ht_vars *const *vars, ht_vars *const *out, void *user)
 {
     const clean_data *data = &((const trainer *)user)->run->data;
     ht_var loss = ht_sum(clean_cross_entropy(vars[0], vars[1]));
@@ -50,46 +50,46 @@ static void build_step(const ht_vars *const *vars, ht_var *out, const void *user
         loss = ht_add(loss, ht_sum(ht_mul(w, clean_cross_entropy(vars[0], vars[2]))));
         total = ht_add(ht_sum(w), total);
     }
-    ht_vars_grad(ht_div(loss, total), vars[0], out);
+    ht_vars_backward(ht_div(loss, total), vars[0], out[0]);
 }
 
-static void build_classify(const ht_vars *const *vars, ht_var *out, const void *user)
+static void build_classify(const ht_vars *const *vars, ht_vars *const *out, void *user)
 {
     (void)user;
-    out[0] = ht_argmax(ht_linear(ht_get(vars[1], "x"), vars[0], "softmax"));
+    ht_vars_set(out[0], "class",
+                ht_argmax(ht_linear(ht_get(vars[1], "x"), vars[0], "softmax")));
 }
 
 /* Runs final_steps steps; false if Ctrl-C came before the end. */
 static bool train_steps(trainer *t, bool with_train, const char *name, double done,
                         double work)
 {
-    const ht_set *sets[] = {t->theta, t->run->data.validation, t->run->data.train,
-                            t->weights};
-    const ht_update update = {
-        .rule = &ht_momentum, .rate = HT_FIXED(0.1), .momentum = HT_FIXED(0.9)};
-    recording gradient = record(t->run->ctx, with_train ? 4 : 2, sets,
-                                ht_set_count(t->theta), build_step, t);
+    const ht_set *sets[] = {t->theta, t->run->data.validation,
+                            with_train ? t->run->data.train : NULL, t->weights, NULL};
+    const ht_update update = HT_MOMENTUM(0.1, 0.9);
+    ht_recording *gradient =
+        ht_recording_new(sets, (ht_set *[]){t->gradient, NULL}, build_step, t);
     ht_optimizer *optimizer = ht_optimizer_new(t->theta, &update);
     ht_check(t->run->ctx);
     int64_t step = 0, n_steps = t->run->options->final_steps;
     for (; step < n_steps && !interrupted(); step++) {
-        record_run(&gradient,
-                   (ht_tensor *[]){ht_set_at(t->gradient, 0), ht_set_at(t->gradient, 1)});
+        ht_recording_run(gradient, (int32_t)step);
         ht_optimizer_step(optimizer, t->gradient);
         ht_check(t->run->ctx);
         progress(done + work * (double)(step + 1) / (double)n_steps, name, "");
     }
     ht_optimizer_free(optimizer);
-    ht_program_free(gradient.program);
+    ht_recording_free(gradient);
     return step == n_steps;
 }
 
 static void classify_test(trainer *t, clean_training *training)
 {
     const clean_data *data = &t->run->data;
-    record_run(&t->classify, &t->classes);
+    ht_recording_run(t->classify, 0);
+    ht_check(t->run->ctx);
     const int32_t *given = ht_tensor_data(ht_set_tensor(data->test, "label"));
-    const int32_t *said = ht_tensor_data(t->classes);
+    const int32_t *said = ht_tensor_data(ht_set_at(t->classes, 0));
     int64_t n_right = 0;
     for (int64_t i = 0; i < data->n_test; i++)
         n_right += training->right[i] = said[i] == given[i];
@@ -140,15 +140,17 @@ void clean_train_all(clean_run *run)
     ht_check(run->ctx);
     ht_set_add(t.weights, "w", HT_F32, HT_SHAPE(run->data.n_train));
     ht_check(run->ctx);
-    t.classify = record(run->ctx, 2, (const ht_set *[]){t.theta, run->data.test}, 1,
-                        build_classify, NULL);
-    t.classes = ht_tensor_new(run->ctx, HT_I32, HT_SHAPE(run->data.n_test));
+    t.classes = ht_set_new(run->ctx);
+    ht_check(run->ctx);
+    ht_set_add(t.classes, "class", HT_I32, HT_SHAPE(run->data.n_test));
+    t.classify = ht_recording_new((const ht_set *[]){t.theta, run->data.test, NULL},
+                                  (ht_set *[]){t.classes, NULL}, build_classify, NULL);
     ht_check(run->ctx);
     double done = clean_outer_work(run->options, run->options->outer_steps);
     for (int k = 0; k < N_TRAININGS; k++)
         if (!train_one(&t, order[k], &done)) break;
-    ht_tensor_free(t.classes);
-    ht_program_free(t.classify.program);
+    ht_recording_free(t.classify);
+    ht_set_free(t.classes);
     ht_set_free(t.weights);
     ht_set_free(t.gradient);
     ht_set_free(t.theta);

@@ -5,7 +5,6 @@
  *   progress.c       a clock, Ctrl-C, a bar with the time left
  *   output.c         files that are there whole or not at all; CSV and JSON
  *   contact_sheet.c  a picture of many images with a digit beside each
- *   record.c         a function of named tensors, recorded once and replayed
  *
  * Nothing here knows what is trained. Read next: the programs, ../README.md. */
 #ifndef COMMON_H
@@ -76,6 +75,14 @@ void progress_begin(double work);
 void progress(double done, const char *what, const char *detail);
 void progress_end(void); /* removes the bar; another progress() draws it again */
 
+/* When to stop: a loss has not been below its best for `patience` calls (0: never). */
+typedef struct early_stop {
+    int64_t patience, since; /* calls after the best */
+    double best;
+    bool begun;
+} early_stop;
+bool early_stop_now(early_stop *stop, double loss);
+
 /* Files. Errors stay on the context. */
 
 enum { OUTPUT_PATH = 4096 };
@@ -123,25 +130,5 @@ typedef struct sheet_image {
 /* A PNG of n images in lines of twelve. */
 ht_status contact_sheet_write(ht_context *ctx, const char *path, int64_t rows,
                               int64_t cols, int n, const sheet_image *image);
-
-/* Programs. */
-
-enum { RECORD_SETS = 4 };
-
-typedef struct recording {
-    ht_context *ctx;
-    ht_program *program; /* owned by the caller */
-    int n_sets;
-    const ht_set *set[RECORD_SETS]; /* borrowed until the last record_run */
-} recording;
-
-/* Fills out[0 .. n_out-1] from the variables of each set, NULL past the last. */
-typedef void record_fn(const ht_vars *const *vars, ht_var *out, const void *user);
-
-/* Errors, and those of a run, end the program. */
-recording record(ht_context *ctx, int n_sets, const ht_set *const *sets, int n_out,
-                 record_fn *build, const void *user);
-/* out (n_out), from the sets as they are now. */
-void record_run(const recording *r, ht_tensor *const *out);
 
 #endif

@@ -90,3 +90,13 @@ void progress_end(void)
     if (bar.open) fprintf(stderr, "\r%*s\r", COLUMNS, "");
     bar.open = false;
 }
+
+/* A NaN is no improvement. */
+bool early_stop_now(early_stop *stop, double loss)
+{
+    bool better = loss < stop->best || !stop->begun;
+    stop->begun = true;
+    stop->since = better ? 0 : stop->since + 1;
+    if (better) stop->best = loss;
+    return stop->patience > 0 && stop->since >= stop->patience;
+}

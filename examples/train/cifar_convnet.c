@@ -55,10 +55,7 @@ int main(int argc, char **argv)
                      .rate = 0.002,
                      .decay_epochs = 6},
         .warmup = 0.2,
-        .update = {.rule = &ht_adam,
-                   .momentum = HT_FIXED(0.9),
-                   .beta2 = HT_FIXED(0.999),
-                   .eps = HT_FIXED(1e-8)},
+        .update = HT_ADAM(0),
         .init = init,
         .logits = logits,
     };

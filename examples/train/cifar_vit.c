@@ -66,12 +66,7 @@ int main(int argc, char **argv)
                      .rate = 0.002,
                      .decay_epochs = 8},
         .warmup = 0.5,
-        .update = {.rule = &ht_adamw,
-                   .momentum = HT_FIXED(0.9),
-                   .beta2 = HT_FIXED(0.99),
-                   .eps = HT_FIXED(1e-8),
-                   .decay = HT_FIXED(0.05),
-                   .clip = HT_FIXED(1)},
+        .update = HT_ADAMW(0, 0.05),
         .init = init,
         .logits = logits,
     };

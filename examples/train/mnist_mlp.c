@@ -39,11 +39,7 @@ int main(int argc, char **argv)
                      .rate = 0.002,
                      .decay_epochs = 10},
         .warmup = 0.2,
-        .update = {.rule = &ht_adamw,
-                   .momentum = HT_FIXED(0.9),
-                   .beta2 = HT_FIXED(0.999),
-                   .eps = HT_FIXED(1e-8),
-                   .decay = HT_FIXED(0.1)},
+        .update = HT_ADAMW(0, 0.1),
         .init = init,
         .logits = logits,
     };

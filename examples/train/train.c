@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TENSORS = 400, STREAM_SPLIT = 1, STREAM_FLIP = 2, VALIDATION_PART = 10 };
+enum { STREAM_SPLIT = 1, STREAM_FLIP = 2, VALIDATION_PART = 10 };
 
 /* Data. */
 
@@ -95,39 +95,46 @@ static void fill_batch(train_run *run, int64_t step)
 
 /* Programs. */
 
-static void build_step(const ht_vars *const *vars, ht_var *out, const void *user)
+static void build_step(const ht_vars *const *in, ht_vars *const *out, void *user)
 {
-    const train_task *task = user;
-    ht_var label = ht_get(vars[1], "label");
-    ht_var logits = task->logits(vars[0], ht_get(vars[1], "x"));
-    out[0] = ht_mean(ht_cross_entropy(logits, label));
-    out[1] = ht_sum(ht_cast(ht_equal(ht_argmax(logits), label), HT_F32));
-    ht_vars_grad(out[0], vars[0], out + 2);
+    const train_run *run = user;
+    ht_var label = ht_get(in[1], "label");
+    ht_var logits = run->task->logits(in[0], ht_get(in[1], "x"));
+    ht_var loss = ht_mean(ht_cross_entropy(logits, label));
+    ht_vars_set(out[0], "loss", loss);
+    ht_vars_set(out[0], "right",
+                ht_sum(ht_cast(ht_equal(ht_argmax(logits), label), HT_F32)));
+    ht_vars_backward(loss, in[0], out[1]);
 }
 
-static void build_classify(const ht_vars *const *vars, ht_var *out, const void *user)
+static void build_classify(const ht_vars *const *in, ht_vars *const *out, void *user)
 {
-    const train_task *task = user;
-    ht_var logits = task->logits(vars[0], ht_get(vars[1], "x"));
-    out[0] = ht_cross_entropy(logits, ht_get(vars[1], "label"));
-    out[1] = ht_argmax(logits);
-    out[2] = ht_exp(ht_max_axes(ht_log_softmax(logits), HT_AXES(-1), false));
+    const train_run *run = user;
+    ht_var logits = run->task->logits(in[0], ht_get(in[1], "x"));
+    ht_vars_set(out[0], "loss", ht_cross_entropy(logits, ht_get(in[1], "label")));
+    ht_vars_set(out[0], "class", ht_argmax(logits));
+    ht_vars_set(out[0], "probability",
+                ht_exp(ht_max_axes(ht_log_softmax(logits), HT_AXES(-1), false)));
 }
 
 static void record_programs(train_run *run)
 {
-    const ht_set *sets[] = {run->theta, run->batch};
+    const ht_set *in[] = {run->theta, run->batch, NULL};
     ht_shape rows = HT_SHAPE(run->options->batch);
-    run->classify = record(run->ctx, 2, sets, 3, build_classify, run->task);
-    run->row_loss = ht_tensor_new(run->ctx, HT_F32, rows);
-    run->row_class = ht_tensor_new(run->ctx, HT_I32, rows);
-    run->row_probability = ht_tensor_new(run->ctx, HT_F32, rows);
-    run->loss = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
-    run->right = ht_tensor_new(run->ctx, HT_F32, HT_SCALAR);
+    run->result = ht_set_new(run->ctx);
+    run->rows_of = ht_set_new(run->ctx);
     ht_check(run->ctx);
-    if (run->options->evaluate) return;
-    int n_out = ht_set_count(run->theta) + 2;
-    run->step = record(run->ctx, 2, sets, n_out, build_step, run->task);
+    ht_set_add(run->result, "loss", HT_F32, HT_SCALAR);
+    ht_set_add(run->result, "right", HT_F32, HT_SCALAR);
+    ht_set_add(run->rows_of, "loss", HT_F32, rows);
+    ht_set_add(run->rows_of, "class", HT_I32, rows);
+    ht_set_add(run->rows_of, "probability", HT_F32, rows);
+    run->classify =
+        ht_recording_new(in, (ht_set *[]){run->rows_of, NULL}, build_classify, run);
+    if (!run->options->evaluate)
+        run->step = ht_recording_new(in, (ht_set *[]){run->result, run->gradient, NULL},
+                                     build_step, run);
+    ht_check(run->ctx);
 }
 
 static void make_model(train_run *run)
@@ -156,23 +163,20 @@ static void make_model(train_run *run)
 
 static void train_step(train_run *run, int64_t step)
 {
-    ht_tensor *out[MOST_TENSORS] = {run->loss, run->right};
-    for (int i = 0; i < ht_set_count(run->gradient); i++)
-        out[i + 2] = ht_set_at(run->gradient, i);
     fill_batch(run, step);
-    record_run(&run->step, out);
+    ht_recording_run(run->step, (int32_t)step);
     ht_optimizer_step(run->optimizer, run->gradient);
     ht_check(run->ctx);
     double n = (double)run->options->batch;
-    run->epoch.loss += n * ht_tensor_get(run->loss, 0);
-    run->epoch.right += ht_tensor_get(run->right, 0);
+    double loss = ht_tensor_get(ht_set_tensor(run->result, "loss"), 0);
+    run->epoch.loss += n * loss;
+    run->epoch.right += ht_tensor_get(ht_set_tensor(run->result, "right"), 0);
     run->epoch.images += run->options->batch;
     if (!isfinite(run->epoch.loss))
         ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
                         "%s: the loss is %g at step %lld: training has diverged\n"
                         "  hint: a smaller --rate than %g",
-                        run->task->name, ht_tensor_get(run->loss, 0), (long long)step,
-                        run->options->rate);
+                        run->task->name, loss, (long long)step, run->options->rate);
     ht_check(run->ctx);
 }
 
@@ -181,7 +185,8 @@ static void train_step(train_run *run, int64_t step)
 static train_score evaluate(train_run *run, const ht_images *images, const int64_t *order,
                             int64_t n, output *out)
 {
-    ht_tensor *row[] = {run->row_loss, run->row_class, run->row_probability};
+    const ht_tensor *loss = ht_set_tensor(run->rows_of, "loss");
+    const ht_tensor *class = ht_set_tensor(run->rows_of, "class");
     train_score score = {.images = n};
     int64_t batch = run->options->batch;
     ht_tensor *label = ht_set_at(run->batch, 1);
@@ -194,10 +199,11 @@ static train_score evaluate(train_run *run, const ht_images *images, const int64
         }
         ht_images_rows(images, run->rows, 0, batch, ht_set_at(run->batch, 0), label);
         ht_check(run->ctx);
-        record_run(&run->classify, row);
+        ht_recording_run(run->classify, 0);
+        ht_check(run->ctx);
         for (int64_t i = 0; i < valid; i++) {
-            score.loss += ht_tensor_get(run->row_loss, i);
-            score.right += ht_tensor_get(run->row_class, i) == ht_tensor_get(label, i);
+            score.loss += ht_tensor_get(loss, i);
+            score.right += ht_tensor_get(class, i) == ht_tensor_get(label, i);
         }
         if (out) train_predict(run, out, first, valid);
     }
@@ -217,16 +223,18 @@ static void train_epochs(train_run *run)
 {
     int64_t per_epoch = run->epoch_steps, last = run->options->epochs * per_epoch;
     int64_t step = run->first_step = ht_optimizer_steps(run->optimizer);
-    bool saved = false;
+    early_stop stop = {.patience = run->options->patience};
+    bool saved = false, enough = false;
     run->epoch_began = seconds_now();
     progress_begin((double)(last - step));
-    while (step < last && !interrupted()) {
+    while (step < last && !enough && !interrupted()) {
         if (step % per_epoch == 0) run->epoch = (train_score){0};
         train_step(run, step++);
         run->validated = (train_score){0};
         train_show_step(run);
         saved = step % per_epoch == 0;
         if (saved) end_epoch(run);
+        enough = saved && early_stop_now(&stop, train_loss(run->validated));
     }
     progress_end();
     if (!saved && run->options->save) train_save(run);
@@ -251,12 +259,11 @@ static void test_model(train_run *run)
 
 static void free_run(train_run *run)
 {
-    ht_tensor *const tensors[] = {run->loss, run->right, run->row_loss, run->row_class,
-                                  run->row_probability};
-    for (int i = 0; i < 5; i++) ht_tensor_free(tensors[i]);
-    ht_program_free(run->step.program);
-    ht_program_free(run->classify.program);
+    ht_recording_free(run->step);
+    ht_recording_free(run->classify);
     ht_optimizer_free(run->optimizer);
+    ht_set_free(run->result);
+    ht_set_free(run->rows_of);
     ht_set_free(run->file);
     ht_set_free(run->batch);
     ht_set_free(run->gradient);

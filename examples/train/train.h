@@ -13,6 +13,7 @@
 typedef struct train_options {
     common_options common;
     int64_t epochs, batch, limit; /* limit 0: all images */
+    int64_t patience;             /* epochs without a lower validation loss; 0: all */
     int64_t decay_epochs;         /* until the rate has come down to a hundredth */
     double rate;
     const char *save, *resume, *csv, *predict; /* NULL: not asked */
@@ -52,13 +53,12 @@ typedef struct train_run {
     int64_t *fit, *validation;        /* rows of train; validation is never trained on */
     int64_t *rows;                    /* (batch), of whatever is being read */
     ht_set *theta, *gradient, *batch; /* batch: "x" and "label" */
-    ht_set *file;                     /* what --save writes: train_file.c */
+    ht_set *file;                     /* what --save has beside them: train_file.c */
     double mark;                      /* of the training images, in that file */
     ht_rate schedule;
     ht_optimizer *optimizer;
-    recording step;     /* theta, x, label -> loss, right, gradient */
-    recording classify; /* theta, x, label -> loss, class, probability by row */
-    ht_tensor *loss, *right, *row_loss, *row_class, *row_probability;
+    ht_recording *step, *classify; /* theta, batch -> result, gradient; -> rows_of */
+    ht_set *result, *rows_of;      /* loss, right; loss, class, probability by row */
     train_score epoch;             /* so far */
     double began, epoch_began;     /* seconds_now() */
     int64_t first_step;            /* of this run; those before it are resumed */

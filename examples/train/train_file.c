@@ -2,10 +2,10 @@
 /* train_file.c: a training as a safetensors file, complete: from it training goes on to
  * the same bits.
  *
- *   theta.<name>  the parameters       state.<name>  the optimizer's state
- *   run.model     the script's name    run.seed      8 bytes, low first
- *   run.settings  batch, images, decay epochs, steps done; rate; sums of the epoch so
- *                 far; the mark of the training images
+ *   ht_checkpoint_write's theta.<name>, state.<name>, run.step and run.seed; of our own
+ *   more.model     the script's name
+ *   more.settings  batch, images, decay epochs; rate; sums of the epoch so far; the mark
+ *                  of the training images
  *
  * Read next: data/safetensors.c, train_report.c. */
 #include <math.h>
@@ -14,17 +14,7 @@
 
 #include "train.h"
 
-enum { BATCH, IMAGES, DECAY_EPOCHS, STEPS, RATE, LOSS, RIGHT, COUNTED, MARK, N_SETTINGS };
-
-static void add_set(ht_set *file, const char *prefix, const ht_set *set)
-{
-    for (int i = 0; i < ht_set_count(set); i++) {
-        char name[256];
-        ht_tensor *x = ht_set_at(set, i);
-        snprintf(name, sizeof name, "%s.%s", prefix, ht_set_name(set, i));
-        ht_set_add(file, name, ht_tensor_dtype(x), ht_tensor_shape(x));
-    }
-}
+enum { BATCH, IMAGES, DECAY_EPOCHS, RATE, LOSS, RIGHT, COUNTED, MARK, N_SETTINGS };
 
 /* FNV-1a (Fowler, Noll & Vo), eight bytes at a time. */
 static uint64_t mark_bytes(uint64_t mark, const void *data, size_t n)
@@ -51,55 +41,33 @@ static double images_mark(const train_run *run)
     return (double)(mark_bytes(mark, ht_tensor_data(images->pixels), n * row) >> 11);
 }
 
-/* Zeros of every name and type that the file has. */
+/* What a file has beside the checkpoint, of zeros. */
 static ht_set *file_new(train_run *run)
 {
     run->mark = images_mark(run);
     ht_set *file = ht_set_new(run->ctx);
     ht_check(run->ctx);
-    add_set(file, "theta", run->theta);
-    add_set(file, "state", ht_optimizer_state(run->optimizer));
-    ht_set_add(file, "run.model", HT_U8, HT_SHAPE((int64_t)strlen(run->task->name)));
-    ht_set_add(file, "run.seed", HT_U8, HT_SHAPE(8));
-    ht_set_add(file, "run.settings", HT_F64, HT_SHAPE(N_SETTINGS));
+    ht_set_add(file, "model", HT_U8, HT_SHAPE((int64_t)strlen(run->task->name)));
+    ht_set_add(file, "settings", HT_F64, HT_SHAPE(N_SETTINGS));
     ht_check(run->ctx);
     return file;
-}
-
-/* The tensors of a set stand in the file from place `at` on. */
-static void put_set(ht_set *file, int at, const ht_set *set)
-{
-    for (int i = 0; i < ht_set_count(set); i++)
-        ht_tensor_copy(ht_set_at(file, at + i), ht_set_at(set, i));
-}
-
-static void take_set(const ht_set *file, int at, ht_set *set)
-{
-    for (int i = 0; i < ht_set_count(set); i++)
-        ht_tensor_copy(ht_set_at(set, i), ht_set_at(file, at + i));
 }
 
 void train_save(train_run *run)
 {
     if (!run->file) run->file = file_new(run);
-    ht_set *file = run->file;
-    put_set(file, 0, run->theta);
-    put_set(file, ht_set_count(run->theta), ht_optimizer_state(run->optimizer));
-    memcpy(ht_tensor_data(ht_set_tensor(file, "run.model")), run->task->name,
+    memcpy(ht_tensor_data(ht_set_tensor(run->file, "model")), run->task->name,
            strlen(run->task->name));
-    uint8_t *seed = ht_tensor_data(ht_set_tensor(file, "run.seed"));
-    for (int i = 0; i < 8; i++) seed[i] = (uint8_t)(run->options->common.seed >> 8 * i);
-    double *settings = ht_tensor_data(ht_set_tensor(file, "run.settings"));
+    double *settings = ht_tensor_data(ht_set_tensor(run->file, "settings"));
     settings[BATCH] = (double)run->options->batch;
     settings[IMAGES] = (double)run->n_fit;
     settings[DECAY_EPOCHS] = (double)run->options->decay_epochs;
-    settings[STEPS] = (double)ht_optimizer_steps(run->optimizer);
     settings[RATE] = run->options->rate;
     settings[LOSS] = run->epoch.loss;
     settings[RIGHT] = run->epoch.right;
     settings[COUNTED] = (double)run->epoch.images;
     settings[MARK] = run->mark;
-    ht_set_write(file, run->options->save);
+    ht_checkpoint_write(run->options->save, run->optimizer, run->file);
     ht_check(run->ctx);
 }
 
@@ -114,10 +82,10 @@ static void check_model(ht_context *ctx, const ht_set *file, const train_options
                         const train_task *task)
 {
     char model[64] = "another program, or an older one";
-    bool ours = has(file, "run.model", HT_U8, 0) && has(file, "run.seed", HT_U8, 8) &&
-                has(file, "run.settings", HT_F64, N_SETTINGS);
+    bool ours = has(file, "more.model", HT_U8, 0) && has(file, "run.seed", HT_U8, 8) &&
+                has(file, "more.settings", HT_F64, N_SETTINGS);
     if (ours) {
-        const ht_tensor *text = ht_set_tensor(file, "run.model");
+        const ht_tensor *text = ht_set_tensor(file, "more.model");
         int64_t n = ht_tensor_count(text);
         snprintf(model, sizeof model, "%.*s", (int)(n < 60 ? n : 60),
                  (const char *)ht_tensor_data(text));
@@ -134,10 +102,10 @@ static void check_model(ht_context *ctx, const ht_set *file, const train_options
 static double setting(ht_context *ctx, const ht_set *file, const char *path, int i,
                       double low, double high)
 {
-    double value = ht_tensor_get(ht_set_tensor(file, "run.settings"), i);
+    double value = ht_tensor_get(ht_set_tensor(file, "more.settings"), i);
     if (!(value >= low && value <= high))
         ht_context_fail(ctx, HT_ERROR_FORMAT, NULL,
-                        "%s: run.settings[%d]: expected a value in %g..%g, got %g\n"
+                        "%s: more.settings[%d]: expected a value in %g..%g, got %g\n"
                         "  hint: the file was changed, or is damaged",
                         path, i, low, high, value);
     ht_check(ctx);
@@ -163,7 +131,6 @@ void train_peek(train_options *options, const train_task *task)
     options->batch = (int64_t)setting(ctx, file, path, BATCH, 1, 1e5);
     options->decay_epochs = (int64_t)setting(ctx, file, path, DECAY_EPOCHS, 1, 1e5);
     options->rate = setting(ctx, file, path, RATE, 1e-300, 1e6);
-    setting(ctx, file, path, STEPS, 0, INT32_MAX);
     setting(ctx, file, path, IMAGES, (double)options->batch, 1e9);
     setting(ctx, file, path, COUNTED, 0, 1e9);
     options->common.seed = file_seed(file);
@@ -199,42 +166,36 @@ static void check_images(const train_run *run, int64_t n, double mark)
     ht_check(run->ctx);
 }
 
-static void check_finite(const train_run *run)
+static void check_finite(const train_run *run, const ht_set *set, const char *prefix)
 {
-    for (int i = 0; i < ht_set_count(run->file); i++) {
-        const ht_tensor *x = ht_set_at(run->file, i);
+    for (int i = 0; i < ht_set_count(set); i++) {
+        const ht_tensor *x = ht_set_at(set, i);
         for (int64_t k = 0; k < ht_tensor_count(x); k++)
             if (!isfinite(ht_tensor_get(x, k)))
                 ht_context_fail(run->ctx, HT_ERROR_FORMAT, NULL,
-                                "%s: %s[%lld]: expected a finite number, got %g\n"
+                                "%s: %s.%s[%lld]: expected a finite number, got %g\n"
                                 "  hint: the file was changed, or is damaged",
-                                run->options->resume, ht_set_name(run->file, i),
+                                run->options->resume, prefix, ht_set_name(set, i),
                                 (long long)k, ht_tensor_get(x, k));
         ht_check(run->ctx);
     }
 }
 
+/* The context's seed is an option's, and the file's the default of that. */
 void train_resume(train_run *run)
 {
     const train_options *options = run->options;
     run->file = file_new(run);
-    ht_set_read(run->file, options->resume);
+    ht_checkpoint_read(options->resume, run->optimizer, run->file);
     ht_check(run->ctx);
-    const double *settings = ht_tensor_data(ht_set_tensor(run->file, "run.settings"));
-    check_finite(run);
+    const double *settings = ht_tensor_data(ht_set_tensor(run->file, "settings"));
+    check_finite(run, run->theta, "theta");
+    check_finite(run, ht_optimizer_state(run->optimizer), "state");
+    check_finite(run, run->file, "more");
     check_same(run, "a batch of", "leave --batch out", (uint64_t)settings[BATCH],
                (uint64_t)options->batch);
     check_images(run, (int64_t)settings[IMAGES], settings[MARK]);
-    check_same(run, "the seed", "leave --seed out", file_seed(run->file),
-               options->common.seed);
     run->epoch_steps = (int64_t)settings[IMAGES] / (int64_t)settings[BATCH];
-    int n = ht_set_count(run->theta);
-    ht_set *state = ht_set_clone(ht_optimizer_state(run->optimizer), 0);
-    ht_check(run->ctx);
-    take_set(run->file, 0, run->theta);
-    take_set(run->file, n, state);
-    ht_optimizer_restore(run->optimizer, state, (int64_t)settings[STEPS]);
-    ht_set_free(state);
     run->epoch =
         (train_score){settings[LOSS], settings[RIGHT], (int64_t)settings[COUNTED]};
     ht_check(run->ctx);

@@ -45,6 +45,8 @@ bool train_parse(train_options *options, const train_task *task, int argc, char 
         {"batch", FLAG_COUNT, &o->batch, "images a step", 1, 1e5},
         {"rate", FLAG_ABOVE, &o->rate, "the highest learning rate", 0, 1e6},
         {"decay-epochs", FLAG_COUNT, &o->decay_epochs, "until the rate is down", 1, 1e5},
+        {"patience", FLAG_COUNT, &o->patience,
+         "stop after so many epochs without a lower validation loss; 0: never", 0, 1e5},
         {"limit", FLAG_COUNT, &o->limit, "use the first N images only", 1, 1e9},
         {"save", FLAG_FILE, &o->save, "write all of the training, each epoch"},
         {"resume", FLAG_FILE, &o->resume, "go on from a file of --save"},

@@ -175,8 +175,9 @@ void train_write_json(const train_run *run)
 void train_predict(const train_run *run, output *out, int64_t first, int64_t n)
 {
     const int32_t *label = ht_tensor_data(ht_set_tensor(run->batch, "label"));
-    const int32_t *predicted = ht_tensor_data(run->row_class);
+    const int32_t *predicted = ht_tensor_data(ht_set_tensor(run->rows_of, "class"));
+    const ht_tensor *probability = ht_set_tensor(run->rows_of, "probability");
     for (int64_t i = 0; i < n; i++)
         CSV_ROW(out, (double)(first + i), label[i], predicted[i],
-                ht_tensor_get(run->row_probability, i));
+                ht_tensor_get(probability, i));
 }

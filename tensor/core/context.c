@@ -62,6 +62,7 @@ ht_context *hti_context_new(const ht_context_options *options, size_t table,
     ht_context seed = {.options = options ? *options : (ht_context_options){0}};
     HT_ASSERT(seed.options.threads >= 0, "ht_context_new: threads is %d, expected >= 0",
               seed.options.threads);
+    seed.keeps_retired = !seed.options.alloc;
     if (!seed.options.alloc) seed.options.alloc = context_malloc;
     if (seed.options.threads == 0) seed.options.threads = hti_all_threads();
     int asked = seed.options.threads;
@@ -89,9 +90,11 @@ ht_context *hti_context_new(const ht_context_options *options, size_t table,
 void ht_context_free(ht_context *ctx)
 {
     if (!ctx) return;
+    char text[HTI_MESSAGE];
     HT_ASSERT(ctx->live == ctx->size,
-              "ht_context_free: %zu bytes made on this context are not freed yet",
-              ctx->live - ctx->size);
+              "ht_context_free: %zu bytes made on this context are not freed yet: %s",
+              ctx->live - ctx->size, hti_owned_text(ctx, text, sizeof text));
+    hti_release_retired(ctx);
     hti_team_close(ctx->team);
     if (pending.ctx == ctx) pending.ctx = NULL;
     ht_context last = *ctx;

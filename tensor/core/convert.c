@@ -2,6 +2,9 @@
 /* convert.c: whether an integer dtype holds a number once it is cut towards zero. What
  * lies outside the range then, or is NaN, is refused before anything is written: the
  * loops would give the nearest end. Read next: elementwise.c. */
+#include <math.h>
+#include <string.h>
+
 #include "tensor_internal.h"
 
 /* The open interval that is cut to what the dtype holds; every double lies in that of a
@@ -70,6 +73,41 @@ int64_t hti_unheld(ht_dtype to, const ht_array *a)
         const char *data = whole ? a->data : convert_row(a, row);
         int64_t at = convert_outside(a->dtype, data, stride, n, low, high);
         if (at < n) return row * n + at;
+    }
+    return -1;
+}
+
+/* Whether n numbers are finite: an exponent of all ones carries into the sign. Without a
+ * branch, so that it is one pass of vectors. */
+static bool finite_f32(const float *x, int64_t n)
+{
+    uint32_t signs = 0, bits;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(&bits, &x[i], sizeof bits);
+        signs |= (bits & 0x7f800000u) + 0x00800000u;
+    }
+    return !(signs >> 31);
+}
+
+static bool finite_f64(const double *x, int64_t n)
+{
+    uint64_t signs = 0, bits;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(&bits, &x[i], sizeof bits);
+        signs |= (bits & UINT64_C(0x7ff0000000000000)) + UINT64_C(0x0010000000000000);
+    }
+    return !(signs >> 63);
+}
+
+int64_t hti_not_finite(const ht_array *a)
+{
+    int64_t count = hti_dtype_is_float(a->dtype) ? hti_count(&a->shape) : 0;
+    for (int64_t first = 0; first < count; first += CONVERT_BLOCK) {
+        int64_t n = count - first < CONVERT_BLOCK ? count - first : CONVERT_BLOCK;
+        bool finite = a->dtype == HT_F32 ? finite_f32((const float *)a->data + first, n)
+                                         : finite_f64((const double *)a->data + first, n);
+        for (int64_t i = first; !finite; i++)
+            if (!isfinite(hti_element(a, i))) return i;
     }
     return -1;
 }

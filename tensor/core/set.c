@@ -9,11 +9,24 @@
 
 enum { SET_NEAR = 48 }; /* names longer than this are not guessed at */
 
+static bool set_kind_text(const void *x, char *text, size_t size)
+{
+    const ht_set *set = x;
+    char names[HTI_TENSOR_TEXT / 2];
+    hti_set_names(names, sizeof names, set->n, set->name);
+    snprintf(text, size, "(%s)", names);
+    return true;
+}
+
+static const hti_kind set_kind = {"set", set_kind_text};
+
 ht_set *ht_set_new(ht_context *ctx)
 {
     HT_ASSERT(ctx, "ht_set_new: the context is NULL");
     ht_set *set = hti_zalloc(ctx, 1, sizeof *set);
-    if (set) set->ctx = ctx;
+    if (!set) return NULL;
+    hti_own(ctx, &set->owned, &set_kind);
+    set->ctx = ctx;
     return set;
 }
 
@@ -55,10 +68,11 @@ static void set_assert_unborrowed(const ht_set *set)
 void ht_set_free(ht_set *set)
 {
     if (!set) return;
+    HT_ASSERT(!hti_was_freed(&set->owned), "ht_set_free: this set was freed before");
     set_assert_unborrowed(set);
     hti_set_drop(set, set->n);
     hti_resize(set->ctx, set->name, set_block(set->capacity), 0);
-    hti_resize(set->ctx, set, sizeof *set, 0);
+    hti_retire(&set->owned, sizeof *set);
 }
 
 static bool set_reserve(ht_set *set)

@@ -25,6 +25,7 @@ typedef struct hti_fork {
 } hti_fork;
 
 struct ht_set {
+    hti_owned owned;
     ht_context *ctx;
     int n, capacity;
     char **name;
@@ -32,6 +33,7 @@ struct ht_set {
     hti_loan *loans;
     hti_fork *fork; /* of tensors 1 to n-1 */
     int root;
+    struct ht_recording *made_by; /* wrote its values last; NULL: not known */
     uint32_t fills; /* times a batch callback was given it, whatever borrows it */
 };
 

@@ -1,25 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* tensor.c: a contiguous array with an owner. Struct and data share one block, so a
- * tensor is one allocation and one thing that can fail. Read next: random.c, kernels.h.
- */
+/* tensor.c: a contiguous array with an owner. Its data is a block of its own, given back
+ * at once; the struct stays for a while (owned.c). Read next: random.c, kernels.h. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tensor_internal.h"
 
-/* A tensor of `bytes` of its own zeroed data (0: the caller sets the data). */
-static ht_tensor *tensor_block(ht_context *ctx, ht_dtype dtype, ht_shape shape,
-                               size_t bytes)
+static bool tensor_kind_text(const void *x, char *text, size_t size)
 {
+    char one[HTI_TENSOR_TEXT];
+    const ht_tensor *tensor = x;
+    snprintf(text, size, "%s", hti_tensor_text(tensor, one));
+    return !tensor->name;
+}
+
+static const hti_kind tensor_kind = {"tensor", tensor_kind_text};
+
+/* A tensor of the caller's data, or of `bytes` of its own, zeros. */
+static ht_tensor *tensor_make(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data,
+                              size_t bytes)
+{
+    ht_tensor *x = hti_zalloc(ctx, 1, sizeof *x);
     /* The allocator promises malloc's alignment only: HTI_ALIGN bytes of slack. */
-    size_t block = sizeof(ht_tensor) + (bytes ? bytes + HTI_ALIGN : 0);
-    ht_tensor *x = hti_zalloc(ctx, 1, block);
-    if (!x) return NULL;
-    *x = (ht_tensor){.ctx = ctx, .block = block};
-    uintptr_t end = (uintptr_t)(x + 1);
-    x->array = hti_contiguous((char *)(x + 1) + (hti_round_up(end, HTI_ALIGN) - end),
-                              dtype, shape);
+    size_t block_bytes = bytes ? bytes + HTI_ALIGN : 0;
+    void *block = x && bytes ? hti_zalloc(ctx, 1, block_bytes) : NULL;
+    if (!x || (bytes && !block)) return hti_resize(ctx, x, sizeof *x, 0);
+    uintptr_t at = (uintptr_t)block;
+    if (bytes) data = (char *)block + (hti_round_up(at, HTI_ALIGN) - at);
+    hti_own(ctx, &x->owned, &tensor_kind);
+    x->ctx = ctx;
+    x->block = block;
+    x->block_bytes = block_bytes;
+    x->array = hti_contiguous(data, dtype, shape);
     return x;
 }
 
@@ -51,7 +64,7 @@ ht_tensor *ht_tensor_new(ht_context *ctx, ht_dtype dtype, ht_shape shape)
     size_t bytes = tensor_bytes(ctx, dtype, shape, "ht_tensor_new");
     if (bytes == SIZE_MAX) return NULL;
     /* An empty tensor has an address too. */
-    return tensor_block(ctx, dtype, shape, bytes ? bytes : 1);
+    return tensor_make(ctx, dtype, shape, NULL, bytes ? bytes : 1);
 }
 
 ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data)
@@ -63,9 +76,7 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
     HT_ASSERT((uintptr_t)data % ht_dtype_bytes(dtype) == 0,
               "ht_tensor_wrap: data %p is not aligned for %s", data,
               ht_dtype_name(dtype));
-    ht_tensor *x = tensor_block(ctx, dtype, shape, 0);
-    if (x) x->array.data = data;
-    return x;
+    return tensor_make(ctx, dtype, shape, data, 0);
 }
 
 void hti_tensor_write(ht_tensor *x, const char *who, const char *site)
@@ -94,12 +105,16 @@ void ht_tensor_free(ht_tensor *x)
               "ht_tensor_free: a live tape still borrows this tensor, %s: reset or free "
               "the tape first",
               text);
-    HT_ASSERT(!x->name && x->block > 0,
+    HT_ASSERT(!hti_was_freed(&x->owned),
+              "ht_tensor_free: this tensor, %s, was freed before", text);
+    HT_ASSERT(!x->name && x->owned.kind,
               "ht_tensor_free: this tensor, %s, belongs to a %s, which frees it: leave "
               "it to %s",
               text, x->name ? "set" : "tape",
               x->name ? "ht_set_free" : "ht_tape_reset or ht_tape_free");
-    hti_resize(x->ctx, x, x->block, 0);
+    hti_resize(x->ctx, x->block, x->block_bytes, 0);
+    x->block = NULL;
+    hti_retire(&x->owned, sizeof *x);
 }
 
 #define TENSOR(type, name, value) \

@@ -14,6 +14,33 @@ struct hti_kernels;
 struct hti_loops;
 struct hti_team;
 
+/* What has to be freed before its context: owned.c. */
+typedef struct hti_kind {
+    const char *name;
+    /* What tells one from others; false: not to be named, something else frees it. NULL:
+     * nothing does. */
+    bool (*text)(const void *x, char *text, size_t size);
+} hti_kind;
+typedef struct hti_owned {
+    ht_context *ctx;
+    const hti_kind *kind; /* NULL: freed, or never owned: then there is no link either */
+    struct hti_owned *next, **link;
+    size_t bytes; /* once freed: of the block that begins here */
+} hti_owned;
+/* x becomes one more of ctx's; x is no longer. */
+void hti_own(ht_context *ctx, hti_owned *x, const hti_kind *kind);
+void hti_disown(hti_owned *x);
+/* The same, and frees the block that begins with x, of so many bytes, but late. */
+void hti_retire(hti_owned *x, size_t bytes);
+static inline bool hti_was_freed(const hti_owned *x)
+{
+    return !x->kind && x->link;
+}
+enum { HTI_RETIRED = 64, HTI_NAMED = 4 };
+void hti_release_retired(ht_context *ctx);
+/* The first HTI_NAMED of what is ctx's, and how many more there are. */
+const char *hti_owned_text(const ht_context *ctx, char *text, size_t size);
+
 struct ht_context {
     ht_context_options options;
     struct hti_kernels *kernels;   /* its table of them, behind it in memory */
@@ -27,6 +54,10 @@ struct ht_context {
     bool handling;    /* on_error runs */
     uint32_t changes; /* writes to tensors that a tape borrowed, so far */
     char message[HTI_MESSAGE];
+    hti_owned *owned, **owned_end;     /* oldest first */
+    hti_owned *retired, *last_retired; /* the last few that were freed */
+    int n_retired;
+    bool keeps_retired; /* memory is malloc's */
 };
 
 /* A public function that reads one thing of an object, which may not be NULL. */
@@ -38,9 +69,11 @@ struct ht_context {
     }
 
 struct ht_tensor {
+    hti_owned owned; /* not of a tape's values, which live in its memory */
     ht_context *ctx;
-    ht_array array;   /* contiguous */
-    size_t block;     /* bytes of the allocation this struct stands at the head of */
+    ht_array array; /* contiguous */
+    void *block;    /* its data lies in, of so many bytes; NULL: the caller's */
+    size_t block_bytes;
     int borrows;      /* live eager tapes that read it */
     const char *name; /* its set's for it, which frees it; NULL: of no set */
     /* The last write while borrowed: its number, the function called and its place. */
@@ -140,6 +173,10 @@ ht_array hti_broadcast_array(ht_array a, ht_shape shape);
  * NaN. Only integers can fail to. */
 bool hti_narrows(ht_dtype from, ht_dtype to);
 bool hti_holds(ht_dtype to, double value);
+/* The first element of a contiguous array that is infinite or NaN; -1: none. */
+int64_t hti_not_finite(const ht_array *a);
+/* As nested lists, aligned; past 1000 elements the middle of long axes is left out. */
+void hti_print_array(const ht_array *a, FILE *f);
 /* The first element (row-major) of a that `to` does not hold; -1: it holds all. */
 int64_t hti_unheld(ht_dtype to, const ht_array *a);
 /* The element `at` elements from the start, as a double. */

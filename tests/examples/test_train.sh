@@ -155,13 +155,13 @@ for file in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx
 done
 refused file_of_as_many_other_images_is_refused 1 'got as many others' \
     "$mnist" --limit 100 --data ../other --resume one
-refused file_of_another_seed_is_refused 1 'expected the seed 1' \
+refused file_of_another_seed_is_refused 1 'a training of seed 1, this one' \
     "$mnist" --limit 100 --resume one --seed 2
 head -c 1000 one >'cut'
 refused cut_file_is_refused 1 'cut: ' "$mnist" --resume cut
 
 # The first parameter as NaN: eight bytes of length, the header, then the data, of which
-# eight-byte numbers stand first (run.settings) and four-byte ones next.
+# eight-byte numbers stand first (more.settings) and four-byte ones next.
 verdict parameters_that_are_not_finite_are_refused "$(
     header=$(od -An -tu8 -N8 one | tr -d ' ')
     begin=$(head -c $((header + 8)) one | tail -c +9 |
@@ -171,6 +171,14 @@ verdict parameters_that_are_not_finite_are_refused "$(
         dd of=nan bs=1 seek=$((header + 8 + begin)) conv=notrunc 2>/dev/null
     run 1 "$mnist" --limit 100 --resume nan --evaluate
     contains "$err" 'nan: theta.hidden1.weight[0]: expected a finite number, got nan'
+)"
+
+# Steps too small for an f32: the validation loss of the first epoch stays.
+verdict patience_ends_a_training_that_gets_no_better "$(
+    small "$mnist" --epochs 9 --patience 2 --rate 1e-20 --csv patient
+    [ "$(wc -l <patient)" = 4 ] || cat patient
+    small "$mnist" --epochs 3 --rate 1e-20 --csv all
+    [ "$(wc -l <all)" = 4 ] || cat all
 )"
 
 verdict save_without_a_step_is_written "$(

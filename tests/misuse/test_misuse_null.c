@@ -84,6 +84,11 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     return ht_sum(x[0]);
 }
 
+static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
+{
+    (void)in, (void)out, (void)user;
+}
+
 /* X(what messages say, call) */
 #define EACH(X)                                                                         \
     /* ht_tensor.h */                                                                   \
@@ -126,6 +131,12 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     X(ht_tensor_fill, ht_tensor_fill(NULL, 1))                                          \
     X(ht_tensor_copy, ht_tensor_copy(NULL, w.x))                                        \
     X(ht_tensor_copy, ht_tensor_copy(w.i, NULL))                                        \
+    X(ht_rows, ht_rows(NULL, w.x, NULL, 0, 1))                                          \
+    X(ht_rows, ht_rows(w.x, NULL, NULL, 0, 1))                                          \
+    X(ht_rows, ht_rows(w.x, w.x, w.rows, -1, 1))                                        \
+    X(ht_rows, ht_rows(w.x, w.x, w.rows, 0, -1))                                        \
+    X(ht_tensor_print, ht_tensor_print(NULL, w.sink))                                   \
+    X(ht_tensor_print, ht_tensor_print(w.x, NULL))                                      \
     X(ht_random_below, ht_random_below(1, 2, 3, 0))                                     \
     X(ht_random_below, ht_random_below(1, 2, 3, INT64_MIN))                             \
     X(ht_random_permutation, ht_random_permutation(1, 2, 3, NULL))                      \
@@ -270,6 +281,16 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     X(ht_vars_set, ht_vars_set(w.vars, "x", w.v))                                       \
     X(ht_vars_grad, ht_vars_grad(w.s, NULL, OUT))                                       \
     X(grad, ht_vars_grad(w.s, w.vars, NULL))                                            \
+    X(ht_vars_backward, ht_vars_backward(w.s, NULL, w.vars))                            \
+    X(ht_vars_backward, ht_vars_backward(w.s, w.vars, NULL))                            \
+    X(ht_backward, ht_backward(w.s, NULL, w.set))                                       \
+    X(ht_backward, ht_backward(w.s, w.vars, NULL))                                      \
+    X(ht_recording_new, ht_recording_new(NULL, &w.set, record, NULL))                   \
+    X(ht_recording_new, ht_recording_new(&nothing, NULL, record, NULL))                 \
+    X(ht_recording_new, ht_recording_new(&nothing, &unset, record, NULL))               \
+    X(ht_recording_new, ht_recording_new(&nothing, sets, NULL, NULL))                   \
+    X(ht_recording_run, ht_recording_run(NULL, 0))                                      \
+    X(ht_recording_program, ht_recording_program(NULL))                                 \
     X(linear, ht_linear(w.v, NULL, "a"))                                                \
     X(linear, ht_linear(w.v, w.vars, NULL))                                             \
     X(ht_linear_init, ht_linear_init(NULL, "a", F32, 1, 1))                             \
@@ -319,6 +340,11 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     X(ht_stream, ht_stream(NULL))                                                       \
     X(ht_glorot_uniform, ht_glorot_uniform(NULL, 1))                                    \
     X(ht_he_normal, ht_he_normal(NULL, 1))                                              \
+    X(ht_accuracy, ht_accuracy(NULL, w.i))                                              \
+    X(ht_accuracy, ht_accuracy(w.x, NULL))                                              \
+    X(ht_confusion, ht_confusion(NULL, w.i, w.i))                                       \
+    X(ht_confusion, ht_confusion(w.x, NULL, w.i))                                       \
+    X(ht_confusion, ht_confusion(w.x, w.i, NULL))                                       \
     X(l1, ht_l1(NULL, NULL))                                                            \
     X(l2, ht_l2(NULL, NULL))                                                            \
     X(ht_rate_constant, ht_rate_constant(ht_step(w.vars), NULL))                        \
@@ -333,6 +359,10 @@ static ht_var scalar(ht_tape *tape, int n, const ht_var *x, void *user)
     X(rule, ht_optimizer_new(w.set, &(ht_update){.rate = HT_FIXED(1)}))                 \
     X(ht_optimizer_step, ht_optimizer_step(NULL, w.set))                                \
     X(ht_optimizer_step, ht_optimizer_step(w.optimizer, NULL))                          \
+    X(ht_checkpoint_write, ht_checkpoint_write(NULL, w.optimizer, NULL))                \
+    X(ht_checkpoint_write, ht_checkpoint_write("a", NULL, NULL))                        \
+    X(ht_checkpoint_read, ht_checkpoint_read(NULL, w.optimizer, NULL))                  \
+    X(ht_checkpoint_read, ht_checkpoint_read("a", NULL, NULL))                          \
     X(ht_optimizer_steps, ht_optimizer_steps(NULL))                                     \
     X(ht_optimizer_state, ht_optimizer_state(NULL))                                     \
     X(ht_optimizer_restore, ht_optimizer_restore(NULL, w.set, 0))                       \
@@ -422,6 +452,8 @@ static void try_call(void *data)
     int64_t *parts[1] = {w.rows};
     const ht_tensor *one = w.x, *none = NULL;
     ht_tensor *nowhere = NULL;
+    const ht_set *nothing = NULL;
+    ht_set *unset = NULL, *sets[] = {w.set, NULL};
     int wanted = *(const int *)data, k = 0;
 #define TRY(says, call)  \
     if (k++ == wanted) { \
@@ -453,10 +485,10 @@ static void null_and_senseless_arguments_are_refused_by_name(void **state)
 /* Functions without a place for NULL or a senseless number, or where these are meant. */
 static const char *const without[] = {
     "ht_context_free", "ht_tensor_free", "ht_tape_free", "ht_program_free", "ht_set_free",
-    "ht_optimizer_free", "ht_bilevel_free", "ht_images_free", "ht_status_name",
-    "ht_shape_count", "ht_shape_equal", "ht_dtype_name", "ht_dtype_bytes",
-    "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero", "ht_same",
-    "ht_number", "ht_assertion_failed",
+    "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_images_free",
+    "ht_status_name", "ht_shape_count", "ht_shape_equal", "ht_dtype_name",
+    "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero",
+    "ht_same", "ht_number", "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
     "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", NULL};
 
