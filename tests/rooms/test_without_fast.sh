@@ -20,7 +20,7 @@ else
     exit 1
 fi
 sh "$work/tree/tests/examples/check_readme.sh" "$work/tree" \
-    "$work/build/examples/hypergradient" | awk '
+    "$work/build/examples/04_hypergradient" | awk '
     /^(not )?ok / { match($0, /ok [0-9]+/); n = substr($0, RSTART + 3, RLENGTH - 3)
                     sub(/ok [0-9]+/, "ok " n + 1) }
     $0 != "1..3"'
