@@ -132,12 +132,16 @@ static bool cut_takes(ht_tape *tape, const char *what, int n, const ht_var *list
 ht_program *hti_program_cut(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
                             const ht_var *out, const char *site)
 {
-    HT_ASSERT(recorded->policy == HT_RECORD,
-              "ht_program_new: a program is cut from a recorded tape");
     HT_ASSERT(n_in >= 0 && n_out > 0 && (in || !n_in) && out,
               "ht_program_new: %d inputs at %p, %d outputs at %p", n_in, (const void *)in,
               n_out, (const void *)out);
     if (recorded->ctx->status != HT_OK) return NULL;
+    if (recorded->policy != HT_RECORD) {
+        ht_context_fail(recorded->ctx, HT_ERROR_ARGUMENT, site,
+                        "ht_program_new: the tape is eager, whose ops have run already\n"
+                        "  hint: ht_tape_new(ctx, HT_RECORD)");
+        return NULL;
+    }
     if (!cut_takes(recorded, "input", n_in, in, site) ||
         !cut_takes(recorded, "output", n_out, out, site))
         return NULL;

@@ -521,7 +521,7 @@ static void weak_result_of_a_rule_takes_the_type(void **state)
 static void op_check_without_memory_fails(void **state)
 {
     (void)state;
-    for (size_t limit = 2000; limit < 20000; limit += 1000) {
+    for (size_t limit = 3000; limit < 20000; limit += 1000) {
         ht_context *ctx = ht_context_new(&(ht_context_options){.byte_limit = limit});
         assert_false(ht_op_check(ctx, &cube, NULL, NULL));
         ht_context_free(ctx);
