@@ -85,7 +85,9 @@ static bool coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
 bool hti_problem_valid(ht_context *ctx, const hti_method *method,
                        const ht_bilevel_problem *p, const ht_bilevel_options *o)
 {
-    HT_ASSERT(p->inner && p->outer, "problem.inner or problem.outer is NULL");
+    HT_ASSERT(
+        p->inner && p->outer,
+        "problem.inner or problem.outer is NULL: each is a function that gives a loss");
     HT_ASSERT(p->theta && p->eta, "problem.theta or problem.eta is NULL");
     if (p->steps < 1 || p->steps > HTI_MAX_STEPS)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,

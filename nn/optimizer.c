@@ -108,8 +108,18 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
 static const ht_tensor *optimizer_same(const ht_set *set, int i, const ht_set *from,
                                        const char *what)
 {
-    const ht_tensor *w = set->tensor[i], *g = ht_set_tensor(from, set->name[i]);
-    if (!g) return NULL;
+    const ht_tensor *w = set->tensor[i];
+    int at = ht_set_find(from, set->name[i]);
+    if (at < 0) {
+        char names[HTI_NAMES];
+        hti_set_names(names, sizeof names, from->n, from->name);
+        ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s \"%s\": no tensor \"%s\"; this set has: %s\n  hint: both "
+                        "sets must have the same names",
+                        what, set->name[i], set->name[i], names);
+        return NULL;
+    }
+    const ht_tensor *g = from->tensor[at];
     ht_shape want = ht_tensor_shape(w), got = ht_tensor_shape(g);
     bool same_dtype = ht_tensor_dtype(w) == ht_tensor_dtype(g);
     if (same_dtype && ht_shape_equal(want, got)) return g;

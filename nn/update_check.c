@@ -42,8 +42,16 @@ static bool outer_check(const hti_examined *x, const char *field, const ht_scala
                                "%s is an outer variable; plain training needs fixed "
                                "ones: HT_FIXED(value)",
                                field);
-    const ht_tensor *tensor = ht_set_tensor(x->eta, s->outer);
-    if (!tensor) return false;
+    int at = ht_set_find(x->eta, s->outer);
+    if (at < 0) {
+        char names[HTI_NAMES];
+        hti_set_names(names, sizeof names, x->eta->n, x->eta->name);
+        return update_complain(x, HT_ERROR_ARGUMENT,
+                               "%s is HT_OUTER(\"%s\"), but in eta there is no tensor "
+                               "\"%s\"; this set has: %s",
+                               field, s->outer, s->outer, names);
+    }
+    const ht_tensor *tensor = x->eta->tensor[at];
     ht_shape shape = ht_tensor_shape(tensor);
     if (hti_dtype_is_float(ht_tensor_dtype(tensor)) &&
         hti_scalar_layout(shape, x->steps, x->theta->n).valid)
@@ -89,7 +97,11 @@ static bool fixed_check(const hti_examined *x, const char *field, const ht_scala
         wrong = "is not below 1, as an average needs";
     else if (s->schedule && s->value == 0)
         wrong = "has a schedule, but is zero: a schedule is a factor";
-    if (wrong) return update_complain(x, HT_ERROR_ARGUMENT, "%s %s", field, wrong);
+    if (wrong)
+        return update_complain(x, HT_ERROR_ARGUMENT,
+                               "%s %s\n  hint: usual are a rate of 0.1 (adam 0.001), "
+                               "momentum 0.9",
+                               field, wrong);
     const char *narrow = too_narrow(x, s);
     return !narrow ||
            update_complain(x, HT_ERROR_ARGUMENT,
@@ -129,7 +141,9 @@ static bool fields_check(const hti_examined *x)
         bool zero = hti_scalar_is_zero(field[k].scalar);
         if (!field[k].used && !zero)
             return update_complain(x, HT_ERROR_ARGUMENT,
-                                   "%s is set, but the rule has no such number",
+                                   "%s is set, but the rule has no such number\n"
+                                   "  hint: leave it out, or take a rule that has it "
+                                   "(ht_momentum, ht_adam, ht_adamw, ...)",
                                    field[k].name);
         if (field[k].used && field[k].needed && zero)
             return zero_complain(x, field[k].name);

@@ -65,7 +65,10 @@ static void vars_unknown(const ht_vars *vars, const char *what, const char *name
     char names[HTI_MESSAGE / 2];
     hti_set_names(names, sizeof names, vars->n, vars->name);
     ht_context_fail(ht_tape_context(vars->tape), HT_ERROR_ARGUMENT, site,
-                    "%s: no variable \"%s\"; there are: %s", what, name, names);
+                    "%s: no variable \"%s\"; there are: %s%s", what, name, names,
+                    vars->n ? ""
+                            : "\n  hint: the set is empty, or was left NULL (a "
+                              "bilevel's inner_data, outer_data)");
 }
 
 ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)

@@ -236,7 +236,7 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
 {
     HT_ASSERT(tape, "ht_input: the tape is NULL");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
-    HT_ASSERT(value, "ht_input: the value is NULL");
+    HT_ASSERT(value, "ht_input: the value is NULL (did making it fail? see ht_check)");
     ht_type type = {ht_tensor_dtype(value), ht_tensor_shape(value)};
     ht_var x = hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
     if (tape->policy == HT_EAGER && !hti_is_poison(x)) hti_borrow(tape, x.index, value);

@@ -92,7 +92,8 @@ void ht_context_free(ht_context *ctx)
     if (!ctx) return;
     char text[HTI_MESSAGE];
     HT_ASSERT(ctx->live == ctx->size,
-              "ht_context_free: %zu bytes made on this context are not freed yet: %s",
+              "ht_context_free: %zu bytes made on this context are not freed yet: %s; "
+              "free them before it",
               ctx->live - ctx->size, hti_owned_text(ctx, text, sizeof text));
     hti_release_retired(ctx);
     hti_team_close(ctx->team);

@@ -68,7 +68,8 @@ static void set_assert_unborrowed(const ht_set *set)
 void ht_set_free(ht_set *set)
 {
     if (!set) return;
-    HT_ASSERT(!hti_was_freed(&set->owned), "ht_set_free: this set was freed before");
+    HT_ASSERT(!hti_was_freed(&set->owned),
+              "ht_set_free: this set was freed before: a set is freed once");
     set_assert_unborrowed(set);
     hti_set_drop(set, set->n);
     hti_resize(set->ctx, set->name, set_block(set->capacity), 0);

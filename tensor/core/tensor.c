@@ -106,7 +106,8 @@ void ht_tensor_free(ht_tensor *x)
               "the tape first",
               text);
     HT_ASSERT(!hti_was_freed(&x->owned),
-              "ht_tensor_free: this tensor, %s, was freed before", text);
+              "ht_tensor_free: this tensor, %s, was freed before: one is freed once",
+              text);
     HT_ASSERT(!x->name && x->owned.kind,
               "ht_tensor_free: this tensor, %s, belongs to a %s, which frees it: leave "
               "it to %s",

@@ -37,17 +37,11 @@ typedef struct mistake {
 #define INPUT(t, ...)  ht_input(d->eager, TENSOR(t, __VA_ARGS__))
 #define VARS(set)      ht_vars_input(d->eager, set, 0)
 
-static void print_and_exit(ht_context *ctx, void *user)
-{
-    (void)user;
-    ht_check(ctx);
-}
-
 static void make_mistake(void *argument)
 {
     const mistake *m = argument;
     desk d = {.ctx = ht_context_new(
-                  &(ht_context_options){.threads = 1, .on_error = print_and_exit})};
+                  &(ht_context_options){.threads = 1, .on_error = ht_print_and_exit})};
     d.eager = ht_tape_new(d.ctx, HT_EAGER);
     d.recorded = ht_tape_new(d.ctx, HT_RECORD);
     d.theta = ht_set_new(d.ctx);

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/* test_misuse_training.c: mistakes of first training programs: sets, optimizers, owners,
+ * files, bilevel problems. Each ends as those of test_misuse_first_hour.c do.
+ * Read next: first_hour.h. */
+#include <math.h>
+
+#include "first_hour.h"
+
+static ht_set *linear(desk *d)
+{
+    ht_linear_init(d->theta, "out", HT_F32, 20, 10);
+    return d->theta;
+}
+
+/* Sets. */
+
+static void name_that_is_not_there(desk *d)
+{
+    ht_get(VARS(linear(d)), "out.wieght");
+}
+
+static void tensor_that_is_not_there(desk *d)
+{
+    ht_tensor_fill(ht_set_tensor(linear(d), "out.wieght"), 1);
+}
+
+static void name_twice(desk *d)
+{
+    ht_set_add(linear(d), "out.bias", HT_F32, HT_SHAPE(10));
+}
+
+static void name_of_nothing(desk *d)
+{
+    ht_set_add(d->data, "", HT_F32, HT_SHAPE(10));
+}
+
+static void copy_of_another_network(desk *d)
+{
+    ht_linear_init(d->data, "hidden", HT_F32, 20, 10);
+    ht_set_copy(linear(d), d->data);
+}
+
+static void copy_of_another_shape(desk *d)
+{
+    ht_tensor_copy(TENSOR(HT_F32, 8), TENSOR(HT_F32, 9));
+}
+
+static void dtype_forgotten(desk *d)
+{
+    ht_set_add(d->data, "x", (ht_dtype)0, HT_SHAPE(10));
+}
+
+static void size_below_zero(desk *d)
+{
+    ht_tensor_new(d->ctx, HT_F32, HT_SHAPE(8, -1));
+}
+
+static void label_of_minus_one_in_bytes(desk *d)
+{
+    ht_tensor_set(TENSOR(HT_U8, 8), 0, -1);
+}
+
+/* Update rules. */
+
+static void optimizer(desk *d, ht_update update)
+{
+    ht_optimizer_new(linear(d), &update);
+}
+
+static void rate_forgotten(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_sgd});
+}
+
+static void rule_forgotten(desk *d)
+{
+    optimizer(d, (ht_update){.rate = HT_FIXED(0.1)});
+}
+
+static void adam_without_betas(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_adam, .rate = HT_FIXED(1e-3)});
+}
+
+static void adam_without_momentum(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_adam,
+                             .rate = HT_FIXED(1e-3),
+                             .beta2 = HT_FIXED(0.999),
+                             .eps = HT_FIXED(1e-8)});
+}
+
+static void adam_without_eps(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_adam,
+                             .rate = HT_FIXED(1e-3),
+                             .momentum = HT_FIXED(0.9),
+                             .beta2 = HT_FIXED(0.999)});
+}
+
+static void sgd_with_momentum(desk *d)
+{
+    optimizer(d, (ht_update){
+                     .rule = &ht_sgd, .rate = HT_FIXED(0.1), .momentum = HT_FIXED(0.9)});
+}
+
+static void rate_below_zero(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_sgd, .rate = HT_FIXED(-0.1)});
+}
+
+static void momentum_of_infinity(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_momentum,
+                             .rate = HT_FIXED(0.1),
+                             .momentum = HT_FIXED(INFINITY)});
+}
+
+static void outer_rate_in_plain_training(desk *d)
+{
+    optimizer(d, (ht_update){.rule = &ht_sgd, .rate = HT_OUTER("rate")});
+}
+
+static void pattern_of_nobody(desk *d)
+{
+    ht_update_group group = {.pattern = "hidden.*"};
+    optimizer(
+        d, (ht_update){
+               .rule = &ht_sgd, .rate = HT_FIXED(0.1), .groups = &group, .n_groups = 1});
+}
+
+/* Training. */
+
+static ht_optimizer *sgd(desk *d)
+{
+    ht_update update = {.rule = &ht_sgd, .rate = HT_FIXED(0.1)};
+    return ht_optimizer_new(linear(d), &update);
+}
+
+static void gradient_without_a_name(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_set_add(d->data, "out.weight", HT_F32, HT_SHAPE(20, 10));
+    ht_optimizer_step(o, d->data);
+}
+
+static void gradient_of_another_shape(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_set_add(d->data, "out.weight", HT_F32, HT_SHAPE(10, 20));
+    ht_set_add(d->data, "out.bias", HT_F32, HT_SHAPE(10));
+    ht_optimizer_step(o, d->data);
+}
+
+static void gradient_that_is_not_finite(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_set *g = ht_set_clone(d->theta, 0);
+    ht_tensor_set(ht_set_tensor(g, "out.bias"), 3, NAN);
+    ht_optimizer_step(o, g);
+}
+
+static void layer_added_after_the_optimizer(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_set *g = ht_set_clone(d->theta, 0);
+    ht_linear_init(d->theta, "late", HT_F32, 10, 10);
+    ht_optimizer_step(o, g);
+}
+
+static void step_before_the_value_is_read(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_set *g = ht_set_clone(d->theta, 0);
+    ht_vars *theta = VARS(d->theta);
+    ht_optimizer_step(o, g);
+    ht_linear(INPUT(HT_F32, 8, 20), theta, "out");
+}
+
+static void state_of_another_rule(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_set_add(d->data, "out.weight.m", HT_F32, HT_SHAPE(20, 10));
+    ht_optimizer_restore(o, d->data, 10);
+}
+
+/* Owners. */
+
+static void tensor_of_a_set_freed(desk *d)
+{
+    ht_tensor_free(ht_set_tensor(linear(d), "out.bias"));
+}
+
+static void tensor_freed_twice(desk *d)
+{
+    ht_tensor *x = TENSOR(HT_F32, 8);
+    ht_tensor_free(x);
+    ht_tensor_free(x);
+}
+
+static void set_freed_twice(desk *d)
+{
+    ht_set *set = linear(d);
+    ht_set_free(set);
+    ht_set_free(set);
+}
+
+static void set_freed_under_its_optimizer(desk *d)
+{
+    sgd(d);
+    ht_set_free(d->theta);
+}
+
+static void tensor_freed_under_a_tape(desk *d)
+{
+    ht_tensor *x = TENSOR(HT_F32, 8);
+    ht_input(d->eager, x);
+    ht_tensor_free(x);
+}
+
+static void context_freed_first(desk *d)
+{
+    linear(d);
+    ht_context_free(d->ctx);
+}
+
+static void null_where_a_tensor_is_wanted(desk *d)
+{
+    ht_input(d->eager, NULL);
+    (void)d;
+}
+
+/* Files. */
+
+static const char *text_file(void)
+{
+    FILE *f = fopen("first_hour.txt", "w");
+    if (f) fprintf(f, "epoch,loss\n1,2.31\n"), fclose(f);
+    return "first_hour.txt";
+}
+
+static void folder_that_is_not_there(desk *d)
+{
+    ht_images images;
+    ht_mnist_read(d->ctx, "nowhere/mnist", false, &images);
+}
+
+static void weights_that_are_not_there(desk *d)
+{
+    ht_set_load(d->ctx, "nowhere.safetensors");
+}
+
+static void weights_of_another_format(desk *d)
+{
+    ht_set_load(d->ctx, text_file());
+}
+
+static void digits_of_another_format(desk *d)
+{
+    ht_idx_read(d->ctx, text_file());
+}
+
+static void weights_into_no_folder(desk *d)
+{
+    ht_set_write(linear(d), "nowhere/weights.safetensors");
+}
+
+static void weights_of_another_network(desk *d)
+{
+    ht_set_write(linear(d), "first_hour.safetensors");
+    ht_set_add(d->data, "hidden.weight", HT_F32, HT_SHAPE(20, 10));
+    ht_set_read(d->data, "first_hour.safetensors");
+}
+
+static void picture_of_floats(desk *d)
+{
+    ht_png_write(d->ctx, "first_hour.png", TENSOR(HT_F32, 28, 28));
+}
+
+static void batch_of_more_than_all(desk *d)
+{
+    int64_t rows[8];
+    ht_batch_order(1, 0, 7, 8, rows);
+    (void)d;
+}
+
+static void row_past_the_images(desk *d)
+{
+    ht_images images = {TENSOR(HT_U8, 8, 28, 28), TENSOR(HT_I32, 8), 10};
+    ht_images_rows(&images, NULL, 4, 8, TENSOR(HT_F32, 8, 784), NULL);
+}
+
+static void split_of_more_than_all(desk *d)
+{
+    int64_t rows[20], *parts[2] = {rows, rows + 10};
+    ht_split(d->ctx, 1, 12, 2, (int64_t[]){10, 10}, parts);
+}
+
+/* Bilevel problems. */
+
+static ht_var fit(const ht_vars *theta, const ht_vars *eta, const ht_vars *data, void *u)
+{
+    (void)eta, (void)u;
+    ht_var guess = ht_matmul(ht_get(data, "x"), ht_get(theta, "w"));
+    return ht_mean(ht_squared_error(guess, ht_get(data, "y")));
+}
+
+static ht_var ridge(const ht_vars *theta, const ht_vars *eta, const ht_vars *data,
+                    void *u)
+{
+    ht_var norm = ht_sum(ht_square(ht_get(theta, "w")));
+    return ht_add(fit(theta, eta, data, u), ht_mul(ht_get(eta, "penalty"), norm));
+}
+
+static ht_bilevel_problem problem(desk *d)
+{
+    ht_set *eta = ht_set_new(d->ctx);
+    ht_set_add(d->theta, "w", HT_F64, HT_SHAPE(8, 1));
+    ht_set_add(eta, "penalty", HT_F64, HT_SCALAR);
+    ht_tensor_normal(ht_set_add(d->data, "x", HT_F64, HT_SHAPE(20, 8)), 1, 0, 1);
+    ht_tensor_normal(ht_set_add(d->data, "y", HT_F64, HT_SHAPE(20, 1)), 2, 0, 1);
+    return (ht_bilevel_problem){.inner = ridge,
+                                .outer = fit,
+                                .theta = d->theta,
+                                .eta = eta,
+                                .inner_data = d->data,
+                                .outer_data = d->data,
+                                .steps = 10,
+                                .update = {.rule = &ht_sgd, .rate = HT_FIXED(0.1)}};
+}
+
+static void outer_name_that_is_not_there(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.update.rate = HT_OUTER("rate");
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static ht_var row_losses(const ht_vars *theta, const ht_vars *eta, const ht_vars *data,
+                         void *u)
+{
+    (void)u;
+    ht_var guess = ht_matmul(ht_get(data, "x"), ht_get(theta, "w"));
+    return ht_mul(ht_get(eta, "penalty"), ht_square(ht_sub(guess, ht_get(data, "y"))));
+}
+
+static void inner_loss_a_row(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner = row_losses;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void eta_that_nothing_uses(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner = fit;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static ht_var branches(const ht_vars *theta, const ht_vars *eta, const ht_vars *data,
+                       void *u)
+{
+    ht_var loss = ridge(theta, eta, data, u);
+    return ht_item(loss) > 1 ? loss : ht_mul(loss, 2);
+}
+
+static void branch_on_a_recorded_value(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner = branches;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void no_steps(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.steps = 0;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void no_inner_loss(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner = NULL;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void budget_too_small(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    ht_bilevel_new(d->ctx, &p, &(ht_bilevel_options){.bytes = 100});
+}
+
+static void truncated_without_a_length(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    ht_bilevel_new(d->ctx, &p, &(ht_bilevel_options){.method = HT_TRUNCATED});
+}
+
+static void eta_of_integers(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    ht_set_add(p.eta, "classes", HT_I32, HT_SCALAR);
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void rates_of_another_length(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    ht_set_add(p.eta, "rate", HT_F64, HT_SHAPE(7));
+    p.update.rate = HT_OUTER("rate");
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void data_forgotten(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.outer_data = NULL;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void theta_as_data(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.outer_data = p.theta;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static ht_status forgets(uint64_t step, ht_set *batch, void *user)
+{
+    (void)step, (void)batch, (void)user;
+    return HT_ERROR_FILE;
+}
+
+static void batch_that_fails(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner_batch = forgets;
+    ht_bilevel_run(ht_bilevel_new(d->ctx, &p, NULL), 0);
+}
+
+static void memory_that_is_not_there(desk *d)
+{
+    ht_tensor_new(d->ctx, HT_F64, HT_SHAPE(1 << 30, 1 << 20));
+}
+
+static const mistake mistakes[] = {
+    M(name_that_is_not_there, "out.wieght", HERE, "out.weight"),
+    M(tensor_that_is_not_there, "out.wieght", "ht_set_tensor", "out.weight"),
+    M(name_twice, "out.bias", "ht_set_add", "a name stands once"),
+    M(name_of_nothing, "\"\"", "ht_set_add", "not empty"),
+    M(copy_of_another_network, "hidden.weight", "ht_set_copy", "out.weight"),
+    M(copy_of_another_shape, "(9)", "ht_tensor_copy", "(8)"),
+    M(dtype_forgotten, "dtype 0", "ht_tensor_new", "HT_F32"),
+    M(size_below_zero, "(8, -1)", "ht_tensor_new", "none negative"),
+    M(label_of_minus_one_in_bytes, "-1", "ht_tensor_set", "255"),
+    M(rate_forgotten, "rate is zero", "update rule sgd", "0.1"),
+    STOPS(rule_forgotten, "NULL", "update.rule", "&ht_sgd"),
+    M(adam_without_betas, "momentum", "update rule", "0.9"),
+    M(adam_without_momentum, "momentum", "update rule", "0.9"),
+    M(adam_without_eps, "eps", "update rule", "1e-8"),
+    M(sgd_with_momentum, "momentum", "update rule", "ht_momentum"),
+    M(rate_below_zero, "rate is negative", "update rule sgd", "0.1"),
+    M(momentum_of_infinity, "momentum is not finite", "update rule momentum", "0.9"),
+    M(outer_rate_in_plain_training, "outer variable", "update rule", "HT_FIXED"),
+    M(pattern_of_nobody, "hidden.*", "update rule", "out.weight"),
+    M(gradient_without_a_name, "out.bias", "ht_optimizer_step", "the same names"),
+    M(gradient_of_another_shape, "(10, 20)", "ht_optimizer_step", "(20, 10)"),
+    M(gradient_that_is_not_finite, "out.bias", "ht_optimizer_step", "finite"),
+    M(layer_added_after_the_optimizer, "late", "optimizer: ", "before"),
+    M(step_before_the_value_is_read, "out.weight", HERE, "reset"),
+    M(state_of_another_rule, "out.weight.m", "ht_set_copy", "the same names"),
+    STOPS(tensor_of_a_set_freed, "set", "ht_tensor_free", "ht_set_free"),
+    STOPS(tensor_freed_twice, "freed", "ht_tensor_free", "once"),
+    STOPS(set_freed_twice, "freed", "ht_set_free", "once"),
+    STOPS(set_freed_under_its_optimizer, "optimizer", "ht_set_free", "first"),
+    STOPS(tensor_freed_under_a_tape, "tape", "ht_tensor_free", "reset"),
+    STOPS(context_freed_first, "out.weight", "ht_context_free", "before"),
+    STOPS(null_where_a_tensor_is_wanted, "NULL", "ht_input", "ht_check"),
+    M(folder_that_is_not_there, "nowhere/mnist", "No such file", "data/bundled"),
+    M(weights_that_are_not_there, "nowhere.safetensors", "No such file",
+      "is the path right"),
+    M(weights_of_another_format, "first_hour.txt", "safetensors", "safetensors"),
+    M(digits_of_another_format, "first_hour.txt", "IDX", "IDX"),
+    M(weights_into_no_folder, "nowhere", "No such file", "does the folder exist"),
+    M(weights_of_another_network, "out.weight", "header", "ht_set_load"),
+    M(picture_of_floats, "f32", "first_hour.png", "u8 tensor"),
+    STOPS(batch_of_more_than_all, "8", "ht_batch_order", "7"),
+    M(row_past_the_images, "8", "ht_images_rows", "0..7"),
+    M(split_of_more_than_all, "12", "ht_split", "fewer rows"),
+    M(outer_name_that_is_not_there, "\"rate\"", "update rule", "penalty"),
+    M(inner_loss_a_row, "(20, 1)", "bilevel:", "ht_mean"),
+    M(eta_that_nothing_uses, "penalty", "bilevel:", "leave it out of eta"),
+    M(branch_on_a_recorded_value, "recorded", HERE, "ht_where"),
+    M(no_steps, "steps", "bilevel:", "1 .. 2^30"),
+    STOPS(no_inner_loss, "NULL", "problem.inner", "function"),
+    M(budget_too_small, "100", "bilevel:", "bytes"),
+    M(truncated_without_a_length, "truncate", "bilevel:", "last"),
+    M(eta_of_integers, "classes", "bilevel:", "into the data"),
+    M(rates_of_another_length, "(7)", "update rule", "(10) per step"),
+    M(data_forgotten, "\"x\"", HERE, "outer_data"),
+    M(theta_as_data, "outer_data is the set theta", "bilevel:", "ht_set_clone"),
+    M(batch_that_fails, "HT_ERROR_FILE", "inner_batch", "step 0"),
+    M(memory_that_is_not_there, "bytes asked", "allocator", "smaller batches"),
+};
+
+FIRST_HOUR(mistakes)
