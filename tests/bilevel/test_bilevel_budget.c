@@ -6,7 +6,8 @@
 #include "fuzz/random_bilevel.h"
 #include "unroll/checkpoints.h"
 
-enum { PROBLEMS = 48, BUDGETS = 24 };
+enum { BUDGETS = 24 };
+#define PROBLEMS ((int)test_size(48, 24))
 
 typedef struct trial {
     counted memory;

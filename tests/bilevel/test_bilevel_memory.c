@@ -278,7 +278,7 @@ static void bilevel_run_thousand_outer_steps_leave_nothing(void **state)
                              (ht_bilevel_options){.schedule = HT_REVOLVE, .slots = 3}));
     ht_images_free(&images);
     size_t live = 0, resident = 0;
-    for (uint64_t step = 0; step < 1000; step++) {
+    for (uint64_t step = 0; step < (uint64_t)test_size(1000, 20); step++) {
         if (step == 10) {
             live = memory.live;
             resident = resident_bytes();
@@ -314,7 +314,7 @@ static uint64_t fail_each_call(const fixture *f, const ht_images *images,
 {
     char path[PATH];
     path_in(f, "lambda.safetensors", path);
-    for (uint64_t n = 1;; n++) {
+    for (uint64_t n = 1;; n += (uint64_t)test_size(1, 17)) {
         counted memory = {.fail_at = n};
         ht_context *ctx = ht_context_new(
             &(ht_context_options){.alloc = counted_alloc, .user = &memory, .threads = 1});
@@ -363,7 +363,7 @@ static void bilevel_any_byte_limit_is_a_clean_error(void **state)
     ht_images images = mnist_images(f->ctx);
     bool ok = false;
     int tries = 0;
-    for (size_t limit = 5000; !ok; limit += 7919, tries++) {
+    for (size_t limit = 5000; !ok; limit += (size_t)test_size(7919, 50021), tries++) {
         ht_context *ctx =
             ht_context_new(&(ht_context_options){.byte_limit = limit, .threads = 1});
         assert_non_null(ctx);
@@ -374,7 +374,7 @@ static void bilevel_any_byte_limit_is_a_clean_error(void **state)
         assert_int_equal(count_files(f, false), ok);
     }
     printf("# %d limits were too low\n", tries - 1);
-    assert_true(tries > 10);
+    assert_true(tries > test_size(10, 2));
     ht_images_free(&images);
 }
 

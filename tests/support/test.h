@@ -34,6 +34,20 @@ static inline void test_near(double got, double want, double tolerance, const ch
     _fail(file, line);
 }
 
+/* Valgrind looks at every access, 50 times slower and more: what differs by size alone is
+ * tried small there (`./dev test --valgrind` says so). */
+static inline int64_t test_size(int64_t size, int64_t under_valgrind)
+{
+    return getenv("HYPERTAPE_VALGRIND") ? under_valgrind : size;
+}
+
+/* A forked child is valgrind's as well and loses its parent's memory; what starts itself
+ * again finds valgrind. Cases of those are left out there, and said to be. */
+static inline void test_not_under_valgrind(void)
+{
+    if (getenv("HYPERTAPE_VALGRIND")) skip();
+}
+
 #define assert_contains(text, part) test_contains(text, part, __FILE__, __LINE__)
 
 static inline void test_contains(const char *text, const char *part, const char *file,

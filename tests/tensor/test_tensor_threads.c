@@ -345,6 +345,7 @@ static int forked_child(ht_context *ctx, kernel_case *cases, int n)
 static void fork_after_parallel_work_computes_the_same_bits(void **state)
 {
     (void)state;
+    test_not_under_valgrind();
     ht_context *ctx = test_context(2);
     for (int k = 0; k < 2 * N_KERNELS; k++) {
         kernel_case c = case_new(ctx, (kernel)(k / 2), k % 2 ? HT_F32 : HT_F64);
@@ -415,6 +416,7 @@ static int first_core(int *cores)
 static void context_new_without_threads_asks_affinity_and_openmp(void **state)
 {
     (void)state;
+    test_not_under_valgrind();
     int cores, core = first_core(&cores);
     char text[64], want[64];
     assert_int_equal(run_part("count", NULL, -1, text, sizeof text), 0);
@@ -461,6 +463,7 @@ static int part_own_region(void)
 static void fork_after_the_programs_own_region_works(void **state)
 {
     (void)state;
+    test_not_under_valgrind();
     char text[4096];
     int status = run_part("own region", NULL, -1, text, sizeof text);
     if (status != 0) fail_msg("status %d: %s", status, text);
@@ -499,6 +502,7 @@ static int part_threads(void)
 static void threads_are_as_many_as_cores_from_the_first_work_on(void **state)
 {
     (void)state;
+    test_not_under_valgrind();
 #if defined(__linux__) && !defined(__SANITIZE_THREAD__)
     char text[4096], want[64];
     int cores;
@@ -608,6 +612,7 @@ static void *stack_thread(void *user)
 static void kernels_on_a_thread_of_the_stack_stated_run(void **state)
 {
     (void)state;
+    test_not_under_valgrind();
     const char *wrong = "no thread";
     pthread_t thread;
     pthread_attr_t attributes;
