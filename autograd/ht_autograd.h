@@ -10,6 +10,7 @@
 #define HT_AUTOGRAD_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include "ht_tensor.h"
 
@@ -92,11 +93,9 @@ extern const char ht_number_tag; /* whose address, as `tape`, says "a number" */
 /* A number as a handle, exactly: its 64 bits stand in index and stamp. No node. */
 static inline ht_var ht_number(double value)
 {
-    union {
-        double value;
-        uint32_t word[2];
-    } bits = {value};
-    return (ht_var){(ht_tape *)(uintptr_t)&ht_number_tag, bits.word[0], bits.word[1]};
+    uint32_t word[2];
+    memcpy(word, &value, sizeof value);
+    return HT_LITERAL(ht_var, (ht_tape *)(uintptr_t)&ht_number_tag, word[0], word[1]);
 }
 /* x: what HT_VAR does with a variable. */
 static inline ht_var ht_same(ht_var x)
@@ -104,11 +103,20 @@ static inline ht_var ht_same(ht_var x)
     return x;
 }
 /* A variable of a variable or a number of any arithmetic type. */
+#ifdef __cplusplus
+#define HT_VAR(x) ht_same(x)
+/* x: what HT_VAR does with a number, where C chooses by _Generic. */
+extern "C++" inline ht_var ht_same(double x)
+{
+    return ht_number(x);
+}
+#else
 #define HT_VAR(x) _Generic((x), ht_var : ht_same, default : ht_number)(x)
+#endif
 
 /* Symbolic zero of whatever shape is wanted: what a rule gives for "no contribution". Ops
  * that are linear in an absent input are absent themselves; ht_add gives the other. */
-#define HT_ZERO ((ht_var){NULL, UINT32_MAX, 0})
+#define HT_ZERO HT_LITERAL(ht_var, NULL, UINT32_MAX, 0)
 bool ht_is_zero(ht_var x); /* whether x is HT_ZERO; numbers and nodes of 0 are not */
 
 #include "ht_ops.h"

@@ -133,8 +133,7 @@ typedef struct ht_axes {
     int axis[HT_MAX_RANK];
 } ht_axes;
 /* Written in place, HT_AXES(0, -1): macros that take a struct are variadic for it. */
-#define HT_AXES(...) \
-    ((ht_axes){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
+#define HT_AXES(...) HT_COUNTED(ht_axes, int, __VA_ARGS__)
 /* Of all elements, 0-d; f32 in short sums that f64 adds up. A total may leave the dtype's
  * range on its way and come back. */
 HT_OP_1(sum);  /* 0 of nothing */

@@ -230,8 +230,8 @@ typedef struct ht_scalar {
     ht_schedule_fn schedule; /* value or outer times this; NULL: as it is */
     const void *user;        /* the schedule's options */
 } ht_scalar;
-#define HT_FIXED(v)    ((ht_scalar){.value = (v)})
-#define HT_OUTER(name) ((ht_scalar){.outer = (name)})
+#define HT_FIXED(v)    HT_LITERAL(ht_scalar, (double)(v), NULL, NULL, NULL)
+#define HT_OUTER(name) HT_LITERAL(ht_scalar, 0, (name), NULL, NULL)
 
 /* Options of the schedules: {0.1, .schedule = ht_rate_cosine, .user = &(ht_rate){.steps =
  * 1000}}. The first `warmup` steps t = 0, 1, ... rise on a line from `start` to 1; then t

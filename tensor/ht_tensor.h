@@ -16,8 +16,22 @@
 
 #include "ht_status.h"
 
+/* Structs written in place, in C and in C++17 alike: HT_LITERAL from all members in their
+ * order, HT_COUNTED from a list, which it counts. */
 #ifdef __cplusplus
+#define HT_LITERAL(type, ...)          (type{__VA_ARGS__})
+#define HT_COUNTED(type, element, ...) (ht_counted<type, element>(__VA_ARGS__))
+/* What HT_COUNTED does: {n, {list...}}. */
+template <typename Struct, typename Element, typename... List>
+constexpr Struct ht_counted(List... list)
+{
+    return {static_cast<int>(sizeof...(list)), {static_cast<Element>(list)...}};
+}
 extern "C" {
+#else
+#define HT_LITERAL(type, ...) ((type){__VA_ARGS__})
+#define HT_COUNTED(type, element, ...) \
+    ((type){(int)(sizeof((element[]){__VA_ARGS__}) / sizeof(element)), {__VA_ARGS__}})
 #endif
 
 /* Element types: float, double, int32_t, uint8_t. 0 is none, so that a forgotten one
@@ -32,9 +46,8 @@ typedef struct ht_shape {
     int64_t dim[HT_MAX_RANK];
 } ht_shape;
 /* Written in place: HT_SHAPE(64, 784); and that of a single number. */
-#define HT_SHAPE(...) \
-    ((ht_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
-#define HT_SCALAR ((ht_shape){0, {0}})
+#define HT_SHAPE(...) HT_COUNTED(ht_shape, int64_t, __VA_ARGS__)
+#define HT_SCALAR     HT_LITERAL(ht_shape, 0, {0})
 
 typedef struct ht_context ht_context; /* allocator, seed, threads and the first error */
 typedef struct ht_tensor ht_tensor;   /* a contiguous array, made on a context */

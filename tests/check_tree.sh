@@ -15,14 +15,14 @@ trap 'rm -f "$offenders" "$found"' EXIT
 c_files() {
     # shellcheck disable=SC2086 # a list
     find $1 -type f \
-        \( -name '*.c' -o -name '*.h' -o -name '*.def' \) 2>/dev/null | sort
+        \( -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name '*.def' \) 2>/dev/null | sort
 }
 
 all_files() {
     # shellcheck disable=SC2086 # a list of folders
     find dev .ci meson.build meson_options.txt ./*.md $library tests examples -type f \
         ! -path 'data/bundled/*' ! -path 'data/full/*' \
-        \( -name '*.[ch]' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \
+        \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \
         -o -name '*.md' -o -name 'meson*' -o -name dev -o -name run \) | sort
 }
 

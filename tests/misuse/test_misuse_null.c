@@ -488,7 +488,7 @@ static const char *const without[] = {
     "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_images_free",
     "ht_status_name", "ht_shape_count", "ht_shape_equal", "ht_dtype_name",
     "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero",
-    "ht_same", "ht_number", "ht_assertion_failed",
+    "ht_same", "ht_number", "ht_counted", "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
     "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", NULL};
 
