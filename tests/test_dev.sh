@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# test_dev.sh: what ./dev refuses, before it installs or builds anything, and how it starts
-# the demo, in TAP.
+# test_dev.sh: what ./dev refuses and answers before it installs or builds anything, how it
+# starts the demo, and what it shows on a terminal, in TAP.
 # Usage: test_dev.sh <repository>
 set -u
 root=$1
@@ -31,11 +31,64 @@ answers() {
 }
 
 answers no_command_shows_usage 2 err
-answers unknown_command_shows_usage 2 err tests
 answers help_goes_to_stdout 0 out help
 answers help_flag_goes_to_stdout 0 out --help
 answers test_unknown_flag_shows_usage 2 err test --fast
 answers lint_unknown_check_shows_usage 2 err lint everything
+
+# says <case> <exit status> <line of stderr> <command>
+says() {
+    name=$1 status=$2 line=$3
+    shift 3
+    n=$((n + 1))
+    "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    if [ "$got" = "$status" ] && grep -qxF -e "$line" "$work/err"; then
+        echo "ok $n - dev_$name"
+    else
+        failed=1
+        echo "not ok $n - dev_$name"
+        printf '# expected exit status %s and\n#   %s\n# got %s and\n' "$status" "$line" "$got"
+        sed 's/^/#   /' "$work/err"
+    fi
+}
+
+# found <case> <words> <in file>
+found() {
+    n=$((n + 1))
+    if grep -qF -e "$2" "$3"; then
+        echo "ok $n - dev_$1"
+    else
+        failed=1
+        printf 'not ok %d - dev_%s\n# expected %s, got\n' "$n" "$1" "$2"
+        sed 's/^/#   /' "$3"
+    fi
+}
+
+slip() { # <case> <word> <command it is near to>
+    says "$1" 2 "dev: no command is called '$2'; the nearest is $3" "$root/dev" "$2"
+}
+
+slip letters_exchanged_are_known dmeo demo
+slip letter_left_out_is_known tst test
+slip letter_too_many_is_known benhch bench
+slip letter_changed_is_known lins lint
+says far_from_all_is_unknown 2 "dev: no command is called 'frobnicate'" \
+    "$root/dev" frobnicate
+# Where nothing is built, and tools that would build say that they were asked.
+mkdir -p "$work/unbuilt" "$work/refusing"
+cp "$root/dev" "$work/unbuilt/dev"
+(cd "$root" && tar -cf - examples/bilevel/hyperclean_setup.c examples/common/command.c) |
+    tar -xf - -C "$work/unbuilt"
+for tool in meson ninja apt-get sudo; do
+    printf '#!/bin/sh\necho "%s was asked: $*"\nexit 1\n' $tool >"$work/refusing/$tool"
+done
+chmod +x "$work/refusing"/*
+PATH="$work/refusing:$PATH" "$work/unbuilt/dev" demo --threads 1 --help >"$work/help" 2>&1
+flags=$(grep -c '^  --' "$work/help")
+found demo_help_needs_no_build '  --outer-steps       of Adam on the weights' "$work/help"
+(cd "$work/unbuilt/examples" && cat ./*/*.c) | grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
+found demo_help_has_every_flag "$flags" "$work/tables"
 
 # A copy of dev, among programs that do nothing, starts a demo that shows its environment.
 mkdir -p "$work/bin" "$work/repository/build/examples"
@@ -65,6 +118,18 @@ demo() {
         sed 's/^/# stderr: /' "$work/err"
     fi
 }
+
+# ninja counts on a terminal, and is silent elsewhere.
+if command -v script >/dev/null; then
+    printf '#!/bin/sh\n[ ! -t 1 ] || echo "[7/9] Compiling"\n' >"$work/bin/ninja"
+    CC=gcc PATH="$work/bin:$PATH" script -qec "$work/repository/dev demo" /dev/null \
+        >"$work/out" </dev/null
+    found terminal_shows_what_ninja_counts '[7/9] Compiling' "$work/out"
+    printf '#!/bin/sh\nexit 0\n' >"$work/bin/ninja"
+else
+    n=$((n + 1))
+    echo "ok $n - dev_terminal_shows_what_ninja_counts # SKIP script is not installed"
+fi
 
 demo demo_finds_the_bundled_data repository/dev
 demo demo_through_a_link_finds_the_repository link

@@ -2,6 +2,7 @@
 /* progress.c: a clock, Ctrl-C, and how far it is, on stderr. Read next: output.c. */
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@ void interrupt_watch(void)
 
 /* Progress. */
 
-enum { BAR = 16, COLUMNS = 79, TEXT = 160 }; /* a cursor in the 80th column may wrap */
+enum { BAR = 16, COLUMNS = 79, TEXT = 160 };
 
 static struct {
     double work, began, shown;
@@ -58,14 +59,25 @@ void progress_begin(double work)
     bar.text[0] = 0;
 }
 
+/* Those of the terminal as it is now, without the last: a cursor there may wrap. */
+static int columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return COLUMNS;
+    return size.ws_col > COLUMNS ? COLUMNS : size.ws_col - 1;
+}
+
+/* Cut to the width, of which the bar is a fifth at most. */
 static void draw_bar(double part, double left, const char *what, const char *detail)
 {
     char full[BAR + 1], line[COLUMNS + 1];
-    for (int i = 0; i < BAR; i++) full[i] = i < (int)(BAR * part + 0.5) ? '#' : '.';
-    full[BAR] = 0;
+    int wide = columns(), long_bar = wide / 5 < BAR ? wide / 5 : BAR;
+    for (int i = 0; i < long_bar; i++)
+        full[i] = i < (int)(long_bar * part + 0.5) ? '#' : '.';
+    full[long_bar] = 0;
     snprintf(line, sizeof line, "[%s] %3.0f %%  ETA %3.0f s  %s%s", full, 100 * part,
              left, what, detail);
-    fprintf(stderr, "\r%-*s", COLUMNS, line);
+    fprintf(stderr, "\r%-*.*s", wide, wide, line);
     fflush(stderr);
     bar.open = true;
 }
@@ -87,7 +99,7 @@ void progress(double done, const char *what, const char *detail)
 
 void progress_end(void)
 {
-    if (bar.open) fprintf(stderr, "\r%*s\r", COLUMNS, "");
+    if (bar.open) fprintf(stderr, "\r%*s\r", columns(), "");
     bar.open = false;
 }
 

@@ -341,6 +341,21 @@ verdict hyperclean_out_of_an_earlier_run_is_announced "$(
     differs files "$files" "$(listing whole)"
 )"
 
+# A line of progress is drawn over the one before: one that wraps would stay.
+if command -v script >/dev/null; then
+    script -qec "stty cols 40 && $program --train 200 --validation 100 --inner-steps 5 \
+        --outer-steps 2 --final-steps 5" /dev/null >"$out" 2>"$err" </dev/null
+    tr '\r' '\n' <"$out" | grep '^\[[#.]*\]' >bars
+    verdict hyperclean_progress_fits_a_narrow_terminal "$(
+        differs 'bars that are complete' 1 "$(grep -c '100 %' bars)"
+        differs 'longest line' 39 "$(awk 'length > n { n = length } END { print n }' bars)"
+    )"
+    rm -f bars
+else
+    n=$((n + 1))
+    echo "ok $n - hyperclean_progress_fits_a_narrow_terminal # SKIP script is not installed"
+fi
+
 # same <case> <schedule> [flags]: the numbers and weights of the run in kept/, to the bit
 same() {
     name=$1 schedule=$2
