@@ -120,7 +120,8 @@ includes() {
     c_files "$library" | xargs grep -n '#include "[^"]*/' |
         sed 's/$/ reaches past what its folder sees/'
     c_files "$library examples" | grep -v '^data/' |
-        xargs grep -nE '#include.*(zlib\.h|stb_)' | sed 's/$/ belongs in data/'
+        xargs grep -n '#include.*zlib\.h' | sed 's/$/ belongs in data/'
+    c_files "$library" | xargs grep -n '#include.*stb_' | sed 's/$/ belongs in examples/'
 }
 
 # A row that does not say its samples does not compile, if HTI_ROW is the only way to make

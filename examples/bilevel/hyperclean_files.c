@@ -5,7 +5,7 @@
  *   weights.csv          one row per train image: its weight, and why
  *   weights.safetensors  lambda
  *   model.safetensors    the model trained on the cleaned set
- *   distrusted.png       the images distrusted most, the given label beside each
+ *   distrusted.png       the images trusted least, and most, with the labels given
  *
  * Read next: ../common/output.c, ../common/contact_sheet.c. */
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 #include "hyperclean.h"
 
-enum { SHEET_IMAGES = 96, N_FILES = 5 };
+enum { SHEET_PART = 48, N_FILES = 5 };
 
 static ht_status write_metrics(const clean_run *run, const char *path)
 {
@@ -86,28 +86,41 @@ static int compare_ranked(const void *a, const void *b)
     return p->row < q->row ? -1 : p->row > q->row;
 }
 
+static sheet_image image_of(const clean_run *run, int64_t row)
+{
+    const clean_data *data = &run->data;
+    const float *pixels = ht_tensor_data(ht_set_tensor(data->train, "x"));
+    const int32_t *given = ht_tensor_data(ht_set_tensor(data->train, "label"));
+    return (sheet_image){.pixels = pixels + row * data->rows * data->cols,
+                         .label = given[row],
+                         .marked = data->corrupted[row] != 0};
+}
+
+/* Both ends of the ranking, the middle left out. */
 static ht_status write_sheet(const clean_run *run, const char *path)
 {
     const clean_data *data = &run->data;
     size_t n = (size_t)data->n_train;
-    int shown = data->n_train < SHEET_IMAGES ? (int)data->n_train : SHEET_IMAGES;
+    int shown = data->n_train < SHEET_PART ? (int)data->n_train : SHEET_PART;
     const float *lambda = ht_tensor_data(ht_set_tensor(run->result.eta, "lambda"));
-    const float *pixels = ht_tensor_data(ht_set_tensor(data->train, "x"));
-    const int32_t *given = ht_tensor_data(ht_set_tensor(data->train, "label"));
     ranked *order = malloc(n * sizeof *order);
     HT_ASSERT(order, "no memory to rank %zu images", n);
     for (size_t i = 0; i < n; i++)
         order[i] = (ranked){(double)lambda[i], run->result.distrust[i], (int64_t)i};
     qsort(order, n, sizeof *order, compare_ranked);
-    sheet_image image[SHEET_IMAGES];
+    sheet_image least[SHEET_PART], most[SHEET_PART];
     for (int k = 0; k < shown; k++) {
-        int64_t row = order[k].row;
-        image[k] = (sheet_image){.pixels = pixels + row * data->rows * data->cols,
-                                 .label = given[row],
-                                 .marked = data->corrupted[row] != 0};
+        least[k] = image_of(run, order[k].row);
+        most[k] = image_of(run, order[data->n_train - 1 - k].row);
     }
     free(order);
-    return contact_sheet_write(run->ctx, path, data->rows, data->cols, shown, image);
+    const sheet_part part[] = {{"Trusted least:", shown, least},
+                               {"Trusted most:", shown, most}};
+    return contact_sheet_write(
+        run->ctx, path,
+        &(contact_sheet){"Digits beside the labels they were given",
+                         "Blue: the label is right", "Red: it is wrong", data->rows,
+                         data->cols, 2, part});
 }
 
 /* In the order of writing. */

@@ -174,7 +174,7 @@ void clean_print(const clean_run *run)
             f,
             "\nWritten to %s: metrics.csv, weights.csv, weights.safetensors,\n"
             "  %sdistrusted.png\n"
-            "  (given labels beside its images: red is wrong, blue right after all)\n",
+            "  (labels trusted least and most: red ones are wrong, blue ones right)\n",
             run->options->out,
             result->training[CLEANED].done ? "model.safetensors, " : "");
     fprintf(f, "\n%.1f s of computing; the unroll held %.1f MB (predicted %.1f)\n",

@@ -124,11 +124,24 @@ ht_status json_close(output *out);
 typedef struct sheet_image {
     const float *pixels; /* (rows, cols), 0 to 1 */
     int label;           /* 0..9 */
-    bool marked;         /* drawn in red */
+    bool marked;         /* the label in red, else blue */
 } sheet_image;
 
-/* A PNG of n images in lines of twelve. */
-ht_status contact_sheet_write(ht_context *ctx, const char *path, int64_t rows,
-                              int64_t cols, int n, const sheet_image *image);
+typedef struct sheet_part {
+    const char *title;
+    int n;
+    const sheet_image *image;
+} sheet_part;
+
+typedef struct contact_sheet {
+    const char *title, *plain, *marked; /* what blue labels and red ones are */
+    int64_t rows, cols;                 /* of an image */
+    int n_parts;
+    const sheet_part *part;
+} contact_sheet;
+
+/* A PNG: title, legend, and the parts, their images in lines of twelve. ASCII. */
+ht_status contact_sheet_write(ht_context *ctx, const char *path,
+                              const contact_sheet *sheet);
 
 #endif
