@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # test_dev.sh: what ./dev refuses and answers before it installs or builds anything, how it
-# starts the demo, and what it shows on a terminal, in TAP.
+# starts the demo, what it shows on a terminal, and a new program, in TAP.
 # Usage: test_dev.sh <repository>
 set -u
 root=$1
@@ -75,6 +75,13 @@ slip letter_too_many_is_known benhch bench
 slip letter_changed_is_known lins lint
 says far_from_all_is_unknown 2 "dev: no command is called 'frobnicate'" \
     "$root/dev" frobnicate
+mkdir "$work/full" && : >"$work/full/thesis.tex"
+there='is there already; name a folder that is new, or empty'
+says new_keeps_a_folder_that_is_not_empty 1 "dev: new: $work/full $there" \
+    "$root/dev" new "$work/full"
+says new_keeps_a_file 1 "dev: new: $work/full/thesis.tex $there" \
+    "$root/dev" new "$work/full/thesis.tex"
+
 # Where nothing is built, and tools that would build say that they were asked.
 mkdir -p "$work/unbuilt" "$work/refusing"
 cp "$root/dev" "$work/unbuilt/dev"
@@ -130,6 +137,26 @@ else
     n=$((n + 1))
     echo "ok $n - dev_terminal_shows_what_ninja_counts # SKIP script is not installed"
 fi
+
+# No library is installed: a new program gets one that is put in the build folder.
+mkdir "$work/repository/examples"
+cp -R "$root/examples/new" "$root/examples/learn" "$work/repository/examples"
+where=$here/build/installed/lib/pkgconfig
+cat >"$work/bin/pkg-config" <<'EOF'
+#!/bin/sh
+[ "$2" != hypertape ]
+EOF
+cat >"$work/bin/meson" <<'EOF'
+#!/bin/sh
+[ "$1" = install ] || exit 0
+mkdir -p "$6/lib/pkgconfig" && : >"$6/lib/pkgconfig/hypertape.pc"
+EOF
+(cd "$work" && CC=gcc PATH="$work/bin:$PATH" "$work/repository/dev" new mine >out 2>err)
+found new_says_how_to_go_on 'cd mine && make && ./main' "$work/out"
+found new_says_which_library "no hypertape is installed: mine uses that of $where" "$work/err"
+found new_program_reads_where_digits_are 'argc > 1 ? argv[1] : DIGITS;' "$work/mine/main.c"
+found new_makefile_finds_it "export PKG_CONFIG_PATH = $where" "$work/mine/Makefile"
+found new_meson_build_finds_it "'pkg_config_path=$where'" "$work/mine/meson.build"
 
 demo demo_finds_the_bundled_data repository/dev
 demo demo_through_a_link_finds_the_repository link

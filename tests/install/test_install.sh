@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # test_install.sh: the library as its users have it, in TAP: installed in a folder of its
-# own, each public header by itself in C11 and C++17, every macro in C++17, and a program
-# that trains, built and run.
+# own, each public header by itself in C11 and C++17, every macro in C++17, and programs
+# built by every way the README names, and run.
 # Usage: test_install.sh <repository> <build folder>
 # shellcheck disable=SC2317 # functions that check calls
 set -u
@@ -37,8 +37,59 @@ echo 'typedef int user;' >"$work/user.c"
 stage() {
     meson install -C "$build" --no-rebuild --destdir "$work/stage" || return
     pc=$(find "$work/stage" -name hypertape.pc)
-    installed=$(sed -n 's/^prefix=//p' "$pc")
-    sed -i "s|^prefix=.*|prefix=$work/stage$installed|" "$pc"
+    sed -i "s|^prefix=|&$work/stage|" "$pc"
+}
+
+# Digits, documents and examples are beside the library.
+usual_places() {
+    share=$(dirname "$(dirname "$(pkg-config --variable=digits hypertape)")") &&
+        ls "$share/hypertape/mnist/train-images-idx3-ubyte.gz" \
+            "$share/doc/hypertape/README.md" "$share/doc/hypertape/LICENSE" \
+            "$share/doc/hypertape/autograd/ops/README.md" \
+            "$share/doc/hypertape/examples/learn/04_hypergradient.c" &&
+        cc_shared "$share/doc/hypertape/examples/learn/04_hypergradient.c" &&
+        "$work/shared"
+}
+
+cc_shared() { # <program>
+    # shellcheck disable=SC2046 # a list of flags
+    "${CC:-cc}" "$1" -o "$work/shared" $(pkg-config --cflags --libs hypertape)
+}
+
+# By what hypertape.pc says alone. What is static says what glibc will still load.
+cc_static() {
+    # shellcheck disable=SC2046 # a list of flags
+    "${CC:-cc}" -static "$here/user.c" -o "$work/static" \
+        $(pkg-config --static --cflags --libs hypertape) && runs "$work/static"
+}
+
+runs() { # <program and its arguments>: its last line is that of user.c
+    "$@" >"$work/out" && cat "$work/out" && [ "$(tail -n 1 "$work/out")" = 256 ]
+}
+
+# The lines of the README, in a project of three more.
+in_cmake() {
+    mkdir "$work/cmake" && cp "$here/user.c" "$work/cmake/main.c"
+    {
+        echo 'cmake_minimum_required(VERSION 3.10)'
+        echo 'project(user C)'
+        echo 'add_executable(main main.c)'
+        sed -n '/^...cmake$/,/^...$/p' "$root/README.md" | sed '1d;$d'
+    } >"$work/cmake/CMakeLists.txt"
+    cmake -S "$work/cmake" -B "$work/cmake/build" && cmake --build "$work/cmake/build" &&
+        runs "$work/cmake/build/main"
+}
+
+# `./dev new` and what its last line says to do.
+new_program() {
+    (cd "$work" && "$root/dev" new mine >said && OMP_NUM_THREADS=1 sh -c "$(cat said)") |
+        tee "$work/out"
+    grep -E '^epoch 5: 9[3-9]\.[0-9]+ %' "$work/out"
+}
+
+new_program_in_meson() {
+    meson setup "$work/mine/build" "$work/mine" && ninja -C "$work/mine/build" &&
+        OMP_NUM_THREADS=1 "$work/mine/build/main" | grep 'epoch 1'
 }
 
 headers() { # <compiler and flags>
@@ -77,6 +128,17 @@ LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH")
 export PKG_CONFIG_PATH LD_LIBRARY_PATH
 include=$(pkg-config --variable=includedir hypertape)/hypertape
 
+check is_in_the_usual_places usual_places
+check program_links_shared cc_shared "$here/user.c"
+check program_runs_shared runs "$work/shared"
+check program_links_static cc_static
+if command -v cmake >/dev/null; then
+    check program_builds_by_cmake in_cmake
+else
+    skip program_builds_by_cmake 'cmake is not installed'
+fi
+check dev_new_builds_by_make_and_learns new_program
+check dev_new_builds_by_meson new_program_in_meson
 check headers_stand_alone_in_c11 headers "${CC:-cc}" -std=c11 -x c
 check macros_are_all_tried_in_cpp macros
 for compiler in g++ clang++; do
