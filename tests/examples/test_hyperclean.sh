@@ -149,7 +149,7 @@ first_part() { # <file> <bytes>
 
 spoil t10k-images-idx3-ubyte
 refused data_file_missing_names_it 1 \
-    't10k-images-idx3-ubyte.gz, got one with neither' --data spoilt
+    't10k-images-idx3-ubyte.gz, got one without' --data spoilt
 spoil train-images-idx3-ubyte
 first_part "$mnist/train-images-idx3-ubyte.gz" 1000000 >spoilt/train-images-idx3-ubyte.gz
 refused data_truncated_gzip_is_refused 1 'offset 1000000: truncated gzip' --data spoilt
