@@ -296,33 +296,35 @@ static void recording_with_nth_allocation_failing_leaks_nothing(void **state)
 
 /* Gradients that are not finite. */
 
+/* At every place of a tensor as long as some blocks that are looked at in four parts. */
 static void step_along_a_gradient_that_is_not_finite_changes_nothing(void **state)
 {
     desk *d = *state;
     const double bad[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
-    for (ht_dtype dtype = HT_F32; dtype <= HT_F64; dtype++)
-        for (int k = 0; k < 3 * 700; k++) {
-            ht_set *theta = ht_set_new(d->ctx);
-            ht_tensor_fill(ht_set_add(theta, "a", dtype, HT_SHAPE(3)), 1);
-            ht_tensor_fill(ht_set_add(theta, "b", dtype, HT_SHAPE(7, 100)), 2);
-            ht_set *g = ht_set_clone(theta, 0), *before = ht_set_clone(theta, 0);
-            ht_update update = HT_SGD(0.5);
-            ht_optimizer *o = ht_optimizer_new(theta, &update);
-            ht_tensor_set(ht_set_at(g, 1), k % 700, bad[k / 700]);
+    for (ht_dtype dtype = HT_F32; dtype <= HT_F64; dtype++) {
+        ht_set *theta = ht_set_new(d->ctx);
+        ht_tensor_fill(ht_set_add(theta, "a", dtype, HT_SHAPE(3)), 1);
+        ht_tensor_fill(ht_set_add(theta, "b", dtype, HT_SHAPE(7, 643)), 2);
+        ht_set *g = ht_set_clone(theta, 0), *before = ht_set_clone(theta, 0);
+        ht_update update = HT_SGD(0.5);
+        ht_optimizer *o = ht_optimizer_new(theta, &update);
+        for (int k = 0; k < 7 * 643; k++) {
+            ht_tensor_set(ht_set_at(g, 1), k, bad[k % 3]);
             assert_int_equal(ht_optimizer_step(o, g), HT_ERROR_ARGUMENT);
             char says[96];
-            snprintf(says, sizeof says, "of \"b\" is %g at element %d of 700, in step 0",
-                     bad[k / 700], k % 700);
+            snprintf(says, sizeof says, "of \"b\" is %g at element %d of 4501, in step 0",
+                     bad[k % 3], k);
             assert_contains(ht_context_message(d->ctx), says);
             ht_context_clear(d->ctx);
-            assert_equal_sets(theta, before);
-            assert_int_equal(ht_optimizer_steps(o), 0);
-            ht_optimizer_free(o);
-            ht_set_free(theta);
-            ht_set_free(g);
-            ht_set_free(before);
-            k += k % 700 > 20 && k % 700 < 490 ? 22 : 0;
+            ht_tensor_set(ht_set_at(g, 1), k, dtype == HT_F32 ? 3.4e38 : 1.7e308);
         }
+        assert_equal_sets(theta, before);
+        assert_int_equal(ht_optimizer_steps(o), 0);
+        ht_optimizer_free(o);
+        ht_set_free(theta);
+        ht_set_free(g);
+        ht_set_free(before);
+    }
 }
 
 static void step_of_an_update_that_takes_any_gradient_takes_it(void **state)
