@@ -193,11 +193,12 @@ static void context_freed_too_early_names_what_is_left(void **state)
 {
     (void)state;
     int n = 1;
-    test_aborts(context_too_early, &n, "are not freed yet: set (w, b), tensor u8 (0)\n");
+    test_aborts(context_too_early, &n,
+                "are not freed yet: set (w, b), tensor u8 (0); free them before it");
     n = 30;
     test_aborts(context_too_early, &n,
                 "are not freed yet: set (w, b), tensor u8 (0), tensor u8 (1), tensor u8 "
-                "(2), 27 more\n");
+                "(2), 27 more; free them before it");
 }
 
 int main(void)
