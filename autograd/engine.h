@@ -38,6 +38,13 @@ ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
 ht_var hti_spread(ht_tape *tape, double value, ht_type type, const char *site);
 /* A copy: appending moves the columns. */
 ht_type hti_type(ht_var x);
+static inline bool hti_same_type(const ht_type *a, const ht_type *b)
+{
+    return a->dtype == b->dtype && hti_same_shape(&a->shape, &b->shape);
+}
+/* "f32 (64, 10)" */
+enum { HTI_TYPE_TEXT = HT_SHAPE_TEXT + HTI_DTYPE_TEXT };
+const char *hti_type_text(ht_type type, char text[HTI_TYPE_TEXT]);
 /* Whether x takes the dtype of its partner, as ht_constant does. */
 bool hti_is_weak(ht_var x);
 /* Memory that lives as long as the nodes there are; NULL after an error. */

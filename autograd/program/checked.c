@@ -6,16 +6,14 @@
 static bool program_fits(const ht_program *p, const char *what, uint32_t k,
                          const hti_value *value, const ht_tensor *got)
 {
-    const ht_type *want = &value->type;
     HT_ASSERT(got, "ht_program_run: %s %u is NULL", what, k);
-    if (want->dtype == got->array.dtype && ht_shape_equal(want->shape, got->array.shape))
-        return true;
-    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
+    ht_type is = {got->array.dtype, got->array.shape};
+    if (hti_same_type(&value->type, &is)) return true;
+    char a[HTI_TYPE_TEXT], b[HTI_TYPE_TEXT];
     ht_context_fail(p->ctx, HT_ERROR_SHAPE, value->site,
-                    "ht_program_run: %s %u must be %s %s, not %s %s\n"
+                    "ht_program_run: %s %u must be %s, not %s\n"
                     "  hint: a program has one shape; record another for another",
-                    what, k, ht_dtype_name(want->dtype), ht_shape_text(want->shape, a),
-                    ht_dtype_name(got->array.dtype), ht_shape_text(got->array.shape, b));
+                    what, k, hti_type_text(value->type, a), hti_type_text(is, b));
     return false;
 }
 
@@ -37,8 +35,7 @@ static bool program_sharing(const ht_program *p, const ht_tensor *const *in,
             ht_context_fail(
                 p->ctx, HT_ERROR_ARGUMENT, p->value[p->out[k]].site,
                 "ht_program_run: output %u is the memory of input %u, which is still "
-                "read "
-                "when it is written\n  hint: give the output a tensor of its own",
+                "read when it is written\n  hint: give the output a tensor of its own",
                 k, j);
             return false;
         }

@@ -118,17 +118,6 @@ static ht_program *cut_alloc(const cut *c)
     return NULL;
 }
 
-/* Whether all of a list are variables of the tape. */
-static bool cut_takes(ht_tape *tape, const char *what, int n, const ht_var *list,
-                      const char *site)
-{
-    for (int j = 0; j < n; j++) {
-        ht_var x = hti_needs(tape, list[j], "program", what, j, site);
-        if (hti_is_poison(x)) return hti_fail_poisoned(tape->ctx, "program", site), false;
-    }
-    return true;
-}
-
 ht_program *hti_program_cut(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
                             const ht_var *out, const char *site)
 {
@@ -142,9 +131,9 @@ ht_program *hti_program_cut(ht_tape *recorded, int n_in, const ht_var *in, int n
                         "  hint: ht_tape_new(ctx, HT_RECORD)");
         return NULL;
     }
-    if (!cut_takes(recorded, "input", n_in, in, site) ||
-        !cut_takes(recorded, "output", n_out, out, site))
-        return NULL;
+    if (!hti_needs_all(recorded, n_in, in, false, false, "program", "input", site) ||
+        !hti_needs_all(recorded, n_out, out, false, false, "program", "output", site))
+        return hti_fail_poisoned(recorded->ctx, "program", site), NULL;
     cut c = {.tape = recorded, .n_in = (uint32_t)n_in, .n_out = (uint32_t)n_out};
     c.node = hti_arena_alloc(&recorded->scratch, recorded->n * sizeof *c.node);
     if (!c.node) return NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* debug.c: dead buffers filled with NaN, and the first value that is not finite. Read
  * next: replay.c. */
-#include "debug.h"
-
 #include <string.h>
+
+#include "program.h"
 
 /* Whether another value that is alive after what runs at i took over this root's memory.
  */

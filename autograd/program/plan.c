@@ -135,20 +135,18 @@ static void plan_result(plan *l, uint32_t i)
     hti_value *v = &l->p->value[i];
     if (v->place != HTI_IN_ARENA || !v->bytes) return;
     uint32_t taken = plan_takeover(l, i);
-    if (taken == HTI_NONE) {
-        v->offset = hti_gaps_take(&l->gaps, v->bytes);
-    } else {
-        v->offset = l->p->value[taken].offset;
-        l->given[taken] = true;
-    }
+    v->offset =
+        taken == HTI_NONE ? hti_gaps_take(&l->gaps, v->bytes) : l->p->value[taken].offset;
+    if (taken != HTI_NONE) l->given[taken] = true;
 }
 
 static void plan_give(plan *l, uint32_t value, uint32_t when)
 {
     uint32_t at = l->p->value[value].root;
     const hti_value *root = &l->p->value[at];
-    if (root->place != HTI_IN_ARENA || root->last_use != when || l->given[at]) return;
-    if (!hti_program_passes(l->p, HT_PASS_MEMORY)) return;
+    if (root->place != HTI_IN_ARENA || root->last_use != when || l->given[at] ||
+        !hti_program_passes(l->p, HT_PASS_MEMORY))
+        return;
     l->given[at] = true;
     if (root->bytes) hti_gaps_give(&l->gaps, root->offset, root->bytes);
 }
@@ -232,7 +230,5 @@ bool hti_program_plan(ht_program *p)
     for (uint32_t i = p->n_in; i < p->n_values; i++)
         if (p->value[i].when == i) plan_instruction(&l, i);
     p->arena_bytes = l.gaps.top;
-    p->scratch = NULL;
-    p->line = NULL;
     return true;
 }

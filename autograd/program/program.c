@@ -62,11 +62,10 @@ static bool call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, ht_v
 {
     if (hti_is_poison(hti_needs(tape, x, "call", "input", (int)j, site))) return false;
     ht_type want = p->value[j].type, got = hti_type(x);
-    if (want.dtype == got.dtype && ht_shape_equal(want.shape, got.shape)) return true;
-    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    hti_fail(tape, HT_ERROR_SHAPE, site, "call", "input %u must be %s %s, not %s %s", j,
-             ht_dtype_name(want.dtype), ht_shape_text(want.shape, a),
-             ht_dtype_name(got.dtype), ht_shape_text(got.shape, b));
+    if (hti_same_type(&want, &got)) return true;
+    char a[HTI_TYPE_TEXT], b[HTI_TYPE_TEXT];
+    hti_fail(tape, HT_ERROR_SHAPE, site, "call", "input %u must be %s, not %s", j,
+             hti_type_text(want, a), hti_type_text(got, b));
     return false;
 }
 

@@ -82,7 +82,7 @@ typedef struct hti_value {
 
 struct ht_program {
     ht_context *ctx;
-    hti_arena *scratch; /* until it is planned, for what passes make; then gone */
+    hti_arena *scratch; /* the tape's, until it is planned: for what passes make */
     hti_line *line;     /* until it is placed; scratch */
     uint32_t n_values, n_in, n_out, n_edges, n_groups, n_instructions;
     size_t data_bytes, arena_bytes, block_bytes;
@@ -143,6 +143,13 @@ static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
 {
     return program->value[i].group ? program->value[i].group->first : i;
 }
+
+/* For whoever looks for a fault. NaN bytes: into all of the arena; into what nothing
+ * reads after instruction i. */
+void hti_poison_all(ht_program *program);
+void hti_poison_dead(ht_program *program, uint32_t i);
+/* Keeps i as the bad value, if it is the first that is not finite. */
+void hti_watch_value(ht_program *program, uint32_t i);
 
 double hti_value_flops(const ht_program *program, const hti_value *value);
 /* Whether instruction i may write over the memory of `root`: whatever reads it when i

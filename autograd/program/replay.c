@@ -4,9 +4,7 @@
  * Read next: print.c. */
 #include <string.h>
 
-#include "debug.h"
-
-/* Memory. */
+#include "program.h"
 
 void hti_program_point(ht_program *p, uint32_t root, unsigned char *memory)
 {
@@ -63,8 +61,7 @@ static void run_group(ht_program *p, const hti_group *g)
     int bad;
     bool look = p->watch && p->bad == HTI_NONE;
     hti_run_fused(p->ctx, &g->fused, operand, look ? &bad : NULL);
-    if (!look || bad == g->fused.n_steps) return;
-    p->bad = g->value[bad];
+    if (look && bad < g->fused.n_steps) p->bad = g->value[bad];
 }
 
 static void run_value(const ht_program *p, const hti_instruction *s)

@@ -4,12 +4,6 @@
 
 #include <string.h>
 
-static void rehash(ht_tape *tape)
-{
-    for (uint32_t b = 0; b < tape->n_buckets; b++) tape->bucket[b] = HTI_NONE;
-    for (uint32_t i = 0; i < tape->n; i++) hti_bucket_insert(tape, i);
-}
-
 /* Nodes and edges are counted in 32 bits. */
 static bool tape_full(ht_tape *tape, const char *what)
 {
@@ -20,50 +14,31 @@ static bool tape_full(ht_tape *tape, const char *what)
     return false;
 }
 
-/* Columns grow one by one; if one fails the others are merely longer than they need to
- * be, so sizes are kept by giving the grown ones back. */
+/* Twice the columns, one behind the other in one block, and every node in its bucket. */
 static bool tape_grow_columns(ht_tape *tape)
 {
     uint32_t old = tape->capacity, capacity = old ? 2 * old : 64;
     if (capacity < old) return tape_full(tape, "nodes");
-#define HTI_COLUMN_GROW(type, name) \
-    type *new_##name = hti_resize(tape->ctx, NULL, 0, capacity * sizeof(type));
-    HTI_COLUMNS(HTI_COLUMN_GROW)
-#undef HTI_COLUMN_GROW
-    bool ok = true;
-#define HTI_COLUMN_ALL(type, name) ok = ok && new_##name;
-    HTI_COLUMNS(HTI_COLUMN_ALL)
-#undef HTI_COLUMN_ALL
-#define HTI_COLUMN_SWAP(type, name)                                    \
-    if (ok) {                                                          \
-        if (old) memcpy(new_##name, tape->name, old * sizeof(type));   \
-        hti_resize(tape->ctx, tape->name, old * sizeof(type), 0);      \
-        tape->name = new_##name;                                       \
-    } else {                                                           \
-        hti_resize(tape->ctx, new_##name, capacity * sizeof(type), 0); \
-    }
-    HTI_COLUMNS(HTI_COLUMN_SWAP)
-#undef HTI_COLUMN_SWAP
-    if (ok) tape->capacity = capacity;
-    return ok;
-}
-
-static bool tape_grow_buckets(ht_tape *tape)
-{
-    uint32_t n = tape->n_buckets ? 2 * tape->n_buckets : 64;
-    uint32_t *bucket = hti_resize(tape->ctx, NULL, 0, n * sizeof *bucket);
-    if (!bucket) return false;
-    hti_resize(tape->ctx, tape->bucket, tape->n_buckets * sizeof *bucket, 0);
-    tape->bucket = bucket;
-    tape->n_buckets = n;
-    rehash(tape);
+    unsigned char *at = hti_resize(tape->ctx, NULL, 0, (size_t)capacity * HTI_NODE_BYTES);
+    if (!at) return false;
+    void *block = tape->block;
+    tape->block = at;
+#define HTI_COLUMN_MOVE(type, name)                      \
+    if (old) memcpy(at, tape->name, old * sizeof(type)); \
+    tape->name = (type *)(void *)at;                     \
+    at += capacity * sizeof(type);
+    HTI_COLUMNS(HTI_COLUMN_MOVE)
+#undef HTI_COLUMN_MOVE
+    hti_resize(tape->ctx, block, (size_t)old * HTI_NODE_BYTES, 0);
+    tape->capacity = capacity;
+    for (uint32_t b = 0; b < capacity; b++) tape->bucket[b] = HTI_NONE;
+    for (uint32_t i = 0; i < tape->n; i++) hti_bucket_insert(tape, i);
     return true;
 }
 
 bool hti_tape_grow(ht_tape *tape, uint32_t n_in)
 {
     if (tape->n == tape->capacity && !tape_grow_columns(tape)) return false;
-    if (tape->n >= tape->n_buckets && !tape_grow_buckets(tape)) return false;
     if (tape->edge && n_in <= tape->edge_capacity - tape->n_edges) return true;
     uint64_t capacity = 2 * (uint64_t)tape->edge_capacity + n_in + 64;
     if (capacity > UINT32_MAX) capacity = UINT32_MAX;

@@ -12,14 +12,14 @@
 bool hti_tape_grow(ht_tape *tape, uint32_t n_in);
 static inline bool hti_tape_reserve(ht_tape *tape, uint32_t n_in)
 {
-    bool room = tape->n < tape->capacity && tape->n < tape->n_buckets && tape->edge &&
+    bool room = tape->n < tape->capacity && tape->edge &&
                 n_in <= tape->edge_capacity - tape->n_edges;
     return room || hti_tape_grow(tape, n_in);
 }
 
 static inline uint32_t *hti_node_bucket(const ht_tape *tape, uint32_t i)
 {
-    return &tape->bucket[tape->hash[i] & (tape->n_buckets - 1)];
+    return &tape->bucket[tape->hash[i] & (tape->capacity - 1)];
 }
 /* Puts node i into the table. Two reads of one tensor are two leaves (what differs is
  * memory, not a formula), so leaves are in no bucket. */
@@ -78,7 +78,7 @@ static inline uint32_t hti_find_equal(const ht_tape *tape, const ht_op *op,
 {
     uint32_t h = *hash = hti_node_hash(op, attributes, n, in);
     if (op == &hti_op_input) return HTI_NONE;
-    for (uint32_t i = tape->bucket[h & (tape->n_buckets - 1)]; i != HTI_NONE;
+    for (uint32_t i = tape->bucket[h & (tape->capacity - 1)]; i != HTI_NONE;
          i = tape->next[i])
         if (tape->hash[i] == h && hti_node_equals(tape, i, op, attributes, n, in) &&
             tape->type[i].dtype == dtype && tape->weak[i] == weak)

@@ -98,22 +98,28 @@ static bool sweep_begin(sweep *w, ht_tape *tape, int n, const ht_var *x, int m,
     return true;
 }
 
-/* A rule over node i, its inputs gathered into scratch. False if there is no memory. */
-static bool rule_begin(ht_tape *tape, uint32_t i, ht_rule *r, bool **wanted, ht_var **d)
+/* A rule over node i, in scratch: its inputs, whether each depends on an x, and room for
+ * a derivative of each. False if there is no memory. */
+static bool rule_begin(const sweep *w, uint32_t i, ht_rule *r)
 {
+    ht_tape *tape = w->tape;
     uint32_t n = tape->n_in[i];
-    ht_var *in = hti_arena_alloc(&tape->scratch, n * sizeof *in);
-    *wanted = in ? hti_arena_alloc(&tape->scratch, n * sizeof **wanted) : NULL;
-    *d = *wanted ? hti_arena_alloc(&tape->scratch, n * sizeof **d) : NULL;
-    if (!*d) return false;
+    ht_var *in = hti_arena_alloc(&tape->scratch, n * (2 * sizeof *in + sizeof(bool)));
+    if (!in) return false;
+    ht_var *d = in + n;
+    bool *wanted = (bool *)(d + n);
     for (uint32_t e = 0; e < n; e++) {
-        in[e] = hti_var(tape, hti_inputs(tape, i)[e]);
-        (*d)[e] = HT_ZERO;
+        uint32_t from = hti_inputs(tape, i)[e];
+        in[e] = hti_var(tape, from);
+        d[e] = HT_ZERO;
+        wanted[e] = from >= w->low && w->depends[from - w->low];
     }
     *r = (ht_rule){.n_in = (int)n,
                    .in = in,
                    .out = hti_var(tape, i),
-                   .attributes = tape->attributes[i]};
+                   .attributes = tape->attributes[i],
+                   .wanted = wanted,
+                   .d = d};
     tape->rule_site = tape->site[i];
     return true;
 }
@@ -153,48 +159,32 @@ static ht_var decomposed_jvp(ht_tape *tape, uint32_t i, const ht_rule *r)
     return ok ? dy : hti_poison(tape);
 }
 
-static void call_vjp(ht_tape *tape, const ht_op *op, ht_rule *r)
-{
-    if (tape->hook)
-        tape->hook->vjp(tape, op, r);
-    else
-        op->vjp(r);
-}
-
-static ht_var call_jvp(ht_tape *tape, const ht_op *op, ht_rule *r)
-{
-    return tape->hook ? tape->hook->jvp(tape, op, r) : op->jvp(r);
-}
-
 /* Cotangents of node i's inputs, added to what they have. */
 static bool vjp_node(sweep *w, uint32_t i)
 {
     ht_tape *tape = w->tape;
     const hti_linear *linear = tape->linear;
+    const ht_op *op = tape->op[i];
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_rule r;
-    bool *wanted;
-    ht_var *d;
-    bool ok = rule_begin(tape, i, &r, &wanted, &d);
-    for (int e = 0; ok && e < r.n_in; e++)
-        wanted[e] = r.in[e].index >= w->low && w->depends[r.in[e].index - w->low];
+    bool ok = rule_begin(w, i, &r);
     if (ok) {
         r.v = w->value[i - w->low];
-        r.wanted = wanted;
-        r.d = d;
-        if (tape->op[i]->vjp)
-            call_vjp(tape, tape->op[i], &r);
-        else
+        if (!op->vjp)
             decomposed_vjp(tape, i, &r);
+        else if (tape->hook)
+            tape->hook->vjp(tape, op, &r);
+        else
+            op->vjp(&r);
         ok = tape->ctx->status == HT_OK;
     }
     for (int e = 0; ok && e < r.n_in; e++) {
-        if (!wanted[e] || ht_is_zero(d[e])) continue;
+        if (!r.wanted[e] || ht_is_zero(r.d[e])) continue;
         ht_shape shape = hti_type(r.in[e]).shape;
-        ok = hti_rule_fits(tape, i, e, r.in[e], shape, &d[e]);
+        ok = hti_rule_fits(tape, i, e, r.in[e], shape, &r.d[e]);
         if (!ok) break;
         ht_var *sum = &w->value[r.in[e].index - w->low];
-        *sum = linear->add(*sum, linear->sum_to(d[e], shape, HT_HERE), HT_HERE);
+        *sum = linear->add(*sum, linear->sum_to(r.d[e], shape, HT_HERE), HT_HERE);
         ok = !hti_is_poison(*sum);
     }
     hti_arena_rewind(&tape->scratch, mark);
@@ -205,10 +195,10 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
              const ht_var *x, ht_var *dx, bool *reached, const char *site)
 {
     sweep w;
-    if (!hti_match_tape(tape, m, y, true, "vjp") ||
-        !hti_match_tape(tape, n, x, false, "vjp"))
+    if (!hti_needs_all(tape, m, y, true, false, "vjp", "y", site) ||
+        !hti_needs_all(tape, n, x, false, false, "vjp", "x", site) ||
+        !sweep_begin(&w, tape, n, x, m, y))
         return false;
-    if (!sweep_begin(&w, tape, n, x, m, y)) return false;
     bool ok = true;
     for (int j = 0; ok && j < m; j++) {
         ht_var vj = v[j];
@@ -232,24 +222,27 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
     return ok && tape->ctx->status == HT_OK;
 }
 
+static ht_var jvp_rule(ht_tape *tape, uint32_t i, ht_rule *r)
+{
+    const ht_op *op = tape->op[i];
+    if (!op->jvp) return decomposed_jvp(tape, i, r);
+    return tape->hook ? tape->hook->jvp(tape, op, r) : op->jvp(r);
+}
+
 /* Tangent of node i, widened to its shape if the rule's broadcast is smaller. */
 static bool jvp_node(sweep *w, uint32_t i)
 {
     ht_tape *tape = w->tape;
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_rule r;
-    bool *wanted;
-    ht_var *t;
-    bool ok = rule_begin(tape, i, &r, &wanted, &t), any = false;
+    bool ok = rule_begin(w, i, &r), any = false;
     for (int e = 0; ok && e < r.n_in; e++) {
-        if (r.in[e].index >= w->low && w->depends[r.in[e].index - w->low])
-            t[e] = w->value[r.in[e].index - w->low];
-        any = any || !ht_is_zero(t[e]);
+        if (r.wanted[e]) r.d[e] = w->value[r.in[e].index - w->low];
+        any = any || !ht_is_zero(r.d[e]);
     }
     if (ok && any) {
-        r.t = t;
-        const ht_op *op = tape->op[i];
-        ht_var out = op->jvp ? call_jvp(tape, op, &r) : decomposed_jvp(tape, i, &r);
+        r.t = r.d;
+        ht_var out = jvp_rule(tape, i, &r);
         ok = tape->ctx->status == HT_OK &&
              hti_rule_fits(tape, i, -1, r.out, HT_SCALAR, &out);
         if (ok)
@@ -265,10 +258,10 @@ bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
              const ht_var *y, ht_var *dy, const char *site)
 {
     sweep w;
-    if (!hti_match_tape(tape, m, y, true, "jvp") ||
-        !hti_match_tape(tape, n, x, false, "jvp"))
+    if (!hti_needs_all(tape, m, y, true, false, "jvp", "y", site) ||
+        !hti_needs_all(tape, n, x, false, false, "jvp", "x", site) ||
+        !sweep_begin(&w, tape, n, x, m, y))
         return false;
-    if (!sweep_begin(&w, tape, n, x, m, y)) return false;
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
         ht_var t = dx[i];

@@ -24,6 +24,14 @@ bool ht_is_zero(ht_var x)
 
 /* Errors. */
 
+const char *hti_type_text(ht_type type, char text[HTI_TYPE_TEXT])
+{
+    char shape[HT_SHAPE_TEXT];
+    snprintf(text, HTI_TYPE_TEXT, "%s %s", ht_dtype_name(type.dtype),
+             ht_shape_text(type.shape, shape));
+    return text;
+}
+
 ht_var hti_fail(ht_tape *tape, ht_status status, const char *site, const char *op,
                 const char *format, ...)
 {
@@ -48,15 +56,15 @@ void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site)
 bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
 {
     HT_ASSERT(it, "ht_infer_fail: the infer is NULL");
-    char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", shape[HT_SHAPE_TEXT];
+    char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", type[HTI_TYPE_TEXT];
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     for (int i = 0; i < it->n_in && i < HT_OP_INPUTS; i++) {
         size_t used = strlen(types);
-        snprintf(types + used, sizeof types - used, "%s%s %s", i ? ", " : "",
-                 ht_dtype_name(it->in[i].dtype), ht_shape_text(it->in[i].shape, shape));
+        snprintf(types + used, sizeof types - used, "%s%s", i ? ", " : "",
+                 hti_type_text(it->in[i], type));
     }
     ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->name, text,
                     types, it->n_in > HT_OP_INPUTS ? ", ..." : "");
@@ -107,6 +115,17 @@ ht_tape *hti_tape_among(int n, const ht_var *x)
     for (int i = 0; i < n; i++)
         if (x[i].tape && !hti_is_number(x[i])) return x[i].tape;
     return NULL;
+}
+
+bool hti_needs_all(ht_tape *tape, int n, const ht_var *list, bool absent, bool numbers,
+                   const char *name, const char *what, const char *site)
+{
+    for (int i = 0; i < n; i++) {
+        if ((absent && ht_is_zero(list[i])) || (numbers && hti_is_number(list[i])))
+            continue;
+        if (hti_is_poison(hti_needs(tape, list[i], name, what, i, site))) return false;
+    }
+    return true;
 }
 
 ht_var hti_needs(ht_tape *tape, ht_var x, const char *name, const char *input, int i,

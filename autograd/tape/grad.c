@@ -14,19 +14,6 @@ typedef struct request {
     bool ok;
 } request;
 
-/* The n variables of a list, live and on the tape; numbers, and HT_ZERO, are refused
- * unless they may stand there. */
-static bool asked(ht_tape *tape, int n, const ht_var *list, bool absent, bool numbers,
-                  const char *name, const char *what, const char *site)
-{
-    for (int i = 0; i < n; i++) {
-        if ((absent && ht_is_zero(list[i])) || (numbers && hti_is_number(list[i])))
-            continue;
-        if (hti_is_poison(hti_needs(tape, list[i], name, what, i, site))) return false;
-    }
-    return true;
-}
-
 /* None of the list is a number: equal numbers are one node, those that rules make too, so
  * a derivative by one would count them all. */
 static bool no_numbers(ht_tape *tape, int n, const ht_var *x, const char *name,
@@ -54,9 +41,9 @@ static request ask(const char *name, int m, const ht_var *y, bool absent, int n,
     if (!tape) tape = hti_tape_among(m, y);
     HT_ASSERT(tape, "%s: no variable is on a tape", name);
     request a = {.tape = tape, .memory = hti_arena_at(&tape->scratch)};
-    a.ok = asked(tape, n, x, false, false, name, "x", site) &&
+    a.ok = hti_needs_all(tape, n, x, false, false, name, "x", site) &&
            no_numbers(tape, n, x, name, site) &&
-           asked(tape, m, y, absent, false, name, "y", site) &&
+           hti_needs_all(tape, m, y, absent, false, name, "y", site) &&
            tape->ctx->status == HT_OK && hti_not_bypassed(tape, m, y, n, x, name, site);
     if (a.ok) a.out = hti_arena_alloc(&tape->scratch, (size_t)n_out * sizeof *a.out);
     a.ok = a.ok && a.out;
@@ -167,7 +154,7 @@ void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
 {
     HT_ASSERT(v && n > 0, "vjp: v %p, %d variables", (const void *)v, n);
     request a = ask("vjp", m, y, true, n, x, n, site);
-    a.ok = a.ok && asked(a.tape, m, v, true, true, "vjp", "v", site) &&
+    a.ok = a.ok && hti_needs_all(a.tape, m, v, true, true, "vjp", "v", site) &&
            hti_vjp(a.tape, m, y, v, n, x, a.out, NULL, site);
     answer(&a, n, x, dx, "vjp", site);
 }
@@ -177,7 +164,7 @@ void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
 {
     HT_ASSERT(dx && n > 0, "jvp: dx %p, %d variables", (const void *)dx, n);
     request a = ask("jvp", m, y, false, n, x, m, site);
-    a.ok = a.ok && asked(a.tape, n, dx, true, true, "jvp", "dx", site) &&
+    a.ok = a.ok && hti_needs_all(a.tape, n, dx, true, true, "jvp", "dx", site) &&
            hti_jvp(a.tape, n, x, dx, m, y, a.out, site);
     answer(&a, m, y, dy, "jvp", site);
 }
@@ -187,7 +174,7 @@ void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
 {
     HT_ASSERT(v && n > 0, "hvp: v %p, %d variables", (const void *)v, n);
     request a = ask("hvp", 1, &y, false, n, x, n, site);
-    a.ok = a.ok && asked(a.tape, n, v, true, true, "hvp", "v", site) &&
+    a.ok = a.ok && hti_needs_all(a.tape, n, v, true, true, "hvp", "v", site) &&
            gradient(&a, y, n, x, false, site) &&
            hti_jvp(a.tape, n, x, v, n, a.out, a.out, site);
     answer(&a, n, x, hv, "hvp", site);

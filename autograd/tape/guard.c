@@ -25,12 +25,11 @@ ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *ru
     HT_ASSERT(y.tape == tape, "%s: decompose gave a variable of another tape", op->name);
     ht_type want = hti_type(r->out), got = hti_type(y);
     HT_ASSERT(y.index != i, "%s: decompose gave the op itself", op->name);
-    if (got.dtype == want.dtype && ht_shape_equal(got.shape, want.shape)) return y;
-    char wanted[HT_SHAPE_TEXT], is[HT_SHAPE_TEXT];
+    if (hti_same_type(&got, &want)) return y;
+    char wanted[HTI_TYPE_TEXT], is[HTI_TYPE_TEXT];
     return hti_fail(tape, HT_ERROR_SHAPE, NULL, op->name,
-                    "decompose gave %s %s, the op is %s %s", ht_dtype_name(got.dtype),
-                    ht_shape_text(got.shape, is), ht_dtype_name(want.dtype),
-                    ht_shape_text(want.shape, wanted));
+                    "decompose gave %s, the op is %s", hti_type_text(got, is),
+                    hti_type_text(want, wanted));
 }
 
 /* Whether `got` lies between the two: of least (1, 3) and most (5, 4, 3) it may be
@@ -48,8 +47,6 @@ static bool fits_between(ht_shape least, ht_shape got, ht_shape most)
     return got.rank >= least.rank && got.rank <= axes;
 }
 
-/* Whether the rule of node i gave *d a type it may have: the dtype of x, which is input
- * e (the output if e is -1), and a shape that widens `least`. A weak one takes x's. */
 bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, ht_var *d)
 {
     if (ht_is_zero(*d)) return true;
@@ -64,12 +61,11 @@ bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, h
     }
     bool shape = fits_between(least, got.shape, tape->type[i].shape);
     if (shape && got.dtype == want.dtype) return true;
-    char wanted[HT_SHAPE_TEXT], is[HT_SHAPE_TEXT], place[32] = "the output";
+    char wanted[HTI_TYPE_TEXT], is[HTI_TYPE_TEXT], place[32] = "the output";
     if (e >= 0) snprintf(place, sizeof place, "input %d", e);
     hti_fail(tape, shape ? HT_ERROR_DTYPE : HT_ERROR_SHAPE, NULL, name,
-             "%s gave %s %s for %s, expected %s %s", rule, ht_dtype_name(got.dtype),
-             ht_shape_text(got.shape, is), place, ht_dtype_name(want.dtype),
-             ht_shape_text(want.shape, wanted));
+             "%s gave %s for %s, expected %s", rule, hti_type_text(got, is), place,
+             hti_type_text(want, wanted));
     return false;
 }
 
@@ -80,7 +76,6 @@ ht_var hti_spread(ht_tape *tape, double value, ht_type type, const char *site)
     return tape->linear->broadcast(number, type.shape, site);
 }
 
-/* A cotangent or tangent must have its variable's type; a number takes it. */
 bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what, const char *site)
 {
     if (ht_is_zero(*dx)) return true;
@@ -92,24 +87,12 @@ bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what, const char
     if (tape->weak[dx->index]) *dx = tape->linear->cast(*dx, type.dtype, site);
     if (hti_is_poison(*dx)) return false;
     ht_type is = hti_type(*dx);
-    if (is.dtype == type.dtype && ht_shape_equal(is.shape, type.shape)) return true;
-    char want[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
+    if (hti_same_type(&is, &type)) return true;
+    char want[HTI_TYPE_TEXT], got[HTI_TYPE_TEXT];
     hti_fail(tape, HT_ERROR_SHAPE, site, what,
-             "the vector for a %s %s variable must have its type, not %s %s",
-             ht_dtype_name(type.dtype), ht_shape_text(type.shape, want),
-             ht_dtype_name(is.dtype), ht_shape_text(is.shape, got));
+             "the vector for a %s variable must have its type, not %s",
+             hti_type_text(type, want), hti_type_text(is, got));
     return false;
-}
-
-/* All variables live, on one tape, not poisoned; HT_ZERO only where it may stand. */
-bool hti_match_tape(ht_tape *tape, int n, const ht_var *x, bool absent, const char *what)
-{
-    for (int i = 0; i < n; i++) {
-        if (absent && ht_is_zero(x[i])) continue;
-        if (hti_check_named(x[i], what) == HTI_NONE) return false;
-        HT_ASSERT(x[i].tape == tape, "%s: variable %d is on another tape", what, i);
-    }
-    return true;
 }
 
 static uint32_t first_input(const ht_tape *tape, uint32_t node)
@@ -139,7 +122,6 @@ static bool is_bypassed(const ht_tape *tape, int m, const ht_var *y, ht_var x,
     return needed[under];
 }
 
-/* That no x is bypassed. */
 bool hti_not_bypassed(ht_tape *tape, int m, const ht_var *y, int n, const ht_var *x,
                       const char *name, const char *site)
 {

@@ -68,12 +68,8 @@ void ht_tape_free(ht_tape *tape)
     tape_assert_idle(tape, "ht_tape_free");
     ht_context *ctx = tape->ctx;
     ht_tape_reset(tape);
-#define HTI_COLUMN_FREE(type, name) \
-    hti_resize(ctx, tape->name, tape->capacity * sizeof(type), 0);
-    HTI_COLUMNS(HTI_COLUMN_FREE)
-#undef HTI_COLUMN_FREE
+    hti_resize(ctx, tape->block, (size_t)tape->capacity * HTI_NODE_BYTES, 0);
     hti_resize(ctx, tape->edge, tape->edge_capacity * sizeof(uint32_t), 0);
-    hti_resize(ctx, tape->bucket, tape->n_buckets * sizeof(uint32_t), 0);
     hti_resize(ctx, tape->marks, tape->mark_capacity * sizeof(hti_tape_mark), 0);
     hti_arena_free(&tape->memory);
     hti_arena_free(&tape->scratch);

@@ -7,21 +7,22 @@
 #include "arena.h"
 #include "engine.h"
 
-/* One array per line, indexed by node. `array` and `tensor` are used by eager tapes only.
- */
-#define HTI_COLUMNS(COLUMN)                                              \
-    COLUMN(const ht_op *, op)                                            \
-    COLUMN(const void *, attributes)                                     \
-    COLUMN(ht_type, type)                                                \
-    COLUMN(uint32_t, first_in) /* into edges */                          \
-    COLUMN(uint32_t, n_in)                                               \
-    COLUMN(uint32_t, stamp)                                              \
-    COLUMN(uint32_t, hash)                                               \
-    COLUMN(uint32_t, next) /* in its hash bucket; of a leaf: borrow.c */ \
-    COLUMN(uint8_t, weak)  /* takes the dtype of its partner */          \
-    COLUMN(const char *, site)                                           \
-    COLUMN(ht_array, array)                                              \
-    COLUMN(ht_tensor *, tensor) /* the borrowed one of a leaf, else ht_value's */
+/* One array per line, all in one block, indexed by node; `bucket` by what is left of a
+ * hash. `array` and `tensor` are used by eager tapes only. */
+#define HTI_COLUMNS(COLUMN)                                                       \
+    COLUMN(ht_type, type)                                                         \
+    COLUMN(ht_array, array)                                                       \
+    COLUMN(ht_tensor *, tensor) /* the borrowed one of a leaf, else ht_value's */ \
+    COLUMN(const ht_op *, op)                                                     \
+    COLUMN(const void *, attributes)                                              \
+    COLUMN(const char *, site)                                                    \
+    COLUMN(uint32_t, first_in) /* into edges */                                   \
+    COLUMN(uint32_t, n_in)                                                        \
+    COLUMN(uint32_t, stamp)                                                       \
+    COLUMN(uint32_t, hash)                                                        \
+    COLUMN(uint32_t, bucket) /* its first node; HTI_NONE: empty */                \
+    COLUMN(uint32_t, next)   /* in its bucket; of a leaf: borrow.c */             \
+    COLUMN(uint8_t, weak)    /* takes the dtype of its partner */
 
 /* What the engine itself has to say in ops: dtypes of numbers, sums of derivatives, their
  * shapes. A tape is made with them, so that the ops are known to those above alone. */
@@ -32,6 +33,10 @@ typedef struct hti_linear {
     /* v summed down to `shape`, which broadcasts to v's. */
     ht_var (*sum_to)(ht_var v, ht_shape shape, const char *site);
 } hti_linear;
+
+#define HTI_COLUMN_BYTES(type, name) +sizeof(type)
+enum { HTI_NODE_BYTES = HTI_COLUMNS(HTI_COLUMN_BYTES) };
+#undef HTI_COLUMN_BYTES
 
 typedef struct hti_tape_mark {
     ht_mark mark;
@@ -44,12 +49,13 @@ struct ht_tape {
     ht_context *ctx;
     const hti_linear *linear;
     ht_policy policy;
-    uint32_t n, capacity, current_stamp, reset_stamp; /* since the last reset */
+    uint32_t n, capacity;                /* a power of two */
+    uint32_t current_stamp, reset_stamp; /* since the last reset */
 #define HTI_COLUMN_FIELD(type, name) type *name;
     HTI_COLUMNS(HTI_COLUMN_FIELD)
 #undef HTI_COLUMN_FIELD
+    void *block;
     uint32_t *edge, n_edges, edge_capacity;
-    uint32_t *bucket, n_buckets; /* a power of two; HTI_NONE where empty */
     hti_tape_mark *marks;
     uint32_t n_marks, mark_capacity;
     hti_arena memory;      /* values and attributes: lives as long as the nodes */
@@ -120,6 +126,10 @@ static inline ht_var hti_takes(ht_tape *tape, ht_var x, const char *name,
     return hti_is_zero(x) || hti_is_number(x) ? x
                                               : hti_needs(tape, x, name, input, -1, site);
 }
+/* The n variables of a list, live and on the tape; HT_ZERO and numbers only where they
+ * may stand. */
+bool hti_needs_all(ht_tape *tape, int n, const ht_var *list, bool absent, bool numbers,
+                   const char *name, const char *what, const char *site);
 /* What an error calls `op`: the function called, but of a rule's ops the op: they are not
  * what anybody called. */
 static inline const char *hti_called(const ht_tape *tape, const char *op)

@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 11745631
+eager_scalar 11460611
 replay_scalar 408061
 replay_step 7488310
 replay_adam 12382000
 hypergradient 14133191
 revolve 18948031
-record_mlp 1677121
-record_vit 4884254
-record_bilevel 9202696
+record_mlp 1637031
+record_vit 4834554
+record_bilevel 9079006
 END
 }
 
