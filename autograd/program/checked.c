@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* checked.c: ht_program_run, which looks at types and shared memory before it runs. Read
  * next: replay.c. */
+#include <string.h>
+
 #include "program.h"
 
 static bool program_fits(const ht_program *p, const char *what, uint32_t k,
@@ -50,17 +52,8 @@ static bool program_sharing(const ht_program *p, const ht_tensor *const *in,
     return true;
 }
 
-/* Whether all memory is that of the last run, which was checked. */
-static bool program_is_bound(const ht_program *p, const ht_tensor *const *in,
-                             ht_tensor *const *out)
-{
-    for (uint32_t j = 0; j < p->n_in; j++)
-        if (p->bound[j] != in[j]->array.data) return false;
-    for (uint32_t k = 0; k < p->n_out; k++)
-        if (p->bound[p->n_in + k] != out[k]->array.data) return false;
-    return true;
-}
-
+/* Memory that is not that of the last run is looked at anew, and forgotten if it will not
+ * do. */
 ht_status ht_program_run_at(ht_program *p, const ht_tensor *const *in,
                             ht_tensor *const *out, const char *site)
 {
@@ -72,12 +65,16 @@ ht_status ht_program_run_at(ht_program *p, const ht_tensor *const *in,
     for (uint32_t k = 0; k < p->n_out; k++)
         if (!program_fits(p, "output", k, &p->value[p->out[k]], out[k]))
             return p->ctx->status;
-    if (!program_is_bound(p, in, out) && !program_sharing(p, in, out))
+    bool moved = false;
+    for (uint32_t j = 0; j < p->n_in; j++)
+        moved |= hti_program_set(p, j, j, in[j]->array.data);
+    for (uint32_t k = 0; k < p->n_out; k++)
+        moved |= hti_program_set(p, p->n_in + k, p->out[k], out[k]->array.data);
+    if (moved && !program_sharing(p, in, out)) {
+        memset(p->bound, 0, (p->n_in + (size_t)p->n_out) * sizeof *p->bound);
         return p->ctx->status;
-    for (uint32_t j = 0; j < p->n_in; j++) hti_program_set(p, j, j, in[j]->array.data);
-    for (uint32_t k = 0; k < p->n_out; k++) {
-        hti_tensor_write(out[k], "ht_program_run", site);
-        hti_program_set(p, p->n_in + k, p->out[k], out[k]->array.data);
     }
+    for (uint32_t k = 0; k < p->n_out; k++)
+        hti_tensor_write(out[k], "ht_program_run", site);
     return hti_program_go(p);
 }

@@ -135,23 +135,18 @@ double ht_program_flops(const ht_program *program)
     return sum;
 }
 
-/* Whether instruction i may be one loop, and so part of a group. Not so a cast such as
- * f64 to i32, which has to find all of its numbers in range before it writes any. */
-static bool has_loop(const ht_program *p, uint32_t i)
-{
-    const hti_value *v = &p->value[i];
-    if (v->op->loop.kind != HTI_LOOP_CONVERT) return v->op->loop.kind != HTI_LOOP_NONE;
-    return !hti_narrows(p->value[p->edge[v->first_in]].type.dtype, v->type.dtype);
-}
-
+/* Not so a cast such as f64 to i32, which has to find all of its numbers in range before
+ * it writes any. */
 bool hti_program_loop(const ht_program *p, uint32_t i, hti_fused_step *step)
 {
     const hti_value *v = &p->value[i];
-    if (!has_loop(p, i)) return false;
-    const hti_value *last = &p->value[p->edge[v->first_in + v->n_in - 1]];
+    if (v->op->loop.kind == HTI_LOOP_NONE) return false;
+    ht_dtype from = p->value[p->edge[v->first_in + v->n_in - 1]].type.dtype;
+    if (v->op->loop.kind == HTI_LOOP_CONVERT && hti_narrows(from, v->type.dtype))
+        return false;
     *step = (hti_fused_step){.kind = v->op->loop.kind,
                              .function = v->op->loop.function,
-                             .from = (uint8_t)last->type.dtype,
+                             .from = (uint8_t)from,
                              .to = (uint8_t)v->type.dtype};
     return true;
 }

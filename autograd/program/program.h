@@ -123,14 +123,15 @@ bool hti_program_plan(ht_program *program);
 bool hti_program_loop(const ht_program *program, uint32_t i, hti_fused_step *step);
 /* Points a root, and what views it, at its memory. */
 void hti_program_point(ht_program *program, uint32_t root, unsigned char *memory);
-/* An input's or output's memory (slot: inputs, then outputs), if it is not that of the
- * last run; then everything runs. */
-static inline void hti_program_set(ht_program *program, uint32_t slot, uint32_t value,
+/* An input's or output's memory (slot: inputs, then outputs); false if it is that of the
+ * last run. Then everything runs. */
+static inline bool hti_program_set(ht_program *program, uint32_t slot, uint32_t value,
                                    void *memory)
 {
-    if (program->bound[slot] == memory) return;
+    if (program->bound[slot] == memory) return false;
     program->bound[slot] = memory;
     hti_program_point(program, value, memory);
+    return true;
 }
 ht_status hti_program_go(ht_program *program);
 /* The values that are instruction i's inputs. */

@@ -121,15 +121,6 @@ static bool infer_type(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
 
 /* Apply. */
 
-/* What an assertion calls op: by what some tape of its inputs says was called. */
-static const char *called_with(const ht_op *op, int n, const ht_var *in)
-{
-    const char *name = op->name;
-    for (int i = 0; i < n; i++)
-        if (in[i].tape && !hti_is_number(in[i])) name = hti_called(in[i].tape, name);
-    return name;
-}
-
 /* Whether all inputs are of one tape, alive and not weak, so that there is nothing to
  * resolve. */
 static inline bool all_plain(int n, const ht_var *in)
@@ -146,15 +137,15 @@ static inline bool all_plain(int n, const ht_var *in)
 /* The tape the inputs are on, NULL if all are numbers or HT_ZERO. */
 static ht_tape *tape_of(const ht_op *op, int n, const ht_var *in)
 {
-    ht_tape *tape = NULL;
+    ht_tape *tape = hti_tape_among(n, in);
+    const char *name = tape ? hti_called(tape, op->name) : op->name;
     for (int i = 0; i < n; i++) {
         if (hti_is_number(in[i]) || hti_is_zero(in[i])) continue;
-        hti_check_named(in[i], called_with(op, n, in));
-        if (!tape) tape = in[i].tape;
+        hti_check_named(in[i], name);
         HT_ASSERT(
             tape == in[i].tape,
             "%s: input %d is on another tape than the first: all must be of one tape",
-            called_with(op, n, in), i);
+            name, i);
     }
     return tape;
 }
