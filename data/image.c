@@ -65,23 +65,19 @@ static ht_tensor *image_read(ht_context *ctx, const char *path, int rank)
     return NULL;
 }
 
-/* bytes (n) u8 to labels (n) i32, each below IMAGE_CLASSES. */
+/* bytes (n) u8 as labels (n) i32, each below IMAGE_CLASSES. */
 static ht_status image_take_labels(const char *path, const ht_tensor *bytes,
                                    ht_tensor *labels)
 {
     const uint8_t *from = ht_tensor_data(bytes);
-    int32_t *to = ht_tensor_data(labels);
-    for (int64_t row = 0; row < ht_tensor_count(bytes); row++) {
+    for (int64_t row = 0; row < ht_tensor_count(bytes); row++)
         if (from[row] >= IMAGE_CLASSES)
             return ht_context_fail(
                 ht_tensor_context(bytes), HT_ERROR_FORMAT, NULL,
-                "%s: offset %lld: row %lld: expected a label in 0..%d, "
-                "got %d\n"
+                "%s: offset %lld: row %lld: expected a label in 0..%d, got %d\n"
                 "  hint: is this another set's label file, or damaged?",
                 path, (long long)row + 8, (long long)row, IMAGE_CLASSES - 1, from[row]);
-        to[row] = from[row];
-    }
-    return HT_OK;
+    return ht_tensor_copy(labels, bytes);
 }
 
 static ht_tensor *image_read_labels(ht_context *ctx, const char *path)

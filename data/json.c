@@ -6,7 +6,8 @@
  * safetensors.c. */
 #include "json.h"
 
-#include <stdio.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { JSON_DEEPEST = 16 };
@@ -23,16 +24,11 @@ static bool json_pass(hti_json *j)
     return true;
 }
 
-static bool json_is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+static const char json_digit[] = "0123456789";
 
 static void json_spaces(hti_json *j)
 {
-    while (j->at < j->end &&
-           (*j->at == ' ' || *j->at == '\t' || *j->at == '\n' || *j->at == '\r'))
-        j->at++;
+    j->at += strspn(j->at, " \t\n\r");
 }
 
 int hti_utf8_length(const char *c)
@@ -53,17 +49,10 @@ int hti_utf8_length(const char *c)
 /* The four digits of \uXXXX, c at the u; -1 if they are not four. */
 static int json_unit(const char *c)
 {
-    int unit = 0;
-    for (int i = 1; i <= 4; i++) {
-        char d = c[i];
-        int digit = json_is_digit(d)       ? d - '0'
-                    : d >= 'a' && d <= 'f' ? d - 'a' + 10
-                    : d >= 'A' && d <= 'F' ? d - 'A' + 10
-                                           : -1;
-        if (digit < 0) return -1;
-        unit = 16 * unit + digit;
-    }
-    return unit;
+    char digits[5] = "";
+    if (strspn(c + 1, "0123456789abcdefABCDEF") < 4) return -1;
+    memcpy(digits, c + 1, 4);
+    return (int)strtol(digits, NULL, 16);
 }
 
 /* The character of an escape, c at the backslash, and how long the escape is: 12 for a
@@ -119,9 +108,9 @@ static bool json_string(hti_json *j, bool is_name, char *to, size_t size, size_t
 
 static bool json_digits(hti_json *j)
 {
-    const char *first = j->at;
-    while (json_is_digit(*j->at)) j->at++;
-    return j->at > first || json_fail(j, "a digit was due");
+    size_t n = strspn(j->at, json_digit);
+    j->at += n;
+    return n > 0 || json_fail(j, "a digit was due");
 }
 
 static bool json_number(hti_json *j)
@@ -189,7 +178,7 @@ static bool json_any(hti_json *j, int depth)
     size_t n;
     if (c == '{' || c == '[') return json_list(j, depth);
     if (c == '"') return json_string(j, false, NULL, 0, &n);
-    return c == '-' || json_is_digit(c) ? json_number(j) : json_word(j);
+    return c == '-' || (c >= '0' && c <= '9') ? json_number(j) : json_word(j);
 }
 
 bool hti_json_value(hti_json *j)
@@ -231,23 +220,11 @@ size_t hti_json_string(hti_json *j, char *to, size_t size)
 
 bool hti_json_whole(hti_json *j, int64_t *number)
 {
-    const char *first = j->at;
-    *number = 0;
-    for (; json_is_digit(*j->at); j->at++) {
-        int digit = *j->at - '0';
-        if (*number > (INT64_MAX - digit) / 10) return false;
-        *number = 10 * *number + digit;
-    }
-    return j->at > first && *j->at && strchr(",]} \t\r\n", *j->at);
-}
-
-int hti_json_escape(unsigned char byte, char to[HTI_JSON_ESCAPE])
-{
-    static const char values[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
-    const char *value = byte ? strchr(values, byte) : NULL;
-    if (value) return snprintf(to, HTI_JSON_ESCAPE, "\\%c", names[value - values]);
-    if (byte < ' ') return snprintf(to, HTI_JSON_ESCAPE, "\\u%04x", byte);
-    to[0] = (char)byte;
-    to[1] = 0;
-    return 1;
+    size_t n = strspn(j->at, json_digit);
+    char *end;
+    errno = 0;
+    *number = strtoll(j->at, &end, 10);
+    bool whole = n > 0 && end == j->at + n && !errno && strchr(",]} \t\r\n", *end);
+    j->at = end;
+    return whole;
 }

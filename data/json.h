@@ -37,8 +37,4 @@ size_t hti_json_string(hti_json *j, char *to, size_t size);
 /* Passes a number; false for one that is not just digits, or beyond INT64_MAX. */
 bool hti_json_whole(hti_json *j, int64_t *number);
 
-enum { HTI_JSON_ESCAPE = 7 };
-/* The byte as it stands in a string, with a zero behind it; how many bytes. */
-int hti_json_escape(unsigned char byte, char to[HTI_JSON_ESCAPE]);
-
 #endif

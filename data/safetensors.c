@@ -81,10 +81,17 @@ static void st_put(st_text *text, const char *from, size_t n)
 
 static void st_put_name(st_text *text, const char *name)
 {
-    char escaped[HTI_JSON_ESCAPE];
     st_put(text, "\"", 1);
-    for (; *name; name++)
-        st_put(text, escaped, (size_t)hti_json_escape((unsigned char)*name, escaped));
+    for (; *name; name++) {
+        char byte[8];
+        bool quoted = *name == '"' || *name == '\\', control = (unsigned char)*name < ' ';
+        int n = snprintf(byte, sizeof byte,
+                         control  ? "\\u%04x"
+                         : quoted ? "\\%c"
+                                  : "%c",
+                         *name);
+        st_put(text, byte, (size_t)n);
+    }
     st_put(text, "\":", 2);
 }
 
