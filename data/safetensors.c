@@ -467,7 +467,7 @@ static ht_status st_read_data(st_file *f, const ht_set *set)
 static ht_set *st_load(st_file *f)
 {
     ht_set *set = ht_set_new(f->in.ctx);
-    bool whole = set != NULL;
+    bool whole = set && hti_set_reserve(set, f->n);
     for (int i = 0; i < f->n && whole; i++)
         whole = ht_set_add(set, f->entry[i].name, f->entry[i].dtype, f->entry[i].shape);
     if (whole && !st_read_data(f, set)) return set;

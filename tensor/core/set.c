@@ -76,10 +76,11 @@ void ht_set_free(ht_set *set)
     hti_retire(&set->owned, sizeof *set);
 }
 
-static bool set_reserve(ht_set *set)
+bool hti_set_reserve(ht_set *set, int n)
 {
-    if (set->n < set->capacity) return true;
+    if (n <= set->capacity) return true;
     int capacity = set->capacity ? 2 * set->capacity : 8;
+    if (capacity < n) capacity = n;
     char **name = hti_resize(set->ctx, NULL, 0, set_block(capacity));
     if (!name) return false;
     ht_tensor **tensor = (ht_tensor **)(void *)(name + capacity);
@@ -167,7 +168,8 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
         return NULL;
     }
     size_t bytes = strlen(name) + 1;
-    char *copy = set_reserve(set) ? hti_resize(set->ctx, NULL, 0, bytes) : NULL;
+    char *copy =
+        hti_set_reserve(set, set->n + 1) ? hti_resize(set->ctx, NULL, 0, bytes) : NULL;
     if (!copy) return NULL;
     ht_tensor *x = ht_tensor_new(set->ctx, dtype, shape);
     if (!x) {

@@ -43,6 +43,8 @@ int hti_set_index_find(const ht_set *set, const char *name);
 void hti_set_index_add(ht_set *set, int i);
 void hti_set_index_drop(ht_set *set, int i);
 
+/* Makes room for n tensors in all; false without memory. */
+bool hti_set_reserve(ht_set *set, int n);
 /* Frees the last n tensors. */
 void hti_set_drop(ht_set *set, int n);
 
