@@ -224,6 +224,14 @@ hti_draws hti_draws_of(hti_random f, ht_array out, uint64_t seed, uint64_t strea
 /* Task: pairs first .. last - 1 of hti_draws. */
 void hti_draw_pairs(const void *work, int64_t first, int64_t last);
 
+static inline int64_t hti_most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static inline int64_t hti_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 static inline size_t hti_round_up(size_t bytes, size_t to)
 {
     return (bytes + to - 1) / to * to;

@@ -40,11 +40,6 @@ typedef struct attention_plan {
     size_t tile_bytes, slot_bytes;     /* slot: the tiles of a piece */
 } attention_plan;
 
-static int64_t attention_least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static attention_plan attention_plan_of(const ht_context *ctx, ht_dtype dtype, ht_shape q,
                                         ht_shape k, const hti_attention *what)
 {
@@ -52,11 +47,11 @@ static attention_plan attention_plan_of(const ht_context *ctx, ht_dtype dtype, h
     int64_t row = p.s * (int64_t)ht_dtype_bytes(dtype);
     p.tile = ATTENTION_TILE_BYTES / row / ATTENTION_COLUMNS * ATTENTION_COLUMNS;
     if (p.tile < ATTENTION_COLUMNS) p.tile = ATTENTION_COLUMNS;
-    p.tile = attention_least(p.tile, p.t);
+    p.tile = hti_least(p.tile, p.t);
     p.units = q.dim[q.rank - 2];
     for (int i = 0; i < q.rank - 3; i++) p.units *= q.dim[i];
-    p.pieces = attention_least(p.units, ht_context_threads(ctx));
-    if (p.units * p.t * p.s < ATTENTION_SERIAL) p.pieces = attention_least(p.units, 1);
+    p.pieces = hti_least(p.units, ht_context_threads(ctx));
+    if (p.units * p.t * p.s < ATTENTION_SERIAL) p.pieces = hti_least(p.units, 1);
     p.tile_bytes = hti_round_up((size_t)(p.tile * row), HTI_ALIGN);
     p.slot_bytes = p.tile_bytes << (what->gradient + what->tangent);
     return p;
@@ -71,7 +66,7 @@ static size_t fast_attention_workspace(const ht_context *ctx, ht_dtype dtype, ht
 
 /* Of a tangent that is absent, t.data is NULL. */
 typedef struct attention_dual {
-    ht_array x, t;
+    hti_matmul_view x, t;
 } attention_dual;
 
 /* What the units of a run share. in: q, k, v, g; out: y, or dq, dk, dv. */
@@ -79,69 +74,48 @@ typedef struct attention_work {
     attention_plan p;
     hti_attention what;
     const struct hti_loops *loops;
-    attention_dual in[4];
+    ht_array in[4][2]; /* and its tangent, of data NULL if absent */
     ht_array out[3];
     char *slots;
 } attention_work;
 
 /* Head number `unit` of a: (rows, width). */
-static ht_array attention_head(const ht_array *a, int64_t unit)
+static hti_matmul_view attention_head(const ht_array *a, int64_t unit)
 {
     int last = a->shape.rank - 1;
     int64_t heads = a->shape.dim[last - 1], offset = unit % heads * a->stride[last - 1];
+    if (!a->data) return (hti_matmul_view){0};
     offset += hti_offset_along(last - 2, a->shape.dim, a->stride, unit / heads);
-    char *data = hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
-    return (ht_array){data,
-                      a->dtype,
-                      HT_SHAPE(a->shape.dim[last - 2], a->shape.dim[last]),
-                      {a->stride[last - 2], a->stride[last]}};
+    return (hti_matmul_view){hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype)),
+                             a->dtype,
+                             a->shape.dim[last - 2],
+                             a->shape.dim[last],
+                             a->stride[last - 2],
+                             a->stride[last]};
 }
 
-static attention_dual attention_head_dual(const attention_dual *a, int64_t unit)
+static attention_dual attention_rows(attention_dual a, int64_t first, int64_t last)
 {
-    attention_dual head = {.x = attention_head(&a->x, unit)};
-    if (a->t.data) head.t = attention_head(&a->t, unit);
-    return head;
+    return (attention_dual){hti_matmul_rows(a.x, first, last),
+                            hti_matmul_rows(a.t, first, last)};
 }
 
-static ht_array attention_rows(ht_array a, int64_t first, int64_t n)
+static attention_dual attention_turned(attention_dual a)
 {
-    a.data = hti_at(a.data, first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype));
-    a.shape.dim[0] = n;
-    return a;
-}
-
-static attention_dual attention_rows_dual(attention_dual a, int64_t first, int64_t n)
-{
-    a.x = attention_rows(a.x, first, n);
-    if (a.t.data) a.t = attention_rows(a.t, first, n);
-    return a;
-}
-
-static ht_array attention_turned(ht_array a)
-{
-    return (ht_array){a.data,
-                      a.dtype,
-                      HT_SHAPE(a.shape.dim[1], a.shape.dim[0]),
-                      {a.stride[1], a.stride[0]}};
-}
-
-static attention_dual attention_turned_dual(attention_dual a)
-{
-    return (attention_dual){attention_turned(a.x), attention_turned(a.t)};
+    return (attention_dual){hti_matmul_transposed(a.x), hti_matmul_transposed(a.t)};
 }
 
 /* out = 0, if not `add`. */
-static void attention_clear(ht_array out, bool add)
+static void attention_clear(hti_matmul_view out, bool add)
 {
-    size_t bytes = (size_t)out.shape.dim[1] * ht_dtype_bytes(out.dtype);
-    for (int64_t i = 0; !add && i < out.shape.dim[0]; i++)
-        memset(attention_rows(out, i, 1).data, 0, bytes);
+    size_t bytes = (size_t)out.cols * ht_dtype_bytes(out.dtype);
+    for (int64_t i = 0; !add && i < out.rows; i++)
+        memset(hti_matmul_rows(out, i, i + 1).data, 0, bytes);
 }
 
 /* out = the tangent of a b, or += if `add`. */
-static void attention_tangent(const attention_work *w, ht_array out, attention_dual a,
-                              attention_dual b, bool add)
+static void attention_tangent(const attention_work *w, hti_matmul_view out,
+                              attention_dual a, attention_dual b, bool add)
 {
     if (a.t.data) hti_matmul_tile(w->loops, out, a.t, b.x, add), add = true;
     if (b.t.data) hti_matmul_tile(w->loops, out, a.x, b.t, add), add = true;
@@ -149,7 +123,7 @@ static void attention_tangent(const attention_work *w, ht_array out, attention_d
 }
 
 /* out = what is asked for of a b, or += if `add`. */
-static void attention_out(const attention_work *w, ht_array out, attention_dual a,
+static void attention_out(const attention_work *w, hti_matmul_view out, attention_dual a,
                           attention_dual b, bool add)
 {
     if (w->what.tangent)
@@ -163,12 +137,13 @@ static attention_dual attention_pairs(const attention_work *w, attention_dual a,
                                       attention_dual b, char *slot, int tile)
 {
     slot += (size_t)(tile << w->what.tangent) * w->p.tile_bytes;
-    ht_shape shape = HT_SHAPE(a.x.shape.dim[0], b.x.shape.dim[0]);
-    attention_dual pairs = {.x = hti_contiguous(slot, w->p.dtype, shape)};
-    b = attention_turned_dual(b);
+    int64_t n = b.x.rows;
+    attention_dual pairs = {.x = {slot, w->p.dtype, a.x.rows, n, n, 1}};
+    b = attention_turned(b);
     hti_matmul_tile(w->loops, pairs.x, a.x, b.x, false);
     if (w->what.tangent) {
-        pairs.t = hti_contiguous(slot + w->p.tile_bytes, w->p.dtype, shape);
+        pairs.t = pairs.x;
+        pairs.t.data = slot + w->p.tile_bytes;
         attention_tangent(w, pairs.t, a, b, false);
     }
     return pairs;
@@ -179,7 +154,7 @@ static attention_dual attention_weights(const attention_work *w, attention_dual 
                                         attention_dual k, int64_t first, char *slot)
 {
     attention_dual p = attention_pairs(w, k, q, slot, 0);
-    int64_t m = p.x.shape.dim[0], n = p.x.shape.dim[1], row = hti_row(w->p.dtype);
+    int64_t m = p.x.rows, n = p.x.cols, row = hti_row(w->p.dtype);
     w->loops->attend[row](m, n, p.x.data, w->what.scale, w->what.causal ? first + 1 : m);
     if (w->what.tangent)
         w->loops->attend_slope[row](m, n, p.t.data, p.x.data, w->what.scale);
@@ -189,7 +164,7 @@ static attention_dual attention_weights(const attention_work *w, attention_dual 
 /* The scores' cotangent from p and v g', in place of the latter. */
 static void attention_slope(const attention_work *w, attention_dual p, attention_dual u)
 {
-    int64_t m = p.x.shape.dim[0], n = p.x.shape.dim[1], row = hti_row(w->p.dtype);
+    int64_t m = p.x.rows, n = p.x.cols, row = hti_row(w->p.dtype);
     if (w->what.tangent)
         w->loops->attend_bend[row](m, n, (void *[]){u.x.data, u.t.data},
                                    (const void *[]){p.x.data, p.t.data}, w->what.scale);
@@ -200,35 +175,33 @@ static void attention_slope(const attention_work *w, attention_dual p, attention
 /* Queries first .. last-1 of a head. Of keys, those the last of them sees. dk and dv are
  * added to, if `add`. */
 static void attention_tile(const attention_work *w, const attention_dual *in,
-                           const ht_array *out, int64_t first, int64_t last, bool add,
-                           char *slot)
+                           const hti_matmul_view *out, int64_t first, int64_t last,
+                           bool add, char *slot)
 {
-    int64_t n = last - first;
-    int64_t seen = w->what.causal ? attention_least(last, w->p.s) : w->p.s;
-    attention_dual q = attention_rows_dual(in[0], first, n),
-                   k = attention_rows_dual(in[1], 0, seen),
-                   v = attention_rows_dual(in[2], 0, seen);
+    int64_t seen = w->what.causal ? hti_least(last, w->p.s) : w->p.s;
+    attention_dual q = attention_rows(in[0], first, last),
+                   k = attention_rows(in[1], 0, seen), v = attention_rows(in[2], 0, seen);
     attention_dual p = attention_weights(w, q, k, first, slot);
-    ht_array rows = attention_rows(out[0], first, n);
+    hti_matmul_view rows = hti_matmul_rows(out[0], first, last);
     if (!w->what.gradient) {
-        attention_out(w, rows, attention_turned_dual(p), v, false);
+        attention_out(w, rows, attention_turned(p), v, false);
         return;
     }
-    attention_dual g = attention_rows_dual(in[3], first, n);
-    attention_out(w, attention_rows(out[2], 0, seen), p, g, add);
+    attention_dual g = attention_rows(in[3], first, last);
+    attention_out(w, hti_matmul_rows(out[2], 0, seen), p, g, add);
     attention_dual slope = attention_pairs(w, v, g, slot, 1);
     attention_slope(w, p, slope);
-    attention_out(w, rows, attention_turned_dual(slope), k, false);
-    attention_out(w, attention_rows(out[1], 0, seen), slope, q, add);
+    attention_out(w, rows, attention_turned(slope), k, false);
+    attention_out(w, hti_matmul_rows(out[1], 0, seen), slope, q, add);
 }
 
 /* Asks for a head's rows, which lie too far apart for the processor to foresee them. */
-static void attention_fetch(ht_array head)
+static void attention_fetch(hti_matmul_view head)
 {
-    int64_t size = (int64_t)ht_dtype_bytes(head.dtype), bytes = head.shape.dim[1] * size;
-    if (head.stride[1] != 1 || bytes == 0) return;
-    for (int64_t i = 0; i < head.shape.dim[0]; i++) {
-        uintptr_t at = (uintptr_t)head.data + (uintptr_t)(i * head.stride[0] * size);
+    int64_t size = (int64_t)ht_dtype_bytes(head.dtype), bytes = head.cols * size;
+    if (head.col != 1 || bytes == 0) return;
+    for (int64_t i = 0; i < head.rows; i++) {
+        uintptr_t at = (uintptr_t)head.data + (uintptr_t)(i * head.row * size);
         uintptr_t end = at + (uintptr_t)bytes;
         for (at -= at % HTI_ALIGN; at < end; at += HTI_ALIGN)
             __builtin_prefetch((const void *)at, 0, 2);
@@ -237,10 +210,8 @@ static void attention_fetch(ht_array head)
 
 static void attention_fetch_unit(const attention_work *w, int64_t unit)
 {
-    for (int i = 0; i < 3 + w->what.gradient; i++) {
-        attention_fetch(attention_head(&w->in[i].x, unit));
-        if (w->in[i].t.data) attention_fetch(attention_head(&w->in[i].t, unit));
-    }
+    for (int i = 0; i < 3 + w->what.gradient; i++)
+        for (int k = 0; k < 2; k++) attention_fetch(attention_head(&w->in[i][k], unit));
     for (int i = 0; i < (w->what.gradient ? 3 : 1); i++)
         attention_fetch(attention_head(&w->out[i], unit));
 }
@@ -258,9 +229,9 @@ static double attention_largest(const attention_work *w, const ht_array *x, int6
     double most = 0;
     for (int64_t k = first; k < first + heads; k++)
         for (int64_t i = 0; i < rows && isfinite(most); i++) {
-            ht_array row = attention_rows(attention_head(x, k), i, 1);
-            double here = w->loops->attend_largest[hti_row(w->p.dtype)](run, row.data,
-                                                                        row.stride[1]);
+            hti_matmul_view row = hti_matmul_rows(attention_head(x, k), i, i + 1);
+            double here =
+                w->loops->attend_largest[hti_row(w->p.dtype)](run, row.data, row.col);
             if (!(here <= most)) most = here;
         }
     return most;
@@ -269,9 +240,8 @@ static double attention_largest(const attention_work *w, const ht_array *x, int6
 /* No element of operand i or of its tangent, in this entry of the batch, is larger. */
 static double attention_size(const attention_work *w, int i, int64_t unit)
 {
-    const attention_dual *x = &w->in[i];
-    double size = 1 + attention_largest(w, &x->x, unit);
-    return x->t.data ? size + attention_largest(w, &x->t, unit) : size;
+    double size = 1 + attention_largest(w, &w->in[i][0], unit);
+    return w->in[i][1].data ? size + attention_largest(w, &w->in[i][1], unit) : size;
 }
 
 /* Whether what stands where nothing is seen is finite, and so 0 times it 0: values and,
@@ -280,7 +250,7 @@ static double attention_size(const attention_work *w, int i, int64_t unit)
 static bool attention_tame(const attention_work *w, int64_t unit)
 {
     double most = (w->p.dtype == HT_F32 ? (double)FLT_MAX : DBL_MAX) / 16;
-    const ht_shape *q = &w->in[0].x.shape, *v = &w->in[2].x.shape;
+    const ht_shape *q = &w->in[0][0].shape, *v = &w->in[2][0].shape;
     double values = attention_size(w, 2, unit), scores = 1;
     if (w->what.gradient || w->what.tangent)
         scores = (double)q->dim[q->rank - 1] * attention_size(w, 0, unit) *
@@ -295,34 +265,35 @@ static bool attention_tame(const attention_work *w, int64_t unit)
 static bool attention_zero(attention_dual x)
 {
     for (int k = 0; k < 2; k++) {
-        const ht_array *a = k ? &x.t : &x.x;
-        for (int64_t i = 0; a->data && i < a->shape.dim[1]; i++)
-            if (hti_read(a, i * a->stride[1]) != 0) return false;
+        ht_array a = {.data = k ? x.t.data : x.x.data, .dtype = x.x.dtype};
+        int64_t step = k ? x.t.col : x.x.col;
+        for (int64_t i = 0; a.data && i < x.x.cols; i++)
+            if (hti_read(&a, i * step) != 0) return false;
     }
     return true;
 }
 
 static void attention_by_query(const attention_work *w, const attention_dual *in,
-                               const ht_array *out, char *slot)
+                               const hti_matmul_view *out, char *slot)
 {
     for (int i = 1; w->what.gradient && i < 3; i++) attention_clear(out[i], false);
     for (int64_t i = 0; i < w->p.t; i++)
-        if (w->what.gradient && attention_zero(attention_rows_dual(in[3], i, 1)))
-            attention_clear(attention_rows(out[0], i, 1), false);
+        if (w->what.gradient && attention_zero(attention_rows(in[3], i, i + 1)))
+            attention_clear(hti_matmul_rows(out[0], i, i + 1), false);
         else
             attention_tile(w, in, out, i, i + 1, true, slot);
 }
 
 /* The last tile first, for it sees all keys that are seen at all. */
 static void attention_by_tile(const attention_work *w, const attention_dual *in,
-                              const ht_array *out, char *slot)
+                              const hti_matmul_view *out, char *slot)
 {
     int64_t unseen = w->what.causal && w->what.gradient ? w->p.s - w->p.t : 0;
     for (int i = 1; unseen > 0 && i < 3; i++)
-        attention_clear(attention_rows(out[i], w->p.t, unseen), false);
+        attention_clear(hti_matmul_rows(out[i], w->p.t, w->p.s), false);
     int64_t first = (w->p.t - 1) / w->p.tile * w->p.tile;
     for (; first >= 0; first -= w->p.tile) {
-        int64_t last = attention_least(first + w->p.tile, w->p.t);
+        int64_t last = hti_least(first + w->p.tile, w->p.t);
         attention_tile(w, in, out, first, last, last < w->p.t, slot);
     }
 }
@@ -330,9 +301,10 @@ static void attention_by_tile(const attention_work *w, const attention_dual *in,
 static void attention_unit(const attention_work *w, int64_t unit, bool tame, char *slot)
 {
     attention_dual in[4];
-    ht_array out[3];
+    hti_matmul_view out[3];
     for (int i = 0; i < 3 + w->what.gradient; i++)
-        in[i] = attention_head_dual(&w->in[i], unit);
+        in[i] = (attention_dual){attention_head(&w->in[i][0], unit),
+                                 attention_head(&w->in[i][1], unit)};
     for (int i = 0; i < (w->what.gradient ? 3 : 1); i++)
         out[i] = attention_head(&w->out[i], unit);
     (tame ? attention_by_tile : attention_by_query)(w, in, out, slot);
@@ -344,7 +316,7 @@ static void attention_share(const void *work, int64_t piece, int64_t next)
     int64_t first = w->p.units * piece / w->p.pieces;
     int64_t last = w->p.units * next / w->p.pieces;
     char *slot = w->slots + (size_t)piece * w->p.slot_bytes;
-    const ht_shape *q = &w->in[0].x.shape;
+    const ht_shape *q = &w->in[0][0].shape;
     bool tame = true;
     for (int64_t unit = first; unit < last; unit++) {
         if (w->what.causal && (unit == first || unit % q->dim[q->rank - 2] == 0))
@@ -390,8 +362,8 @@ static void fast_attention(ht_context *ctx, ht_array out, const ht_array *const 
     int n = 3 + what->gradient;
     int64_t at = 0;
     for (int i = 0; i < n; i++) {
-        w.in[i].x = *in[i];
-        if (what->tangent && !attention_absent(in[n + i])) w.in[i].t = *in[n + i];
+        w.in[i][0] = *in[i];
+        if (what->tangent && !attention_absent(in[n + i])) w.in[i][1] = *in[n + i];
         if (what->gradient && i < 3) w.out[i] = attention_part(&out, &at, in[i]);
     }
     size_t bytes = (size_t)ht_shape_count(out.shape) * ht_dtype_bytes(out.dtype);

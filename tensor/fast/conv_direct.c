@@ -14,8 +14,7 @@
  * next: gemm.h, conv.c. */
 #include <string.h>
 
-#include "conv_direct.h"
-#include "loops.h"
+#include "conv.h"
 
 enum {
     DIRECT_TILE_BYTES = 512 * 1024, /* of the copy of one tile */
@@ -25,175 +24,89 @@ enum {
     DIRECT_FEW = 4 /* rows of a product that leave registers idle */
 };
 
-/* Sizes in elements. A copy: for y (channels, rows, phases, pitch), each channel `plane`;
- * for weights panels of channels, gemm->columns or less, each (rows, pitch, columns). */
-typedef struct direct_plan {
-    const hti_gemm_loops *gemm;
-    hti_conv_side side;
-    hti_conv_geometry g;
-    ht_shape x, w, y;
-    int64_t channels, outputs, terms, taps;         /* of a group */
-    int64_t tile, tiles;                            /* rows of y */
-    int64_t rows, pitch, phases, plane, copy, step; /* step: of the tile of y */
-    int64_t units, pieces, parts;                   /* parts: of the weights */
-    int64_t n_at;                                   /* distances */
-    size_t at_bytes, weight_bytes, slot_bytes;
-} direct_plan;
-
-static int64_t direct_most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t direct_least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t direct_bytes(int64_t count)
-{
-    return hti_round_up((size_t)count * sizeof(float), HTI_ALIGN);
-}
-
-/* x of the transposed product is y of one with turned weights, and the other way. */
-static void direct_turn(direct_plan *p)
-{
-    ht_shape x = p->x;
-    p->x = p->y, p->y = x;
-    int64_t groups = p->g.groups, channels = p->w.dim[1];
-    p->w.dim[1] = p->w.dim[0] / groups, p->w.dim[0] = channels * groups;
-    for (int i = 0; i < 2; i++)
-        p->g.padding[i] = (p->w.dim[i + 2] - 1) * p->g.dilation[i] - p->g.padding[i];
-}
-
-/* Room for n: an odd number of lines, so that rows begin in all sets of a cache. */
-static int64_t direct_odd(int64_t n)
-{
-    return (n + 15) / 16 * 16 | 16;
-}
-
-/* The copy for `tile` rows of y. */
-static void direct_size(direct_plan *p, int64_t tile)
-{
-    const hti_conv_geometry *g = &p->g;
-    int64_t columns = p->gemm->columns, reach = (p->w.dim[3] - 1) * g->dilation[1];
-    p->tile = tile;
-    p->rows = (tile - 1) * g->stride[0] + (p->w.dim[2] - 1) * g->dilation[0] + 1;
-    if (p->side == HTI_CONV_W) {
-        p->pitch = (p->y.dim[3] - 1) * g->stride[1] + reach + 1;
-        p->step = direct_odd(tile * p->y.dim[3]);
-        p->plane = p->rows * p->pitch * columns;
-        p->copy = (p->channels + columns - 1) / columns * p->plane;
-        return;
-    }
-    p->phases = direct_least(g->stride[1], reach + 1);
-    p->pitch = p->y.dim[3] + reach / g->stride[1];
-    p->plane = direct_odd(p->rows * p->phases * p->pitch);
-    p->copy = p->channels * p->plane;
-}
-
-static direct_plan direct_plan_of(const ht_context *ctx, hti_conv_side side, ht_shape x,
-                                  ht_shape w, ht_shape y, const hti_conv_geometry *g,
-                                  int64_t parts)
-{
-    direct_plan p = {
-        .gemm = ctx->loops->gemm, .side = side, .g = *g, .x = x, .w = w, .y = y};
-    if (side == HTI_CONV_X) direct_turn(&p);
-    p.channels = p.w.dim[1];
-    p.outputs = p.w.dim[0] / g->groups;
-    p.taps = w.dim[2] * w.dim[3];
-    p.terms = p.channels * p.taps;
-    direct_size(&p, 1);
-    int64_t one = p.copy;
-    direct_size(&p, direct_least(2, p.y.dim[2]));
-    int64_t more = direct_most(1, p.copy - one), room = DIRECT_TILE_BYTES / 4 - one;
-    int64_t tile = direct_most(1, direct_least(p.y.dim[2], 1 + room / more));
-    p.tiles = (p.y.dim[2] + tile - 1) / tile;
-    direct_size(&p, (p.y.dim[2] + p.tiles - 1) / p.tiles);
-    p.parts = side == HTI_CONV_W ? parts : 0;
-    p.units = p.parts ? p.parts : p.x.dim[0] * g->groups * p.tiles;
-    p.pieces = ht_shape_count(p.y) * p.terms < HTI_CONV_SERIAL
-                   ? 1
-                   : direct_most(1, direct_least(p.units, ht_context_threads(ctx)));
-    p.n_at = p.parts ? p.tile * p.y.dim[3] : p.terms;
-    p.at_bytes = direct_bytes(2 * p.n_at);
-    p.weight_bytes = direct_bytes(ht_shape_count(w));
-    p.slot_bytes = direct_bytes(p.copy);
-    if (p.parts) p.slot_bytes += direct_bytes(p.outputs * p.step);
-    return p;
-}
+/* A copy: for y (channels, rows, phases, pitch), each channel `plane`; for weights panels
+ * of channels, the gemm's columns or less, each (rows, pitch, columns), of y's tile
+ * outputs `step` apart. n_at: distances. */
 
 /* Rows as wide as a vector; and where columns' products have many more rows than ours,
  * they are the faster. */
-bool hti_conv_is_direct(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
-                        ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
+static bool direct_applies(const hti_conv *c)
 {
-    int64_t lanes = ctx->loops->gemm->columns / 2;
-    bool one = w.dim[2] == 1 && w.dim[3] == 1,
-         still = g->stride[0] == 1 && g->stride[1] == 1;
-    if (dtype != HT_F32 || lanes == 0 || !ht_shape_count(w) || !ht_shape_count(y) ||
-        !ht_shape_count(x))
+    const int64_t *stride = c->g.stride, *padding = c->g.padding;
+    int64_t lanes = c->loops->gemm->columns / 2;
+    bool still = stride[0] == 1 && stride[1] == 1;
+    if (c->w.dtype != HT_F32 || lanes == 0 || !ht_shape_count(c->w.shape) ||
+        !ht_shape_count(c->y.shape) || !ht_shape_count(c->x.shape))
         return false;
-    if (one && still && !g->padding[0] && !g->padding[1]) return false;
-    if (side == HTI_CONV_W) return w.dim[1] >= lanes;
-    if (side == HTI_CONV_Y) return y.dim[3] >= lanes;
-    return still && x.dim[3] >= lanes &&
-           (w.dim[1] >= DIRECT_FEW || w.dim[0] / g->groups < DIRECT_FEW);
+    if (c->taps == 1 && still && !padding[0] && !padding[1]) return false;
+    if (c->side == HTI_CONV_W) return c->channels >= lanes;
+    if (c->side == HTI_CONV_Y) return c->y.shape.dim[3] >= lanes;
+    return still && c->x.shape.dim[3] >= lanes &&
+           (c->channels >= DIRECT_FEW || c->outputs < DIRECT_FEW);
 }
 
-size_t hti_conv_direct_workspace(const ht_context *ctx, hti_conv_side side, ht_shape x,
-                                 ht_shape w, ht_shape y, const hti_conv_geometry *g,
-                                 int64_t parts)
+/* The copy for `tile` rows of y. */
+static void direct_size(hti_conv *c, int64_t tile)
 {
-    direct_plan p = direct_plan_of(ctx, side, x, w, y, g, parts);
-    return (size_t)direct_most(1, p.parts) * p.weight_bytes + p.at_bytes +
-           (size_t)p.pieces * p.slot_bytes;
+    const hti_conv_geometry *g = &c->g;
+    const int64_t *w = c->w.shape.dim, *y = c->y.shape.dim;
+    int64_t columns = c->loops->gemm->columns, reach = (w[4] - 1) * g->dilation[1];
+    c->tile = tile;
+    c->rows = (tile - 1) * g->stride[0] + (w[3] - 1) * g->dilation[0] + 1;
+    if (c->parts) {
+        c->pitch = (y[3] - 1) * g->stride[1] + reach + 1;
+        c->step = hti_conv_odd(tile * y[3]);
+        c->plane = c->rows * c->pitch * columns;
+        c->copy = (c->channels + columns - 1) / columns * c->plane;
+        return;
+    }
+    c->phases = hti_least(g->stride[1], reach + 1);
+    c->pitch = y[3] + reach / g->stride[1];
+    c->plane = hti_conv_odd(c->rows * c->phases * c->pitch);
+    c->copy = c->channels * c->plane;
 }
 
-/* What the units of a run share. */
-typedef struct direct_work {
-    direct_plan p;
-    const struct hti_loops *loops;
-    ht_array x, w, y; /* w contiguous */
-    int64_t *at;      /* distances within a copy: of terms, or of a tile's positions */
-    char *parts, *slots;
-} direct_work;
-
-/* Rows first .. first+rows-1 of y, of one group of one image. */
-typedef struct direct_tile {
-    int64_t image, group, first, rows;
-    float *copy;
-} direct_tile;
-
-static direct_tile direct_tile_at(const direct_work *k, int64_t at, float *copy)
+static void direct_plan(hti_conv *c)
 {
-    int64_t first = at % k->p.tiles * k->p.tile, groups = k->p.g.groups;
-    at /= k->p.tiles;
-    return (direct_tile){at / groups, at % groups, first,
-                         direct_least(k->p.tile, k->p.y.dim[2] - first), copy};
+    const int64_t *y = c->y.shape.dim;
+    direct_size(c, 1);
+    int64_t one = c->copy;
+    direct_size(c, hti_least(2, y[2]));
+    int64_t more = hti_most(1, c->copy - one), room = DIRECT_TILE_BYTES / 4 - one;
+    int64_t tile = hti_most(1, hti_least(y[2], 1 + room / more));
+    c->tiles = (y[2] + tile - 1) / tile;
+    direct_size(c, (y[2] + c->tiles - 1) / c->tiles);
+    c->whole = c->x.shape.dim[0], c->each = c->g.groups * c->tiles;
+    c->n_at = c->parts ? c->tile * y[3] : c->terms;
+    c->shared_bytes = hti_conv_bytes(c, 2 * c->n_at);
+    c->slot_bytes = c->clear_bytes = hti_conv_bytes(c, c->copy);
+    if (c->parts) c->slot_bytes += hti_conv_bytes(c, c->outputs * c->step);
+    int64_t stride[] = {c->outputs * c->terms, c->terms, 1,
+                        c->w.shape.dim[4] * c->channels, c->channels};
+    memcpy(c->stride, stride, sizeof stride);
 }
 
 static const float *direct_plane(const ht_array *a, int64_t image, int64_t channel)
 {
-    return (const float *)a->data + image * a->stride[0] + channel * a->stride[1];
+    return (const float *)(void *)hti_conv_plane(a, image, channel);
 }
 
 /* Row r of the copy is this one of x, or outside: -1. */
-static int64_t direct_row(const direct_work *k, const direct_tile *t, int64_t r)
+static int64_t direct_row(const hti_conv *c, const hti_conv_tile *t, int64_t r)
 {
-    int64_t row = t->first * k->p.g.stride[0] - k->p.g.padding[0] + r;
-    return row >= 0 && row < k->p.x.dim[2] ? row : -1;
+    int64_t row = t->first * c->g.stride[0] - c->g.padding[0] + r;
+    return row >= 0 && row < c->x.shape.dim[2] ? row : -1;
 }
 
 /* Elements from .. to-1 of `count` that lie in x's row, element j at column j*step +
  * shift. */
-static void direct_span(const direct_work *k, int64_t shift, int64_t step, int64_t count,
+static void direct_span(const hti_conv *c, int64_t shift, int64_t step, int64_t count,
                         int64_t span[2])
 {
-    int64_t past = k->p.x.dim[3] - shift;
-    span[0] = direct_least(count, shift < 0 ? (step - 1 - shift) / step : 0);
-    span[1] = direct_least(count, past > 0 ? (past + step - 1) / step : 0);
-    span[1] = direct_most(span[0], span[1]);
+    int64_t past = c->x.shape.dim[3] - shift;
+    span[0] = hti_least(count, shift < 0 ? (step - 1 - shift) / step : 0);
+    span[1] = hti_least(count, past > 0 ? (past + step - 1) / step : 0);
+    span[1] = hti_most(span[0], span[1]);
 }
 
 static void direct_copy_row(float *to, int64_t n, const float *from, int64_t stride)
@@ -205,53 +118,50 @@ static void direct_copy_row(float *to, int64_t n, const float *from, int64_t str
 }
 
 /* Borders left and right are zeros since the piece began. */
-static void direct_copy(const direct_work *k, const direct_tile *t)
+static void direct_copy(const hti_conv *c, const hti_conv_tile *t, float *copy)
 {
-    const direct_plan *p = &k->p;
-    int64_t step = p->g.stride[1], rows = p->rows - (p->tile - t->rows) * p->g.stride[0];
-    for (int64_t f = 0; f < p->phases; f++) {
-        int64_t shift = f - p->g.padding[1], span[2];
-        direct_span(k, shift, step, p->pitch, span);
+    int64_t step = c->g.stride[1], rows = c->rows - (c->tile - t->rows) * c->g.stride[0];
+    for (int64_t f = 0; f < c->phases; f++) {
+        int64_t shift = f - c->g.padding[1], span[2];
+        direct_span(c, shift, step, c->pitch, span);
         if (span[0] == span[1]) continue;
-        for (int64_t c = 0; c < p->channels; c++) {
+        for (int64_t i = 0; i < c->channels; i++) {
             const float *from =
-                direct_plane(&k->x, t->image, t->group * p->channels + c) +
-                (span[0] * step + shift) * k->x.stride[3];
-            float *to = t->copy + c * p->plane + f * p->pitch + span[0];
-            for (int64_t r = 0; r < rows; r++, to += p->phases * p->pitch) {
-                int64_t row = direct_row(k, t, r);
+                direct_plane(&c->x, t->image, t->group * c->channels + i) +
+                (span[0] * step + shift) * c->x.stride[3];
+            float *to = copy + i * c->plane + f * c->pitch + span[0];
+            for (int64_t r = 0; r < rows; r++, to += c->phases * c->pitch) {
+                int64_t row = direct_row(c, t, r);
                 if (row < 0)
                     memset(to, 0, (size_t)(span[1] - span[0]) * sizeof *to);
                 else
-                    direct_copy_row(to, span[1] - span[0], from + row * k->x.stride[2],
-                                    step * k->x.stride[3]);
+                    direct_copy_row(to, span[1] - span[0], from + row * c->x.stride[2],
+                                    step * c->x.stride[3]);
             }
         }
     }
 }
 
 /* The same with channels side by side. */
-static void direct_copy_across(const direct_work *k, const direct_tile *t)
+static void direct_copy_across(const hti_conv *c, const hti_conv_tile *t, float *copy)
 {
-    const direct_plan *p = &k->p;
-    const ht_array *x = &k->x;
-    int64_t rows = p->rows - (p->tile - t->rows) * p->g.stride[0], span[2], wide;
-    direct_span(k, -p->g.padding[1], 1, p->pitch, span);
+    const ht_array *x = &c->x;
+    int64_t rows = c->rows - (c->tile - t->rows) * c->g.stride[0], span[2], wide;
+    direct_span(c, -c->g.padding[1], 1, c->pitch, span);
     int64_t n = span[1] - span[0];
     if (n == 0) return;
-    float *copy = t->copy;
-    for (int64_t c = 0; c < p->channels; c += wide, copy += p->plane) {
-        wide = hti_gemm_panel_width(p->gemm->columns, p->channels - c);
-        const float *from = direct_plane(x, t->image, t->group * p->channels + c) +
-                            (span[0] - p->g.padding[1]) * x->stride[3];
+    for (int64_t i = 0; i < c->channels; i += wide, copy += c->plane) {
+        wide = hti_gemm_panel_width(c->loops->gemm->columns, c->channels - i);
+        const float *from = direct_plane(x, t->image, t->group * c->channels + i) +
+                            (span[0] - c->g.padding[1]) * x->stride[3];
         for (int64_t r = 0; r < rows; r++) {
-            float *to = copy + (r * p->pitch + span[0]) * p->gemm->columns;
-            int64_t row = direct_row(k, t, r);
+            float *to = copy + (r * c->pitch + span[0]) * c->loops->gemm->columns;
+            int64_t row = direct_row(c, t, r);
             if (row < 0)
-                memset(to, 0, (size_t)(n * p->gemm->columns) * sizeof *to);
+                memset(to, 0, (size_t)(n * c->loops->gemm->columns) * sizeof *to);
             else
-                p->gemm->pack(n, wide, from + row * x->stride[2], x->stride[3],
-                              x->stride[1], to);
+                c->loops->gemm->pack(n, wide, from + row * x->stride[2], x->stride[3],
+                                     x->stride[1], to);
         }
     }
 }
@@ -289,33 +199,34 @@ static void direct_list_add(direct_list *list, hti_gemm_panel next)
     list->product.panels = n + 1;
 }
 
-static void direct_unit_y(const direct_work *k, int64_t unit, float *slot)
+/* The tile of y. */
+static void direct_make_tile(const hti_conv *c, const hti_conv_tile *t, float *copy)
 {
-    const direct_plan *p = &k->p;
-    direct_tile t = direct_tile_at(k, unit, slot);
-    int64_t width = p->y.dim[3], columns = p->gemm->columns, n;
-    int64_t blocks = (p->terms + DIRECT_TERMS - 1) / DIRECT_TERMS;
-    direct_list list = {.gemm = p->gemm};
-    direct_copy(k, &t);
+    const int64_t *at = (const int64_t *)(const void *)c->shared;
+    int64_t width = c->y.shape.dim[3], columns = c->loops->gemm->columns, n;
+    int64_t blocks = (c->terms + DIRECT_TERMS - 1) / DIRECT_TERMS;
+    direct_list list = {.gemm = c->loops->gemm};
+    direct_copy(c, t, copy);
     for (int64_t b = 0; b < blocks; b++) {
-        int64_t from = p->terms * b / blocks, to = p->terms * (b + 1) / blocks;
+        int64_t from = c->terms * b / blocks, to = c->terms * (b + 1) / blocks;
         list.product = (hti_gemm_listed){
-            .m = p->outputs,
+            .m = c->outputs,
             .k = to - from,
-            .a = (const float *)k->w.data + t.group * p->outputs * p->terms + from,
-            .b = slot,
-            .out = (float *)k->y.data + t.image * k->y.stride[0] +
-                   t.group * p->outputs * k->y.stride[1] + t.first * width,
-            .a_row = p->terms,
-            .step = k->y.stride[1],
-            .at = k->at + from,
+            .a = (const float *)c->w.data + t->group * c->outputs * c->terms + from,
+            .b = copy,
+            .out =
+                (float *)(void *)hti_conv_plane(&c->y, t->image, t->group * c->outputs) +
+                t->first * width,
+            .a_row = c->terms,
+            .step = c->y.stride[1],
+            .at = at + from,
             .add = b > 0};
-        for (int64_t i = 0; i < t.rows; i++)
+        for (int64_t i = 0; i < t->rows; i++)
             for (int64_t j = 0; j < width; j += n) {
                 n = hti_gemm_panel_width(columns, width - j);
                 int64_t second = n - columns / 2;
                 direct_list_add(
-                    &list, (hti_gemm_panel){i * p->g.stride[0] * p->phases * p->pitch + j,
+                    &list, (hti_gemm_panel){i * c->g.stride[0] * c->phases * c->pitch + j,
                                             second, i * width + j, second, n});
             }
         direct_list_end(&list);
@@ -323,133 +234,79 @@ static void direct_unit_y(const direct_work *k, int64_t unit, float *slot)
 }
 
 /* Panels of terms: channels side by side, of each tap in turn. */
-static void direct_list_taps(const direct_plan *p, direct_list *list)
+static void direct_list_taps(const hti_conv *c, direct_list *list)
 {
-    const hti_conv_geometry *g = &p->g;
-    int64_t columns = p->gemm->columns, from = 0, n;
-    for (int64_t c = 0; c < p->channels; c += n, from += p->plane) {
-        n = hti_gemm_panel_width(columns, p->channels - c);
-        for (int64_t tap = 0; tap < p->taps; tap++) {
-            int64_t row = tap / p->w.dim[3] * g->dilation[0];
-            int64_t col = tap % p->w.dim[3] * g->dilation[1];
+    const hti_conv_geometry *g = &c->g;
+    int64_t columns = c->loops->gemm->columns, from = 0, n;
+    for (int64_t i = 0; i < c->channels; i += n, from += c->plane) {
+        n = hti_gemm_panel_width(columns, c->channels - i);
+        for (int64_t tap = 0; tap < c->taps; tap++) {
+            int64_t row = tap / c->w.shape.dim[4] * g->dilation[0];
+            int64_t col = tap % c->w.shape.dim[4] * g->dilation[1];
             direct_list_add(list,
-                            (hti_gemm_panel){from + (row * p->pitch + col) * columns,
-                                             columns / 2, tap * p->channels + c,
+                            (hti_gemm_panel){from + (row * c->pitch + col) * columns,
+                                             columns / 2, tap * c->channels + i,
                                              n - columns / 2, n});
         }
     }
     direct_list_end(list);
 }
 
-/* The tile of y, (outputs, positions) close together. */
-static const float *direct_y(const direct_work *k, const direct_tile *t)
-{
-    const direct_plan *p = &k->p;
-    float *packed = t->copy + direct_bytes(p->copy) / sizeof(float);
-    for (int64_t o = 0; o < p->outputs; o++)
-        k->loops->pack[hti_row(HT_F32)](
-            t->rows, p->y.dim[3], packed + o * p->step,
-            direct_plane(&k->y, t->image, t->group * p->outputs + o) +
-                t->first * k->y.stride[2],
-            k->y.stride + 2);
-    return packed;
-}
-
 /* Adds one tile's product to a group's weights, (outputs, taps, channels). */
-static void direct_add_tile(const direct_work *k, const direct_tile *t, float *to)
+static void direct_add_tile(const hti_conv *c, const hti_conv_tile *t, float *copy,
+                            float *to)
 {
-    const direct_plan *p = &k->p;
-    int64_t positions = t->rows * p->y.dim[3];
+    const int64_t *at = (const int64_t *)(const void *)c->shared;
+    float *y = copy + c->clear_bytes / sizeof(float);
+    int64_t positions = t->rows * c->y.shape.dim[3];
     int64_t blocks = (positions + DIRECT_POSITIONS - 1) / DIRECT_POSITIONS;
-    direct_list list = {.gemm = p->gemm};
-    const float *y = direct_y(k, t);
-    direct_copy_across(k, t);
+    direct_list list = {.gemm = c->loops->gemm};
+    hti_conv_pack_y(c, t, (char *)y, c->step);
+    direct_copy_across(c, t, copy);
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = positions * b / blocks, last = positions * (b + 1) / blocks;
-        list.product = (hti_gemm_listed){.m = p->outputs,
+        list.product = (hti_gemm_listed){.m = c->outputs,
                                          .k = last - first,
                                          .a = y + first,
-                                         .b = t->copy,
-                                         .out = to,
-                                         .a_row = p->step,
-                                         .step = p->terms,
-                                         .at = k->at + first,
+                                         .b = copy,
+                                         .out = to + t->group * c->outputs * c->terms,
+                                         .a_row = c->step,
+                                         .step = c->terms,
+                                         .at = at + first,
                                          .add = true};
-        direct_list_taps(p, &list);
+        direct_list_taps(c, &list);
     }
 }
 
-/* Part `unit` of the images. */
-static void direct_unit_w(const direct_work *k, int64_t unit, float *slot)
+static void direct_tile(const hti_conv *c, int64_t at, char *slot, char *sum)
 {
-    const direct_plan *p = &k->p;
-    int64_t n = p->x.dim[0], each = p->g.groups * p->tiles;
-    float *to = (float *)(k->parts + (size_t)unit * p->weight_bytes);
-    memset(to, 0, p->weight_bytes);
-    int64_t last = n * (unit + 1) / p->units * each;
-    for (int64_t at = n * unit / p->units * each; at < last; at++) {
-        direct_tile t = direct_tile_at(k, at, slot);
-        direct_add_tile(k, &t, to + t.group * p->outputs * p->terms);
-    }
+    hti_conv_tile t = hti_conv_tile_at(c, at);
+    float *copy = (float *)(void *)slot;
+    if (c->parts)
+        direct_add_tile(c, &t, copy, (float *)(void *)sum);
+    else
+        direct_make_tile(c, &t, copy);
 }
 
-static void direct_distances(const direct_work *k)
+/* Distances within a copy: of terms, or of a tile's positions. */
+static void direct_begin(ht_context *ctx, hti_conv *c)
 {
-    const direct_plan *p = &k->p;
-    const hti_conv_geometry *g = &p->g;
-    int64_t width = p->parts ? p->y.dim[3] : p->w.dim[3];
-    for (int64_t l = 0; l < p->n_at; l++) {
-        int64_t col = l % width * (p->parts ? g->stride[1] : g->dilation[1]);
+    const hti_conv_geometry *g = &c->g;
+    int64_t width = c->parts ? c->y.shape.dim[3] : c->w.shape.dim[4];
+    int64_t *at = (int64_t *)(void *)c->shared;
+    for (int64_t l = 0; l < c->n_at; l++) {
+        int64_t col = l % width * (c->parts ? g->stride[1] : g->dilation[1]);
         int64_t row =
-            p->parts ? l / width * g->stride[0] : l % p->taps / width * g->dilation[0];
-        k->at[l] = p->parts ? (row * p->pitch + col) * p->gemm->columns
-                            : l / p->taps * p->plane + col / g->stride[1] +
-                                  (row * p->phases + col % g->stride[1]) * p->pitch;
+            c->parts ? l / width * g->stride[0] : l % c->taps / width * g->dilation[0];
+        at[l] = c->parts ? (row * c->pitch + col) * c->loops->gemm->columns
+                         : l / c->taps * c->plane + col / g->stride[1] +
+                               (row * c->phases + col % g->stride[1]) * c->pitch;
     }
+    hti_conv_pack_weights(ctx, c);
 }
 
-static void direct_piece(const void *work, int64_t piece, int64_t next)
-{
-    const direct_work *k = work;
-    const direct_plan *p = &k->p;
-    char *slot = k->slots + (size_t)piece * p->slot_bytes;
-    memset(slot, 0, direct_bytes(p->copy));
-    int64_t last = p->units * next / p->pieces;
-    for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
-        (p->parts ? direct_unit_w : direct_unit_y)(k, unit, (float *)slot);
-}
-
-/* The weight as it is read: whole, and for x with taps backwards and the channels and
- * outputs of a group exchanged. */
-static ht_array direct_weight(const direct_work *k, const ht_array *w)
-{
-    const int64_t *s = w->stride, *n = k->p.w.dim;
-    ht_array turned = {.data = (float *)w->data + (n[2] - 1) * s[2] + (n[3] - 1) * s[3],
-                       .dtype = HT_F32,
-                       .shape = {5, {k->p.g.groups, k->p.outputs, n[1], n[2], n[3]}},
-                       .stride = {n[1] * s[0], s[1], s[0], -s[2], -s[3]}};
-    return k->p.side == HTI_CONV_X ? turned : *w;
-}
-
-void hti_run_conv_direct(ht_context *ctx, hti_conv_side side, ht_array x, ht_array weight,
-                         ht_array y, const hti_conv_geometry *geometry, void *workspace,
-                         int64_t parts)
-{
-    direct_work k = {
-        .p = direct_plan_of(ctx, side, x.shape, weight.shape, y.shape, geometry, parts),
-        .loops = ctx->loops,
-        .x = side == HTI_CONV_X ? y : x,
-        .w = weight,
-        .y = side == HTI_CONV_X ? x : y,
-        .parts = workspace};
-    const direct_plan *p = &k.p;
-    k.at = (int64_t *)(k.parts + (size_t)direct_most(1, p->parts) * p->weight_bytes);
-    k.slots = (char *)k.at + p->at_bytes;
-    direct_distances(&k);
-    if (side == HTI_CONV_X || (side == HTI_CONV_Y && !hti_is_contiguous(&weight))) {
-        ht_array from = direct_weight(&k, &weight);
-        k.w = hti_contiguous(workspace, HT_F32, from.shape);
-        hti_run_copy(ctx, k.w, from);
-    }
-    hti_share(ctx, p->pieces, direct_piece, &k);
-}
+const hti_conv_method hti_conv_direct = {.turns = true,
+                                         .fits = direct_applies,
+                                         .plan = direct_plan,
+                                         .begin = direct_begin,
+                                         .tile = direct_tile};

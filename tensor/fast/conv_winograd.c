@@ -18,8 +18,7 @@
  * of it stays in the second cache. Read next: conv.c, conv_direct.c, gemm.h. */
 #include <string.h>
 
-#include "conv_direct.h"
-#include "loops.h"
+#include "conv.h"
 
 enum {
     WINOGRAD_PLACES = 16,
@@ -31,146 +30,80 @@ enum {
     WINOGRAD_WEIGHTS = 1 << 16 /* most weights: their places fit a third cache */
 };
 
-/* Sizes in elements. A block has data (places, channels, tiles) and as much for outputs,
- * places `data_step` and `more_step` apart. */
-typedef struct winograd_plan {
-    hti_conv_side side;
-    int64_t groups, padding[2];
-    ht_shape x, w, y;
-    int64_t channels, outputs, taps; /* of a group; taps: channels * outputs, of all */
-    int64_t down, across;            /* tiles of an image */
-    int64_t rows, images;            /* of a block */
-    int64_t cuts, blocks;            /* blocks down an image, and in all */
-    int64_t units, pieces, parts;
-    int64_t data_step, more_step, line, slot;
-} winograd_plan;
-
-static int64_t winograd_most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t winograd_least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t winograd_pieces(int64_t a, int64_t by)
 {
     return (a + by - 1) / by;
 }
 
-/* An odd number of lines: places lie in different sets of a cache. */
-static int64_t winograd_odd(int64_t n)
-{
-    return (n + 15) / 16 * 16 | 16;
-}
-
 /* Whether what products save, by channels * outputs, pays for the sums of each. Where
  * rows are short conv_direct.c is bad at y and x, but good at weights. */
-bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
-                          ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
+static bool winograd_fits(const hti_conv *c)
 {
-    bool fits = dtype == HT_F32 && ctx->loops->gemm->columns && x.dim[0] && w.dim[0];
+    const hti_conv_geometry *g = &c->g;
+    const int64_t *x = c->x.shape.dim, *y = c->y.shape.dim, *w = c->w.shape.dim;
+    bool fits = c->w.dtype == HT_F32 && c->loops->gemm->columns && x[0] && c->outputs;
     for (int i = 0; i < 2; i++)
-        fits = fits && w.dim[i + 2] == 3 && g->stride[i] == 1 && g->dilation[i] == 1 &&
-               g->padding[i] <= 2 && y.dim[i + 2] >= 4 && x.dim[i + 2] >= 4;
-    fits = fits && x.dim[3] <= WINOGRAD_WIDTH && y.dim[3] <= WINOGRAD_WIDTH;
-    int64_t channels = w.dim[1], outputs = w.dim[0] / g->groups, sums = WINOGRAD_SUMS;
-    if (side == HTI_CONV_W && y.dim[3] < 16) sums *= y.dim[3] < 8 ? 64 : 4;
-    return fits && channels * outputs >= sums * (channels + outputs) &&
-           channels * outputs <= WINOGRAD_WEIGHTS;
+        fits = fits && w[i + 3] == 3 && g->stride[i] == 1 && g->dilation[i] == 1 &&
+               g->padding[i] <= 2 && y[i + 2] >= 4 && x[i + 2] >= 4;
+    fits = fits && x[3] <= WINOGRAD_WIDTH && y[3] <= WINOGRAD_WIDTH;
+    int64_t product = c->channels * c->outputs, sums = WINOGRAD_SUMS;
+    if (c->side == HTI_CONV_W && y[3] < 16) sums *= y[3] < 8 ? 64 : 4;
+    return fits && product >= sums * (c->channels + c->outputs) &&
+           product <= WINOGRAD_WEIGHTS;
 }
 
-static void winograd_block_size(winograd_plan *p)
+/* A block: `rows` of tiles of as many images, `cuts` of them down an image. */
+static void winograd_block_size(hti_conv *c)
 {
-    int64_t both = WINOGRAD_PLACES * (int64_t)sizeof(float) * (p->channels + p->outputs);
-    int64_t room = winograd_least(WINOGRAD_TILES,
-                                  winograd_most(WINOGRAD_FEW, WINOGRAD_BYTES / both));
-    p->rows = winograd_least(room / p->across, HTI_WINOGRAD_PLANE / (p->across + 1) - 1);
-    p->rows = winograd_least(p->down, winograd_most(1, p->rows));
-    p->cuts = winograd_pieces(p->down, p->rows);
-    p->rows = winograd_pieces(p->down, p->cuts);
-    p->images = p->cuts > 1 ? 1 : winograd_most(1, room / (p->rows * p->across));
-    p->images = winograd_least(p->images, p->x.dim[0]);
+    int64_t both = WINOGRAD_PLACES * (int64_t)sizeof(float) * (c->channels + c->outputs);
+    int64_t room =
+        hti_least(WINOGRAD_TILES, hti_most(WINOGRAD_FEW, WINOGRAD_BYTES / both));
+    c->rows = hti_least(room / c->across, HTI_WINOGRAD_PLANE / (c->across + 1) - 1);
+    c->rows = hti_least(c->down, hti_most(1, c->rows));
+    c->cuts = winograd_pieces(c->down, c->rows);
+    c->rows = winograd_pieces(c->down, c->cuts);
+    c->images = c->cuts > 1 ? 1 : hti_most(1, room / (c->rows * c->across));
+    c->images = hti_least(c->images, c->x.shape.dim[0]);
 }
 
-static winograd_plan winograd_plan_of(const ht_context *ctx, hti_conv_side side,
-                                      ht_shape x, ht_shape w, ht_shape y,
-                                      const hti_conv_geometry *g, int64_t parts)
-{
-    bool turned = side == HTI_CONV_X;
-    winograd_plan p = {.side = side,
-                       .groups = g->groups,
-                       .x = turned ? y : x,
-                       .w = w,
-                       .y = turned ? x : y};
-    for (int i = 0; i < 2; i++) p.padding[i] = turned ? 2 - g->padding[i] : g->padding[i];
-    p.channels = turned ? w.dim[0] / g->groups : w.dim[1];
-    p.outputs = turned ? w.dim[1] : w.dim[0] / g->groups;
-    p.taps = w.dim[0] * w.dim[1];
-    p.down = winograd_pieces(p.y.dim[2], 2), p.across = winograd_pieces(p.y.dim[3], 2);
-    winograd_block_size(&p);
-    p.parts = side == HTI_CONV_W ? parts : 0;
-    p.blocks = winograd_pieces(x.dim[0], p.images) * p.cuts;
-    p.units = p.parts ? p.parts : p.blocks * p.groups;
-    p.pieces = ht_shape_count(p.y) * p.channels * 9 < HTI_CONV_SERIAL
-                   ? 1
-                   : winograd_least(p.units, ht_context_threads(ctx));
-    int64_t tiles = p.images * p.rows * p.across;
-    p.data_step = winograd_odd(p.channels * tiles);
-    p.more_step = winograd_odd(p.outputs * tiles);
-    p.line = winograd_odd((p.rows + 1) * winograd_most(p.x.dim[3], p.y.dim[3]));
-    p.slot =
-        WINOGRAD_PLACES * (p.data_step + p.more_step) + 16 * HTI_WINOGRAD_PLANE + p.line;
-    return p;
-}
-
-static size_t winograd_weight_bytes(const winograd_plan *p)
-{
-    return hti_round_up((size_t)(WINOGRAD_PLACES * p->taps) * sizeof(float), HTI_ALIGN);
-}
-
-static size_t winograd_slot_bytes(const winograd_plan *p)
-{
-    return hti_round_up((size_t)p->slot * sizeof(float), HTI_ALIGN);
-}
-
-size_t hti_conv_winograd_workspace(const ht_context *ctx, hti_conv_side side, ht_shape x,
-                                   ht_shape w, ht_shape y, const hti_conv_geometry *g,
-                                   int64_t parts)
-{
-    winograd_plan p = winograd_plan_of(ctx, side, x, w, y, g, parts);
-    return (size_t)(winograd_most(1, p.parts) + 1) * winograd_weight_bytes(&p) +
-           (size_t)p.pieces * winograd_slot_bytes(&p);
-}
-
-/* What the units of a run share; `weights` (places, groups, outputs, channels), or as
- * many parts of them as there are units. */
-typedef struct winograd_work {
-    winograd_plan p;
-    const struct hti_loops *loops;
-    ht_array x, w, y;
-    float *weights, *spare;
-    char *slots;
-} winograd_work;
-
-/* A piece's memory: what the products read and write, planes by parity of row and of
- * column (of x, and of y), lines of 4 places, and a copy of rows that are not
+/* A piece's memory: what the products read and write, (places, channels, tiles) and as
+ * much for outputs, places `data_step` and `more_step` apart, planes by parity of row and
+ * of column (of y, and of x), lines of 4 places, and a copy of rows that are not
  * contiguous. */
 typedef struct winograd_slot {
     float *data, *more, *phases[2], *lines, *line;
 } winograd_slot;
 
-static winograd_slot winograd_slot_at(const winograd_plan *p, float *at)
+static winograd_slot winograd_slot_at(const hti_conv *c, char *at)
 {
-    winograd_slot s = {.data = at};
-    s.more = s.data + WINOGRAD_PLACES * p->data_step;
-    s.phases[0] = s.more + WINOGRAD_PLACES * p->more_step;
+    winograd_slot s = {.data = (float *)(void *)at};
+    s.more = s.data + WINOGRAD_PLACES * c->data_step;
+    s.phases[0] = s.more + WINOGRAD_PLACES * c->more_step;
     s.phases[1] = s.phases[0] + 4 * HTI_WINOGRAD_PLANE;
     s.lines = s.phases[1] + 4 * HTI_WINOGRAD_PLANE;
     s.line = s.lines + 8 * HTI_WINOGRAD_PLANE;
     return s;
+}
+
+/* The sum of weights is one of their places, (places, groups, outputs, channels). */
+static void winograd_plan(hti_conv *c)
+{
+    const int64_t *x = c->x.shape.dim, *y = c->y.shape.dim;
+    c->down = winograd_pieces(y[2], 2), c->across = winograd_pieces(y[3], 2);
+    winograd_block_size(c);
+    c->whole = winograd_pieces(x[0], c->images) * c->cuts, c->each = c->g.groups;
+    int64_t tiles = c->images * c->rows * c->across;
+    c->data_step = hti_conv_odd(c->channels * tiles);
+    c->more_step = hti_conv_odd(c->outputs * tiles);
+    int64_t line = hti_conv_odd((c->rows + 1) * hti_most(x[3], y[3]));
+    int64_t places = WINOGRAD_PLACES * (c->data_step + c->more_step);
+    c->clear_at = (size_t)places * sizeof(float);
+    c->clear_bytes = 8 * HTI_WINOGRAD_PLANE * sizeof(float);
+    c->slot_bytes = hti_conv_bytes(c, places + 16 * HTI_WINOGRAD_PLANE + line);
+    c->pairs = c->g.groups * c->outputs * c->channels;
+    c->weight_bytes = c->shared_bytes = hti_conv_bytes(c, WINOGRAD_PLACES * c->pairs);
+    int64_t stride[] = {c->outputs * c->channels, c->channels, 1, 3 * c->pairs, c->pairs};
+    memcpy(c->stride, stride, sizeof stride);
 }
 
 /* Tiles of a block: rows first .. first+rows-1, of some images. */
@@ -179,16 +112,21 @@ typedef struct winograd_block {
 } winograd_block;
 
 /* Past the last one there are no images. */
-static winograd_block winograd_block_at(const winograd_plan *p, int64_t at)
+static winograd_block winograd_block_at(const hti_conv *c, int64_t at)
 {
-    winograd_block b = {.group = at % p->groups};
-    at /= p->groups;
-    b.image = at / p->cuts * p->images;
-    b.images = winograd_least(p->images, p->x.dim[0] - b.image);
-    b.first = at % p->cuts * p->rows;
-    b.rows = winograd_least(p->rows, p->down - b.first);
-    b.tiles = b.images * b.rows * p->across;
+    winograd_block b = {.group = at % c->g.groups};
+    at /= c->g.groups;
+    b.image = at / c->cuts * c->images;
+    b.images = hti_least(c->images, c->x.shape.dim[0] - b.image);
+    b.first = at % c->cuts * c->rows;
+    b.rows = hti_least(c->rows, c->down - b.first);
+    b.tiles = b.images * b.rows * c->across;
     return b;
+}
+
+static float *winograd_place(const ht_array *a, int64_t image, int64_t channel)
+{
+    return (float *)(void *)hti_conv_plane(a, image, channel);
 }
 
 /* A plane of x (its borders too) or of y on its way to the places of its tiles. */
@@ -201,15 +139,15 @@ typedef struct winograd_plane {
 
 /* Rows of one parity, columns of each apart; outside of the plane zeros, those left and
  * right since the piece began. */
-static void winograd_split(const winograd_work *k, const winograd_plane *f, int64_t base,
+static void winograd_split(const hti_conv *c, const winograd_plane *f, int64_t base,
                            float *even, float *line)
 {
     int64_t pitch = f->tiles.across + f->more, rows = f->tiles.rows + f->more;
     int64_t n = f->size[1], pad = f->padding[1], step = 2 * f->stride[0];
-    int64_t from = winograd_least(rows, base < 0 ? (1 - base) / 2 : 0);
+    int64_t from = hti_least(rows, base < 0 ? (1 - base) / 2 : 0);
     int64_t to = base < f->size[0] ? (f->size[0] - base + 1) / 2 : 0;
     float *phase[2] = {even, even + HTI_WINOGRAD_PLANE};
-    to = winograd_most(from, winograd_least(rows, to));
+    to = hti_most(from, hti_least(rows, to));
     for (int i = 0; i < 2; i++) {
         if (from) memset(phase[i], 0, (size_t)(from * pitch) * sizeof(float));
         if (to < rows)
@@ -219,60 +157,57 @@ static void winograd_split(const winograd_work *k, const winograd_plane *f, int6
     if (from == to) return;
     const float *x = f->from + (base + 2 * from) * f->stride[0];
     if (f->stride[1] != 1) {
-        k->loops->pack[hti_row(HT_F32)](to - from, n, line, x,
+        c->loops->pack[hti_row(HT_F32)](to - from, n, line, x,
                                         (const int64_t[]){step, f->stride[1]});
         x = line, step = n;
     }
     float *first = phase[pad % 2] + from * pitch + pad / 2;
     float *second = phase[(pad + 1) % 2] + from * pitch + (pad + 1) / 2;
-    k->loops->winograd->split(to - from, n / 2, first, second, pitch, x, step);
+    c->loops->winograd->split(to - from, n / 2, first, second, pitch, x, step);
     for (int64_t r = 0; n % 2 && r < to - from; r++)
         first[r * pitch + n / 2] = x[r * step + n - 1];
 }
 
 /* All planes of a block of a (x, or y of the weights). */
-static void winograd_planes(const winograd_work *k, const winograd_slot *s,
-                            const ht_array *a, const winograd_block *b)
+static void winograd_planes(const hti_conv *c, const winograd_slot *s, const ht_array *a,
+                            const winograd_block *b)
 {
-    const winograd_plan *p = &k->p;
-    bool data = a == &k->x;
-    int64_t n = data ? p->channels : p->outputs;
+    bool data = a == &c->x;
+    int64_t n = data ? c->channels : c->outputs;
     winograd_plane f = {.size = a->shape.dim + 2,
                         .stride = a->stride + 2,
                         .more = data,
                         .tiles = {.rows = b->rows,
-                                  .across = p->across,
-                                  .step = data ? p->data_step : p->more_step,
+                                  .across = c->across,
+                                  .step = data ? c->data_step : c->more_step,
                                   .phases = s->phases[data],
                                   .lines = s->lines}};
-    for (int i = 0; i < 2 && data; i++) f.padding[i] = p->padding[i];
+    for (int i = 0; i < 2 && data; i++) f.padding[i] = c->g.padding[i];
     for (int64_t i = 0; i < b->images * n; i++) {
-        int64_t image = i / n, c = i % n;
-        f.from = (const float *)a->data + (b->image + image) * a->stride[0] +
-                 (b->group * n + c) * a->stride[1];
+        int64_t image = i / n, channel = i % n;
+        f.from = winograd_place(a, b->image + i / n, b->group * n + channel);
         for (int parity = 0; parity < 2; parity++)
-            winograd_split(k, &f, 2 * b->first + parity - f.padding[0],
+            winograd_split(c, &f, 2 * b->first + parity - f.padding[0],
                            f.tiles.phases + 2 * parity * HTI_WINOGRAD_PLANE, s->line);
         f.tiles.places =
-            (data ? s->data : s->more) + c * b->tiles + image * b->rows * p->across;
-        (data ? k->loops->winograd->data : k->loops->winograd->spread)(&f.tiles);
+            (data ? s->data : s->more) + channel * b->tiles + image * b->rows * c->across;
+        (data ? c->loops->winograd->data : c->loops->winograd->spread)(&f.tiles);
     }
 }
 
 /* The rows of y under a block from the places of its tiles. */
-static void winograd_back(const winograd_work *k, const winograd_slot *s,
+static void winograd_back(const hti_conv *c, const winograd_slot *s,
                           const winograd_block *b)
 {
-    const winograd_plan *p = &k->p;
     hti_winograd tiles = {
-        .rows = b->rows, .across = p->across, .step = p->more_step, .lines = s->lines};
-    int64_t row = 2 * b->first, height = winograd_least(2 * b->rows, p->y.dim[2] - row);
-    for (int64_t i = 0; i < b->images * p->outputs; i++) {
-        int64_t image = i / p->outputs, o = i % p->outputs;
-        float *y = (float *)k->y.data + (b->image + image) * k->y.stride[0] +
-                   (b->group * p->outputs + o) * k->y.stride[1];
-        tiles.places = s->more + o * b->tiles + image * b->rows * p->across;
-        k->loops->winograd->back(&tiles, height, p->y.dim[3], y + row * p->y.dim[3]);
+        .rows = b->rows, .across = c->across, .step = c->more_step, .lines = s->lines};
+    int64_t row = 2 * b->first, height = hti_least(2 * b->rows, c->y.shape.dim[2] - row);
+    for (int64_t i = 0; i < b->images * c->outputs; i++) {
+        int64_t image = i / c->outputs, o = i % c->outputs;
+        float *y = winograd_place(&c->y, b->image + image, b->group * c->outputs + o);
+        tiles.places = s->more + o * b->tiles + image * b->rows * c->across;
+        c->loops->winograd->back(&tiles, height, c->y.shape.dim[3],
+                                 y + row * c->y.shape.dim[3]);
     }
 }
 
@@ -280,20 +215,19 @@ static void winograd_back(const winograd_work *k, const winograd_slot *s,
  * of place after place run, which need no memory. Inline, or gcc thinks it does nothing
  * and leaves it out. */
 static inline __attribute__((always_inline)) void
-winograd_ask(const winograd_work *k, const ht_array *a, int64_t channels,
+winograd_ask(const hti_conv *c, const ht_array *a, int64_t channels,
              const winograd_block *b, int64_t place)
 {
     const int64_t width = a->shape.dim[3], planes = b->images * channels;
-    const bool data = a == &k->x, write = !data && !k->p.parts;
+    const bool data = a == &c->x, write = !data && !c->parts;
     int64_t from = 2 * b->first, to = from + 2 * b->rows;
     if (b->images <= 0 || a->stride[3] != 1 || a->stride[2] != width) return;
-    if (data) from = winograd_most(0, from - k->p.padding[0]), to += 2 - k->p.padding[0];
-    to = winograd_least(a->shape.dim[2], to) * width;
+    if (data) from = hti_most(0, from - c->g.padding[0]), to += 2 - c->g.padding[0];
+    to = hti_least(a->shape.dim[2], to) * width;
     for (int64_t i = planes * place / WINOGRAD_PLACES;
          i < planes * (place + 1) / WINOGRAD_PLACES; i++) {
-        const float *plane = (const float *)a->data +
-                             (b->image + i / channels) * a->stride[0] +
-                             (b->group * channels + i % channels) * a->stride[1];
+        const float *plane = winograd_place(a, b->image + i / channels,
+                                            b->group * channels + i % channels);
         for (int64_t j = from * width; j < to; j += HTI_ALIGN / (int64_t)sizeof(float))
             if (write)
                 __builtin_prefetch(plane + j, 1);
@@ -302,154 +236,102 @@ winograd_ask(const winograd_work *k, const ht_array *a, int64_t channels,
     }
 }
 
-/* y of block `unit`. */
-static void winograd_unit_y(const winograd_work *k, int64_t unit, const winograd_slot *s)
+/* y of block `at`. */
+static void winograd_make_block(const hti_conv *c, int64_t at, const winograd_slot *s)
 {
-    const winograd_plan *p = &k->p;
-    const winograd_block b = winograd_block_at(p, unit),
-                         next = winograd_block_at(p, unit + 1);
-    hti_gemm product = {.m = p->outputs,
-                        .k = p->channels,
+    const winograd_block b = winograd_block_at(c, at),
+                         next = winograd_block_at(c, at + 1);
+    hti_gemm product = {.m = c->outputs,
+                        .k = c->channels,
                         .n = b.tiles,
-                        .a = k->weights + b.group * p->outputs * p->channels,
+                        .a = (const float *)(const void *)c->weights +
+                             b.group * c->outputs * c->channels,
                         .b = s->data,
                         .out = s->more,
-                        .a_row = p->channels,
+                        .a_row = c->channels,
                         .a_col = 1,
                         .b_row = b.tiles,
                         .b_col = 1,
                         .step = b.tiles};
-    winograd_planes(k, s, &k->x, &b);
+    winograd_planes(c, s, &c->x, &b);
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
-        winograd_ask(k, &k->x, p->channels, &next, i);
-        winograd_ask(k, &k->y, p->outputs, &b, i);
-        k->loops->gemm->product(&product);
-        product.a += p->taps, product.b += p->data_step, product.out += p->more_step;
+        winograd_ask(c, &c->x, c->channels, &next, i);
+        winograd_ask(c, &c->y, c->outputs, &b, i);
+        c->loops->gemm->product(&product);
+        product.a += c->pairs, product.b += c->data_step, product.out += c->more_step;
     }
-    winograd_back(k, s, &b);
+    winograd_back(c, s, &b);
 }
 
 /* Adds block `at` to the places of the weights. */
-static void winograd_add_block(const winograd_work *k, int64_t at, const winograd_slot *s,
+static void winograd_add_block(const hti_conv *c, int64_t at, const winograd_slot *s,
                                float *to)
 {
-    const winograd_plan *p = &k->p;
-    const winograd_block b = winograd_block_at(p, at),
-                         next = winograd_block_at(p, at + 1);
-    hti_gemm product = {.m = p->outputs,
+    const winograd_block b = winograd_block_at(c, at),
+                         next = winograd_block_at(c, at + 1);
+    hti_gemm product = {.m = c->outputs,
                         .k = b.tiles,
-                        .n = p->channels,
+                        .n = c->channels,
                         .a = s->more,
                         .b = s->data,
-                        .out = to + b.group * p->outputs * p->channels,
+                        .out = to + b.group * c->outputs * c->channels,
                         .a_row = b.tiles,
                         .a_col = 1,
                         .b_row = 1,
                         .b_col = b.tiles,
-                        .step = p->channels,
+                        .step = c->channels,
                         .add = true};
-    winograd_planes(k, s, &k->x, &b);
-    winograd_planes(k, s, &k->y, &b);
+    winograd_planes(c, s, &c->x, &b);
+    winograd_planes(c, s, &c->y, &b);
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
-        winograd_ask(k, &k->x, p->channels, &next, i);
-        winograd_ask(k, &k->y, p->outputs, &next, i);
-        k->loops->gemm->product(&product);
-        product.a += p->more_step, product.b += p->data_step, product.out += p->taps;
+        winograd_ask(c, &c->x, c->channels, &next, i);
+        winograd_ask(c, &c->y, c->outputs, &next, i);
+        c->loops->gemm->product(&product);
+        product.a += c->more_step, product.b += c->data_step, product.out += c->pairs;
     }
 }
 
-/* Part `unit` of the blocks. */
-static void winograd_unit_w(const winograd_work *k, int64_t unit, const winograd_slot *s)
+static void winograd_tile(const hti_conv *c, int64_t at, char *slot, char *sum)
 {
-    const winograd_plan *p = &k->p;
-    float *to = k->weights + unit * WINOGRAD_PLACES * p->taps;
-    int64_t last = p->blocks * (unit + 1) / p->units * p->groups;
-    memset(to, 0, (size_t)(WINOGRAD_PLACES * p->taps) * sizeof *to);
-    for (int64_t at = p->blocks * unit / p->units * p->groups; at < last; at++)
-        winograd_add_block(k, at, s, to);
+    winograd_slot s = winograd_slot_at(c, slot);
+    if (c->parts)
+        winograd_add_block(c, at, &s, (float *)(void *)sum);
+    else
+        winograd_make_block(c, at, &s);
 }
 
-/* (taps, taps, groups, outputs, channels) as they lie in w: for x with taps backwards and
- * the channels and outputs of a group exchanged. */
-static ht_array winograd_view(const winograd_work *k)
+/* places = G w G', by way of (3, 4, pairs) beside them. */
+static void winograd_begin(ht_context *ctx, hti_conv *c)
 {
-    const winograd_plan *p = &k->p;
-    const int64_t *s = k->w.stride;
-    bool turned = p->side == HTI_CONV_X;
-    float *w = k->w.data;
-    int64_t group = (turned ? p->channels : p->outputs) * s[0];
-    return (ht_array){
-        turned ? w + 2 * s[2] + 2 * s[3] : w,
-        HT_F32,
-        {5, {3, 3, p->groups, p->outputs, p->channels}},
-        {turned ? -s[2] : s[2], turned ? -s[3] : s[3], group, s[turned], s[!turned]}};
-}
-
-/* places = G w G', by way of (3, 4, taps) beside them. */
-static void winograd_weights(ht_context *ctx, const winograd_work *k)
-{
-    const hti_winograd_loops *loops = k->loops->winograd;
-    int64_t n = k->p.taps;
-    ht_array from = winograd_view(k);
-    hti_run_copy(ctx, hti_contiguous(k->weights, HT_F32, from.shape), from);
+    const hti_winograd_loops *loops = c->loops->winograd;
+    float *weights = (float *)(void *)c->weights, *spare = (float *)(void *)c->shared;
+    const int64_t *d = c->w.shape.dim, *s = c->w.stride;
+    int64_t n = c->pairs;
+    if (c->parts) return;
+    ht_array from = {
+        c->w.data, HT_F32, {5, {3, 3, d[0], d[1], d[2]}}, {s[3], s[4], s[0], s[1], s[2]}};
+    hti_run_copy(ctx, hti_contiguous(weights, HT_F32, from.shape), from);
     for (int i = 0; i < 3; i++)
-        loops->taps(n, k->spare + 4 * i * n, n, k->weights + 3 * i * n, n);
+        loops->taps(n, spare + 4 * i * n, n, weights + 3 * i * n, n);
     for (int i = 0; i < 4; i++)
-        loops->taps(n, k->weights + i * n, 4 * n, k->spare + i * n, 4 * n);
+        loops->taps(n, weights + i * n, 4 * n, spare + i * n, 4 * n);
 }
 
-/* The parts added up in order, into the first, and w = G' places G. */
-static void winograd_join(ht_context *ctx, const winograd_work *k)
+/* w = G' places G. */
+static void winograd_finish(const hti_conv *c)
 {
-    const winograd_plan *p = &k->p;
-    const hti_winograd_loops *loops = k->loops->winograd;
-    int64_t n = p->taps;
-    ht_array sum = hti_contiguous(k->weights, HT_F32, HT_SHAPE(WINOGRAD_PLACES * n));
-    ht_array part = sum;
-    for (int64_t i = 1; i < p->parts; i++) {
-        part.data = k->weights + i * WINOGRAD_PLACES * n;
-        hti_run_binary(ctx, HTI_BINARY_add, sum, sum, part);
-    }
+    const hti_winograd_loops *loops = c->loops->winograd;
+    float *weights = (float *)(void *)c->weights, *spare = (float *)(void *)c->shared;
+    int64_t n = c->pairs;
     for (int i = 0; i < 4; i++)
-        loops->gather(n, k->spare + i * n, 4 * n, k->weights + i * n, 4 * n);
+        loops->gather(n, spare + i * n, 4 * n, weights + i * n, 4 * n);
     for (int i = 0; i < 3; i++)
-        loops->gather(n, k->weights + 3 * i * n, n, k->spare + 4 * i * n, n);
-    ht_array turned = {k->weights,
-                       HT_F32,
-                       {5, {p->groups, p->outputs, p->channels, 3, 3}},
-                       {p->outputs * p->channels, p->channels, 1, 3 * n, n}};
-    hti_run_copy(ctx, hti_contiguous(k->w.data, HT_F32, turned.shape), turned);
+        loops->gather(n, weights + 3 * i * n, n, spare + 4 * i * n, n);
 }
 
-static void winograd_piece(const void *work, int64_t piece, int64_t next)
-{
-    const winograd_work *k = work;
-    const winograd_plan *p = &k->p;
-    float *at = (float *)(k->slots + (size_t)piece * winograd_slot_bytes(p));
-    winograd_slot s = winograd_slot_at(p, at);
-    memset(s.phases[0], 0, 8 * HTI_WINOGRAD_PLANE * sizeof(float));
-    int64_t last = p->units * next / p->pieces;
-    for (int64_t unit = p->units * piece / p->pieces; unit < last; unit++)
-        (p->parts ? winograd_unit_w : winograd_unit_y)(k, unit, &s);
-}
-
-void hti_run_conv_winograd(ht_context *ctx, hti_conv_side side, ht_array x,
-                           ht_array weight, ht_array y, const hti_conv_geometry *geometry,
-                           void *workspace, int64_t parts)
-{
-    bool turned = side == HTI_CONV_X;
-    winograd_work k = {
-        .p = winograd_plan_of(ctx, side, x.shape, weight.shape, y.shape, geometry, parts),
-        .loops = ctx->loops,
-        .x = turned ? y : x,
-        .w = weight,
-        .y = turned ? x : y,
-        .weights = workspace};
-    const winograd_plan *p = &k.p;
-    size_t bytes = winograd_weight_bytes(p);
-    k.spare = (float *)((char *)workspace + (size_t)winograd_most(1, p->parts) * bytes);
-    k.slots = (char *)k.spare + bytes;
-    if (!p->parts) winograd_weights(ctx, &k);
-    hti_share(ctx, p->pieces, winograd_piece, &k);
-    if (p->parts) winograd_join(ctx, &k);
-}
+const hti_conv_method hti_conv_winograd = {.turns = true,
+                                           .fits = winograd_fits,
+                                           .plan = winograd_plan,
+                                           .begin = winograd_begin,
+                                           .tile = winograd_tile,
+                                           .finish = winograd_finish};

@@ -16,7 +16,7 @@
 /* Multiply-adds below which a second thread costs more than it brings. */
 enum { MATMUL_SERIAL = 1 << 21 };
 
-static hti_matmul_view matmul_matrix(const ht_array *a, int64_t batch)
+hti_matmul_view hti_matmul_matrix(const ht_array *a, int64_t batch)
 {
     int last = a->shape.rank - 1;
     int64_t offset = hti_offset_along(last - 1, a->shape.dim, a->stride, batch);
@@ -59,7 +59,7 @@ static bool matmul_is_tall(const ht_array *out, const ht_array *a, const ht_arra
 
 static hti_matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
 {
-    hti_matmul_view all = matmul_matrix(a, 0);
+    hti_matmul_view all = hti_matmul_matrix(a, 0);
     all.rows = rows;
     return all;
 }
@@ -177,19 +177,6 @@ static void matmul_ours(const struct hti_loops *loops, hti_matmul_view out,
                                      .add = add});
 }
 
-/* Rows first .. last-1. */
-static hti_matmul_view matmul_rows(hti_matmul_view x, int64_t first, int64_t last)
-{
-    x.data = hti_at(x.data, first * x.row * (int64_t)ht_dtype_bytes(x.dtype));
-    x.rows = last - first;
-    return x;
-}
-
-static hti_matmul_view matmul_cols(hti_matmul_view x, int64_t first, int64_t last)
-{
-    return hti_matmul_transposed(matmul_rows(hti_matmul_transposed(x), first, last));
-}
-
 enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
 
 /* out = a . b, or += if `add`, in `pieces`, `across` of them side by side. */
@@ -212,8 +199,9 @@ static void matmul_part(const void *work, int64_t i, int64_t next)
     int64_t left = broad * c / across * MATMUL_PART;
     int64_t right = broad * (c + 1) / across * MATMUL_PART;
     if (right > out.cols) right = out.cols;
-    matmul_ours(w->ctx->loops, matmul_cols(matmul_rows(out, first, last), left, right),
-                matmul_rows(w->a, first, last), matmul_cols(w->b, left, right), w->add);
+    matmul_ours(
+        w->ctx->loops, hti_matmul_cols(hti_matmul_rows(out, first, last), left, right),
+        hti_matmul_rows(w->a, first, last), hti_matmul_cols(w->b, left, right), w->add);
 }
 
 /* The result cut over threads, its longer side first. */
@@ -248,8 +236,8 @@ static void matmul_band(const void *work, int64_t i, int64_t next)
     int64_t last = bands * next / w->pieces * MATMUL_BAND;
     if (last > w->out.rows) last = w->out.rows;
     if (first < last)
-        hti_blas_product(matmul_rows(w->out, first, last), matmul_rows(w->a, first, last),
-                         w->b, false);
+        hti_blas_product(hti_matmul_rows(w->out, first, last),
+                         hti_matmul_rows(w->a, first, last), w->b, false);
 }
 
 static bool matmul_bands(const ht_context *ctx, int threads, hti_matmul_view out,
@@ -286,8 +274,8 @@ static void matmul_some(const void *work, int64_t i, int64_t next)
     const matmul_batch *w = work;
     int64_t last = w->n * next / w->pieces;
     for (int64_t k = w->n * i / w->pieces; k < last; k++)
-        matmul_best(w->ctx, w->threads, matmul_matrix(w->out, k), matmul_matrix(w->a, k),
-                    matmul_matrix(w->b, k));
+        matmul_best(w->ctx, w->threads, hti_matmul_matrix(w->out, k),
+                    hti_matmul_matrix(w->a, k), hti_matmul_matrix(w->b, k));
 }
 
 /* The products of a batch, over threads where each is too small to be cut. */
@@ -316,7 +304,7 @@ static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_
     if (matmul_is_tall(out, a, b)) {
         int64_t rows = count / out->shape.dim[out->shape.rank - 1];
         matmul_best(ctx, ctx->options.threads, matmul_of_rows(out, rows),
-                    matmul_of_rows(a, rows), matmul_matrix(b, 0));
+                    matmul_of_rows(a, rows), hti_matmul_matrix(b, 0));
     } else {
         matmul_each(ctx, out, a, b);
     }
@@ -353,8 +341,8 @@ static bool fast_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, i
 
 static void fast_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
-    hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
-                    q = matmul_matrix(&b, 0);
+    hti_matmul_view o = hti_matmul_matrix(&out, 0), p = hti_matmul_matrix(&a, 0),
+                    q = hti_matmul_matrix(&b, 0);
     hti_matmul_counts before = hti_matmul_enter(ctx, out.dtype, false, false);
     if (o.rows > 0 && o.cols > 0 &&
         !matmul_parts(ctx, ht_context_threads(ctx), o, p, q, true) &&
@@ -363,16 +351,14 @@ static void fast_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array 
     hti_matmul_leave(before);
 }
 
-void hti_matmul_tile(const struct hti_loops *loops, ht_array out, ht_array a, ht_array b,
-                     bool add)
+void hti_matmul_tile(const struct hti_loops *loops, hti_matmul_view out,
+                     hti_matmul_view a, hti_matmul_view b, bool add)
 {
-    hti_matmul_view o = matmul_matrix(&out, 0), p = matmul_matrix(&a, 0),
-                    q = matmul_matrix(&b, 0);
-    if (o.rows == 0 || o.cols == 0) return;
-    if (matmul_is_ours(loops, &p))
-        matmul_ours(loops, o, p, q, add);
-    else if (!hti_blas_product(o, p, q, add))
-        matmul_loops(o, p, q, add);
+    if (out.rows == 0 || out.cols == 0) return;
+    if (matmul_is_ours(loops, &a))
+        matmul_ours(loops, out, a, b, add);
+    else if (!hti_blas_product(out, a, b, add))
+        matmul_loops(out, a, b, add);
 }
 
 void hti_fast_matmul(struct hti_kernels *kernels)

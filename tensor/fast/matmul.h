@@ -17,11 +17,6 @@ typedef struct hti_matmul_counts {
 hti_matmul_counts hti_matmul_enter(const ht_context *ctx, ht_dtype dtype, bool vector,
                                    bool several);
 void hti_matmul_leave(hti_matmul_counts before);
-/* out (m, n; rows any distance apart) = a (m, k) . b (k, n), or += if `add`, on the
- * calling thread. */
-void hti_matmul_tile(const struct hti_loops *loops, ht_array out, ht_array a, ht_array b,
-                     bool add);
-
 /* One matrix of a batch; row and col are the strides, in elements. */
 typedef struct hti_matmul_view {
     void *data;
@@ -29,10 +24,29 @@ typedef struct hti_matmul_view {
     int64_t rows, cols, row, col;
 } hti_matmul_view;
 
+/* Matrix number `batch` of a's last two axes. */
+hti_matmul_view hti_matmul_matrix(const ht_array *a, int64_t batch);
+/* Its rows first .. last-1. */
+static inline hti_matmul_view hti_matmul_rows(hti_matmul_view a, int64_t first,
+                                              int64_t last)
+{
+    a.data = hti_at(a.data, first * a.row * (int64_t)ht_dtype_bytes(a.dtype));
+    a.rows = last - first;
+    return a;
+}
 static inline hti_matmul_view hti_matmul_transposed(hti_matmul_view a)
 {
     return (hti_matmul_view){a.data, a.dtype, a.cols, a.rows, a.col, a.row};
 }
+static inline hti_matmul_view hti_matmul_cols(hti_matmul_view a, int64_t first,
+                                              int64_t last)
+{
+    return hti_matmul_transposed(hti_matmul_rows(hti_matmul_transposed(a), first, last));
+}
+/* out (m, n; rows any distance apart) = a (m, k) . b (k, n), or += if `add`, on the
+ * calling thread. */
+void hti_matmul_tile(const struct hti_loops *loops, hti_matmul_view out,
+                     hti_matmul_view a, hti_matmul_view b, bool add);
 
 /* Whether these strides can be said to it. */
 bool hti_blas_fits(const hti_matmul_view *a, const hti_matmul_view *b);

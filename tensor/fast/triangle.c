@@ -17,50 +17,18 @@ typedef struct triangle_work {
     int64_t rows, blocks; /* of out, a matrix; blocks of rows */
 } triangle_work;
 
-static ht_array triangle_matrix(const ht_array *a, int64_t batch)
+static hti_matmul_view triangle_part(hti_matmul_view a, int64_t first, int64_t last,
+                                     int64_t left, int64_t right)
 {
-    int last = a->shape.rank - 1;
-    int64_t at = hti_offset_along(last - 1, a->shape.dim, a->stride, batch);
-    return (ht_array){hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype)),
-                      a->dtype,
-                      HT_SHAPE(a->shape.dim[last - 1], a->shape.dim[last]),
-                      {a->stride[last - 1], a->stride[last]}};
-}
-
-/* Rows first .. last-1 of a matrix. */
-static ht_array triangle_rows(ht_array a, int64_t first, int64_t last)
-{
-    a.data = hti_at(a.data, first * a.stride[0] * (int64_t)ht_dtype_bytes(a.dtype));
-    a.shape.dim[0] = last - first;
-    return a;
-}
-
-static ht_array triangle_turned(ht_array a)
-{
-    return (ht_array){a.data,
-                      a.dtype,
-                      HT_SHAPE(a.shape.dim[1], a.shape.dim[0]),
-                      {a.stride[1], a.stride[0]}};
-}
-
-static ht_array triangle_part(ht_array a, int64_t first, int64_t last, int64_t left,
-                              int64_t right)
-{
-    a = triangle_turned(triangle_rows(a, first, last));
-    return triangle_turned(triangle_rows(a, left, right));
-}
-
-static int64_t triangle_least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
+    return hti_matmul_cols(hti_matmul_rows(a, first, last), left, right);
 }
 
 /* out's only row += x's element (i, j) times row `row` of y. */
-static void triangle_add(ht_array out, ht_array x, int64_t i, int64_t j, ht_array y,
-                         int64_t row)
+static void triangle_add(hti_matmul_view out, hti_matmul_view x, int64_t i, int64_t j,
+                         hti_matmul_view y, int64_t row)
 {
-    int64_t n = out.shape.dim[1], at = i * x.stride[0] + j * x.stride[1];
-    int64_t from = row * y.stride[0], step = y.stride[1];
+    int64_t n = out.cols, at = i * x.row + j * x.col;
+    int64_t from = row * y.row, step = y.col;
     if (out.dtype == HT_F32)
         for (int64_t c = 0; c < n; c++)
             ((float *)out.data)[c] +=
@@ -72,43 +40,44 @@ static void triangle_add(ht_array out, ht_array x, int64_t i, int64_t j, ht_arra
 }
 
 /* Rows first .. last-1 of out, of x y' and 0 above. */
-static void triangle_pairs(const triangle_work *w, ht_array out, ht_array x, ht_array y,
-                           int64_t first, int64_t last)
+static void triangle_pairs(const triangle_work *w, hti_matmul_view out, hti_matmul_view x,
+                           hti_matmul_view y, int64_t first, int64_t last)
 {
-    int64_t n = out.shape.dim[1], seen = triangle_least(last, n);
+    int64_t n = out.cols, seen = hti_least(last, n);
     size_t size = ht_dtype_bytes(out.dtype);
     hti_matmul_tile(w->loops, triangle_part(out, first, last, 0, seen),
-                    triangle_rows(x, first, last),
-                    triangle_turned(triangle_rows(y, 0, seen)), false);
+                    hti_matmul_rows(x, first, last),
+                    hti_matmul_transposed(hti_matmul_rows(y, 0, seen)), false);
     for (int64_t i = first; i < last && i + 1 < n; i++)
-        memset((char *)triangle_rows(out, i, i + 1).data + (size_t)(i + 1) * size, 0,
+        memset((char *)hti_matmul_rows(out, i, i + 1).data + (size_t)(i + 1) * size, 0,
                (size_t)(n - i - 1) * size);
 }
 
 /* Of the triangle of x, times y. */
-static void triangle_below(const triangle_work *w, ht_array out, ht_array x, ht_array y,
-                           int64_t first, int64_t last)
+static void triangle_below(const triangle_work *w, hti_matmul_view out, hti_matmul_view x,
+                           hti_matmul_view y, int64_t first, int64_t last)
 {
-    int64_t n = x.shape.dim[1], all = triangle_least(first + 1, n);
-    hti_matmul_tile(w->loops, triangle_rows(out, first, last),
-                    triangle_part(x, first, last, 0, all), triangle_rows(y, 0, all),
+    int64_t n = x.cols, all = hti_least(first + 1, n);
+    hti_matmul_tile(w->loops, hti_matmul_rows(out, first, last),
+                    triangle_part(x, first, last, 0, all), hti_matmul_rows(y, 0, all),
                     false);
     for (int64_t i = first; i < last; i++)
         for (int64_t j = all; j <= i && j < n; j++)
-            triangle_add(triangle_rows(out, i, i + 1), x, i, j, y, j);
+            triangle_add(hti_matmul_rows(out, i, i + 1), x, i, j, y, j);
 }
 
 /* Of the triangle of x, turned, times y. */
-static void triangle_beside(const triangle_work *w, ht_array out, ht_array x, ht_array y,
-                            int64_t first, int64_t last)
+static void triangle_beside(const triangle_work *w, hti_matmul_view out,
+                            hti_matmul_view x, hti_matmul_view y, int64_t first,
+                            int64_t last)
 {
-    int64_t n = x.shape.dim[0], all = triangle_least(last - 1, n);
-    hti_matmul_tile(w->loops, triangle_rows(out, first, last),
-                    triangle_turned(triangle_part(x, all, n, first, last)),
-                    triangle_rows(y, all, n), false);
+    int64_t n = x.rows, all = hti_least(last - 1, n);
+    hti_matmul_tile(w->loops, hti_matmul_rows(out, first, last),
+                    hti_matmul_transposed(triangle_part(x, all, n, first, last)),
+                    hti_matmul_rows(y, all, n), false);
     for (int64_t j = first; j < last; j++)
         for (int64_t i = j; i < all; i++)
-            triangle_add(triangle_rows(out, j, j + 1), x, i, j, y, i);
+            triangle_add(hti_matmul_rows(out, j, j + 1), x, i, j, y, i);
 }
 
 /* Task: blocks first .. last-1, counted over all matrices. */
@@ -120,9 +89,9 @@ static void triangle_blocks(const void *work, int64_t first, int64_t last)
         (w->side == HTI_TRIANGLE_PAIRS   ? triangle_pairs
          : w->side == HTI_TRIANGLE_BELOW ? triangle_below
                                          : triangle_beside)(
-            w, triangle_matrix(&w->out, batch), triangle_matrix(&w->x, batch),
-            triangle_matrix(&w->y, batch), row,
-            triangle_least(row + TRIANGLE_BLOCK, w->rows));
+            w, hti_matmul_matrix(&w->out, batch), hti_matmul_matrix(&w->x, batch),
+            hti_matmul_matrix(&w->y, batch), row,
+            hti_least(row + TRIANGLE_BLOCK, w->rows));
     }
 }
 

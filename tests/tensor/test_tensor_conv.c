@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tensor_conv.c: the three products of a convolution against seven plain loops,
  * over random shapes, options and views; and pooling by windows against plain loops. */
-#include "conv_direct.h"
+#include "conv.h"
 #include "test_conv.h"
 
 static struct test_random any;

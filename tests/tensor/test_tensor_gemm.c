@@ -68,6 +68,13 @@ static void check_out(const matrix *got, const matrix *old, const float *want, i
     assert_memory_equal(got->block, old->block, (size_t)got->count * sizeof(float));
 }
 
+static void tile_product(const struct hti_loops *loops, ht_array out, ht_array a,
+                         ht_array b, bool add)
+{
+    hti_matmul_tile(loops, hti_matmul_matrix(&out, 0), hti_matmul_matrix(&a, 0),
+                    hti_matmul_matrix(&b, 0), add);
+}
+
 static void check_tile(dice *d, int64_t m, int64_t k, int64_t n, int sides)
 {
     ht_context *ctx = ht_context_new(NULL);
@@ -80,7 +87,7 @@ static void check_tile(dice *d, int64_t m, int64_t k, int64_t n, int sides)
     for (int i = 0; hti_loops_at(i); i++)
         for (int add = 0; add < 2; add++) {
             matrix got = copy_of(&old);
-            hti_matmul_tile(hti_loops_at(i), got.array, a.array, b.array, add);
+            tile_product(hti_loops_at(i), got.array, a.array, b.array, add);
             check_out(&got, &old, want, k, add);
             free(got.block);
         }
@@ -133,10 +140,10 @@ static void matmul_tile_any_part_has_the_bits_of_the_whole(void **state)
             matrix cut = copy_of(&out);
             int64_t row = roll(&d, m), rows = 1 + roll(&d, m - row);
             int64_t col = roll(&d, n), cols = 1 + roll(&d, n - col);
-            hti_matmul_tile(hti_loops_at(isa), out.array, a.array, b.array, i & 4);
-            hti_matmul_tile(hti_loops_at(isa), part_of(&cut, row, rows, col, cols).array,
-                            part_of(&a, row, rows, 0, k).array,
-                            part_of(&b, 0, k, col, cols).array, i & 4);
+            tile_product(hti_loops_at(isa), out.array, a.array, b.array, i & 4);
+            tile_product(hti_loops_at(isa), part_of(&cut, row, rows, col, cols).array,
+                         part_of(&a, row, rows, 0, k).array,
+                         part_of(&b, 0, k, col, cols).array, i & 4);
             for (int64_t r = row; r < row + rows; r++)
                 assert_memory_equal(place(&out, r, col), place(&cut, r, col),
                                     (size_t)cols * sizeof(float));
@@ -200,7 +207,7 @@ static void gemm_panel_by_panel_has_the_bits_of_the_product(void **state)
             float *panel =
                 aligned_alloc(HTI_ALIGN, (size_t)(g->depth * g->columns) * sizeof(float));
             assert_non_null(panel);
-            hti_matmul_tile(hti_loops_at(isa), whole.array, a.array, b.array, false);
+            tile_product(hti_loops_at(isa), whole.array, a.array, b.array, false);
             int64_t blocks = (k + g->depth - 1) / g->depth;
             for (int64_t i = 0, width; i < blocks; i++)
                 for (int64_t j = 0; j < n; j += width) {
