@@ -1,49 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* index.c: the array calls that go by an i32 index: one-hot, gather, scatter-add.
+/* index.c: the array calls that go by an i32 index, where the reference's loops over
+ * elements are not enough: scatter-add, take and put along the last axis.
  *
  * Each checks every index before it writes anything. A row of x (one index into axis 0)
  * is moved as a whole; scattering is serial, so that sums come in order of the index.
- * Read next: kernels.h, elementwise.c. */
+ * Take and put are each other's transposes, row by row, and what pooling is made of.
+ * Read next: pool.c. */
 #include <string.h>
 
 #include "kernels.h"
 #include "loops.h"
-
-struct gather {
-    ht_context *ctx;
-    ht_array out_row, x_row, index; /* rows at their place for index 0 */
-    size_t row_bytes;
-    int64_t x_stride; /* bytes between rows of x */
-    bool dense;       /* rows of x are contiguous */
-};
-
-static int64_t index_at(const ht_array *index, int64_t i)
-{
-    return ((const int32_t *)index->data)[hti_offset(index, i)];
-}
-
-/* The usual case, without a division for each element: all are right. */
-static bool index_all_inside(const ht_array *index, int64_t count, int64_t n)
-{
-    const int32_t *k = index->data;
-    uint32_t last = (uint32_t)(n > INT32_MAX ? INT32_MAX : n - 1), signs = 0;
-    if (!hti_is_contiguous(index)) return false;
-    /* last - k is negative where k is larger. */
-    for (int64_t i = 0; i < count; ++i) signs |= (uint32_t)k[i] | (last - (uint32_t)k[i]);
-    return signs <= INT32_MAX;
-}
-
-int64_t hti_first_outside(const ht_array *index, int64_t n)
-{
-    int64_t count = ht_shape_count(index->shape);
-    HT_ASSERT(index->dtype == HT_I32, "index of dtype %s", ht_dtype_name(index->dtype));
-    if (index_all_inside(index, count, n)) return -1;
-    for (int64_t i = 0; i < count; ++i) {
-        int64_t k = index_at(index, i);
-        if (k < 0 || k >= n) return i;
-    }
-    return -1;
-}
 
 /* a without its first `n` axes, at their start. */
 static ht_array index_row(ht_array a, int n)
@@ -55,62 +21,6 @@ static ht_array index_row(ht_array a, int n)
         row.stride[i] = a.stride[n + i];
     }
     return row;
-}
-
-struct one_hot {
-    ht_array out, labels;
-    int64_t classes;
-};
-
-static void one_hot_rows(const void *work, int64_t first, int64_t last)
-{
-    const struct one_hot *w = work;
-    size_t row = (size_t)w->classes * ht_dtype_bytes(w->out.dtype);
-    memset(hti_at(w->out.data, first * (int64_t)row), 0, (size_t)(last - first) * row);
-    for (int64_t i = first; i < last; ++i)
-        hti_write(&w->out, i * w->classes + index_at(&w->labels, i), 1);
-}
-
-static int64_t fast_one_hot(ht_context *ctx, ht_array out, ht_array labels)
-{
-    HT_ASSERT(out.shape.rank > 0, "one-hot into rank %d", out.shape.rank);
-    struct one_hot w = {out, labels, out.shape.dim[out.shape.rank - 1]};
-    int64_t bad = hti_first_outside(&labels, w.classes), n = ht_shape_count(labels.shape);
-    if (bad >= 0 || n == 0) return bad;
-    /* A label costs about what four elements do. */
-    hti_parallel(ctx, n * (w.classes + 4), n, one_hot_rows, &w);
-    return -1;
-}
-
-static void gather_rows(const void *work, int64_t first, int64_t last)
-{
-    const struct gather *w = work;
-    for (int64_t i = first; i < last; ++i) {
-        ht_array out = w->out_row, x = w->x_row;
-        out.data = hti_at(out.data, i * (int64_t)w->row_bytes);
-        x.data = hti_at(x.data, index_at(&w->index, i) * w->x_stride);
-        if (w->dense)
-            memcpy(out.data, x.data, w->row_bytes);
-        else
-            hti_run_copy(w->ctx, out, x);
-    }
-}
-
-static int64_t fast_gather(ht_context *ctx, ht_array out, ht_array x, ht_array index)
-{
-    HT_ASSERT(x.shape.rank > 0 && x.dtype == out.dtype, "gather of rank %d, %s into %s",
-              x.shape.rank, ht_dtype_name(x.dtype), ht_dtype_name(out.dtype));
-    int64_t bad = hti_first_outside(&index, x.shape.dim[0]);
-    int64_t elements = ht_shape_count(out.shape);
-    if (bad >= 0 || elements == 0) return bad;
-    struct gather w = {
-        .ctx = ctx, .index = index, .out_row = index_row(out, index.shape.rank)};
-    w.x_row = index_row(x, 1);
-    w.dense = hti_is_contiguous(&w.x_row);
-    w.row_bytes = hti_bytes(out.dtype, w.out_row.shape);
-    w.x_stride = x.stride[0] * (int64_t)ht_dtype_bytes(x.dtype);
-    hti_parallel(ctx, elements, ht_shape_count(index.shape), gather_rows, &w);
-    return -1;
 }
 
 static int64_t fast_scatter_add(ht_context *ctx, ht_array out, ht_array index,
@@ -129,7 +39,7 @@ static int64_t fast_scatter_add(ht_context *ctx, ht_array out, ht_array index,
     int64_t row = ht_shape_count(to.shape), size = (int64_t)ht_dtype_bytes(out.dtype);
     bool dense = hti_is_contiguous(&from);
     for (int64_t i = 0; i < n; ++i) {
-        to.data = hti_at(out.data, index_at(&index, i) * row * size);
+        to.data = hti_at(out.data, (int64_t)hti_element(&index, i) * row * size);
         from.data = hti_at(updates.data, hti_offset(&leading, i) * size);
         if (dense)
             add(row, to.data, (const void *[]){to.data, from.data});
@@ -139,9 +49,78 @@ static int64_t fast_scatter_add(ht_context *ctx, ht_array out, ht_array index,
     return -1;
 }
 
+typedef struct index_work {
+    ht_array out, in, index;
+    void (*row)(const struct index_work *w, int64_t row);
+} index_work;
+
+/* Where row number `row` of a begins. */
+static int64_t index_start(const ht_array *a, int64_t row)
+{
+    return hti_offset_along(a->shape.rank - 1, a->shape.dim, a->stride, row);
+}
+
+#define INDEX_ROWS(s, T)                                                                 \
+    static void index_take_##s(const index_work *w, int64_t row)                         \
+    {                                                                                    \
+        int last = w->out.shape.rank - 1;                                                \
+        int64_t n = w->out.shape.dim[last], step = w->index.stride[last];                \
+        const int32_t *k = (const int32_t *)w->index.data + index_start(&w->index, row); \
+        const T *x = (const T *)w->in.data + index_start(&w->in, row);                   \
+        T *o = (T *)w->out.data + row * n;                                               \
+        for (int64_t j = 0; j < n; j++) o[j] = x[k[j * step] * w->in.stride[last]];      \
+    }                                                                                    \
+                                                                                         \
+    static void index_put_##s(const index_work *w, int64_t row)                          \
+    {                                                                                    \
+        int last = w->out.shape.rank - 1;                                                \
+        int64_t n = w->in.shape.dim[last], m = w->out.shape.dim[last];                   \
+        int64_t step = w->index.stride[last];                                            \
+        const int32_t *k = (const int32_t *)w->index.data + index_start(&w->index, row); \
+        const T *y = (const T *)w->in.data + index_start(&w->in, row);                   \
+        T *o = (T *)w->out.data + row * m;                                               \
+        memset(o, 0, (size_t)m * sizeof *o);                                             \
+        for (int64_t j = 0; j < n; j++) o[k[j * step]] += y[j * w->in.stride[last]];     \
+    }
+
+INDEX_ROWS(f32, float)
+INDEX_ROWS(f64, double)
+
+static void index_rows(const void *work, int64_t first, int64_t last)
+{
+    const index_work *w = work;
+    for (int64_t row = first; row < last; row++) w->row(w, row);
+}
+
+/* Of indices into `whole`, in or out. */
+static int64_t index_run(const ht_context *ctx, const index_work *w,
+                         const ht_array *whole)
+{
+    ht_shape leading = w->out.shape;
+    HT_ASSERT(leading.rank > 0, "rows of an array of rank %d", leading.rank);
+    leading.rank--;
+    int64_t bad = hti_first_outside(&w->index, whole->shape.dim[leading.rank]);
+    if (bad < 0)
+        hti_parallel(ctx, ht_shape_count(w->out.shape), ht_shape_count(leading),
+                     index_rows, w);
+    return bad;
+}
+
+static int64_t fast_take_last(ht_context *ctx, ht_array out, ht_array x, ht_array index)
+{
+    index_work w = {out, x, index, x.dtype == HT_F32 ? index_take_f32 : index_take_f64};
+    return index_run(ctx, &w, &x);
+}
+
+static int64_t fast_put_last(ht_context *ctx, ht_array out, ht_array y, ht_array index)
+{
+    index_work w = {out, y, index, y.dtype == HT_F32 ? index_put_f32 : index_put_f64};
+    return index_run(ctx, &w, &out);
+}
+
 void hti_fast_index(struct hti_kernels *kernels)
 {
-    kernels->one_hot = fast_one_hot;
-    kernels->gather = fast_gather;
     kernels->scatter_add = fast_scatter_add;
+    kernels->take_last = fast_take_last;
+    kernels->put_last = fast_put_last;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* rows.c: the array calls along the last axis: softmax, log-softmax, cross-entropy and
- * argmax, derivatives of these, rows normalised, and a triangle of them (a causal mask).
+ * argmax, derivatives of these, and rows normalised.
  *
  * Rows of up to three operands meet in one of the output. The other axes are merged as
  * far as they lie alike; what does not merge is walked run by run, each run a matrix of
@@ -171,21 +171,6 @@ static void fast_normalize_bend(ht_context *ctx, ht_array out, const ht_array *c
     rows_normalize(ctx, &out, 3, in, eps, centred);
 }
 
-static void fast_tril(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
-                      double fill)
-{
-    int rank = out.shape.rank;
-    HT_ASSERT(rank >= 2, "a triangle of an array of rank %d", rank);
-    hti_run_copy(ctx, out, a);
-    int64_t rows = out.shape.dim[rank - 2], columns = out.shape.dim[rank - 1];
-    int64_t all = columns > 0 ? ht_shape_count(out.shape) / columns : 0;
-    for (int64_t r = 0; r < all; ++r) {
-        int64_t keep = r % rows + diagonal + 1;
-        for (int64_t c = keep > 0 ? keep : 0; c < columns; ++c)
-            hti_write(&out, r * columns + c, fill);
-    }
-}
-
 void hti_fast_rows(struct hti_kernels *kernels)
 {
     kernels->argmax = fast_argmax;
@@ -198,5 +183,4 @@ void hti_fast_rows(struct hti_kernels *kernels)
     kernels->normalize = fast_normalize;
     kernels->normalize_slope = fast_normalize_slope;
     kernels->normalize_bend = fast_normalize_bend;
-    kernels->tril = fast_tril;
 }

@@ -333,6 +333,9 @@ typedef struct hti_norm_range {
 } hti_norm_range;
 hti_norm_range hti_norm_range_of(ht_dtype dtype);
 
+/* Flat position of the first element of an i32 index that is not in 0 .. n - 1, or -1. */
+int64_t hti_first_outside(const ht_array *index, int64_t n);
+
 /* The contexts' tables, by index: the reference, then what fast/ has for the instruction
  * sets this machine can run, the plainest first. */
 enum { HTI_REFERENCE, HTI_BASELINE };

@@ -74,12 +74,11 @@ static inline void hti_put_element(const ht_array *a, int64_t k, double x)
 /* The mean of line k and, in *rest, that of what is left of the numbers about it. */
 double hti_line_mean(const hti_lines *l, int64_t k, double *rest);
 
-/* Element k of an i32 index, and the first that is not in 0 .. n - 1, or -1. */
+/* Element k of an i32 index. */
 static inline int64_t hti_index(const ht_array *index, int64_t k)
 {
     return (int64_t)hti_element(index, k);
 }
-int64_t hti_outside(const ht_array *index, int64_t n);
 
 /* Each file's kernels, into the table. */
 void hti_reference_elementwise(struct hti_kernels *kernels);

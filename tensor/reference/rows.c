@@ -70,7 +70,7 @@ static int64_t reference_cross_entropy(ht_context *ctx, ht_array out, ht_array a
 {
     (void)ctx;
     hti_lines from = hti_rows_of(a);
-    int64_t bad = hti_outside(&labels, from.n);
+    int64_t bad = hti_first_outside(&labels, from.n);
     for (int64_t k = 0; k < from.lines && bad < 0; k++) {
         row_powers p = powers_of(&from, k);
         hti_put_element(&out, k, -log_share(&from, &p, k, hti_index(&labels, k)));
@@ -84,7 +84,7 @@ static int64_t reference_cross_entropy_slope(ht_context *ctx, ht_array out, ht_a
 {
     (void)ctx;
     hti_lines from = hti_rows_of(a), to = hti_rows_of(out);
-    int64_t bad = hti_outside(&labels, from.n);
+    int64_t bad = hti_first_outside(&labels, from.n);
     for (int64_t k = 0; k < from.lines && bad < 0; k++) {
         row_powers p = powers_of(&from, k);
         int64_t label = hti_index(&labels, k);

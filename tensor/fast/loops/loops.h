@@ -75,11 +75,10 @@ typedef void (*hti_attend_bend_loop)(int64_t rows, int64_t columns, void *const 
 typedef struct hti_window {
     hti_pool_geometry geometry;
     int64_t in[2], out[2], stride[2];
+    double scale;
 } hti_window;
-typedef void (*hti_window_index_loop)(const hti_window *w, int32_t *index, const void *x);
-/* y = scale * sum of x over each window; or the transpose: x += scale * y. */
-typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in,
-                                double scale);
+/* index from x; y = scale * sum of x over each window; or x, the transpose of y. */
+typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in);
 
 /* Tiles of a plane on their way to the 16 places of a product, `step` apart, or back;
  * what is between lies in planes. See conv_winograd.c, loops_winograd.h. */
@@ -143,7 +142,7 @@ struct hti_loops {
     hti_attend_largest_loop attend_largest[HTI_N_DTYPE];
     hti_attend_slope_loop attend_slope[HTI_N_DTYPE];
     hti_attend_bend_loop attend_bend[HTI_N_DTYPE];
-    hti_window_index_loop window_index[HTI_N_DTYPE];
+    hti_window_loop window_index[HTI_N_DTYPE];
     hti_window_loop window_mean[HTI_N_DTYPE], window_spread[HTI_N_DTYPE];
     const hti_winograd_loops *winograd; /* f32 */
 };
@@ -168,8 +167,5 @@ void hti_fast_draws(struct hti_kernels *kernels);
 void hti_fast_matmul(struct hti_kernels *kernels);
 void hti_fast_conv(struct hti_kernels *kernels);
 void hti_fast_pool(struct hti_kernels *kernels);
-
-/* Flat position of the first element of an i32 index that is not in 0 .. n - 1, or -1. */
-int64_t hti_first_outside(const ht_array *index, int64_t n);
 
 #endif

@@ -157,8 +157,9 @@ static bool FLOAT(window_is_of_four)(const hti_window *w)
 
 /* The place, row * in[1] + column, of the first largest of each window; a NaN is larger
  * than any number. Windows are never empty: padding is smaller than the kernel. */
-static void FLOAT(loop_window_index)(const hti_window *w, int32_t *index, const void *x)
+static void FLOAT(loop_window_index)(const hti_window *w, void *out, const void *x)
 {
+    int32_t *index = out;
     ELEMENT most[HTI_TILE], packed[2 * HTI_TILE];
     const int32_t hop = (int32_t)w->geometry.stride[1];
     if (FLOAT(window_is_of_four)(w)) {
@@ -198,9 +199,9 @@ static inline void FLOAT(window_sum)(const hti_window *w, int64_t i, int64_t fro
 }
 
 /* y = scale * sum over the window; of smaller numbers where the sum is past f64. */
-static void FLOAT(loop_window_mean)(const hti_window *w, void *y, const void *x,
-                                    double scale)
+static void FLOAT(loop_window_mean)(const hti_window *w, void *y, const void *x)
 {
+    const double scale = w->scale;
     ELEMENT *o = y;
     double sum[HTI_TILE];
     for (int64_t i = 0; i < w->out[0]; ++i)
@@ -218,12 +219,13 @@ static void FLOAT(loop_window_mean)(const hti_window *w, void *y, const void *x,
         }
 }
 
-/* Its transpose, x += scale * y over the window; x is dense, y has the strides. */
-static void FLOAT(loop_window_spread)(const hti_window *w, void *x, const void *y,
-                                      double scale)
+/* Its transpose, x = from zeros scale * y over each window; y has the strides. */
+static void FLOAT(loop_window_spread)(const hti_window *w, void *x, const void *y)
 {
+    const double scale = w->scale;
     ELEMENT part[HTI_TILE];
     const int64_t step = w->geometry.stride[1];
+    memset(x, 0, (size_t)(w->in[0] * w->in[1]) * sizeof(ELEMENT));
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
