@@ -13,20 +13,16 @@ typedef struct plan {
     bool *given; /* roots: the memory is someone else's already */
 } plan;
 
-/* Outputs and last uses. */
-
-static void plan_use(ht_program *p, uint32_t root, uint32_t when)
-{
-    if (p->value[root].last_use < when) p->value[root].last_use = when;
-}
-
+/* Last uses, and outputs. */
 static void plan_uses(ht_program *p)
 {
     for (uint32_t i = 0; i < p->n_values; i++) {
-        const uint32_t *in = hti_inputs_of(p, i), when = p->value[i].when;
-        plan_use(p, p->value[i].root, when);
-        for (uint32_t e = 0; e < p->value[i].n_in; e++)
-            plan_use(p, p->value[in[e]].root, when);
+        const hti_value *v = &p->value[i];
+        for (uint32_t e = 0; e <= v->n_in; e++) { /* the inputs, and i itself */
+            uint32_t used = e < v->n_in ? p->edge[v->first_in + e] : i;
+            hti_value *root = &p->value[p->value[used].root];
+            if (root->last_use < v->when) root->last_use = v->when;
+        }
     }
 }
 
