@@ -209,5 +209,9 @@ ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)
     HT_ASSERT(
         b,
         "ht_bilevel_evaluate: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
-    return run_whole(b, outer_step, true);
+    ht_bilevel_result r = run_whole(b, outer_step, true);
+    /* What an earlier run gave shares its memory with the outer loss's own part. */
+    for (int i = 0; i < b->problem.gradient->n; i++)
+        ht_tensor_fill(b->problem.gradient->tensor[i], (double)NAN);
+    return r;
 }

@@ -35,7 +35,7 @@ typedef ht_status (*ht_batch_fn)(uint64_t step, ht_set *batch, void *user);
  * value; eta, and the gradient, are in the coordinate u, which is free. */
 typedef enum ht_coordinate_kind {
     HT_IDENTITY, /* value = u */
-    HT_LOG,      /* value = exp(u), positive */
+    HT_LOG,      /* value = exp(u), positive: fill values, then from_value */
     HT_SIGMOID   /* value = low + (high - low) / (1 + exp(-u)) */
 } ht_coordinate_kind;
 /* One outer variable and its coordinate. */
@@ -123,9 +123,9 @@ typedef enum ht_bad_where {
 /* What a run found, and how. */
 typedef struct ht_bilevel_result {
     double outer, inner; /* F; the inner loss at theta_T on the last step's batch */
-    /* Borrowed until the next run. gradient: dF/d eta, in coordinates, by name.
-     * gradient_theta0: dF/d theta_0; NULL when truncated or in forward mode. theta:
-     * theta_T. */
+    /* Borrowed until the next run or evaluation, which leaves the gradient NaN. gradient:
+     * dF/d eta, in coordinates, by name. gradient_theta0: dF/d theta_0; NULL when
+     * truncated or in forward mode. theta: theta_T. */
     const ht_set *gradient, *gradient_theta0, *theta;
     size_t predicted_bytes, peak_bytes;   /* before the run; the allocator's high water */
     int64_t forward_steps, reverse_steps; /* steps run, and derived */

@@ -91,8 +91,9 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
     HT_ASSERT(p->theta && p->eta, "problem.theta or problem.eta is NULL");
     if (p->steps < 1 || p->steps > HTI_MAX_STEPS)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
-                           "steps must lie in 1 .. 2^30\n  hint: a run of no steps "
-                           "has no update to differentiate");
+                           "steps must lie in 1 .. 2^30, not %lld\n  hint: a run of no "
+                           "steps has no update to differentiate",
+                           (long long)p->steps);
     if (o->truncate < 0 || o->truncate > p->steps || o->slots < 0)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
                            "truncate must lie in 0 .. steps, slots not be negative");

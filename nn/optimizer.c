@@ -154,7 +154,9 @@ static bool optimizer_finite(const ht_optimizer *o, int i, const ht_tensor *g,
 
 ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const char *site)
 {
-    HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL");
+    HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL "
+                             "(ht_bilevel_evaluate gives none, "
+                             "nor does what failed: see ht_check)");
     int n = o->n_trained, n_state = o->n_out - n;
     if (!hti_loan_holds(&o->loan, NULL)) return o->ctx->status;
     if (ht_optimizer_steps(o) == INT32_MAX)

@@ -214,6 +214,10 @@ bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
               "update.groups is %p, n_groups %d", (const void *)u->groups, u->n_groups);
     hti_examined x = {
         .ctx = ctx, .u = u, .main = u, .theta = theta, .eta = eta, .steps = steps};
+    if (u->groups && !u->n_groups)
+        return update_complain(&x, HT_ERROR_ARGUMENT,
+                               "groups are given, but n_groups is 0\n"
+                               "  hint: how many are there? NULL is none");
     if (!fields_check(&x)) return false;
     for (int k = 0; k < u->n_groups; k++)
         if (!group_check(&x, &u->groups[k])) return false;

@@ -39,7 +39,7 @@ int main(int argc, char **argv)
         ht_var loss = ht_mean(ht_cross_entropy(guess, ht_input(tape, label)));
         ht_backward(loss, vars, gradient);
         ht_optimizer_step(adam, gradient);
-        ht_tape_reset(tape);
+        ht_tape_reset(tape); /* forgets this step; its memory is used again */
         if (step % (n / BATCH)) continue;
         ht_var out = logits(ht_vars_input(tape, theta, step), ht_input(tape, unseen));
         printf("epoch %d: %.2f %% of unseen digits right\n", (int)(step / (n / BATCH)),

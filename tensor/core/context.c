@@ -31,13 +31,16 @@ static _Thread_local struct {
 static void print_pending(void)
 {
     if (pending.ctx)
-        fprintf(stderr, "hypertape: not looked at (ht_check): %s\n", pending.text);
+        fprintf(stderr,
+                "hypertape: an earlier error that nobody looked at (ht_check): %s\n",
+                pending.text);
 }
 
 void ht_assertion_failed(const char *site, const char *condition, const char *format, ...)
 {
     print_pending();
     va_list args;
+    fflush(stdout); /* what was printed before is part of the story */
     va_start(args, format);
     fprintf(stderr, "%s: assertion failed: %s: ", site, condition);
     vfprintf(stderr, format, args);

@@ -29,7 +29,8 @@ ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *si
 
 /* A row of `from` may stand in `to`, and all that are asked for exist. */
 static ht_status rows_check(const ht_tensor *to, const ht_tensor *from,
-                            const int64_t *order, int64_t first, int64_t n)
+                            const int64_t *order, int64_t first, int64_t n,
+                            const char *site)
 {
     HT_ASSERT(to && from && first >= 0 && n >= 0,
               "ht_rows: to %p, from %p, first %lld, n %lld", (const void *)to,
@@ -39,18 +40,18 @@ static ht_status rows_check(const ht_tensor *to, const ht_tensor *from,
     want.dim[0] = n;
     if (!want.rank || !ht_shape_equal(to->array.shape, want))
         return ht_context_fail(
-            to->ctx, HT_ERROR_SHAPE, NULL,
+            to->ctx, HT_ERROR_SHAPE, site,
             "ht_rows: %lld rows of %s do not make %s\n"
             "  hint: to is (n, ...), with the axes of from but for the first",
             (long long)n, hti_tensor_text(from, a), hti_tensor_text(to, b));
     if (hti_narrows(from->array.dtype, to->array.dtype))
-        return ht_context_fail(to->ctx, HT_ERROR_DTYPE, NULL,
+        return ht_context_fail(to->ctx, HT_ERROR_DTYPE, site,
                                "ht_rows: %s may not hold the elements of %s",
                                hti_tensor_text(to, b), hti_tensor_text(from, a));
     int64_t count = from->array.shape.dim[0];
     for (int64_t i = first; i < first + n; i++)
         if ((order ? order[i] : i) < 0 || (order ? order[i] : i) >= count)
-            return ht_context_fail(to->ctx, HT_ERROR_ARGUMENT, NULL,
+            return ht_context_fail(to->ctx, HT_ERROR_ARGUMENT, site,
                                    "ht_rows: expected a row in 0..%lld, got %lld",
                                    (long long)count - 1,
                                    (long long)(order ? order[i] : i));
@@ -60,7 +61,7 @@ static ht_status rows_check(const ht_tensor *to, const ht_tensor *from,
 ht_status ht_rows_at(ht_tensor *to, const ht_tensor *from, const int64_t *order,
                      int64_t first, int64_t n, const char *site)
 {
-    ht_status status = rows_check(to, from, order, first, n);
+    ht_status status = rows_check(to, from, order, first, n, site);
     if (status || !n) return status;
     hti_tensor_write(to, "ht_rows", site);
     ht_array a = to->array, b = from->array;

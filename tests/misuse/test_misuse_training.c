@@ -121,6 +121,12 @@ static void outer_rate_in_plain_training(desk *d)
     optimizer(d, (ht_update){.rule = &ht_sgd, .rate = HT_OUTER("rate")});
 }
 
+static void groups_without_their_number(desk *d)
+{
+    ht_update_group group = {.pattern = "*.bias"};
+    optimizer(d, (ht_update){.rule = &ht_sgd, .rate = HT_FIXED(0.1), .groups = &group});
+}
+
 static void pattern_of_nobody(desk *d)
 {
     ht_update_group group = {.pattern = "hidden.*"};
@@ -398,6 +404,22 @@ static void truncated_without_a_length(desk *d)
     ht_bilevel_new(d->ctx, &p, &(ht_bilevel_options){.method = HT_TRUNCATED});
 }
 
+static void gradient_of_before_the_evaluation(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    ht_bilevel *b = ht_bilevel_new(d->ctx, &p, NULL);
+    ht_update update = HT_SGD(0.1);
+    ht_optimizer *outer = ht_optimizer_new(p.eta, &update);
+    const ht_set *gradient = ht_bilevel_run(b, 0).gradient;
+    ht_bilevel_evaluate(b, 0);
+    ht_optimizer_step(outer, gradient);
+}
+
+static void rows_past_the_end(desk *d)
+{
+    ht_rows(TENSOR(HT_F32, 8, 20), TENSOR(HT_F32, 10, 20), NULL, 5, 8);
+}
+
 static void eta_of_integers(desk *d)
 {
     ht_bilevel_problem p = problem(d);
@@ -464,6 +486,7 @@ static const mistake mistakes[] = {
     M(rate_below_zero, "rate is negative", "update rule sgd", "0.1"),
     M(momentum_of_infinity, "momentum is not finite", "update rule momentum", "0.9"),
     M(outer_rate_in_plain_training, "outer variable", "update rule", "HT_FIXED"),
+    M(groups_without_their_number, "n_groups is 0", "update rule", "how many"),
     M(pattern_of_nobody, "hidden.*", "update rule", "out.weight"),
     M(gradient_without_a_name, "out.bias", "ht_optimizer_step", "the same names"),
     M(gradient_of_another_shape, "(10, 20)", "ht_optimizer_step", "(20, 10)"),
@@ -497,6 +520,9 @@ static const mistake mistakes[] = {
     STOPS(no_inner_loss, "NULL", "problem.inner", "function"),
     M(budget_too_small, "100", "bilevel:", "bytes"),
     M(truncated_without_a_length, "truncate", "bilevel:", "last"),
+    M(gradient_of_before_the_evaluation, "\"penalty\" is nan", "ht_optimizer_step",
+      "hint"),
+    M(rows_past_the_end, "got 10", HERE, "0..9"),
     M(eta_of_integers, "classes", "bilevel:", "into the data"),
     M(rates_of_another_length, "(7)", "update rule", "(10) per step"),
     M(data_forgotten, "\"x\"", HERE, "outer_data"),

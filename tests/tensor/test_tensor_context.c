@@ -182,9 +182,9 @@ static void assertion_after_a_forgotten_check_says_the_error_first(void **state)
 {
     (void)state;
     char text[4096], none;
-    const char *want =
-        "hypertape: not looked at (ht_check): HT_ERROR_ARGUMENT: no tensor "
-        "\"wait\"\n  at model.c:7\n";
+    const char *want = "hypertape: an earlier error that nobody looked at (ht_check): "
+                       "HT_ERROR_ARGUMENT: no tensor "
+                       "\"wait\"\n  at model.c:7\n";
     int status =
         test_child(child_forgets_the_check, NULL, STDERR_FILENO, text, sizeof text);
     assert_true(WIFSIGNALED(status));
