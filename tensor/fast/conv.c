@@ -4,8 +4,8 @@
  * conv_direct.c, without columns; else conv_columns.c, which takes all.
  *
  * Work is cut into units whose sums do not depend on the number of threads; weights are
- * summed over images in parts, however many threads there are. Read next: conv_columns.c,
- * conv_direct.c, conv_winograd.c, autograd's ops_conv.c. */
+ * summed over images in parts, however many threads there are. Read next: conv_tile.c,
+ * conv_columns.c, conv_direct.c, conv_winograd.c, autograd's ops_conv.c. */
 #include "conv.h"
 
 #include <string.h>
@@ -15,11 +15,6 @@ enum {
     CONV_PARTIAL_BYTES = 8 << 20, /* of all parts of weights, unless there are two */
     CONV_MOST_PARTIALS = 8        /* hence threads, where weights are the result */
 };
-
-size_t hti_conv_bytes(const hti_conv *c, int64_t count)
-{
-    return hti_round_up((size_t)count * c->size, HTI_ALIGN);
-}
 
 static int64_t conv_parts(const hti_conv *c)
 {
@@ -114,32 +109,6 @@ bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dt
              d = {.dtype = dtype, .shape = y};
     hti_conv c = conv_of(ctx, side, &a, &b, &d, g);
     return hti_conv_winograd.fits(&c);
-}
-
-hti_conv_tile hti_conv_tile_at(const hti_conv *c, int64_t at)
-{
-    int64_t first = at % c->tiles * c->tile, plane = at / c->tiles;
-    return (hti_conv_tile){plane / c->g.groups, plane % c->g.groups, first,
-                           hti_least(c->tile, c->y.shape.dim[2] - first)};
-}
-
-void hti_conv_pack_weights(ht_context *ctx, hti_conv *c)
-{
-    if (c->parts || hti_is_contiguous(&c->w)) return;
-    ht_array packed = hti_contiguous(c->weights, c->w.dtype, c->w.shape);
-    hti_run_copy(ctx, packed, c->w);
-    c->w = packed;
-}
-
-void hti_conv_pack_y(const hti_conv *c, const hti_conv_tile *t, char *to, int64_t step)
-{
-    int64_t size = (int64_t)c->size;
-    for (int64_t o = 0; o < c->outputs; o++)
-        c->loops->pack[hti_row(c->y.dtype)](
-            t->rows, c->y.shape.dim[3], to + o * step * size,
-            hti_conv_plane(&c->y, t->image, t->group * c->outputs + o) +
-                t->first * c->y.stride[2] * size,
-            c->y.stride + 2);
 }
 
 static void conv_unit(const hti_conv *c, int64_t unit, char *slot)
