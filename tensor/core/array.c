@@ -185,6 +185,12 @@ int64_t hti_offset(const ht_array *a, int64_t flat)
     return hti_offset_along(a->shape.rank, a->shape.dim, a->stride, flat);
 }
 
+char *hti_part(const ht_array *a, int axes, int64_t flat)
+{
+    int64_t at = hti_offset_along(axes, a->shape.dim, a->stride, flat);
+    return hti_at(a->data, at * (int64_t)array_dtype_of(a->dtype).bytes);
+}
+
 const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT])
 {
     if (ht_dtype_bytes(dtype)) return ht_dtype_name(dtype);

@@ -179,21 +179,18 @@ void ht_context_reset_peak(ht_context *ctx)
     ctx->peak = ctx->live;
 }
 
-static void context_fail_limit(ht_context *ctx, size_t asked)
+static void *context_fail_memory(ht_context *ctx, size_t asked, bool allowed)
 {
+    char limit[64] = "and the allocator gave none";
+    if (!allowed)
+        snprintf(limit, sizeof limit, "over the limit of %zu", ctx->options.byte_limit);
     ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
-                    "%zu bytes asked, %zu live, over the limit of %zu\n"
-                    "  hint: raise byte_limit in ht_context_options, or work in smaller "
-                    "batches",
-                    asked, ctx->live, ctx->options.byte_limit);
-}
-
-static void context_fail_alloc(ht_context *ctx, size_t asked)
-{
-    ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
-                    "%zu bytes asked, %zu live, and the allocator gave none\n"
-                    "  hint: close other programs, or work in smaller batches",
-                    asked, ctx->live);
+                    "%zu bytes asked, %zu live, %s\n"
+                    "  hint: %s, or work in smaller batches",
+                    asked, ctx->live, limit,
+                    allowed ? "close other programs"
+                            : "raise byte_limit in ht_context_options");
+    return NULL;
 }
 
 void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size)
@@ -209,16 +206,11 @@ void *hti_resize(ht_context *ctx, void *old, size_t old_size, size_t new_size)
         return NULL;
     }
     size_t limit = options->byte_limit ? options->byte_limit : SIZE_MAX;
-    if (new_size > limit || others > limit - new_size) {
-        context_fail_limit(ctx, new_size);
-        return NULL;
-    }
+    if (new_size > limit || others > limit - new_size)
+        return context_fail_memory(ctx, new_size, false);
     ctx->allocations++;
     void *block = options->alloc(options->user, old, old_size, new_size);
-    if (!block) {
-        context_fail_alloc(ctx, new_size);
-        return NULL;
-    }
+    if (!block) return context_fail_memory(ctx, new_size, true);
     ctx->live = others + new_size;
     if (ctx->live > ctx->peak) ctx->peak = ctx->live;
     return block;

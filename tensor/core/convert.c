@@ -53,13 +53,6 @@ static int64_t convert_outside(ht_dtype from, const void *data, int64_t stride, 
     return n;
 }
 
-/* Where row `row`, of all but the last axis, begins. */
-static const char *convert_row(const ht_array *a, int64_t row)
-{
-    int64_t at = hti_offset_along(a->shape.rank - 1, a->shape.dim, a->stride, row);
-    return hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype));
-}
-
 int64_t hti_unheld(ht_dtype to, const ht_array *a)
 {
     int64_t count = hti_count(&a->shape);
@@ -70,7 +63,7 @@ int64_t hti_unheld(ht_dtype to, const ht_array *a)
     bool whole = last < 0 || hti_is_contiguous(a);
     int64_t n = whole ? count : a->shape.dim[last], stride = whole ? 1 : a->stride[last];
     for (int64_t row = 0; row < count / n; row++) {
-        const char *data = whole ? a->data : convert_row(a, row);
+        const char *data = whole ? a->data : hti_part(a, last, row);
         int64_t at = convert_outside(a->dtype, data, stride, n, low, high);
         if (at < n) return row * n + at;
     }

@@ -155,6 +155,8 @@ static inline char *hti_at(const void *data, int64_t bytes)
 int64_t hti_offset(const ht_array *a, int64_t flat);
 int64_t hti_offset_along(int rank, const int64_t *dim, const int64_t *stride,
                          int64_t flat);
+/* Where part `flat` of a begins, of those its first `axes` axes count. */
+char *hti_part(const ht_array *a, int axes, int64_t flat);
 /* Row-major strides. */
 void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);

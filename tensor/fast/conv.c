@@ -47,9 +47,8 @@ static void conv_count(hti_conv *c)
     c->terms = c->channels * c->taps;
 }
 
-/* The convolution, its method not yet known. */
-static hti_conv conv_of(const ht_context *ctx, hti_conv_side side, const ht_array *x,
-                        const ht_array *w, const ht_array *y, const hti_conv_geometry *g)
+hti_conv hti_conv_of(const ht_context *ctx, hti_conv_side side, const ht_array *x,
+                     const ht_array *w, const ht_array *y, const hti_conv_geometry *g)
 {
     const int64_t *n = w->shape.dim, *s = w->stride, outputs = n[0] / g->groups;
     hti_conv c = {.loops = ctx->loops,
@@ -97,18 +96,9 @@ static size_t fast_conv_workspace(const ht_context *ctx, hti_conv_side side,
 {
     ht_array a = {.dtype = dtype, .shape = x}, w = a, b = a;
     w.shape = weight, b.shape = y;
-    hti_conv c = conv_of(ctx, side, &a, &w, &b, geometry);
+    hti_conv c = hti_conv_of(ctx, side, &a, &w, &b, geometry);
     conv_plan(ctx, &c);
     return (size_t)conv_shared_at(&c) + c.shared_bytes + (size_t)c.pieces * c.slot_bytes;
-}
-
-bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
-                          ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g)
-{
-    ht_array a = {.dtype = dtype, .shape = x}, b = {.dtype = dtype, .shape = w},
-             d = {.dtype = dtype, .shape = y};
-    hti_conv c = conv_of(ctx, side, &a, &b, &d, g);
-    return hti_conv_winograd.fits(&c);
 }
 
 static void conv_unit(const hti_conv *c, int64_t unit, char *slot)
@@ -150,7 +140,7 @@ static void fast_conv(ht_context *ctx, hti_conv_side side, ht_array x, ht_array 
 {
     const ht_array *const result[] = {&y, &x, &weight}; /* by side */
     if (ht_shape_count(result[side]->shape) == 0) return;
-    hti_conv c = conv_of(ctx, side, &x, &weight, &y, geometry);
+    hti_conv c = hti_conv_of(ctx, side, &x, &weight, &y, geometry);
     conv_plan(ctx, &c);
     c.weights = workspace;
     c.shared = hti_at(workspace, conv_shared_at(&c));

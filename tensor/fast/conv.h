@@ -55,6 +55,9 @@ typedef struct hti_conv_tile {
 } hti_conv_tile;
 hti_conv_tile hti_conv_tile_at(const hti_conv *c, int64_t at);
 
+/* The convolution, its method not yet known. */
+hti_conv hti_conv_of(const ht_context *ctx, hti_conv_side side, const ht_array *x,
+                     const ht_array *w, const ht_array *y, const hti_conv_geometry *g);
 size_t hti_conv_bytes(const hti_conv *c, int64_t count);
 /* Weights that do not lie contiguous do so afterwards. */
 void hti_conv_pack_weights(ht_context *ctx, hti_conv *c);
@@ -70,8 +73,5 @@ static inline int64_t hti_conv_odd(int64_t n)
 {
     return (n + 15) / 16 * 16 | 16;
 }
-
-bool hti_conv_is_winograd(const ht_context *ctx, hti_conv_side side, ht_dtype dtype,
-                          ht_shape x, ht_shape w, ht_shape y, const hti_conv_geometry *g);
 
 #endif

@@ -350,16 +350,22 @@ static void walk_rows(const void *work, int64_t first, int64_t last)
     }
 }
 
-/* Task: columns first .. last - 1 of the only row. */
-static void walk_columns(const void *work, int64_t first, int64_t last)
+/* Columns first .. last - 1 of the only row; total: what sums add to. */
+static void walk_row_part(const struct walk *w, int64_t first, int64_t last,
+                          double *total)
 {
-    const struct walk *w = work;
     struct walk_block b;
     walk_at(w, 0, 0, 1, &b);
     b.columns = last - first;
+    b.total = total;
     for (int k = 0; k < w->operands; ++k)
         b.start[k] += first * b.stride[k][1] * (int64_t)w->size[k];
     walk_block(w, &b);
+}
+
+static void walk_columns(const void *work, int64_t first, int64_t last)
+{
+    walk_row_part(work, first, last, NULL);
 }
 
 /* Task: parts first .. last - 1 of the only row, with their sums. */
@@ -367,16 +373,9 @@ static void walk_parts(const void *work, int64_t first, int64_t last)
 {
     const struct walk *w = work;
     int64_t n = w->dim[w->rank - 1];
-    for (int64_t part = first; part < last; ++part) {
-        struct walk_block b;
-        walk_at(w, 0, 0, 1, &b);
-        int64_t begin = hti_sum_part(n, w->parts, part);
-        b.columns = hti_sum_part(n, w->parts, part + 1) - begin;
-        b.total = w->totals[part];
-        for (int k = 0; k < w->operands; ++k)
-            b.start[k] += begin * b.stride[k][1] * (int64_t)w->size[k];
-        walk_block(w, &b);
-    }
+    for (int64_t part = first; part < last; ++part)
+        walk_row_part(w, hti_sum_part(n, w->parts, part),
+                      hti_sum_part(n, w->parts, part + 1), w->totals[part]);
 }
 
 static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *operand)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fast.c: the instruction sets this machine can run, and the kernels of this folder put
- * into a context's table. Read next: loops.h, elementwise.c. */
+ * into a context's table; one of them, draws, is here, since core/random.c makes them.
+ * Read next: loops.h, elementwise.c. */
 #include "loops.h"
 
 const struct hti_loops *hti_loops_at(int index)
@@ -18,17 +19,28 @@ const struct hti_loops *hti_loops_at(int index)
     return index >= 0 && index < 4 ? usable[index] : NULL;
 }
 
+/* Two at a time, over threads. */
+static void fast_random(ht_context *ctx, hti_random f, ht_array out, uint64_t seed,
+                        uint64_t stream, int32_t step, double rate)
+{
+    HT_ASSERT(hti_dtype_is_float(out.dtype), "output %s", ht_dtype_name(out.dtype));
+    hti_draws w = hti_draws_of(f, out, seed, stream);
+    w.block = (uint64_t)(uint32_t)step << 31;
+    if (f == HTI_DROPOUT) w.shift = rate;
+    int64_t count = ht_shape_count(out.shape);
+    /* A draw costs about as much as ten elements of other loops. */
+    if (count > 0) hti_parallel(ctx, 10 * count, (count + 1) / 2, hti_draw_pairs, &w);
+}
+
 bool hti_fast_fill(ht_context *ctx, int instruction_set)
 {
-    static void (*const fill[])(struct hti_kernels *) = {
-        hti_fast_elementwise, hti_fast_reduce,    hti_fast_scan,  hti_fast_rows,
-        hti_fast_triangle,    hti_fast_attention, hti_fast_index, hti_fast_draws,
-        hti_fast_matmul,      hti_fast_conv,      hti_fast_pool,
-    };
+#define FILL(name) hti_fast_##name,
+    static void (*const fill[])(struct hti_kernels *) = {HTI_FAST_FILES(FILL)};
     const struct hti_loops *loops = hti_loops_at(instruction_set);
     if (!loops) return false;
     ctx->loops = loops;
     ctx->kernels->name = loops->name;
+    ctx->kernels->random = fast_random;
     for (size_t i = 0; i < sizeof fill / sizeof *fill; i++) fill[i](ctx->kernels);
     return true;
 }

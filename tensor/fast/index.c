@@ -33,14 +33,12 @@ static int64_t fast_scatter_add(ht_context *ctx, ht_array out, ht_array index,
     int64_t n = ht_shape_count(index.shape);
     if (bad >= 0 || ht_shape_count(updates.shape) == 0) return bad;
     hti_loop add = ctx->loops->binary[HTI_BINARY_add][hti_row(out.dtype)][0];
-    ht_array to = index_row(out, 1), from = index_row(updates, index.shape.rank),
-             leading = updates;
-    leading.shape.rank = index.shape.rank;
+    ht_array to = index_row(out, 1), from = index_row(updates, index.shape.rank);
     int64_t row = ht_shape_count(to.shape), size = (int64_t)ht_dtype_bytes(out.dtype);
     bool dense = hti_is_contiguous(&from);
     for (int64_t i = 0; i < n; ++i) {
         to.data = hti_at(out.data, (int64_t)hti_element(&index, i) * row * size);
-        from.data = hti_at(updates.data, hti_offset(&leading, i) * size);
+        from.data = hti_part(&updates, index.shape.rank, i);
         if (dense)
             add(row, to.data, (const void *[]){to.data, from.data});
         else
@@ -54,33 +52,27 @@ typedef struct index_work {
     void (*row)(const struct index_work *w, int64_t row);
 } index_work;
 
-/* Where row number `row` of a begins. */
-static int64_t index_start(const ht_array *a, int64_t row)
-{
-    return hti_offset_along(a->shape.rank - 1, a->shape.dim, a->stride, row);
-}
-
-#define INDEX_ROWS(s, T)                                                                 \
-    static void index_take_##s(const index_work *w, int64_t row)                         \
-    {                                                                                    \
-        int last = w->out.shape.rank - 1;                                                \
-        int64_t n = w->out.shape.dim[last], step = w->index.stride[last];                \
-        const int32_t *k = (const int32_t *)w->index.data + index_start(&w->index, row); \
-        const T *x = (const T *)w->in.data + index_start(&w->in, row);                   \
-        T *o = (T *)w->out.data + row * n;                                               \
-        for (int64_t j = 0; j < n; j++) o[j] = x[k[j * step] * w->in.stride[last]];      \
-    }                                                                                    \
-                                                                                         \
-    static void index_put_##s(const index_work *w, int64_t row)                          \
-    {                                                                                    \
-        int last = w->out.shape.rank - 1;                                                \
-        int64_t n = w->in.shape.dim[last], m = w->out.shape.dim[last];                   \
-        int64_t step = w->index.stride[last];                                            \
-        const int32_t *k = (const int32_t *)w->index.data + index_start(&w->index, row); \
-        const T *y = (const T *)w->in.data + index_start(&w->in, row);                   \
-        T *o = (T *)w->out.data + row * m;                                               \
-        memset(o, 0, (size_t)m * sizeof *o);                                             \
-        for (int64_t j = 0; j < n; j++) o[k[j * step]] += y[j * w->in.stride[last]];     \
+#define INDEX_ROWS(s, T)                                                             \
+    static void index_take_##s(const index_work *w, int64_t row)                     \
+    {                                                                                \
+        int last = w->out.shape.rank - 1;                                            \
+        int64_t n = w->out.shape.dim[last], step = w->index.stride[last];            \
+        const int32_t *k = (const void *)hti_part(&w->index, last, row);             \
+        const T *x = (const void *)hti_part(&w->in, last, row);                      \
+        T *o = (T *)w->out.data + row * n;                                           \
+        for (int64_t j = 0; j < n; j++) o[j] = x[k[j * step] * w->in.stride[last]];  \
+    }                                                                                \
+                                                                                     \
+    static void index_put_##s(const index_work *w, int64_t row)                      \
+    {                                                                                \
+        int last = w->out.shape.rank - 1;                                            \
+        int64_t n = w->in.shape.dim[last], m = w->out.shape.dim[last];               \
+        int64_t step = w->index.stride[last];                                        \
+        const int32_t *k = (const void *)hti_part(&w->index, last, row);             \
+        const T *y = (const void *)hti_part(&w->in, last, row);                      \
+        T *o = (T *)w->out.data + row * m;                                           \
+        memset(o, 0, (size_t)m * sizeof *o);                                         \
+        for (int64_t j = 0; j < n; j++) o[k[j * step]] += y[j * w->in.stride[last]]; \
     }
 
 INDEX_ROWS(f32, float)

@@ -19,14 +19,9 @@ enum { MATMUL_SERIAL = 1 << 21 };
 hti_matmul_view hti_matmul_matrix(const ht_array *a, int64_t batch)
 {
     int last = a->shape.rank - 1;
-    int64_t offset = hti_offset_along(last - 1, a->shape.dim, a->stride, batch);
-    char *data = hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype));
-    return (hti_matmul_view){data,
-                             a->dtype,
-                             a->shape.dim[last - 1],
-                             a->shape.dim[last],
-                             a->stride[last - 1],
-                             a->stride[last]};
+    return (hti_matmul_view){hti_part(a, last - 1, batch), a->dtype,
+                             a->shape.dim[last - 1],       a->shape.dim[last],
+                             a->stride[last - 1],          a->stride[last]};
 }
 
 /* (..., m, n) = (..., m, k) . (..., k, n), one floating dtype. */
@@ -64,21 +59,16 @@ static hti_matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
     return all;
 }
 
-static double matmul_dot_f32(int64_t k, const float *x, int64_t dx, const float *y,
-                             int64_t dy)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < k; i++) sum += (double)x[i * dx] * (double)y[i * dy];
-    return sum;
-}
-
-static double matmul_dot_f64(int64_t k, const double *x, int64_t dx, const double *y,
-                             int64_t dy)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < k; i++) sum += x[i * dx] * y[i * dy];
-    return sum;
-}
+#define MATMUL_DOT(s, T)                                                              \
+    static double matmul_dot_##s(int64_t k, const T *x, int64_t dx, const T *y,       \
+                                 int64_t dy)                                          \
+    {                                                                                 \
+        double sum = 0;                                                               \
+        for (int64_t i = 0; i < k; i++) sum += (double)x[i * dx] * (double)y[i * dy]; \
+        return sum;                                                                   \
+    }
+MATMUL_DOT(f32, float)
+MATMUL_DOT(f64, double)
 
 /* out_ij = sum over l of a_il b_lj, plus what it was if `add`. */
 static void matmul_loops(hti_matmul_view out, hti_matmul_view a, hti_matmul_view b,

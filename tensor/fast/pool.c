@@ -18,12 +18,9 @@ static void pool_planes(const void *work, int64_t first, int64_t last)
     const pool_work *w = work;
     const int64_t *n = w->to.shape.dim;
     int64_t to_size = (int64_t)ht_dtype_bytes(w->to.dtype);
-    int64_t from_size = (int64_t)ht_dtype_bytes(w->from.dtype);
-    for (int64_t unit = first; unit < last; unit++) {
-        int64_t at = hti_offset_along(2, w->from.shape.dim, w->from.stride, unit);
+    for (int64_t unit = first; unit < last; unit++)
         w->loop(&w->window, hti_at(w->to.data, unit * n[2] * n[3] * to_size),
-                hti_at(w->from.data, at * from_size));
-    }
+                hti_part(&w->from, 2, unit));
 }
 
 /* Planes of x (n, c, h, w) and of y, one of them `from` and one `to`, a task each. */

@@ -85,20 +85,14 @@ static void rows_map(const ht_context *ctx, const hti_rows_loop *loops,
     rows_floats(ctx, w, out, 1, &a);
 }
 
-static void fast_softmax(ht_context *ctx, ht_array out, ht_array a)
-{
-    rows_map(ctx, ctx->loops->softmax, &out, &a);
-}
-
-static void fast_log_softmax(ht_context *ctx, ht_array out, ht_array a)
-{
-    rows_map(ctx, ctx->loops->log_softmax, &out, &a);
-}
-
-static void fast_logsumexp(ht_context *ctx, ht_array out, ht_array a)
-{
-    rows_map(ctx, ctx->loops->logsumexp, &out, &a);
-}
+#define ROWS_MAP(name)                                                 \
+    static void fast_##name(ht_context *ctx, ht_array out, ht_array a) \
+    {                                                                  \
+        rows_map(ctx, ctx->loops->name, &out, &a);                     \
+    }
+ROWS_MAP(softmax)
+ROWS_MAP(log_softmax)
+ROWS_MAP(logsumexp)
 
 static void fast_argmax(ht_context *ctx, ht_array out, ht_array a)
 {
@@ -124,17 +118,14 @@ static int64_t rows_labelled(const ht_context *ctx, const hti_rows_loop *loops,
     return -1;
 }
 
-static int64_t fast_cross_entropy(ht_context *ctx, ht_array out, ht_array a,
-                                  ht_array labels)
-{
-    return rows_labelled(ctx, ctx->loops->cross_entropy, &out, &a, labels);
-}
-
-static int64_t fast_cross_entropy_slope(ht_context *ctx, ht_array out, ht_array a,
-                                        ht_array labels)
-{
-    return rows_labelled(ctx, ctx->loops->cross_entropy_slope, &out, &a, labels);
-}
+#define ROWS_LABELLED(name)                                               \
+    static int64_t fast_##name(ht_context *ctx, ht_array out, ht_array a, \
+                               ht_array labels)                           \
+    {                                                                     \
+        return rows_labelled(ctx, ctx->loops->name, &out, &a, labels);    \
+    }
+ROWS_LABELLED(cross_entropy)
+ROWS_LABELLED(cross_entropy_slope)
 
 static void fast_slope(ht_context *ctx, hti_slope kind, ht_array out,
                        const ht_array *const *in)

@@ -7,8 +7,7 @@
 static ht_array matrix_of(const ht_array *a, int64_t batch)
 {
     int last = a->shape.rank - 1;
-    int64_t at = hti_offset_along(last - 1, a->shape.dim, a->stride, batch);
-    return (ht_array){hti_at(a->data, at * (int64_t)ht_dtype_bytes(a->dtype)),
+    return (ht_array){hti_part(a, last - 1, batch),
                       a->dtype,
                       HT_SHAPE(a->shape.dim[last - 1], a->shape.dim[last]),
                       {a->stride[last - 1], a->stride[last]}};

@@ -215,16 +215,16 @@ static void gemm_panel_by_panel_has_the_bits_of_the_product(void **state)
                     width = hti_gemm_panel_width(g->columns, n - j);
                     g->pack(last - first, width, place(&b, first, j), b.array.stride[0],
                             b.array.stride[1], panel);
-                    g->multiply(&(hti_gemm_panels){.m = m,
-                                                   .k = last - first,
-                                                   .n = width,
-                                                   .a = place(&a, 0, first),
-                                                   .a_row = a.array.stride[0],
-                                                   .a_col = a.array.stride[1],
-                                                   .b = panel,
-                                                   .out = place(&out, 0, j),
-                                                   .step = out.array.stride[0],
-                                                   .add = i > 0});
+                    g->multiply(&(hti_gemm){.m = m,
+                                            .k = last - first,
+                                            .n = width,
+                                            .a = place(&a, 0, first),
+                                            .a_row = a.array.stride[0],
+                                            .a_col = a.array.stride[1],
+                                            .b = panel,
+                                            .out = place(&out, 0, j),
+                                            .step = out.array.stride[0],
+                                            .add = i > 0});
                 }
             assert_memory_equal(whole.block, out.block,
                                 (size_t)out.count * sizeof(float));

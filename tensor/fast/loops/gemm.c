@@ -12,9 +12,6 @@
 
 #include "loops.h"
 
-#define GEMM_JOIN_(a, b) a##b
-#define GEMM_JOIN(a, b)  GEMM_JOIN_(a, b)
-
 #if defined(__AVX2__)
 #if defined(__AVX512F__)
 enum { LANES = 16, ROWS = 14 };
@@ -31,13 +28,6 @@ enum {
     PLACE_FEW = 64 * 1024 /* or few rows of a read them, and their pages are near */
 };
 
-#if defined(__GNUC__) && !defined(__clang__)
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#else
-#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#endif
-#define GEMM_INLINE static inline __attribute__((always_inline))
-
 /* Vectors of a size, anywhere in memory. */
 #define GEMM_VECTOR(bytes) \
     __attribute__((vector_size(bytes), aligned(sizeof(float)), may_alias))
@@ -48,7 +38,7 @@ typedef float gemm_4 GEMM_VECTOR(16);
 typedef float gemm_2 GEMM_VECTOR(8);
 
 #define GEMM_AT(p) (*(const gemm_any *)(p))
-GEMM_INLINE void gemm_put(float *to, gemm_lanes x)
+HTI_INLINE void gemm_put(float *to, gemm_lanes x)
 {
     *(gemm_any *)to = x;
 }
@@ -75,7 +65,7 @@ typedef struct gemm_part {
     } while (0)
 
 /* out[0 .. n-1] = x, or += if `add`, 0 < n < LANES. */
-GEMM_INLINE void gemm_store_few(float *out, int64_t n, const float *x, bool add)
+HTI_INLINE void gemm_store_few(float *out, int64_t n, const float *x, bool add)
 {
     if (n >= 8)
         GEMM_PIECES(gemm_8);
@@ -96,15 +86,15 @@ static __attribute__((noinline)) void gemm_store_edge(int rows, const gemm_part 
 
 /* With `rows` and `wide` numbers loops over them unroll, and `sum` is registers. Rows of
  * b lie b_row apart, or, `listed`, at b + at[..]. */
-GEMM_INLINE void gemm_tile(int rows, int wide, bool listed, const gemm_part *p,
-                           const float *a, int64_t row, int64_t col, const float *b,
-                           float *out)
+HTI_INLINE void gemm_tile(int rows, int wide, bool listed, const gemm_part *p,
+                          const float *a, int64_t row, int64_t col, const float *b,
+                          float *out)
 {
     gemm_lanes sum[ROWS][2];
     const int64_t *at = p->at;
     int64_t k = p->k, b_row = p->b_row, b_next = p->b_next, step = p->step;
     int64_t next = p->next;
-    GEMM_UNROLL for (int r = 0; r < rows; r++) GEMM_UNROLL for (int v = 0; v < wide; v++)
+    HTI_UNROLL for (int r = 0; r < rows; r++) HTI_UNROLL for (int v = 0; v < wide; v++)
         sum[r][v] = (gemm_lanes){0};
 
     for (int64_t l = 0; l < k; l++, a += col) {
@@ -112,26 +102,26 @@ GEMM_INLINE void gemm_tile(int rows, int wide, bool listed, const gemm_part *p,
         const float *now = listed ? b + at[l] : b;
         /* The next tile's, where that is a new line of every row. */
         if (row == 1) __builtin_prefetch(a + 2 * ROWS - 1, 0, 2);
-        GEMM_UNROLL for (int v = 0; v < wide; v++) y[v] = GEMM_AT(now + v * b_next);
+        HTI_UNROLL for (int v = 0; v < wide; v++) y[v] = GEMM_AT(now + v * b_next);
         if (!listed) b += b_row;
-        GEMM_UNROLL for (int r = 0; r < rows; r++)
+        HTI_UNROLL for (int r = 0; r < rows; r++)
         {
             float x = a[r * row];
-            GEMM_UNROLL for (int v = 0; v < wide; v++) sum[r][v] += x * y[v];
+            HTI_UNROLL for (int v = 0; v < wide; v++) sum[r][v] += x * y[v];
         }
     }
     if (wide == 1 && p->width < LANES) {
         gemm_lanes edge[ROWS];
-        GEMM_UNROLL for (int r = 0; r < rows; r++) edge[r] = sum[r][0];
+        HTI_UNROLL for (int r = 0; r < rows; r++) edge[r] = sum[r][0];
         gemm_store_edge(rows, p, edge, out);
         return;
     }
     /* Both vectors before either is written: they may overlap. */
     if (p->add)
-        GEMM_UNROLL for (int r = 0; r < rows; r++)
-            GEMM_UNROLL for (int v = 0; v < wide; v++) sum[r][v] +=
+        HTI_UNROLL for (int r = 0; r < rows; r++)
+            HTI_UNROLL for (int v = 0; v < wide; v++) sum[r][v] +=
             GEMM_AT(out + r * step + v * next);
-    GEMM_UNROLL for (int r = 0; r < rows; r++) GEMM_UNROLL for (int v = 0; v < wide; v++)
+    HTI_UNROLL for (int r = 0; r < rows; r++) HTI_UNROLL for (int v = 0; v < wide; v++)
         gemm_put(out + r * step + v * next, sum[r][v]);
 }
 
@@ -170,7 +160,7 @@ GEMM_EACH(GEMM_TILES)
 static const gemm_fn gemm_tiles[ROWS][3][2] = {GEMM_EACH(GEMM_ENTRY)};
 
 /* Tile after tile down a, each against all panels while its rows of a are near. */
-static void gemm_multiply(const hti_gemm_panels *p)
+static void gemm_multiply(const hti_gemm *p)
 {
     bool packed = p->b_row == 0;
     gemm_part t = {.k = p->k,
@@ -253,7 +243,7 @@ static void gemm_pack_rows(int64_t k, int64_t n, const float *b, int64_t b_row, 
                             5, 6, 7)
 
 /* Four numbers of every fourth row, side by side. */
-GEMM_INLINE gemm_lanes gemm_fours(const float *const *row, int64_t l)
+HTI_INLINE gemm_lanes gemm_fours(const float *const *row, int64_t l)
 {
 #if defined(__AVX512F__)
     return __builtin_shufflevector(GEMM_JOIN_4(row[0] + l, row[4] + l),
@@ -265,7 +255,7 @@ GEMM_INLINE gemm_lanes gemm_fours(const float *const *row, int64_t l)
 }
 
 /* Four rows of a panel from LANES rows of four: 4 x 4 transposed in each 128 bits. */
-GEMM_INLINE void gemm_turn(const float *const *row, int64_t l, float *to)
+HTI_INLINE void gemm_turn(const float *const *row, int64_t l, float *to)
 {
     gemm_lanes a = gemm_fours(row, l), b = gemm_fours(row + 1, l);
     gemm_lanes c = gemm_fours(row + 2, l), d = gemm_fours(row + 3, l);
@@ -329,20 +319,10 @@ static int64_t gemm_columns(int64_t left, int64_t panels)
 static void gemm_block(const hti_gemm *p)
 {
     gemm_lanes panels[2 * ROOM];
-    hti_gemm_panels t = {.m = p->m,
-                         .k = p->k,
-                         .n = p->n,
-                         .a = p->a,
-                         .b = p->b,
-                         .out = p->out,
-                         .a_row = p->a_row,
-                         .a_col = p->a_col,
-                         .step = p->step,
-                         .b_row = p->b_row,
-                         .add = p->add};
+    hti_gemm t = *p;
     int64_t room = p->m <= FEW ? PLACE_FEW : PLACE;
     if (p->b_col == 1 && p->n >= LANES && p->b_row > 0 && p->b_row * p->k <= room) {
-        gemm_multiply(&t);
+        gemm_multiply(p);
         return;
     }
     int64_t rows = p->m <= FEW ? DEPTH : ROOM;
@@ -430,9 +410,9 @@ static void gemm_product(const hti_gemm *p)
         gemm_blocks(p);
 }
 
-const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {
+const hti_gemm_loops HTI_OF_ISA(hti_gemm_) = {
     COLUMNS, DEPTH, gemm_pack, gemm_multiply, gemm_multiply_listed, gemm_product};
 
 #else
-const hti_gemm_loops GEMM_JOIN(hti_gemm_, HTI_ISA) = {0, 0, NULL, NULL, NULL, NULL};
+const hti_gemm_loops HTI_OF_ISA(hti_gemm_) = {0, 0, NULL, NULL, NULL, NULL};
 #endif

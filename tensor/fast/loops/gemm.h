@@ -26,7 +26,9 @@
 #include <stdint.h>
 
 /* out (m, n) = a (m, k) . b (k, n), or += if `add`; k > 0. Strides in elements: of a and
- * b any, of out `step` between rows. */
+ * b any, of out `step` between rows. Of what is multiplied alone k <= depth, a_row or
+ * a_col is 1, and b is panels, one after another, if b_row is 0; else it is read as it
+ * lies, b_col is 1 and n >= columns/2. */
 typedef struct hti_gemm {
     int64_t m, k, n;
     const float *a, *b;
@@ -34,16 +36,6 @@ typedef struct hti_gemm {
     int64_t a_row, a_col, b_row, b_col, step;
     bool add;
 } hti_gemm;
-
-/* The same with b in panels, one after another, and k <= depth. */
-typedef struct hti_gemm_panels {
-    int64_t m, k, n;
-    const float *a, *b;
-    float *out;
-    int64_t a_row, a_col, step; /* a_row or a_col is 1 */
-    int64_t b_row;              /* 0: panels; else b as it lies, n >= columns/2 */
-    bool add;
-} hti_gemm_panels;
 
 /* The same with b by rows that lie anywhere, whole vectors of them: row l of panel j is
  * at b + at[l] + panel[j].from. a's rows are contiguous, k as large as is wished. */
@@ -67,7 +59,7 @@ typedef struct hti_gemm_loops {
     /* to: ceil(n / columns) * k * columns floats, aligned to HTI_ALIGN. */
     void (*pack)(int64_t k, int64_t n, const float *b, int64_t b_row, int64_t b_col,
                  float *to);
-    void (*multiply)(const hti_gemm_panels *p);
+    void (*multiply)(const hti_gemm *p);
     void (*multiply_listed)(const hti_gemm_listed *p);
     void (*product)(const hti_gemm *p);
 } hti_gemm_loops;

@@ -15,9 +15,6 @@
 #include "loops_math.h"
 #include "loops_wide.h"
 
-#define LOOP_JOIN_(a, b) a##b
-#define LOOP_JOIN(a, b)  LOOP_JOIN_(a, b)
-
 /* An output may be the same memory as an input, element for element: the loops carry
  * nothing from one iteration to the next, which the compiler cannot know. */
 #if defined(__GNUC__) && !defined(__clang__)
@@ -299,26 +296,18 @@ EVERY_DTYPE(u8, uint8_t)
             o[i] = (R)(expression);                                                  \
         }                                                                            \
     }
-#define SAME(s, T) CONVERT(s, T, s, T, x)
 #define TO_I32 \
     (x != x ? 0 : x >= 0x1p31f ? INT32_MAX : x < -0x1p31f ? INT32_MIN : (int32_t)x)
 #define TO_U8 (x > 0 ? x < 255 ? (uint8_t)x : 255 : 0)
-SAME(f32, float)
-CONVERT(f32, float, f64, double, x)
-CONVERT(f32, float, i32, int32_t, x)
-CONVERT(f32, float, u8, uint8_t, x)
-CONVERT(f64, double, f32, float, x)
-SAME(f64, double)
-CONVERT(f64, double, i32, int32_t, x)
-CONVERT(f64, double, u8, uint8_t, x)
-CONVERT(i32, int32_t, f32, float, TO_I32)
-CONVERT(i32, int32_t, f64, double, TO_I32)
-SAME(i32, int32_t)
-CONVERT(i32, int32_t, u8, uint8_t, x)
-CONVERT(u8, uint8_t, f32, float, TO_U8)
-CONVERT(u8, uint8_t, f64, double, TO_U8)
-CONVERT(u8, uint8_t, i32, int32_t, TO_U8)
-SAME(u8, uint8_t)
+#define CONVERT_EACH(to, R, from_float, from_i32) \
+    CONVERT(to, R, f32, float, from_float)        \
+    CONVERT(to, R, f64, double, from_float)       \
+    CONVERT(to, R, i32, int32_t, from_i32)        \
+    CONVERT(to, R, u8, uint8_t, x)
+CONVERT_EACH(f32, float, x, x)
+CONVERT_EACH(f64, double, x, x)
+CONVERT_EACH(i32, int32_t, TO_I32, x)
+CONVERT_EACH(u8, uint8_t, TO_U8, TO_U8)
 
 #define REDUCE(name) loop_mean_##name##_f32
 #define ELEMENT      float
@@ -410,13 +399,13 @@ SAME(u8, uint8_t)
         loop_##name##_0, NULL, loop_##name##_2, NULL, loop_##name##_4 \
     }
 
-extern const hti_skinny_loops LOOP_JOIN(hti_skinny_, HTI_ISA);
-extern const hti_gemm_loops LOOP_JOIN(hti_gemm_, HTI_ISA);
+extern const hti_skinny_loops HTI_OF_ISA(hti_skinny_);
+extern const hti_gemm_loops HTI_OF_ISA(hti_gemm_);
 
-const struct hti_loops LOOP_JOIN(hti_loops_, HTI_ISA) = {
+const struct hti_loops HTI_OF_ISA(hti_loops_) = {
     .name = HT_STRING(HTI_ISA),
-    .skinny = &LOOP_JOIN(hti_skinny_, HTI_ISA),
-    .gemm = &LOOP_JOIN(hti_gemm_, HTI_ISA),
+    .skinny = &HTI_OF_ISA(hti_skinny_),
+    .gemm = &HTI_OF_ISA(hti_gemm_),
     .unary =
         {
 #define HTI_UNARY(name, dtypes, formula) [HTI_UNARY_##name] = {dtypes(name)},

@@ -12,6 +12,19 @@
 #include "gemm.h"
 #include "kernels.h"
 
+/* Of what is compiled once per instruction set: names that end in its own. */
+#define HTI_JOIN_(a, b)  a##b
+#define HTI_JOIN(a, b)   HTI_JOIN_(a, b)
+#define HTI_OF_ISA(name) HTI_JOIN(name, HTI_ISA)
+/* Functions inlined wherever called, with sizes that are numbers: loops over these
+ * unroll, and arrays indexed by them are registers. */
+#define HTI_INLINE static inline __attribute__((always_inline))
+#if defined(__GNUC__) && !defined(__clang__)
+#define HTI_UNROLL _Pragma("GCC unroll 32")
+#else
+#define HTI_UNROLL _Pragma("clang loop unroll(full)")
+#endif
+
 enum {
     HTI_TILE = 512,           /* elements of a tile */
     HTI_SUM_BLOCK = HTI_TILE, /* most terms added up in f32 */
@@ -155,17 +168,11 @@ extern const struct hti_loops hti_loops_avx2, hti_loops_avx512;
  * last. */
 const struct hti_loops *hti_loops_at(int index);
 
-/* Each file's kernels, into the table. */
-void hti_fast_elementwise(struct hti_kernels *kernels);
-void hti_fast_reduce(struct hti_kernels *kernels);
-void hti_fast_scan(struct hti_kernels *kernels);
-void hti_fast_rows(struct hti_kernels *kernels);
-void hti_fast_triangle(struct hti_kernels *kernels);
-void hti_fast_attention(struct hti_kernels *kernels);
-void hti_fast_index(struct hti_kernels *kernels);
-void hti_fast_draws(struct hti_kernels *kernels);
-void hti_fast_matmul(struct hti_kernels *kernels);
-void hti_fast_conv(struct hti_kernels *kernels);
-void hti_fast_pool(struct hti_kernels *kernels);
+/* Each file's kernels, into the table: hti_fast_elementwise and so on. */
+#define HTI_FAST_FILES(X) \
+    X(elementwise)        \
+    X(reduce) X(scan) X(rows) X(triangle) X(attention) X(index) X(matmul) X(conv) X(pool)
+#define HTI_FAST_FILE(name) void hti_fast_##name(struct hti_kernels *kernels);
+HTI_FAST_FILES(HTI_FAST_FILE)
 
 #endif

@@ -194,6 +194,11 @@ static inline double math_gelu_exp_f64(double a, double *rest)
     return e - e * w_rest;
 }
 
+/* a = |x|, at most `most`; and room for a power's second factor. */
+#define MATH_SIZE(T, x, most)         \
+    T a = (x) < 0 ? -(x) : (x), rest; \
+    a = a > (most) ? (most) : a;
+
 /* Functions of e = exp(-w) in two factors, w >= 0 growing with a = |x|: s (1 - s) and 1 -
  * tanh^2 have no digits left where s and tanh are near 1. Past `most` all are 0 or their
  * limit, and infinity times 0 must not come to be.
@@ -202,44 +207,40 @@ static inline double math_gelu_exp_f64(double a, double *rest)
 #define MATH_GATES(s, T, EXP, most, GELU_T, GELU_EXP, gelu_most)        \
     static inline T math_sigmoid_slope_##s(T x)                         \
     {                                                                   \
-        T a = x < 0 ? -x : x, rest;                                     \
-        a = a > (most) ? (most) : a;                                    \
+        MATH_SIZE(T, x, most)                                           \
         T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
         return e / (sum * sum) * rest;                                  \
     }                                                                   \
     static inline T math_tanh_slope_##s(T x)                            \
     {                                                                   \
-        T a = x < 0 ? -2 * x : 2 * x, rest;                             \
-        a = a > (most) ? (most) : a;                                    \
+        MATH_SIZE(T, 2 * x, most)                                       \
         T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
         return 4 * e / (sum * sum) * rest;                              \
     }                                                                   \
     static inline T math_silu_##s(T x)                                  \
     {                                                                   \
-        T a = x < 0 ? -x : x, rest;                                     \
-        a = a > (most) ? (most) : a;                                    \
+        MATH_SIZE(T, x, most)                                           \
         T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
         return (x < 0 ? -a * e : x) / sum * (x < 0 ? rest : 1);         \
     }                                                                   \
     static inline T math_silu_slope_##s(T x)                            \
     {                                                                   \
-        T a = x < 0 ? -x : x, rest;                                     \
-        a = a > (most) ? (most) : a;                                    \
+        MATH_SIZE(T, x, most)                                           \
         T e = EXP(-a, &rest), r = 1 / (1 + e * rest);                   \
         T below = e * r * (1 - a * r) * rest;                           \
         return x < 0 ? below : r + a * (e * rest) * (r * r);            \
     }                                                                   \
     static inline T math_gelu_tanh_##s(T from)                          \
     {                                                                   \
-        GELU_T x = from, a = x < 0 ? -x : x, rest;                      \
-        a = a > (gelu_most) ? (gelu_most) : a;                          \
+        GELU_T x = from;                                                \
+        MATH_SIZE(GELU_T, x, gelu_most)                                 \
         GELU_T e = GELU_EXP(a, &rest), sum = 1 + e * rest;              \
         return (T)((x < 0 ? -a * e : x) / sum * (x < 0 ? rest : 1));    \
     }                                                                   \
     static inline T math_gelu_tanh_slope_##s(T from)                    \
     {                                                                   \
-        GELU_T x = from, a = x < 0 ? -x : x, rest;                      \
-        a = a > (gelu_most) ? (gelu_most) : a;                          \
+        GELU_T x = from;                                                \
+        MATH_SIZE(GELU_T, x, gelu_most)                                 \
         GELU_T e = GELU_EXP(a, &rest), r = 1 / (1 + e * rest);          \
         GELU_T d = 1.5957691216057308 * a * (1 + 3 * 0.044715 * a * a); \
         GELU_T below = e * r * (1 - d * r) * rest;                      \
@@ -298,30 +299,28 @@ static inline double math_tail_f64(double a, double *phi, double *rest)
 #define MATH_BELLS(s, T, TAIL, BELL, most, erf_most) \
     static inline T math_gelu_##s(T x)               \
     {                                                \
-        T a = x < 0 ? -x : x, phi, rest;             \
-        a = a > (most) ? (most) : a;                 \
+        MATH_SIZE(T, x, most)                        \
+        T phi;                                       \
         T tail = a * TAIL(a, &phi, &rest);           \
         return (x > 0 ? x : 0) - tail * rest;        \
     }                                                \
     static inline T math_gelu_slope_##s(T x)         \
     {                                                \
-        T a = x < 0 ? -x : x, phi, rest;             \
-        a = a > (most) ? (most) : a;                 \
+        MATH_SIZE(T, x, most)                        \
+        T phi;                                       \
         T tail = TAIL(a, &phi, &rest);               \
         tail = (tail - a * phi) * rest;              \
         return x > 0 ? 1 - tail : tail;              \
     }                                                \
     static inline T math_erf_slope_##s(T x)          \
     {                                                \
-        T a = x < 0 ? -x : x, rest;                  \
-        a = a > (erf_most) ? (erf_most) : a;         \
+        MATH_SIZE(T, x, erf_most)                    \
         T e = BELL(a, 1, &rest);                     \
         return (T)1.12837916709551257390 * e * rest; \
     }                                                \
     static inline T math_density_##s(T x)            \
     {                                                \
-        T a = x < 0 ? -x : x, rest;                  \
-        a = a > (most) ? (most) : a;                 \
+        MATH_SIZE(T, x, most)                        \
         T e = BELL(a, (T)0.5, &rest);                \
         return (T)0.39894228040143267794 * e * rest; \
     }

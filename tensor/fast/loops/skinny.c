@@ -16,9 +16,6 @@
 
 #include "loops.h"
 
-#define SKINNY_JOIN_(a, b) a##b
-#define SKINNY_JOIN(a, b)  SKINNY_JOIN_(a, b)
-
 /* Floats of a vector, sums in registers, most columns of y and of g: with more gemm.c is
  * faster. And of two vectors every second float. An instruction set of shorter ones has
  * no such loops. */
@@ -45,15 +42,6 @@ enum {
 };
 /* Rows of y, or vectors of g', whose sums of n columns are in registers at a time. */
 #define SKINNY_TILE(n) (SUMS / (n) < 4 ? SUMS / (n) : 4)
-
-#if defined(__GNUC__) && !defined(__clang__)
-#define SKINNY_UNROLL _Pragma("GCC unroll 32")
-#else
-#define SKINNY_UNROLL _Pragma("clang loop unroll(full)")
-#endif
-/* Inlined wherever called, with a tile that is a number: loops over it unroll, and arrays
- * indexed by it are registers. */
-#define SKINNY_INLINE static inline __attribute__((always_inline))
 
 typedef float skinny_lanes __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t skinny_bits __attribute__((vector_size(LANES * sizeof(float))));
@@ -94,9 +82,9 @@ static void skinny_pack(const hti_skinny *p, skinny_part *part)
 }
 
 /* Halves of each of `count` vectors added up, two vectors to one. */
-SKINNY_INLINE void skinny_halve(int count, const skinny_lanes *sum, skinny_lanes *half)
+HTI_INLINE void skinny_halve(int count, const skinny_lanes *sum, skinny_lanes *half)
 {
-    SKINNY_UNROLL for (int s = 0; s < count; s += 2)
+    HTI_UNROLL for (int s = 0; s < count; s += 2)
     {
         skinny_lanes a = sum[s], b = sum[s + 1 < count ? s + 1 : s];
         half[s / 2] = SKINNY_HALF(a, b, 0) + SKINNY_HALF(a, b, 1);
@@ -105,7 +93,7 @@ SKINNY_INLINE void skinny_halve(int count, const skinny_lanes *sum, skinny_lanes
 
 /* The lanes of each vector added up: `count` floats from total[0] on. In registers, said
  * level by level for gcc to see it: the next rows wait. */
-SKINNY_INLINE void skinny_fold(int count, const skinny_lanes *sum, skinny_lanes *total)
+HTI_INLINE void skinny_fold(int count, const skinny_lanes *sum, skinny_lanes *total)
 {
     skinny_lanes half[SUMS / 2], fourth[SUMS / 4], eighth[(SUMS + 7) / 8];
     skinny_halve(count, sum, half);
@@ -119,31 +107,31 @@ SKINNY_INLINE void skinny_fold(int count, const skinny_lanes *sum, skinny_lanes 
 #endif
 }
 
-SKINNY_INLINE void skinny_terms(int rows, int n, skinny_lanes *sum, const skinny_lanes *x,
-                                const skinny_lanes *w)
+HTI_INLINE void skinny_terms(int rows, int n, skinny_lanes *sum, const skinny_lanes *x,
+                             const skinny_lanes *w)
 {
-    SKINNY_UNROLL for (int j = 0; j < n; j++)
+    HTI_UNROLL for (int j = 0; j < n; j++)
     {
         skinny_lanes b = w[j];
         /* One load for all rows: gcc makes it one each, more than there is time for. */
         if (rows > 1) __asm__("" : "+v"(b));
-        SKINNY_UNROLL for (int r = 0; r < rows; r++) sum[r * n + j] += x[r] * b;
+        HTI_UNROLL for (int r = 0; r < rows; r++) sum[r * n + j] += x[r] * b;
     }
 }
 
 /* Rows i .. i+rows-1 of y, those before `last`: a part's terms. */
-SKINNY_INLINE void skinny_rows(int rows, int n, const hti_skinny *p,
-                               const skinny_part *part, int64_t i, int64_t last)
+HTI_INLINE void skinny_rows(int rows, int n, const hti_skinny *p, const skinny_part *part,
+                            int64_t i, int64_t last)
 {
     skinny_lanes sum[SUMS], a[4], total[(SUMS + LANES - 1) / LANES];
     const skinny_lanes *w = part->w;
     const float *x[4], *from = (const float *)total;
     int64_t l = part->first;
-    SKINNY_UNROLL for (int s = 0; s < rows * n; s++) sum[s] = (skinny_lanes){0};
-    SKINNY_UNROLL for (int r = 0; r < rows; r++) x[r] =
+    HTI_UNROLL for (int s = 0; s < rows * n; s++) sum[s] = (skinny_lanes){0};
+    HTI_UNROLL for (int r = 0; r < rows; r++) x[r] =
         p->x + (i + r < last ? i + r : last - 1) * p->x_step;
     for (; l + LANES <= part->last; l += LANES, w += n) {
-        SKINNY_UNROLL for (int r = 0; r < rows; r++)
+        HTI_UNROLL for (int r = 0; r < rows; r++)
         {
             __builtin_prefetch(x[r] + l + rows * p->x_step);
             a[r] = SKINNY_AT(x[r] + l);
@@ -151,7 +139,7 @@ SKINNY_INLINE void skinny_rows(int rows, int n, const hti_skinny *p,
         skinny_terms(rows, n, sum, a, w);
     }
     if (l < part->last) {
-        SKINNY_UNROLL for (int r = 0; r < rows; r++) a[r] =
+        HTI_UNROLL for (int r = 0; r < rows; r++) a[r] =
             (skinny_lanes)(part->tail &
                            (skinny_bits)SKINNY_AT(x[r] + part->last - LANES));
         skinny_terms(rows, n, sum, a, w);
@@ -168,26 +156,26 @@ SKINNY_INLINE void skinny_rows(int rows, int n, const hti_skinny *p,
 }
 
 /* g' += x' . r: rows i .. end-1 of x, `wide` vectors of each from `l`. */
-SKINNY_INLINE void skinny_tile(int wide, int n, const hti_skinny *p, int64_t i,
-                               int64_t end, int64_t l, skinny_lanes *g)
+HTI_INLINE void skinny_tile(int wide, int n, const hti_skinny *p, int64_t i, int64_t end,
+                            int64_t l, skinny_lanes *g)
 {
     skinny_lanes sum[SUMS], a[4];
     const float *x = p->x + i * p->x_step + l, *r = p->w + i * p->w_step;
-    SKINNY_UNROLL for (int s = 0; s < wide * n; s++) sum[s] = (skinny_lanes){0};
+    HTI_UNROLL for (int s = 0; s < wide * n; s++) sum[s] = (skinny_lanes){0};
     for (; i < end; i++, x += p->x_step, r += p->w_step) {
-        SKINNY_UNROLL for (int v = 0; v < wide; v++)
+        HTI_UNROLL for (int v = 0; v < wide; v++)
         {
             __builtin_prefetch(x + v * LANES + BLOCK * p->x_step);
             a[v] = SKINNY_AT(x + v * LANES);
         }
-        SKINNY_UNROLL for (int j = 0; j < n; j++)
-            SKINNY_UNROLL for (int v = 0; v < wide; v++) sum[j * wide + v] += r[j] * a[v];
+        HTI_UNROLL for (int j = 0; j < n; j++) HTI_UNROLL for (int v = 0; v < wide; v++)
+            sum[j * wide + v] += r[j] * a[v];
     }
-    SKINNY_UNROLL for (int s = 0; s < wide * n; s++) g[s] += sum[s];
+    HTI_UNROLL for (int s = 0; s < wide * n; s++) g[s] += sum[s];
 }
 
-SKINNY_INLINE void skinny_blocks(int wide, int n, const hti_skinny *p, int64_t first,
-                                 int64_t last, skinny_lanes *g)
+HTI_INLINE void skinny_blocks(int wide, int n, const hti_skinny *p, int64_t first,
+                              int64_t last, skinny_lanes *g)
 {
     for (int64_t i = 0; i < p->m; i += BLOCK) {
         int64_t end = i + BLOCK < p->m ? i + BLOCK : p->m, width = wide * LANES;
@@ -256,9 +244,9 @@ static void skinny_backward(const hti_skinny *p, int64_t first, int64_t last)
         skinny_gather(p, l, last - l < share ? last : l + share, width);
 }
 
-const hti_skinny_loops SKINNY_JOIN(hti_skinny_, HTI_ISA) = {
-    {COLUMNS, MORE_COLUMNS}, {skinny_forward, skinny_backward}};
+const hti_skinny_loops HTI_OF_ISA(hti_skinny_) = {{COLUMNS, MORE_COLUMNS},
+                                                  {skinny_forward, skinny_backward}};
 
 #else
-const hti_skinny_loops SKINNY_JOIN(hti_skinny_, HTI_ISA) = {{0}, {NULL}};
+const hti_skinny_loops HTI_OF_ISA(hti_skinny_) = {{0}, {NULL}};
 #endif
