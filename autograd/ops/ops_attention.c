@@ -92,14 +92,14 @@ static double attention_flops_of(const ht_type *in, double wide, double tall)
     {                                                                                    \
         hti_attention what =                                                             \
             attention_what(r->in[0]->shape, r->attributes, gradient, tangent);           \
-        hti_run_attention(r->ctx, r->out, r->in, &what, r->workspace);                   \
+        hti_kernel(r->ctx, attention, r->out, r->in, &what, r->workspace);               \
     }                                                                                    \
     static size_t name##_workspace(const ht_context *ctx, const ht_type *in,             \
                                    const ht_type *out, const void *attributes)           \
     {                                                                                    \
         hti_attention what = attention_what(in[0].shape, attributes, gradient, tangent); \
-        return hti_attention_workspace(ctx, out->dtype, in[0].shape, in[1].shape,        \
-                                       &what);                                           \
+        return hti_kernel(ctx, attention_workspace, out->dtype, in[0].shape,             \
+                          in[1].shape, &what);                                           \
     }                                                                                    \
     static double name##_flops(const ht_type *in, const ht_type *out)                    \
     {                                                                                    \

@@ -116,8 +116,8 @@ static void conv_run(const ht_run *r)
     const ht_array all[] = {*r->in[0], *r->in[1], r->out};
     hti_conv_side side = conv_side(r->op);
     const int *at = conv_place[side];
-    hti_run_conv(r->ctx, side, all[at[0]], all[at[1]], all[at[2]], &a->geometry,
-                 r->workspace);
+    hti_kernel(r->ctx, conv, side, all[at[0]], all[at[1]], all[at[2]], &a->geometry,
+               r->workspace);
 }
 
 static size_t conv_workspace_side(const ht_context *ctx, const ht_type *in,
@@ -127,8 +127,8 @@ static size_t conv_workspace_side(const ht_context *ctx, const ht_type *in,
     const conv_attributes *a = attributes;
     const ht_shape all[] = {in[0].shape, in[1].shape, out->shape};
     const int *at = conv_place[side];
-    return hti_conv_workspace(ctx, side, out->dtype, all[at[0]], all[at[1]], all[at[2]],
-                              &a->geometry);
+    return hti_kernel(ctx, conv_workspace, side, out->dtype, all[at[0]], all[at[1]],
+                      all[at[2]], &a->geometry);
 }
 
 /* Two flops for every tap of every element of y. */

@@ -6,8 +6,8 @@
 
 void hti_loop_run(const ht_run *r)
 {
-    hti_run_elementwise(r->ctx, (hti_loop_kind)r->op->loop.kind, r->op->loop.function,
-                        &r->out, r->n_in, r->in);
+    hti_kernel(r->ctx, elementwise, (hti_loop_kind)r->op->loop.kind, r->op->loop.function,
+               &r->out, r->n_in, r->in);
 }
 
 /* Where x > 0: a, elsewhere b. */

@@ -50,7 +50,7 @@ static bool gather_infer(ht_infer *it)
 
 static void gather_run(const ht_run *r)
 {
-    int64_t bad = hti_run_gather(r->ctx, r->out, *r->in[0], *r->in[1]);
+    int64_t bad = hti_kernel(r->ctx, gather, r->out, *r->in[0], *r->in[1]);
     hti_complain(r, 1, bad, r->in[0]->shape.dim[0]);
 }
 
@@ -94,7 +94,7 @@ static bool scatter_infer(ht_infer *it)
 static void scatter_run(const ht_run *r)
 {
     if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
-    int64_t bad = hti_run_scatter_add(r->ctx, r->out, *r->in[1], *r->in[2]);
+    int64_t bad = hti_kernel(r->ctx, scatter_add, r->out, *r->in[1], *r->in[2]);
     hti_complain(r, 1, bad, r->out.shape.dim[0]);
 }
 
@@ -155,7 +155,7 @@ static bool one_hot_infer(ht_infer *it)
 
 static void one_hot_run(const ht_run *r)
 {
-    int64_t bad = hti_run_one_hot(r->ctx, r->out, *r->in[0]);
+    int64_t bad = hti_kernel(r->ctx, one_hot, r->out, *r->in[0]);
     hti_complain(r, 0, bad, r->out.shape.dim[r->out.shape.rank - 1]);
 }
 

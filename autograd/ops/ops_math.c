@@ -143,7 +143,7 @@ typedef struct cumsum_attributes {
 } cumsum_attributes;
 
 HTI_RUN(cumsum, cumsum_attributes,
-        hti_run_cumsum(r->ctx, r->out, *r->in[0], (int)a->axis, a->backward != 0))
+        hti_kernel(r->ctx, cumsum, r->out, *r->in[0], (int)a->axis, a->backward != 0))
 
 static void cumsum_vjp(ht_rule *r)
 {

@@ -39,8 +39,8 @@ ht_array hti_batch_operand(const ht_array *x, ht_shape out)
 }
 
 HTI_RUN(matmul, void,
-        hti_run_matmul(r->ctx, r->out, hti_batch_operand(r->in[0], r->out.shape),
-                       hti_batch_operand(r->in[1], r->out.shape)))
+        hti_kernel(r->ctx, matmul, r->out, hti_batch_operand(r->in[0], r->out.shape),
+                   hti_batch_operand(r->in[1], r->out.shape)))
 
 /* All matrices of a batch as one, its rows one after another. */
 static ht_var matmul_tall(ht_var x)

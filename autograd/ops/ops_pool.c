@@ -79,7 +79,7 @@ static bool max_pool_index_infer(ht_infer *it)
 }
 
 HTI_RUN(max_pool_index, pool_attributes,
-        hti_run_max_pool_index(r->ctx, r->out, *r->in[0], &a->geometry))
+        hti_kernel(r->ctx, max_pool_index, r->out, *r->in[0], &a->geometry))
 
 static const ht_sample pool_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_ANY_2, 4, 5)}, &(pool_attributes){POOL_TWO}},
@@ -143,7 +143,7 @@ static bool take_last_infer(ht_infer *it)
 static void take_last_run(const ht_run *r)
 {
     const ht_shape *x = &r->in[0]->shape;
-    hti_complain(r, 1, hti_run_take_last(r->ctx, r->out, *r->in[0], *r->in[1]),
+    hti_complain(r, 1, hti_kernel(r->ctx, take_last, r->out, *r->in[0], *r->in[1]),
                  x->dim[x->rank - 1]);
 }
 
@@ -182,7 +182,7 @@ static bool put_last_infer(ht_infer *it)
 
 static void put_last_run(const ht_run *r)
 {
-    hti_complain(r, 1, hti_run_put_last(r->ctx, r->out, *r->in[0], *r->in[1]),
+    hti_complain(r, 1, hti_kernel(r->ctx, put_last, r->out, *r->in[0], *r->in[1]),
                  ((const put_attributes *)r->attributes)->size);
 }
 
@@ -205,7 +205,7 @@ HTI_ROW(put_last, put_last_samples, .flags = HT_OP_LINEAR,
 /* Average. */
 
 HTI_RUN(avg_pool, pool_attributes,
-        hti_run_avg_pool(r->ctx, r->out, *r->in[0], &a->geometry))
+        hti_kernel(r->ctx, avg_pool, r->out, *r->in[0], &a->geometry))
 
 static void avg_pool_vjp(ht_rule *r)
 {
@@ -231,7 +231,7 @@ static bool avg_pool_spread_infer(ht_infer *it)
 }
 
 HTI_RUN(avg_pool_spread, pool_attributes,
-        hti_run_avg_pool_spread(r->ctx, r->out, *r->in[0], &a->geometry))
+        hti_kernel(r->ctx, avg_pool_spread, r->out, *r->in[0], &a->geometry))
 
 static void avg_pool_spread_vjp(ht_rule *r)
 {

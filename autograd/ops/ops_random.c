@@ -54,8 +54,8 @@ static const ht_sample random_samples[] = {
 
 #define RANDOM_ROW(op, draw)                                                    \
     HTI_RUN(op, random_attributes,                                              \
-            hti_run_random(r->ctx, draw, r->out, a->seed, a->stream,            \
-                           *(const int32_t *)r->in[0]->data, a->rate))          \
+            hti_kernel(r->ctx, random, draw, r->out, a->seed, a->stream,        \
+                       *(const int32_t *)r->in[0]->data, a->rate))              \
     HTI_ROW(op, random_samples, .flags = HT_OP_NO_GRADIENT,                     \
             .attribute_size = sizeof(random_attributes), .infer = random_infer, \
             .run = op##_run, .describe = random_describe);

@@ -75,7 +75,7 @@ static ht_var reduce_sum(ht_var x, uint64_t axes)
 /* Sum. */
 
 HTI_RUN(sum, reduce_attributes,
-        hti_run_reduce(r->ctx, HTI_SUM, r->out, *r->in[0], (unsigned)a->axes))
+        hti_kernel(r->ctx, reduce, HTI_SUM, r->out, *r->in[0], (unsigned)a->axes))
 
 HTI_VJP(sum, ht_broadcast(r->v, ht_var_shape(r->in[0])))
 
@@ -99,7 +99,7 @@ HTI_ROW(sum, sum_samples, .flags = HT_OP_LINEAR,
 /* Max: the winners of each group share equally. */
 
 HTI_RUN(max, reduce_attributes,
-        hti_run_reduce(r->ctx, HTI_MAX, r->out, *r->in[0], (unsigned)a->axes))
+        hti_kernel(r->ctx, reduce, HTI_MAX, r->out, *r->in[0], (unsigned)a->axes))
 
 /* 1/(number of winners) at the winners, else 0. */
 static ht_var max_share(const ht_rule *r)
@@ -123,7 +123,7 @@ static bool argmax_infer(ht_infer *it)
     return true;
 }
 
-HTI_RUN(argmax, void, hti_run_argmax(r->ctx, r->out, *r->in[0]))
+HTI_RUN(argmax, void, hti_kernel(r->ctx, argmax, r->out, *r->in[0]))
 
 static const ht_sample argmax_samples[] = {
     {1, {HTI_X(HT_ANY_1, HT_SOME_1)}, NULL},
@@ -148,7 +148,7 @@ static double reduced_elements(ht_var x, uint64_t axes)
 /* Mean. */
 
 HTI_RUN(mean, reduce_attributes,
-        hti_run_moment(r->ctx, HTI_MEAN, r->out, *r->in[0], (unsigned)a->axes, 1))
+        hti_kernel(r->ctx, moment, HTI_MEAN, r->out, *r->in[0], (unsigned)a->axes, 1))
 
 /* 1/n is a constant, not a number: then 1 times it is no node. */
 static void mean_vjp(ht_rule *r)
@@ -172,8 +172,8 @@ typedef struct variance_attributes {
 } variance_attributes;
 
 HTI_RUN(variance, variance_attributes,
-        hti_run_moment(r->ctx, HTI_VARIANCE, r->out, *r->in[0], (unsigned)a->axes,
-                       a->divisor))
+        hti_kernel(r->ctx, moment, HTI_VARIANCE, r->out, *r->in[0], (unsigned)a->axes,
+                   a->divisor))
 
 static ht_var variance_mean(const ht_rule *r, ht_var x)
 {
@@ -213,8 +213,8 @@ typedef struct norm_attributes {
 } norm_attributes;
 
 HTI_RUN(norm, norm_attributes,
-        hti_run_moment(r->ctx, a->scaled ? HTI_SCALED_NORM : HTI_NORM, r->out, *r->in[0],
-                       (unsigned)a->axes, 1))
+        hti_kernel(r->ctx, moment, a->scaled ? HTI_SCALED_NORM : HTI_NORM, r->out,
+                   *r->in[0], (unsigned)a->axes, 1))
 
 static ht_var norm_apply(ht_var x, uint64_t axes, bool scaled)
 {

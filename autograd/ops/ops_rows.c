@@ -45,11 +45,11 @@ static const ht_sample bend_samples[] = {
     {3, {SLOPE_LONG, SLOPE_LONG, SLOPE_LONG}, NULL},
 };
 
-#define SLOPE_ROW(op, kind, samples, ...)           \
-    static void op##_run(const ht_run *r)           \
-    {                                               \
-        hti_run_slope(r->ctx, kind, r->out, r->in); \
-    }                                               \
+#define SLOPE_ROW(op, kind, samples, ...)               \
+    static void op##_run(const ht_run *r)               \
+    {                                                   \
+        hti_kernel(r->ctx, slope, kind, r->out, r->in); \
+    }                                                   \
     HTI_ROW(op, samples, .infer = hti_infer_rows_alike, .run = op##_run, __VA_ARGS__);
 
 /* p (v - p.v) */
@@ -108,7 +108,7 @@ SLOPE_ROW(log_softmax_back, HTI_SLOPE_BACK, slope_samples, .vjp = log_softmax_ba
 
 /* Softmax: J = diag(p) - p p', its own transpose. */
 
-HTI_RUN(softmax, void, hti_run_softmax(r->ctx, r->out, *r->in[0]))
+HTI_RUN(softmax, void, hti_kernel(r->ctx, softmax, r->out, *r->in[0]))
 
 static ht_var softmax_along(const ht_rule *r, ht_var v)
 {
@@ -130,7 +130,7 @@ static bool logsumexp_infer(ht_infer *it)
     return true;
 }
 
-HTI_RUN(logsumexp, void, hti_run_logsumexp(r->ctx, r->out, *r->in[0]))
+HTI_RUN(logsumexp, void, hti_kernel(r->ctx, logsumexp, r->out, *r->in[0]))
 
 static void logsumexp_vjp(ht_rule *r)
 {
@@ -149,7 +149,7 @@ HTI_ROW(logsumexp, rows_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp))
 
 /* Log_softmax: J = I - 1 p'. */
 
-HTI_RUN(log_softmax, void, hti_run_log_softmax(r->ctx, r->out, *r->in[0]))
+HTI_RUN(log_softmax, void, hti_kernel(r->ctx, log_softmax, r->out, *r->in[0]))
 
 HTI_VJP(log_softmax, hti_along(&hti_op_log_softmax_back, r, 1, r->v))
 
@@ -197,8 +197,8 @@ static void cross_entropy_complain(const ht_run *r, int64_t bad)
 
 static void cross_entropy_run(const ht_run *r)
 {
-    cross_entropy_complain(r,
-                           hti_run_cross_entropy(r->ctx, r->out, *r->in[0], *r->in[1]));
+    cross_entropy_complain(
+        r, hti_kernel(r->ctx, cross_entropy, r->out, *r->in[0], *r->in[1]));
 }
 
 static ht_var cross_entropy_slope(const ht_rule *r)
@@ -237,7 +237,7 @@ static bool cross_entropy_slope_infer(ht_infer *it)
 static void cross_entropy_slope_run(const ht_run *r)
 {
     cross_entropy_complain(
-        r, hti_run_cross_entropy_slope(r->ctx, r->out, *r->in[0], *r->in[1]));
+        r, hti_kernel(r->ctx, cross_entropy_slope, r->out, *r->in[0], *r->in[1]));
 }
 
 HTI_SLOPE_RULES(cross_entropy_slope, softmax_along)

@@ -17,7 +17,7 @@ static bool tril_infer(ht_infer *it)
 }
 
 HTI_RUN(tril, tril_attributes,
-        hti_run_tril(r->ctx, r->out, *r->in[0], a->diagonal, a->fill))
+        hti_kernel(r->ctx, tril, r->out, *r->in[0], a->diagonal, a->fill))
 
 static ht_var tril_slope(const ht_rule *r, ht_var v)
 {
@@ -78,9 +78,9 @@ static bool triangle_infer(ht_infer *it)
 }
 
 HTI_RUN(triangle, triangle_attributes,
-        hti_run_triangle(r->ctx, (hti_triangle)a->side, r->out,
-                         hti_batch_operand(r->in[0], r->out.shape),
-                         hti_batch_operand(r->in[1], r->out.shape)))
+        hti_kernel(r->ctx, triangle, (hti_triangle)a->side, r->out,
+                   hti_batch_operand(r->in[0], r->out.shape),
+                   hti_batch_operand(r->in[1], r->out.shape)))
 
 ht_var hti_triangle_at(int side, ht_var x, ht_var y, const char *site)
 {

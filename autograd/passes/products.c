@@ -10,7 +10,7 @@
 static void matmul_add_run(const ht_run *r)
 {
     if (r->in[0]->data != r->out.data) hti_run_copy(r->ctx, r->out, *r->in[0]);
-    hti_run_matmul_add(r->ctx, r->out, *r->in[1], *r->in[2]);
+    hti_kernel(r->ctx, matmul_add, r->out, *r->in[1], *r->in[2]);
 }
 
 static double matmul_add_flops(const ht_type *in, const ht_type *out)
@@ -60,8 +60,8 @@ static bool product_may(const ht_program *p, uint32_t sum, uint32_t x, uint32_t 
         hti_count(shape) < p->ctx->fuse_least)
         return false;
     const ht_type *a = p->line[p->edge[l->first_in]].type;
-    return hti_matmul_adds(p->ctx, a->dtype, shape->dim[0], shape->dim[1],
-                           a->shape.dim[1]);
+    return hti_kernel(p->ctx, matmul_adds, a->dtype, shape->dim[0], shape->dim[1],
+                      a->shape.dim[1]);
 }
 
 /* The product that line i adds to an x; HTI_NONE: none. Where readers are known: x and

@@ -188,7 +188,7 @@ static void plan_loop(const ht_program *p, uint32_t i, hti_instruction *s)
         return;
     const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1] = {&v->array};
     for (uint32_t e = 0; e < v->n_in; e++) operand[e + 1] = p->operand[v->first_in + e];
-    s->loop = hti_whole_loop(p->ctx, &loop, (int)v->n_in + 1, operand);
+    s->loop = hti_kernel(p->ctx, whole_loop, &loop, (int)v->n_in + 1, operand);
     if (s->loop) s->count = (uint32_t)hti_count(&v->type.shape);
     s->first_in = v->first_in;
     s->n_in = v->n_in;

@@ -60,7 +60,7 @@ static void run_group(ht_program *p, const hti_group *g)
     }
     int bad;
     bool look = p->watch && p->bad == HTI_NONE;
-    hti_run_fused(p->ctx, &g->fused, operand, look ? &bad : NULL);
+    hti_kernel(p->ctx, fused, &g->fused, operand, look ? &bad : NULL);
     if (look && bad < g->fused.n_steps) p->bad = g->value[bad];
 }
 

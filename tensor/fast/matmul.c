@@ -285,7 +285,7 @@ static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_
                            const ht_array *b)
 {
     char o[HT_SHAPE_TEXT], p[HT_SHAPE_TEXT], q[HT_SHAPE_TEXT];
-    HT_ASSERT(matmul_fits(out, a, b), "hti_run_matmul: %s %s = %s %s . %s %s",
+    HT_ASSERT(matmul_fits(out, a, b), "matmul: %s %s = %s %s . %s %s",
               ht_dtype_name(out->dtype), ht_shape_text(out->shape, o),
               ht_dtype_name(a->dtype), ht_shape_text(a->shape, p),
               ht_dtype_name(b->dtype), ht_shape_text(b->shape, q));

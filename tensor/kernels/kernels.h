@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* kernels.h: the contract of the value kernels over strided arrays. A context has a table
- * of them, struct hti_kernels, and an op's `run` is one call of its: hti_run_softmax(ctx,
- * ...) is ctx->kernels->softmax(ctx, ...). reference/ answers each by its shortest
- * correct loop; fast/, where it is built, answers in its place.
+ * of them, struct hti_kernels, and an op's `run` is one call of its: hti_kernel(ctx,
+ * softmax, ...). reference/ answers each by its shortest correct loop; fast/, where it is
+ * built, answers in its place.
  *
  * Outputs are contiguous unless said otherwise; inputs have any strides (0 repeats). An
  * output is none of its inputs' memory unless said otherwise. Zero-size arrays are fine
@@ -46,7 +46,7 @@ typedef enum hti_reduce {
     HTI_SUM,
     HTI_MAX,
     HTI_SUM_AGAIN, /* a loop only: f32 by f64 blocks, f64 times HTI_SMALL */
-    HTI_MEAN,      /* the loop sums in f64; this and the rest: hti_run_moment */
+    HTI_MEAN,      /* the loop sums in f64; this and the rest: `moment` */
     HTI_N_REDUCE,
     HTI_VARIANCE = HTI_N_REDUCE,
     HTI_NORM,
@@ -271,44 +271,8 @@ struct hti_kernels {
                             const hti_pool_geometry *geometry);
 };
 
-#define hti_run_elementwise(ctx, ...)   (ctx)->kernels->elementwise(ctx, __VA_ARGS__)
-#define hti_run_fused(ctx, ...)         (ctx)->kernels->fused(ctx, __VA_ARGS__)
-#define hti_whole_loop(ctx, ...)        (ctx)->kernels->whole_loop(ctx, __VA_ARGS__)
-#define hti_run_reduce(ctx, ...)        (ctx)->kernels->reduce(ctx, __VA_ARGS__)
-#define hti_run_moment(ctx, ...)        (ctx)->kernels->moment(ctx, __VA_ARGS__)
-#define hti_run_cumsum(ctx, ...)        (ctx)->kernels->cumsum(ctx, __VA_ARGS__)
-#define hti_run_argmax(ctx, ...)        (ctx)->kernels->argmax(ctx, __VA_ARGS__)
-#define hti_run_softmax(ctx, ...)       (ctx)->kernels->softmax(ctx, __VA_ARGS__)
-#define hti_run_log_softmax(ctx, ...)   (ctx)->kernels->log_softmax(ctx, __VA_ARGS__)
-#define hti_run_logsumexp(ctx, ...)     (ctx)->kernels->logsumexp(ctx, __VA_ARGS__)
-#define hti_run_cross_entropy(ctx, ...) (ctx)->kernels->cross_entropy(ctx, __VA_ARGS__)
-#define hti_run_cross_entropy_slope(ctx, ...) \
-    (ctx)->kernels->cross_entropy_slope(ctx, __VA_ARGS__)
-#define hti_run_slope(ctx, ...)     (ctx)->kernels->slope(ctx, __VA_ARGS__)
-#define hti_run_normalize(ctx, ...) (ctx)->kernels->normalize(ctx, __VA_ARGS__)
-#define hti_run_normalize_slope(ctx, ...) \
-    (ctx)->kernels->normalize_slope(ctx, __VA_ARGS__)
-#define hti_run_normalize_bend(ctx, ...) (ctx)->kernels->normalize_bend(ctx, __VA_ARGS__)
-#define hti_run_tril(ctx, ...)           (ctx)->kernels->tril(ctx, __VA_ARGS__)
-#define hti_run_triangle(ctx, ...)       (ctx)->kernels->triangle(ctx, __VA_ARGS__)
-#define hti_run_attention(ctx, ...)      (ctx)->kernels->attention(ctx, __VA_ARGS__)
-#define hti_attention_workspace(ctx, ...) \
-    (ctx)->kernels->attention_workspace(ctx, __VA_ARGS__)
-#define hti_run_random(ctx, ...)         (ctx)->kernels->random(ctx, __VA_ARGS__)
-#define hti_run_one_hot(ctx, ...)        (ctx)->kernels->one_hot(ctx, __VA_ARGS__)
-#define hti_run_gather(ctx, ...)         (ctx)->kernels->gather(ctx, __VA_ARGS__)
-#define hti_run_scatter_add(ctx, ...)    (ctx)->kernels->scatter_add(ctx, __VA_ARGS__)
-#define hti_run_take_last(ctx, ...)      (ctx)->kernels->take_last(ctx, __VA_ARGS__)
-#define hti_run_put_last(ctx, ...)       (ctx)->kernels->put_last(ctx, __VA_ARGS__)
-#define hti_run_matmul(ctx, ...)         (ctx)->kernels->matmul(ctx, __VA_ARGS__)
-#define hti_run_matmul_add(ctx, ...)     (ctx)->kernels->matmul_add(ctx, __VA_ARGS__)
-#define hti_matmul_adds(ctx, ...)        (ctx)->kernels->matmul_adds(ctx, __VA_ARGS__)
-#define hti_run_conv(ctx, ...)           (ctx)->kernels->conv(ctx, __VA_ARGS__)
-#define hti_conv_workspace(ctx, ...)     (ctx)->kernels->conv_workspace(ctx, __VA_ARGS__)
-#define hti_run_max_pool_index(ctx, ...) (ctx)->kernels->max_pool_index(ctx, __VA_ARGS__)
-#define hti_run_avg_pool(ctx, ...)       (ctx)->kernels->avg_pool(ctx, __VA_ARGS__)
-#define hti_run_avg_pool_spread(ctx, ...) \
-    (ctx)->kernels->avg_pool_spread(ctx, __VA_ARGS__)
+/* A call of one of them: hti_kernel(ctx, softmax, out, a). */
+#define hti_kernel(ctx, name, ...) (ctx)->kernels->name(ctx, __VA_ARGS__)
 
 /* Kinds of `elementwise` by themselves.
  * out = f(a). Floats; HTI_UNARY_neg and _abs also i32. */

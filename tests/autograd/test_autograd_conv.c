@@ -106,8 +106,8 @@ static void program_of_convolutions_works_in_its_arena(void **state)
     ht_program *p = ht_program_new(tape, 2, in, 1, &y);
     size_t values = 2 * 8 * (14 * 14 + 12 * 12) * sizeof(float);
     hti_conv_geometry g = {{1, 1}, {0, 0}, {1, 1}, 1};
-    size_t first = hti_conv_workspace(ctx, HTI_CONV_Y, HT_F32, x.shape, w.shape,
-                                      ht_var_shape(one), &g);
+    size_t first = hti_kernel(ctx, conv_workspace, HTI_CONV_Y, HT_F32, x.shape, w.shape,
+                              ht_var_shape(one), &g);
     assert_near(ht_program_bytes(short_one), first, 0);
     size_t bytes = ht_program_bytes(p);
     printf("# workspace %zu, arena %zu, values %zu\n", first, bytes, values);

@@ -263,7 +263,7 @@ static void cumsum_random_views_match_sums_in_order(void **state)
         struct test_array a = test_view(&any, dtype, shape, true);
         struct test_array out = test_dense(&any, dtype, shape);
         for (int backward = 0; backward < 2; ++backward) {
-            hti_run_cumsum(ctx, out.array, a.array, axis, backward);
+            hti_kernel(ctx, cumsum, out.array, a.array, axis, backward);
             for (int64_t i = 0; i < ht_shape_count(shape); ++i, ++compared) {
                 double want = exact_cumsum(&a.array, axis, backward, i);
                 if (dtype == HT_F32) want = (double)(float)want;
@@ -287,8 +287,8 @@ static void cumsum_large_same_bits_for_any_threads(void **state)
         struct test_array two = test_dense(&any, HT_F32, shapes[k % 3]);
         ht_context *serial = test_context(1), *parallel = test_context(2);
         int axis = k / 3 % shapes[k % 3].rank;
-        hti_run_cumsum(serial, one.array, a.array, axis, k % 2);
-        hti_run_cumsum(parallel, two.array, a.array, axis, k % 2);
+        hti_kernel(serial, cumsum, one.array, a.array, axis, k % 2);
+        hti_kernel(parallel, cumsum, two.array, a.array, axis, k % 2);
         test_same_bits(&two.array, &one.array, "2 threads");
         test_array_free(&a), test_array_free(&one), test_array_free(&two);
         ht_context_free(serial), ht_context_free(parallel);
@@ -309,7 +309,7 @@ static void logsumexp_random_views_match_long_double_on_every_isa(void **state)
         struct test_array out = test_dense(&any, dtype, rows);
         struct test_array first = test_dense(&any, dtype, rows);
         for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-            hti_run_logsumexp(ctx, out.array, a.array);
+            hti_kernel(ctx, logsumexp, out.array, a.array);
             if (isa <= HTI_BASELINE) hti_run_copy(ctx, first.array, out.array);
             test_same_bits(&out.array, &first.array, ctx->kernels->name);
             for (int64_t r = 0; r < n; ++r) {

@@ -81,8 +81,8 @@ static void products_run_step(void *user)
 static void products_run_x_w(void *user)
 {
     products *p = user;
-    hti_run_matmul(p->h.ctx, ht_tensor_array(p->logits), ht_tensor_array(products_x(p)),
-                   ht_tensor_array(products_w(p)));
+    hti_kernel(p->h.ctx, matmul, ht_tensor_array(p->logits),
+               ht_tensor_array(products_x(p)), ht_tensor_array(products_w(p)));
 }
 
 static void products_run_xt_r(void *user)
@@ -93,8 +93,8 @@ static void products_run_xt_r(void *user)
         t.shape.dim[i] = x.shape.dim[1 - i];
         t.stride[i] = x.stride[1 - i];
     }
-    hti_run_matmul(p->h.ctx, ht_tensor_array(p->gradient), t,
-                   ht_tensor_array(p->residual));
+    hti_kernel(p->h.ctx, matmul, ht_tensor_array(p->gradient), t,
+               ht_tensor_array(p->residual));
 }
 
 static void products_run_ours(void *user)

@@ -93,11 +93,11 @@ static void case_run(ht_context *ctx, const attention_case *c)
             in[i] = &c->in[i].array;
             in[n + i] = &c->in[OPERANDS + i].array;
         }
-        size_t bytes =
-            hti_attention_workspace(ctx, c->dtype, in[Q]->shape, in[K]->shape, &what);
+        size_t bytes = hti_kernel(ctx, attention_workspace, c->dtype, in[Q]->shape,
+                                  in[K]->shape, &what);
         void *workspace = malloc(bytes + 1);
         assert_non_null(workspace);
-        hti_run_attention(ctx, c->out[k].array, in, &what, workspace);
+        hti_kernel(ctx, attention, c->out[k].array, in, &what, workspace);
         free(workspace);
     }
 }

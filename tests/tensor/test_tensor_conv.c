@@ -85,12 +85,12 @@ static void check_conv_by(ht_context *ctx, const struct test_conv *c, ht_dtype d
     size_t n = (size_t)ht_shape_count(shape[side]);
     memset(loops[side], 0, n * sizeof(double));
     memset(a[side].array.data, 0xff, n * ht_dtype_bytes(dtype));
-    size_t bytes = hti_conv_workspace(ctx, side, dtype, c->x, c->w, c->y, &c->g);
+    size_t bytes = hti_kernel(ctx, conv_workspace, side, dtype, c->x, c->w, c->y, &c->g);
     assert_int_equal(bytes % HTI_ALIGN, 0);
     void *workspace = aligned_alloc(HTI_ALIGN, bytes ? bytes : HTI_ALIGN);
     memset(workspace, 0xff, bytes);
-    hti_run_conv(ctx, side, a[HTI_CONV_X].array, a[HTI_CONV_W].array, a[HTI_CONV_Y].array,
-                 &c->g, workspace);
+    hti_kernel(ctx, conv, side, a[HTI_CONV_X].array, a[HTI_CONV_W].array,
+               a[HTI_CONV_Y].array, &c->g, workspace);
     test_conv_loops(c, side, loops[HTI_CONV_X], loops[HTI_CONV_W], loops[HTI_CONV_Y]);
     check_sums(ctx, c, side, &a[side].array, loops);
     free(workspace);
@@ -157,10 +157,10 @@ static struct test_array conv_result(int threads, const struct test_conv *c,
     const ht_shape shape[] = {c->y, c->x, c->w};
     struct test_array a[3];
     for (int i = 0; i < 3; i++) a[i] = test_dense(&again, HT_F32, shape[i]);
-    size_t bytes = hti_conv_workspace(ctx, side, HT_F32, c->x, c->w, c->y, &c->g);
+    size_t bytes = hti_kernel(ctx, conv_workspace, side, HT_F32, c->x, c->w, c->y, &c->g);
     void *workspace = aligned_alloc(HTI_ALIGN, hti_round_up(bytes + 1, HTI_ALIGN));
-    hti_run_conv(ctx, side, a[HTI_CONV_X].array, a[HTI_CONV_W].array, a[HTI_CONV_Y].array,
-                 &c->g, workspace);
+    hti_kernel(ctx, conv, side, a[HTI_CONV_X].array, a[HTI_CONV_W].array,
+               a[HTI_CONV_Y].array, &c->g, workspace);
     free(workspace);
     for (int i = 0; i < 3; i++)
         if (i != (int)side) test_array_free(&a[i]);
@@ -295,7 +295,7 @@ static void max_pool_index_random_views_find_the_first_largest(void **state)
         for (int64_t i = 0; k % 5 == 0 && i < ht_shape_count(w.x); i++)
             test_put(&x.array, i,
                      test_below(&any, 9) ? (double)test_below(&any, 3) : (double)NAN);
-        hti_run_max_pool_index(ctx, index.array, x.array, &w.g);
+        hti_kernel(ctx, max_pool_index, index.array, x.array, &w.g);
         for (int64_t at = 0; at < ht_shape_count(w.y); at++) {
             int64_t best = -1, plane = w.x.dim[2] * w.x.dim[3];
             double most = 0;
@@ -328,8 +328,8 @@ static void avg_pool_and_its_transpose_agree_with_loops(void **state)
         struct test_array y = windows_array(k, dtype, w.y), spread;
         windows_use(ctx, k);
         mean = test_dense(&any, dtype, w.y), spread = test_dense(&any, dtype, w.x);
-        hti_run_avg_pool(ctx, mean.array, x.array, &w.g);
-        hti_run_avg_pool_spread(ctx, spread.array, y.array, &w.g);
+        hti_kernel(ctx, avg_pool, mean.array, x.array, &w.g);
+        hti_kernel(ctx, avg_pool_spread, spread.array, y.array, &w.g);
         double *want = calloc((size_t)ht_shape_count(w.x) + 1, sizeof *want);
         double scale = 1 / (double)(w.g.kernel[0] * w.g.kernel[1]);
         for (int64_t at = 0; at < ht_shape_count(w.y); at++) {
@@ -373,9 +373,9 @@ static void pool_any_instruction_set_and_threads_give_the_same_bits(void **state
                 to[0] = test_dense(&any, HT_I32, narrow);
                 to[1] = test_dense(&any, dtype, narrow);
                 to[2] = test_dense(&any, dtype, wide);
-                hti_run_max_pool_index(ctx, to[0].array, x.array, &g);
-                hti_run_avg_pool(ctx, to[1].array, x.array, &g);
-                hti_run_avg_pool_spread(ctx, to[2].array, y.array, &g);
+                hti_kernel(ctx, max_pool_index, to[0].array, x.array, &g);
+                hti_kernel(ctx, avg_pool, to[1].array, x.array, &g);
+                hti_kernel(ctx, avg_pool_spread, to[2].array, y.array, &g);
                 for (int i = 0; i < 3 && !begin; i++) {
                     test_same_bits(&to[i].array, &first[i].array, ctx->kernels->name);
                     test_array_free(&to[i]);
@@ -403,8 +403,9 @@ static void take_last_and_put_last_random_views_go_by_index(void **state)
         struct test_array put = test_dense(&any, dtype, wide);
         for (int64_t i = 0; i < ht_shape_count(narrow); i++)
             test_put(&index.array, i, (double)test_below(&any, m));
-        assert_int_equal(hti_run_take_last(ctx, took.array, x.array, index.array), -1);
-        assert_int_equal(hti_run_put_last(ctx, put.array, y.array, index.array), -1);
+        assert_int_equal(hti_kernel(ctx, take_last, took.array, x.array, index.array),
+                         -1);
+        assert_int_equal(hti_kernel(ctx, put_last, put.array, y.array, index.array), -1);
         double *want = calloc((size_t)ht_shape_count(wide) + 1, sizeof *want);
         for (int64_t i = 0; i < ht_shape_count(narrow); i++) {
             int64_t to = i / n * m + (int64_t)test_get(&index.array, i);
@@ -415,8 +416,10 @@ static void take_last_and_put_last_random_views_go_by_index(void **state)
             assert_near(test_get(&put.array, i), want[i], dtype == HT_F32 ? 2e-5 : 1e-13);
         if (rows && n) {
             test_put(&index.array, n, (double)m);
-            assert_int_equal(hti_run_put_last(ctx, put.array, y.array, index.array), n);
-            assert_int_equal(hti_run_take_last(ctx, took.array, x.array, index.array), n);
+            assert_int_equal(hti_kernel(ctx, put_last, put.array, y.array, index.array),
+                             n);
+            assert_int_equal(hti_kernel(ctx, take_last, took.array, x.array, index.array),
+                             n);
         }
         free(want);
         test_array_free(&x), test_array_free(&y), test_array_free(&index);

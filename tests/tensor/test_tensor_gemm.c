@@ -164,11 +164,12 @@ static void check_threads(dice *d, const struct hti_loops *loops, int64_t m, int
     assert_non_null(more);
     ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
     ctx->loops = loops;
-    hti_run_matmul(ctx, hti_contiguous(one, HT_F32, HT_SHAPE(m, n)), a.array, b.array);
+    hti_kernel(ctx, matmul, hti_contiguous(one, HT_F32, HT_SHAPE(m, n)), a.array,
+               b.array);
     for (ctx->options.threads = 2; ctx->options.threads <= 5; ctx->options.threads++) {
         memset(more, 0xff, bytes);
-        hti_run_matmul(ctx, hti_contiguous(more, HT_F32, HT_SHAPE(m, n)), a.array,
-                       b.array);
+        hti_kernel(ctx, matmul, hti_contiguous(more, HT_F32, HT_SHAPE(m, n)), a.array,
+                   b.array);
         assert_memory_equal(one, more, bytes);
     }
     ht_context_free(ctx);

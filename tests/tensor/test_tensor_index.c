@@ -41,7 +41,7 @@ static void gather_random_views_take_rows(void **state)
         struct test_array x =
             test_view(&any, dtype, joined_shape(HT_SHAPE(rows), row), true);
         struct test_array out = test_dense(&any, dtype, joined_shape(index_shape, row));
-        assert_int_equal(hti_run_gather(ctx, out.array, x.array, index.array), -1);
+        assert_int_equal(hti_kernel(ctx, gather, out.array, x.array, index.array), -1);
         int64_t length = ht_shape_count(row);
         for (int64_t i = 0, n = ht_shape_count(out.array.shape); i < n; ++i) {
             int64_t from =
@@ -75,7 +75,8 @@ static void scatter_add_random_views_add_in_order(void **state)
                 (int64_t)test_get(&index.array, i / length) * length + i % length;
             test_put(&want.array, to, test_get(&want.array, to) + test_get(&x.array, i));
         }
-        assert_int_equal(hti_run_scatter_add(ctx, out.array, index.array, x.array), -1);
+        assert_int_equal(hti_kernel(ctx, scatter_add, out.array, index.array, x.array),
+                         -1);
         test_same_bits(&out.array, &want.array, "scatter_add");
         test_array_free(&index), test_array_free(&x);
         test_array_free(&out), test_array_free(&want);
@@ -93,7 +94,7 @@ static void one_hot_every_dtype_marks_the_label(void **state)
         struct test_array labels = random_index(shape, classes);
         struct test_array out = test_dense(&any, (ht_dtype)(1 + k % 4),
                                            joined_shape(shape, HT_SHAPE(classes)));
-        assert_int_equal(hti_run_one_hot(ctx, out.array, labels.array), -1);
+        assert_int_equal(hti_kernel(ctx, one_hot, out.array, labels.array), -1);
         for (int64_t i = 0, n = ht_shape_count(out.array.shape); i < n; ++i)
             assert_near(test_get(&out.array, i),
                         i % classes == (int64_t)test_get(&labels.array, i / classes), 0);
@@ -113,11 +114,11 @@ static void index_outside_is_reported_and_nothing_written(void **state)
     for (int i = 0; i < 12; ++i) out[i] = -7;
     ht_array rows = hti_contiguous(out, HT_F32, HT_SHAPE(2, 2, 2));
     ht_array hot = hti_contiguous(out, HT_F32, HT_SHAPE(2, 2, 3));
-    assert_int_equal(hti_run_gather(ctx, rows, from, at), 2);
-    assert_int_equal(hti_run_scatter_add(ctx, from, at, rows), 2);
-    assert_int_equal(hti_run_one_hot(ctx, hot, at), 2);
+    assert_int_equal(hti_kernel(ctx, gather, rows, from, at), 2);
+    assert_int_equal(hti_kernel(ctx, scatter_add, from, at, rows), 2);
+    assert_int_equal(hti_kernel(ctx, one_hot, hot, at), 2);
     index[2] = 1;
-    assert_int_equal(hti_run_gather(ctx, rows, from, at), 3);
+    assert_int_equal(hti_kernel(ctx, gather, rows, from, at), 3);
     for (int i = 0; i < 12; ++i) assert_near(out[i], -7, 0);
     for (int i = 0; i < 6; ++i) assert_near(x[i], i + 1, 0);
     ht_context_free(ctx);
@@ -131,9 +132,9 @@ static void gather_large_arrays_same_for_any_threads(void **state)
     struct test_array index = random_index(HT_SHAPE(8000), 50);
     struct test_array one = test_dense(&any, HT_F32, HT_SHAPE(8000, 30));
     struct test_array two = test_dense(&any, HT_F32, HT_SHAPE(8000, 30));
-    assert_int_equal(hti_run_gather(ctx, one.array, x.array, index.array), -1);
+    assert_int_equal(hti_kernel(ctx, gather, one.array, x.array, index.array), -1);
     ctx->options.threads = 2;
-    assert_int_equal(hti_run_gather(ctx, two.array, x.array, index.array), -1);
+    assert_int_equal(hti_kernel(ctx, gather, two.array, x.array, index.array), -1);
     test_same_bits(&two.array, &one.array, "2 threads");
     test_array_free(&x), test_array_free(&index), test_array_free(&one),
         test_array_free(&two);

@@ -100,7 +100,7 @@ static ht_shape batched(const ht_shape *batch, int64_t rows, int64_t cols)
 static void check_product(ht_context *ctx, ht_array a, ht_array b, ht_shape shape)
 {
     ht_array got = nan_array(a.dtype, shape), want = nan_array(a.dtype, shape);
-    hti_run_matmul(ctx, got, a, b);
+    hti_kernel(ctx, matmul, got, a, b);
     hti_run_matmul_reference(ctx, want, a, b);
     double k = (double)a.shape.dim[a.shape.rank - 1];
     double tolerance = (a.dtype == HT_F32 ? 6e-8 : 1.2e-16) * (k + 1);
@@ -190,9 +190,9 @@ static void check_skinny(dice *d, int64_t m, int64_t k, int64_t n, bool transpos
     for (int i = HTI_BASELINE; hti_context_use(ctx, i); i++) {
         ctx->options.threads = 1;
         check_product(ctx, a, b, shape);
-        hti_run_matmul(ctx, one, a, b);
+        hti_kernel(ctx, matmul, one, a, b);
         ctx->options.threads = 3;
-        hti_run_matmul(ctx, three, a, b);
+        hti_kernel(ctx, matmul, three, a, b);
         if (ctx->loops->skinny->columns[0])
             assert_memory_equal(one.data, three.data, (size_t)(rows * n) * sizeof(float));
     }
@@ -225,9 +225,9 @@ static void matmul_repeated_gives_the_same_bits(void **state)
     ht_array a = random_view(&d, HT_F32, HT_SHAPE(64, 784), ROWS, false, &p);
     ht_array b = random_view(&d, HT_F32, HT_SHAPE(784, 10), ROWS, false, &q);
     ht_array first = nan_array(HT_F32, shape), other = nan_array(HT_F32, shape);
-    hti_run_matmul(one, first, a, b);
-    hti_run_matmul(two, other, a, b);
-    hti_run_matmul(one, other, a, b);
+    hti_kernel(one, matmul, first, a, b);
+    hti_kernel(two, matmul, other, a, b);
+    hti_kernel(one, matmul, other, a, b);
     assert_memory_equal(first.data, other.data, 64 * 10 * sizeof(float));
     free(first.data);
     free(other.data);
@@ -251,7 +251,7 @@ static void matmul_batch_any_thread_count_gives_the_same_bits(void **state)
         for (int threads = 1; threads <= 3; threads++) {
             ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
             check_product(ctx, a, b, shape);
-            hti_run_matmul(ctx, threads == 1 ? first : more, a, b);
+            hti_kernel(ctx, matmul, threads == 1 ? first : more, a, b);
             if (threads > 1)
                 assert_memory_equal(first.data, more.data,
                                     (size_t)ht_shape_count(shape) * sizeof(float));
@@ -298,7 +298,7 @@ static void matmul_reference_batches_step_together(void **state)
     hti_run_matmul_reference(ctx, out, a, b);
     for (int i = 0; i < 4; i++) assert_near(r[i], want[i], 0);
     memset(r, 0, sizeof r);
-    hti_run_matmul(ctx, out, a, b);
+    hti_kernel(ctx, matmul, out, a, b);
     for (int i = 0; i < 4; i++) assert_near(r[i], want[i], 0);
     ht_context_free(ctx);
 }
@@ -322,9 +322,9 @@ static void matmul_without_terms_is_zero(void **state)
     ht_context *ctx = ht_context_new(NULL);
     float r[6];
     memset(r, 0xff, sizeof r);
-    hti_run_matmul(ctx, hti_contiguous(r, HT_F32, HT_SHAPE(2, 3)),
-                   hti_contiguous(NULL, HT_F32, HT_SHAPE(2, 0)),
-                   hti_contiguous(NULL, HT_F32, HT_SHAPE(0, 3)));
+    hti_kernel(ctx, matmul, hti_contiguous(r, HT_F32, HT_SHAPE(2, 3)),
+               hti_contiguous(NULL, HT_F32, HT_SHAPE(2, 0)),
+               hti_contiguous(NULL, HT_F32, HT_SHAPE(0, 3)));
     for (int i = 0; i < 6; i++) assert_near(r[i], 0, 0);
     ht_context_free(ctx);
 }

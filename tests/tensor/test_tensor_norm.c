@@ -13,7 +13,7 @@ static void check_normalize(ht_context *ctx, const struct test_array *a, bool ce
     int64_t n = ht_shape_count(x.shape), rows = columns ? n / columns : 0;
     struct test_random none = {1, 0};
     struct test_array y = test_dense(&none, x.dtype, x.shape);
-    hti_run_normalize(ctx, y.array, x, 0.01, centred);
+    hti_kernel(ctx, normalize, y.array, x, 0.01, centred);
     double tolerance = x.dtype == HT_F32 ? 1e-6 : 1e-13;
     for (int64_t r = 0; r < rows; r++) {
         long double total = 0, square = 0;
@@ -39,8 +39,8 @@ static void check_slope(ht_context *ctx, const struct test_array *a,
     int64_t columns = x.shape.dim[x.shape.rank - 1];
     int64_t n = ht_shape_count(x.shape), rows = columns ? n / columns : 0;
     struct test_array out = test_dense(&none, x.dtype, x.shape);
-    hti_run_normalize_slope(ctx, out.array, (const ht_array *[]){&x, &v->array}, 0.01,
-                            centred);
+    hti_kernel(ctx, normalize_slope, out.array, (const ht_array *[]){&x, &v->array}, 0.01,
+               centred);
     double tolerance = x.dtype == HT_F32 ? 3e-6 : 1e-13, count = (double)columns;
     for (int64_t r = 0; r < rows; r++) {
         double mean = 0, square = 0, plain = 0, dot = 0, most = 0;
@@ -103,8 +103,8 @@ static void normalize_of_any_scale_keeps_its_digits(void **state)
         double eps = by * by * 1e-3, s = 1 / sqrt(square + eps), plain = 0, dot = 0;
         ht_array a = hti_contiguous(x, HT_F32, HT_SHAPE(1, N)), b = a, out = a, along = a;
         b.data = v, out.data = y, along.data = slope;
-        hti_run_normalize(ctx, out, a, eps, true);
-        hti_run_normalize_slope(ctx, along, (const ht_array *[]){&a, &b}, eps, true);
+        hti_kernel(ctx, normalize, out, a, eps, true);
+        hti_kernel(ctx, normalize_slope, along, (const ht_array *[]){&a, &b}, eps, true);
         for (int i = 0; i < N; i++) {
             double want = ((double)x[i] - total / N) * s;
             assert_near((double)y[i], want, 1e-6);
@@ -126,8 +126,8 @@ static void normalize_of_a_large_mean_keeps_the_rest(void **state)
     (void)state;
     ht_context *ctx = test_context(1);
     double x[5] = {1e8 - 2, 1e8 - 1, 1e8, 1e8 + 1, 1e8 + 2}, y[5];
-    hti_run_normalize(ctx, hti_contiguous(y, HT_F64, HT_SHAPE(1, 5)),
-                      hti_contiguous(x, HT_F64, HT_SHAPE(1, 5)), 1e-5, true);
+    hti_kernel(ctx, normalize, hti_contiguous(y, HT_F64, HT_SHAPE(1, 5)),
+               hti_contiguous(x, HT_F64, HT_SHAPE(1, 5)), 1e-5, true);
     for (int i = 0; i < 5; i++) assert_near(y[i], (i - 2) / sqrt(2 + 1e-5), 1e-15);
     ht_context_free(ctx);
 }
@@ -149,18 +149,16 @@ static void normalize_has_the_same_bits_everywhere(void **state)
         hti_run_copy(ctx, dense.array, a.array);
         struct test_array slope = test_dense(&random, dtype, shape);
         hti_context_use(ctx, HTI_BASELINE);
-        hti_run_normalize(ctx, want.array, dense.array, 1e-3, k % 3 > 0);
-        hti_run_normalize_slope(ctx, slope.array,
-                                (const ht_array *[]){&dense.array, &want.array}, 1e-3,
-                                true);
+        hti_kernel(ctx, normalize, want.array, dense.array, 1e-3, k % 3 > 0);
+        hti_kernel(ctx, normalize_slope, slope.array,
+                   (const ht_array *[]){&dense.array, &want.array}, 1e-3, true);
         for (int i = HTI_BASELINE; hti_context_use(ctx, i); i++)
             for (int threads = 1; threads <= 2; threads++) {
                 ctx->options.threads = threads;
-                hti_run_normalize(ctx, got.array, a.array, 1e-3, k % 3 > 0);
+                hti_kernel(ctx, normalize, got.array, a.array, 1e-3, k % 3 > 0);
                 test_same_bits(&got.array, &want.array, ctx->kernels->name);
-                hti_run_normalize_slope(ctx, got.array,
-                                        (const ht_array *[]){&a.array, &want.array}, 1e-3,
-                                        true);
+                hti_kernel(ctx, normalize_slope, got.array,
+                           (const ht_array *[]){&a.array, &want.array}, 1e-3, true);
                 test_same_bits(&got.array, &slope.array, ctx->kernels->name);
             }
         ht_context_free(ctx);
@@ -184,7 +182,7 @@ static void tril_of_random_views_is_the_formula(void **state)
         struct test_array y = test_dense(&random, a.array.dtype, shape);
         int64_t columns = shape.dim[shape.rank - 1], rows = shape.dim[shape.rank - 2];
         int64_t diagonal = test_below(&random, 13) - 6;
-        hti_run_tril(ctx, y.array, a.array, diagonal, -(double)INFINITY);
+        hti_kernel(ctx, tril, y.array, a.array, diagonal, -(double)INFINITY);
         for (int64_t i = 0; i < ht_shape_count(shape); i++) {
             bool keep = i % columns - i / columns % rows <= diagonal;
             assert_near(test_get(&y.array, i),
@@ -212,7 +210,7 @@ static void normalize_of_any_size_is_the_same_row(void **state)
                           out = test_dense(&any, dtype, HT_SHAPE(1, 3));
         for (int i = 0; i < 3; ++i) test_put(&a.array, i, s * (i < 2 ? i + 1 : -3));
         for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-            hti_run_normalize(ctx, out.array, a.array, 1e-300, k % 4 > 1);
+            hti_kernel(ctx, normalize, out.array, a.array, 1e-300, k % 4 > 1);
             for (int i = 0; i < 3; ++i) {
                 double want = (i < 2 ? i + 1 : -3) / sqrt(14 / 3.0);
                 assert_near(test_get(&out.array, i), want, tolerance * 3);

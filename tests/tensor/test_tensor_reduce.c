@@ -67,7 +67,7 @@ static void check_every_isa(ht_context *ctx, hti_reduce f, const ht_array *a,
     struct test_array out = test_dense(&any, a->dtype, shape);
     struct test_array first = test_dense(&any, a->dtype, shape);
     for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-        hti_run_reduce(ctx, f, out.array, *a, axes);
+        hti_kernel(ctx, reduce, f, out.array, *a, axes);
         if (isa <= HTI_BASELINE) {
             check_reduce(&out.array, a, f, tolerance_of(a->dtype));
             hti_run_copy(ctx, first.array, out.array);
@@ -135,10 +135,10 @@ static void reduce_ten_million_tenths_keep_f32_accuracy(void **state)
     ht_context *ctx = test_context(2);
     float tenth = 0.1f, sum[4] = {0};
     ht_array a = {.data = &tenth, .dtype = HT_F32, .shape = HT_SHAPE(10000000, 1)};
-    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(sum, HT_F32, HT_SHAPE(1, 1)), a, 3);
+    hti_kernel(ctx, reduce, HTI_SUM, hti_contiguous(sum, HT_F32, HT_SHAPE(1, 1)), a, 3);
     assert_near(sum[0] / 1e7, (double)tenth, 1e-7);
     a.shape = HT_SHAPE(2500000, 4);
-    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(sum, HT_F32, HT_SHAPE(1, 4)), a, 1);
+    hti_kernel(ctx, reduce, HTI_SUM, hti_contiguous(sum, HT_F32, HT_SHAPE(1, 4)), a, 1);
     for (int i = 0; i < 4; ++i) assert_near(sum[i] / 2.5e6, (double)tenth, 1e-7);
     ht_context_free(ctx);
 }
@@ -188,7 +188,7 @@ static void check_moments(ht_context *ctx, const ht_array *a, unsigned axes)
     struct test_array first = test_dense(&any, a->dtype, shape);
     for (int f = HTI_MEAN; f <= HTI_NORM; ++f) {
         for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-            hti_run_moment(ctx, (hti_reduce)f, out.array, *a, axes, 3);
+            hti_kernel(ctx, moment, (hti_reduce)f, out.array, *a, axes, 3);
             if (isa <= HTI_BASELINE) {
                 check_moment(&out.array, a, (hti_reduce)f, 3);
                 hti_run_copy(ctx, first.array, out.array);
@@ -225,7 +225,7 @@ static double moment_of_equals(ht_context *ctx, ht_dtype dtype, int64_t n, doubl
                       out = test_dense(&any, dtype, HT_SHAPE(1, 1));
     for (int64_t i = 0; i < n; ++i)
         test_put(&a.array, i, turns && i % 2 ? -value : value);
-    hti_run_moment(ctx, f, out.array, a.array, 2, (double)n);
+    hti_kernel(ctx, moment, f, out.array, a.array, 2, (double)n);
     double got = test_get(&out.array, 0);
     test_array_free(&a), test_array_free(&out);
     return got;
@@ -280,9 +280,9 @@ static void check_past_range(ht_context *ctx, ht_dtype dtype, int64_t n, int64_t
     for (int64_t i = 0; i < n * lines; ++i)
         test_put(&a.array, i, (across ? i / lines : i % n) <= n / 2 ? big : -big);
     for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-        hti_run_reduce(ctx, HTI_SUM, out.array, a.array, axes);
+        hti_kernel(ctx, reduce, HTI_SUM, out.array, a.array, axes);
         double sum = test_get(&out.array, lines - 1);
-        hti_run_moment(ctx, HTI_MEAN, out.array, a.array, axes, 1);
+        hti_kernel(ctx, moment, HTI_MEAN, out.array, a.array, axes, 1);
         double mean = test_get(&out.array, lines - 1);
         if (!(fabs(sum / big - 1) < 1e-7 + 1e-10 * (double)n) ||
             !(fabs(mean / (big / (double)n) - 1) < 1e-7 + 1e-10 * (double)n))
@@ -313,11 +313,11 @@ static void reduce_nothing_gives_zero_and_minus_infinity(void **state)
     ht_context *ctx = test_context(1);
     float nothing = 5, out[3] = {5, 5, 5};
     ht_array a = hti_contiguous(&nothing, HT_F32, HT_SHAPE(3, 0));
-    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(out, HT_F32, HT_SHAPE(3, 1)), a, 2);
+    hti_kernel(ctx, reduce, HTI_SUM, hti_contiguous(out, HT_F32, HT_SHAPE(3, 1)), a, 2);
     for (int i = 0; i < 3; ++i) assert_near(out[i], 0, 0);
-    hti_run_reduce(ctx, HTI_MAX, hti_contiguous(out, HT_F32, HT_SHAPE(3, 1)), a, 2);
+    hti_kernel(ctx, reduce, HTI_MAX, hti_contiguous(out, HT_F32, HT_SHAPE(3, 1)), a, 2);
     for (int i = 0; i < 3; ++i) assert_near(out[i], -INFINITY, 0);
-    hti_run_reduce(ctx, HTI_SUM, hti_contiguous(NULL, HT_F32, HT_SHAPE(1, 0)), a, 1);
+    hti_kernel(ctx, reduce, HTI_SUM, hti_contiguous(NULL, HT_F32, HT_SHAPE(1, 0)), a, 1);
     assert_int_equal(ht_context_status(ctx), HT_OK);
     ht_context_free(ctx);
 }
@@ -335,7 +335,7 @@ static void reduce_nan_anywhere_wins(void **state)
             for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa)
                 for (int f = HTI_SUM; f <= HTI_MAX; ++f) {
                     hti_context_use(ctx, isa);
-                    hti_run_reduce(ctx, (hti_reduce)f, o, a.array, 1);
+                    hti_kernel(ctx, reduce, (hti_reduce)f, o, a.array, 1);
                     assert_near(out[0], NAN, 0);
                     assert_int_equal(isnan(out[1]) != 0, 0);
                 }
@@ -357,9 +357,9 @@ static void reduce_large_arrays_same_bits_for_any_threads(void **state)
             struct test_array one = test_dense(&any, HT_F32, shape);
             struct test_array two = test_dense(&any, HT_F32, shape);
             ctx->options.threads = 1;
-            hti_run_reduce(ctx, HTI_SUM, one.array, a.array, axes);
+            hti_kernel(ctx, reduce, HTI_SUM, one.array, a.array, axes);
             ctx->options.threads = 2;
-            hti_run_reduce(ctx, HTI_SUM, two.array, a.array, axes);
+            hti_kernel(ctx, reduce, HTI_SUM, two.array, a.array, axes);
             test_same_bits(&two.array, &one.array, "2 threads");
             check_reduce(&two.array, &a.array, HTI_SUM, 1e-6);
             test_array_free(&one), test_array_free(&two);

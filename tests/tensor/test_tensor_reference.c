@@ -149,7 +149,7 @@ static void run_fused(trial *t)
         f.step[5].function = HTI_SUM;
     t->terms = (double)shape.dim[0];
     t->size = 100;
-    hti_run_fused(t->ctx, &f, (const ht_array *[]){&to, &a, &b, &sum}, NULL);
+    hti_kernel(t->ctx, fused, &f, (const ht_array *[]){&to, &a, &b, &sum}, NULL);
     if (test_below(&t->random, 2)) t->out--;
 }
 
@@ -164,7 +164,7 @@ static void run_reduce(trial *t)
     ht_dtype d = sum && !test_below(&t->random, 3) ? HT_I32 : t->dtype;
     t->terms = (double)ht_shape_count(shape);
     ht_array a = in(t, d, shape);
-    hti_run_reduce(t->ctx, sum ? HTI_SUM : HTI_MAX, out(t, d, to), a, axes);
+    hti_kernel(t->ctx, reduce, sum ? HTI_SUM : HTI_MAX, out(t, d, to), a, axes);
 }
 
 static void run_moment(trial *t)
@@ -175,7 +175,7 @@ static void run_moment(trial *t)
     for (int i = 0; i < shape.rank; i++) to.dim[i] = axes >> i & 1 ? 1 : shape.dim[i];
     hti_reduce f = kinds[test_below(&t->random, 4)];
     ht_array a = in(t, t->dtype, shape);
-    hti_run_moment(t->ctx, f, out(t, t->dtype, to), a, axes, 3);
+    hti_kernel(t->ctx, moment, f, out(t, t->dtype, to), a, axes, 3);
 }
 
 static void run_cumsum(trial *t)
@@ -184,32 +184,33 @@ static void run_cumsum(trial *t)
     int axis = (int)test_below(&t->random, 2);
     t->terms = 900;
     ht_array a = in(t, t->dtype, shape);
-    hti_run_cumsum(t->ctx, out(t, t->dtype, shape), a, axis, test_below(&t->random, 2));
+    hti_kernel(t->ctx, cumsum, out(t, t->dtype, shape), a, axis,
+               test_below(&t->random, 2));
 }
 
 static void run_argmax(trial *t)
 {
     ht_shape shape = rows(t);
     ht_array a = in(t, t->dtype, shape);
-    hti_run_argmax(t->ctx, out(t, HT_I32, HT_SHAPE(shape.dim[0])), a);
+    hti_kernel(t->ctx, argmax, out(t, HT_I32, HT_SHAPE(shape.dim[0])), a);
 }
 
 static void run_softmax(trial *t)
 {
     ht_array a = in(t, t->dtype, rows(t));
-    hti_run_softmax(t->ctx, out(t, t->dtype, a.shape), a);
+    hti_kernel(t->ctx, softmax, out(t, t->dtype, a.shape), a);
 }
 
 static void run_log_softmax(trial *t)
 {
     ht_array a = in(t, t->dtype, rows(t));
-    hti_run_log_softmax(t->ctx, out(t, t->dtype, a.shape), a);
+    hti_kernel(t->ctx, log_softmax, out(t, t->dtype, a.shape), a);
 }
 
 static void run_logsumexp(trial *t)
 {
     ht_array a = in(t, t->dtype, rows(t));
-    hti_run_logsumexp(t->ctx, out(t, t->dtype, HT_SHAPE(a.shape.dim[0])), a);
+    hti_kernel(t->ctx, logsumexp, out(t, t->dtype, HT_SHAPE(a.shape.dim[0])), a);
 }
 
 static void check_position(trial *t, int64_t got, int64_t want)
@@ -238,7 +239,7 @@ static void run_cross_entropy(trial *t)
     ht_array labels = in_below(t, HT_SHAPE(a.shape.dim[0]), a.shape.dim[1]);
     int64_t bad = spoil(t, &labels, a.shape.dim[1]);
     ht_array to = out(t, t->dtype, labels.shape);
-    check_position(t, hti_run_cross_entropy(t->ctx, to, a, labels), bad);
+    check_position(t, hti_kernel(t->ctx, cross_entropy, to, a, labels), bad);
 }
 
 static void run_cross_entropy_slope(trial *t)
@@ -247,7 +248,7 @@ static void run_cross_entropy_slope(trial *t)
     ht_array labels = in_below(t, HT_SHAPE(a.shape.dim[0]), a.shape.dim[1]);
     int64_t bad = spoil(t, &labels, a.shape.dim[1]);
     ht_array to = out(t, t->dtype, a.shape);
-    check_position(t, hti_run_cross_entropy_slope(t->ctx, to, a, labels), bad);
+    check_position(t, hti_kernel(t->ctx, cross_entropy_slope, to, a, labels), bad);
 }
 
 static void run_slope(trial *t)
@@ -257,16 +258,16 @@ static void run_slope(trial *t)
              u = in(t, t->dtype, shape);
     t->terms = (double)shape.dim[1];
     t->size = 20;
-    hti_run_slope(t->ctx, (hti_slope)test_below(&t->random, HTI_N_SLOPE),
-                  out(t, t->dtype, shape), (const ht_array *[]){&x, &v, &u});
+    hti_kernel(t->ctx, slope, (hti_slope)test_below(&t->random, HTI_N_SLOPE),
+               out(t, t->dtype, shape), (const ht_array *[]){&x, &v, &u});
 }
 
 static void run_normalize(trial *t)
 {
     ht_array a = in(t, t->dtype, rows(t));
     t->size = 10;
-    hti_run_normalize(t->ctx, out(t, t->dtype, a.shape), a, 0.1,
-                      test_below(&t->random, 2));
+    hti_kernel(t->ctx, normalize, out(t, t->dtype, a.shape), a, 0.1,
+               test_below(&t->random, 2));
 }
 
 static void run_normalize_slope(trial *t)
@@ -274,8 +275,8 @@ static void run_normalize_slope(trial *t)
     ht_shape shape = rows(t);
     ht_array a = in(t, t->dtype, shape), v = in(t, t->dtype, shape);
     t->size = 100;
-    hti_run_normalize_slope(t->ctx, out(t, t->dtype, shape), (const ht_array *[]){&a, &v},
-                            0.1, test_below(&t->random, 2));
+    hti_kernel(t->ctx, normalize_slope, out(t, t->dtype, shape),
+               (const ht_array *[]){&a, &v}, 0.1, test_below(&t->random, 2));
 }
 
 static void run_normalize_bend(trial *t)
@@ -284,9 +285,8 @@ static void run_normalize_bend(trial *t)
     ht_array a = in(t, t->dtype, shape), v = in(t, t->dtype, shape),
              u = in(t, t->dtype, shape);
     t->size = 1000;
-    hti_run_normalize_bend(t->ctx, out(t, t->dtype, shape),
-                           (const ht_array *[]){&a, &v, &u}, 0.1,
-                           test_below(&t->random, 2));
+    hti_kernel(t->ctx, normalize_bend, out(t, t->dtype, shape),
+               (const ht_array *[]){&a, &v, &u}, 0.1, test_below(&t->random, 2));
 }
 
 /* Triangles, attention, draws. */
@@ -294,7 +294,8 @@ static void run_normalize_bend(trial *t)
 static void run_tril(trial *t)
 {
     ht_array a = in(t, t->dtype, HT_SHAPE(dim(t, 3), dim(t, 20), dim(t, 20)));
-    hti_run_tril(t->ctx, out(t, t->dtype, a.shape), a, test_below(&t->random, 9) - 4, 7);
+    hti_kernel(t->ctx, tril, out(t, t->dtype, a.shape), a, test_below(&t->random, 9) - 4,
+               7);
 }
 
 static void run_triangle(trial *t)
@@ -308,12 +309,12 @@ static void run_triangle(trial *t)
     ht_array y = in(t, t->dtype, pairs || below ? wide : tall);
     t->terms = 80;
     t->size = 4;
-    hti_run_triangle(t->ctx, side,
-                     out(t, t->dtype,
-                         pairs   ? triangle
-                         : below ? tall
-                                 : wide),
-                     x, y);
+    hti_kernel(t->ctx, triangle, side,
+               out(t, t->dtype,
+                   pairs   ? triangle
+                   : below ? tall
+                           : wide),
+               x, y);
 }
 
 static void run_attention(trial *t)
@@ -337,10 +338,11 @@ static void run_attention(trial *t)
     t->terms = 40;
     t->size = 1000;
     ht_array to = out(t, t->dtype, what.gradient ? HT_SHAPE(all) : shapes[3]);
-    size_t bytes = hti_attention_workspace(t->ctx, t->dtype, shapes[0], shapes[1], &what);
+    size_t bytes =
+        hti_kernel(t->ctx, attention_workspace, t->dtype, shapes[0], shapes[1], &what);
     void *room = aligned_alloc(HTI_ALIGN, hti_round_up(bytes + 1, HTI_ALIGN));
     memset(room, 0xff, bytes);
-    hti_run_attention(t->ctx, to, operands, &what, room);
+    hti_kernel(t->ctx, attention, to, operands, &what, room);
     free(room);
 }
 
@@ -348,8 +350,8 @@ static void run_random(trial *t)
 {
     hti_random f = (hti_random)test_below(&t->random, 3);
     ht_shape shape = HT_SHAPE(dim(t, 500));
-    hti_run_random(t->ctx, f, out(t, t->dtype, shape), 3, 5,
-                   (int32_t)test_below(&t->random, 1000) - 500, 0.3);
+    hti_kernel(t->ctx, random, f, out(t, t->dtype, shape), 3, 5,
+               (int32_t)test_below(&t->random, 1000) - 500, 0.3);
 }
 
 /* By an index. */
@@ -359,7 +361,7 @@ static void run_one_hot(trial *t)
     ht_array labels = in_below(t, HT_SHAPE(dim(t, 4), dim(t, 30)), 9);
     int64_t bad = spoil(t, &labels, 9);
     ht_array to = out(t, t->dtype, HT_SHAPE(labels.shape.dim[0], labels.shape.dim[1], 9));
-    check_position(t, hti_run_one_hot(t->ctx, to, labels), bad);
+    check_position(t, hti_kernel(t->ctx, one_hot, to, labels), bad);
 }
 
 static void run_gather(trial *t)
@@ -368,7 +370,7 @@ static void run_gather(trial *t)
     ht_array index = in_below(t, HT_SHAPE(dim(t, 4), 5), 7);
     int64_t bad = spoil(t, &index, 7);
     ht_array to = out(t, t->dtype, HT_SHAPE(index.shape.dim[0], 5, x.shape.dim[1], 3));
-    check_position(t, hti_run_gather(t->ctx, to, x, index), bad);
+    check_position(t, hti_kernel(t->ctx, gather, to, x, index), bad);
 }
 
 static void run_scatter_add(trial *t)
@@ -378,7 +380,7 @@ static void run_scatter_add(trial *t)
     int64_t bad = spoil(t, &index, 7);
     ht_array to = out(t, t->dtype, HT_SHAPE(7, x.shape.dim[2], 3));
     hti_run_fill(t->ctx, to, 0.25);
-    int64_t got = hti_run_scatter_add(t->ctx, to, index, x);
+    int64_t got = hti_kernel(t->ctx, scatter_add, to, index, x);
     if (ht_shape_count(x.shape) > 0) check_position(t, got, bad);
 }
 
@@ -389,7 +391,8 @@ static void run_take_last(trial *t)
              index = in_below(t, HT_SHAPE(n, k), 11);
     int64_t bad = spoil(t, &index, 11);
     check_position(
-        t, hti_run_take_last(t->ctx, out(t, t->dtype, HT_SHAPE(n, k)), x, index), bad);
+        t, hti_kernel(t->ctx, take_last, out(t, t->dtype, HT_SHAPE(n, k)), x, index),
+        bad);
 }
 
 static void run_put_last(trial *t)
@@ -398,7 +401,8 @@ static void run_put_last(trial *t)
     ht_array y = in(t, t->dtype, HT_SHAPE(n, k)), index = in_below(t, HT_SHAPE(n, k), 11);
     int64_t bad = spoil(t, &index, 11);
     check_position(
-        t, hti_run_put_last(t->ctx, out(t, t->dtype, HT_SHAPE(n, 11)), y, index), bad);
+        t, hti_kernel(t->ctx, put_last, out(t, t->dtype, HT_SHAPE(n, 11)), y, index),
+        bad);
 }
 
 /* Products and windows. */
@@ -410,7 +414,7 @@ static void run_matmul(trial *t)
              y = in(t, t->dtype, HT_SHAPE(b, k, n));
     t->terms = 70;
     t->size = 4;
-    hti_run_matmul(t->ctx, out(t, t->dtype, HT_SHAPE(b, m, n)), x, y);
+    hti_kernel(t->ctx, matmul, out(t, t->dtype, HT_SHAPE(b, m, n)), x, y);
 }
 
 static void run_matmul_add(trial *t)
@@ -421,7 +425,7 @@ static void run_matmul_add(trial *t)
     hti_run_fill(t->ctx, to, 0.25);
     t->terms = 70;
     t->size = 4;
-    hti_run_matmul_add(t->ctx, to, x, y);
+    hti_kernel(t->ctx, matmul_add, to, x, y);
 }
 
 /* No awkward numbers: loops may multiply the zeros around x, or leave them out. */
@@ -452,11 +456,11 @@ static void run_conv(trial *t)
     a[side] = out(t, t->dtype, shapes[side]);
     t->terms = 200;
     t->size = 4;
-    size_t bytes =
-        hti_conv_workspace(t->ctx, side, t->dtype, shapes[1], shapes[2], shapes[0], &g);
+    size_t bytes = hti_kernel(t->ctx, conv_workspace, side, t->dtype, shapes[1],
+                              shapes[2], shapes[0], &g);
     void *room = aligned_alloc(HTI_ALIGN, hti_round_up(bytes + 1, HTI_ALIGN));
     memset(room, 0xff, bytes);
-    hti_run_conv(t->ctx, side, a[HTI_CONV_X], a[HTI_CONV_W], a[HTI_CONV_Y], &g, room);
+    hti_kernel(t->ctx, conv, side, a[HTI_CONV_X], a[HTI_CONV_W], a[HTI_CONV_Y], &g, room);
     free(room);
 }
 
@@ -480,7 +484,7 @@ static void run_max_pool_index(trial *t)
     ht_shape x, y;
     hti_pool_geometry g = windows(t, &x, &y);
     ht_array a = in(t, t->dtype, x);
-    hti_run_max_pool_index(t->ctx, out(t, HT_I32, y), a, &g);
+    hti_kernel(t->ctx, max_pool_index, out(t, HT_I32, y), a, &g);
 }
 
 static void run_avg_pool(trial *t)
@@ -488,7 +492,7 @@ static void run_avg_pool(trial *t)
     ht_shape x, y;
     hti_pool_geometry g = windows(t, &x, &y);
     ht_array a = in(t, t->dtype, x);
-    hti_run_avg_pool(t->ctx, out(t, t->dtype, y), a, &g);
+    hti_kernel(t->ctx, avg_pool, out(t, t->dtype, y), a, &g);
 }
 
 static void run_avg_pool_spread(trial *t)
@@ -497,7 +501,7 @@ static void run_avg_pool_spread(trial *t)
     hti_pool_geometry g = windows(t, &x, &y);
     ht_array a = in(t, t->dtype, y);
     t->size = 20;
-    hti_run_avg_pool_spread(t->ctx, out(t, t->dtype, x), a, &g);
+    hti_kernel(t->ctx, avg_pool_spread, out(t, t->dtype, x), a, &g);
 }
 
 /* The table. What is not here says how others are called, and runs with them. */

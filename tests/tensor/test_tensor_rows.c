@@ -21,8 +21,8 @@ static void check_rows(ht_context *ctx, const ht_array *a)
     int64_t columns = a->shape.dim[a->shape.rank - 1], n = ht_shape_count(a->shape);
     struct test_array soft = test_dense(&any, a->dtype, a->shape);
     struct test_array logs = test_dense(&any, a->dtype, a->shape);
-    hti_run_softmax(ctx, soft.array, *a);
-    hti_run_log_softmax(ctx, logs.array, *a);
+    hti_kernel(ctx, softmax, soft.array, *a);
+    hti_kernel(ctx, log_softmax, logs.array, *a);
     for (int64_t r = 0; columns && r < n / columns; ++r) {
         double top, log_sum = row_log_sum(a, r, columns, &top);
         for (int64_t i = r * columns; i < (r + 1) * columns; ++i) {
@@ -42,8 +42,8 @@ static void check_labels(ht_context *ctx, const ht_array *a)
     struct test_array out = test_dense(&any, a->dtype, HT_SHAPE(n));
     for (int64_t i = 0; i < n; ++i)
         test_put(&labels.array, i, (double)test_below(&any, columns));
-    hti_run_log_softmax(ctx, logs.array, *a);
-    assert_int_equal(hti_run_cross_entropy(ctx, out.array, *a, labels.array), -1);
+    hti_kernel(ctx, log_softmax, logs.array, *a);
+    assert_int_equal(hti_kernel(ctx, cross_entropy, out.array, *a, labels.array), -1);
     for (int64_t i = 0; i < n; ++i) {
         int64_t k = (int64_t)test_get(&labels.array, i);
         assert_near(test_get(&out.array, i), -test_get(&logs.array, i * columns + k), 0);
@@ -119,9 +119,9 @@ static void softmax_extreme_rows_stay_finite(void **state)
     const double e = exp(-1),
                  want[] = {0.5,         0,       0.5,     0,      1 / (1 + e),
                            e / (1 + e), 1.0 / 3, 1.0 / 3, 1.0 / 3};
-    hti_run_softmax(ctx, to, in);
+    hti_kernel(ctx, softmax, to, in);
     for (int i = 0; i < 9; ++i) assert_near(out[i], want[i], 1e-7);
-    hti_run_log_softmax(ctx, to, in);
+    hti_kernel(ctx, log_softmax, to, in);
     for (int i = 0; i < 9; ++i) assert_near(exp((double)out[i]), want[i], 1e-6);
     ht_context_free(ctx);
 }
@@ -154,12 +154,12 @@ static void cross_entropy_label_outside_is_reported(void **state)
     ht_array in = hti_contiguous(a, HT_F32, HT_SHAPE(4, 3));
     ht_array to = hti_contiguous(out, HT_F32, HT_SHAPE(4));
     ht_array label = hti_contiguous(labels, HT_I32, HT_SHAPE(4));
-    assert_int_equal(hti_run_cross_entropy(ctx, to, in, label), 2);
+    assert_int_equal(hti_kernel(ctx, cross_entropy, to, in, label), 2);
     for (int i = 0; i < 4; ++i) assert_near(out[i], -7, 0);
     labels[2] = 1;
-    assert_int_equal(hti_run_cross_entropy(ctx, to, in, label), 3);
+    assert_int_equal(hti_kernel(ctx, cross_entropy, to, in, label), 3);
     labels[3] = 2;
-    assert_int_equal(hti_run_cross_entropy(ctx, to, in, label), -1);
+    assert_int_equal(hti_kernel(ctx, cross_entropy, to, in, label), -1);
     for (int i = 0; i < 4; ++i) assert_near(out[i], log(3), 1e-7);
     ht_context_free(ctx);
 }
@@ -175,7 +175,7 @@ static void argmax_random_views_find_first_largest(void **state)
         int64_t columns = shape.dim[--shape.rank];
         struct test_array out = test_dense(&any, HT_I32, shape);
         for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-            hti_run_argmax(ctx, out.array, a.array);
+            hti_kernel(ctx, argmax, out.array, a.array);
             for (int64_t r = 0; r < ht_shape_count(shape); ++r) {
                 int64_t best = 0;
                 for (int64_t c = 1; c < columns; ++c)
@@ -196,8 +196,8 @@ static void argmax_nan_counts_as_largest(void **state)
     ht_context *ctx = test_context(1);
     float a[] = {1, NAN, INFINITY, NAN};
     int32_t out = -1;
-    hti_run_argmax(ctx, hti_contiguous(&out, HT_I32, HT_SCALAR),
-                   hti_contiguous(a, HT_F32, HT_SHAPE(4)));
+    hti_kernel(ctx, argmax, hti_contiguous(&out, HT_I32, HT_SCALAR),
+               hti_contiguous(a, HT_F32, HT_SHAPE(4)));
     assert_int_equal(out, 1);
     ht_context_free(ctx);
 }
@@ -212,9 +212,9 @@ static void softmax_large_arrays_same_bits_for_any_threads(void **state)
         struct test_array one = test_dense(&any, HT_F32, shapes[k % 3]);
         struct test_array two = test_dense(&any, HT_F32, shapes[k % 3]);
         ctx->options.threads = 1;
-        hti_run_softmax(ctx, one.array, a.array);
+        hti_kernel(ctx, softmax, one.array, a.array);
         ctx->options.threads = 2;
-        hti_run_softmax(ctx, two.array, a.array);
+        hti_kernel(ctx, softmax, two.array, a.array);
         test_same_bits(&two.array, &one.array, "2 threads");
         check_rows(ctx, &a.array);
         test_array_free(&a), test_array_free(&one), test_array_free(&two);

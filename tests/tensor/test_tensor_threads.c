@@ -92,10 +92,10 @@ static void run_conv(ht_context *ctx, ht_array out, ht_array x, ht_array weight)
 {
     int64_t pad = weight.shape.dim[2] / 2;
     hti_conv_geometry g = {{1, 1}, {pad, pad}, {1, 1}, 1};
-    size_t bytes = hti_conv_workspace(ctx, HTI_CONV_Y, x.dtype, x.shape, weight.shape,
-                                      out.shape, &g);
+    size_t bytes = hti_kernel(ctx, conv_workspace, HTI_CONV_Y, x.dtype, x.shape,
+                              weight.shape, out.shape, &g);
     void *room = hti_resize(ctx, NULL, 0, bytes);
-    hti_run_conv(ctx, HTI_CONV_Y, x, weight, out, &g, room);
+    hti_kernel(ctx, conv, HTI_CONV_Y, x, weight, out, &g, room);
     hti_resize(ctx, room, bytes, 0);
 }
 
@@ -103,9 +103,9 @@ static void run_attention(ht_context *ctx, ht_array out, ht_array a, ht_array b)
 {
     hti_attention what = {.scale = 0.3, .causal = true};
     const ht_array *in[] = {&a, &b, &a};
-    size_t bytes = hti_attention_workspace(ctx, a.dtype, a.shape, b.shape, &what);
+    size_t bytes = hti_kernel(ctx, attention_workspace, a.dtype, a.shape, b.shape, &what);
     void *room = hti_resize(ctx, NULL, 0, bytes);
-    hti_run_attention(ctx, out, in, &what, room);
+    hti_kernel(ctx, attention, out, in, &what, room);
     hti_resize(ctx, room, bytes, 0);
 }
 
@@ -131,13 +131,13 @@ static void run_kernel(ht_context *ctx, kernel k, ht_array out, ht_array a, ht_a
         hti_run_unary(ctx, HTI_UNARY_tanh, out, turned(a));
         break;
     case TURNED:
-        hti_run_matmul(ctx, out, turned(a), b);
+        hti_kernel(ctx, matmul, out, turned(a), b);
         break;
     case REDUCTION:
-        hti_run_reduce(ctx, HTI_SUM, out, a, 3);
+        hti_kernel(ctx, reduce, HTI_SUM, out, a, 3);
         break;
     case ROWS:
-        hti_run_softmax(ctx, out, a);
+        hti_kernel(ctx, softmax, out, a);
         break;
     case CONV_WIDE:
     case CONV_3X3:
@@ -147,10 +147,10 @@ static void run_kernel(ht_context *ctx, kernel k, ht_array out, ht_array a, ht_a
         run_attention(ctx, out, a, b);
         break;
     case RANDOM:
-        hti_run_random(ctx, HTI_NORMAL, out, 7, 3, 0, 0);
+        hti_kernel(ctx, random, HTI_NORMAL, out, 7, 3, 0, 0);
         break;
     default:
-        hti_run_matmul(ctx, out, a, b);
+        hti_kernel(ctx, matmul, out, a, b);
         break;
     }
 }
