@@ -33,7 +33,7 @@ static ht_var normalize_mean(ht_var v)
 }
 
 HTI_RUN(normalize, normalize_attributes,
-        hti_kernel(r->ctx, normalize, r->out, *r->in[0], a->eps, a->centred))
+        hti_kernel(r->ctx, normalize, r->out, 1, r->in, a->eps, a->centred != 0))
 
 static ht_var normalize_along(const ht_rule *r, ht_var v)
 {
@@ -72,10 +72,10 @@ HTI_ROW(normalize, normalize_samples, .attribute_size = sizeof(normalize_attribu
  */
 
 HTI_RUN(normalize_slope, normalize_attributes,
-        hti_kernel(r->ctx, normalize_slope, r->out, r->in, a->eps, a->centred != 0))
+        hti_kernel(r->ctx, normalize, r->out, 2, r->in, a->eps, a->centred != 0))
 
 HTI_RUN(normalize_bend, normalize_attributes,
-        hti_kernel(r->ctx, normalize_bend, r->out, r->in, a->eps, a->centred != 0))
+        hti_kernel(r->ctx, normalize, r->out, 3, r->in, a->eps, a->centred != 0))
 
 HTI_SYMMETRIC_RULES(normalize_slope, normalize_bend)
 

@@ -70,7 +70,7 @@ static void conv_plan(const ht_context *ctx, hti_conv *c)
     static const hti_conv_method *const methods[] = {&hti_conv_winograd, &hti_conv_direct,
                                                      &hti_conv_columns};
     int i = 0;
-    while (!methods[i]->fits(c)) i++;
+    while (methods[i]->fits && !methods[i]->fits(c)) i++;
     c->method = methods[i];
     c->weight_bytes = hti_conv_bytes(c, ht_shape_count(c->w.shape));
     if (c->side == HTI_CONV_W) c->parts = conv_parts(c);

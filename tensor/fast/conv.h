@@ -36,7 +36,7 @@ typedef struct hti_conv {
 
 typedef struct hti_conv_method {
     bool turns;
-    bool (*fits)(const hti_conv *c);
+    bool (*fits)(const hti_conv *c); /* NULL: always */
     /* Sets tile and tiles, if it has use for them, whole and each, stride, and bytes but
      * those of sums of weights. */
     void (*plan)(hti_conv *c);
@@ -63,7 +63,7 @@ size_t hti_conv_bytes(const hti_conv *c, int64_t count);
 void hti_conv_pack_weights(ht_context *ctx, hti_conv *c);
 /* A tile of y, (outputs, positions), outputs `step` apart. */
 void hti_conv_pack_y(const hti_conv *c, const hti_conv_tile *t, char *to, int64_t step);
-static inline char *hti_conv_plane(const ht_array *a, int64_t image, int64_t channel)
+static inline void *hti_conv_plane(const ht_array *a, int64_t image, int64_t channel)
 {
     return hti_at(a->data, (image * a->stride[0] + channel * a->stride[1]) *
                                (int64_t)ht_dtype_bytes(a->dtype));

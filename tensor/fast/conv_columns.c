@@ -60,12 +60,6 @@ typedef void (*columns_block_fn)(const struct hti_loops *loops, int64_t rows, in
 COLUMNS_BLOCKS(f32, float, HT_F32)
 COLUMNS_BLOCKS(f64, double, HT_F64)
 
-static bool columns_fit(const hti_conv *c)
-{
-    (void)c;
-    return true;
-}
-
 static size_t columns_bytes(const hti_conv *c)
 {
     return hti_conv_bytes(c, c->terms * c->tile * c->y.shape.dim[3]);
@@ -229,7 +223,5 @@ static void columns_tile(const hti_conv *c, int64_t at, char *slot, char *sum)
     hti_matmul_tile(c->loops, part, columns, hti_matmul_transposed(y), true);
 }
 
-const hti_conv_method hti_conv_columns = {.fits = columns_fit,
-                                          .plan = columns_plan,
-                                          .begin = hti_conv_pack_weights,
-                                          .tile = columns_tile};
+const hti_conv_method hti_conv_columns = {
+    .plan = columns_plan, .begin = hti_conv_pack_weights, .tile = columns_tile};

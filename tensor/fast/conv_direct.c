@@ -86,11 +86,6 @@ static void direct_plan(hti_conv *c)
     memcpy(c->stride, stride, sizeof stride);
 }
 
-static const float *direct_plane(const ht_array *a, int64_t image, int64_t channel)
-{
-    return (const float *)(void *)hti_conv_plane(a, image, channel);
-}
-
 /* Row r of the copy is this one of x, or outside: -1. */
 static int64_t direct_row(const hti_conv *c, const hti_conv_tile *t, int64_t r)
 {
@@ -119,9 +114,9 @@ static void direct_copy(const hti_conv *c, const hti_conv_tile *t, float *copy)
         direct_span(c, shift, step, c->pitch, span);
         if (span[0] == span[1]) continue;
         for (int64_t i = 0; i < c->channels; i++) {
-            const float *from =
-                direct_plane(&c->x, t->image, t->group * c->channels + i) +
-                (span[0] * step + shift) * c->x.stride[3];
+            const float *from = (const float *)hti_conv_plane(
+                                    &c->x, t->image, t->group * c->channels + i) +
+                                (span[0] * step + shift) * c->x.stride[3];
             float *to = copy + i * c->plane + f * c->pitch + span[0];
             for (int64_t r = 0; r < rows; r++, to += c->phases * c->pitch) {
                 int64_t row = direct_row(c, t, r);
@@ -145,8 +140,9 @@ static void direct_copy_across(const hti_conv *c, const hti_conv_tile *t, float 
     if (n == 0) return;
     for (int64_t i = 0; i < c->channels; i += wide, copy += c->plane) {
         wide = hti_gemm_panel_width(c->loops->gemm->columns, c->channels - i);
-        const float *from = direct_plane(x, t->image, t->group * c->channels + i) +
-                            (span[0] - c->g.padding[1]) * x->stride[3];
+        const float *from =
+            (const float *)hti_conv_plane(x, t->image, t->group * c->channels + i) +
+            (span[0] - c->g.padding[1]) * x->stride[3];
         for (int64_t r = 0; r < rows; r++) {
             float *to = copy + (r * c->pitch + span[0]) * c->loops->gemm->columns;
             int64_t row = direct_row(c, t, r);
@@ -207,9 +203,8 @@ static void direct_make_tile(const hti_conv *c, const hti_conv_tile *t, float *c
             .k = to - from,
             .a = (const float *)c->w.data + t->group * c->outputs * c->terms + from,
             .b = copy,
-            .out =
-                (float *)(void *)hti_conv_plane(&c->y, t->image, t->group * c->outputs) +
-                t->first * width,
+            .out = (float *)hti_conv_plane(&c->y, t->image, t->group * c->outputs) +
+                   t->first * width,
             .a_row = c->terms,
             .step = c->y.stride[1],
             .at = at + from,

@@ -29,7 +29,7 @@ void hti_conv_pack_y(const hti_conv *c, const hti_conv_tile *t, char *to, int64_
     for (int64_t o = 0; o < c->outputs; o++)
         c->loops->pack[hti_row(c->y.dtype)](
             t->rows, c->y.shape.dim[3], to + o * step * size,
-            hti_conv_plane(&c->y, t->image, t->group * c->outputs + o) +
-                t->first * c->y.stride[2] * size,
+            hti_at(hti_conv_plane(&c->y, t->image, t->group * c->outputs + o),
+                   t->first * c->y.stride[2] * size),
             c->y.stride + 2);
 }

@@ -124,11 +124,6 @@ static winograd_block winograd_block_at(const hti_conv *c, int64_t at)
     return b;
 }
 
-static float *winograd_place(const ht_array *a, int64_t image, int64_t channel)
-{
-    return (float *)(void *)hti_conv_plane(a, image, channel);
-}
-
 /* A plane of x (its borders too) or of y on its way to the places of its tiles. */
 typedef struct winograd_plane {
     const float *from;
@@ -185,7 +180,7 @@ static void winograd_planes(const hti_conv *c, const winograd_slot *s, const ht_
     for (int i = 0; i < 2 && data; i++) f.padding[i] = c->g.padding[i];
     for (int64_t i = 0; i < b->images * n; i++) {
         int64_t image = i / n, channel = i % n;
-        f.from = winograd_place(a, b->image + i / n, b->group * n + channel);
+        f.from = hti_conv_plane(a, b->image + i / n, b->group * n + channel);
         for (int parity = 0; parity < 2; parity++)
             winograd_split(c, &f, 2 * b->first + parity - f.padding[0],
                            f.tiles.phases + 2 * parity * HTI_WINOGRAD_PLANE, s->line);
@@ -204,7 +199,7 @@ static void winograd_back(const hti_conv *c, const winograd_slot *s,
     int64_t row = 2 * b->first, height = hti_least(2 * b->rows, c->y.shape.dim[2] - row);
     for (int64_t i = 0; i < b->images * c->outputs; i++) {
         int64_t image = i / c->outputs, o = i % c->outputs;
-        float *y = winograd_place(&c->y, b->image + image, b->group * c->outputs + o);
+        float *y = hti_conv_plane(&c->y, b->image + image, b->group * c->outputs + o);
         tiles.places = s->more + o * b->tiles + image * b->rows * c->across;
         c->loops->winograd->back(&tiles, height, c->y.shape.dim[3],
                                  y + row * c->y.shape.dim[3]);
@@ -226,7 +221,7 @@ winograd_ask(const hti_conv *c, const ht_array *a, int64_t channels,
     to = hti_least(a->shape.dim[2], to) * width;
     for (int64_t i = planes * place / WINOGRAD_PLACES;
          i < planes * (place + 1) / WINOGRAD_PLACES; i++) {
-        const float *plane = winograd_place(a, b->image + i / channels,
+        const float *plane = hti_conv_plane(a, b->image + i / channels,
                                             b->group * channels + i % channels);
         for (int64_t j = from * width; j < to; j += HTI_ALIGN / (int64_t)sizeof(float))
             if (write)

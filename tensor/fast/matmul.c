@@ -52,13 +52,6 @@ static bool matmul_is_tall(const ht_array *out, const ht_array *a, const ht_arra
     return true;
 }
 
-static hti_matmul_view matmul_of_rows(const ht_array *a, int64_t rows)
-{
-    hti_matmul_view all = hti_matmul_matrix(a, 0);
-    all.rows = rows;
-    return all;
-}
-
 #define MATMUL_DOT(s, T)                                                              \
     static double matmul_dot_##s(int64_t k, const T *x, int64_t dx, const T *y,       \
                                  int64_t dy)                                          \
@@ -292,9 +285,9 @@ static void matmul_batches(const ht_context *ctx, const ht_array *out, const ht_
     int64_t count = ht_shape_count(out->shape);
     if (count == 0) return;
     if (matmul_is_tall(out, a, b)) {
-        int64_t rows = count / out->shape.dim[out->shape.rank - 1];
-        matmul_best(ctx, ctx->options.threads, matmul_of_rows(out, rows),
-                    matmul_of_rows(a, rows), hti_matmul_matrix(b, 0));
+        hti_matmul_view all = hti_matmul_matrix(out, 0), rows = hti_matmul_matrix(a, 0);
+        all.rows = rows.rows = count / all.cols;
+        matmul_best(ctx, ctx->options.threads, all, rows, hti_matmul_matrix(b, 0));
     } else {
         matmul_each(ctx, out, a, b);
     }

@@ -134,32 +134,13 @@ static void fast_slope(ht_context *ctx, hti_slope kind, ht_array out,
     rows_floats(ctx, w, &out, kind == HTI_SLOPE_BEND ? 3 : 2, in);
 }
 
-/* Normalised rows of in[0], or derivatives of that, by the number of operands. */
-static void rows_normalize(const ht_context *ctx, const ht_array *out, int n,
+static void fast_normalize(ht_context *ctx, ht_array out, int n_in,
                            const ht_array *const *in, double eps, bool centred)
 {
-    struct rows w = {.loop = ctx->loops->normalize[n - 1][hti_row(out->dtype)],
+    struct rows w = {.loop = ctx->loops->normalize[n_in - 1][hti_row(out.dtype)],
                      .what = {.eps = eps, .centred = centred},
                      .cost = 1};
-    rows_floats(ctx, w, out, n, in);
-}
-
-static void fast_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
-                           bool centred)
-{
-    rows_normalize(ctx, &out, 1, (const ht_array *[]){&a}, eps, centred);
-}
-
-static void fast_normalize_slope(ht_context *ctx, ht_array out, const ht_array *const *in,
-                                 double eps, bool centred)
-{
-    rows_normalize(ctx, &out, 2, in, eps, centred);
-}
-
-static void fast_normalize_bend(ht_context *ctx, ht_array out, const ht_array *const *in,
-                                double eps, bool centred)
-{
-    rows_normalize(ctx, &out, 3, in, eps, centred);
+    rows_floats(ctx, w, &out, n_in, in);
 }
 
 void hti_fast_rows(struct hti_kernels *kernels)
@@ -172,6 +153,4 @@ void hti_fast_rows(struct hti_kernels *kernels)
     kernels->cross_entropy_slope = fast_cross_entropy_slope;
     kernels->slope = fast_slope;
     kernels->normalize = fast_normalize;
-    kernels->normalize_slope = fast_normalize_slope;
-    kernels->normalize_bend = fast_normalize_bend;
 }

@@ -37,29 +37,10 @@ int64_t hti_first_outside(const ht_array *index, int64_t n)
     return -1;
 }
 
-void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a)
-{
-    hti_kernel(ctx, elementwise, HTI_LOOP_UNARY, (int)f, &out, 1,
-               (const ht_array *[]){&a});
-}
-
 void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b)
 {
     hti_kernel(ctx, elementwise, HTI_LOOP_BINARY, (int)f, &out, 2,
                (const ht_array *[]){&a, &b});
-}
-
-void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a, ht_array b)
-{
-    hti_kernel(ctx, elementwise, HTI_LOOP_COMPARE, (int)f, &out, 2,
-               (const ht_array *[]){&a, &b});
-}
-
-void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
-                   ht_array b)
-{
-    hti_kernel(ctx, elementwise, HTI_LOOP_WHERE, 0, &out, 3,
-               (const ht_array *[]){&condition, &a, &b});
 }
 
 void hti_run_copy(ht_context *ctx, ht_array out, ht_array a)

@@ -180,20 +180,14 @@ struct hti_kernels {
      * left is made of the others alone. */
     void (*slope)(ht_context *ctx, hti_slope kind, ht_array out,
                   const ht_array *const *in);
-    /* out = (a - mean) s by rows, or a s if not centred; s = 1 / sqrt(mean of squares +
-     * eps), of what is left of a. */
-    void (*normalize)(ht_context *ctx, ht_array out, ht_array a, double eps,
-                      bool centred);
-    /* out = the derivative of that at in[0] along v = in[1], its own transpose: with y
-     * the result and means of rows, s (v - mean v - y mean(y v)); no mean v if not
-     * centred. */
-    void (*normalize_slope)(ht_context *ctx, ht_array out, const ht_array *const *in,
-                            double eps, bool centred);
-    /* out = the derivative of that by in[0] along t = in[2], its own transpose too: with
-     * a = mean(y t), b = mean(y v), and v and t less their means if centred,
-     * -s^2 (a v + b t + (mean(v t) - 3 a b) y). */
-    void (*normalize_bend)(ht_context *ctx, ht_array out, const ht_array *const *in,
-                           double eps, bool centred);
+    /* Rows of x = in[0] normalised, y = (x - mean) s, or x s if not centred; s = 1 /
+     * sqrt(mean of squares + eps), of what is left of x. With 2 operands the derivative
+     * of that along v = in[1], its own transpose, with means of rows s (v - mean v - y
+     * mean(y v)); no mean v if not centred. With 3 the derivative of this by x along t =
+     * in[2], its own transpose too: with a = mean(y t), b = mean(y v), and v and t less
+     * their means if centred, -s^2 (a v + b t + (mean(v t) - 3 a b) y). */
+    void (*normalize)(ht_context *ctx, ht_array out, int n_in, const ht_array *const *in,
+                      double eps, bool centred);
 
     /* out[..., i, j] = a[..., i, j] where j - i <= diagonal, else fill. Floats. */
     void (*tril)(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,
@@ -275,16 +269,8 @@ struct hti_kernels {
 #define hti_kernel(ctx, name, ...) (ctx)->kernels->name(ctx, __VA_ARGS__)
 
 /* Kinds of `elementwise` by themselves.
- * out = f(a). Floats; HTI_UNARY_neg and _abs also i32. */
-void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a);
-/* out = f(a, b). Floats; +, -, *, max, min also i32. */
+ * out = f(a, b). Floats; +, -, *, max, min also i32. */
 void hti_run_binary(ht_context *ctx, hti_binary f, ht_array out, ht_array a, ht_array b);
-/* out (u8) = 1 where the relation holds, else 0. a, b of one dtype. */
-void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out, ht_array a,
-                     ht_array b);
-/* out = condition (u8) ? a : b. Any dtype. */
-void hti_run_where(ht_context *ctx, ht_array out, ht_array condition, ht_array a,
-                   ht_array b);
 /* out = a converted, towards zero for i32/u8; same dtype: a plain copy. */
 void hti_run_copy(ht_context *ctx, ht_array out, ht_array a);
 /* out = value, converted. */

@@ -218,11 +218,10 @@ static void normal_start(normal_row *r, int64_t k, double eps)
     r->s = 1 / root;
 }
 
-static void reference_normalize(ht_context *ctx, ht_array out, ht_array a, double eps,
-                                bool centred)
+static void normal_values(ht_array out, const ht_array *const *in, double eps,
+                          bool centred)
 {
-    (void)ctx;
-    normal_row r = {.a = hti_rows_of(a), .centred = centred};
+    normal_row r = {.a = hti_rows_of(*in[0]), .centred = centred};
     hti_lines to = hti_rows_of(out);
     for (int64_t k = 0; k < to.lines && to.n > 0; k++) {
         normal_start(&r, k, eps);
@@ -241,10 +240,9 @@ static double normal_along(const normal_row *r, const hti_lines *v, double *mean
     return hti_over(sum, (double)v->n);
 }
 
-static void reference_normalize_slope(ht_context *ctx, ht_array out,
-                                      const ht_array *const *in, double eps, bool centred)
+static void normal_slopes(ht_array out, const ht_array *const *in, double eps,
+                          bool centred)
 {
-    (void)ctx;
     normal_row r = {.a = hti_rows_of(*in[0]), .centred = centred};
     hti_lines v = hti_rows_of(*in[1]), to = hti_rows_of(out);
     for (int64_t k = 0; k < to.lines && to.n > 0; k++) {
@@ -255,10 +253,9 @@ static void reference_normalize_slope(ht_context *ctx, ht_array out,
     }
 }
 
-static void reference_normalize_bend(ht_context *ctx, ht_array out,
-                                     const ht_array *const *in, double eps, bool centred)
+static void normal_bends(ht_array out, const ht_array *const *in, double eps,
+                         bool centred)
 {
-    (void)ctx;
     normal_row r = {.a = hti_rows_of(*in[0]), .centred = centred};
     hti_lines v = hti_rows_of(*in[1]), t = hti_rows_of(*in[2]), to = hti_rows_of(out);
     for (int64_t k = 0; k < to.lines && to.n > 0; k++) {
@@ -276,6 +273,15 @@ static void reference_normalize_bend(ht_context *ctx, ht_array out,
     }
 }
 
+static void reference_normalize(ht_context *ctx, ht_array out, int n_in,
+                                const ht_array *const *in, double eps, bool centred)
+{
+    (void)ctx;
+    (n_in == 1   ? normal_values
+     : n_in == 2 ? normal_slopes
+                 : normal_bends)(out, in, eps, centred);
+}
+
 void hti_reference_rows(struct hti_kernels *kernels)
 {
     kernels->argmax = reference_argmax;
@@ -286,6 +292,4 @@ void hti_reference_rows(struct hti_kernels *kernels)
     kernels->cross_entropy_slope = reference_cross_entropy_slope;
     kernels->slope = reference_slope;
     kernels->normalize = reference_normalize;
-    kernels->normalize_slope = reference_normalize_slope;
-    kernels->normalize_bend = reference_normalize_bend;
 }

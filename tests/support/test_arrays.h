@@ -17,6 +17,27 @@ struct test_array {
     void *block;
 };
 
+/* Kinds of `elementwise` by themselves. */
+static inline void hti_run_unary(ht_context *ctx, hti_unary f, ht_array out, ht_array a)
+{
+    hti_kernel(ctx, elementwise, HTI_LOOP_UNARY, (int)f, &out, 1,
+               (const ht_array *[]){&a});
+}
+
+static inline void hti_run_compare(ht_context *ctx, hti_compare f, ht_array out,
+                                   ht_array a, ht_array b)
+{
+    hti_kernel(ctx, elementwise, HTI_LOOP_COMPARE, (int)f, &out, 2,
+               (const ht_array *[]){&a, &b});
+}
+
+static inline void hti_run_where(ht_context *ctx, ht_array out, ht_array condition,
+                                 ht_array a, ht_array b)
+{
+    hti_kernel(ctx, elementwise, HTI_LOOP_WHERE, 0, &out, 3,
+               (const ht_array *[]){&condition, &a, &b});
+}
+
 /* 0 .. n - 1 */
 static inline int64_t test_below(struct test_random *random, int64_t n)
 {

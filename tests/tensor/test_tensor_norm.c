@@ -13,7 +13,7 @@ static void check_normalize(ht_context *ctx, const struct test_array *a, bool ce
     int64_t n = ht_shape_count(x.shape), rows = columns ? n / columns : 0;
     struct test_random none = {1, 0};
     struct test_array y = test_dense(&none, x.dtype, x.shape);
-    hti_kernel(ctx, normalize, y.array, x, 0.01, centred);
+    hti_kernel(ctx, normalize, y.array, 1, (const ht_array *[]){&x}, 0.01, centred);
     double tolerance = x.dtype == HT_F32 ? 1e-6 : 1e-13;
     for (int64_t r = 0; r < rows; r++) {
         long double total = 0, square = 0;
@@ -39,7 +39,7 @@ static void check_slope(ht_context *ctx, const struct test_array *a,
     int64_t columns = x.shape.dim[x.shape.rank - 1];
     int64_t n = ht_shape_count(x.shape), rows = columns ? n / columns : 0;
     struct test_array out = test_dense(&none, x.dtype, x.shape);
-    hti_kernel(ctx, normalize_slope, out.array, (const ht_array *[]){&x, &v->array}, 0.01,
+    hti_kernel(ctx, normalize, out.array, 2, (const ht_array *[]){&x, &v->array}, 0.01,
                centred);
     double tolerance = x.dtype == HT_F32 ? 3e-6 : 1e-13, count = (double)columns;
     for (int64_t r = 0; r < rows; r++) {
@@ -103,8 +103,8 @@ static void normalize_of_any_scale_keeps_its_digits(void **state)
         double eps = by * by * 1e-3, s = 1 / sqrt(square + eps), plain = 0, dot = 0;
         ht_array a = hti_contiguous(x, HT_F32, HT_SHAPE(1, N)), b = a, out = a, along = a;
         b.data = v, out.data = y, along.data = slope;
-        hti_kernel(ctx, normalize, out, a, eps, true);
-        hti_kernel(ctx, normalize_slope, along, (const ht_array *[]){&a, &b}, eps, true);
+        hti_kernel(ctx, normalize, out, 1, (const ht_array *[]){&a}, eps, true);
+        hti_kernel(ctx, normalize, along, 2, (const ht_array *[]){&a, &b}, eps, true);
         for (int i = 0; i < N; i++) {
             double want = ((double)x[i] - total / N) * s;
             assert_near((double)y[i], want, 1e-6);
@@ -126,8 +126,9 @@ static void normalize_of_a_large_mean_keeps_the_rest(void **state)
     (void)state;
     ht_context *ctx = test_context(1);
     double x[5] = {1e8 - 2, 1e8 - 1, 1e8, 1e8 + 1, 1e8 + 2}, y[5];
-    hti_kernel(ctx, normalize, hti_contiguous(y, HT_F64, HT_SHAPE(1, 5)),
-               hti_contiguous(x, HT_F64, HT_SHAPE(1, 5)), 1e-5, true);
+    ht_array from = hti_contiguous(x, HT_F64, HT_SHAPE(1, 5));
+    hti_kernel(ctx, normalize, hti_contiguous(y, HT_F64, HT_SHAPE(1, 5)), 1,
+               (const ht_array *[]){&from}, 1e-5, true);
     for (int i = 0; i < 5; i++) assert_near(y[i], (i - 2) / sqrt(2 + 1e-5), 1e-15);
     ht_context_free(ctx);
 }
@@ -149,15 +150,17 @@ static void normalize_has_the_same_bits_everywhere(void **state)
         hti_run_copy(ctx, dense.array, a.array);
         struct test_array slope = test_dense(&random, dtype, shape);
         hti_context_use(ctx, HTI_BASELINE);
-        hti_kernel(ctx, normalize, want.array, dense.array, 1e-3, k % 3 > 0);
-        hti_kernel(ctx, normalize_slope, slope.array,
+        hti_kernel(ctx, normalize, want.array, 1, (const ht_array *[]){&dense.array},
+                   1e-3, k % 3 > 0);
+        hti_kernel(ctx, normalize, slope.array, 2,
                    (const ht_array *[]){&dense.array, &want.array}, 1e-3, true);
         for (int i = HTI_BASELINE; hti_context_use(ctx, i); i++)
             for (int threads = 1; threads <= 2; threads++) {
                 ctx->options.threads = threads;
-                hti_kernel(ctx, normalize, got.array, a.array, 1e-3, k % 3 > 0);
+                hti_kernel(ctx, normalize, got.array, 1, (const ht_array *[]){&a.array},
+                           1e-3, k % 3 > 0);
                 test_same_bits(&got.array, &want.array, ctx->kernels->name);
-                hti_kernel(ctx, normalize_slope, got.array,
+                hti_kernel(ctx, normalize, got.array, 2,
                            (const ht_array *[]){&a.array, &want.array}, 1e-3, true);
                 test_same_bits(&got.array, &slope.array, ctx->kernels->name);
             }
@@ -210,7 +213,8 @@ static void normalize_of_any_size_is_the_same_row(void **state)
                           out = test_dense(&any, dtype, HT_SHAPE(1, 3));
         for (int i = 0; i < 3; ++i) test_put(&a.array, i, s * (i < 2 ? i + 1 : -3));
         for (int isa = HTI_REFERENCE; hti_context_use(ctx, isa); ++isa) {
-            hti_kernel(ctx, normalize, out.array, a.array, 1e-300, k % 4 > 1);
+            hti_kernel(ctx, normalize, out.array, 1, (const ht_array *[]){&a.array},
+                       1e-300, k % 4 > 1);
             for (int i = 0; i < 3; ++i) {
                 double want = (i < 2 ? i + 1 : -3) / sqrt(14 / 3.0);
                 assert_near(test_get(&out.array, i), want, tolerance * 3);

@@ -19,16 +19,8 @@
 static void FLOAT(attend_top)(int64_t n, int64_t m, int64_t step, const ELEMENT *x,
                               ELEMENT *restrict top)
 {
-    int64_t r = 0;
     for (int64_t c = 0; c < m; ++c) top[c] = -INFINITY;
-    for (; r + 4 <= n; r += 4, x += 4 * step)
-        for (int64_t c = 0; c < m; ++c) {
-            ELEMENT a = ATTEND_MOST(x[c], x[step + c]);
-            ELEMENT b = ATTEND_MOST(x[2 * step + c], x[3 * step + c]);
-            a = ATTEND_MOST(a, b);
-            top[c] = ATTEND_MOST(a, top[c]);
-        }
-    for (; r < n; ++r, x += step)
+    for (int64_t r = 0; r < n; ++r, x += step)
         for (int64_t c = 0; c < m; ++c) top[c] = ATTEND_MOST(x[c], top[c]);
 }
 
