@@ -143,8 +143,8 @@ static bool optimizer_finite(const ht_optimizer *o, int i, const ht_tensor *g,
         o->ctx, HT_ERROR_ARGUMENT, site,
         "ht_optimizer_step: the gradient of \"%s\" is %g at element %lld of "
         "%lld, in step %lld: nothing was changed%s%s%s%s\n"
-        "  hint: a smaller rate, or clip in ht_update; .non_finite = true there "
-        "goes on",
+        "  hint: a smaller rate, or clip in ht_update (of ht_bilevel_run: of the inner "
+        "training, see bad_step); .non_finite = true there goes on",
         o->theta->name[i], ht_tensor_get(g, at), (long long)at,
         (long long)ht_tensor_count(g), (long long)ht_optimizer_steps(o),
         op ? "\n  the first that is not finite: " : "", op ? op : "", where ? " at " : "",

@@ -96,12 +96,11 @@ static uint32_t check_unusual(ht_var x, const char *who)
     who = hti_called(x.tape, who);
     if (x.index == HTI_NONE) return HTI_NONE;
     bool reset = (int32_t)(x.stamp - x.tape->reset_stamp) < 0;
-    HT_ASSERT(
-        hti_is_live(x),
-        "%s: stale variable: node %u was made before the tape was %s: make it again "
-        "after ht_tape_%s (stamp %u, now %u)",
-        who, x.index, reset ? "reset" : "rewound", reset ? "reset" : "rewind", x.stamp,
-        x.tape->current_stamp);
+    HT_ASSERT(hti_is_live(x),
+              "%s: stale variable: node %u was made before the tape was %s: read it "
+              "before, or make it again after ht_tape_%s (stamp %u, now %u)",
+              who, x.index, reset ? "reset" : "rewound", reset ? "reset" : "rewind",
+              x.stamp, x.tape->current_stamp);
     return x.index;
 }
 
