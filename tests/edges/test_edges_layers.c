@@ -171,6 +171,10 @@ static const struct {
     {"batchnorm_track", "batch_statistics, and a sum of two"},
     {"vars_input", "computes nothing"},
     {"vars_grad", "is ht_grad"},
+    {"vars_backward", "is ht_grad"},
+    {"backward", "values of ht_grad"},
+    {"recording_run", "a program's run"},
+    {"optimizer_step", "update rules: test_edges_update"},
     {"vars_set", "computes nothing"},
     {"get", "computes nothing"},
 };
