@@ -12,19 +12,35 @@ enum { HTI_GROWTH_LOOKS = 8, HTI_GROWTH_STEPS = 16 };
 /* Growth of the derivative along the sweep: a cotangent of theta is the next one's image
  * under the step's Jacobian alone, so that its growth is the training's own. */
 
+/* The largest |x|, NaN if there is one. Sizes are compared as the integers their bits
+ * are, in which NaN is above infinity: a loop that compilers turn into vectors. */
+#define LARGEST(name, type, integer, most)                            \
+    static type name(const void *data, int64_t n)                     \
+    {                                                                 \
+        const char *x = data;                                         \
+        integer size, largest = 0;                                    \
+        type value;                                                   \
+        for (int64_t k = 0; k < n; k++) {                             \
+            memcpy(&size, x + k * (int64_t)sizeof size, sizeof size); \
+            size &= (most);                                           \
+            largest = size > largest ? size : largest;                \
+        }                                                             \
+        memcpy(&value, &largest, sizeof value);                       \
+        return value;                                                 \
+    }
+LARGEST(largest_f32, float, int32_t, INT32_MAX)
+LARGEST(largest_f64, double, int64_t, INT64_MAX)
+
 double hti_largest(const ht_set *set, void *const *data)
 {
     double largest = 0;
     for (int i = 0; i < set->n; i++) {
         const ht_tensor *t = set->tensor[i];
         const void *x = data ? data[i] : t->array.data;
-        bool wide = ht_tensor_dtype(t) == HT_F64;
-        for (int64_t k = 0, n = ht_tensor_count(t); k < n; k++) {
-            double here =
-                fabs(wide ? ((const double *)x)[k] : (double)((const float *)x)[k]);
-            if (isnan(here)) return here;
-            largest = here > largest ? here : largest;
-        }
+        int64_t n = ht_tensor_count(t);
+        double here =
+            ht_tensor_dtype(t) == HT_F64 ? largest_f64(x, n) : (double)largest_f32(x, n);
+        if (here > largest || isnan(here)) largest = here; /* a NaN stays */
     }
     return largest;
 }
