@@ -552,7 +552,9 @@ static void check_census(const census *c, int programs)
         if (c->form[k] < 100) fail_msg("%s: in %d places", forms[k].name, c->form[k]);
     for (int k = 0; ht_op_at(k); k++)
         if (c->row[k] < 100 && ht_op_at(k) != &hti_op_copy)
-            fail_msg("row %s: %d nodes", ht_op_at(k)->name, c->row[k]);
+            fail_msg("row %s stands in %d nodes, too few: it wants a form in "
+                     "support/fuzz_forms.h",
+                     ht_op_at(k)->name, c->row[k]);
     assert_true(c->nodes > 100 * programs);
     assert_true(c->saved > 0);
     assert_true(c->differences.compared >= programs * 9 / 10);
