@@ -104,10 +104,17 @@ static void direct_span(const hti_conv *c, int64_t shift, int64_t step, int64_t 
     span[1] = hti_most(span[0], span[1]);
 }
 
+static void direct_copy_row(float *to, int64_t n, const float *from, int64_t stride)
+{
+    if (stride == 1)
+        memcpy(to, from, (size_t)n * sizeof *to);
+    else
+        for (int64_t j = 0; j < n; j++) to[j] = from[j * stride];
+}
+
 /* Borders left and right are zeros since the piece began. */
 static void direct_copy(const hti_conv *c, const hti_conv_tile *t, float *copy)
 {
-    const hti_pack_loop pack = c->loops->pack[hti_row(HT_F32)];
     int64_t step = c->g.stride[1], rows = c->rows - (c->tile - t->rows) * c->g.stride[0];
     for (int64_t f = 0; f < c->phases; f++) {
         int64_t shift = f - c->g.padding[1], span[2];
@@ -123,8 +130,8 @@ static void direct_copy(const hti_conv *c, const hti_conv_tile *t, float *copy)
                 if (row < 0)
                     memset(to, 0, (size_t)(span[1] - span[0]) * sizeof *to);
                 else
-                    pack(1, span[1] - span[0], to, from + row * c->x.stride[2],
-                         (const int64_t[]){0, step * c->x.stride[3]});
+                    direct_copy_row(to, span[1] - span[0], from + row * c->x.stride[2],
+                                    step * c->x.stride[3]);
             }
         }
     }

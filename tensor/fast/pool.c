@@ -4,12 +4,15 @@
  * are each other's transposes; the mean and its transpose need no index. Planes are
  * independent, hence the units of work. Read next: loops_window.h, index.c, autograd's
  * ops_pool.c. */
+#include <string.h>
+
 #include "kernels.h"
 #include "loops.h"
 
 typedef struct pool_work {
     hti_window_loop loop;
-    ht_array from, to; /* to contiguous */
+    ht_array from, to; /* to contiguous; */
+    bool clear;        /* the loop adds to it */
     hti_window window;
 } pool_work;
 
@@ -18,9 +21,11 @@ static void pool_planes(const void *work, int64_t first, int64_t last)
     const pool_work *w = work;
     const int64_t *n = w->to.shape.dim;
     int64_t to_size = (int64_t)ht_dtype_bytes(w->to.dtype);
-    for (int64_t unit = first; unit < last; unit++)
-        w->loop(&w->window, hti_at(w->to.data, unit * n[2] * n[3] * to_size),
-                hti_part(&w->from, 2, unit));
+    for (int64_t unit = first; unit < last; unit++) {
+        void *to = hti_at(w->to.data, unit * n[2] * n[3] * to_size);
+        if (w->clear) memset(to, 0, (size_t)(n[2] * n[3] * to_size));
+        w->loop(&w->window, to, hti_part(&w->from, 2, unit));
+    }
 }
 
 /* Planes of x (n, c, h, w) and of y, one of them `from` and one `to`, a task each. */
@@ -31,6 +36,7 @@ static void pool_run(const ht_context *ctx, const hti_window_loop *loops,
     pool_work w = {.loop = loops[hti_row(x->dtype)],
                    .from = *from,
                    .to = *to,
+                   .clear = to == x,
                    .window = {.geometry = *g}};
     w.window.scale = 1 / ((double)g->kernel[0] * (double)g->kernel[1]);
     for (int i = 0; i < 2; i++) {

@@ -38,7 +38,7 @@ struct reduce {
     double scale, divisor;
     ht_dtype dtype;
     const char *in;
-    ht_array out;
+    void *out;
     size_t size; /* of an element */
     int64_t elements;
     struct reduce_axes kept, folded;
@@ -171,12 +171,14 @@ static void reduce_write(const struct reduce *w, int64_t unit,
     int64_t stride = w->kept.out[w->kept.rank - 1];
     int64_t at = reduce_offset(&w->kept, w->kept.out, unit / w->tiles) + start * stride;
     for (int64_t i = 0; i < n; ++i, at += stride)
-        if (w->dtype == HT_I32)
-            hti_write(&w->out, at, (int32_t)totals->integer[i]);
-        else if (w->dtype == HT_F32 && w->f == HTI_MEAN)
-            hti_write(&w->out, at, totals->real[i] / (double)reduce_count(w));
+        if (w->dtype == HT_F32 && w->f == HTI_MEAN)
+            ((float *)w->out)[at] = (float)(totals->real[i] / (double)reduce_count(w));
+        else if (w->dtype == HT_F32)
+            ((float *)w->out)[at] = (float)totals->real[i];
+        else if (w->dtype == HT_F64)
+            ((double *)w->out)[at] = totals->real[i];
         else
-            hti_write(&w->out, at, totals->real[i]);
+            ((int32_t *)w->out)[at] = (int32_t)totals->integer[i];
 }
 
 static void reduce_parts(const void *work, int64_t first, int64_t last)
@@ -356,7 +358,7 @@ static void reduce_run(struct reduce *w, const ht_array *out, const ht_array *a,
     w->dtype = a->dtype;
     w->size = ht_dtype_bytes(a->dtype);
     w->in = a->data;
-    w->out = *out;
+    w->out = out->data;
     w->elements = ht_shape_count(a->shape);
     reduce_plan(w, out, a, axes);
     union reduce_totals totals;

@@ -90,7 +90,7 @@ typedef struct hti_window {
     int64_t in[2], out[2], stride[2];
     double scale;
 } hti_window;
-/* index from x; y = scale * sum of x over each window; or x, the transpose of y. */
+/* index from x; y = scale * sum of x over each window; or the transpose, x += of y. */
 typedef void (*hti_window_loop)(const hti_window *w, void *out, const void *in);
 
 /* Tiles of a plane on their way to the 16 places of a product, `step` apart, or back;

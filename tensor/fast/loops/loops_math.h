@@ -138,20 +138,24 @@ static inline double math_sigmoid_f64(double x)
 }
 
 /* What rounding took from square = a a: a's high half has an exact square (Dekker, "A
- * floating-point technique for extending the available precision", 1971). */
-static inline float math_square_rest(float a, float square)
-{
-    float high = math_float(math_bits(a) & 0xfffff000u);
-    return (high * high - square) + (a - high) * (a + high);
-}
+ * floating-point technique for extending the available precision", 1971). And exp(-c
+ * a^2), a >= 0, in two factors: rounding a^2 alone would leave a relative error of c a^2
+ * in units of the last place. */
+#define MATH_SQUARES(s, T, EXP, BITS, FLOAT, mask)               \
+    static inline T math_square_rest_##s(T a, T square)          \
+    {                                                            \
+        T high = FLOAT(BITS(a) & (mask));                        \
+        return (high * high - square) + (a - high) * (a + high); \
+    }                                                            \
+    static inline T math_bell_##s(T a, T c, T *rest)             \
+    {                                                            \
+        T square = a * a, e = EXP(-c * square, rest);            \
+        return e - e * (c * math_square_rest_##s(a, square));    \
+    }
+MATH_SQUARES(f32, float, math_exp_part, math_bits, math_float, 0xfffff000u)
+MATH_SQUARES(f64, double, math_exp_part_f64, wide_bits, wide_double, 0xfffffffff8000000u)
 
-static inline double math_square_rest_f64(double a, double square)
-{
-    double high = wide_double(wide_bits(a) & 0xfffffffff8000000u);
-    return (high * high - square) + (a - high) * (a + high);
-}
-
-/* And from product = a b. */
+/* What rounding took from product = a b. */
 static inline double math_product_rest_f64(double a, double b, double product)
 {
     const uint64_t high = 0xfffffffff8000000u;
@@ -213,7 +217,8 @@ static inline double math_gelu_exp_f64(double a, double *rest)
     }                                                                   \
     static inline T math_tanh_slope_##s(T x)                            \
     {                                                                   \
-        MATH_SIZE(T, 2 * x, most)                                       \
+        T a = x < 0 ? -2 * x : 2 * x, rest;                             \
+        a = a > (most) ? (most) : a;                                    \
         T e = EXP(-a, &rest), sum = 1 + e * rest;                       \
         return 4 * e / (sum * sum) * rest;                              \
     }                                                                   \
@@ -249,20 +254,6 @@ static inline double math_gelu_exp_f64(double a, double *rest)
 MATH_GATES(f32, float, math_exp_part, 120, double, math_gelu_exp, 12)
 MATH_GATES(f64, double, math_exp_part_f64, 800, double, math_gelu_exp_f64, 24)
 
-/* exp(-c a^2), a >= 0, in two factors. Rounding a^2 alone would leave a relative error of
- * c a^2 in units of the last place. */
-static inline float math_bell(float a, float c, float *rest)
-{
-    float square = a * a, e = math_exp_part(-c * square, rest);
-    return e - e * (c * math_square_rest(a, square));
-}
-
-static inline double math_bell_f64(double a, double c, double *rest)
-{
-    double square = a * a, e = math_exp_part_f64(-c * square, rest);
-    return e - e * (c * math_square_rest_f64(a, square));
-}
-
 /* The normal distribution's tail Q(a) = 1 - Phi(a), a >= 0, with its density phi in
  * one, both but for the factor `rest`: both are exp(-a^2 / 2) times something slow. Q's
  * is t P(t), t = 1 / (1 + 0.35 a), a form of Hastings (Approximations for digital
@@ -270,7 +261,7 @@ static inline double math_bell_f64(double a, double c, double *rest)
  * for its own last term. a <= 15 keeps the power in range. */
 static inline float math_tail(float a, float *phi, float *rest)
 {
-    float e = math_bell(a, 0.5f, rest), t = 1.0f / (1.0f + 0.35f * a);
+    float e = math_bell_f32(a, 0.5f, rest), t = 1.0f / (1.0f + 0.35f * a);
     float t2 = t * t;
     float p = (0.159392553172f - 0.25590160572f * t) +
               t2 * (0.14406070496f - 0.0291639112338f * t);
@@ -324,7 +315,7 @@ static inline double math_tail_f64(double a, double *phi, double *rest)
         T e = BELL(a, (T)0.5, &rest);                \
         return (T)0.39894228040143267794 * e * rest; \
     }
-MATH_BELLS(f32, float, math_tail, math_bell, 15, 12)
+MATH_BELLS(f32, float, math_tail, math_bell_f32, 15, 12)
 MATH_BELLS(f64, double, math_tail_f64, math_bell_f64, 40, 30)
 
 #endif

@@ -219,13 +219,12 @@ static void FLOAT(loop_window_mean)(const hti_window *w, void *y, const void *x)
         }
 }
 
-/* Its transpose, x = from zeros scale * y over each window; y has the strides. */
+/* Its transpose, x += scale * y over each window; x is dense, y has the strides. */
 static void FLOAT(loop_window_spread)(const hti_window *w, void *x, const void *y)
 {
     const double scale = w->scale;
     ELEMENT part[HTI_TILE];
     const int64_t step = w->geometry.stride[1];
-    memset(x, 0, (size_t)(w->in[0] * w->in[1]) * sizeof(ELEMENT));
     for (int64_t i = 0; i < w->out[0]; ++i)
         for (int64_t from = 0, n; from < w->out[1]; from += n) {
             n = w->out[1] - from < HTI_TILE ? w->out[1] - from : HTI_TILE;
