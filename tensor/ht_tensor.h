@@ -172,8 +172,8 @@ int64_t ht_tensor_count(const ht_tensor *x);       /* elements */
 size_t ht_tensor_bytes(const ht_tensor *x);        /* of its elements */
 ht_context *ht_tensor_context(const ht_tensor *x); /* that it was made on */
 /* Its memory, row-major and contiguous, borrowed until the tensor is freed. Written to
- * freely, but while a live tape borrows it: nobody would notice (a write by any function
- * of the library is noticed: ht_input). */
+ * freely, but while a live tape borrows it: nobody would notice (a write to this tensor
+ * by any function of the library is noticed: ht_input). */
 void *ht_tensor_data(const ht_tensor *x);
 ht_array ht_tensor_array(const ht_tensor *x); /* the same with shape and strides */
 

@@ -12,12 +12,14 @@ void hti_borrow(ht_tape *tape, uint32_t i, const ht_tensor *value)
     tape->array[i] = ht_tensor_array(value);
     tape->tensor[i] = (ht_tensor *)(uintptr_t)value;
     tape->tensor[i]->borrows++;
+    tape->tensor[i]->foreign |= value->ctx != tape->ctx;
     tape->next[i] = tape->ctx->changes;
 }
 
 void hti_give_back(ht_tape *tape, uint32_t i)
 {
-    if (tape->tensor[i]) tape->tensor[i]->borrows--;
+    ht_tensor *x = tape->tensor[i];
+    if (x && --x->borrows == 0) x->foreign = false;
 }
 
 /* The count may have gone round: later is less than half of it ahead. */

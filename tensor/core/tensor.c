@@ -82,6 +82,10 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
 void hti_tensor_write(ht_tensor *x, const char *who, const char *site)
 {
     if (x->borrows == 0) return;
+    char text[HTI_TENSOR_TEXT];
+    HT_ASSERT(!x->foreign,
+              "%s: a live tape of another context borrows %s: reset it first", who,
+              hti_tensor_text(x, text));
     x->changed = ++x->ctx->changes;
     x->changed_by = who;
     x->changed_at = site;

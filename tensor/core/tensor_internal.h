@@ -74,7 +74,8 @@ struct ht_tensor {
     ht_array array; /* contiguous */
     void *block;    /* its data lies in, of so many bytes; NULL: the caller's */
     size_t block_bytes;
-    int borrows;      /* live eager tapes that read it */
+    int borrows;  /* live eager tapes that read it */
+    bool foreign; /* one of them is another context's, whose count of writes differs */
     const char *name; /* its set's for it, which frees it; NULL: of no set */
     /* The last write while borrowed: its number, the function called and its place. */
     uint32_t changed;

@@ -82,9 +82,9 @@ typedef struct attention_work {
 /* Head number `unit` of a: (rows, width). */
 static hti_matmul_view attention_head(const ht_array *a, int64_t unit)
 {
+    if (!a->data) return (hti_matmul_view){0};
     int last = a->shape.rank - 1;
     int64_t heads = a->shape.dim[last - 1], offset = unit % heads * a->stride[last - 1];
-    if (!a->data) return (hti_matmul_view){0};
     offset += hti_offset_along(last - 2, a->shape.dim, a->stride, unit / heads);
     return (hti_matmul_view){hti_at(a->data, offset * (int64_t)ht_dtype_bytes(a->dtype)),
                              a->dtype,

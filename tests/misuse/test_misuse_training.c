@@ -183,6 +183,14 @@ static void step_before_the_value_is_read(desk *d)
     ht_linear(INPUT(HT_F32, 8, 20), theta, "out");
 }
 
+static void tensor_of_another_context_changed(desk *d)
+{
+    ht_context *other = ht_context_new(NULL);
+    ht_tensor *x = ht_tensor_new(other, HT_F32, HT_SHAPE(8));
+    ht_input(d->eager, x);
+    ht_tensor_fill(x, 1);
+}
+
 static void state_of_another_rule(desk *d)
 {
     ht_optimizer *o = sgd(d);
@@ -464,7 +472,10 @@ static void batch_that_fails(desk *d)
 
 static void memory_that_is_not_there(desk *d)
 {
-    ht_tensor_new(d->ctx, HT_F64, HT_SHAPE(1 << 30, 1 << 20));
+    (void)d;
+    ht_context *small = ht_context_new(&(ht_context_options){
+        .threads = 1, .byte_limit = 1 << 20, .on_error = ht_print_and_exit});
+    ht_tensor_new(small, HT_F64, HT_SHAPE(1 << 20));
 }
 
 static const mistake mistakes[] = {
@@ -493,6 +504,8 @@ static const mistake mistakes[] = {
     M(gradient_that_is_not_finite, "out.bias", "ht_optimizer_step", "finite"),
     M(layer_added_after_the_optimizer, "late", "optimizer: ", "before"),
     M(step_before_the_value_is_read, "out.weight", HERE, "reset"),
+    STOPS(tensor_of_another_context_changed, "another context", "ht_tensor_fill",
+          "reset"),
     M(state_of_another_rule, "out.weight.m", "ht_set_copy", "the same names"),
     STOPS(tensor_of_a_set_freed, "set", "ht_tensor_free", "ht_set_free"),
     STOPS(tensor_freed_twice, "freed", "ht_tensor_free", "once"),
@@ -528,7 +541,7 @@ static const mistake mistakes[] = {
     M(data_forgotten, "\"x\"", HERE, "outer_data"),
     M(theta_as_data, "outer_data is the set theta", "bilevel:", "ht_set_clone"),
     M(batch_that_fails, "HT_ERROR_FILE", "inner_batch", "step 0"),
-    M(memory_that_is_not_there, "bytes asked", "allocator", "smaller batches"),
+    M(memory_that_is_not_there, "bytes asked", "over the limit", "smaller batches"),
 };
 
 FIRST_HOUR(mistakes)
