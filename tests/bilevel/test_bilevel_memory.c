@@ -194,7 +194,8 @@ static const ht_bilevel_options ways[] = {
     {.truncate = 7},
     {.method = HT_FORWARD},
 };
-enum { N_WAYS = sizeof ways / sizeof *ways, STEPS = 30 };
+enum { N_WAYS = sizeof ways / sizeof *ways };
+#define STEPS test_size(30, 8)
 
 static void bilevel_run_asks_no_memory_of_the_allocator(void **state)
 {

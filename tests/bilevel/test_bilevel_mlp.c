@@ -7,7 +7,7 @@
 #include "test_bilevel.h"
 
 enum { TENSORS = 4, BATCH = 40 };
-#define N     test_size(200, 80)
+#define N     test_size(200, 48)
 #define STEPS test_size(50, 20)
 
 typedef struct network {

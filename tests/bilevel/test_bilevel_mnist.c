@@ -5,7 +5,9 @@
  * Read next: test_bilevel_mlp.c. */
 #include "test_bilevel.h"
 
-enum { N = 200, STEPS = 50, SLOPES = 50 };
+#define N      test_size(200, 24)
+#define STEPS  test_size(50, 10)
+#define SLOPES ((int)test_size(50, 5))
 
 typedef struct cleaning {
     counted memory;

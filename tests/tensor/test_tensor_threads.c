@@ -250,9 +250,9 @@ static void kernels_leave_numbers_of_threads_as_they_were(void **state)
     ht_context *ctx = test_context(1);
     for (int k = 0; k < 2 * N_KERNELS; k++) {
         kernel_case c = case_new(ctx, (kernel)(k / 2), k % 2 ? HT_F32 : HT_F64);
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < test_size(5, 1); i++) {
             set_threads(set[i][0], set[i][1]);
-            for (int j = 0; j < 6; j++) assert_kept(&c, threads[j]);
+            for (int j = 0; j < test_size(6, 3); j++) assert_kept(&c, threads[j]);
         }
         case_free(&c);
     }
@@ -516,7 +516,8 @@ static void threads_are_as_many_as_cores_from_the_first_work_on(void **state)
 
 /* Regions. */
 
-enum { PIECES = 9, ROUNDS = 2000 };
+#define ROUNDS test_size(2000, 20)
+enum { PIECES = 9 };
 
 typedef struct shared_work {
     ht_context *ctx;
@@ -647,7 +648,8 @@ static void context_of_the_most_threads_works(void **state)
 {
     (void)state;
     static const kernel kernels[] = {ELEMENTWISE, PRODUCT, CONV_3X3, ATTENTION};
-    ht_context *one = test_context(1), *most = test_context(HT_MAX_THREADS);
+    int most_threads = (int)test_size(HT_MAX_THREADS, 16);
+    ht_context *one = test_context(1), *most = test_context(most_threads);
     assert_int_equal(ht_context_status(most), HT_OK);
     for (int i = 0; i < 4; i++) {
         kernel_case c = case_new(one, kernels[i], HT_F32);
