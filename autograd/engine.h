@@ -50,6 +50,8 @@ bool hti_is_weak(ht_var x);
 /* Memory that lives as long as the nodes there are; NULL after an error. */
 void *hti_tape_alloc(ht_tape *tape, size_t bytes);
 ht_policy hti_tape_policy(const ht_tape *tape);
+/* Listings and errors call x[i] name[i]: borrowed for as long as the nodes live. */
+void hti_name_all(ht_tape *tape, int n, const ht_var *x, char *const *name);
 
 /* Stops the program, naming `who` (the function called, if one is, see HTI_CALL), unless
  * x is a live variable (or poison) of a tape; returns the index. */

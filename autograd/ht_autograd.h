@@ -75,6 +75,10 @@ ht_dtype ht_var_dtype(ht_var x); /* and f32 */
 const ht_tensor *ht_value(ht_var x);
 /* That of one element, as a double; else HT_ERROR_SHAPE. NaN after an error. */
 double ht_item(ht_var x);
+/* x, called so from now on in listings, graphs and errors, as a set's tensors are by
+ * their names there; of two names the newer. The text is copied; forgotten with x, and by
+ * a rewind past the call. */
+ht_var ht_name(ht_var x, const char *name);
 /* Type, formula, call site and, if eager, the value, as ht_tensor_print has it. */
 void ht_print(ht_var x, FILE *f);
 /* Every node: formula, type, bytes, call site and, if eager, the first values. */
@@ -216,8 +220,9 @@ typedef struct ht_infer {
     const ht_type *in;
     const void *attributes;
     const char *site;
-    const char *name; /* of the function called: the op's, or of one made of it */
-    ht_type out;      /* to fill */
+    const char *name;  /* of the function called: the op's, or of one made of it */
+    const ht_var *var; /* the inputs, whose names an error says */
+    ht_type out;       /* to fill */
 } ht_infer;
 /* Records "<name>: <text>", the input types and the call site; returns false. */
 #if defined(__GNUC__)

@@ -60,6 +60,7 @@ static bool recording_leaves(const ht_recording *r, ht_tape *tape, ht_vars **var
             if (same != s) leaf[at] = vars[same]->var[i];
             new->var[i] = leaf[at];
         }
+        if (same == s) hti_name_all(tape, new->n, new->var, new->name);
         vars[s + (s >= r->n_in_sets)] = new;
     }
     return true;

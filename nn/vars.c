@@ -49,6 +49,7 @@ ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
     ht_vars *vars = hti_vars_new(tape, set, step_constant(tape, step));
     for (int i = 0; vars && i < set->n; i++)
         vars->var[i] = ht_input_at(tape, set->tensor[i], site);
+    if (vars) hti_name_all(tape, vars->n, vars->var, vars->name);
     return vars;
 }
 

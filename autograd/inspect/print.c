@@ -100,7 +100,8 @@ static void print_node(ht_tape *tape, uint32_t i, FILE *f)
     char formula[HTI_FORMULA];
     tape_formula(tape, i, formula, sizeof formula);
     print_line(f, i, formula, &tape->type[i]);
-    fprintf(f, "  %s", site_name(tape->site[i]));
+    char name[HTI_QUOTED];
+    fprintf(f, " %s  %s", hti_quoted(tape, i, name), site_name(tape->site[i]));
     const ht_tensor *changed = hti_changed(tape, i);
     if (changed)
         fprintf(f, "  (changed since by %s)", changed->changed_by);

@@ -23,9 +23,10 @@ static const uint32_t cut_kept = HTI_NONE - 1; /* an ordinal not yet known */
 static bool cut_misses_leaf(const cut *c, uint32_t i, const char *site)
 {
     const char *made = c->tape->site[i];
+    char name[HTI_QUOTED];
     hti_fail(c->tape, HT_ERROR_ARGUMENT, site, "program",
-             "an output needs leaf %%%u%s%s, which is not among the inputs", i,
-             made ? ", made at " : "", made ? made : "");
+             "an output needs leaf %%%u%s%s%s, which is not among the inputs", i,
+             hti_quoted(c->tape, i, name), made ? ", made at " : "", made ? made : "");
     return false;
 }
 

@@ -106,8 +106,9 @@ static bool infer_type(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
     it.n_in = n;
     it.in = types;
     it.attributes = attributes;
-    it.site = hti_site(tape, site);
+    it.site = site;
     it.name = hti_called(tape, op->name);
+    it.var = in;
     it.out = (ht_type){0};
     bool ok = op->infer ? op->infer(&it) : infer_default(&it);
     bool known = n > 0 && it.out.dtype == types[0].dtype &&

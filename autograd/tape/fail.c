@@ -56,18 +56,21 @@ void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site)
 bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
 {
     HT_ASSERT(it, "ht_infer_fail: the infer is NULL");
-    char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", type[HTI_TYPE_TEXT];
+    char text[HTI_MESSAGE / 2], types[HTI_MESSAGE / 3] = "", type[HTI_TYPE_TEXT],
+                                                    name[HTI_QUOTED];
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     for (int i = 0; i < it->n_in && i < HT_OP_INPUTS; i++) {
         size_t used = strlen(types);
-        snprintf(types + used, sizeof types - used, "%s%s", i ? ", " : "",
-                 hti_type_text(it->in[i], type));
+        snprintf(types + used, sizeof types - used, "%s%s%s", i ? ", " : "",
+                 hti_type_text(it->in[i], type),
+                 hti_quoted(it->var[i].tape, it->var[i].index, name));
     }
-    ht_context_fail(it->ctx, status, it->site, "%s: %s\n  inputs: %s%s", it->name, text,
-                    types, it->n_in > HT_OP_INPUTS ? ", ..." : "");
+    ht_context_fail(it->ctx, status, hti_site(it->var->tape, it->site),
+                    "%s: %s\n  inputs: %s%s", it->name, text, types,
+                    it->n_in > HT_OP_INPUTS ? ", ..." : "");
     return false;
 }
 

@@ -90,23 +90,27 @@ static uint32_t stopped_at(ht_tape *tape, ht_var y, ht_var x)
 static void unreached(ht_tape *tape, ht_var y, int i, ht_var x, const char *site)
 {
     const char *made = tape->site[x.index];
+    char name[HTI_QUOTED], its[HTI_QUOTED];
+    hti_quoted(tape, x.index, name);
     ht_dtype dtype = hti_type(x).dtype;
     uint32_t stop = hti_dtype_is_float(dtype) ? stopped_at(tape, y, x) : HTI_NONE;
     if (!hti_dtype_is_float(dtype))
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
-                 "x[%d] (node %%%u) is %s: only f32 and f64 have a gradient", i, x.index,
-                 ht_dtype_name(dtype));
+                 "x[%d]%s (node %%%u) is %s: only f32 and f64 have a gradient", i, name,
+                 x.index, ht_dtype_name(dtype));
     else if (stop != HTI_NONE)
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
-                 "%s (node %%%u%s%s), which stands between x[%d] and y, has no gradient\n"
+                 "%s%s (node %%%u%s%s), which stands between x[%d]%s and y, has no "
+                 "gradient\n"
                  "  hint: ht_grad_or_zero gives zeros",
-                 tape->op[stop]->name, stop, tape->site[stop] ? ", made at " : "",
-                 tape->site[stop] ? tape->site[stop] : "", i);
+                 tape->op[stop]->name, hti_quoted(tape, stop, its), stop,
+                 tape->site[stop] ? ", made at " : "",
+                 tape->site[stop] ? tape->site[stop] : "", i, name);
     else
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
-                 "y does not depend on x[%d] (node %%%u%s%s)\n"
+                 "y does not depend on x[%d]%s (node %%%u%s%s)\n"
                  "  hint: ht_grad_or_zero gives zeros",
-                 i, x.index, made ? ", made at " : "", made ? made : "");
+                 i, name, x.index, made ? ", made at " : "", made ? made : "");
 }
 
 /* dy/dx into a->out, absent where it is; every x reached, if `strict`. */

@@ -135,11 +135,14 @@ bool hti_not_bypassed(ht_tape *tape, int m, const ht_var *y, int n, const ht_var
         if (!needed) return false;
         if (!bypassed) continue;
         uint32_t under = first_input(tape, x[i].index);
-        hti_fail(tape, HT_ERROR_NO_GRADIENT, site, name,
-                 "x[%d] (node %%%u) is a %s of node %%%u, which y uses past it: two of "
-                 "these in a row are recorded as one\n"
-                 "  hint: differentiate by node %%%u",
-                 i, x[i].index, op->name, under, under);
+        char its[HTI_QUOTED], of[HTI_QUOTED];
+        hti_fail(
+            tape, HT_ERROR_NO_GRADIENT, site, name,
+            "x[%d]%s (node %%%u) is a %s of node %%%u%s, which y uses past it: two of "
+            "these in a row are recorded as one\n"
+            "  hint: differentiate by node %%%u",
+            i, hti_quoted(tape, x[i].index, its), x[i].index, op->name, under,
+            hti_quoted(tape, under, of), under);
         return false;
     }
     return true;

@@ -58,6 +58,7 @@ void ht_tape_reset(ht_tape *tape)
     tape_pop(tape, 0);
     tape->reset_stamp = tape->current_stamp;
     tape->n_edges = tape->n_marks = 0;
+    tape->names = NULL;
     hti_arena_rewind(&tape->memory, (hti_arena_mark){NULL, 0});
 }
 
@@ -94,7 +95,7 @@ ht_mark ht_tape_mark(ht_tape *tape)
         tape->mark_capacity = capacity;
     }
     tape->marks[tape->n_marks++] =
-        (hti_tape_mark){mark, hti_arena_at(&tape->memory), tape->n_edges};
+        (hti_tape_mark){mark, hti_arena_at(&tape->memory), tape->names, tape->n_edges};
     return mark;
 }
 
@@ -114,6 +115,7 @@ void ht_tape_rewind(ht_tape *tape, ht_mark mark)
               mark.nodes, mark.stamp);
     tape_pop(tape, mark.nodes);
     tape->n_edges = tape->marks[k - 1].edges;
+    tape->names = tape->marks[k - 1].names;
     hti_arena_rewind(&tape->memory, tape->marks[k - 1].memory);
     tape->n_marks = k;
 }

@@ -41,6 +41,7 @@ enum { HTI_NODE_BYTES = HTI_COLUMNS(HTI_COLUMN_BYTES) };
 typedef struct hti_tape_mark {
     ht_mark mark;
     hti_arena_mark memory;
+    const struct hti_names *names;
     uint32_t edges;
 } hti_tape_mark;
 
@@ -58,8 +59,9 @@ struct ht_tape {
     uint32_t *edge, n_edges, edge_capacity;
     hti_tape_mark *marks;
     uint32_t n_marks, mark_capacity;
-    hti_arena memory;      /* values and attributes: lives as long as the nodes */
-    hti_arena scratch;     /* a derivative's bookkeeping: a stack */
+    hti_arena memory;              /* values and attributes: lives as long as the nodes */
+    hti_arena scratch;             /* a derivative's bookkeeping: a stack */
+    const struct hti_names *names; /* names.c */
     const char *rule_site; /* while rules emit: the differentiated node's call site */
     const char *calling;   /* the outermost HTI_CALL's name, and how many are open */
     uint32_t calls;
@@ -145,6 +147,11 @@ static inline const char *hti_site(const ht_tape *tape, const char *site)
 /* it->out becomes input 0's type, broadcast with the others' shapes; false, and an error,
  * if they do not. */
 bool hti_infer_broadcast(ht_infer *it);
+
+/* names.c: node i's name; NULL: none. As errors say it, ` "hidden"`; "": none. */
+enum { HTI_QUOTED = 64 };
+const char *hti_name(const ht_tape *tape, uint32_t i);
+const char *hti_quoted(const ht_tape *tape, uint32_t i, char text[HTI_QUOTED]);
 
 /* borrow.c: leaf i of an eager tape reads `value` until it is given back. */
 void hti_borrow(ht_tape *tape, uint32_t i, const ht_tensor *value);

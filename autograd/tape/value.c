@@ -46,12 +46,13 @@ const ht_tensor *ht_value(ht_var x)
     if (i == HTI_NONE) return NULL;
     ht_tape *tape = x.tape;
     if (tape->policy != HT_EAGER) {
+        char name[HTI_QUOTED];
         ht_context_fail(
             tape->ctx, HT_ERROR_ARGUMENT, tape->site[i],
-            "value: node %%%u is recorded, it has a type but no value yet; reading "
+            "value: node %%%u%s is recorded, it has a type but no value yet; reading "
             "it would freeze a branch\n  hint: ht_where chooses by a value; to read "
             "one, run a program, or use an HT_EAGER tape",
-            i);
+            i, hti_quoted(tape, i, name));
         return NULL;
     }
     if (!hti_still_holds(tape, i, "value", tape->site[i])) return NULL;

@@ -132,7 +132,9 @@ ht_vars *hti_vars_of(hti_recorder *r, hti_operand operand, const ht_var *var)
 {
     const ht_set *set = hti_operand_set(r->b, operand);
     ht_vars *vars = hti_vars_new(r->tape, set, *r->in[HTI_STEP]);
-    if (vars) memcpy(vars->var, var, (size_t)set->n * sizeof *var);
+    if (!vars) return NULL;
+    memcpy(vars->var, var, (size_t)set->n * sizeof *var);
+    hti_name_all(r->tape, vars->n, var, vars->name);
     return vars;
 }
 

@@ -165,6 +165,7 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_print, ht_print(w.v, NULL))                                                    \
     X(ht_tape_print, ht_tape_print(NULL, w.sink))                                       \
     X(ht_tape_print, ht_tape_print(w.tape, NULL))                                       \
+    X(ht_name, ht_name(w.v, NULL))                                                      \
     X(ht_tape_dot, ht_tape_dot(NULL, w.sink))                                           \
     X(ht_tape_dot, ht_tape_dot(w.tape, NULL))                                           \
     X(grad, ht_grad(w.s, 1, NULL, OUT))                                                 \

@@ -125,6 +125,29 @@ static void vars_input_of_a_set_that_grows_keeps_its_names(void **state)
     }
 }
 
+/* What a listing says of the leaf's line, and where a leaf is missed. */
+static void vars_input_names_its_leaves_in_listings_and_errors(void **state)
+{
+    for (int policy = 0; policy < 2; policy++) {
+        bench b = open_bench(*state, policy ? HT_RECORD : HT_EAGER, 0);
+        ht_var x = ht_get(b.vars, "a.bias"), d;
+        char *text = NULL, line[64];
+        size_t size = 0;
+        FILE *file = open_memstream(&text, &size);
+        ht_tape_print(b.tape, file);
+        fclose(file);
+        for (int i = 0; i < 5; i++) {
+            snprintf(line, sizeof line, " \"%s\" ", ht_set_name(b.set, i));
+            assert_contains(text, line);
+        }
+        free(text);
+        ht_grad(ht_sum(ht_get(b.vars, "x")), 1, &x, &d);
+        test_error(b.ctx, HT_ERROR_NO_GRADIENT, "x[0] \"a.bias\" (node %");
+        ht_context_clear(b.ctx);
+        close_bench(&b);
+    }
+}
+
 static void vars_input_on_a_recorded_tape_outlives_the_set(void **state)
 {
     bench b = open_bench(*state, HT_RECORD, 0);
@@ -396,6 +419,7 @@ int main(void)
         CASE(vars_input_on_a_recorded_tape_borrows_nothing),
         CASE(vars_input_on_an_eager_tape_borrows_until_reset),
         CASE(vars_input_of_a_set_that_grows_keeps_its_names),
+        CASE(vars_input_names_its_leaves_in_listings_and_errors),
         CASE(vars_input_on_a_recorded_tape_outlives_the_set),
         CASE(set_free_while_a_tape_borrows_it_names_the_tensor),
         CASE(vars_input_of_an_empty_set_or_after_an_error),
