@@ -59,6 +59,8 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     size_t base = ctx->live;
     ht_bilevel *b = hti_zalloc(ctx, 1, sizeof *b);
     if (!b) return NULL;
+    static const hti_kind kind = {"bilevel", NULL};
+    hti_own(ctx, &b->owned, &kind);
     b->ctx = ctx;
     b->method = method;
     if (bilevel_build(b, problem, o, base)) {
@@ -80,6 +82,7 @@ ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
 void ht_bilevel_free(ht_bilevel *b)
 {
     if (!b) return;
+    HTI_ALIVE(b, "ht_bilevel_free", "bilevel");
     HT_ASSERT(!b->run.running,
               "ht_bilevel_free: called by a callback of the bilevel's run");
     ht_context *ctx = b->ctx;
@@ -90,7 +93,7 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_resize(ctx, p->product, (size_t)p->n_products * sizeof *p->product, 0);
     hti_resize(ctx, p->summed, 3 * n * sizeof *p->summed, 0);
     hti_problem_close(b);
-    hti_resize(ctx, b, sizeof *b, 0);
+    hti_retire(&b->owned, sizeof *b);
 }
 
 /* The high water, of making it or of a run that takes so many more. */
@@ -104,6 +107,7 @@ static size_t most_bytes(const ht_bilevel *b, size_t run)
 size_t ht_bilevel_bytes(const ht_bilevel *b)
 {
     HT_ASSERT(b, "ht_bilevel_bytes: bilevel is NULL");
+    HTI_ALIVE(b, "ht_bilevel_bytes", "bilevel");
     return most_bytes(b, 0);
 }
 
@@ -111,6 +115,7 @@ void ht_bilevel_print(const ht_bilevel *b, FILE *f)
 {
     HT_ASSERT(b && f, "ht_bilevel_print: bilevel %p, file %p", (const void *)b,
               (void *)f);
+    HTI_ALIVE(b, "ht_bilevel_print", "bilevel");
     for (int k = 0; k < HTI_CALLS; k++) {
         if (!b->programs.call[k].program) continue;
         fprintf(f, "--- %s\n", hti_signatures[k].title);
@@ -201,6 +206,7 @@ ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
 {
     HT_ASSERT(b,
               "ht_bilevel_run: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
+    HTI_ALIVE(b, "ht_bilevel_run", "bilevel");
     return run_whole(b, outer_step, false);
 }
 
@@ -209,6 +215,7 @@ ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)
     HT_ASSERT(
         b,
         "ht_bilevel_evaluate: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
+    HTI_ALIVE(b, "ht_bilevel_evaluate", "bilevel");
     ht_bilevel_result r = run_whole(b, outer_step, true);
     /* What an earlier run gave shares its memory with the outer loss's own part. */
     for (int i = 0; i < b->problem.gradient->n; i++)

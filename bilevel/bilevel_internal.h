@@ -125,6 +125,7 @@ typedef struct hti_run {
 } hti_run;
 
 struct ht_bilevel {
+    hti_owned owned;
     ht_context *ctx;
     const hti_method *method;
     hti_problem problem;

@@ -132,6 +132,7 @@ ht_status ht_idx_write(const ht_tensor *x, const char *path)
 {
     HT_ASSERT(x && path, "ht_idx_write: tensor %p, path %p", (const void *)x,
               (const void *)path);
+    HTI_ALIVE(x, "ht_idx_write", "tensor");
     ht_context *ctx = ht_tensor_context(x);
     unsigned char header[IDX_HEADER];
     ht_status status = idx_fill_header(x, path, header);

@@ -142,6 +142,7 @@ ht_status ht_set_write(const ht_set *set, const char *path)
 {
     HT_ASSERT(set && path, "ht_set_write: set %p, path %p", (const void *)set,
               (const void *)path);
+    HTI_ALIVE(set, "ht_set_write", "set");
     ht_status status = HT_OK;
     for (int i = 0; i < set->n && !status; i++)
         status = st_check_name(set, path, set->name[i]);
@@ -536,6 +537,7 @@ ht_status ht_set_read(ht_set *set, const char *path)
 {
     HT_ASSERT(set && path, "ht_set_read: set %p, path %p", (void *)set,
               (const void *)path);
+    HTI_ALIVE(set, "ht_set_read", "set");
     st_file f;
     ht_status status = st_open(&f, set->ctx, path);
     if (!status) status = st_match_names(&f, set);

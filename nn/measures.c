@@ -11,6 +11,8 @@ static bool measure_fits(const ht_tensor *logits, const ht_tensor *labels,
 {
     HT_ASSERT(logits && labels, "%s: logits %p, labels %p", who, (const void *)logits,
               (const void *)labels);
+    HTI_ALIVE(logits, who, "tensor");
+    HTI_ALIVE(labels, who, "tensor");
     ht_shape x = ht_tensor_shape(logits), y = ht_tensor_shape(labels);
     char a[HTI_TENSOR_TEXT], b[HTI_TENSOR_TEXT];
     bool dtypes =

@@ -64,7 +64,7 @@ static bool optimizer_record(ht_optimizer *o, const ht_update *update)
             for (int k = 0; k < n_trained; k++) out[k] = out[o->trained[k]];
             memmove(out + n_trained, out + n, (size_t)n_state * sizeof *out);
             if (hti_loan_holds(&o->loan, "a schedule"))
-                o->program = ht_program_new(tape, o->n_in, in, o->n_out, out);
+                o->program = ht_program_new_at(tape, o->n_in, in, o->n_out, out, NULL);
         }
     }
     hti_resize(o->ctx, in, n_vars * sizeof *in, 0);
@@ -75,6 +75,7 @@ static bool optimizer_record(ht_optimizer *o, const ht_update *update)
 ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
 {
     HT_ASSERT(theta && update, "ht_optimizer_new: theta or update is NULL");
+    HTI_ALIVE(theta, "ht_optimizer_new", "set");
     ht_context *ctx = theta->ctx;
     if (ctx->status != HT_OK || !hti_update_check(ctx, update, theta, NULL, 0))
         return NULL;
@@ -157,6 +158,8 @@ ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const ch
     HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL "
                              "(ht_bilevel_evaluate gives none, "
                              "nor does what failed: see ht_check)");
+    HTI_ALIVE(o, "ht_optimizer_step", "optimizer");
+    HTI_ALIVE(gradient, "ht_optimizer_step", "set");
     int n = o->n_trained, n_state = o->n_out - n;
     if (!hti_loan_holds(&o->loan, NULL)) return o->ctx->status;
     if (ht_optimizer_steps(o) == INT32_MAX)
@@ -188,6 +191,8 @@ ht_set *hti_optimizer_theta(const ht_optimizer *o)
 ht_status ht_optimizer_restore(ht_optimizer *o, const ht_set *state, int64_t steps)
 {
     HT_ASSERT(o && state, "ht_optimizer_restore: optimizer or state is NULL");
+    HTI_ALIVE(o, "ht_optimizer_restore", "optimizer");
+    HTI_ALIVE(state, "ht_optimizer_restore", "set");
     if (o->ctx->status != HT_OK) return o->ctx->status;
     if (steps < 0 || steps > INT32_MAX)
         return ht_context_fail(o->ctx, HT_ERROR_ARGUMENT, NULL,
@@ -219,8 +224,7 @@ const ht_set *ht_optimizer_state(const ht_optimizer *o)
 void ht_optimizer_free(ht_optimizer *o)
 {
     if (!o) return;
-    HT_ASSERT(!hti_was_freed(&o->owned),
-              "ht_optimizer_free: this optimizer was freed before");
+    HTI_ALIVE(o, "ht_optimizer_free", "optimizer");
     hti_set_return(&o->loan);
     ht_program_free(o->program);
     ht_tensor_free(o->step);

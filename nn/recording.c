@@ -104,7 +104,7 @@ static void recording_record(ht_recording *r, ht_record_fn f, void *user)
         f((const ht_vars *const *)vars, out, user);
         if (r->ctx->status == HT_OK && !recording_grew(r, "its function") &&
             recording_results(r, out, result))
-            r->program = ht_program_new(tape, r->n_in, leaf, r->n_out, result);
+            r->program = ht_program_new_at(tape, r->n_in, leaf, r->n_out, result, NULL);
     }
     hti_resize(r->ctx, vars, n_sets * sizeof *vars, 0);
     hti_resize(r->ctx, leaf, n * sizeof *leaf, 0);
@@ -152,6 +152,7 @@ ht_status ht_recording_run_at(ht_recording *r, int32_t step, const char *site)
 {
     HT_ASSERT(r, "ht_recording_run: the recording is NULL (did making it fail? see "
                  "ht_check)");
+    HTI_ALIVE(r, "ht_recording_run", "recording");
     if (r->ctx->status != HT_OK || recording_grew(r, NULL)) return r->ctx->status;
     *(int32_t *)ht_tensor_data(r->step) = step;
     for (int s = r->n_in_sets; s < r->n_sets; s++) recording_set(r, s)->made_by = r;
@@ -162,6 +163,7 @@ ht_status ht_recording_run_at(ht_recording *r, int32_t step, const char *site)
 const ht_program *ht_recording_program(const ht_recording *r)
 {
     HT_ASSERT(r, "ht_recording_program: the recording is NULL");
+    HTI_ALIVE(r, "ht_recording_program", "recording");
     return r->program;
 }
 
@@ -181,8 +183,7 @@ const char *hti_recording_bad(ht_recording *r, const char **site)
 void ht_recording_free(ht_recording *r)
 {
     if (!r) return;
-    HT_ASSERT(!hti_was_freed(&r->owned),
-              "ht_recording_free: this recording was freed before");
+    HTI_ALIVE(r, "ht_recording_free", "recording");
     for (int s = 0; s < r->n_sets; s++) {
         if (recording_set(r, s)->made_by == r) recording_set(r, s)->made_by = NULL;
         hti_set_return(&r->loan[s]);

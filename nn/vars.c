@@ -45,6 +45,7 @@ ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
 {
     HT_ASSERT(tape && set, "ht_vars_input: tape %p, set %p", (void *)tape,
               (const void *)set);
+    HTI_ALIVE(set, "ht_vars_input", "set");
     if (ht_context_status(ht_tape_context(tape)) != HT_OK) return NULL;
     ht_vars *vars = hti_vars_new(tape, set, step_constant(tape, step));
     for (int i = 0; vars && i < set->n; i++)
@@ -188,6 +189,7 @@ void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const ch
 {
     HT_ASSERT(vars && gradient, "ht_backward: vars %p, gradient %p", (const void *)vars,
               (void *)gradient);
+    HTI_ALIVE(gradient, "ht_backward", "set");
     if (hti_tape_policy(vars->tape) != HT_EAGER) {
         hti_fail(vars->tape, HT_ERROR_ARGUMENT, site, "ht_backward",
                  "the tape is recorded and has no values yet\n"

@@ -110,7 +110,9 @@ typedef struct ht_context_options {
  * thread at a time may use a context and what was made on it. */
 ht_context *ht_context_new(const ht_context_options *options);
 /* Everything made on the context must have been freed before: the program stops, and some
- * of what was not is named. NULL: nothing. */
+ * of what was not is named. An error that neither on_error nor a reader of its message
+ * saw is printed here, or at the program's end. Using what was freed stops the program
+ * too, as long as that memory serves nothing else: for 64 frees. NULL: nothing. */
 void ht_context_free(ht_context *ctx);
 
 /* The first error since the last ht_context_clear; later ones are not kept. */

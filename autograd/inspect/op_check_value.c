@@ -150,7 +150,7 @@ static bool op_program(hti_op_case *c, const hti_op_graph *g, int n, const ht_va
     if (ht_context_status(ctx) != HT_OK)
         return hti_op_fail(c, what, "%s", ht_context_message(ctx));
     int n_in = op_leaves(c, g, in, given);
-    ht_program *p = ht_program_new(c->check->recorded, n_in, in, n, out);
+    ht_program *p = ht_program_new_at(c->check->recorded, n_in, in, n, out, NULL);
     bool ok = p != NULL;
     for (int k = 0; ok && k < n; k++) {
         got[k] = ht_tensor_new(ctx, ht_var_dtype(out[k]), ht_var_shape(out[k]));

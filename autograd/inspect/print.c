@@ -203,6 +203,7 @@ void ht_program_print(const ht_program *p, FILE *f)
 {
     HT_ASSERT(p && f, "ht_program_print: program %p, file %p", (const void *)p,
               (void *)f);
+    HTI_ALIVE(p, "ht_program_print", "program");
     for (uint32_t i = 0; i < p->n_values; i++) {
         const hti_value *v = &p->value[i];
         char formula[HTI_FORMULA] = "input";

@@ -59,6 +59,7 @@ ht_status ht_program_run_at(ht_program *p, const ht_tensor *const *in,
 {
     HT_ASSERT(p && (in || !p->n_in) && out, "ht_program_run: program %p, in %p, out %p",
               (void *)p, (const void *)in, (const void *)out);
+    HTI_ALIVE(p, "ht_program_run", "program");
     if (p->ctx->status != HT_OK) return p->ctx->status;
     for (uint32_t j = 0; j < p->n_in; j++)
         if (!program_fits(p, "input", j, &p->value[j], in[j])) return p->ctx->status;

@@ -6,11 +6,15 @@
 void ht_program_free(ht_program *p)
 {
     if (!p) return;
+    HTI_ALIVE(p, "ht_program_free", "program");
     HT_ASSERT(!p->ctx->handling, "ht_program_free: called from on_error");
     if (p->arena_owned) hti_resize(p->ctx, p->arena, p->arena_bytes + HTI_ALIGN, 0);
     hti_resize(p->ctx, p->data, p->block_bytes, 0);
     hti_resize(p->ctx, p->group, p->n_groups * sizeof *p->group, 0);
-    hti_resize(p->ctx, p, sizeof *p, 0);
+    if (p->owned.kind)
+        hti_retire(&p->owned, sizeof *p);
+    else
+        hti_resize(p->ctx, p, sizeof *p, 0);
 }
 
 size_t hti_program_held(const ht_program *p)
@@ -75,6 +79,7 @@ void ht_call_at(ht_tape *tape, const ht_program *p, const ht_var *in, ht_var *ou
     HT_ASSERT(tape && p && (in || !p->n_in) && out,
               "call: tape %p, program %p, in %p, out %p", (void *)tape, (const void *)p,
               (const void *)in, (void *)out);
+    HTI_ALIVE(p, "ht_call", "program");
     hti_arena_mark mark = hti_arena_at(&tape->scratch);
     ht_var *map = NULL;
     bool ok = tape->ctx->status == HT_OK;
@@ -108,12 +113,14 @@ const ht_type *hti_program_out_type(const ht_program *program, uint32_t k)
 size_t ht_program_bytes(const ht_program *program)
 {
     HT_ASSERT(program, "ht_program_bytes: the program is NULL");
+    HTI_ALIVE(program, "ht_program_bytes", "program");
     return program->arena_bytes;
 }
 
 int64_t ht_program_nodes(const ht_program *program)
 {
     HT_ASSERT(program, "ht_program_nodes: the program is NULL");
+    HTI_ALIVE(program, "ht_program_nodes", "program");
     return (int64_t)program->n_values - program->n_in;
 }
 
@@ -129,6 +136,7 @@ double hti_value_flops(const ht_program *p, const hti_value *v)
 double ht_program_flops(const ht_program *program)
 {
     HT_ASSERT(program, "ht_program_flops: the program is NULL");
+    HTI_ALIVE(program, "ht_program_flops", "program");
     double sum = 0;
     for (uint32_t i = program->n_in; i < program->n_values; i++)
         sum += hti_value_flops(program, &program->value[i]);

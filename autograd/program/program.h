@@ -81,6 +81,7 @@ typedef struct hti_value {
     ARRAY(uint32_t, begun, p->n_out) /* the first written to its memory */
 
 struct ht_program {
+    hti_owned owned; /* not of the library's own, which were made without a site */
     ht_context *ctx;
     hti_arena *scratch; /* the tape's, until it is planned: for what passes make */
     hti_line *line;     /* until it is placed; scratch */

@@ -17,6 +17,7 @@ static bool tape_full(ht_tape *tape, const char *what)
 /* Twice the columns, one behind the other in one block, and every node in its bucket. */
 static bool tape_grow_columns(ht_tape *tape)
 {
+    HTI_ALIVE(tape, "op", "tape"); /* one that was freed has room for no node */
     uint32_t old = tape->capacity, capacity = old ? 2 * old : 64;
     if (capacity < old) return tape_full(tape, "nodes");
     unsigned char *at = hti_resize(tape->ctx, NULL, 0, (size_t)capacity * HTI_NODE_BYTES);

@@ -48,6 +48,7 @@ static void tape_pop(ht_tape *tape, uint32_t n)
 static void tape_assert_idle(const ht_tape *tape, const char *who)
 {
     HT_ASSERT(tape, "%s: the tape is NULL", who);
+    HTI_ALIVE(tape, who, "tape");
     HT_ASSERT(!tape->ctx->handling,
               "%s: called from on_error, of a call that may still use the tape", who);
 }
@@ -65,7 +66,6 @@ void ht_tape_reset(ht_tape *tape)
 void ht_tape_free(ht_tape *tape)
 {
     if (!tape) return;
-    HT_ASSERT(!hti_was_freed(&tape->owned), "ht_tape_free: this tape was freed before");
     tape_assert_idle(tape, "ht_tape_free");
     ht_context *ctx = tape->ctx;
     ht_tape_reset(tape);
@@ -74,12 +74,14 @@ void ht_tape_free(ht_tape *tape)
     hti_resize(ctx, tape->marks, tape->mark_capacity * sizeof(hti_tape_mark), 0);
     hti_arena_free(&tape->memory);
     hti_arena_free(&tape->scratch);
+    tape->capacity = 0;
     hti_retire(&tape->owned, sizeof *tape);
 }
 
 ht_mark ht_tape_mark(ht_tape *tape)
 {
     HT_ASSERT(tape, "ht_tape_mark: the tape is NULL");
+    HTI_ALIVE(tape, "ht_tape_mark", "tape");
     /* A mark at this very node is as good, or a loop of mark and rewind would pile them
      * up. */
     if (tape->n_marks && tape->marks[tape->n_marks - 1].mark.nodes == tape->n)
@@ -123,12 +125,14 @@ void ht_tape_rewind(ht_tape *tape, ht_mark mark)
 ht_context *ht_tape_context(const ht_tape *tape)
 {
     HT_ASSERT(tape, "ht_tape_context: the tape is NULL");
+    HTI_ALIVE(tape, "ht_tape_context", "tape");
     return tape->ctx;
 }
 
 uint32_t ht_tape_nodes(const ht_tape *tape)
 {
     HT_ASSERT(tape, "ht_tape_nodes: the tape is NULL");
+    HTI_ALIVE(tape, "ht_tape_nodes", "tape");
     return tape->n;
 }
 
@@ -233,8 +237,10 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
 ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
 {
     HT_ASSERT(tape, "ht_input: the tape is NULL");
+    HTI_ALIVE(tape, "ht_input", "tape");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     HT_ASSERT(value, "ht_input: the value is NULL (did making it fail? see ht_check)");
+    HTI_ALIVE(value, "ht_input", "tensor");
     ht_type type = {ht_tensor_dtype(value), ht_tensor_shape(value)};
     ht_var x = hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
     if (tape->policy == HT_EAGER && !hti_is_poison(x)) hti_borrow(tape, x.index, value);
@@ -244,6 +250,7 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site)
 ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site)
 {
     HT_ASSERT(tape, "ht_input_like: the tape is NULL");
+    HTI_ALIVE(tape, "ht_input_like", "tape");
     HT_ASSERT(tape->policy == HT_RECORD,
               "ht_input_like: an eager leaf needs a tensor: ht_input");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
@@ -266,6 +273,7 @@ ht_var hti_constant(ht_tape *tape, double value, ht_dtype dtype, bool weak,
 ht_var ht_constant(ht_tape *tape, double value)
 {
     HT_ASSERT(tape, "ht_constant: the tape is NULL");
+    HTI_ALIVE(tape, "ht_constant", "tape");
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     return hti_constant(tape, value, HT_F64, true, NULL);
 }

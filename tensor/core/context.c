@@ -4,6 +4,7 @@
  * say of a process, and the words of a thread's last error. Read next: tensor.c,
  * kernels.h. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,9 @@ const char *ht_status_name(ht_status status)
     return index < sizeof names / sizeof *names ? names[index] : "unknown ht_status";
 }
 
-/* The last error of this thread, unless it was cleared. An assertion says it first: what
- * was asserted is often no more than what a forgotten ht_check led to. In words of its
+/* The last error of this thread that neither on_error nor a reader of the message saw. An
+ * assertion says it first: what was asserted is often no more than what a forgotten
+ * ht_check led to. Else the end of the context, or of the program, does. In words of its
  * own, since another thread may free the context. */
 static _Thread_local struct {
     const ht_context *ctx; /* NULL: none */
@@ -30,17 +32,18 @@ static _Thread_local struct {
 
 static void print_pending(void)
 {
-    if (pending.ctx)
-        fprintf(stderr,
-                "hypertape: an earlier error that nobody looked at (ht_check): %s\n",
-                pending.text);
+    if (!pending.ctx) return;
+    fflush(stdout); /* what was printed before is part of the story */
+    fprintf(stderr, "hypertape: an earlier error that nobody looked at (ht_check): %s\n",
+            pending.text);
+    pending.ctx = NULL;
 }
 
 void ht_assertion_failed(const char *site, const char *condition, const char *format, ...)
 {
     print_pending();
     va_list args;
-    fflush(stdout); /* what was printed before is part of the story */
+    fflush(stdout);
     va_start(args, format);
     fprintf(stderr, "%s: assertion failed: %s: ", site, condition);
     vfprintf(stderr, format, args);
@@ -48,6 +51,9 @@ void ht_assertion_failed(const char *site, const char *condition, const char *fo
     va_end(args);
     abort();
 }
+
+/* The context that was freed last, unless a new one lies there. */
+static _Atomic(const ht_context *) last_freed;
 
 /* ISO C leaves realloc(p, 0) open, so freeing is its own case. */
 static void *context_malloc(void *user, void *old, size_t old_size, size_t new_size)
@@ -78,6 +84,7 @@ ht_context *hti_context_new(const ht_context_options *options, size_t table,
     ht_context *ctx = hti_resize(&seed, NULL, 0, seed.size);
     if (!ctx) return NULL;
     *ctx = seed;
+    if (last_freed == ctx) last_freed = NULL;
     ctx->kernels = (struct hti_kernels *)(ctx + 1);
     ctx->team = hti_team_open((char *)ctx + team, ctx->options.threads);
     start(ctx);
@@ -93,6 +100,7 @@ ht_context *hti_context_new(const ht_context_options *options, size_t table,
 void ht_context_free(ht_context *ctx)
 {
     if (!ctx) return;
+    HT_ASSERT(ctx != last_freed, "ht_context_free: this context was freed before");
     char text[HTI_MESSAGE];
     HT_ASSERT(ctx->live == ctx->size,
               "ht_context_free: %zu bytes made on this context are not freed yet: %s; "
@@ -100,7 +108,8 @@ void ht_context_free(ht_context *ctx)
               ctx->live - ctx->size, hti_owned_text(ctx, text, sizeof text));
     hti_release_retired(ctx);
     hti_team_close(ctx->team);
-    if (pending.ctx == ctx) pending.ctx = NULL;
+    if (pending.ctx == ctx) print_pending();
+    last_freed = ctx;
     ht_context last = *ctx;
     hti_resize(&last, ctx, last.size, 0);
 }
@@ -108,12 +117,23 @@ void ht_context_free(ht_context *ctx)
 #define CONTEXT(type, name, value) \
     HTI_GETTER(type, name, const ht_context *ctx, ctx, "context", value)
 CONTEXT(ht_status, ht_context_status, ctx->status)
-CONTEXT(const char *, ht_context_message, ctx->message)
 CONTEXT(uint64_t, ht_context_seed, ctx->options.seed)
 CONTEXT(int, ht_context_threads, ctx->options.threads)
 CONTEXT(size_t, ht_context_live_bytes, ctx->live)
 CONTEXT(size_t, ht_context_peak_bytes, ctx->peak)
 CONTEXT(uint64_t, ht_context_allocations, ctx->allocations)
+
+static void forget_pending(const ht_context *ctx)
+{
+    if (pending.ctx == ctx) pending.ctx = NULL;
+}
+
+const char *ht_context_message(const ht_context *ctx)
+{
+    HT_ASSERT(ctx, "ht_context_message: the context is NULL");
+    forget_pending(ctx);
+    return ctx->message;
+}
 
 void ht_context_clear(ht_context *ctx)
 {
@@ -122,13 +142,14 @@ void ht_context_clear(ht_context *ctx)
     if (ctx->handling) return;
     ctx->status = HT_OK;
     ctx->message[0] = '\0';
-    if (pending.ctx == ctx) pending.ctx = NULL;
+    forget_pending(ctx);
 }
 
 void ht_check(const ht_context *ctx)
 {
     HT_ASSERT(ctx, "ht_check: the context is NULL: there was no memory to make it");
     if (ctx->status == HT_OK) return;
+    forget_pending(ctx);
     fprintf(stderr, "hypertape: %s: %s\n", ht_status_name(ctx->status), ctx->message);
     exit(1);
 }
@@ -150,6 +171,15 @@ static void context_append_site(ht_context *ctx, const char *site)
     snprintf(ctx->message + at, HTI_MESSAGE - at, "\n  at %s", site);
 }
 
+static void keep_pending(const ht_context *ctx)
+{
+    static _Atomic bool registered;
+    if (!atomic_exchange(&registered, true)) atexit(print_pending);
+    pending.ctx = ctx;
+    snprintf(pending.text, sizeof pending.text, "%s: %s", ht_status_name(ctx->status),
+             ctx->message);
+}
+
 ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
                           const char *format, ...)
 {
@@ -164,9 +194,7 @@ ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
     va_end(args);
     if (site) context_append_site(ctx, site);
     ctx->status = status;
-    pending.ctx = ctx;
-    snprintf(pending.text, sizeof pending.text, "%s: %s", ht_status_name(status),
-             ctx->message);
+    if (!ctx->options.on_error) keep_pending(ctx);
     ctx->handling = true;
     if (ctx->options.on_error) ctx->options.on_error(ctx, ctx->options.user);
     ctx->handling = false;

@@ -102,6 +102,7 @@ bool hti_set_reserve(ht_set *set, int n)
 
 void hti_set_lend(ht_set *set, hti_loan *loan, const char *borrower, const char *role)
 {
+    HTI_ALIVE(set, borrower, "set");
     *loan = (hti_loan){set, borrower, role, set->n, set->loans};
     set->loans = loan;
 }
@@ -151,6 +152,7 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
 {
     HT_ASSERT(set && name, "ht_set_add: set %p, name %p", (void *)set,
               (const void *)name);
+    HTI_ALIVE(set, "ht_set_add", "set");
     const hti_loan *owner = set_owner(set);
     if (owner) {
         ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
@@ -186,6 +188,7 @@ int ht_set_find(const ht_set *set, const char *name)
 {
     HT_ASSERT(set && name, "ht_set_find: set %p, name %p", (const void *)set,
               (const void *)name);
+    HTI_ALIVE(set, "ht_set_find", "set");
     return hti_set_index_find(set, name);
 }
 
@@ -244,6 +247,7 @@ ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
 {
     HT_ASSERT(set && name, "ht_set_tensor: set %p, name %p", (const void *)set,
               (const void *)name);
+    HTI_ALIVE(set, "ht_set_tensor", "set");
     int i = ht_set_find(set, name);
     if (i >= 0) return set->tensor[i];
     char names[HTI_MESSAGE / 2];
@@ -257,13 +261,14 @@ ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
 }
 
 #define SET(type, name, value) \
-    HTI_GETTER(type, name, const ht_set *set, set, "set", value)
+    HTI_OWNED_GETTER(type, name, const ht_set *set, set, "set", value)
 SET(int, ht_set_count, set->n)
 SET(ht_context *, ht_set_context, set->ctx)
 
 static void set_check_index(const ht_set *set, int i, const char *who)
 {
     HT_ASSERT(set, "%s: the set is NULL", who);
+    HTI_ALIVE(set, who, "set");
     HT_ASSERT(i >= 0 && i < set->n, "%s: tensor %d of %d", who, i, set->n);
 }
 
@@ -282,6 +287,7 @@ const char *ht_set_name(const ht_set *set, int i)
 int64_t ht_set_elements(const ht_set *set)
 {
     HT_ASSERT(set, "ht_set_elements: the set is NULL");
+    HTI_ALIVE(set, "ht_set_elements", "set");
     int64_t elements = 0;
     for (int i = 0; i < ht_set_count(set); i++)
         elements += ht_tensor_count(set->tensor[i]);
@@ -291,6 +297,7 @@ int64_t ht_set_elements(const ht_set *set)
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype)
 {
     HT_ASSERT(set, "ht_set_clone: the set is NULL");
+    HTI_ALIVE(set, "ht_set_clone", "set");
     char text[HTI_DTYPE_TEXT];
     if (dtype && !hti_dtype_is_float(dtype)) {
         ht_context_fail(set->ctx, HT_ERROR_DTYPE, NULL,
@@ -347,6 +354,8 @@ static ht_status set_check_shapes(const ht_set *to, const ht_set *from)
 ht_status ht_set_copy(ht_set *to, const ht_set *from)
 {
     HT_ASSERT(to && from, "ht_set_copy: to %p, from %p", (void *)to, (const void *)from);
+    HTI_ALIVE(to, "ht_set_copy", "set");
+    HTI_ALIVE(from, "ht_set_copy", "set");
     ht_status status = set_check_names(to->ctx, from, to, "from");
     if (!status) status = set_check_names(to->ctx, to, from, "to");
     if (!status) status = set_check_shapes(to, from);

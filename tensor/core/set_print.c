@@ -31,6 +31,7 @@ bool ht_name_matches(const char *pattern, const char *name)
 ht_counts ht_set_counts(const ht_set *set, const char *pattern)
 {
     HT_ASSERT(set, "ht_set_counts: the set is NULL");
+    HTI_ALIVE(set, "ht_set_counts", "set");
     ht_counts counts = {0, 0, 0};
     for (int i = 0; i < ht_set_count(set); i++) {
         if (pattern && !ht_name_matches(pattern, set->name[i])) continue;
@@ -50,6 +51,7 @@ static void summary_widen(int *width, const char *text)
 void ht_set_print(const ht_set *set, FILE *f)
 {
     HT_ASSERT(set && f, "ht_set_print: set %p, file %p", (const void *)set, (void *)f);
+    HTI_ALIVE(set, "ht_set_print", "set");
     int name = 5, shape = 5; /* "total", "shape" */
     char text[HT_SHAPE_TEXT];
     for (int i = 0; i < set->n; i++) {

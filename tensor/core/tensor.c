@@ -81,6 +81,7 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
 
 void hti_tensor_write(ht_tensor *x, const char *who, const char *site)
 {
+    HTI_ALIVE(x, who, "tensor");
     if (x->borrows == 0) return;
     char text[HTI_TENSOR_TEXT];
     HT_ASSERT(!x->foreign,
@@ -123,7 +124,7 @@ void ht_tensor_free(ht_tensor *x)
 }
 
 #define TENSOR(type, name, value) \
-    HTI_GETTER(type, name, const ht_tensor *x, x, "tensor", value)
+    HTI_OWNED_GETTER(type, name, const ht_tensor *x, x, "tensor", value)
 TENSOR(ht_shape, ht_tensor_shape, x->array.shape)
 TENSOR(ht_dtype, ht_tensor_dtype, x->array.dtype)
 TENSOR(int64_t, ht_tensor_count, ht_shape_count(x->array.shape))
@@ -135,6 +136,7 @@ TENSOR(ht_array, ht_tensor_array, x->array)
 double ht_tensor_get(const ht_tensor *x, int64_t i)
 {
     HT_ASSERT(x, "ht_tensor_get: the tensor is NULL");
+    HTI_ALIVE(x, "ht_tensor_get", "tensor");
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_get: element %lld of %lld", (long long)i,
               (long long)count);
@@ -154,6 +156,7 @@ bool hti_tensor_takes(const ht_tensor *x, double *value, const char *who, int64_
 void ht_tensor_set_at(ht_tensor *x, int64_t i, double value, const char *site)
 {
     HT_ASSERT(x, "ht_tensor_set: the tensor is NULL");
+    HTI_ALIVE(x, "ht_tensor_set", "tensor");
     int64_t count = ht_tensor_count(x);
     HT_ASSERT(i >= 0 && i < count, "ht_tensor_set: element %lld of %lld", (long long)i,
               (long long)count);

@@ -36,6 +36,10 @@ static inline bool hti_was_freed(const hti_owned *x)
 {
     return !x->kind && x->link;
 }
+/* What a public function asks first of an object it is given. */
+#define HTI_ALIVE(x, who, what)            \
+    HT_ASSERT(!hti_was_freed(&(x)->owned), \
+              "%s: this " what " was freed before: free it after its last use", who)
 enum { HTI_RETIRED = 64, HTI_NAMED = 4 };
 void hti_release_retired(ht_context *ctx);
 /* The first HTI_NAMED of what is ctx's, and how many more there are. */
@@ -60,12 +64,20 @@ struct ht_context {
     bool keeps_retired; /* memory is malloc's */
 };
 
-/* A public function that reads one thing of an object, which may not be NULL. */
+/* A public function that reads one thing of an object, which may not be NULL, nor freed
+ * where HTI_OWNED_GETTER makes it. */
 #define HTI_GETTER(type, name, parameter, object, what, value) \
     type name(parameter)                                       \
     {                                                          \
         HT_ASSERT(object, #name ": the " what " is NULL");     \
         return value;                                          \
+    }
+#define HTI_OWNED_GETTER(type, name, parameter, object, what, value) \
+    type name(parameter)                                             \
+    {                                                                \
+        HT_ASSERT(object, #name ": the " what " is NULL");           \
+        HTI_ALIVE(object, #name, what);                              \
+        return value;                                                \
     }
 
 struct ht_tensor {

@@ -85,6 +85,7 @@ void hti_print_array(const ht_array *a, FILE *f)
 void ht_tensor_print(const ht_tensor *x, FILE *f)
 {
     HT_ASSERT(x && f, "ht_tensor_print: tensor %p, file %p", (const void *)x, (void *)f);
+    HTI_ALIVE(x, "ht_tensor_print", "tensor");
     char text[HTI_TENSOR_TEXT];
     fprintf(f, "%s\n", hti_tensor_text(x, text));
     hti_print_array(&x->array, f);

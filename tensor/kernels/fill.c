@@ -15,6 +15,8 @@ ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *si
     char got[HT_SHAPE_TEXT], expected[HT_SHAPE_TEXT];
     HT_ASSERT(to, "ht_tensor_copy: the tensor is NULL");
     HT_ASSERT(from, "ht_tensor_copy: from is NULL");
+    HTI_ALIVE(to, "ht_tensor_copy", "tensor");
+    HTI_ALIVE(from, "ht_tensor_copy", "tensor");
     if (!ht_shape_equal(to->array.shape, from->array.shape))
         return ht_context_fail(to->ctx, HT_ERROR_SHAPE, NULL,
                                "ht_tensor_copy: expected a %s tensor to copy, got %s",
@@ -35,6 +37,8 @@ static ht_status rows_check(const ht_tensor *to, const ht_tensor *from,
     HT_ASSERT(to && from && first >= 0 && n >= 0,
               "ht_rows: to %p, from %p, first %lld, n %lld", (const void *)to,
               (const void *)from, (long long)first, (long long)n);
+    HTI_ALIVE(to, "ht_rows", "tensor");
+    HTI_ALIVE(from, "ht_rows", "tensor");
     char a[HTI_TENSOR_TEXT], b[HTI_TENSOR_TEXT];
     ht_shape want = from->array.shape;
     want.dim[0] = n;

@@ -195,6 +195,31 @@ static void assertion_after_a_forgotten_check_says_the_error_first(void **state)
     assert_contains(text, "ht_tensor_count: the tensor is NULL");
 }
 
+/* Ends with the context, or with the program. */
+static void child_checks_nothing(void *frees)
+{
+    ht_context *ctx = ht_context_new(NULL);
+    ht_context_fail(ctx, HT_ERROR_FILE, "main.c:9", "no file \"w\"");
+    if (*(int *)frees == 2) ht_context_message(ctx);
+    if (*(int *)frees) ht_context_free(ctx);
+    exit(0);
+}
+
+static void error_nobody_looked_at_is_said_once_at_the_end(void **state)
+{
+    (void)state;
+    char text[4096];
+    for (int frees = 0; frees < 3; frees++) {
+        int status =
+            test_child(child_checks_nothing, &frees, STDERR_FILENO, text, sizeof text);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_string_equal(text, frees == 2 ? ""
+                                             : "hypertape: an earlier error that nobody "
+                                               "looked at (ht_check): HT_ERROR_FILE: no "
+                                               "file \"w\"\n  at main.c:9\n");
+    }
+}
+
 static void child_negative_threads(void *none)
 {
     (void)none;
@@ -560,6 +585,7 @@ int main(void)
         cmocka_unit_test(check_after_error_prints_and_exits_1),
         cmocka_unit_test(print_and_exit_as_on_error_ends_where_it_happens),
         cmocka_unit_test(assertion_after_a_forgotten_check_says_the_error_first),
+        cmocka_unit_test(error_nobody_looked_at_is_said_once_at_the_end),
         cmocka_unit_test(context_misuse_aborts_with_values),
         cmocka_unit_test(resize_grow_and_shrink_counts_live_and_peak),
         cmocka_unit_test(resize_over_limit_fails_with_figures),
