@@ -60,6 +60,27 @@ __attribute__((format(printf, 3, 4)))
 ht_status
 hti_input_fail(const hti_input *in, int64_t offset, const char *format, ...);
 
+/* Up to n bytes; *got < n: the content ends there. */
+ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got);
+
+/* names.c: names on a context, owned each and together. */
+enum { HTI_MOST_NAMES = 1 << 16, HTI_SHOWN = 48, HTI_NAMES_TEXT = 256 };
+typedef struct hti_names {
+    ht_context *ctx;
+    char **name;
+    int n;
+} hti_names;
+/* Before the name that is at that place, or behind the last. */
+ht_status hti_names_insert(hti_names *names, int at, const char *name);
+/* Of names in order (strcmp): whether it is there; its place, or the one to insert it at.
+ */
+bool hti_names_find(const hti_names *names, const char *name, int *at);
+void hti_names_free(ht_context *ctx, char **name, int n);
+/* Text of a file as it may stand in a message: cut, without control characters. */
+const char *hti_shown(const char *text, char shown[HTI_SHOWN]);
+/* "\"a\", \"b\" and 7 more". */
+const char *hti_names_text(char *const *name, int n, char text[HTI_NAMES_TEXT]);
+
 /* image.c: whether a folder has a file of that name, whose path it is given; the error
  * that it has not what is wanted, a part of what ./dev data fetches as `set`. */
 bool hti_image_file(const char *folder, const char *name, char path[HTI_MOST_PATH]);

@@ -166,8 +166,7 @@ static ht_status input_read_gzip(hti_input *in, unsigned char *to, size_t n, siz
     return HT_OK;
 }
 
-/* Reads up to n bytes; *got < n means that the content ends here. */
-static ht_status input_read(hti_input *in, void *to, size_t n, size_t *got)
+ht_status hti_input_read(hti_input *in, void *to, size_t n, size_t *got)
 {
     ht_status status = HT_OK;
     if (in->gzip)
@@ -183,7 +182,7 @@ ht_status hti_input_exactly(hti_input *in, void *to, size_t n)
 {
     size_t got;
     int64_t at = in->at;
-    ht_status status = input_read(in, to, n, &got);
+    ht_status status = hti_input_read(in, to, n, &got);
     if (status || got == n) return status;
     return hti_input_fail(in, at,
                           "expected %zu more bytes, got the end after %zu\n"
@@ -197,7 +196,7 @@ static ht_status input_end(hti_input *in)
     size_t extra;
     unsigned char beyond;
     int64_t at = in->at;
-    ht_status status = input_read(in, &beyond, 1, &extra);
+    ht_status status = hti_input_read(in, &beyond, 1, &extra);
     if (status || extra == 0) return status;
     return hti_input_fail(
         in, at,

@@ -37,6 +37,57 @@ ht_tensor *ht_idx_read(ht_context *ctx, const char *path);
  * HT_ERROR_SHAPE (an axis longer than 2^32 - 1). */
 ht_status ht_idx_write(const ht_tensor *x, const char *path);
 
+/* CSV.
+ * Numbers in text with a name above each column, as pandas, R and spreadsheets write
+ * them (RFC 4180): a delimiter between fields, fields with it, with quotes or with line
+ * ends in quotes, lines ended by LF, CRLF or CR, UTF-8, plain or gzip. Empty lines, a
+ * byte order mark and spaces around what is not quoted are passed over. */
+
+/* What is read of a table. All zero: every column into x. */
+typedef struct ht_csv_options {
+    const char *label;         /* the column of classes; NULL: none */
+    const char *target;        /* the column of a number to predict; NULL: none */
+    const char *const *ignore; /* columns passed over, behind them NULL; NULL: none */
+    /* A table read before, a training set's: this one must have the same columns for x,
+     * in the same order, and no class that is not among the other's, whose numbers the
+     * labels have. NULL: none. Borrowed for the call. */
+    const struct ht_table *like;
+    ht_dtype dtype;      /* of x and target: HT_F32, HT_F64; 0 is HT_F32 */
+    char delimiter;      /* 0 is ',' */
+    bool no_header;      /* the first line is a row; columns are "0", "1", ... */
+    bool missing_as_nan; /* in x and target; else a missing number is an error */
+} ht_csv_options;
+
+/* n rows of n_columns numbers, and what is to be predicted from each. */
+typedef struct ht_table {
+    ht_tensor *x;      /* (n, n_columns), owned as all of these */
+    ht_tensor *labels; /* (n) i32, each in 0 .. classes-1; NULL: no label */
+    ht_tensor *target; /* (n); NULL: no target */
+    int64_t n;
+    int n_columns, classes;
+    char **column_names; /* of x */
+    char **class_names;  /* NULL: classes are numbers, the labels themselves */
+} ht_table;
+
+/* Reads a table. options NULL: all zero. Numbers are decimal, -1234.5e-6, whatever the
+ * process's locale, and rounded correctly to dtype; hexadecimal, inf and numbers beyond
+ * the dtype are refused. Missing are an empty field, NA, N/A, NaN, NULL, None and the
+ * spellings of them that pandas knows. Labels that are whole numbers from 0 stay as they
+ * are, and classes is the largest and one; labels that are not numbers are numbered in
+ * the order (strcmp) of their names; a mixture is refused. *out is written (owned:
+ * ht_table_free) and is all zero after an error: HT_ERROR_FILE; HT_ERROR_FORMAT, with
+ * path:line:column and the column's name (a field too many or too few, text where a
+ * number should be, missing, a quote not closed, names missing or twice, a first line
+ * that is numbers, more than 65536 columns or classes, no rows, other columns or classes
+ * than `like`); HT_ERROR_ARGUMENT (a column that does not exist or is named twice);
+ * HT_ERROR_DTYPE; HT_ERROR_MEMORY. The text is gone over twice and not kept: memory is
+ * what comes, at most 8 bytes for each of the text, the names, and 0.3 MB. */
+ht_status ht_csv_read(ht_context *ctx, const char *path, const ht_csv_options *options,
+                      ht_table *out);
+/* Frees all that is in it and zeroes *table, which may be all zero already. NULL:
+ * nothing. */
+void ht_table_free(ht_table *table);
+
 /* Labelled images. */
 
 /* n pictures and what each shows. */

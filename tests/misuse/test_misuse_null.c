@@ -403,6 +403,9 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_idx_read, ht_idx_read(w.ctx, NULL))                                            \
     X(ht_idx_write, ht_idx_write(NULL, "a"))                                            \
     X(ht_idx_write, ht_idx_write(w.x, NULL))                                            \
+    X(ht_csv_read, ht_csv_read(NULL, "a", NULL, &table))                                \
+    X(ht_csv_read, ht_csv_read(w.ctx, NULL, NULL, &table))                              \
+    X(ht_csv_read, ht_csv_read(w.ctx, "a", NULL, NULL))                                 \
     X(ht_mnist_read, ht_mnist_read(NULL, "a", false, &images))                          \
     X(ht_mnist_read, ht_mnist_read(w.ctx, NULL, false, &images))                        \
     X(ht_mnist_read, ht_mnist_read(w.ctx, "a", false, NULL))                            \
@@ -447,6 +450,7 @@ static void try_call(void *data)
     static ht_conv_options conv;
     static ht_coordinate coordinate = {.outer = "w"};
     static ht_images images;
+    static ht_table table;
     ht_bilevel_problem lossless = {.theta = w.set, .eta = w.set, .steps = 1};
     ht_bilevel_problem endless = {
         loss, loss, .theta = w.set, .eta = w.set, .update = w.update, .steps = -1};
@@ -487,9 +491,9 @@ static void null_and_senseless_arguments_are_refused_by_name(void **state)
 static const char *const without[] = {
     "ht_context_free", "ht_tensor_free", "ht_tape_free", "ht_program_free", "ht_set_free",
     "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_images_free",
-    "ht_status_name", "ht_shape_count", "ht_shape_equal", "ht_dtype_name",
-    "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero",
-    "ht_same", "ht_number", "ht_counted", "ht_assertion_failed",
+    "ht_table_free", "ht_status_name", "ht_shape_count", "ht_shape_equal",
+    "ht_dtype_name", "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at",
+    "ht_is_zero", "ht_same", "ht_number", "ht_counted", "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
     "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", NULL};
 
