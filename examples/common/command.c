@@ -34,6 +34,9 @@ static const struct {
     [FLAG_OUTPUT] = {"[FILE]", "the name of a file"},
 };
 
+/* That of the last command_parse, for command_setting. */
+static parser parsed;
+
 static parser parser_new(const command *about)
 {
     common_options *common = about->common;
@@ -278,8 +281,58 @@ bool command_parse(const command *about, int argc, char **argv, int *status)
         }
     for (int i = 1; i < argc; i++)
         if (!take_flag(&p, argc, argv, &i)) return false;
+    parsed = p;
     *status = 0;
     return true;
+}
+
+/* What was not given and has no default is null. */
+static void setting_value(const flag *f, flag_setting *is)
+{
+    const char *text = is->text ? *(const char **)f->to : NULL;
+    double number = f->low - 1;
+    if (f->kind == FLAG_COUNT) number = (double)*(int64_t *)f->to;
+    if (f->kind == FLAG_THREADS) number = *(int *)f->to;
+    if (f->kind == FLAG_NUMBER || f->kind == FLAG_ABOVE) number = *(double *)f->to;
+    if (f->kind == FLAG_CHOICE) text = f->choices[*(int *)f->to];
+    if (f->kind == FLAG_SWITCH) text = *(bool *)f->to ? "true" : "false";
+    snprintf(is->value, SETTING_TEXT, in_range(f, number) ? "%.10g" : "null", number);
+    if (text) snprintf(is->value, SETTING_TEXT, "%s", text);
+    if (f->kind == FLAG_SEED)
+        snprintf(is->value, SETTING_TEXT, "%llu", (unsigned long long)*(uint64_t *)f->to);
+    if (f->kind == FLAG_BYTES) snprintf(is->value, SETTING_TEXT, "%zu", *(size_t *)f->to);
+    is->text = text && f->kind != FLAG_SWITCH;
+}
+
+bool command_setting(int i, flag_setting *is)
+{
+    for (int k = 0; k < parsed.n; k++) {
+        const flag *f = &parsed.flags[k];
+        if (!f->to || i-- > 0) continue;
+        *is = (flag_setting){.name = f->name,
+                             .text = f->kind == FLAG_FOLDER || f->kind == FLAG_FILE ||
+                                     f->kind == FLAG_OUTPUT};
+        setting_value(f, is);
+        return true;
+    }
+    return false;
+}
+
+ht_status command_write_config(ht_context *ctx, const char *folder)
+{
+    char path[OUTPUT_PATH];
+    output out;
+    flag_setting is;
+    if (!path_join(ctx, path, folder, "config.json") ||
+        !output_open(&out, ctx, path, false))
+        return ht_context_status(ctx);
+    json_string(&out, "hypertape", HT_VERSION);
+    for (int i = 0; command_setting(i, &is); i++)
+        if (is.text)
+            json_string(&out, is.name, is.value);
+        else
+            json_text(&out, is.name, "%s", is.value);
+    return json_close(&out);
 }
 
 FILE *command_text(const common_options *options)

@@ -139,8 +139,49 @@ void json_number(output *out, const char *name, double value)
     json_text(out, name, "%s", isfinite(value) ? text : "null");
 }
 
+/* Bytes that are not UTF-8 stay what they are. */
+void json_string(output *out, const char *name, const char *text)
+{
+    fprintf(out->file, "%c\"%s\":\"", out->separator, name);
+    for (; *text; text++)
+        if ((unsigned char)*text < 32)
+            fprintf(out->file, "\\u%04x", (unsigned)*text);
+        else
+            fprintf(out->file, strchr("\"\\", *text) ? "\\%c" : "%c", *text);
+    fputc('"', out->file);
+    out->separator = ',';
+}
+
 ht_status json_close(output *out)
 {
     fputs("}\n", out->file);
     return output_close(out, true);
+}
+
+bool output_earlier(ht_context *ctx, const char *folder, const char *const *file)
+{
+    char path[OUTPUT_PATH];
+    for (; *file; file++)
+        if (path_join(ctx, path, folder, *file) && access(path, F_OK) == 0) return true;
+    return false;
+}
+
+ht_status output_folder(ht_context *ctx, const char *program, const char *folder,
+                        const char *const *file)
+{
+    char path[OUTPUT_PATH];
+    output out;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return ht_context_fail(
+            ctx, HT_ERROR_FILE, NULL,
+            "%s: cannot be made: %s\n  hint: --out wants a folder that "
+            "you may write in, or a name for a new one",
+            folder, strerror(errno));
+    if (!path_join(ctx, path, folder, *file) || !output_open(&out, ctx, path, false))
+        return ht_context_status(ctx);
+    output_close(&out, false);
+    if (output_earlier(ctx, folder, file))
+        fprintf(stderr, "%s: %s holds files of an earlier run, which will be replaced\n",
+                program, folder);
+    return ht_context_status(ctx);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* progress.c: a clock, Ctrl-C, and how far it is, on stderr. Read next: output.c. */
+/* progress.c: clocks, Ctrl-C, and how far it is, on stderr. Read next: output.c. */
+#include <math.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -8,11 +10,42 @@
 
 #include "common.h"
 
-double seconds_now(void)
+static double clock_seconds(clockid_t which)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(which, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double seconds_now(void)
+{
+    return clock_seconds(CLOCK_MONOTONIC);
+}
+
+stopwatch stopwatch_now(void)
+{
+    return (stopwatch){seconds_now(), clock_seconds(CLOCK_THREAD_CPUTIME_ID),
+                       clock_seconds(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+stopwatch stopwatch_since(stopwatch began)
+{
+    stopwatch now = stopwatch_now();
+    return (stopwatch){now.wall - began.wall, now.cpu - began.cpu,
+                       now.all_cpu - began.all_cpu};
+}
+
+void stopwatch_add(stopwatch *sum, stopwatch spent)
+{
+    sum->wall += spent.wall;
+    sum->cpu += spent.cpu;
+    sum->all_cpu += spent.all_cpu;
+}
+
+double stopwatch_ratio(stopwatch a, stopwatch b)
+{
+    bool busy = a.wall > 1.5 * a.cpu || b.wall > 1.5 * b.cpu;
+    return busy ? (double)NAN : a.cpu / b.cpu;
 }
 
 /* Ctrl-C. */
@@ -43,20 +76,34 @@ void interrupt_watch(void)
 
 /* Progress. */
 
-enum { BAR = 16, COLUMNS = 79, TEXT = 160 };
+enum { BAR = 16, COLUMNS = 79, TEXT = 160, SPARK = 16 };
 
 static struct {
     double work, began, shown;
-    char text[TEXT];     /* of the last plain line */
-    bool terminal, open; /* open: the bar's line is not ended */
+    char text[TEXT];           /* of the last plain line */
+    bool terminal, utf8, open; /* open: the bar's line is not ended */
+    double first_time;         /* when the first step of `text` was done, and which */
+    int64_t first_step;
+    double loss[SPARK]; /* each the mean of `every` steps */
+    int n_losses, every, held;
 } bar;
+
+static bool locale_is_utf8(void)
+{
+    const char *name = getenv("LC_ALL"), *terminal = getenv("TERM");
+    if (!name || !*name) name = getenv("LC_CTYPE");
+    if (!name || !*name) name = getenv("LANG");
+    bool utf8 = name && (strstr(name, "UTF-8") || strstr(name, "utf8"));
+    return utf8 && !(terminal && !strcmp(terminal, "dumb"));
+}
 
 void progress_begin(double work)
 {
+    memset(&bar, 0, sizeof bar);
     bar.work = work;
     bar.began = bar.shown = seconds_now();
     bar.terminal = isatty(STDERR_FILENO) != 0;
-    bar.text[0] = 0;
+    bar.utf8 = locale_is_utf8();
 }
 
 /* Those of the terminal as it is now, without the last: a cursor there may wrap. */
@@ -67,7 +114,46 @@ static int columns(void)
     return size.ws_col > COLUMNS ? COLUMNS : size.ws_col - 1;
 }
 
-/* Cut to the width, of which the bar is a fifth at most. */
+/* Losses from the first on, always in as many places: when these are full, two become
+ * one. */
+static void keep_loss(double loss)
+{
+    if (bar.n_losses == SPARK && bar.held == bar.every) {
+        for (int k = 0; k < SPARK / 2; k++)
+            bar.loss[k] = (bar.loss[2 * k] + bar.loss[2 * k + 1]) / 2;
+        bar.n_losses = SPARK / 2;
+        bar.every *= 2;
+    }
+    if (!bar.n_losses || bar.held == bar.every) {
+        bar.every = bar.every ? bar.every : 1;
+        bar.loss[bar.n_losses++] = 0;
+        bar.held = 0;
+    }
+    double *last = &bar.loss[bar.n_losses - 1];
+    *last += (loss - *last) / ++bar.held;
+}
+
+/* Eight heights from the least to the largest; a loss that is not finite has none. */
+static void draw_spark(FILE *f, int room)
+{
+    static const char *const block[2][8] = {
+        {"_", ".", ",", "-", "~", "+", "*", "#"},
+        {"\342\226\201", "\342\226\202", "\342\226\203", "\342\226\204", "\342\226\205",
+         "\342\226\206", "\342\226\207", "\342\226\210"}};
+    double low = INFINITY, high = -INFINITY;
+    for (int k = 0; k < bar.n_losses; k++)
+        if (isfinite(bar.loss[k])) {
+            low = fmin(low, bar.loss[k]);
+            high = fmax(high, bar.loss[k]);
+        }
+    for (int k = bar.n_losses > room ? bar.n_losses - room : 0; k < bar.n_losses; k++) {
+        double part = high > low ? (bar.loss[k] - low) / (high - low) : 0;
+        fputs(isfinite(part) ? block[bar.utf8][(int)(7 * part + 0.5)] : " ", f);
+    }
+}
+
+/* Cut to the width, of which the bar is a fifth at most; the losses stand where there is
+ * room for them behind the text. */
 static void draw_bar(double part, double left, const char *what, const char *detail)
 {
     char full[BAR + 1], line[COLUMNS + 1];
@@ -77,24 +163,59 @@ static void draw_bar(double part, double left, const char *what, const char *det
     full[long_bar] = 0;
     snprintf(line, sizeof line, "[%s] %3.0f %%  ETA %3.0f s  %s%s", full, 100 * part,
              left, what, detail);
-    fprintf(stderr, "\r%-*.*s", wide, wide, line);
+    int room = wide - (int)strlen(line) - 2;
+    int spark = bar.n_losses < room ? bar.n_losses : room > 0 ? room : 0;
+    fprintf(stderr, "\r%.*s", wide, line);
+    if (spark) fputs("  ", stderr);
+    draw_spark(stderr, spark);
+    int rest = spark ? room - spark : room + 2;
+    fprintf(stderr, "%*s", rest > 0 ? rest : 0, "");
     fflush(stderr);
     bar.open = true;
 }
 
-/* The bar at most ten times a second. The time left: if the rest goes as what is done. */
+/* The time left: if the rest goes as what is done. */
+static void show(double done, double now, const char *what, const char *detail)
+{
+    double part = done / bar.work, left = (now - bar.began) * (bar.work - done) / done;
+    if (bar.terminal)
+        draw_bar(part, left, what, detail);
+    else
+        fprintf(stderr, "%3.0f %%, ETA %.0f s: %s%s\n", 100 * part, left, what, detail);
+    bar.shown = now;
+}
+
+/* The bar at most ten times a second. */
 void progress(double done, const char *what, const char *detail)
 {
-    double now = seconds_now(), part = done / bar.work;
-    double left = (now - bar.began) * (bar.work - done) / done;
-    if (part < 1 && now - bar.shown < (bar.terminal ? 0.1 : 1.0)) return;
-    if (bar.terminal) {
-        draw_bar(part, left, what, detail);
-    } else if (strcmp(bar.text, what) != 0) {
+    double now = seconds_now();
+    bool same = strcmp(bar.text, what) == 0;
+    if (done < bar.work && now - bar.shown < (bar.terminal ? 0.1 : 1.0)) return;
+    if (!bar.terminal && same) return;
+    snprintf(bar.text, sizeof bar.text, "%s", what);
+    bar.n_losses = 0;
+    show(done, now, what, detail);
+}
+
+void progress_step(double done, const char *what, int64_t step, int64_t n, double loss)
+{
+    double now = seconds_now();
+    bool same = strcmp(bar.text, what) == 0;
+    if (!same) {
         snprintf(bar.text, sizeof bar.text, "%s", what);
-        fprintf(stderr, "%3.0f %%, ETA %.0f s: %s%s\n", 100 * part, left, what, detail);
+        bar.first_time = now;
+        bar.first_step = step;
+        bar.n_losses = bar.every = 0;
     }
-    bar.shown = now;
+    keep_loss(loss);
+    if (same && done < bar.work && now - bar.shown < (bar.terminal ? 0.1 : 10.0)) return;
+    char count[TEXT + 48], detail[64] = "";
+    double rate = (double)(step - bar.first_step) / (now - bar.first_time);
+    snprintf(count, sizeof count, "%s %lld/%lld", what, (long long)step, (long long)n);
+    if (same && isfinite(rate)) snprintf(detail, sizeof detail, ", %.3g/s", rate);
+    size_t used = strlen(detail);
+    snprintf(detail + used, sizeof detail - used, ", loss %.4g", loss);
+    show(done, now, count, detail);
 }
 
 void progress_end(void)
