@@ -167,12 +167,14 @@ static void run_begin(ht_bilevel *b, bool evaluating)
     b->run.result = (ht_bilevel_result){.outer = (double)NAN,
                                         .inner = (double)NAN,
                                         .bad_step = -1,
+                                        .start = b->problem.start,
                                         .method = b->method->kind,
                                         .schedule = b->memory.choice.schedule,
                                         .predicted_bytes = most_bytes(b, 0)};
     b->run.growth = (hti_growth){0};
     b->run.started = hti_seconds();
     b->run.running = true;
+    b->run.ended = false;
 }
 
 /* What was asked for, if all went well; `took`: bytes at the allocator's high water. */
@@ -180,6 +182,7 @@ static void run_end(ht_bilevel *b, bool ok, size_t took)
 {
     ht_bilevel_result *r = &b->run.result;
     b->run.running = false;
+    b->run.ended = ok;
     hti_note_run(b);
     r->gradient = ok && !b->run.evaluating ? b->problem.gradient : NULL;
     r->theta = ok ? b->problem.final : NULL;
@@ -194,7 +197,8 @@ static ht_bilevel_result run_whole(ht_bilevel *b, uint64_t outer_step, bool eval
     size_t peak = ctx->peak, live = ctx->live;
     ctx->peak = live;
     run_begin(b, evaluating);
-    bool ok = ctx->status == HT_OK && hti_sets_hold(b, NULL) && run_once(b, outer_step);
+    bool ok = ctx->status == HT_OK && hti_sets_hold(b, NULL) && hti_within_horizon(b) &&
+              run_once(b, outer_step);
     b->run.result.seconds = hti_seconds() - b->run.started;
     if (ok && !result_finite(b)) ok = find_bad(b, outer_step);
     run_end(b, ok, ctx->peak - live);

@@ -29,10 +29,18 @@ typedef enum hti_role {
 typedef struct hti_problem {
     ht_bilevel_problem asked; /* for its callbacks; what batches are filled into */
     int64_t steps, first;     /* steps first .. steps-1 are differentiated */
+    /* Steps of the training that were committed, and whether its state (theta's set and
+     * `state`) is one to go on from: then init is over. horizon: steps in all, if outer
+     * values are looked up by step; else unlimited. */
+    int64_t start, horizon;
+    bool begun;
     ht_set *theta, *eta, *inner_data, *outer_data; /* borrowed; no data: empty */
     hti_loan loan[HTI_ROLES];
-    ht_set *empty, *state; /* owned; state: the update rule's, zeros */
-    ht_set *gradient, *gradient_theta0, *final; /* owned: results */
+    ht_set *empty; /* owned, as are the rest */
+    /* The update rule's state: that a run starts from (zeros until it has begun, whatever
+     * the set holds), and that the last run ended with. One set until it has begun. */
+    ht_set *state, *ended;
+    ht_set *gradient, *gradient_theta0, *final; /* results */
 } hti_problem;
 
 /* The programs. */
@@ -119,6 +127,7 @@ typedef struct hti_run {
     double started;
     bool running;
     bool evaluating; /* no gradient: nothing is kept */
+    bool ended;      /* the last one did, without an error, and is not committed */
     bool watch;      /* look for the first non-finite value */
     hti_growth growth;
     ht_bilevel_result result;
@@ -143,8 +152,18 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
                        const ht_bilevel_problem *p, const ht_bilevel_options *o);
 #define HTI_REFUSED(ctx, status, ...) \
     (ht_context_fail(ctx, status, NULL, "bilevel: " __VA_ARGS__) == HT_OK)
+/* Steps that an outer scalar a step has elements for. */
+static inline int64_t hti_horizon(const ht_bilevel_problem *p)
+{
+    return p->horizon ? p->horizon : p->steps;
+}
 bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *p, int64_t truncate);
 void hti_problem_close(ht_bilevel *b);
+/* Goes on from theta's set and `state`, which the caller fills, after `start` steps.
+ * False, and nothing is changed, after an error. */
+bool hti_state_begin(ht_bilevel *b, int64_t start);
+/* Whether outer values have an element for every step of the next run; else an error. */
+bool hti_within_horizon(const ht_bilevel *b);
 /* Whether every set has as many tensors as programs and pointer lists were made for; else
  * an error kept, which says where one grew. Asked after each callback. */
 bool hti_sets_hold(const ht_bilevel *b, const char *where);
@@ -194,13 +213,16 @@ void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
 bool hti_run_initial(ht_bilevel *b);
 bool hti_run_step(ht_bilevel *b, int64_t step);
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step);
-bool hti_fill_inner(ht_bilevel *b, int64_t step);
+/* The batch and the number of a step of the run, as programs read them. */
+bool hti_enter_step(ht_bilevel *b, int64_t step);
 
 /* note.c: notes on the bilevel as it was made, and after those on the last run. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
 void hti_note(ht_bilevel *b, const char *format, ...);
+/* Which outer variables the start of the training alone depends on. */
+void hti_note_init_alone(ht_bilevel *b);
 void hti_note_made(ht_bilevel *b);
 void hti_note_run(ht_bilevel *b);
 /* The largest |x| of a set's tensors, or of the like of them at `data`, NaN if there is

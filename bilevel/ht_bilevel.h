@@ -24,7 +24,9 @@ typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
  * Recorded as a loss is. */
 typedef void (*ht_init_fn)(const ht_vars *eta, ht_vars *theta0, void *user);
 /* Fills batch for a step: all of it that a loss reads. inner_batch is given 0 .. T-1, the
- * same in every run; outer_batch the run's outer_step. Called again, in any order, when a
+ * same in every run until ht_bilevel_commit, then T .. 2T-1, and so on: the training's
+ * own count, which is the step that losses, rules and schedules see too. outer_batch is
+ * given the run's outer_step. Called again, in any order, when a
  * step is computed again: a pure function of step, and of what does not change during a
  * run (for other inner batches in the next one: an offset in *user, ht_batch_order's
  * seed). A status other than HT_OK ends the run, and so does a tensor added to any of the
@@ -70,6 +72,14 @@ typedef struct ht_bilevel_problem {
     void *user;
     const ht_coordinate *coordinates; /* for those that are not HT_IDENTITY */
     int n_coordinates;
+    /* A training that goes on where another ended: from theta as it stands, the rule's
+     * state (of ht_bilevel_state; copied when the bilevel is made) and its steps so far,
+     * as if committed; init is not used. NULL and 0: it begins. */
+    const ht_set *state;
+    int64_t start;
+    /* Steps of the whole training, where runs are windows of it: what an outer scalar a
+     * step has elements for. 0: steps. */
+    int64_t horizon;
 } ht_bilevel_problem;
 
 /* HT_REVERSE is mixed mode (Kemaev et al., MixFlow-MG, ICML 2025): the vjp of the update
@@ -137,7 +147,9 @@ typedef struct ht_bilevel_result {
      * leaves 0 for what init alone uses; an infinite derivative of a finite training; a
      * derivative that grows 10^6-fold or more along the steps. */
     const char *note;
-    int64_t bad_step;       /* first non-finite, -1 if none; steps: the outer loss */
+    int64_t start;          /* steps of the training before this run's first */
+    int64_t bad_step;       /* first non-finite, -1 if none; steps: the outer loss; */
+                            /* counted from start, as all steps here */
     const char *bad_op;     /* the op that made it; NULL if none */
     ht_bad_where bad_where; /* in training, in the outer loss or in the derivative */
 } ht_bilevel_result;
@@ -160,6 +172,25 @@ size_t ht_bilevel_bytes(const ht_bilevel *bilevel);
 ht_bilevel_result ht_bilevel_run(ht_bilevel *bilevel, uint64_t outer_step);
 /* The same training and outer loss without a gradient (gradient sets NULL). */
 ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
+/* The training goes on from where the last run (or evaluation) ended: its theta_T is
+ * copied to the problem's theta, the rule's state and the step count (Adam's bias
+ * correction, batches, dropout, schedules, outer scalars a step) are taken over, and the
+ * next run starts there. T steps a run are then windows of one training, each with the
+ * gradient HT_TRUNCATED of T gives at its end, bit for bit, whatever the method. init
+ * gives theta_0 until the first commit only; from then on nothing a run starts from
+ * depends on eta, and what init alone uses gets 0, which `note` says.
+ * Refused, and nothing is changed: no run since the last commit, one that ended in an
+ * error, one whose training is not finite (a derivative or an outer loss may be), theta
+ * that is eta. A run past the horizon of outer scalars a step is an error of the run.
+ * Costs a copy of theta. The first commit takes memory for the rule's state once more,
+ * which ht_bilevel_bytes counts from then on, the others none. */
+ht_status ht_bilevel_commit(ht_bilevel *bilevel);
+/* The update rule's state that the next run starts from, "<parameter>.<m or u or s>",
+ * borrowed until the next commit; NULL: zeros, nothing was committed. With theta and the
+ * next it is what a bilevel, or ht_bilevel_check, needs to go on there. */
+const ht_set *ht_bilevel_state(const ht_bilevel *bilevel);
+/* The steps of the training that were committed: problem.start, as it goes on. */
+int64_t ht_bilevel_start(const ht_bilevel *bilevel);
 /* The programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 

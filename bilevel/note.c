@@ -78,6 +78,18 @@ void hti_note(ht_bilevel *b, const char *format, ...)
     va_end(args);
 }
 
+void hti_note_init_alone(ht_bilevel *b)
+{
+    const ht_set *eta = b->problem.eta;
+    char *name[HTI_NOTE / 4], names[HTI_NOTE / 4];
+    int n = 0;
+    for (int j = 0; j < eta->n && n < HTI_NOTE / 4; j++)
+        if (b->programs.init_alone[j]) name[n++] = eta->name[j];
+    if (!n) return;
+    hti_set_names(names, sizeof names, n, name);
+    hti_note(b, "what init alone uses gets 0: %s", names);
+}
+
 void hti_note_made(ht_bilevel *b)
 {
     b->method->explain(b);
@@ -89,6 +101,7 @@ void hti_note_run(ht_bilevel *b)
     const hti_growth *g = &b->run.growth;
     const ht_bilevel_result *r = &b->run.result;
     b->note[b->note_made] = '\0';
+    if (b->problem.begun && b->problem.first == 0) hti_note_init_alone(b);
     if (r->bad_where == HT_BAD_DERIVATIVE)
         hti_note(b, "the training is finite, its derivative is not from step %lld on",
                  (long long)r->bad_step);

@@ -99,8 +99,28 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
                            "truncate must lie in 0 .. steps, slots not be negative");
     if (!method || o->schedule < HT_SCHEDULE_AUTO || o->schedule > HT_REVOLVE)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT, "no such method or schedule");
+    if (p->start < 0 || p->start > HTI_MAX_STEPS - p->steps ||
+        (p->horizon && p->horizon < p->start + p->steps) || p->horizon > HTI_MAX_STEPS)
+        return HTI_REFUSED(
+            ctx, HT_ERROR_ARGUMENT,
+            "start is %lld, steps %lld, horizon %lld: steps start .. start "
+            "+ steps - 1 must lie in 0 .. 2^30 - 1, and below horizon if "
+            "that is not 0",
+            (long long)p->start, (long long)p->steps, (long long)p->horizon);
     return method->fits(ctx, o) && sets_valid(ctx, p) && coordinates_valid(ctx, p) &&
-           hti_update_check(ctx, &p->update, p->theta, p->eta, p->steps);
+           hti_update_check(ctx, &p->update, p->theta, p->eta, hti_horizon(p));
+}
+
+bool hti_within_horizon(const ht_bilevel *b)
+{
+    const hti_problem *p = &b->problem;
+    if (p->start + p->steps <= p->horizon) return true;
+    return HTI_REFUSED(
+        b->ctx, HT_ERROR_ARGUMENT,
+        "the next run's steps are %lld .. %lld, but %lld are all there may be\n"
+        "  hint: an outer scalar a step needs an element for each step of the whole "
+        "training: set problem.horizon to their number, and give it so many",
+        (long long)p->start, (long long)(p->start + p->steps - 1), (long long)p->horizon);
 }
 
 /* Sets. */
@@ -123,12 +143,56 @@ bool hti_sets_hold(const ht_bilevel *b, const char *where)
 /* Of the sets a result points to; never written. */
 static hti_loan result_owner = {.borrower = "bilevel", .role = "result"};
 
+bool hti_state_begin(ht_bilevel *b, int64_t start)
+{
+    hti_problem *p = &b->problem;
+    if (!p->begun) {
+        size_t live = b->ctx->live;
+        ht_set *ended = ht_set_clone(p->state, 0);
+        if (!ended) return false;
+        hti_set_own(ended, &result_owner);
+        p->ended = ended;
+        b->memory.allocated_bytes += b->ctx->live - live;
+    }
+    p->begun = true;
+    p->start = start;
+    b->run.ended = false;
+    return true;
+}
+
+/* A training that has begun elsewhere goes on from there. */
+static bool state_open(ht_bilevel *b)
+{
+    hti_problem *p = &b->problem;
+    const ht_set *from = p->asked.state;
+    p->ended = p->state;
+    p->asked.state = NULL;
+    if (!from && !p->asked.start) return true;
+    if (!from && p->state->n)
+        return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                           "problem.start is %lld, but problem.state is NULL, and the "
+                           "update rule has a state\n"
+                           "  hint: ht_bilevel_state, as it was then",
+                           (long long)p->asked.start);
+    return (!from || ht_set_copy(p->state, from) == HT_OK) &&
+           hti_state_begin(b, p->asked.start);
+}
+
+/* Steps of the whole training, if outer values are looked up by them. */
+static int64_t horizon_of(const ht_bilevel_problem *p)
+{
+    int64_t steps = hti_horizon(p);
+    return hti_update_by_step(&p->update, p->theta, p->eta, steps) ? steps
+                                                                   : HTI_MAX_STEPS;
+}
+
 bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t truncate)
 {
     hti_problem *p = &b->problem;
     *p = (hti_problem){.asked = *asked,
                        .steps = asked->steps,
                        .first = truncate ? asked->steps - truncate : 0,
+                       .horizon = horizon_of(asked),
                        .theta = asked->theta,
                        .eta = asked->eta,
                        .inner_data = asked->inner_data,
@@ -141,21 +205,22 @@ bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t tr
     p->gradient = ht_set_clone(p->eta, 0);
     p->gradient_theta0 = ht_set_clone(p->theta, 0);
     p->final = ht_set_clone(p->theta, 0);
+    hti_set_own(p->state, &result_owner);
     hti_set_own(p->gradient, &result_owner);
     hti_set_own(p->gradient_theta0, &result_owner);
     hti_set_own(p->final, &result_owner);
-    return b->ctx->status == HT_OK;
+    return b->ctx->status == HT_OK && state_open(b);
 }
 
 void hti_problem_close(ht_bilevel *b)
 {
     hti_problem *p = &b->problem;
-    ht_set *const result[] = {p->gradient, p->gradient_theta0, p->final};
+    ht_set *const own[] = {p->gradient, p->gradient_theta0, p->final, p->state,
+                           p->ended != p->state ? p->ended : NULL};
     for (int k = 0; k < HTI_ROLES; k++) hti_set_return(&p->loan[k]);
     ht_set_free(p->empty);
-    ht_set_free(p->state);
-    for (int k = 0; k < 3; k++) {
-        hti_set_disown(result[k], &result_owner);
-        ht_set_free(result[k]);
+    for (int k = 0; k < 5; k++) {
+        hti_set_disown(own[k], &result_owner);
+        ht_set_free(own[k]);
     }
 }

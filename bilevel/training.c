@@ -72,13 +72,14 @@ static bool fill_batch(ht_bilevel *b, ht_batch_fn fill, uint64_t step, ht_set *f
 
 /* A recomputed step mostly follows the one whose batch is there, unless another callback
  * was given the set since: outer_batch, or one of another bilevel. */
-bool hti_fill_inner(ht_bilevel *b, int64_t step)
+bool hti_enter_step(ht_bilevel *b, int64_t step)
 {
+    b->run.step = (int32_t)(b->problem.start + step);
     const ht_bilevel_problem *asked = &b->problem.asked;
     ht_set *data = b->problem.inner_data;
     if (b->run.batch_step == step && b->run.batch_fill == data->fills) return true;
-    bool ok = fill_batch(b, asked->inner_batch, (uint64_t)step, asked->inner_data, data,
-                         "inner_batch");
+    bool ok = fill_batch(b, asked->inner_batch, (uint64_t)(b->problem.start + step),
+                         asked->inner_data, data, "inner_batch");
     b->run.batch_step = step;
     b->run.batch_fill = data->fills;
     return ok;
@@ -86,15 +87,39 @@ bool hti_fill_inner(ht_bilevel *b, int64_t step)
 
 /* Pieces. */
 
-/* theta_0 and zero state into a block, which becomes current. */
+/* A set's tensors one after the other, from a buffer or into it; what lies behind. */
+static unsigned char *set_out(unsigned char *from, const ht_set *set)
+{
+    for (int i = 0; i < set->n; i++) {
+        ht_tensor *to = set->tensor[i];
+        memcpy(to->array.data, from, ht_tensor_bytes(to));
+        hti_tensor_write(to, "ht_bilevel_run", NULL);
+        from += hti_round_up(ht_tensor_bytes(to), HTI_ALIGN);
+    }
+    return from;
+}
+
+static unsigned char *set_in(unsigned char *to, const ht_set *set)
+{
+    for (int i = 0; i < set->n; i++) {
+        memcpy(to, set->tensor[i]->array.data, ht_tensor_bytes(set->tensor[i]));
+        to += hti_round_up(ht_tensor_bytes(set->tensor[i]), HTI_ALIGN);
+    }
+    return to;
+}
+
+/* (theta_0, s_0) into a block, which becomes current: what was committed, or what init
+ * makes and zeros. */
 bool hti_run_initial(ht_bilevel *b)
 {
     blocks_reset(b);
     b->run.batch_step = -1;
     int64_t block = block_take(b);
     unsigned char *theta0 = hti_block(b, block);
-    memset(theta0, 0, b->memory.block_bytes);
     hti_block_move(b, &b->run.current, block);
+    if (b->problem.begun)
+        return set_in(set_in(theta0, b->problem.theta), b->problem.state) != NULL;
+    memset(theta0, 0, b->memory.block_bytes);
     return hti_run_call(b, HTI_INITIAL, &(hti_places){.out = {[HTI_THETA] = theta0}}, 0);
 }
 
@@ -120,13 +145,12 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
 {
     hti_run *run = &b->run;
     hti_call_kind kind = step_kind(b);
-    if (!hti_fill_inner(b, step)) return false;
+    if (!hti_enter_step(b, step)) return false;
     hti_block_move(b, &run->before, HTI_NO_BLOCK);
     bool over = writes_over(b, &b->programs.call[kind], step);
     int64_t to = over ? run->current : block_take(b);
     hti_places at = {.in = {[HTI_THETA] = hti_block(b, run->current)},
                      .out = {[HTI_THETA] = hti_block(b, to)}};
-    run->step = (int32_t)step;
     bool ok = hti_run_call(b, kind, &at, step);
     if (run->slot != HTI_NO_SLOT) b->memory.kept[run->slot] = kind == HTI_FORWARD_KEPT;
     run->slot = HTI_NO_SLOT;
@@ -154,8 +178,8 @@ static bool run_loss(ht_bilevel *b, hti_call_kind kind, const hti_places *at,
 }
 
 /* Both losses at current, which is theta_T; d outer/d theta to the first buffer of
- * cotangents, d outer/d eta to the gradient set. The inner one first: its batch is what
- * the outer loss sees of a set that only inner_batch fills. */
+ * cotangents, d outer/d eta to the gradient set; theta_T and s_T to theirs. The inner one
+ * first: its batch is what the outer loss sees of a set that only inner_batch fills. */
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
 {
     hti_problem *p = &b->problem;
@@ -163,21 +187,14 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
     unsigned char *theta = hti_block(b, b->run.current);
     hti_places at = {.in = {[HTI_THETA] = theta},
                      .out = {[HTI_THETA_GRADIENT] = b->memory.cotangents[0]}};
-    b->run.step = (int32_t)last;
-    if (!hti_fill_inner(b, last) ||
+    if (!hti_enter_step(b, last) ||
         !run_loss(b, HTI_INNER_LOSS, &at, last, &b->run.result.inner) ||
         !fill_batch(b, p->asked.outer_batch, outer_step, p->asked.outer_data,
                     p->outer_data, "outer_batch"))
         return false;
     b->run.step = (int32_t)outer_step;
     if (!run_loss(b, HTI_OUTER_LOSS, &at, p->steps, &b->run.result.outer)) return false;
-    for (int i = 0; i < p->theta->n; i++) {
-        ht_tensor *to = p->final->tensor[i];
-        memcpy(to->array.data, theta, ht_tensor_bytes(to));
-        hti_tensor_write(to, "ht_bilevel_run", NULL);
-        theta += hti_round_up(ht_tensor_bytes(to), HTI_ALIGN);
-    }
-    return true;
+    return set_out(set_out(theta, p->final), p->ended) != NULL;
 }
 
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step)

@@ -104,6 +104,10 @@ bool hti_scalar_is_zero(const ht_scalar *s);
 /* The update a parameter of this name follows, by the groups; NULL: frozen. */
 const ht_update *hti_update_of(const ht_update *update, const char *name);
 
+/* Whether an outer scalar of it has an element for each step. */
+bool hti_update_by_step(const ht_update *update, const ht_set *theta, const ht_set *eta,
+                        int64_t steps);
+
 ht_set *hti_optimizer_theta(const ht_optimizer *optimizer);
 
 /* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names, shapes

@@ -52,6 +52,28 @@ hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n)
     return a;
 }
 
+static bool scalar_by_step(const ht_scalar *s, const ht_set *theta, const ht_set *eta,
+                           int64_t steps)
+{
+    if (!s->outer) return false;
+    ht_shape shape = ht_tensor_shape(eta->tensor[ht_set_find(eta, s->outer)]);
+    return hti_scalar_layout(shape, steps, theta->n).per_step;
+}
+
+bool hti_update_by_step(const ht_update *u, const ht_set *theta, const ht_set *eta,
+                        int64_t steps)
+{
+    const ht_scalar *const scalar[] = {&u->rate,  &u->momentum, &u->beta2,     &u->eps,
+                                       &u->decay, &u->clip,     &u->clip_value};
+    for (size_t k = 0; k < sizeof scalar / sizeof *scalar; k++)
+        if (scalar_by_step(scalar[k], theta, eta, steps)) return true;
+    for (int k = 0; k < u->n_groups; k++)
+        if (u->groups[k].update &&
+            hti_update_by_step(u->groups[k].update, theta, eta, steps))
+            return true;
+    return false;
+}
+
 /* State. */
 
 /* Adds zeros like parameter i's under "name.part". */

@@ -35,7 +35,7 @@ bool hti_record_update(hti_recorder *r)
     if (r->b->ctx->status != HT_OK) return false;
     r->in[HTI_NEXT_THETA] = r->out[HTI_THETA];
     r->in[HTI_NEXT_STATE] = r->out[HTI_STATE];
-    hti_update_emit(&p->asked.update, r->theta, r->state, r->eta, p->steps,
+    hti_update_emit(&p->asked.update, r->theta, r->state, r->eta, hti_horizon(&p->asked),
                     r->in[HTI_THETA_GRADIENT], r->out[HTI_THETA], r->out[HTI_STATE]);
     if (!hti_sets_hold(r->b, "a schedule")) return false;
     r->update = hti_cut_program(r, HTI_UPDATE);

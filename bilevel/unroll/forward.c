@@ -35,12 +35,13 @@ static bool run_direction(ht_bilevel *b, hti_call_kind kind, const hti_places *a
     return ok;
 }
 
-/* A truncated run begins with tangents of 0 at its first step. */
+/* A truncated run begins with tangents of 0 at its first step, and so does one that goes
+ * on from what was committed. */
 static bool tangent_initial(ht_bilevel *b, int64_t element)
 {
     unsigned char *to = tangent_at(b, element, b->problem.first);
     memset(to, 0, b->memory.block_bytes);
-    if (b->problem.first > 0) return true;
+    if (b->problem.first > 0 || b->problem.begun) return true;
     hti_places at = {.out = {[HTI_THETA_TANGENT] = to}};
     return run_direction(b, HTI_INITIAL_TANGENT, &at, element, 0);
 }
@@ -104,8 +105,7 @@ static bool run_both(ht_bilevel *b, int64_t step)
 {
     int64_t first = b->problem.first, n = ht_set_elements(b->problem.eta);
     if (step < first) return hti_run_step(b, step);
-    bool ok = hti_fill_inner(b, step);
-    b->run.step = (int32_t)step;
+    bool ok = hti_enter_step(b, step);
     for (int64_t e = 0; ok && e < n; e++) ok = tangent_step(b, e, step);
     b->run.result.reverse_steps++;
     if (ok && (step == first || hti_growth_due(b, step + 1 - first)))

@@ -37,16 +37,11 @@ static bool truncated_fits(ht_context *ctx, const ht_bilevel_options *o)
 static void explain_truncated(ht_bilevel *b)
 {
     const hti_problem *p = &b->problem;
-    char *name[HTI_NOTE / 4], names[HTI_NOTE / 4];
-    int n = 0;
     hti_note(b,
              "truncated: only the last %lld of %lld steps are differentiated, so the "
              "gradient is biased",
              (long long)(p->steps - p->first), (long long)p->steps);
-    for (int j = 0; j < p->eta->n && n < HTI_NOTE / 4; j++)
-        if (b->programs.init_alone[j]) name[n++] = p->eta->name[j];
-    hti_set_names(names, sizeof names, n, name);
-    if (n) hti_note(b, "what init alone uses gets 0: %s", names);
+    hti_note_init_alone(b);
 }
 
 void hti_unroll_explain(ht_bilevel *b)

@@ -22,10 +22,9 @@ static bool run_reverse(ht_bilevel *b, int64_t step)
 {
     bool kept = b->run.slot != HTI_NO_SLOT && b->memory.kept[b->run.slot];
     hti_call_kind kind = kept ? HTI_REVERSE_KEPT : HTI_REVERSE_STEP;
-    if (!hti_fill_inner(b, step)) return false;
+    if (!hti_enter_step(b, step)) return false;
     hti_places at = {.in = {[HTI_THETA] = hti_block(b, b->run.current),
                             [HTI_NEXT_THETA] = hti_block(b, b->run.after)}};
-    b->run.step = (int32_t)step;
     hti_point_in(b, kind, &at);
     swap_cotangents(b, b->programs.call[kind].over);
     hti_point_out(b, kind, &at);
@@ -105,7 +104,7 @@ static bool run_initial_reverse(ht_bilevel *b)
         hti_tensor_write(to, "ht_bilevel_run", NULL);
     }
     b->run.result.gradient_theta0 = p->gradient_theta0;
-    return !b->programs.call[HTI_INITIAL_REVERSE].program ||
+    return p->begun || !b->programs.call[HTI_INITIAL_REVERSE].program ||
            hti_run_call(b, HTI_INITIAL_REVERSE, &(hti_places){0}, 0);
 }
 

@@ -393,6 +393,9 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_bilevel_bytes, ht_bilevel_bytes(NULL))                                         \
     X(ht_bilevel_run, ht_bilevel_run(NULL, 0))                                          \
     X(ht_bilevel_evaluate, ht_bilevel_evaluate(NULL, 0))                                \
+    X(ht_bilevel_commit, ht_bilevel_commit(NULL))                                       \
+    X(ht_bilevel_state, ht_bilevel_state(NULL))                                         \
+    X(ht_bilevel_start, ht_bilevel_start(NULL))                                         \
     X(ht_bilevel_print, ht_bilevel_print(NULL, w.sink))                                 \
     X(ht_bilevel_check, ht_bilevel_check(NULL, PROBLEM(FULL), 1, w.sink))               \
     X(ht_bilevel_check, ht_bilevel_check(w.ctx, NULL, 1, w.sink))                       \
