@@ -81,10 +81,17 @@ double ht_item(ht_var x);
 ht_var ht_name(ht_var x, const char *name);
 /* Type, formula, call site and, if eager, the value, as ht_tensor_print has it. */
 void ht_print(ht_var x, FILE *f);
-/* Every node: formula, type, bytes, call site and, if eager, the first values. */
+/* Every node: formula, type, bytes, name, call site and, if eager, the first values. "d1
+ * starts": of this node a derivative was taken, the first; "d1 by %4": node 4's rule made
+ * this one; "d1 of %7", "d1 along %0": the derivative's beginning itself. */
 void ht_tape_print(const ht_tape *tape, FILE *f);
-/* The tape as a Graphviz digraph: `dot -Tsvg`. */
+/* The tape as a Graphviz digraph: `dot -Tsvg`. Leaves are blue, constants grey, what a
+ * first, second, third derivative made yellow, orange, red; a thick frame is where one
+ * starts. Eager: with values, of more than a few the least, the mean and the largest. */
 void ht_tape_dot(const ht_tape *tape, FILE *f);
+/* The same of what these n variables of the tape are made of (0: all of it); `moves`
+ * false: past reshape, permute and broadcast that have no name and start nothing. */
+void ht_tape_dot_of(const ht_tape *tape, int n, const ht_var *y, bool moves, FILE *f);
 
 /* Numbers, absent values. */
 

@@ -30,5 +30,14 @@ bool hti_op_check_row(ht_context *ctx, const ht_op *op, const hti_op_options *op
 /* "tanh(%3)" into text: names[i] says input i. */
 void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint32_t *in,
                  char *text, size_t size);
+enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
+/* The first HTI_SHOWN elements. */
+void hti_print_values(const ht_array *a, FILE *f);
+/* Of each node the order of a derivative that starts there, or 0: in the tape's scratch.
+ * NULL after an error. */
+uint32_t *hti_starts(ht_tape *tape);
+/* "d1 by %4": what made node i; "d2 starts": what does there, `before` each. */
+void hti_print_origin(ht_tape *tape, uint32_t i, uint32_t starts, const char *before,
+                      FILE *f);
 
 #endif

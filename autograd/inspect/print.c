@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* print.c: tapes and programs as text, and a tape as a Graphviz digraph: what a node is,
- * how large, and which line of the caller made it. Read next: check.c. */
+/* print.c: tapes and programs as text: what a node is, how large, what it is called,
+ * which line of the caller made it or which node's rule. Read next: dot.c. */
 #include <stdarg.h>
 #include <string.h>
 
 #include "inspect.h"
-
-enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
 
 static const char *site_name(const char *site)
 {
@@ -78,16 +76,9 @@ static void print_line(FILE *f, uint32_t name, const char *formula, const ht_typ
 
 /* Tapes. */
 
-static void tape_formula(const ht_tape *tape, uint32_t i, char *text, size_t size)
-{
-    hti_formula(tape->op[i], tape->attributes[i], tape->n_in[i], hti_inputs(tape, i),
-                text, size);
-}
-
-static void print_values(FILE *f, const ht_array *a)
+void hti_print_values(const ht_array *a, FILE *f)
 {
     int64_t n = ht_shape_count(a->shape);
-    fprintf(f, "  = ");
     if (a->shape.rank) fprintf(f, "[");
     for (int64_t k = 0; k < n && k < HTI_SHOWN; k++)
         fprintf(f, "%s%.6g", k ? ", " : "", hti_element(a, k));
@@ -95,19 +86,54 @@ static void print_values(FILE *f, const ht_array *a)
     if (a->shape.rank) fprintf(f, "]");
 }
 
-static void print_node(ht_tape *tape, uint32_t i, FILE *f)
+uint32_t *hti_starts(ht_tape *tape)
 {
-    char formula[HTI_FORMULA];
-    tape_formula(tape, i, formula, sizeof formula);
+    uint32_t *order = hti_arena_alloc(&tape->scratch, tape->n * sizeof *order);
+    if (!order) return NULL;
+    memset(order, 0, tape->n * sizeof *order);
+    for (uint32_t k = 0; k < tape->n_origins; k++) {
+        const hti_origin *o = &tape->origin[k];
+        if (hti_origin_starts(o)) order[o->node] = o->order;
+    }
+    return order;
+}
+
+void hti_print_origin(ht_tape *tape, uint32_t i, uint32_t starts, const char *before,
+                      FILE *f)
+{
+    static const char *const by[] = {
+        [HTI_BY_RULE] = "by", [HTI_BY_VJP] = "of", [HTI_BY_JVP] = "along"};
+    hti_origin o = hti_origin_of(tape, i);
+    if (o.kind != HTI_BY_CALL)
+        fprintf(f, "%sd%u %s %%%u", before, o.order, by[o.kind], o.node);
+    if (starts) fprintf(f, "%sd%u starts", before, starts);
+}
+
+static void print_node(ht_tape *tape, uint32_t i, uint32_t starts, FILE *f)
+{
+    char formula[HTI_FORMULA], name[HTI_QUOTED];
+    hti_formula(tape->op[i], tape->attributes[i], tape->n_in[i], hti_inputs(tape, i),
+                formula, sizeof formula);
     print_line(f, i, formula, &tape->type[i]);
-    char name[HTI_QUOTED];
-    fprintf(f, " %s  %s", hti_quoted(tape, i, name), site_name(tape->site[i]));
+    fprintf(f, "%s  %s", hti_quoted(tape, i, name), site_name(tape->site[i]));
+    hti_print_origin(tape, i, starts, "  ", f);
     const ht_tensor *changed = hti_changed(tape, i);
     if (changed)
         fprintf(f, "  (changed since by %s)", changed->changed_by);
-    else if (tape->policy == HT_EAGER)
-        print_values(f, &tape->array[i]);
+    else if (tape->policy == HT_EAGER) {
+        fprintf(f, "  = ");
+        hti_print_values(&tape->array[i], f);
+    }
     fprintf(f, "\n");
+}
+
+/* All nodes, or node i alone. */
+static void print_nodes(ht_tape *tape, uint32_t i, uint32_t n, FILE *f)
+{
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    const uint32_t *starts = hti_starts(tape);
+    for (; starts && i < n; i++) print_node(tape, i, starts[i], f);
+    hti_arena_rewind(&tape->scratch, mark);
 }
 
 void ht_print(ht_var x, FILE *f)
@@ -116,7 +142,7 @@ void ht_print(ht_var x, FILE *f)
     if (hti_is_poison(x))
         fprintf(f, "(no value: %s)\n", ht_context_message(x.tape->ctx));
     else
-        print_node(x.tape, hti_check_var(x), f);
+        print_nodes(x.tape, hti_check_var(x), x.index + 1, f);
     if (hti_is_poison(x) || x.tape->policy != HT_EAGER || hti_changed(x.tape, x.index))
         return;
     const ht_array *a = &x.tape->array[x.index];
@@ -128,8 +154,8 @@ void ht_tape_print(const ht_tape *tape, FILE *f)
     HT_ASSERT(tape && f, "ht_tape_print: tape %p, file %p", (const void *)tape,
               (void *)f);
     double bytes = 0;
+    print_nodes((ht_tape *)(uintptr_t)tape, 0, tape->n, f);
     for (uint32_t i = 0; i < tape->n; i++) {
-        print_node((ht_tape *)(uintptr_t)tape, i, f);
         if (!tape->op[i]->view)
             bytes += (double)hti_bytes(tape->type[i].dtype, tape->type[i].shape);
     }
@@ -137,23 +163,6 @@ void ht_tape_print(const ht_tape *tape, FILE *f)
             tape->n);
     hti_print_bytes(f, bytes);
     fprintf(f, " of values\n");
-}
-
-void ht_tape_dot(const ht_tape *tape, FILE *f)
-{
-    HT_ASSERT(tape && f, "ht_tape_dot: tape %p, file %p", (const void *)tape, (void *)f);
-    char formula[HTI_FORMULA], shape[HT_SHAPE_TEXT];
-    fprintf(f, "digraph tape {\n  rankdir=TB; node [shape=box, fontname=monospace];\n");
-    for (uint32_t i = 0; i < tape->n; i++) {
-        tape_formula(tape, i, formula, sizeof formula);
-        fprintf(
-            f, "  n%u [label=\"%%%u = %s\\n%s %s\"%s];\n", i, i, formula,
-            ht_dtype_name(tape->type[i].dtype), ht_shape_text(tape->type[i].shape, shape),
-            tape->op[i] == &hti_op_input ? ", style=filled, fillcolor=lightblue" : "");
-        for (uint32_t e = 0; e < tape->n_in[i]; e++)
-            fprintf(f, "  n%u -> n%u;\n", hti_inputs(tape, i)[e], i);
-    }
-    fprintf(f, "}\n");
 }
 
 /* Programs. */

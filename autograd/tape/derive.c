@@ -17,12 +17,20 @@ typedef struct sweep {
     ht_var *value;  /* cotangent or tangent */
     hti_arena_mark memory;
     const char *outer_site;
+    hti_origin outer; /* of what calls this */
+    uint32_t n, n_origins, order;
 } sweep;
 
 static void sweep_end(sweep *w)
 {
-    w->tape->rule_site = w->outer_site;
-    hti_arena_rewind(&w->tape->scratch, w->memory);
+    ht_tape *tape = w->tape;
+    tape->rule_site = w->outer_site;
+    if (tape->n == w->n) {
+        tape->n_origins = w->n_origins;
+        if (w->n_origins) tape->origin[w->n_origins - 1] = w->outer;
+    } else
+        hti_origin_next(tape, w->outer.kind, w->outer.node, w->outer.order);
+    hti_arena_rewind(&tape->scratch, w->memory);
 }
 
 static bool node_derives(const ht_tape *tape, uint32_t i)
@@ -84,13 +92,32 @@ static void sweep_mark_needed(sweep *w, int m, const ht_var *y)
     }
 }
 
+/* Says of what order the derivative is, one more than y's, or that of the one it is part
+ * of (a decomposed node's), and that it starts at these. */
+static void sweep_start(sweep *w, int m, const ht_var *y, hti_origin_kind kind, int n,
+                        const ht_var *from)
+{
+    ht_tape *tape = w->tape;
+    for (int j = 0; j < m && !w->outer.order; j++) {
+        if (ht_is_zero(y[j])) continue;
+        uint32_t order = 1 + hti_origin_of(tape, y[j].index).order;
+        if (order > w->order) w->order = order;
+    }
+    for (int i = 0; i < n; i++)
+        if (!ht_is_zero(from[i])) hti_origin_next(tape, kind, from[i].index, w->order);
+}
+
 static bool sweep_begin(sweep *w, ht_tape *tape, int n, const ht_var *x, int m,
                         const ht_var *y)
 {
     *w = (sweep){.tape = tape,
                  .low = UINT32_MAX,
                  .memory = hti_arena_at(&tape->scratch),
-                 .outer_site = tape->rule_site};
+                 .outer_site = tape->rule_site,
+                 .outer = hti_origin_of(tape, tape->n),
+                 .n = tape->n,
+                 .n_origins = tape->n_origins};
+    w->order = w->outer.order;
     if (tape->ctx->status != HT_OK) return false;
     if (!sweep_alloc(w, n, x, m, y)) return sweep_end(w), false;
     sweep_mark_depends(w, n, x);
@@ -121,6 +148,7 @@ static bool rule_begin(const sweep *w, uint32_t i, ht_rule *r)
                    .wanted = wanted,
                    .d = d};
     tape->rule_site = tape->site[i];
+    hti_origin_next(tape, HTI_BY_RULE, i, w->order);
     return true;
 }
 
@@ -199,6 +227,7 @@ bool hti_vjp(ht_tape *tape, int m, const ht_var *y, const ht_var *v, int n,
         !hti_needs_all(tape, n, x, false, false, "vjp", "x", site) ||
         !sweep_begin(&w, tape, n, x, m, y))
         return false;
+    sweep_start(&w, m, y, HTI_BY_VJP, m, y);
     bool ok = true;
     for (int j = 0; ok && j < m; j++) {
         ht_var vj = v[j];
@@ -262,6 +291,7 @@ bool hti_jvp(ht_tape *tape, int n, const ht_var *x, const ht_var *dx, int m,
         !hti_needs_all(tape, n, x, false, false, "jvp", "x", site) ||
         !sweep_begin(&w, tape, n, x, m, y))
         return false;
+    sweep_start(&w, m, y, HTI_BY_JVP, n, x);
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
         ht_var t = dx[i];

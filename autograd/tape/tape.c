@@ -40,6 +40,7 @@ static void tape_pop(ht_tape *tape, uint32_t n)
     for (uint32_t i = 0; i < n; i++)
         if (tape->op[i] != &hti_op_input) tape->tensor[i] = NULL;
     tape->n = n;
+    hti_origin_cut(tape);
     tape->current_stamp++;
     if (tape->stale) hti_look_for_changes(tape);
 }
@@ -71,6 +72,7 @@ void ht_tape_free(ht_tape *tape)
     ht_tape_reset(tape);
     hti_resize(ctx, tape->block, (size_t)tape->capacity * HTI_NODE_BYTES, 0);
     hti_resize(ctx, tape->edge, tape->edge_capacity * sizeof(uint32_t), 0);
+    hti_resize(ctx, tape->origin, tape->origin_capacity * sizeof(hti_origin), 0);
     hti_resize(ctx, tape->marks, tape->mark_capacity * sizeof(hti_tape_mark), 0);
     hti_arena_free(&tape->memory);
     hti_arena_free(&tape->scratch);

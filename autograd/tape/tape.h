@@ -38,6 +38,19 @@ typedef struct hti_linear {
 enum { HTI_NODE_BYTES = HTI_COLUMNS(HTI_COLUMN_BYTES) };
 #undef HTI_COLUMN_BYTES
 
+/* From node `first` on: made by a call from outside, by the rule of `node` in a
+ * derivative of this order, or to start one: backward or forward from `node`. */
+typedef enum hti_origin_kind {
+    HTI_BY_CALL,
+    HTI_BY_RULE,
+    HTI_BY_VJP,
+    HTI_BY_JVP
+} hti_origin_kind;
+typedef struct hti_origin {
+    uint32_t first, node, order;
+    hti_origin_kind kind;
+} hti_origin;
+
 typedef struct hti_tape_mark {
     ht_mark mark;
     hti_arena_mark memory;
@@ -57,6 +70,8 @@ struct ht_tape {
 #undef HTI_COLUMN_FIELD
     void *block;
     uint32_t *edge, n_edges, edge_capacity;
+    hti_origin *origin; /* origin.c */
+    uint32_t n_origins, origin_capacity;
     hti_tape_mark *marks;
     uint32_t n_marks, mark_capacity;
     hti_arena memory;              /* values and attributes: lives as long as the nodes */
@@ -152,6 +167,16 @@ bool hti_infer_broadcast(ht_infer *it);
 enum { HTI_QUOTED = 64 };
 const char *hti_name(const ht_tape *tape, uint32_t i);
 const char *hti_quoted(const ht_tape *tape, uint32_t i, char text[HTI_QUOTED]);
+
+/* origin.c: of node i, or the next if i is their number; what follows; what is left when
+ * nodes were popped. */
+hti_origin hti_origin_of(const ht_tape *tape, uint32_t i);
+void hti_origin_next(ht_tape *tape, hti_origin_kind kind, uint32_t node, uint32_t order);
+void hti_origin_cut(ht_tape *tape);
+static inline bool hti_origin_starts(const hti_origin *o)
+{
+    return o->kind == HTI_BY_VJP || o->kind == HTI_BY_JVP;
+}
 
 /* borrow.c: leaf i of an eager tape reads `value` until it is given back. */
 void hti_borrow(ht_tape *tape, uint32_t i, const ht_tensor *value);

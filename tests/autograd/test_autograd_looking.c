@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_autograd_looking.c: what one sees of a tape: names in listings, graphs and errors.
- * Read next: autograd/tape/names.c. */
+/* test_autograd_looking.c: what one sees of a tape: names in listings, graphs and errors,
+ * where derivatives start and what made a node. Read next: autograd/inspect/print.c. */
 #include "test.h"
 
 #include "ht_autograd.h"
@@ -53,8 +53,8 @@ static char *listed(const ht_tape *tape)
     return text;
 }
 
-/* The line of node i in a listing, part of it. */
-static void assert_line_says(const char *text, int i, const char *part)
+/* The line of node i in a listing. */
+static char *line_of(const char *text, int i)
 {
     char start[16], *line = NULL;
     size_t size = 0;
@@ -64,7 +64,20 @@ static void assert_line_says(const char *text, int i, const char *part)
     FILE *file = open_memstream(&line, &size);
     fprintf(file, "%.*s", (int)strcspn(at, "\n"), at);
     fclose(file);
+    return line;
+}
+
+static void assert_line_says(const char *text, int i, const char *part)
+{
+    char *line = line_of(text, i);
     assert_contains(line, part);
+    free(line);
+}
+
+static void assert_line_silent(const char *text, int i, const char *part)
+{
+    char *line = line_of(text, i);
+    if (strstr(line, part)) fail_msg("node %d says \"%s\": %s", i, part, line);
     free(line);
 }
 
@@ -154,6 +167,195 @@ static void name_is_said_by_the_errors_that_speak_of_its_node(void **state)
     ht_context_clear(f->ctx);
 }
 
+/* Origins. */
+
+/* x^2 y: d1 = 2 x y by the rules of both products, d2 = 2 y. */
+static void origin_of_a_gradient_of_a_gradient_is_listed(void **state)
+{
+    fixture *f = *state;
+    for (int k = 0; k < 2; k++) {
+        ht_tape *tape = k ? f->recorded : f->eager;
+        ht_var x = ht_input(tape, f->s), y = ht_input(tape, f->s), d, e;
+        ht_var z = ht_mul(ht_mul(x, x), y);
+        ht_grad(z, 1, &x, &d);
+        uint32_t first = ht_tape_nodes(tape);
+        ht_exp(d);
+        ht_grad(d, 1, &x, &e);
+        assert_true(ht_tape_nodes(tape) > first + 1);
+        char *text = listed(tape);
+        assert_null(strstr(text, "d3"));
+        assert_line_says(text, (int)z.index, "  d1 starts");
+        assert_line_says(text, (int)z.index + 1, "  d1 of %3");
+        assert_line_says(text, (int)d.index, "  d1 by %2  d2 starts");
+        assert_line_says(text, (int)e.index, "  d2 by %5");
+        assert_line_silent(text, (int)first, " d1 ");
+        assert_line_silent(text, (int)first, " d2 ");
+        free(text);
+    }
+}
+
+static void origin_of_a_tangent_is_along_its_variable(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->eager, f->s), y = ht_exp(ht_mul(x, 3)), v = ht_number(2), t;
+    ht_jvp(1, &x, &v, 1, &y, &t);
+    char *text = listed(f->eager);
+    assert_line_says(text, 0, "  d1 starts");
+    assert_line_says(text, 4, "constant {2} ");
+    assert_line_says(text, 4, "  d1 along %0");
+    assert_line_says(text, (int)t.index, "  d1 by %3");
+    free(text);
+    ht_hvp(y, 1, &x, &v, &t);
+    text = listed(f->eager);
+    assert_line_says(text, (int)t.index, "  d2 by %");
+    free(text);
+}
+
+static ht_var cube_decompose(const ht_rule *r)
+{
+    return ht_mul(r->in[0], ht_square(r->in[0]));
+}
+static const ht_op cube = {
+    .name = "cube", .flags = HT_OP_ELEMENTWISE, .decompose = cube_decompose};
+
+/* A node without a rule is said once more out of other ops, whose derivative is taken
+ * inside the one asked for: all are of that. */
+static void origin_of_a_decomposed_op_is_of_the_same_derivative(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->recorded, f->s), d, e;
+    ht_var y = ht_exp(ht_apply(&cube, 1, &x, NULL, HT_HERE));
+    uint32_t first = ht_tape_nodes(f->recorded);
+    ht_grad(y, 1, &x, &d);
+    uint32_t last = ht_tape_nodes(f->recorded);
+    char *text = listed(f->recorded);
+    for (uint32_t i = first; i < last; i++) assert_line_says(text, (int)i, "  d1 ");
+    assert_null(strstr(text, " d2 "));
+    free(text);
+    ht_grad(d, 1, &x, &e);
+    text = listed(f->recorded);
+    for (uint32_t i = last; i < ht_tape_nodes(f->recorded); i++)
+        assert_line_says(text, (int)i, "  d2 ");
+    assert_null(strstr(text, " d3 "));
+    free(text);
+}
+
+static void origin_is_forgotten_by_rewind_and_asks_for_no_memory(void **state)
+{
+    fixture *f = *state;
+    uint64_t before = 0;
+    ht_var x = ht_input(f->eager, f->s), y = ht_mul(x, ht_exp(x)), d, e;
+    ht_grad(y, 1, &x, &d);
+    ht_mark mark = ht_tape_mark(f->eager);
+    for (int k = 0; k < 50; k++) {
+        if (k == 2) before = ht_context_allocations(f->ctx);
+        ht_grad(d, 1, &x, &e);
+        ht_grad(d, 1, &x, &e);
+        ht_tape_rewind(f->eager, mark);
+    }
+    assert_int_equal(ht_context_allocations(f->ctx), before);
+    ht_var s = ht_sin(x);
+    char *text = listed(f->eager);
+    assert_line_silent(text, (int)s.index, " d1 ");
+    assert_null(strstr(text, "d2"));
+    assert_line_says(text, (int)d.index, "  d1 by %");
+    assert_line_says(text, (int)y.index, "  d1 starts");
+    free(text);
+}
+
+/* Graphs. */
+
+static int count(const char *text, const char *part)
+{
+    int n = 0;
+    while ((text = strstr(text, part))) text++, n++;
+    return n;
+}
+
+static char *graph_of(const ht_tape *tape, int n, const ht_var *y, bool moves)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    ht_tape_dot_of(tape, n, y, moves, file);
+    fclose(file);
+    return text;
+}
+
+/* One layer: x w, the mean of its squares, and its gradient by w. */
+static void graph_of_some_is_of_what_they_are_made_of(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_name(ht_input(f->eager, f->x), "x");
+    ht_var w = ht_name(ht_input(f->eager, f->w), "the \"w\" \\");
+    ht_var y = ht_mean(ht_square(ht_matmul(x, w))), none = ht_exp(x), d;
+    ht_grad(y, 1, &w, &d);
+    char *all = graph_of(f->eager, 0, NULL, true);
+    char *plain = graph_of(f->eager, 1, &y, true),
+         *exp = graph_of(f->eager, 1, &none, true);
+    assert_int_equal(count(all, "[label="), ht_tape_nodes(f->eager));
+    assert_int_equal(count(exp, "[label="), 2);
+    assert_int_equal(count(exp, " -> "), 1);
+    assert_int_equal(count(plain, "[label="), 6);
+    assert_contains(plain, "%0 = input\\nf64 (2, 3) \\\"x\\\"\\n= [1, 2, 3, 4, 5, 6]\"");
+    assert_contains(plain, "\\\"the \\\"w\\\" \\\\\\\"\\n");
+    assert_contains(plain, "\\nd1 starts\", fillcolor=white, penwidth=3];");
+    free(all), free(plain), free(exp);
+}
+
+/* Without movements the arrows go past them; what starts a derivative, or has a name,
+ * stays. */
+static void graph_without_movements_keeps_what_has_a_name(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->eager, f->x), t = ht_transpose(x), d;
+    ht_var y = ht_mean(ht_exp(ht_reshape(t, HT_SHAPE(6)))), both[] = {y, t};
+    char *text = graph_of(f->eager, 1, &y, false);
+    assert_int_equal(count(text, "[label="), 4);
+    assert_contains(text, " = exp(%0)\\n");
+    assert_contains(text, "n0 -> n3;");
+    free(text);
+    ht_name(t, "t");
+    text = graph_of(f->eager, 1, &y, false);
+    assert_int_equal(count(text, "[label="), 5);
+    assert_contains(text, "n1 -> n3;");
+    free(text);
+    ht_grad(y, 1, &x, &d);
+    text = graph_of(f->eager, 2, both, false);
+    assert_int_equal(count(text, "penwidth=3"), 1);
+    free(text);
+}
+
+/* sin x, three times differentiated: as many colours. */
+static void graph_has_a_colour_for_each_order_and_values(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->eager, f->s), y = ht_mul(ht_sin(x), ht_exp(ht_mul(x, 3))),
+           d = y;
+    ht_tensor *large = ht_tensor_new(f->ctx, HT_F32, HT_SHAPE(4, 2));
+    for (int i = 0; i < 8; i++) ht_tensor_set(large, i, i - 2);
+    ht_var wide = ht_neg(ht_input(f->eager, large));
+    for (int k = 0; k < 3; k++) {
+        ht_var by = d;
+        ht_grad(by, 1, &x, &d);
+    }
+    char *text = graph_of(f->eager, 1, &d, true);
+    static const char *const colours[] = {"lightblue", "lightgrey", "white",
+                                          "khaki",     "orange",    "tomato"};
+    for (size_t k = 0; k < sizeof colours / sizeof *colours; k++)
+        assert_true(count(text, colours[k]) > 0);
+    free(text);
+    text = graph_of(f->eager, 1, &wide, true);
+    assert_contains(text, "\\n= -5 .. 2, mean -1.5\"");
+    free(text);
+    ht_tensor_fill(f->s, 7);
+    text = graph_of(f->eager, 1, &x, true);
+    assert_null(strstr(text, "= 7"));
+    free(text);
+    ht_tape_reset(f->eager);
+    ht_tensor_free(large);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +363,13 @@ int main(void)
         TEST(name_is_forgotten_with_its_node_and_by_rewind),
         TEST(name_and_reset_in_a_loop_ask_for_no_memory),
         TEST(name_is_said_by_the_errors_that_speak_of_its_node),
+        TEST(origin_of_a_gradient_of_a_gradient_is_listed),
+        TEST(origin_of_a_tangent_is_along_its_variable),
+        TEST(origin_of_a_decomposed_op_is_of_the_same_derivative),
+        TEST(origin_is_forgotten_by_rewind_and_asks_for_no_memory),
+        TEST(graph_of_some_is_of_what_they_are_made_of),
+        TEST(graph_without_movements_keeps_what_has_a_name),
+        TEST(graph_has_a_colour_for_each_order_and_values),
     };
     return TEST_MAIN(tests);
 }

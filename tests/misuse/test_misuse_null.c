@@ -167,6 +167,8 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_tape_print, ht_tape_print(w.tape, NULL))                                       \
     X(ht_name, ht_name(w.v, NULL))                                                      \
     X(ht_tape_dot, ht_tape_dot(NULL, w.sink))                                           \
+    X(ht_tape_dot_of, ht_tape_dot_of(w.tape, 1, NULL, true, w.sink))                    \
+    X(ht_tape_dot_of, ht_tape_dot_of(NULL, 1, &w.v, true, w.sink))                      \
     X(ht_tape_dot, ht_tape_dot(w.tape, NULL))                                           \
     X(grad, ht_grad(w.s, 1, NULL, OUT))                                                 \
     X(grad, ht_grad(w.s, 1, V, NULL))                                                   \
