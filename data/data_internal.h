@@ -47,8 +47,15 @@ typedef struct hti_input {
 /* After an error there is nothing to close. Plain: a gzip is not looked for. */
 ht_status hti_input_open(hti_input *in, ht_context *ctx, const char *path);
 ht_status hti_input_open_plain(hti_input *in, ht_context *ctx, const char *path);
+/* n bytes, borrowed until close, as a plain file of that name. */
+ht_status hti_input_open_memory(hti_input *in, ht_context *ctx, const char *path,
+                                void *bytes, size_t n);
 /* The next n bytes, or an error that says where they end. */
 ht_status hti_input_exactly(hti_input *in, void *to, size_t n);
+/* The end of the content, or an error. Of a gzip this looks at its checksum. */
+ht_status hti_input_end(hti_input *in);
+/* An error if what is left can't be as much as this. */
+ht_status hti_input_check(const hti_input *in, ht_dtype dtype, ht_shape shape);
 /* All that is left, as a tensor: memory is asked for if the file can hold as much, and
  * the content must end with it. Owned; NULL after an error. */
 ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape);

@@ -52,6 +52,16 @@ ht_status hti_input_open_plain(hti_input *in, ht_context *ctx, const char *path)
     return in->file ? HT_OK : ht_context_status(ctx);
 }
 
+ht_status hti_input_open_memory(hti_input *in, ht_context *ctx, const char *path,
+                                void *bytes, size_t n)
+{
+    *in = (hti_input){.ctx = ctx, .path = path, .file_bytes = (int64_t)n};
+    in->file = fmemopen(bytes, n, "rb");
+    if (in->file) return HT_OK;
+    return ht_context_fail(ctx, HT_ERROR_MEMORY, NULL, "%s: no memory to look at it",
+                           path);
+}
+
 /* Plain or gzip is decided by the first two bytes, whatever the name says. */
 ht_status hti_input_open(hti_input *in, ht_context *ctx, const char *path)
 {
@@ -191,7 +201,7 @@ ht_status hti_input_exactly(hti_input *in, void *to, size_t n)
 }
 
 /* Asking for a byte that must not be there also makes gzip check its sum. */
-static ht_status input_end(hti_input *in)
+ht_status hti_input_end(hti_input *in)
 {
     size_t extra;
     unsigned char beyond;
@@ -209,7 +219,7 @@ static ht_status input_end(hti_input *in)
 
 /* A file that cannot hold what its header promises is refused here, while the promise has
  * cost nothing. */
-static ht_status input_check_promise(const hti_input *in, ht_dtype dtype, ht_shape shape)
+ht_status hti_input_check(const hti_input *in, ht_dtype dtype, ht_shape shape)
 {
     int64_t most = input_most_bytes(in) - in->at;
     size_t promised = hti_bytes(dtype, shape);
@@ -226,10 +236,10 @@ static ht_status input_check_promise(const hti_input *in, ht_dtype dtype, ht_sha
 
 ht_tensor *hti_input_tensor(hti_input *in, ht_dtype dtype, ht_shape shape)
 {
-    if (input_check_promise(in, dtype, shape)) return NULL;
+    if (hti_input_check(in, dtype, shape)) return NULL;
     ht_tensor *x = ht_tensor_new(in->ctx, dtype, shape);
     if (x && !hti_input_exactly(in, ht_tensor_data(x), ht_tensor_bytes(x)) &&
-        !input_end(in))
+        !hti_input_end(in))
         return x;
     ht_tensor_free(x);
     return NULL;

@@ -13,7 +13,7 @@
 #ifndef HT_DATA_H
 #define HT_DATA_H
 
-#include "ht_tensor.h"
+#include "ht_set.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +36,31 @@ ht_tensor *ht_idx_read(ht_context *ctx, const char *path);
  * `path`, renamed over it at the end; errors: HT_ERROR_FILE, HT_ERROR_MEMORY,
  * HT_ERROR_SHAPE (an axis longer than 2^32 - 1). */
 ht_status ht_idx_write(const ht_tensor *x, const char *path);
+
+/* numpy.
+ * An .npy file is one array, by numpy.save; an .npz a zip of them by name, by
+ * numpy.savez. Of numpy's types f4 becomes f32, f8 f64, i4 i32, u1 u8; f2 becomes f32,
+ * exactly; b1 u8; i1, i2, i8, u2, u4 and u8 i32, if every element fits. Either byte
+ * order, C's and Fortran's order of axes. Objects, text, dates, complex numbers and
+ * structured arrays are refused. */
+
+/* Reads an .npy of version 1, 2 or 3, plain or gzip. Owned; NULL after an error:
+ * HT_ERROR_FILE, HT_ERROR_FORMAT (not such a file, another type, more than 6 axes, longer
+ * or shorter than it says, an element that i32 does not hold), HT_ERROR_MEMORY. Memory:
+ * what comes, once the file's size allows it, and 0.2 MB. */
+ht_tensor *ht_npy_read(ht_context *ctx, const char *path);
+/* Writes x as numpy.save does, to the byte (version 1, C order). Errors:
+ * HT_ERROR_FILE. */
+ht_status ht_npy_write(const ht_tensor *x, const char *path);
+/* Reads an .npz, stored or compressed: its arrays by their names, in the archive's order
+ * (set: owned). NULL after an error: as ht_npy_read, and HT_ERROR_FORMAT for an archive
+ * that is damaged, encrypted, larger than 4 GiB (zip64), or has other members. Every
+ * member's checksum is looked at. Memory: what comes, its largest member a second time,
+ * and 0.3 MB. */
+ht_set *ht_npz_read(ht_context *ctx, const char *path);
+/* Writes the set so, stored. Errors: HT_ERROR_FILE, HT_ERROR_SHAPE (4 GiB or more),
+ * HT_ERROR_ARGUMENT (a name that is not UTF-8). */
+ht_status ht_npz_write(const ht_set *set, const char *path);
 
 /* CSV.
  * Numbers in text with a name above each column, as pandas, R and spreadsheets write

@@ -408,6 +408,14 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_idx_read, ht_idx_read(w.ctx, NULL))                                            \
     X(ht_idx_write, ht_idx_write(NULL, "a"))                                            \
     X(ht_idx_write, ht_idx_write(w.x, NULL))                                            \
+    X(ht_npy_read, ht_npy_read(NULL, "a"))                                              \
+    X(ht_npy_read, ht_npy_read(w.ctx, NULL))                                            \
+    X(ht_npy_write, ht_npy_write(NULL, "a"))                                            \
+    X(ht_npy_write, ht_npy_write(w.x, NULL))                                            \
+    X(ht_npz_read, ht_npz_read(NULL, "a"))                                              \
+    X(ht_npz_read, ht_npz_read(w.ctx, NULL))                                            \
+    X(ht_npz_write, ht_npz_write(NULL, "a"))                                            \
+    X(ht_npz_write, ht_npz_write(w.set, NULL))                                          \
     X(ht_csv_read, ht_csv_read(NULL, "a", NULL, &table))                                \
     X(ht_csv_read, ht_csv_read(w.ctx, NULL, NULL, &table))                              \
     X(ht_csv_read, ht_csv_read(w.ctx, "a", NULL, NULL))                                 \
