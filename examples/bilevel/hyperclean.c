@@ -112,7 +112,9 @@ static void check_finite(const clean_run *run, const ht_bilevel_result *got)
 /* The time of a plain training of T steps, and F at the weights as they stand. */
 static double evaluate(clean_run *run, ht_bilevel *bilevel)
 {
+    stopwatch began = stopwatch_now();
     ht_bilevel_result got = ht_bilevel_evaluate(bilevel, 0);
+    stopwatch_add(&run->result.plain, stopwatch_since(began));
     check_finite(run, &got);
     run->result.validation_loss = got.outer;
     run->result.schedule = clean_schedules[got.schedule];
@@ -124,21 +126,22 @@ static void outer_step(clean_run *run, ht_bilevel *bilevel, ht_optimizer *optimi
 {
     clean_result *result = &run->result;
     ht_tensor *lambda = ht_set_tensor(result->eta, "lambda");
+    stopwatch began = stopwatch_now();
     ht_bilevel_result got = ht_bilevel_run(bilevel, 0);
+    stopwatch_add(&result->hypergradients, stopwatch_since(began));
     check_finite(run, &got);
     ht_optimizer_step(optimizer, got.gradient);
     ht_project_capped_simplex(lambda, run->options->radius);
     ht_check(run->ctx);
     const float *weight = ht_tensor_data(lambda);
     const float *gradient = ht_tensor_data(ht_set_tensor(got.gradient, "lambda"));
-    clean_step step = {.validation_loss = got.outer,
+    clean_step step = {.number = (double)result->n_steps + 1,
+                       .validation_loss = got.outer,
                        .inner_loss = got.inner,
-                       .score = clean_score_weights(&run->data, weight),
                        .seconds = got.seconds};
-    for (int64_t i = 0; i < run->data.n_train; i++) {
-        step.weight_sum += (double)weight[i];
+    clean_score_weights(&run->data, weight, &step);
+    for (int64_t i = 0; i < run->data.n_train; i++)
         result->distrust[i] += (double)gradient[i];
-    }
     result->step[result->n_steps++] = step;
     result->hypergradient_seconds += got.seconds;
     result->peak_bytes = got.peak_bytes;
@@ -165,12 +168,9 @@ static void clean(clean_run *run, ht_bilevel *bilevel)
     double first = evaluate(run, bilevel);
     while (result->n_steps < options->outer_steps && !interrupted()) {
         outer_step(run, bilevel, optimizer);
-        char what[64], detail[64];
-        snprintf(what, sizeof what, "cleaning %lld/%lld", (long long)result->n_steps,
-                 (long long)options->outer_steps);
-        snprintf(detail, sizeof detail, ", validation loss %.4f",
-                 result->step[result->n_steps - 1].validation_loss);
-        progress(clean_outer_work(options, result->n_steps), what, detail);
+        progress_step(clean_outer_work(options, result->n_steps), "cleaning",
+                      result->n_steps, options->outer_steps,
+                      result->step[result->n_steps - 1].validation_loss);
     }
     double last = result->n_steps ? evaluate(run, bilevel) : first;
     result->inner_seconds = (first + last) / 2 * (double)result->n_steps;
@@ -180,7 +180,7 @@ static void clean(clean_run *run, ht_bilevel *bilevel)
 /* Outer steps, then the trainings of the table. */
 static void compute(clean_run *run, ht_bilevel *bilevel)
 {
-    double began = seconds_now();
+    run->result.began = stopwatch_now();
     interrupt_watch();
     progress_begin(clean_outer_work(run->options, run->options->outer_steps) +
                    clean_training_work(run->options));
@@ -188,7 +188,7 @@ static void compute(clean_run *run, ht_bilevel *bilevel)
     if (!interrupted()) clean_train_all(run);
     progress_end();
     run->result.interrupted = interrupted();
-    run->result.seconds = seconds_now() - began;
+    run->result.seconds = stopwatch_since(run->result.began).wall;
 }
 
 static int run_all(const clean_options *options)

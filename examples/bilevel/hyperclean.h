@@ -6,6 +6,7 @@
  *   hyperclean_setup.c   flags, images, wrong labels
  *   hyperclean_report.c  what is said: the table and --json
  *   hyperclean_files.c   what is written: the folder of --out
+ *   hyperclean_page.c    its report.html
  *
  * Read next: hyperclean.c. */
 #ifndef HYPERCLEAN_H
@@ -40,10 +41,13 @@ typedef struct clean_score {
     double precision, recall, f1;
 } clean_score;
 
+/* Doubles alone, so that each is a series of a report. */
 typedef struct clean_step {
+    double number;                      /* from 1 */
     double validation_loss, inner_loss; /* at theta_T, before this step's update */
     clean_score score;                  /* after it */
     double weight_sum, seconds;         /* sum of lambda; of the hypergradient */
+    double right_weight, wrong_weight;  /* mean lambda where the label is so */
 } clean_step;
 
 enum { BASELINE, VALIDATION_ONLY, CLEANED, ORACLE, N_TRAININGS };
@@ -53,6 +57,7 @@ typedef struct clean_training {
     bool done;
     double accuracy; /* percent */
     uint8_t *right;  /* (n_test) */
+    int32_t *said;   /* (n_test) classes */
     ht_set *theta;
 } clean_training;
 
@@ -63,7 +68,8 @@ typedef struct clean_result {
     double *distrust; /* (n_train) sum of the hypergradients so far */
     clean_training training[N_TRAININGS];
     double seconds, hypergradient_seconds, inner_seconds;
-    double validation_loss; /* after the last outer step */
+    stopwatch began, hypergradients, plain; /* the last two: all, and two trainings */
+    double validation_loss;                 /* after the last outer step */
     size_t predicted_bytes, peak_bytes;
     const char *schedule;      /* the one chosen */
     bool interrupted, written; /* written: all files of --out */
@@ -95,7 +101,17 @@ void clean_train_all(clean_run *run);
 /* Reads data, makes room for the model and results; what is wrong ends the program. */
 clean_run clean_run_new(const clean_options *options);
 void clean_run_free(clean_run *run);
-clean_score clean_score_weights(const clean_data *data, const float *lambda);
+void clean_score_weights(const clean_data *data, const float *lambda, clean_step *step);
+
+/* By how much the cleaned training's accuracy leads another's, in points, and the
+ * standard error, paired: only images on which they disagree count (McNemar 1947). */
+typedef struct clean_lead {
+    double points, error;
+} clean_lead;
+clean_lead clean_compare(const clean_run *run, int other);
+/* Plain trainings that a hypergradient took, by processor time; NaN: the machine was too
+ * busy to tell. */
+double clean_time_ratio(const clean_result *result);
 
 void clean_print(const clean_run *run);
 ht_status clean_write_json(const clean_run *run);
@@ -104,5 +120,8 @@ ht_status clean_write_json(const clean_run *run);
  * an earlier run are there. Of those the second leaves none. */
 ht_status clean_out_check(const clean_run *run);
 ht_status clean_write(const clean_run *run);
+ht_status clean_write_page(const clean_run *run, const char *path);
+/* Rows by trust, the least first: (n_train), owned. */
+int64_t *clean_rank(const clean_run *run);
 
 #endif

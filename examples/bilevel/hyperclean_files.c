@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* hyperclean_files.c: the files of --out.
  *
+ *   report.html          all that is to be seen: hyperclean_page.c
+ *   config.json          the flags, with their defaults
  *   metrics.csv          one row per outer step
  *   weights.csv          one row per train image: its weight, and why
  *   weights.safetensors  lambda
@@ -11,25 +13,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "hyperclean.h"
 
-enum { SHEET_PART = 48, N_FILES = 5 };
+enum { SHEET_PART = 48, N_FILES = 7 };
 
 static ht_status write_metrics(const clean_run *run, const char *path)
 {
     output out;
     if (!output_open(&out, run->ctx, path, false)) return ht_context_status(run->ctx);
     fprintf(out.file, "outer_step,validation_loss,inner_loss,found,precision,recall,f1,"
-                      "weight_sum,hypergradient_seconds\n");
+                      "weight_sum,hypergradient_seconds,right_weight,wrong_weight\n");
     for (int64_t k = 0; k < run->result.n_steps; k++) {
         const clean_step *step = &run->result.step[k];
         const clean_score *score = &step->score;
-        CSV_ROW(&out, (double)k + 1, step->validation_loss, step->inner_loss,
-                score->found, score->precision, score->recall, score->f1,
-                step->weight_sum, step->seconds);
+        CSV_ROW(&out, step->number, step->validation_loss, step->inner_loss, score->found,
+                score->precision, score->recall, score->f1, step->weight_sum,
+                step->seconds, step->right_weight, step->wrong_weight);
     }
     return output_close(&out, true);
 }
@@ -86,6 +86,21 @@ static int compare_ranked(const void *a, const void *b)
     return p->row < q->row ? -1 : p->row > q->row;
 }
 
+int64_t *clean_rank(const clean_run *run)
+{
+    size_t n = (size_t)run->data.n_train;
+    const float *lambda = ht_tensor_data(ht_set_tensor(run->result.eta, "lambda"));
+    ranked *order = malloc(n * sizeof *order);
+    int64_t *row = malloc(n * sizeof *row);
+    HT_ASSERT(order && row, "no memory to rank %zu images", n);
+    for (size_t i = 0; i < n; i++)
+        order[i] = (ranked){(double)lambda[i], run->result.distrust[i], (int64_t)i};
+    qsort(order, n, sizeof *order, compare_ranked);
+    for (size_t i = 0; i < n; i++) row[i] = order[i].row;
+    free(order);
+    return row;
+}
+
 static sheet_image image_of(const clean_run *run, int64_t row)
 {
     const clean_data *data = &run->data;
@@ -100,18 +115,12 @@ static sheet_image image_of(const clean_run *run, int64_t row)
 static ht_status write_sheet(const clean_run *run, const char *path)
 {
     const clean_data *data = &run->data;
-    size_t n = (size_t)data->n_train;
     int shown = data->n_train < SHEET_PART ? (int)data->n_train : SHEET_PART;
-    const float *lambda = ht_tensor_data(ht_set_tensor(run->result.eta, "lambda"));
-    ranked *order = malloc(n * sizeof *order);
-    HT_ASSERT(order, "no memory to rank %zu images", n);
-    for (size_t i = 0; i < n; i++)
-        order[i] = (ranked){(double)lambda[i], run->result.distrust[i], (int64_t)i};
-    qsort(order, n, sizeof *order, compare_ranked);
+    int64_t *order = clean_rank(run);
     sheet_image least[SHEET_PART], most[SHEET_PART];
     for (int k = 0; k < shown; k++) {
-        least[k] = image_of(run, order[k].row);
-        most[k] = image_of(run, order[data->n_train - 1 - k].row);
+        least[k] = image_of(run, order[k]);
+        most[k] = image_of(run, order[data->n_train - 1 - k]);
     }
     free(order);
     const sheet_part part[] = {{"Trusted least:", shown, least},
@@ -123,55 +132,33 @@ static ht_status write_sheet(const clean_run *run, const char *path)
                          data->cols, 2, part});
 }
 
-/* In the order of writing. */
-static const struct {
-    const char *name;
-    ht_status (*write)(const clean_run *run, const char *path);
-} files[N_FILES] = {{"metrics.csv", write_metrics},
-                    {"weights.csv", write_weights},
-                    {"weights.safetensors", write_lambda},
-                    {"model.safetensors", write_model},
-                    {"distrusted.png", write_sheet}};
-
-static bool earlier_files(const clean_run *run)
+static ht_status write_config(const clean_run *run, const char *path)
 {
-    char path[OUTPUT_PATH];
-    for (int k = 0; k < N_FILES; k++)
-        if (path_join(run->ctx, path, run->options->out, files[k].name) &&
-            access(path, F_OK) == 0)
-            return true;
-    return false;
+    (void)path;
+    return command_write_config(run->ctx, run->options->out);
 }
+
+/* In the order of writing. */
+static const char *const file_names[N_FILES + 1] = {
+    "metrics.csv",       "config.json",    "weights.csv", "weights.safetensors",
+    "model.safetensors", "distrusted.png", "report.html", NULL};
+static ht_status (*const file_writers[N_FILES])(const clean_run *run,
+                                                const char *path) = {
+    write_metrics, write_config, write_weights,   write_lambda,
+    write_model,   write_sheet,  clean_write_page};
 
 ht_status clean_out_check(const clean_run *run)
 {
-    const char *folder = run->options->out;
-    char path[OUTPUT_PATH];
-    output out;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return ht_context_fail(
-            run->ctx, HT_ERROR_FILE, NULL,
-            "%s: cannot be made: %s\n  hint: --out wants a folder that "
-            "you may write in, or a name for a new one",
-            folder, strerror(errno));
-    if (!path_join(run->ctx, path, folder, files[0].name) ||
-        !output_open(&out, run->ctx, path, false))
-        return ht_context_status(run->ctx);
-    output_close(&out, false);
-    if (earlier_files(run))
-        fprintf(stderr,
-                "hyperclean: %s holds files of an earlier run, which will be replaced\n",
-                folder);
-    return ht_context_status(run->ctx);
+    return output_folder(run->ctx, "hyperclean", run->options->out, file_names);
 }
 
 ht_status clean_write(const clean_run *run)
 {
     char path[OUTPUT_PATH];
     const char *folder = run->options->out;
-    bool earlier = earlier_files(run);
+    bool earlier = output_earlier(run->ctx, folder, file_names);
     for (int k = 0; k < N_FILES && !ht_context_status(run->ctx); k++)
-        if (path_join(run->ctx, path, folder, files[k].name)) files[k].write(run, path);
+        if (path_join(run->ctx, path, folder, file_names[k])) file_writers[k](run, path);
     if (ht_context_status(run->ctx) && earlier)
         fprintf(stderr, "hyperclean: %s may now hold files of two runs\n", folder);
     return ht_context_status(run->ctx);

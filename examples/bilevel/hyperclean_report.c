@@ -6,48 +6,53 @@
 
 #include "hyperclean.h"
 
-clean_score clean_score_weights(const clean_data *data, const float *lambda)
+void clean_score_weights(const clean_data *data, const float *lambda, clean_step *step)
 {
     clean_score score = {0};
-    double wrong = 0;
+    double wrong = 0, wrong_sum = 0, sum = 0;
     for (int64_t i = 0; i < data->n_train; i++) {
         bool found = (double)lambda[i] < FOUND_WRONG;
         wrong += data->corrupted[i];
         score.found += found;
         score.right += found && data->corrupted[i];
+        sum += (double)lambda[i];
+        wrong_sum += data->corrupted[i] ? (double)lambda[i] : 0;
     }
     score.precision = score.right / score.found;
     score.recall = score.right / wrong;
     score.f1 = 2 * score.right / (score.found + wrong);
-    return score;
+    step->score = score;
+    step->weight_sum = sum;
+    step->wrong_weight = wrong_sum / wrong;
+    step->right_weight = (sum - wrong_sum) / ((double)data->n_train - wrong);
 }
 
 static const char *const training_names[N_TRAININGS] = {"baseline", "validation only",
                                                         "cleaned", "oracle"};
 
-/* The difference of two trainings' accuracies in points and its standard error, paired:
- * only images on which they disagree count (McNemar 1947). */
-typedef struct comparison {
-    double points, error;
-} comparison;
-
-static comparison compare(const clean_data *data, const clean_training *a,
-                          const clean_training *b)
+clean_lead clean_compare(const clean_run *run, int other)
 {
-    double n = (double)data->n_test, only_a = 0, only_b = 0;
-    for (int64_t i = 0; i < data->n_test; i++) {
-        only_a += a->right[i] && !b->right[i];
-        only_b += b->right[i] && !a->right[i];
+    const uint8_t *a = run->result.training[CLEANED].right,
+                  *b = run->result.training[other].right;
+    double n = (double)run->data.n_test, only_a = 0, only_b = 0;
+    for (int64_t i = 0; i < run->data.n_test; i++) {
+        only_a += a[i] && !b[i];
+        only_b += b[i] && !a[i];
     }
     double difference = only_a - only_b;
     double variance = only_a + only_b - difference * difference / n;
-    return (comparison){100 * difference / n, 100 * sqrt(fmax(0, variance)) / n};
+    return (clean_lead){100 * difference / n, 100 * sqrt(fmax(0, variance)) / n};
+}
+
+double clean_time_ratio(const clean_result *result)
+{
+    return 2 / (double)result->n_steps *
+           stopwatch_ratio(result->hypergradients, result->plain);
 }
 
 static void print_versus(FILE *f, const clean_run *run, int other, const char *name)
 {
-    const clean_training *training = run->result.training;
-    comparison c = compare(&run->data, &training[CLEANED], &training[other]);
+    clean_lead c = clean_compare(run, other);
     const char *verdict = !(fabs(c.points) > 0)           ? "ties with"
                           : fabs(c.points) <= 2 * c.error ? "no clear difference from"
                           : c.points > 0                  ? "beats"
@@ -137,8 +142,12 @@ static void print_score(FILE *f, const clean_run *run)
     fprintf(f, "  %lld outer steps of T = %lld, %s; weights sum to at most R = %g\n",
             (long long)result->n_steps, (long long)run->options->inner_steps,
             result->schedule, run->options->radius);
-    fprintf(f, "  a hypergradient took %.2f x a plain training of the same length\n",
-            result->hypergradient_seconds / result->inner_seconds);
+    double ratio = clean_time_ratio(result);
+    if (isfinite(ratio))
+        fprintf(f, "  a hypergradient took %.2f x a plain training of the same length\n",
+                ratio);
+    else
+        fprintf(f, "  the machine was too busy to compare a hypergradient's time\n");
 }
 
 static void print_interrupt(FILE *f, const clean_run *run)
@@ -170,13 +179,11 @@ void clean_print(const clean_run *run)
     else
         print_verdict(f, run);
     if (result->written)
-        fprintf(
-            f,
-            "\nWritten to %s: metrics.csv, weights.csv, weights.safetensors,\n"
-            "  %sdistrusted.png\n"
-            "  (labels trusted least and most: red ones are wrong, blue ones right)\n",
-            run->options->out,
-            result->training[CLEANED].done ? "model.safetensors, " : "");
+        fprintf(f,
+                "\nWritten to %s: report.html, to open in a browser; metrics.csv,\n"
+                "  config.json, weights.csv, weights.safetensors, %sdistrusted.png\n",
+                run->options->out,
+                result->training[CLEANED].done ? "model.safetensors,\n  " : "");
     fprintf(f, "\n%.1f s of computing; the unroll held %.1f MB (predicted %.1f)\n",
             result->seconds, (double)result->peak_bytes / 1e6,
             (double)result->predicted_bytes / 1e6);

@@ -40,7 +40,7 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
         {"memory", FLAG_BYTES, &o->memory, "of the unroll, like 50M; 0: no limit"},
         {"schedule", FLAG_CHOICE, &o->schedule, "auto, store-all, two-level or revolve",
          .choices = clean_schedules},
-        {"out", FLAG_FOLDER, &o->out, "write weights, metrics, a contact sheet"},
+        {"out", FLAG_FOLDER, &o->out, "write report.html, metrics, weights, a model"},
     };
     const command about = {
         "hyperclean",
@@ -170,8 +170,10 @@ static void make_result(clean_run *run)
     ht_tensor_fill(lambda, fmin(1, run->options->radius / (double)n));
     result->distrust = allocate(n, sizeof *result->distrust);
     result->step = allocate(run->options->outer_steps, sizeof *result->step);
-    for (int k = 0; k < N_TRAININGS; k++)
+    for (int k = 0; k < N_TRAININGS; k++) {
         result->training[k].right = allocate(run->data.n_test, 1);
+        result->training[k].said = allocate(run->data.n_test, sizeof(int32_t));
+    }
 }
 
 clean_run clean_run_new(const clean_options *options)
@@ -192,6 +194,7 @@ void clean_run_free(clean_run *run)
     for (int k = 0; k < N_TRAININGS; k++) {
         ht_set_free(result->training[k].theta);
         free(result->training[k].right);
+        free(result->training[k].said);
     }
     ht_set *const sets[] = {result->eta, run->theta, run->data.train,
                             run->data.validation, run->data.test};

@@ -28,6 +28,8 @@
  * with 500 validation images 79.98, 84.96, 86.63, 89.68, F1 0.908 - 0.925.
  *
  * The step is recorded once and replayed. Read next: hyperclean_setup.c. */
+#include <string.h>
+
 #include "hyperclean.h"
 
 typedef struct trainer {
@@ -93,6 +95,7 @@ static void classify_test(trainer *t, clean_training *training)
     int64_t n_right = 0;
     for (int64_t i = 0; i < data->n_test; i++)
         n_right += training->right[i] = said[i] == given[i];
+    memcpy(training->said, said, (size_t)data->n_test * sizeof *said);
     training->accuracy = 100.0 * (double)n_right / (double)data->n_test;
     training->theta = ht_set_clone(t->theta, 0);
     ht_check(t->run->ctx);

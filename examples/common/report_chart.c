@@ -335,9 +335,9 @@ static void put_bar(report *page, const report_bar *bar, const axis *a, bool dot
     double at = on_axis(a, bar->value), zero = on_axis(a, 0), y = top + 26;
     fprintf(f, "<text class=\"name\" x=\"6\" y=\"%.0f\">", top + 14);
     report_put(page, bar->name);
-    fprintf(f, "</text><text class=\"name\" x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%.4g",
-            RIGHT - 6, top + 14, bar->value);
-    if (bar->error > 0) fprintf(f, " \302\261 %.2g", bar->error);
+    fprintf(f, "</text><text class=\"name\" x=\"%d\" y=\"%.0f\" text-anchor=\"end\">",
+            RIGHT - 6, top + 14);
+    fprintf(f, bar->error > 0 ? "%#.4g \302\261 %#.2g" : "%.4g", bar->value, bar->error);
     fputs("</text>\n", f);
     if (!isfinite(bar->value)) return;
     if (!dots)

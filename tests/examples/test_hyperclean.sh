@@ -277,7 +277,7 @@ verdict hyperclean_out_failing_at_the_end_still_shows_the_table "$(
 )"
 rm -rf blocked
 
-files='distrusted.png metrics.csv model.safetensors weights.csv weights.safetensors'
+files='config.json distrusted.png metrics.csv model.safetensors report.html weights.csv weights.safetensors'
 
 # A seed that a double cannot hold. The line with it may be long.
 small --threads 1 --seed 9007199254740993 --json --out whole
@@ -317,6 +317,9 @@ verdict hyperclean_out_holds_every_file "$(
     differs 'PNG end' 49454e44ae426082 \
         "$(tail -c 8 whole/distrusted.png | od -An -tx1 | tr -d ' \n')"
     differs 'rows of metrics.csv' 3 "$(wc -l <whole/metrics.csv | tr -d ' ')"
+    contains whole/config.json '"train":200,' '"radius":40,' '"seed":9007199254740993,' \
+        '"schedule":"auto"' '"out":"whole"'
+    differs 'verdicts of report.html' 1 "$(grep -c 'class="verdict' whole/report.html)"
     differs 'rows of weights.csv' 201 "$(wc -l <whole/weights.csv | tr -d ' ')"
     differs 'wrong labels in weights.csv' 100 \
         "$(awk -F, 'NR > 1 && $2 != $3' whole/weights.csv | wc -l | tr -d ' ')"
@@ -350,6 +353,19 @@ if command -v script >/dev/null; then
         differs 'bars that are complete' 1 "$(grep -c '100 %' bars)"
         differs 'longest line' 39 "$(awk 'length > n { n = length } END { print n }' bars)"
     )"
+    # Losses as blocks, or as plain letters where the locale has no others.
+    for locale in C.UTF-8 C; do
+        LC_ALL=$locale TERM=xterm script -qec "stty cols 80 && $program --train 200 \
+            --validation 100 --inner-steps 5 --outer-steps 500 --final-steps 5" /dev/null \
+            >"$out" 2>"$err" </dev/null
+        tr '\r' '\n' <"$out" | grep '  cleaning .*/s, loss ' | tail -n 1 >bars
+        blocks=$(LC_ALL=C tr -cd '\201-\210' <bars | wc -c | tr -d ' ')
+        verdict "hyperclean_progress_draws_losses_in_$locale" "$(
+            contains bars '/500, ' ', loss '
+            [ "$locale" = C ] && differs 'blocks' 0 "$blocks"
+            [ "$locale" = C ] || [ "$blocks" -ge 2 ] || echo "expected blocks, got $blocks"
+        )"
+    done
     rm -f bars
 else
     n=$((n + 1))
@@ -410,7 +426,7 @@ verdict hyperclean_interrupt_while_cleaning_keeps_steps "$(
         'what there is has been written' 'Written to stopped:' 'not run'
     differs interrupted true "$(field interrupted)"
     differs cleaned_accuracy null "$(field cleaned_accuracy)"
-    differs files 'distrusted.png metrics.csv weights.csv weights.safetensors' \
+    differs files 'config.json distrusted.png metrics.csv report.html weights.csv weights.safetensors' \
         "$(listing stopped)"
     differs 'rows of metrics.csv' "$((done_steps + 1))" \
         "$(wc -l <stopped/metrics.csv | tr -d ' ')"
@@ -451,7 +467,7 @@ verdict hyperclean_interrupt_in_first_training_keeps_weights "$(
     contains "$err" 'model.safetensors, of an earlier run, has been removed'
     differs interrupted true "$(field interrupted)"
     differs cleaned_accuracy null "$(field cleaned_accuracy)"
-    differs files 'distrusted.png metrics.csv weights.csv weights.safetensors' \
+    differs files 'config.json distrusted.png metrics.csv report.html weights.csv weights.safetensors' \
         "$(listing stopped)"
 )"
 rm -rf stopped

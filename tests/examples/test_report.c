@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_report.c: a report with everything in it, and what stands in its file. Given a
- * folder it only writes one there, for a browser to open. */
+ * folder it only writes one there; --look PICTURE WIDTH says what a browser made. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +187,32 @@ static void report_images_beyond_two_megabytes_are_left_out(void **state)
     ht_context_free(ctx);
 }
 
+/* Of the first `width` columns of a screenshot: the lightness at its corner, the share of
+ * pixels unlike that in percent, and how many colours there are. */
+static int look(ht_context *ctx, const char *path, int64_t width)
+{
+    ht_tensor *picture = ht_png_read(ctx, path);
+    ht_check(ctx);
+    ht_shape shape = ht_tensor_shape(picture);
+    const uint8_t *pixel = ht_tensor_data(picture);
+    uint8_t *seen = calloc(1 << 24, 1);
+    assert_non_null(seen);
+    int64_t other = 0, colours = 0;
+    for (int64_t k = 0; k < shape.dim[0] * shape.dim[1]; k++) {
+        const uint8_t *p = pixel + 3 * k;
+        if (k % shape.dim[1] >= width) continue;
+        other += memcmp(p, pixel, 3) != 0;
+        uint8_t *at = &seen[p[0] << 16 | p[1] << 8 | p[2]];
+        colours += !*at;
+        *at = 1;
+    }
+    printf("%d %.2f %lld\n", pixel[1],
+           100.0 * (double)other / (double)(shape.dim[0] * width), (long long)colours);
+    free(seen);
+    ht_tensor_free(picture);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -197,7 +223,8 @@ int main(int argc, char **argv)
     };
     if (argc < 2) return cmocka_run_group_tests(tests, NULL, NULL);
     ht_context *ctx = ht_context_new(NULL);
-    ht_status status = write_report(ctx, argv[1]);
+    int status = argc == 4 ? look(ctx, argv[2], strtol(argv[3], NULL, 10))
+                           : write_report(ctx, argv[1]) != HT_OK;
     ht_context_free(ctx);
-    return status != HT_OK;
+    return status;
 }

@@ -1,0 +1,160 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# test_report_browser.sh: reports in headless Chromium, in TAP: nothing on the console, all
+# figures there, nothing wider than a phone, letters large enough, and pictures of it that
+# are not blank, on a phone and a desktop, light and dark. Skipped without Chromium.
+# Usage: test_report_browser.sh <test_report> <built hyperclean> <bundled MNIST folder>
+set -u
+report=$1 hyperclean=$2 mnist=$3
+n=0 failed=0
+browser=
+for name in chromium chromium-browser google-chrome; do
+    command -v $name >/dev/null && browser=$name && break
+done
+if [ -z "$browser" ]; then
+    echo '1..0 # SKIP Chromium is not installed (Debian: apt-get install chromium)'
+    exit 0
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# verdict <case> <complaints, empty if none>
+verdict() {
+    n=$((n + 1))
+    if [ -z "$2" ]; then
+        echo "ok $n - $1"
+    else
+        failed=1
+        echo "not ok $n - $1"
+        printf '%s\n' "$2" | sed 's/^/# /'
+    fi
+}
+
+differs() { # <what> <expected> <got>
+    [ "$2" = "$3" ] || echo "$1: expected $2, got $3"
+}
+
+within() { # <what> <least> <most> <got>
+    awk -v got="$4" "BEGIN { exit !(got != \"\" && got + 0 >= $2 && got + 0 <= $3) }" ||
+        echo "$1: expected $2 to $3, got $4"
+}
+
+# browse <flags>: what it prints in $work/dom, what it logs in $work/log
+browse() {
+    timeout 120 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars \
+        --user-data-dir="$work/profile" --allow-file-access-from-files \
+        --enable-logging=stderr "$@" >"$work/dom" 2>"$work/log"
+    grep 'CONSOLE' "$work/log"
+}
+
+# A page around the page: a window cannot be as narrow as a phone, a frame can.
+frame() { # <report> <width> <height> <script>
+    cat >"$work/frame.html" <<END
+<!doctype html><html style="color-scheme:light dark"><style>body{margin:0}
+iframe{border:0;display:block}</style><iframe id="f" src="$1" width="$2" height="$3"
+onload="$4"></iframe></html>
+END
+}
+
+# "name value" lines about a report at a width, its tables opened.
+measure() { # <report> <width>
+    frame "$1" "$2" 900 "measure(this.contentDocument)"
+    cat >>"$work/frame.html" <<'END'
+<script>
+function measure(page) {
+    const all = (what) => [...page.querySelectorAll(what)]
+    all('details').forEach((x) => x.open = true)
+    const high = (x) => x.getBoundingClientRect().height
+    const empty = (x) => !(x.getAttribute('aria-label') ?? x.textContent).trim()
+    const found = {
+        figures: all('figure').length,
+        flat: all('figure, figure svg[role=img], .gallery i').filter((x) => high(x) < 20).length,
+        wordless: all('svg[role=img], figcaption, .gallery li, .scroll').filter(empty).length,
+        unreachable: all('.scroll, summary').filter((x) => x.tabIndex < 0).length,
+        letters: Math.min(...all('svg text').filter((x) => x.textContent).map(high)),
+        wide: page.documentElement.scrollWidth,
+        scripts: all('script, iframe, link[rel=stylesheet]').length,
+    }
+    const text = Object.entries(found).map((x) => x.join(' ')).join('\n')
+    document.body.innerHTML = '<pre>\n\n' + text + '\n</pre>'
+}
+</script>
+END
+    browse --dump-dom "file://$work/frame.html"
+}
+
+measured() { # <name>
+    sed -n "s/^$1 //p" "$work/dom"
+}
+
+# page_is_whole <case> <report> <figures>
+page_is_whole() {
+    for width in 390 1280; do
+        verdict "report_$1_is_whole_at_${width}_pixels" "$(
+            measure "$2" $width
+            differs figures "$3" "$(measured figures)"
+            differs 'figures without height' 0 "$(measured flat)"
+            differs 'figures without words' 0 "$(measured wordless)"
+            differs 'parts the keyboard does not reach' 0 "$(measured unreachable)"
+            differs 'scripts and frames' 0 "$(measured scripts)"
+            within 'pixels of the smallest letters' 10 30 "$(measured letters)"
+            within 'pixels of width' 1 $width "$(measured wide)"
+        )"
+    done
+    within 'bytes of the page' 1000 2000000 "$(wc -c <"$2" | tr -d ' ')" >"$work/size"
+    verdict "report_$1_is_at_most_two_megabytes" "$(cat "$work/size")"
+}
+
+# Pictures of the top of the page; `look` says its background, 0 to 255, the share of other
+# pixels in percent, and how many colours there are.
+page_is_seen() { # <case> <report>
+    for width in 390 1280; do
+        for style in 1:light:240:255 0:dark:0:40; do
+            IFS=: read -r flag name least most <<END
+$style
+END
+            frame "$2" $width 1600 ''
+            verdict "report_$1_is_seen_${name}_at_${width}_pixels" "$(
+                browse --blink-settings=preferredColorScheme="$flag" \
+                    --window-size=$((width < 500 ? 500 : width)),1600 \
+                    --screenshot="$work/shot.png" "file://$work/frame.html"
+                "$report" --look "$work/shot.png" $width >"$work/look" 2>&1
+                read -r background other colours <"$work/look"
+                within background "$least" "$most" "$background"
+                within 'percent of other pixels' 5 90 "$other"
+                within colours 50 100000 "$colours"
+            )"
+        done
+    done
+}
+
+# What these checks are worth: a page that asks the network, and a blank one.
+mkdir "$work/parts" "$work/bad"
+"$report" "$work/parts"
+sed 's|</main>|<img src="http://localhost/x.png" alt="x"></main>|' "$work/parts/report.html" \
+    >"$work/bad/report.html"
+frame "$work/bad/report.html" 390 900 ''
+verdict report_that_asks_the_network_is_noticed "$(
+    case $(browse --dump-dom "file://$work/frame.html") in
+    *'Content Security Policy'*) ;;
+    *) echo 'expected a refusal on the console, got none' ;;
+    esac
+)"
+echo '<!doctype html><title>blank</title>' >"$work/bad/report.html"
+frame "$work/bad/report.html" 390 1600 ''
+verdict report_that_is_blank_is_noticed "$(
+    browse --window-size=500,1600 --screenshot="$work/shot.png" "file://$work/frame.html"
+    "$report" --look "$work/shot.png" 390 >"$work/look"
+    differs 'background, other pixels, colours' '255 0.00 1' "$(cat "$work/look")"
+)"
+
+page_is_whole of_all_parts "$work/parts/report.html" 11
+page_is_seen of_all_parts "$work/parts/report.html"
+
+"$hyperclean" --data "$mnist" --train 300 --validation 200 --inner-steps 20 --outer-steps 3 \
+    --final-steps 20 --out "$work/clean" >/dev/null 2>&1
+page_is_whole of_hyperclean "$work/clean/report.html" 11
+page_is_seen of_hyperclean "$work/clean/report.html"
+
+echo "1..$n"
+exit $failed
