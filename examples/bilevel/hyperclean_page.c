@@ -13,15 +13,16 @@ static clean_score last_score(const clean_run *run)
     return run->result.step[run->result.n_steps - 1].score;
 }
 
-/* Better than the labels as given, and than leaving all of them out. */
+/* Clearly better than the labels as given, and than leaving all of them out; or clearly
+ * worse than either. */
 static report_tone tone_of(const clean_run *run)
 {
     clean_lead given = clean_compare(run, BASELINE);
     clean_lead none = clean_compare(run, VALIDATION_ONLY);
     if (given.points <= -2 * given.error || none.points <= -2 * none.error)
         return REPORT_BAD;
-    if (given.points > 2 * given.error && none.points > 0) return REPORT_GOOD;
-    return REPORT_EVEN;
+    bool clear = given.points > 2 * given.error && none.points > 2 * none.error;
+    return clear ? REPORT_GOOD : REPORT_EVEN;
 }
 
 static void put_verdict(report *page, const clean_run *run)

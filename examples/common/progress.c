@@ -76,11 +76,12 @@ void interrupt_watch(void)
 
 /* Progress. */
 
-enum { BAR = 16, COLUMNS = 79, TEXT = 160, SPARK = 16 };
+enum { BAR = 16, COLUMNS = 79, MOST_COLUMNS = 119, TEXT = 160, SPARK = 24 };
 
 static struct {
     double work, began, shown;
-    char text[TEXT];           /* of the last plain line */
+    char text[TEXT];           /* what is being done */
+    bool said;                 /* in a line */
     bool terminal, utf8, open; /* open: the bar's line is not ended */
     double first_time;         /* when the first step of `text` was done, and which */
     int64_t first_step;
@@ -111,7 +112,7 @@ static int columns(void)
 {
     struct winsize size;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return COLUMNS;
-    return size.ws_col > COLUMNS ? COLUMNS : size.ws_col - 1;
+    return size.ws_col > MOST_COLUMNS ? MOST_COLUMNS : size.ws_col - 1;
 }
 
 /* Losses from the first on, always in as many places: when these are full, two become
@@ -152,23 +153,24 @@ static void draw_spark(FILE *f, int room)
     }
 }
 
-/* Cut to the width, of which the bar is a fifth at most; the losses stand where there is
- * room for them behind the text. */
+/* Cut to the width. The bar, a fifth at most, leaves room for some losses; these stand
+ * behind the text, the latest of them. */
 static void draw_bar(double part, double left, const char *what, const char *detail)
 {
-    char full[BAR + 1], line[COLUMNS + 1];
-    int wide = columns(), long_bar = wide / 5 < BAR ? wide / 5 : BAR;
-    for (int i = 0; i < long_bar; i++)
-        full[i] = i < (int)(long_bar * part + 0.5) ? '#' : '.';
-    full[long_bar] = 0;
-    snprintf(line, sizeof line, "[%s] %3.0f %%  ETA %3.0f s  %s%s", full, 100 * part,
-             left, what, detail);
-    int room = wide - (int)strlen(line) - 2;
-    int spark = bar.n_losses < room ? bar.n_losses : room > 0 ? room : 0;
-    fprintf(stderr, "\r%.*s", wide, line);
+    char full[BAR + 1] = "................", text[2 * TEXT];
+    int wide = columns(), most = wide / 5 < BAR ? wide / 5 : BAR;
+    snprintf(text, sizeof text, "%3.0f %%  ETA %3.0f s  %s%s", 100 * part, left, what,
+             detail);
+    int used = (int)strlen(text) + 5; /* two brackets, a space, two before the losses */
+    int room = wide - used - (bar.n_losses < SPARK / 2 ? bar.n_losses : SPARK / 2);
+    int long_bar = room > most ? most : room > 4 ? room : 4;
+    memset(full, '#', (size_t)(long_bar * fmin(1, part) + 0.5));
+    int spark = wide - used - long_bar;
+    spark = spark > bar.n_losses ? bar.n_losses : spark > 0 ? spark : 0;
+    fprintf(stderr, "\r[%.*s] %.*s", long_bar, full, wide - long_bar - 3, text);
     if (spark) fputs("  ", stderr);
     draw_spark(stderr, spark);
-    int rest = spark ? room - spark : room + 2;
+    int rest = wide - used + 2 - long_bar - (spark ? spark + 2 : 0);
     fprintf(stderr, "%*s", rest > 0 ? rest : 0, "");
     fflush(stderr);
     bar.open = true;
@@ -183,36 +185,45 @@ static void show(double done, double now, const char *what, const char *detail)
     else
         fprintf(stderr, "%3.0f %%, ETA %.0f s: %s%s\n", 100 * part, left, what, detail);
     bar.shown = now;
+    bar.said = true;
 }
 
-/* The bar at most ten times a second. */
+/* Whatever is said of `what` begins anew when it is another. */
+static void take_part(const char *what, int64_t step)
+{
+    if (strcmp(bar.text, what) == 0) return;
+    snprintf(bar.text, sizeof bar.text, "%s", what);
+    bar.first_time = seconds_now();
+    bar.first_step = step;
+    bar.n_losses = bar.every = 0;
+    bar.said = false;
+}
+
+/* A bar ten times a second; a line a second, if it is the first of its kind. */
+static bool too_soon(double done, double now, double again)
+{
+    double since = now - bar.shown;
+    if (bar.said && !bar.terminal) return since < again;
+    return done < bar.work && since < (bar.terminal ? 0.1 : 1);
+}
+
 void progress(double done, const char *what, const char *detail)
 {
     double now = seconds_now();
-    bool same = strcmp(bar.text, what) == 0;
-    if (done < bar.work && now - bar.shown < (bar.terminal ? 0.1 : 1.0)) return;
-    if (!bar.terminal && same) return;
-    snprintf(bar.text, sizeof bar.text, "%s", what);
-    bar.n_losses = 0;
-    show(done, now, what, detail);
+    take_part(what, 0);
+    if (!too_soon(done, now, INFINITY)) show(done, now, what, detail);
 }
 
 void progress_step(double done, const char *what, int64_t step, int64_t n, double loss)
 {
     double now = seconds_now();
-    bool same = strcmp(bar.text, what) == 0;
-    if (!same) {
-        snprintf(bar.text, sizeof bar.text, "%s", what);
-        bar.first_time = now;
-        bar.first_step = step;
-        bar.n_losses = bar.every = 0;
-    }
+    take_part(what, step);
     keep_loss(loss);
-    if (same && done < bar.work && now - bar.shown < (bar.terminal ? 0.1 : 10.0)) return;
+    if (too_soon(done, now, 10)) return;
     char count[TEXT + 48], detail[64] = "";
     double rate = (double)(step - bar.first_step) / (now - bar.first_time);
     snprintf(count, sizeof count, "%s %lld/%lld", what, (long long)step, (long long)n);
-    if (same && isfinite(rate)) snprintf(detail, sizeof detail, ", %.3g/s", rate);
+    if (step > bar.first_step) snprintf(detail, sizeof detail, ", %.3g/s", rate);
     size_t used = strlen(detail);
     snprintf(detail + used, sizeof detail - used, ", loss %.4g", loss);
     show(done, now, count, detail);

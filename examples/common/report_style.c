@@ -72,7 +72,7 @@ const char *const report_head[] = {
     "th:first-child,td:first-child{text-align:left}"
     "th{font-weight:600}thead th{color:var(--dim)}\n"
     ".matrix td,.matrix th{text-align:center;padding:.3rem .15rem;min-width:1.75rem;"
-    "font-size:.78rem}.matrix th:first-child{padding-right:.4rem}"
+    "font-size:.78rem}.matrix th:first-child{text-align:right;padding-right:.4rem}"
     ".matrix td{border:1px solid var(--paper);"
     "background:rgba(var(--shade),calc(var(--p)*.55))}\n"
     "dl{max-width:46rem}dl div{display:flex;gap:1rem;justify-content:space-between;"

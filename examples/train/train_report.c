@@ -46,14 +46,13 @@ void train_show_start(const train_run *run)
 void train_show_step(const train_run *run)
 {
     int64_t step = ht_optimizer_steps(run->optimizer);
-    long long of_epoch = (long long)((step - 1) % run->epoch_steps + 1);
-    char what[64], detail[96];
-    snprintf(what, sizeof what, "epoch %lld/%lld",
+    char what[64];
+    snprintf(what, sizeof what, "epoch %lld/%lld, step",
              (long long)((step - 1) / run->epoch_steps + 1),
              (long long)run->options->epochs);
-    snprintf(detail, sizeof detail, ", step %lld/%lld, loss %.4f", of_epoch,
-             (long long)run->epoch_steps, train_loss(run->epoch));
-    progress((double)(step - run->first_step), what, detail);
+    progress_step((double)(step - run->first_step), what,
+                  (step - 1) % run->epoch_steps + 1, run->epoch_steps,
+                  train_loss(run->epoch));
 }
 
 /* The log. */

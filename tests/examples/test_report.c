@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -92,14 +93,14 @@ static ht_status write_report(ht_context *ctx, const char *folder)
     return report_close(&page);
 }
 
-static char *read_report(void)
+static char *take_text(const char *path)
 {
     static char text[200000];
-    FILE *f = fopen("report.html", "rb");
+    FILE *f = fopen(path, "rb");
     assert_non_null(f);
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
-    unlink("report.html");
+    unlink(path);
     text[n] = 0;
     return text;
 }
@@ -116,7 +117,7 @@ static void report_has_every_part_and_escapes(void **state)
     (void)state;
     ht_context *ctx = ht_context_new(NULL);
     assert_int_equal(write_report(ctx, "."), HT_OK);
-    const char *text = read_report();
+    const char *text = take_text("report.html");
     assert_int_equal(count(text, "<figure>"), 11);
     assert_int_equal(count(text, "</figure>"), 11);
     assert_int_equal(count(text, "<svg role=\"img\""), 6);
@@ -142,7 +143,7 @@ static void report_curve_has_its_numbers(void **state)
     report_curve(&page, &(report_figure){"Loss", "step"}, 2,
                  (report_series[]){{"it", 3, x, y}, {"control", 1, NULL, &level}});
     assert_int_equal(report_close(&page), HT_OK);
-    const char *text = read_report();
+    const char *text = take_text("report.html");
     assert_int_equal(count(text, "<tr><td>1</td><td>3</td><td>7</td></tr>"), 1);
     assert_int_equal(count(text, "<tr><td>4</td><td>2</td><td>7</td></tr>"), 1);
     assert_int_equal(count(text, "<tr><td>"), 3);
@@ -213,6 +214,41 @@ static int look(ht_context *ctx, const char *path, int64_t width)
     return 0;
 }
 
+/* More rows than there is room for at first; a NaN is an empty cell and a gap. */
+static void metrics_are_rows_and_series(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    metrics log = {.name = {"step", "loss"}};
+    for (int k = 0; k < 100; k++)
+        METRICS_ROW(&log, k + 1, k == 1 ? (double)NAN : 0.5 * k);
+    assert_int_equal(metrics_write(&log, ctx, "."), HT_OK);
+    const char *text = take_text("metrics.csv");
+    assert_memory_equal(text, "step,loss\n1,0\n2,\n3,1\n4,1.5\n", 27);
+    assert_int_equal(count(text, "\n"), 101);
+    report_series loss = metrics_series(&log, "loss");
+    assert_int_equal(loss.n, 100);
+    assert_true(loss.x[99 * loss.stride] >= 100 && loss.y[99 * loss.stride] >= 49.5);
+    metrics_free(&log);
+    ht_context_free(ctx);
+}
+
+/* What was waited for is no time of a's. */
+static void stopwatch_ratio_of_a_busy_machine_is_none(void **state)
+{
+    (void)state;
+    const stopwatch one = {1.2, 1, 2}, two = {2.4, 2, 4}, waited = {3.2, 2, 4};
+    assert_true(fabs(stopwatch_ratio(two, one) - 2) < 1e-12);
+    assert_true(isnan(stopwatch_ratio(waited, one)));
+    assert_true(isnan(stopwatch_ratio(one, waited)));
+    stopwatch began = stopwatch_now();
+    nanosleep(&(struct timespec){0, 50000000}, NULL);
+    stopwatch slept = stopwatch_since(began);
+    printf("# slept: %.4f s of the clock, %.4f s of the processor\n", slept.wall,
+           slept.cpu);
+    assert_true(slept.wall >= 0.05 && slept.cpu < 0.03);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -220,6 +256,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(report_curve_has_its_numbers),
         cmocka_unit_test(report_in_no_folder_is_refused),
         cmocka_unit_test(report_images_beyond_two_megabytes_are_left_out),
+        cmocka_unit_test(metrics_are_rows_and_series),
+        cmocka_unit_test(stopwatch_ratio_of_a_busy_machine_is_none),
     };
     if (argc < 2) return cmocka_run_group_tests(tests, NULL, NULL);
     ht_context *ctx = ht_context_new(NULL);
