@@ -288,10 +288,11 @@ void report_histogram(report *page, const report_figure *figure, int n_groups,
 
 /* Images of one size, (rows, cols) or planes (3, rows, cols), with captions. black and
  * white are the values that are drawn so: 0 and 1, or 1 and 0 for ink on paper. */
+typedef enum report_mark { REPORT_UNMARKED, REPORT_RIGHT, REPORT_WRONG } report_mark;
 typedef struct report_image {
     const float *pixels;
     const char *caption;
-    enum { REPORT_UNMARKED, REPORT_RIGHT, REPORT_WRONG } mark; /* of its frame */
+    report_mark mark; /* of its frame */
 } report_image;
 typedef struct report_gallery {
     int64_t rows, cols, channels;

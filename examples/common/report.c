@@ -86,10 +86,10 @@ void report_section(report *page, const char *title)
 void report_verdict(report *page, report_tone tone, const char *format, ...)
 {
     static const char *const style[] = {"plain", "good", "mixed", "bad"};
-    static const char *const sign[] = {"", "Yes.", "Even.", "No."};
+    static const char *const sign[] = {"", "<b>Yes.</b>", "<b>Even.</b>", "<b>No.</b>"};
     va_list values;
     report_within(page, NULL);
-    fprintf(page->out.file, "<p class=\"verdict %s\"><b>%s</b>", style[tone], sign[tone]);
+    fprintf(page->out.file, "<p class=\"verdict %s\">%s", style[tone], sign[tone]);
     va_start(values, format);
     put_values(page, format, values);
     va_end(values);

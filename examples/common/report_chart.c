@@ -25,7 +25,8 @@ enum {
 /* Where a value stands: `low` (its logarithm, if log) at `from`, `high` at `to`. */
 typedef struct axis {
     double low, high, from, to;
-    bool log;
+    double step;      /* from tick to tick */
+    bool log, broken; /* broken: not all values are whole numbers */
 } axis;
 
 static double on_axis(const axis *a, double value)
@@ -45,33 +46,37 @@ static void axis_reach(axis *a, double value)
     double x = a->log ? log10(value) : value;
     a->low = fmin(a->low, x);
     a->high = fmax(a->high, x);
+    a->broken = a->broken || fabs(x - rint(x)) > 0;
 }
 
 static axis axis_new(double from, double to, bool log)
 {
-    return (axis){INFINITY, -INFINITY, from, to, log};
+    return (axis){INFINITY, -INFINITY, from, to, .log = log};
 }
 
 /* 1, 2 or 5 times a power of ten, so that a quarter of the span has about one. */
-static double tick_step(double span)
+static double tick_step(const axis *a)
 {
-    double power = pow(10, floor(log10(span / 4))), part = span / 4 / power;
-    return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
+    double quarter = (a->high - a->low) / 4, power = pow(10, floor(log10(quarter)));
+    double part = quarter / power;
+    double step = power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
+    return a->broken ? step : fmax(step, 1);
 }
 
-/* Room above and below, up to the next tick; a span even where all values are one. */
+/* Room above and below, up to the next tick; a span even where all values are as good as
+ * one. */
 static void axis_settle(axis *a, bool round)
 {
-    if (!(a->low <= a->high)) a->low = 0, a->high = 1;
-    if (!(a->high - a->low > 1e-9 * (fabs(a->low) + fabs(a->high)))) {
-        double around = a->log ? 0.5 : fmax(fabs(a->low) * 0.1, 1e-6);
+    if (!(a->low <= a->high)) a->low = a->high = 0;
+    if (!(a->high - a->low > 1e-5 * (fabs(a->low) + fabs(a->high)))) {
+        double around = a->log ? 0.5 : fabs(a->low) * 0.1;
         a->low -= around;
-        a->high += around;
+        a->high += around > 0 ? around : 1;
     }
+    a->step = a->log ? 0.1 : tick_step(a);
     if (!round) return;
-    double step = a->log ? 0.1 : tick_step(a->high - a->low);
-    a->low = step * floor(a->low / step + 1e-9);
-    a->high = step * ceil(a->high / step - 1e-9);
+    a->low = a->step * floor(a->low / a->step + 1e-9);
+    a->high = a->step * ceil(a->high / a->step - 1e-9);
 }
 
 /* On a logarithm's axis: powers of ten, and within two of them 2 and 5 times these. */
@@ -91,7 +96,7 @@ static int log_ticks(const axis *a, double tick[TICKS])
 static int axis_ticks(const axis *a, double tick[TICKS])
 {
     if (a->log) return log_ticks(a, tick);
-    double step = tick_step(a->high - a->low);
+    double step = a->step;
     int n = 0;
     for (double k = ceil(a->low / step - 1e-9) + 0; n < TICKS; k++) {
         if (k * step > a->high + 1e-9 * step) break;
@@ -109,12 +114,12 @@ static void put_axes(report *page, const report_figure *figure, const axis *x,
     for (int k = 0; k < n; k++) {
         double at = on_axis(y, tick[k]);
         fprintf(f, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>", LEFT, at, RIGHT);
-        fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n",
+        fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n",
                 LEFT - 5, at + 4, tick[k]);
     }
     n = axis_ticks(x, tick);
     for (int k = 0; k < n; k++)
-        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n",
+        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n",
                 on_axis(x, tick[k]), BOTTOM + 16, tick[k]);
     fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", RIGHT, BOTTOM + 33);
     report_put(page, figure->x ? figure->x : "");
@@ -197,20 +202,22 @@ static int64_t next_point(const report_series *s, int64_t i, int64_t most)
 
 static void say_series(report *page, const report_series *s)
 {
-    int64_t least = -1, last = s->n - 1;
-    for (int64_t i = 0; i < s->n; i++)
-        if (isfinite(series_y(s, i)) &&
-            (least < 0 || series_y(s, i) < series_y(s, least)))
-            least = i;
+    int64_t first = -1, last = -1, least = -1;
+    for (int64_t i = 0; i < s->n; i++) {
+        if (!isfinite(series_y(s, i))) continue;
+        first = first < 0 ? i : first;
+        last = i;
+        least = least < 0 || series_y(s, i) < series_y(s, least) ? i : least;
+    }
     fputs(". ", page->out.file);
     report_put(page, s->name);
-    if (s->n < 1 || least < 0)
+    if (first < 0)
         fputs(" has no values", page->out.file);
     else if (is_level(s))
         fprintf(page->out.file, " is %.4g", series_y(s, 0));
     else
         fprintf(page->out.file, " begins at %.4g, ends at %.4g, is least at %.4g (%.4g)",
-                series_y(s, 0), series_y(s, last), series_x(s, least),
+                series_y(s, first), series_y(s, last), series_x(s, least),
                 series_y(s, least));
 }
 
@@ -362,7 +369,7 @@ static void put_bars_axis(report *page, const axis *a, double y)
     int n = axis_ticks(a, tick);
     for (int k = 0; k < n; k++)
         fprintf(page->out.file,
-                "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"%s\">%.4g</text>\n",
+                "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"%s\">%.6g</text>\n",
                 on_axis(a, tick[k]), y,
                 k == 0       ? "start"
                 : k == n - 1 ? "end"

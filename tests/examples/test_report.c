@@ -52,7 +52,7 @@ static void add_images(report *page)
     for (int k = 0; k < N_IMAGES; k++) {
         for (int i = 0; i < SIDE * SIDE * 3; i++)
             pixels[k][i] = (float)(i * (k + 1) % 97) / 96;
-        image[k] = (report_image){pixels[k], "given 7, is 1", k % 3};
+        image[k] = (report_image){pixels[k], "given 7, is 1", (report_mark)(k % 3)};
     }
     report_section(page, "Images");
     report_images(page, &(report_figure){"In colour"},
@@ -137,16 +137,18 @@ static void report_curve_has_its_numbers(void **state)
 {
     (void)state;
     ht_context *ctx = ht_context_new(NULL);
-    const double x[] = {1, 2, 4}, y[] = {3, 1, 2}, level = 7;
+    const double x[] = {0, 1, 2, 4}, y[] = {(double)NAN, 3, 1, 2}, level = 7;
     report page;
     assert_true(report_open(&page, ctx, ".", "Curve"));
     report_curve(&page, &(report_figure){"Loss", "step"}, 2,
-                 (report_series[]){{"it", 3, x, y}, {"control", 1, NULL, &level}});
+                 (report_series[]){{"it", 4, x, y}, {"control", 1, NULL, &level}});
     assert_int_equal(report_close(&page), HT_OK);
     const char *text = take_text("report.html");
     assert_int_equal(count(text, "<tr><td>1</td><td>3</td><td>7</td></tr>"), 1);
     assert_int_equal(count(text, "<tr><td>4</td><td>2</td><td>7</td></tr>"), 1);
-    assert_int_equal(count(text, "<tr><td>"), 3);
+    assert_int_equal(count(text, "<tr><td>0</td><td></td><td>7</td></tr>"), 1);
+    assert_int_equal(count(text, "<tr><td>"), 4);
+    assert_int_equal(count(text, "nan"), 0);
     assert_int_equal(count(text, "it begins at 3, ends at 2, is least at 2 (1)"), 1);
     assert_int_equal(count(text, "control is 7"), 1);
     ht_context_free(ctx);
