@@ -83,7 +83,7 @@ void ht_bilevel_free(ht_bilevel *b)
 {
     if (!b) return;
     HTI_ALIVE(b, "ht_bilevel_free", "bilevel");
-    HT_ASSERT(!b->run.running,
+    HT_ASSERT(!b->run.running && !b->minimizing,
               "ht_bilevel_free: called by a callback of the bilevel's run");
     ht_context *ctx = b->ctx;
     hti_programs *p = &b->programs;
@@ -92,6 +92,7 @@ void ht_bilevel_free(ht_bilevel *b)
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &p->call[k]);
     hti_resize(ctx, p->product, (size_t)p->n_products * sizeof *p->product, 0);
     hti_resize(ctx, p->summed, 3 * n * sizeof *p->summed, 0);
+    hti_resize(ctx, b->why, HTI_NOTE, 0);
     hti_problem_close(b);
     hti_retire(&b->owned, sizeof *b);
 }

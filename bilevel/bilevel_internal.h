@@ -41,6 +41,7 @@ typedef struct hti_problem {
      * the set holds), and that the last run ended with. One set until it has begun. */
     ht_set *state, *ended;
     ht_set *gradient, *gradient_theta0, *final; /* results */
+    ht_set *best; /* eta in an outer run; NULL before the first */
 } hti_problem;
 
 /* The programs. */
@@ -142,8 +143,10 @@ struct ht_bilevel {
     hti_memory memory;
     hti_run run;
     hti_planning *planning; /* NULL once it is made */
-    char note[HTI_NOTE];    /* of its making, then of the last run */
-    size_t note_made;       /* length of the first part */
+    char *why; /* an outer run ended: HTI_NOTE bytes; NULL before the first */
+    bool minimizing;
+    char note[HTI_NOTE]; /* of its making, then of the last run */
+    size_t note_made;    /* length of the first part */
 };
 
 /* problem.c: what is refused (method NULL: there is none of that kind); what is
@@ -162,6 +165,8 @@ void hti_problem_close(ht_bilevel *b);
 /* Goes on from theta's set and `state`, which the caller fills, after `start` steps.
  * False, and nothing is changed, after an error. */
 bool hti_state_begin(ht_bilevel *b, int64_t start);
+/* Whether there is room for the best eta of an outer run; else an error. */
+bool hti_best_open(ht_bilevel *b);
 /* Whether outer values have an element for every step of the next run; else an error. */
 bool hti_within_horizon(const ht_bilevel *b);
 /* Whether every set has as many tensors as programs and pointer lists were made for; else

@@ -30,7 +30,9 @@ static bool commit_valid(const ht_bilevel *b)
 
 ht_status ht_bilevel_commit(ht_bilevel *b)
 {
-    HT_ASSERT(b && !b->run.running, "ht_bilevel_commit: bilevel is NULL, or in a run");
+    HT_ASSERT(b, "ht_bilevel_commit: bilevel is NULL");
+    HTI_ALIVE(b, "ht_bilevel_commit", "bilevel");
+    HT_ASSERT(!b->run.running, "ht_bilevel_commit: called by a callback of its run");
     hti_problem *p = &b->problem;
     if (b->ctx->status != HT_OK || !hti_sets_hold(b, NULL) || !commit_valid(b))
         return b->ctx->status;
@@ -49,11 +51,13 @@ ht_status ht_bilevel_commit(ht_bilevel *b)
 const ht_set *ht_bilevel_state(const ht_bilevel *b)
 {
     HT_ASSERT(b, "ht_bilevel_state: bilevel is NULL");
+    HTI_ALIVE(b, "ht_bilevel_state", "bilevel");
     return b->problem.begun ? b->problem.state : NULL;
 }
 
 int64_t ht_bilevel_start(const ht_bilevel *b)
 {
     HT_ASSERT(b, "ht_bilevel_start: bilevel is NULL");
+    HTI_ALIVE(b, "ht_bilevel_start", "bilevel");
     return b->problem.start;
 }

@@ -217,4 +217,6 @@ void ht_project_capped_simplex(ht_tensor *x, double radius);
 #ifdef __cplusplus
 }
 #endif
+
+#include "ht_outer.h"
 #endif

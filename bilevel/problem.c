@@ -160,6 +160,15 @@ bool hti_state_begin(ht_bilevel *b, int64_t start)
     return true;
 }
 
+bool hti_best_open(ht_bilevel *b)
+{
+    hti_problem *p = &b->problem;
+    if (p->best) return true;
+    p->best = ht_set_clone(p->eta, 0);
+    hti_set_own(p->best, &result_owner);
+    return p->best != NULL;
+}
+
 /* A training that has begun elsewhere goes on from there. */
 static bool state_open(ht_bilevel *b)
 {
@@ -215,11 +224,12 @@ bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t tr
 void hti_problem_close(ht_bilevel *b)
 {
     hti_problem *p = &b->problem;
-    ht_set *const own[] = {p->gradient, p->gradient_theta0, p->final, p->state,
-                           p->ended != p->state ? p->ended : NULL};
+    ht_set *const own[] = {p->gradient, p->gradient_theta0,
+                           p->final,    p->best,
+                           p->state,    p->ended != p->state ? p->ended : NULL};
     for (int k = 0; k < HTI_ROLES; k++) hti_set_return(&p->loan[k]);
     ht_set_free(p->empty);
-    for (int k = 0; k < 5; k++) {
+    for (int k = 0; k < 6; k++) {
         hti_set_disown(own[k], &result_owner);
         ht_set_free(own[k]);
     }

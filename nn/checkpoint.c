@@ -6,12 +6,13 @@
 
 #include "nn_internal.h"
 
-/* Zeros like the tensors of `set`, as "prefix.name"; their number, -1 after an error. */
-static bool checkpoint_add(ht_set *file, const char *prefix, const ht_set *set)
+/* Sections of a file. */
+
+static bool section_add(ht_set *file, const hti_section *section)
 {
-    for (int i = 0; set && i < set->n; i++) {
-        const ht_array *a = &set->tensor[i]->array;
-        char *name = hti_init_name(file->ctx, prefix, set->name[i]);
+    for (int i = 0; section->set && i < section->set->n; i++) {
+        const ht_array *a = &section->set->tensor[i]->array;
+        char *name = hti_init_name(file->ctx, section->prefix, section->set->name[i]);
         bool added = name && ht_set_add(file, name, a->dtype, a->shape);
         if (name) hti_init_unname(file->ctx, name);
         if (!added) return false;
@@ -19,73 +20,55 @@ static bool checkpoint_add(ht_set *file, const char *prefix, const ht_set *set)
     return true;
 }
 
-/* What a file of this training holds: theta, state and `more` in this order, then the
- * steps done and the seed. Owned; NULL after an error. */
-static ht_set *checkpoint_set(const ht_optimizer *o, const ht_set *more)
+ht_set *hti_sections_new(ht_context *ctx, int n, const hti_section *section)
 {
-    const ht_set *theta = hti_optimizer_theta(o);
-    ht_set *file = theta->ctx->status == HT_OK ? ht_set_new(theta->ctx) : NULL;
-    if (file && checkpoint_add(file, "theta", theta) &&
-        checkpoint_add(file, "state", ht_optimizer_state(o)) &&
-        checkpoint_add(file, "more", more) &&
-        ht_set_add(file, "run.step", HT_I32, HT_SCALAR) &&
-        ht_set_add(file, "run.seed", HT_U8, HT_SHAPE(8)))
-        return file;
+    ht_set *file = ctx->status == HT_OK ? ht_set_new(ctx) : NULL;
+    bool ok = file != NULL;
+    for (int k = 0; ok && k < n; k++) ok = section_add(file, &section[k]);
+    if (ok) return file;
     ht_set_free(file);
     return NULL;
 }
 
-/* The tensors of `set` and those of the file from *at on, one way or the other. */
-static void checkpoint_move(ht_set *file, int *at, ht_set *set, bool to_file)
+void hti_sections_put(ht_set *file, int n, const hti_section *section)
 {
-    for (int i = 0; set && i < set->n; i++, ++*at) {
-        ht_tensor *a = file->tensor[*at], *b = set->tensor[i];
-        if (to_file)
-            ht_tensor_copy(a, b);
-        else
-            ht_tensor_copy(b, a);
-        if (!to_file) hti_tensor_write(b, "ht_checkpoint_read", NULL);
-    }
-}
-
-static void seed_bytes(uint64_t seed, uint8_t byte[8])
-{
-    for (int i = 0; i < 8; i++) byte[i] = (uint8_t)(seed >> 8 * i);
-}
-
-ht_status ht_checkpoint_write(const char *path, const ht_optimizer *o, const ht_set *more)
-{
-    HT_ASSERT(path && o, "ht_checkpoint_write: path %p, optimizer %p", (const void *)path,
-              (const void *)o);
-    ht_set *theta = hti_optimizer_theta(o);
-    ht_context *ctx = theta->ctx;
-    ht_set *file = checkpoint_set(o, more);
-    if (!file) return ctx->status;
     int at = 0;
-    checkpoint_move(file, &at, theta, true);
-    checkpoint_move(file, &at, (ht_set *)(uintptr_t)ht_optimizer_state(o), true);
-    checkpoint_move(file, &at, (ht_set *)(uintptr_t)more, true);
-    ht_tensor_set(file->tensor[at], 0, (double)ht_optimizer_steps(o));
-    seed_bytes(ctx->options.seed, ht_tensor_data(file->tensor[at + 1]));
-    ht_status status = ctx->status == HT_OK ? ht_set_write(file, path) : ctx->status;
-    ht_set_free(file);
-    return status;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; section[k].set && i < section[k].set->n; i++)
+            ht_tensor_copy(file->tensor[at++], section[k].set->tensor[i]);
 }
 
-/* Steps and seed are those of a training that may go on here. */
-static bool checkpoint_fits(const ht_set *file, const char *path)
+void hti_sections_get(const ht_set *file, int n, const hti_section *section,
+                      const char *who)
 {
-    const ht_tensor *step = file->tensor[file->n - 2], *seed = file->tensor[file->n - 1];
+    int at = 0;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; section[k].set && i < section[k].set->n; i++) {
+            ht_tensor_copy(section[k].set->tensor[i], file->tensor[at++]);
+            hti_tensor_write(section[k].set->tensor[i], who, NULL);
+        }
+}
+
+/* The seed. */
+
+enum { SEED_BYTES = 8 };
+
+bool hti_seed_add(ht_set *run)
+{
+    ht_tensor *seed = ht_set_add(run, "seed", HT_U8, HT_SHAPE(SEED_BYTES));
+    uint8_t *byte = seed ? ht_tensor_data(seed) : NULL;
+    for (int i = 0; byte && i < SEED_BYTES; i++)
+        byte[i] = (uint8_t)(run->ctx->options.seed >> 8 * i);
+    return seed != NULL;
+}
+
+bool hti_seed_same(const ht_set *file, const char *path)
+{
+    const ht_tensor *seed = ht_set_tensor(file, "run.seed");
     unsigned long long saved = 0;
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; seed && i < SEED_BYTES; i++)
         saved |= (unsigned long long)ht_tensor_get(seed, i) << 8 * i;
-    if (ht_tensor_get(step, 0) < 0) {
-        ht_context_fail(file->ctx, HT_ERROR_FORMAT, NULL,
-                        "%s: run.step: expected 0 or more, got %.0f", path,
-                        ht_tensor_get(step, 0));
-        return false;
-    }
-    if (saved == file->ctx->options.seed) return true;
+    if (!seed || saved == file->ctx->options.seed) return seed != NULL;
     ht_context_fail(
         file->ctx, HT_ERROR_ARGUMENT, NULL,
         "%s: written by a training of seed %llu, this one's is %llu: it would "
@@ -95,23 +78,84 @@ static bool checkpoint_fits(const ht_set *file, const char *path)
     return false;
 }
 
+/* A plain training. */
+
+enum { SECTIONS = 4 };
+
+/* The steps done and the seed. Owned; NULL after an error. */
+static ht_set *run_set(ht_context *ctx, int64_t steps)
+{
+    ht_set *run = ctx->status == HT_OK ? ht_set_new(ctx) : NULL;
+    ht_tensor *step = run ? ht_set_add(run, "step", HT_I32, HT_SCALAR) : NULL;
+    if (step) ht_tensor_set(step, 0, (double)steps);
+    if (step && hti_seed_add(run)) return run;
+    ht_set_free(run);
+    return NULL;
+}
+
+static const hti_section *sections_of(hti_section section[SECTIONS],
+                                      const ht_optimizer *o, const ht_set *state,
+                                      const ht_set *more, const ht_set *run)
+{
+    section[0] = (hti_section){"theta", hti_optimizer_theta(o)};
+    section[1] = (hti_section){"state", state};
+    section[2] = (hti_section){"more", more};
+    section[3] = (hti_section){"run", run};
+    return section;
+}
+
+ht_status ht_checkpoint_write(const char *path, const ht_optimizer *o, const ht_set *more)
+{
+    HT_ASSERT(path && o, "ht_checkpoint_write: path %p, optimizer %p", (const void *)path,
+              (const void *)o);
+    ht_context *ctx = hti_optimizer_theta(o)->ctx;
+    hti_section section[SECTIONS];
+    ht_set *run = run_set(ctx, ht_optimizer_steps(o));
+    sections_of(section, o, ht_optimizer_state(o), more, run);
+    ht_set *file = run ? hti_sections_new(ctx, SECTIONS, section) : NULL;
+    if (file) hti_sections_put(file, SECTIONS, section);
+    ht_status status = ctx->status;
+    if (file && status == HT_OK) status = ht_set_write(file, path);
+    ht_set_free(file);
+    ht_set_free(run);
+    return status;
+}
+
+/* The steps of a training that may go on here; -1 after an error. */
+static int64_t checkpoint_steps(const ht_set *file, const char *path)
+{
+    double step = ht_tensor_get(ht_set_tensor(file, "run.step"), 0);
+    if (step < 0)
+        ht_context_fail(file->ctx, HT_ERROR_FORMAT, NULL,
+                        "%s: run.step: expected 0 or more, got %.0f", path, step);
+    return step >= 0 && hti_seed_same(file, path) ? (int64_t)step : -1;
+}
+
+/* The file's parts, in their places; the state by way of a clone, which is given. */
+static void checkpoint_take(const char *path, ht_optimizer *o, int n,
+                            const hti_section *section, ht_set *file)
+{
+    ht_set *state = (ht_set *)(uintptr_t)section[1].set;
+    if (ht_set_read(file, path) != HT_OK) return;
+    int64_t steps = checkpoint_steps(file, path);
+    if (steps < 0) return;
+    hti_sections_get(file, n, section, "ht_checkpoint_read");
+    ht_optimizer_restore(o, state, steps);
+}
+
 ht_status ht_checkpoint_read(const char *path, ht_optimizer *o, ht_set *more)
 {
     HT_ASSERT(path && o, "ht_checkpoint_read: path %p, optimizer %p", (const void *)path,
               (const void *)o);
-    ht_set *theta = hti_optimizer_theta(o), *state = NULL;
-    ht_context *ctx = theta->ctx;
-    ht_set *file = checkpoint_set(o, more);
-    bool ok = file && ht_set_read(file, path) == HT_OK && checkpoint_fits(file, path);
-    if (ok) state = ht_set_clone(ht_optimizer_state(o), 0);
-    if (state) {
-        int at = 0;
-        checkpoint_move(file, &at, theta, false);
-        checkpoint_move(file, &at, state, false);
-        checkpoint_move(file, &at, more, false);
-        ht_optimizer_restore(o, state, (int64_t)ht_tensor_get(file->tensor[at], 0));
-    }
-    ht_set_free(state);
+    ht_context *ctx = hti_optimizer_theta(o)->ctx;
+    hti_section section[SECTIONS];
+    ht_set *run = run_set(ctx, 0);
+    ht_set *state = run ? ht_set_clone(ht_optimizer_state(o), 0) : NULL;
+    sections_of(section, o, state, more, run);
+    ht_set *file = state ? hti_sections_new(ctx, SECTIONS, section) : NULL;
+    if (file) checkpoint_take(path, o, SECTIONS, section, file);
     ht_set_free(file);
+    ht_set_free(state);
+    ht_set_free(run);
     return ctx->status;
 }

@@ -110,6 +110,23 @@ bool hti_update_by_step(const ht_update *update, const ht_set *theta, const ht_s
 
 ht_set *hti_optimizer_theta(const ht_optimizer *optimizer);
 
+/* Files of what goes on (checkpoint.c). */
+
+/* A set's tensors as "prefix.name"; set NULL: none. */
+typedef struct hti_section {
+    const char *prefix;
+    const ht_set *set;
+} hti_section;
+/* Zeros like all of n sections, in order. Owned; NULL after an error. */
+ht_set *hti_sections_new(ht_context *ctx, int n, const hti_section *section);
+/* Their values into such a set, and back. */
+void hti_sections_put(ht_set *file, int n, const hti_section *section);
+void hti_sections_get(const ht_set *file, int n, const hti_section *section,
+                      const char *who);
+/* The seed as tensor "seed" of a section "run"; whether a file's is the context's. */
+bool hti_seed_add(ht_set *run);
+bool hti_seed_same(const ht_set *file, const char *path);
+
 /* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names, shapes
  * that do not fit and groups. eta NULL: every scalar must be fixed. */
 bool hti_update_check(ht_context *ctx, const ht_update *update, const ht_set *theta,

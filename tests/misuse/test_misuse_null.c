@@ -398,6 +398,7 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_bilevel_commit, ht_bilevel_commit(NULL))                                       \
     X(ht_bilevel_state, ht_bilevel_state(NULL))                                         \
     X(ht_bilevel_start, ht_bilevel_start(NULL))                                         \
+    X(ht_bilevel_minimize, ht_bilevel_minimize(NULL, &(ht_outer_options){0}))           \
     X(ht_bilevel_print, ht_bilevel_print(NULL, w.sink))                                 \
     X(ht_bilevel_check, ht_bilevel_check(NULL, PROBLEM(FULL), 1, w.sink))               \
     X(ht_bilevel_check, ht_bilevel_check(w.ctx, NULL, 1, w.sink))                       \
@@ -533,7 +534,8 @@ static void every_function_of_the_headers_is_tried(void **state)
     (void)state;
     static const char *const headers[] = {"tensor/ht_status.h",     "tensor/ht_tensor.h",
                                           "autograd/ht_autograd.h", "nn/ht_nn.h",
-                                          "bilevel/ht_bilevel.h",   "data/ht_data.h"};
+                                          "bilevel/ht_bilevel.h",   "bilevel/ht_outer.h",
+                                          "data/ht_data.h"};
     for (size_t k = 0; k < sizeof headers / sizeof *headers; k++)
         misuse_functions(headers[k], check_is_tried);
     printf("# %d declarations\n", seen);

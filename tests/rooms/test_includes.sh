@@ -28,6 +28,7 @@ bilevel: tensor tensor/core autograd autograd/graph nn
 bilevel/record: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/unroll: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/implicit:
+bilevel/outer: tensor tensor/core autograd autograd/graph nn bilevel
 data: tensor tensor/core
 END
 
