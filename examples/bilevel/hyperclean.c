@@ -16,11 +16,11 @@
  *   minimise  F(lambda) = 1/V sum_j CE(validation image j; theta_T(lambda))
  *   subject to  0 <= lambda_i <= 1,  sum_i lambda_i <= R
  *
- * ht_bilevel_run gives dF/dlambda, exactly, through all T steps: one number per image
- * that says whether training more on it makes validation worse. Adam moves lambda along
- * it, and after each step lambda is projected onto the constraint. The budget R forces a
- * choice: a weight that ends below 0.001 says "this label is wrong". R is an option and
- * never taken from the number of wrong labels, which nobody knows.
+ * A run gives dF/dlambda, exactly, through all T steps: one number per image that says
+ * whether training more on it makes validation worse. ht_bilevel_minimize moves lambda
+ * along it by Adam, projecting it onto the constraint. The budget R forces a choice: a
+ * weight that ends below 0.001 says "this label is wrong". R is an option and never taken
+ * from the number of wrong labels, which nobody knows.
  *
  * lambda starts at R/N for everybody, on the constraint. At first every step of Adam is
  * as long as its rate, whatever the gradient's scale, so a dozen steps suffice. The inner
@@ -121,30 +121,36 @@ static double evaluate(clean_run *run, ht_bilevel *bilevel)
     return got.seconds;
 }
 
-/* One outer step: hypergradient, Adam, projection. */
-static void outer_step(clean_run *run, ht_bilevel *bilevel, ht_optimizer *optimizer)
+static void project(ht_set *eta, void *user)
 {
+    const clean_run *run = user;
+    ht_project_capped_simplex(ht_set_tensor(eta, "lambda"), run->options->radius);
+}
+
+/* What an outer step found; false after Ctrl-C. */
+static bool outer_step(const ht_outer_step *outer, void *user)
+{
+    clean_run *run = user;
     clean_result *result = &run->result;
-    ht_tensor *lambda = ht_set_tensor(result->eta, "lambda");
-    stopwatch began = stopwatch_now();
-    ht_bilevel_result got = ht_bilevel_run(bilevel, 0);
-    stopwatch_add(&result->hypergradients, stopwatch_since(began));
-    check_finite(run, &got);
-    ht_optimizer_step(optimizer, got.gradient);
-    ht_project_capped_simplex(lambda, run->options->radius);
-    ht_check(run->ctx);
-    const float *weight = ht_tensor_data(lambda);
-    const float *gradient = ht_tensor_data(ht_set_tensor(got.gradient, "lambda"));
-    clean_step step = {.number = (double)result->n_steps + 1,
-                       .validation_loss = got.outer,
-                       .inner_loss = got.inner,
-                       .seconds = got.seconds};
-    clean_score_weights(&run->data, weight, &step);
+    const ht_bilevel_result *got = &outer->result;
+    stopwatch_add(&result->hypergradients, stopwatch_since(result->step_began));
+    check_finite(run, got);
+    const float *gradient = ht_tensor_data(ht_set_tensor(got->gradient, "lambda"));
+    clean_step *step = &result->step[result->n_steps++];
+    *step = (clean_step){.number = (double)result->n_steps,
+                         .validation_loss = got->outer,
+                         .inner_loss = got->inner,
+                         .seconds = got->seconds};
+    clean_score_weights(&run->data, ht_tensor_data(ht_set_tensor(outer->eta, "lambda")),
+                        step);
     for (int64_t i = 0; i < run->data.n_train; i++)
         result->distrust[i] += (double)gradient[i];
-    result->step[result->n_steps++] = step;
-    result->hypergradient_seconds += got.seconds;
-    result->peak_bytes = got.peak_bytes;
+    result->hypergradient_seconds += got->seconds;
+    result->peak_bytes = got->peak_bytes;
+    progress_step(clean_outer_work(run->options, result->n_steps), "cleaning",
+                  result->n_steps, run->options->outer_steps, got->outer);
+    result->step_began = stopwatch_now();
+    return !interrupted();
 }
 
 double clean_outer_work(const clean_options *options, int64_t steps)
@@ -156,25 +162,20 @@ double clean_outer_work(const clean_options *options, int64_t steps)
 
 static void clean(clean_run *run, ht_bilevel *bilevel)
 {
-    const clean_options *options = run->options;
     clean_result *result = &run->result;
-    const ht_update adam = {.rule = &ht_adam,
-                            .rate = HT_FIXED(options->outer_rate),
-                            .momentum = HT_FIXED(0.9),
-                            .beta2 = HT_FIXED(0.999),
-                            .eps = HT_FIXED(1e-12)};
-    ht_optimizer *optimizer = ht_optimizer_new(result->eta, &adam);
-    ht_check(run->ctx);
+    ht_outer_options outer = {.update = HT_ADAM(run->options->outer_rate),
+                              .steps = run->options->outer_steps,
+                              .project = project,
+                              .each = outer_step,
+                              .user = run,
+                              .guard = HT_GUARD_OFF};
+    outer.update.eps = HT_FIXED(1e-12);
     double first = evaluate(run, bilevel);
-    while (result->n_steps < options->outer_steps && !interrupted()) {
-        outer_step(run, bilevel, optimizer);
-        progress_step(clean_outer_work(options, result->n_steps), "cleaning",
-                      result->n_steps, options->outer_steps,
-                      result->step[result->n_steps - 1].validation_loss);
-    }
+    result->step_began = stopwatch_now();
+    if (!interrupted()) ht_bilevel_minimize(bilevel, &outer);
+    ht_check(run->ctx);
     double last = result->n_steps ? evaluate(run, bilevel) : first;
     result->inner_seconds = (first + last) / 2 * (double)result->n_steps;
-    ht_optimizer_free(optimizer);
 }
 
 /* Outer steps, then the trainings of the table. */

@@ -68,8 +68,9 @@ typedef struct clean_result {
     double *distrust; /* (n_train) sum of the hypergradients so far */
     clean_training training[N_TRAININGS];
     double seconds, hypergradient_seconds, inner_seconds;
-    stopwatch began, hypergradients, plain; /* the last two: all, and two trainings */
-    double validation_loss;                 /* after the last outer step */
+    stopwatch began, step_began;
+    stopwatch hypergradients, plain; /* all, each with its step; and two trainings */
+    double validation_loss;          /* after the last outer step */
     size_t predicted_bytes, peak_bytes;
     const char *schedule;      /* the one chosen */
     bool interrupted, written; /* written: all files of --out */
