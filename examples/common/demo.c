@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* demo.c: what a demo begins with, and who is right about the test images.
+ * Read next: demo_verdict.c. */
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "demo.h"
+
+const char *demo_state(ht_context *ctx, const demo_options *options)
+{
+    const char *save = options->save, *resume = options->resume;
+    if (save && resume)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "--save %s: expected one of --save and --resume, got both\n"
+                        "  hint: --resume saves in its own file",
+                        save);
+    else if (save && access(save, F_OK) == 0)
+        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                        "%s: --save: expected a new file, got one that is there\n"
+                        "  hint: --resume %s goes on from it",
+                        save, save);
+    else if (resume && access(resume, R_OK) != 0)
+        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                        "%s: --resume: expected a file of an earlier --save, got none\n"
+                        "  hint: --save %s begins one",
+                        resume, resume);
+    const char *path = resume ? resume : save;
+    output_check(ctx, resume ? "resume" : "save", path);
+    return path;
+}
+
+void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *train,
+               ht_images *test)
+{
+    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
+    ht_mnist_read(ctx, folder, false, train);
+    ht_check(ctx);
+    ht_mnist_read(ctx, folder, true, test);
+    ht_check(ctx);
+    ht_shape one = ht_tensor_shape(train->pixels), other = ht_tensor_shape(test->pixels);
+    if (wanted > one.dim[0])
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: %lld images are asked for, there are %lld\n"
+                        "  hint: ./dev data mnist fetches 60000",
+                        folder, (long long)wanted, (long long)one.dim[0]);
+    else if (one.dim[1] != other.dim[1] || one.dim[2] != other.dim[2] || !other.dim[0])
+        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
+                        "%s: train images are %s, test images %s\n"
+                        "  hint: the files belong to different sets",
+                        folder, ht_shape_text(one, a), ht_shape_text(other, b));
+    ht_check(ctx);
+}
+
+int64_t *demo_rows(ht_context *ctx, const ht_images *images, int64_t n)
+{
+    int64_t *row = calloc((size_t)n, sizeof *row);
+    HT_ASSERT(row, "no memory for %lld rows", (long long)n);
+    ht_split(ctx, 1, ht_tensor_count(images->labels), 1, &n, &row);
+    ht_check(ctx);
+    return row;
+}
+
+ht_set *demo_set(ht_context *ctx, const ht_images *images, const int64_t *order,
+                 int64_t n)
+{
+    int64_t elements = ht_tensor_count(images->pixels) / ht_tensor_count(images->labels);
+    ht_set *set = ht_set_new(ctx);
+    ht_check(ctx);
+    ht_tensor *x = ht_set_add(set, "x", HT_F32, HT_SHAPE(n, elements));
+    ht_tensor *label = ht_set_add(set, "label", HT_I32, HT_SHAPE(n));
+    ht_check(ctx);
+    ht_images_rows(images, order, 0, n, x, label);
+    ht_check(ctx);
+    return set;
+}
+
+void demo_digits(const ht_images *images, int64_t from, int64_t most, ht_tensor *ten)
+{
+    int64_t n = ht_tensor_count(images->labels), pixels = ht_tensor_count(ten) / 10;
+    const uint8_t *pixel = ht_tensor_data(images->pixels);
+    const int32_t *label = ht_tensor_data(images->labels);
+    float *at = ht_tensor_data(ten);
+    int64_t found[10] = {0};
+    ht_tensor_fill(ten, 0);
+    for (int64_t i = from; i < from + n; i++) {
+        int k = label[i % n];
+        if (found[k] == most) continue;
+        found[k]++;
+        for (int64_t j = 0; j < pixels; j++)
+            at[k * pixels + j] += (float)pixel[i % n * pixels + j] / 255;
+    }
+    for (int64_t j = 0; j < 10 * pixels; j++)
+        if (found[j / pixels]) at[j] /= (float)found[j / pixels];
+}
+
+void demo_start(ht_set *theta, int64_t number)
+{
+    for (int i = 0; i < ht_set_count(theta); i++) {
+        ht_tensor *x = ht_set_at(theta, i);
+        if (ht_tensor_shape(x).rank > 1)
+            ht_he_normal(x, (uint64_t)(number * ht_set_count(theta) + i));
+        else
+            ht_tensor_fill(x, 0);
+    }
+}
+
+static void build_logits(const ht_vars *const *in, ht_vars *const *out, void *user)
+{
+    const judge *j = user;
+    ht_vars_set(out[0], "logits", j->model(ht_get(in[1], "x"), in[0]));
+}
+
+judge *judge_new(const ht_set *theta, const ht_set *test, logits_fn model)
+{
+    ht_context *ctx = ht_set_context(test);
+    judge *j = calloc(1, sizeof *j);
+    HT_ASSERT(j, "no memory for a judge of %zu bytes", sizeof *j);
+    *j = (judge){.model = model, .test = test, .theta = ht_set_clone(theta, 0)};
+    j->logits = ht_set_new(ctx);
+    ht_check(ctx);
+    int64_t n = ht_tensor_count(ht_set_tensor(test, "label"));
+    ht_set_add(j->logits, "logits", HT_F32, HT_SHAPE(n, 10));
+    j->recording = ht_recording_new((const ht_set *[]){j->theta, test, NULL},
+                                    (ht_set *[]){j->logits, NULL}, build_logits, j);
+    ht_check(ctx);
+    return j;
+}
+
+static int largest(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+double judge_accuracy(judge *j, const ht_set *theta, double *score)
+{
+    const ht_tensor *labels = ht_set_tensor(j->test, "label");
+    for (int i = 0; i < ht_set_count(theta); i++)
+        ht_tensor_copy(ht_set_at(j->theta, i), ht_set_at(theta, i));
+    ht_recording_run(j->recording, 0);
+    const float *logits = ht_tensor_data(ht_set_at(j->logits, 0));
+    const int32_t *label = ht_tensor_data(labels);
+    for (int64_t i = 0; score && i < ht_tensor_count(labels); i++)
+        score[i] = largest(logits + 10 * i, 10) == label[i] ? 100 : 0;
+    return 100 * ht_accuracy(ht_set_at(j->logits, 0), labels);
+}
+
+void demo_begin(demo *d, const char *const *files)
+{
+    const demo_options *o = d->options;
+    d->ctx = ht_context_new(
+        &(ht_context_options){.seed = o->common.seed, .threads = o->common.threads});
+    HT_ASSERT(d->ctx, "no memory for a context");
+    if (o->out) output_folder(d->ctx, d->name, o->out, files);
+    output_check(d->ctx, "json", o->common.json);
+    ht_check(d->ctx);
+    d->began = stopwatch_now();
+    interrupt_watch();
+}
+
+void demo_worked(demo *d, double trainings, const char *what, int64_t step, int64_t n,
+                 double loss)
+{
+    d->trainings += trainings;
+    if (isnan(loss))
+        progress(d->trainings, what, "");
+    else
+        progress_step(d->trainings, what, step, n, loss);
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* demo_verdict.c: who has won, as text, page and JSON.
+ * Read next: ../bilevel/distill.c. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "demo.h"
+
+void entrant_begin(entrant *row, int64_t n, double cost)
+{
+    row->score = calloc((size_t)n, sizeof *row->score);
+    HT_ASSERT(row->score, "no memory for %lld scores", (long long)n);
+    row->n = n;
+    row->cost = cost;
+}
+
+void entrant_end(entrant *row, double loss)
+{
+    row->accuracy = 0;
+    for (int64_t i = 0; i < row->n; i++) row->accuracy += row->score[i] / (double)row->n;
+    row->loss = loss;
+}
+
+lead entrant_lead(const entrant *a, const entrant *b)
+{
+    double n = (double)a->n, mean = 0, squares = 0;
+    if (!a->n || a->n != b->n) return (lead){(double)NAN, (double)NAN};
+    for (int64_t i = 0; i < a->n; i++) mean += a->score[i] - b->score[i];
+    mean /= n;
+    for (int64_t i = 0; i < a->n; i++) {
+        double off = a->score[i] - b->score[i] - mean;
+        squares += off * off;
+    }
+    return (lead){mean, sqrt(squares / (n - 1) / n)};
+}
+
+/* Two standard errors or less decide nothing. */
+static bool is_clear(lead l)
+{
+    return fabs(l.points) > 2 * l.error;
+}
+
+enum { SENTENCE = 320 };
+
+/* "<a> 86.72 %, <b> 84.18 %: +2.54 points (+- 0.28)" */
+static int say_lead(char *text, const entrant *a, const entrant *b)
+{
+    lead l = entrant_lead(a, b);
+    return snprintf(text, SENTENCE / 2, "%s %.2f %%, %s %.2f %%: %+.2f points (+- %.2f)",
+                    a->name, a->accuracy, b->name, b->accuracy, l.points, l.error);
+}
+
+static const entrant *best_of(const demo *d)
+{
+    const entrant *best = d->entrant;
+    for (const entrant *row = best; row < d->entrant + d->n_entrants; row++)
+        if (row->n && (!best->n || row->accuracy > best->accuracy)) best = row;
+    return best;
+}
+
+static const entrant *best_control(const demo *d)
+{
+    const entrant *best = &d->entrant[d->control];
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        if (!row->learned && row->n && row->accuracy > best->accuracy) best = row;
+    return best;
+}
+
+static const char *const winners[] = {
+    "learning has won", "learning and a control are even", "a control has won"};
+
+/* 0: a; 1: neither; 2: b. */
+static int winner(const entrant *a, const entrant *b)
+{
+    lead l = entrant_lead(a, b);
+    return !is_clear(l) ? 1 : l.points > 0 ? 0 : 2;
+}
+
+/* Against the best of all controls, and then against its own if that is another. */
+static void say_verdict(char text[SENTENCE], const demo *d)
+{
+    const entrant *learned = &d->entrant[d->learned], *best = best_control(d);
+    if (!learned->n) {
+        snprintf(text, SENTENCE, "none, interrupted before the last row.");
+        return;
+    }
+    text += snprintf(text, SENTENCE / 4, "%s: ", winners[winner(learned, best)]);
+    text += say_lead(text, learned, best);
+    if (best == &d->entrant[d->control]) return;
+    lead l = entrant_lead(learned, &d->entrant[d->control]);
+    snprintf(text, SENTENCE / 4, "; over %s %+.2f (+- %.2f)", d->entrant[d->control].name,
+             l.points, l.error);
+}
+
+static report_tone tone_of(const demo *d)
+{
+    static const report_tone tone[] = {REPORT_GOOD, REPORT_EVEN, REPORT_BAD};
+    const entrant *learned = &d->entrant[d->learned];
+    return learned->n ? tone[winner(learned, best_control(d))] : REPORT_PLAIN;
+}
+
+static void print_table(FILE *f, const demo *d)
+{
+    fprintf(f, "\n  %-21s %-30s %8s %9s\n", "", "learns from", "test", "trainings");
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
+        fprintf(f, "  %-21s %-30s", row->name, row->how);
+        if (row->n)
+            fprintf(f, " %6.2f %% %8.0f%s\n", row->accuracy, row->cost,
+                    row == best_of(d) ? "  best" : "");
+        else
+            fprintf(f, "   not run\n");
+    }
+}
+
+/* What does not fit a line goes on below the words after the label. A number stays with
+ * its percent sign. */
+static void print_wrapped(FILE *f, const char *label, const char *text)
+{
+    enum { WIDTH = 78 };
+    int indent = (int)strlen(label), column = fprintf(f, "%s", label);
+    for (int word; *text; text += word) {
+        word = (int)strspn(text, " ");
+        word += (int)strcspn(text + word, " ");
+        if (text[word] && text[word + 1] == '%')
+            word += (int)strcspn(text + word + 1, " ") + 1;
+        if (column + word > WIDTH) {
+            text += strspn(text, " "), word -= 1;
+            column = fprintf(f, "\n%*s", indent, "") - 1;
+        }
+        column += fprintf(f, "%.*s", word, text);
+    }
+    fputc('\n', f);
+}
+
+void demo_print(const demo *d)
+{
+    FILE *f = command_text(&d->options->common);
+    const entrant *learned = &d->entrant[d->learned];
+    char text[SENTENCE];
+    progress_end();
+    say_verdict(text, d);
+    fprintf(f, "%s; seed %llu\n", d->title, (unsigned long long)d->options->common.seed);
+    print_wrapped(f, "Verdict: ", text);
+    print_table(f, d);
+    fputc('\n', f);
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
+        if (row->learned || !row->n || !learned->n) continue;
+        say_lead(text, learned, row);
+        fprintf(f, "  %s\n", text);
+    }
+    fprintf(f,
+            "  (+-: a standard error of the paired difference; a hypergradient counts\n"
+            "   as %d trainings)\n",
+            HYPERGRADIENT);
+    if (interrupted())
+        fprintf(f, "Interrupted after %lld outer steps\n", (long long)d->steps->rows);
+    if (d->options->out) fprintf(f, "Written to %s: report.html\n", d->options->out);
+    stopwatch spent = stopwatch_since(d->began);
+    fprintf(f, "%.1f s, %.1f s of processors; the unroll held %.1f MB (predicted %.1f)\n",
+            spent.wall, spent.all_cpu, (double)d->peak_bytes / 1e6,
+            (double)d->predicted_bytes / 1e6);
+}
+
+bool demo_page(report *page, const demo *d)
+{
+    char text[SENTENCE];
+    if (!report_open(page, d->ctx, d->options->out, d->title)) return false;
+    say_verdict(text, d);
+    report_verdict(page, tone_of(d), "%s", text);
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        if (row->n) report_number(page, row->name, row->how, "%.2f %%", row->accuracy);
+    return true;
+}
+
+void demo_images(report *page, const report_figure *figure, const ht_images *like,
+                 const ht_tensor *images, double black, double white)
+{
+    static const char *const digit[] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
+    ht_shape shape = ht_tensor_shape(like->pixels);
+    report_image image[10];
+    for (int k = 0; k < 10; k++) {
+        const float *pixels = ht_tensor_data(images);
+        image[k] = (report_image){pixels + k * shape.dim[1] * shape.dim[2], digit[k]};
+    }
+    report_images(
+        page, figure,
+        &(report_gallery){shape.dim[1], shape.dim[2], 1, black, white, 10, image});
+}
+
+void demo_tens(report *page, const demo *d, const char *name, const ht_images *like,
+               int n, const demo_ten *ten)
+{
+    enum { PARTS = 8 };
+    char path[OUTPUT_PATH];
+    sheet_image image[PARTS][10];
+    sheet_part part[PARTS];
+    ht_shape shape = ht_tensor_shape(like->pixels);
+    int shown = 0;
+    for (int p = 0; p < n && shown < PARTS; p++) {
+        if (!*ten[p].title) continue;
+        const float *pixels = ht_tensor_data(ten[p].images);
+        for (int k = 0; k < 10; k++)
+            image[shown][k] =
+                (sheet_image){pixels + k * shape.dim[1] * shape.dim[2], k, false};
+        part[shown] = (sheet_part){ten[p].title, 10, image[shown]};
+        shown++;
+        demo_images(page, &(report_figure){ten[p].title}, like, ten[p].images, 1, 0);
+    }
+    if (path_join(d->ctx, path, d->options->out, name))
+        contact_sheet_write(d->ctx, path,
+                            &(contact_sheet){d->title, "Beside each: its digit", "",
+                                             shape.dim[1], shape.dim[2], shown, part});
+}
+
+ht_status demo_page_end(report *page, const demo *d)
+{
+    report_section(page, "Memory and time");
+    report_fact(page, "cost of all rows", "%.0f trainings", d->trainings);
+    report_fact(page, "the unroll held", "%.1f MB", (double)d->peak_bytes / 1e6);
+    report_account(page, d->began);
+    report_section(page, "Settings");
+    report_settings(page);
+    report_close(page);
+    metrics_write(d->steps, d->ctx, d->options->out);
+    return command_write_config(d->ctx, d->options->out);
+}
+
+static void put_entrants(output *out, const demo *d)
+{
+    char name[64];
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
+        const double values[] = {row->accuracy, row->loss, row->cost};
+        static const char *const what[] = {"accuracy", "loss", "trainings"};
+        for (int k = 0; k < 3; k++) {
+            snprintf(name, sizeof name, "%s_%s", row->key, what[k]);
+            json_number(out, name, row->n ? values[k] : (double)NAN);
+        }
+    }
+}
+
+static void write_json(const demo *d)
+{
+    const entrant *learned = &d->entrant[d->learned], *best = best_of(d);
+    lead l = entrant_lead(learned, &d->entrant[d->control]);
+    static const char *const word[] = {"learned", "even", "control"};
+    output out;
+    if (!output_open(&out, d->ctx, d->options->common.json, false)) return;
+    json_text(&out, "verdict", "\"%s\"",
+              learned->n ? word[winner(learned, best_control(d))] : "none");
+    json_text(&out, "best", "\"%s\"", best->n ? best->key : "none");
+    json_number(&out, "lead", l.points);
+    json_number(&out, "lead_error", l.error);
+    put_entrants(&out, d);
+    json_number(&out, "outer_steps", (double)d->steps->rows);
+    json_number(&out, "trainings", d->trainings);
+    json_number(&out, "seconds", stopwatch_since(d->began).wall);
+    json_number(&out, "predicted_bytes", (double)d->predicted_bytes);
+    json_number(&out, "peak_bytes", (double)d->peak_bytes);
+    json_text(&out, "interrupted", interrupted() ? "true" : "false");
+    json_text(&out, "seed", "%llu", (unsigned long long)d->options->common.seed);
+    json_close(&out);
+}
+
+int demo_end(demo *d)
+{
+    if (d->options->common.json) write_json(d);
+    ht_check(d->ctx);
+    for (int k = 0; k < d->n_entrants; k++) free(d->entrant[k].score);
+    return !command_printed(d->name) ? 1 : interrupted() ? 130 : 0;
+}
