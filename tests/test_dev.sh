@@ -96,6 +96,18 @@ flags=$(grep -c '^  --' "$work/help")
 found demo_help_needs_no_build '  --outer-steps       of Adam on the weights' "$work/help"
 (cd "$work/unbuilt/examples" && cat ./*/*.c) | grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
 found demo_help_has_every_flag "$flags" "$work/tables"
+(cd "$root" && tar -cf - examples/bilevel examples/common) | tar -xf - -C "$work/unbuilt"
+PATH="$work/refusing:$PATH" "$work/unbuilt/dev" demo tune_penalty --help >"$work/help" 2>&1
+flags=$(grep -c '^  --' "$work/help")
+found demo_help_of_another_has_shared_flags '  --resume ' "$work/help"
+(cd "$work/unbuilt/examples" && cat bilevel/tune_penalty.c common/demo.h common/command.c) |
+    grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
+found demo_help_of_another_has_every_flag "$flags" "$work/tables"
+"$work/unbuilt/dev" demo --list >"$work/list"
+found demo_list_says_what_each_does 'distill: which ten images teach a classifier most?' "$work/list"
+says demo_unknown_is_told_the_nearest 1 \
+    "dev: no demo is called 'distil'; the nearest is distill; ./dev demo --list" \
+    "$root/dev" demo distil
 
 # A copy of dev, among programs that do nothing, starts a demo that shows its environment.
 mkdir -p "$work/bin" "$work/repository/build/examples"

@@ -1,0 +1,122 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# test_demo.sh: a demo of hyperparameter optimisation, small, as its users meet it, in TAP:
+# a verdict first, the learned thing before its control, the files of --out, what --save
+# and --resume refuse, and that a run stopped by Ctrl-C goes on to the same bits.
+# What it claims at its real size is in test_demos.sh.
+# Usage: test_demo.sh <name> <built program> <bundled MNIST folder>
+set -u
+name=$1 program=$(cd "$(dirname "$2")" && pwd)/$(basename "$2") mnist=$3
+n=0 failed=0
+work=$(mktemp -d)
+running=
+trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+case $name in
+tune_penalty)
+    flags='--train 100 --validation 300 --inner-steps 40 --outer-steps 30 --grid 8'
+    steps=30 learning='one a weight' learned=weight
+    keys='none single class weight joined joined_weight'
+    files='config.json metrics.csv penalties.safetensors report.html'
+    ;;
+distill)
+    flags='--hidden 16 --inner-steps 10 --outer-steps 300'
+    steps=300 learning=distilling learned=distilled
+    keys='real means distilled'
+    files='config.json distilled.safetensors forming.png metrics.csv report.html'
+    ;;
+esac
+
+# verdict <case> <complaints, empty if none>
+verdict() {
+    n=$((n + 1))
+    [ -z "$2" ] || failed=1
+    echo "$([ -z "$2" ] || echo 'not ')ok $n - ${name}_$1"
+    [ -z "$2" ] || { printf '%s\n' "$2" && head -n 8 err; } | sed 's/^/# /'
+}
+
+differs() { # <what> <expected> <got>
+    [ "$2" = "$3" ] || echo "$1: expected $2, got $3"
+}
+
+# The number or word of a key in the JSON line.
+field() {
+    tail -n 1 "$1" | sed -n "s/.*\"$2\":\"*\([^,}\"]*\).*/\1/p"
+}
+
+small() { # <flags>: stdout to out, stderr to err
+    # shellcheck disable=SC2086 # a list of flags
+    "$program" $flags --data "$mnist" --threads 1 "$@" >out 2>err
+}
+
+small --json --out result
+verdict ends_well "$(differs 'exit status' 0 $?)"
+cp out whole
+verdict says_the_verdict_before_all_numbers "$(
+    differs 'its line' 2 "$(grep -v '^ *[0-9]* %,' err | grep -n '^Verdict: ' | cut -d: -f1)"
+    grep -Eq "^Verdict: (learning has won|learning and a control are even|a control has won): " err ||
+        echo "no winner is named"
+    sed -n '/^Verdict/,/^$/p' err | grep -q 'points (+- ' || echo 'no lead is told'
+    differs 'lines over 80 columns' '' "$(sed '1,/^Verdict/d' err | grep -E '.{81}')"
+)"
+verdict learned_beats_its_control "$(
+    differs 'two standard errors or more' yes "$(awk -v l="$(field whole lead)" \
+        -v e="$(field whole lead_error)" 'BEGIN { print (l > 2 * e && e > 0 ? "yes" : l " " e) }')"
+)"
+verdict json_has_every_row "$(
+    for key in $keys; do
+        for what in accuracy trainings; do
+            case $(field whole "${key}_$what") in
+            [0-9]*) ;;
+            *) echo "${key}_$what: expected a number, got '$(field whole "${key}_$what")'" ;;
+            esac
+        done
+    done
+    differs outer_steps "$steps" "$(field whole outer_steps)"
+    differs interrupted false "$(field whole interrupted)"
+)"
+verdict json_alone_stands_on_stdout "$(differs lines 1 "$(wc -l <whole | tr -d ' ')")"
+verdict out_holds_every_file "$(
+    differs files "$files" "$(cd result && echo *)"
+    differs 'rows of metrics.csv' $((steps + 1)) "$(wc -l <result/metrics.csv | tr -d ' ')"
+    tail -n 1 result/report.html | grep -q '</html>' || echo 'report.html is not whole'
+    grep -q 'class="verdict' result/report.html || echo 'report.html has no verdict'
+)"
+
+# Ctrl-C in the outer run, and on from there.
+# shellcheck disable=SC2086 # a list of flags
+"$program" $flags --data "$mnist" --threads 1 --json --save state >out 2>err &
+running=$!
+until grep -q "$learning" err || ! kill -0 $running 2>/dev/null; do sleep 0.02; done
+kill -INT $running
+wait $running
+status=$?
+running=
+verdict interrupt_claims_nothing "$(
+    differs 'exit status' 130 $status
+    differs verdict none "$(field out verdict)"
+    differs accuracy null "$(field out "${learned}_accuracy")"
+    differs interrupted true "$(field out interrupted)"
+    grep -q '^Verdict: none' err || echo 'a verdict of a part'
+)"
+small --json --save state
+verdict save_keeps_an_earlier_file "$(
+    differs 'exit status' 1 $?
+    grep -q -e '--resume state goes on' err || echo 'no hint'
+)"
+small --json --resume state
+verdict resumed_run_ends_in_the_same_bits "$(
+    differs 'exit status' 0 $?
+    for key in lead "${learned}_accuracy" "${learned}_loss"; do
+        differs "$key" "$(field whole "$key")" "$(field out "$key")"
+    done
+)"
+small --resume nothing
+verdict resume_needs_a_file "$(
+    differs 'exit status' 1 $?
+    grep -q 'nothing: --resume: expected a file of an earlier --save' err || echo 'not said'
+)"
+
+echo "1..$n"
+exit $failed

@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# test_demos.sh: what the demos claim at their real size, over seeds 1 to 5, in TAP. It
+# takes minutes, so it runs when it is named: ./dev test demos. Numbers that a demo's
+# defaults were chosen by are of other seeds, from 101 on.
+# Usage: test_demos.sh <built tune_penalty> <built distill>
+set -u
+n=0 failed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# run <program>: all seeds, to <name>.<seed>
+run() {
+    name=$(basename "$1")
+    for seed in 1 2 3 4 5; do
+        "$1" --json --seed $seed >"$work/$name.$seed" 2>"$work/err" || {
+            echo "Bail out! $1 --seed $seed: exit status $?"
+            sed 's/^/# /' "$work/err"
+            exit 1
+        }
+        sed -n '/^Verdict/,/^$/p' "$work/err" | sed "s/^/# seed $seed: /"
+        echo "# $(field "$name.$seed" seconds) s, 180 at most on two free cores"
+    done
+}
+
+field() { # <run> <key>
+    sed -n "s/.*\"$2\":\([^,}]*\).*/\1/p" "$work/$1"
+}
+
+# over <name> <key> [<key to take from it>]: mean over the seeds, and its standard error
+over() {
+    for seed in 1 2 3 4 5; do
+        taken=0
+        [ $# -lt 3 ] || taken=$(field "$1.$seed" "$3")
+        echo "$(field "$1.$seed" "$2") $taken"
+    done | awk '{ d = $1 - $2; sum += d; squares += d * d }
+        END { mean = sum / NR
+              printf "%.3f %.3f\n", mean, sqrt((squares / NR - mean * mean) / (NR - 1)) }'
+}
+
+# at_least <case> <least> <mean> <its standard error>
+at_least() {
+    n=$((n + 1)) word=
+    awk -v least="$2" -v got="$3" 'BEGIN { exit !(got != "" && got + 0 >= least + 0) }' || {
+        failed=1
+        word='not '
+    }
+    echo "${word}ok $n - $1"
+    echo "# $1: at least $2, got $3 (+- $4)"
+}
+
+run "$1"
+# shellcheck disable=SC2046 # a mean and an error
+at_least tune_penalty_over_the_best_single_penalty_points 1 \
+    $(over tune_penalty weight_accuracy single_accuracy)
+echo "# over one penalty a class: $(over tune_penalty weight_accuracy class_accuracy)"
+echo "# over train and validation joined: $(over tune_penalty weight_accuracy joined_accuracy)"
+echo "# both joined: $(over tune_penalty joined_weight_accuracy joined_accuracy)"
+
+run "$2"
+# shellcheck disable=SC2046 # a mean and an error
+at_least distill_accuracy_percent 80 $(over distill distilled_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least distill_over_class_means_points 1 $(over distill distilled_accuracy means_accuracy)
+echo "# ten real images: $(over distill real_accuracy)"
+echo "# class means: $(over distill means_accuracy)"
+
+echo "1..$n"
+exit $failed
