@@ -65,7 +65,8 @@ ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site);
 ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site);
 #define ht_input_like(...) ht_input_like_at(__VA_ARGS__, HT_HERE)
 /* A 0-d number as a node. Its dtype is *weak*: that of its partner in an op, f64 where it
- * has none; what only weak numbers make is weak too. */
+ * has none; what only weak numbers make is weak too. Sums, differences, products and
+ * quotients of constants are constants. */
 ht_var ht_constant(ht_tape *tape, double value);
 
 ht_shape ht_var_shape(ht_var x); /* () of a poisoned one, */

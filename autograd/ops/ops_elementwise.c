@@ -22,6 +22,63 @@ static bool elementwise_is(ht_var x, double value)
     return hti_is_constant(x, &is) && is == value;
 }
 
+/* Whether x may be one number everywhere: most are not, and only look. */
+static inline bool elementwise_may_fold(ht_var x)
+{
+    if (hti_is_number(x)) return true;
+    if (!x.tape || x.index >= x.tape->n) return false;
+    const ht_op *op = x.tape->op[x.index];
+    return op == &hti_op_constant || op->flags & HTI_OP_REPEATS;
+}
+
+/* The type of an op of constants a and b, of floats or (dtype 0) weak; false: the row has
+ * something to say of them. */
+static bool elementwise_fold_type(ht_tape *tape, ht_var a, ht_var b, ht_type *type)
+{
+    *type = (ht_type){0, HT_SCALAR};
+    for (int i = 0; i < 2; i++) {
+        ht_var x = i ? b : a;
+        if (hti_is_number(x)) continue;
+        ht_type is = hti_type(x);
+        if (x.tape != tape || !hti_broadcast_shapes(type->shape, is.shape, &type->shape))
+            return false;
+        if (hti_is_weak(x)) continue;
+        if (type->dtype && type->dtype != is.dtype) return false;
+        type->dtype = is.dtype;
+    }
+    return !type->dtype || hti_dtype_is_float(type->dtype);
+}
+
+/* Of f32 numbers too, once rounded: a double has more than twice their digits, so that
+ * rounding twice is rounding once (Figueroa 1995). */
+static double elementwise_number(const ht_op *op, double a, double b)
+{
+    return op == &hti_op_add   ? a + b
+           : op == &hti_op_sub ? a - b
+           : op == &hti_op_mul ? a * b
+           : op == &hti_op_div ? a / b
+                               : -b;
+}
+
+/* One of these ops, of constants, as the constant its loop would make of them, to the
+ * bit. HT_ZERO: they are not, or the op may be made wrong on purpose. */
+static ht_var elementwise_fold(const ht_op *op, ht_var a, ht_var b, const char *site)
+{
+    double x, y;
+    ht_type type;
+    if (!hti_is_constant(a, &x) || !hti_is_constant(b, &y)) return HT_ZERO;
+    if (hti_is_number(a) && hti_is_number(b)) return HT_ZERO;
+    ht_tape *tape = hti_is_number(a) ? b.tape : a.tape;
+    if (tape->ctx->status != HT_OK || (tape->hook && tape->hook->emitting) ||
+        !elementwise_fold_type(tape, a, b, &type))
+        return HT_ZERO;
+    bool weak = !type.dtype, f32 = type.dtype == HT_F32;
+    double out = f32 ? (float)elementwise_number(op, (double)(float)x, (double)(float)y)
+                     : elementwise_number(op, x, y);
+    ht_var number = hti_constant(tape, out, weak ? HT_F64 : type.dtype, weak, site);
+    return ht_broadcast_at(number, type.shape, site);
+}
+
 /* One input: slope(r, v) is v times the derivative. */
 
 HTI_SLOPE(neg, ht_neg(v))
@@ -54,7 +111,7 @@ static ht_var abs_slope(const ht_rule *r, ht_var v)
     return elementwise_positive(r->in[0], v, below);
 }
 
-HTI_UNARY_ROW(neg, "-$0", HT_OP_LINEAR, -2, 2)
+HTI_INNER_ROW(neg, "-$0", HT_OP_LINEAR, -2, 2)
 HTI_UNARY_ROW(exp, NULL, 0, -2, 2)
 HTI_UNARY_ROW(log, NULL, 0, 0.3, 3)
 HTI_UNARY_ROW(sqrt, NULL, 0, 0.3, 3)
@@ -64,6 +121,13 @@ HTI_INNER_ROW(tanh_slope, NULL, 0, -2, 2)
 HTI_INNER_ROW(sigmoid_slope, NULL, 0, -3, 3)
 HTI_UNARY_ROW(relu, NULL, 0, -2, 2)
 HTI_UNARY_ROW(abs, "|$0|", 0, -2, 2)
+
+ht_var ht_neg_at(ht_var x, const char *site)
+{
+    ht_var number = HT_ZERO;
+    if (elementwise_may_fold(x)) number = elementwise_fold(&hti_op_neg, x, x, site);
+    return hti_is_zero(number) ? ht_apply(&hti_op_neg, 1, &x, NULL, site) : number;
+}
 
 ht_var ht_square_at(ht_var x, const char *site)
 {
@@ -183,7 +247,10 @@ BINARY_ROW(minimum, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
 
 static ht_var elementwise_apply(const ht_op *op, ht_var a, ht_var b, const char *site)
 {
-    return ht_apply(op, 2, (ht_var[]){a, b}, NULL, site);
+    ht_var number = HT_ZERO;
+    if (elementwise_may_fold(a) && elementwise_may_fold(b) && op != &hti_op_pow)
+        number = elementwise_fold(op, a, b, site);
+    return hti_is_zero(number) ? ht_apply(op, 2, (ht_var[]){a, b}, NULL, site) : number;
 }
 
 /* base + scatter_add(zeros, index, v) is scatter_add(base, index, v): a per-step gradient
@@ -223,13 +290,16 @@ ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
  * HT_ZERO if it is not. */
 static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 {
-    if (!elementwise_is(one, 1) || hti_is_number(x) || hti_is_zero(x)) return HT_ZERO;
+    if (!elementwise_may_fold(one) || !elementwise_is(one, 1) || hti_is_number(x) ||
+        hti_is_zero(x))
+        return HT_ZERO;
     if (hti_check_named(x, "mul") == HTI_NONE || !hti_dtype_is_float(hti_type(x).dtype))
         return HT_ZERO;
     if (hti_is_number(one)) return x;
     ht_shape shape;
     bool same = hti_type(one).dtype == hti_type(x).dtype && !x.tape->weak[x.index];
-    if (!same || !hti_broadcast_shapes(hti_type(x).shape, hti_type(one).shape, &shape))
+    if (!(same || one.tape->weak[one.index]) ||
+        !hti_broadcast_shapes(hti_type(x).shape, hti_type(one).shape, &shape))
         return HT_ZERO;
     return ht_broadcast_at(x, shape, site);
 }

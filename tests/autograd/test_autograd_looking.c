@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* test_autograd_looking.c: what one sees of a tape: names in listings, graphs and errors,
- * where derivatives start and what made a node. Read next: autograd/inspect/print.c. */
+ * where derivatives start and what made a node; that numbers are folded.
+ * Read next: autograd/inspect/print.c. */
+#include <math.h>
+
 #include "test.h"
 
-#include "ht_autograd.h"
+#include "engine.h"
 
 typedef struct fixture {
     ht_context *ctx;
@@ -356,6 +359,105 @@ static void graph_has_a_colour_for_each_order_and_values(void **state)
     ht_tensor_free(large);
 }
 
+/* Numbers. */
+
+/* d^k/dx^k of x^4, of products and of a power. Nodes: x, 4, x^4; 1, 3, x^3, 4 x^3;
+ * 2, x^2, 3 x^2, 4 (3 x^2); 12, 2 x, 12 (2 x). */
+static void number_folding_keeps_the_derivatives_of_a_power_few(void **state)
+{
+    fixture *f = *state;
+    static const double want[] = {16, 32, 48, 48, 24, 0};
+    static const uint32_t nodes[] = {3, 7, 11, 14, 15};
+    for (int policy = 0; policy < 2; policy++) {
+        ht_tape *tape = policy ? f->recorded : f->eager;
+        ht_var x = ht_input(tape, f->s), d = ht_pow(x, 4);
+        for (int k = 0; k < 5; k++) {
+            if (!policy) assert_near(ht_item(d), want[k], 0);
+            if (ht_tape_nodes(tape) != nodes[k]) ht_tape_print(tape, stdout);
+            assert_int_equal(ht_tape_nodes(tape), nodes[k]);
+            ht_var by = d;
+            ht_grad_or_zero(by, 1, &x, &d);
+        }
+        if (!policy) assert_near(ht_item(d), want[5], 0);
+    }
+}
+
+/* x^0 is 1 of NaN too, and a function of x still: its gradient is 0, no error. */
+static void number_zero_as_exponent_is_one_with_a_gradient(void **state)
+{
+    fixture *f = *state;
+    ht_tensor_set(f->s, 0, (double)NAN);
+    ht_var x = ht_input(f->eager, f->s), y = ht_pow(x, 0), d;
+    assert_near(ht_item(y), 1, 0);
+    ht_grad(y, 1, &x, &d);
+    assert_near(ht_item(d), 0, 0);
+}
+
+/* a op b of two constants, bit for bit what the kernel makes of two tensors. */
+static void number_of_two_numbers_is_what_the_kernel_makes(void **state)
+{
+    fixture *f = *state;
+    ht_var (*const op[])(ht_var, ht_var, const char *) = {ht_add_at, ht_sub_at, ht_mul_at,
+                                                          ht_div_at};
+    static const double awkward[] = {0.0,         -0.0,    1,
+                                     0.1,         1.0 / 3, -2e-38,
+                                     7e-42,       3e38,    (double)INFINITY,
+                                     5e-324,      1e-300,  1.7e308,
+                                     (double)NAN, 16777217};
+    enum { N = sizeof awkward / sizeof *awkward };
+    for (int k = 0; k < 2 * 4 * N * N; k++) {
+        ht_dtype dtype = k & 1 ? HT_F64 : HT_F32;
+        int kind = k / 2 % 4;
+        double a = awkward[k / 8 % N], b = awkward[k / 8 / N];
+        ht_tensor *t[2] = {ht_tensor_new(f->ctx, dtype, HT_SCALAR),
+                           ht_tensor_new(f->ctx, dtype, HT_SCALAR)};
+        ht_tensor_set(t[0], 0, a);
+        ht_tensor_set(t[1], 0, b);
+        ht_var want =
+            op[kind](ht_input(f->eager, t[0]), ht_input(f->eager, t[1]), HT_HERE);
+        ht_var c = ht_cast(ht_constant(f->eager, b), dtype);
+        ht_var got = op[kind](ht_number(a), c, HT_HERE);
+        double x, y = ht_item(want);
+        assert_true(hti_is_constant(got, &x));
+        x = ht_item(got);
+        assert_int_equal(ht_var_dtype(got), dtype);
+        if (isnan(x) ? !isnan(y) : memcmp(&x, &y, sizeof x) != 0)
+            fail_msg("%g, %g, op %d: %.17g, the kernel %.17g", a, b, kind, x, y);
+        ht_tape_reset(f->eager);
+        ht_tensor_free(t[0]);
+        ht_tensor_free(t[1]);
+    }
+}
+
+/* Spread numbers too, with the shape both have; weak ones stay weak. */
+static void number_folding_looks_through_broadcasts(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->eager, f->x), two = ht_constant(f->eager, 2);
+    ht_var row = ht_broadcast(ht_cast(two, HT_F64), HT_SHAPE(3));
+    ht_var column =
+        ht_broadcast(ht_cast(ht_constant(f->eager, 5), HT_F64), HT_SHAPE(2, 1));
+    ht_var sum = ht_sub(row, column);
+    assert_true(ht_shape_equal(ht_var_shape(sum), HT_SHAPE(2, 3)));
+    assert_near(ht_tensor_get(ht_value(sum), 5), -3, 0);
+    ht_var weak = ht_div(ht_neg(two), 4);
+    ht_tensor *small = ht_tensor_new(f->ctx, HT_F32, HT_SHAPE(2));
+    ht_var y = ht_mul(ht_input(f->eager, small), weak);
+    assert_int_equal(ht_var_dtype(y), HT_F32);
+    uint32_t nodes = ht_tape_nodes(f->eager);
+    assert_int_equal(ht_mul(x, ht_constant(f->eager, 1)).index, x.index);
+    assert_int_equal(ht_tape_nodes(f->eager), nodes + 1);
+    /* What does not fit is refused as ever. */
+    ht_mul(row, ht_broadcast(ht_cast(two, HT_F64), HT_SHAPE(2)));
+    assert_int_equal(ht_context_status(f->ctx), HT_ERROR_SHAPE);
+    ht_context_clear(f->ctx);
+    ht_mul(row, ht_broadcast(ht_cast(two, HT_F32), HT_SHAPE(3)));
+    assert_int_equal(ht_context_status(f->ctx), HT_ERROR_DTYPE);
+    ht_context_clear(f->ctx);
+    ht_tape_reset(f->eager);
+    ht_tensor_free(small);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +472,10 @@ int main(void)
         TEST(graph_of_some_is_of_what_they_are_made_of),
         TEST(graph_without_movements_keeps_what_has_a_name),
         TEST(graph_has_a_colour_for_each_order_and_values),
+        TEST(number_folding_keeps_the_derivatives_of_a_power_few),
+        TEST(number_zero_as_exponent_is_one_with_a_gradient),
+        TEST(number_of_two_numbers_is_what_the_kernel_makes),
+        TEST(number_folding_looks_through_broadcasts),
     };
     return TEST_MAIN(tests);
 }
