@@ -26,6 +26,9 @@ static inline void hti_put_big_endian(unsigned char *to, size_t value)
     for (int i = 0; i < 4; i++) to[i] = (unsigned char)(value >> (24 - 8 * i) & 0xff);
 }
 
+/* Memory of a context for libraries that free without a size. */
+void *hti_block_alloc(void *ctx, unsigned count, unsigned size);
+void hti_block_free(void *ctx, void *block);
 /* A stream whose memory comes from the context, which keeps the error if there is none.
  */
 z_stream hti_zlib_stream(ht_context *ctx);
@@ -93,6 +96,9 @@ const char *hti_names_text(char *const *name, int n, char text[HTI_NAMES_TEXT]);
 bool hti_image_file(const char *folder, const char *name, char path[HTI_MOST_PATH]);
 ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wanted,
                             const char *set);
+
+/* picture.c: whether the options make sense, to `who`. */
+ht_status hti_image_check(ht_context *ctx, const char *who, const ht_image_options *o);
 
 /* The shape that ht_png_read would give, by the file's header and size alone. */
 ht_status hti_png_examine(ht_context *ctx, const char *path, ht_shape *shape);

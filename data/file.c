@@ -11,13 +11,13 @@
 
 enum { FILE_BUFFER = 1 << 16, FILE_LEVEL = 9 };
 
-/* zlib frees without a size: a block remembers its own. */
+/* zlib and stb free without a size: a block remembers its own. */
 typedef union file_block {
     size_t bytes;
     max_align_t align;
 } file_block;
 
-static void *file_zlib_alloc(void *ctx, unsigned count, unsigned size)
+void *hti_block_alloc(void *ctx, unsigned count, unsigned size)
 {
     size_t bytes = (size_t)count * size + sizeof(file_block);
     file_block *block = hti_resize(ctx, NULL, 0, bytes);
@@ -26,7 +26,7 @@ static void *file_zlib_alloc(void *ctx, unsigned count, unsigned size)
     return block + 1;
 }
 
-static void file_zlib_free(void *ctx, void *data)
+void hti_block_free(void *ctx, void *data)
 {
     file_block *block = (file_block *)data - 1;
     hti_resize(ctx, block, block->bytes, 0);
@@ -34,7 +34,7 @@ static void file_zlib_free(void *ctx, void *data)
 
 z_stream hti_zlib_stream(ht_context *ctx)
 {
-    return (z_stream){.zalloc = file_zlib_alloc, .zfree = file_zlib_free, .opaque = ctx};
+    return (z_stream){.zalloc = hti_block_alloc, .zfree = hti_block_free, .opaque = ctx};
 }
 
 static ht_status input_begin_gzip(hti_input *in)

@@ -120,6 +120,8 @@ typedef struct ht_images {
     ht_tensor *pixels; /* (n, rows, cols) or (n, channels, rows, cols) u8, owned */
     ht_tensor *labels; /* (n) i32, each in 0 .. classes-1, owned */
     int classes;
+    char **class_names; /* owned; NULL: the set's classes have no names */
+    char **files;       /* of each picture, as "cat/1.jpg"; owned; NULL: not its own */
 } ht_images;
 
 /* Reads train-images-idx3-ubyte and train-labels-idx1-ubyte (with `test`: t10k-...) from
@@ -138,7 +140,8 @@ ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_image
  * have as many images as there are labels. Source: Krizhevsky, "Learning multiple layers
  * of features from tiny images", 2009. */
 ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
-/* Frees both tensors and zeroes *images, which may be all zero already. NULL: nothing. */
+/* Frees tensors and names and zeroes *images, which may be all zero already. NULL:
+ * nothing. */
 void ht_images_free(ht_images *images);
 
 /* Fills x (n, ...), f32 or f64, of an image's elements a row, with pixel / 255, and
@@ -160,6 +163,54 @@ ht_tensor *ht_png_read(ht_context *ctx, const char *path);
  * as PNG; whole file or nothing. Errors: HT_ERROR_DTYPE, HT_ERROR_SHAPE, HT_ERROR_FILE,
  * HT_ERROR_MEMORY. */
 ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image);
+
+/* Pictures of any kind, by their first bytes, whatever the name: PNG of every depth and
+ * colour, with a palette or interlaced; JPEG, baseline or progressive, grey or colour. Of
+ * 16 bits the upper 8 are taken. What EXIF says of how a camera was held is done: the
+ * picture is upright. Profiles of colours and gamma are not looked at. */
+
+/* How a size is reached: each new pixel is the mean of what it covers, weighted by a
+ * triangle, or evenly. As Pillow's BILINEAR and BOX, to the byte. */
+typedef enum ht_filter { HT_BILINEAR, HT_AREA } ht_filter;
+/* What becomes of transparent pixels: an error, or they are laid on a colour. */
+typedef enum ht_alpha { HT_ALPHA_REFUSED, HT_ALPHA_WHITE, HT_ALPHA_BLACK } ht_alpha;
+/* All zero: RGB, of the size it has, without transparent pixels. */
+typedef struct ht_image_options {
+    int width, height; /* the size it gets; both 0: the one it has */
+    bool crop;         /* of the middle, so that nothing is stretched */
+    bool grey;         /* luma, one byte a pixel; else RGB */
+    ht_filter filter;
+    ht_alpha alpha;
+} ht_image_options;
+
+/* One picture, as u8 (height, width, 3) or, grey, (height, width). options NULL: all
+ * zero. Owned; NULL after an error: HT_ERROR_FILE; HT_ERROR_FORMAT (neither PNG nor JPEG,
+ * damaged, incomplete, a JPEG of CMYK or 12 bits, transparent pixels that are refused,
+ * more than 2^26 pixels, or more than a file of that size can hold); HT_ERROR_ARGUMENT;
+ * HT_ERROR_MEMORY. PNG is held against all its checksums; JPEG has none, but it must be
+ * whole. Memory: about 20 bytes a pixel, and the file. */
+ht_tensor *ht_image_read(ht_context *ctx, const char *path,
+                         const ht_image_options *options);
+
+/* How a folder is read. All zero: as RGB, all of one size. */
+typedef struct ht_folder_options {
+    ht_image_options image;
+    /* A set read before, a training set's: labels are numbers of its classes, and other
+     * classes an error. NULL: none. Borrowed for the call. */
+    const ht_images *like;
+} ht_folder_options;
+/* Reads the pictures of a folder's folders, each a class: root/cat/1.jpg, root/dog/1.png.
+ * Classes are numbered in the order (strcmp) of their names, pictures stand by class and
+ * then by name; what is taken is .png, .jpg and .jpeg; hidden files and those that are no
+ * pictures by their name are passed over. Pixels are (n, 3, height, width) or, grey, (n,
+ * height, width). They are decoded on the context's threads; the result does not depend
+ * on how many. *out is written (owned: ht_images_free) and is all zero after an error: as
+ * ht_image_read, of the first file that is wrong; HT_ERROR_FORMAT for sizes that differ
+ * where none was asked for, no classes, a class without pictures, pictures beside the
+ * folders or in folders within, pictures of other kinds by their name. options NULL: all
+ * zero. */
+ht_status ht_folder_read(ht_context *ctx, const char *root,
+                         const ht_folder_options *options, ht_images *out);
 
 /* Rows at random.
  * Drawn from (seed, stream) by a permutation computed one row at a time, without memory

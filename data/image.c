@@ -127,6 +127,13 @@ ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_image
 void ht_images_free(ht_images *images)
 {
     if (!images) return;
+    if (images->labels) {
+        ht_context *ctx = ht_tensor_context(images->labels);
+        int files = images->files ? (int)ht_tensor_count(images->labels) : 0;
+        hti_names_free(ctx, images->files, files);
+        hti_names_free(ctx, images->class_names,
+                       images->class_names ? images->classes : 0);
+    }
     ht_tensor_free(images->pixels);
     ht_tensor_free(images->labels);
     *images = (ht_images){0};

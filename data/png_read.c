@@ -7,7 +7,7 @@
  * is said once the chunk's checksum is known to be right. Rows are unfiltered where they
  * are to stay: beside the image a buffer is all it takes. Read next: cifar.c, png.c
  * (images out). */
-#include "data_internal.h"
+#include "picture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +32,18 @@ typedef struct png_chunk {
 
 typedef struct png_file {
     hti_input in;
-    int64_t width, height, depth;
+    bool any; /* kind of pixels is taken */
+    hti_png about;
+    int64_t depth; /* bytes between one and the one it is predicted from */
+    int64_t bytes; /* of all rows, filters apart */
     unsigned char *buffer;
     bool met[PNG_OTHER]; /* kinds of chunks */
     bool data_ended;     /* a chunk behind the IDATs has been met */
     /* The image, and where zlib puts what comes next: a filter, or the row it is of. */
-    uint8_t *pixel; /* of the next row */
-    int64_t rows;   /* that are done */
+    uint8_t *pixel;         /* of the next row */
+    int64_t rows, all_rows; /* those done, and how many there must be */
+    int pass;               /* the next row's, */
+    int64_t row;            /* and its number there */
     uint8_t filter;
     bool in_row, ended; /* ended: the compressed image has, with a right checksum */
     z_stream z;
@@ -50,11 +55,10 @@ typedef struct png_file {
 static ht_status png_fail(const png_file *png, int64_t offset, const char *expected,
                           const char *got)
 {
-    return hti_input_fail(
-        &png->in, offset,
-        "expected %s, got %s\n"
-        "  hint: a whole PNG, grey or RGB of 8 bits, is wanted; fetch or copy it again",
-        expected, got);
+    return hti_input_fail(&png->in, offset,
+                          "expected %s, got %s\n"
+                          "  hint: a whole PNG%s is wanted; fetch or copy it again",
+                          expected, got, png->any ? "" : ", grey or RGB of 8 bits,");
 }
 
 /* Rows. */
@@ -101,7 +105,7 @@ static void png_wrong_end(png_file *png, int code)
 {
     char expected[64], got[128];
     snprintf(expected, sizeof expected, "a compressed image of %lld rows",
-             (long long)png->height);
+             (long long)png->all_rows);
     snprintf(got, sizeof got, "%s after %lld",
              code == Z_STREAM_END  ? "its end"
              : code == Z_BUF_ERROR ? "the end of the data"
@@ -112,23 +116,36 @@ static void png_wrong_end(png_file *png, int code)
     png_wrong(png, expected, got);
 }
 
+/* The next pass that has rows, if the one at hand has ended. */
+static void png_begin_pass(png_file *png, bool ended)
+{
+    if (!ended || png->rows == png->all_rows) return;
+    png->row = 0;
+    do png->pass++;
+    while (hti_png_pass_at(&png->about, png->pass).height == 0);
+}
+
 /* The filter or the row that zlib was to fill is full: what comes next. Behind the last
  * row there is a filter's place, which has to stay empty. */
 static void png_filled(png_file *png)
 {
-    int64_t n = png->width * png->depth;
+    hti_png_pass pass = hti_png_pass_at(&png->about, png->pass);
+    int64_t n = hti_png_row(&png->about, pass.width);
     char text[32];
     snprintf(text, sizeof text, "filter %d", png->filter);
-    if (png->rows == png->height) {
+    if (png->rows == png->all_rows) {
         png_wrong(png, "the end of the image's rows", "more of them");
     } else if (png->in_row) {
-        png_unfilter(png->filter, png->pixel, png->rows == 0, n, png->depth);
+        png_unfilter(png->filter, png->pixel, png->row == 0, n, png->depth);
         png->pixel += n;
         png->rows++;
+        png->row++;
+        png_begin_pass(png, png->row == pass.height);
+        n = hti_png_row(&png->about, hti_png_pass_at(&png->about, png->pass).width);
     } else if (png->filter > 4) {
         png_wrong(png, "a compressed image of filters 0 to 4", text);
     }
-    png->in_row = !png->in_row && png->rows < png->height;
+    png->in_row = !png->in_row && png->rows < png->all_rows;
     png->z.next_out = png->in_row ? png->pixel : &png->filter;
     png->z.avail_out = png->in_row ? (unsigned)n : 1;
 }
@@ -145,7 +162,7 @@ static void png_inflate(png_file *png, size_t n)
         full = z->avail_out == 0;
         if (full) png_filled(png);
         png->ended = code == Z_STREAM_END;
-        bool good = png->ended ? png->rows == png->height
+        bool good = png->ended ? png->rows == png->all_rows
                                : code == Z_OK || (code == Z_BUF_ERROR && !z->avail_in);
         if (!good && !png->wrong) png_wrong_end(png, code);
     }
@@ -206,9 +223,12 @@ static ht_status png_check_order(png_file *png, const png_chunk *chunk)
     bool first = chunk->at == PNG_SIGNATURE, colours = chunk->n > 0 && chunk->n % 3 == 0;
     if ((kind == PNG_IHDR) != first || (first && chunk->n != PNG_HEADER))
         expected = "one IHDR chunk of 13 bytes, first";
-    if (kind == PNG_PLTE && (png->met[PNG_PLTE] || png->met[PNG_IDAT] ||
-                             png->depth != 3 || chunk->n > PNG_PALETTE || !colours))
+    if (kind == PNG_PLTE &&
+        (png->met[PNG_PLTE] || png->met[PNG_IDAT] || png->about.colour % 4 == 0 ||
+         chunk->n > PNG_PALETTE || !colours))
         expected = "at most one PLTE chunk of 1 to 256 colours, before the data of RGB";
+    if (kind == PNG_IDAT && png->about.colour == 3 && !png->met[PNG_PLTE])
+        expected = "a PLTE chunk before the data";
     if (kind == PNG_IDAT && png->data_ended)
         expected = "IDAT chunks with no other between them";
     if (kind == PNG_IEND && !png->met[PNG_IDAT])
@@ -240,12 +260,98 @@ static ht_status png_take_body(png_file *png, const png_chunk *chunk)
     return status;
 }
 
+static void png_take_palette(png_file *png, const png_chunk *chunk)
+{
+    png->about.n_palette = (int)(chunk->n / 3);
+    for (int i = 0; i < png->about.n_palette; i++) {
+        memcpy(png->about.palette[i], png->buffer + 3 * (ptrdiff_t)i, 3);
+        png->about.palette[i][3] = 255;
+    }
+}
+
+/* Which colours are transparent, of pixels without alpha. */
+static ht_status png_take_transparency(png_file *png, const png_chunk *chunk)
+{
+    hti_png *about = &png->about;
+    const unsigned char *b = png->buffer;
+    int64_t wanted = about->colour == 0   ? 2
+                     : about->colour == 2 ? 6
+                     : about->colour == 3 ? hti_least(chunk->n, about->n_palette)
+                                          : 0;
+    if (chunk->n != wanted || wanted == 0 || png->met[PNG_IDAT])
+        return png_fail(png, chunk->at,
+                        "a tRNS chunk of as many colours as there are, before the data",
+                        "another");
+    about->keyed = about->colour != 3;
+    for (int64_t i = 0; i < wanted; i++) {
+        if (about->colour == 3) about->palette[i][3] = b[i];
+        if (about->colour != 3 && i % 2 == 0)
+            about->key[i / 2] = (unsigned)b[i] << 8 | b[i + 1];
+    }
+    return HT_OK;
+}
+
 static ht_status png_take_chunk(png_file *png, png_chunk *chunk)
 {
     ht_status status = png_take_head(png, chunk);
     if (!status) status = png_check_type(png, chunk);
     if (!status) status = png_check_order(png, chunk);
-    return status ? status : png_take_body(png, chunk);
+    if (!status) status = png_take_body(png, chunk);
+    if (status || !png->any) return status;
+    if (chunk->kind == PNG_PLTE) png_take_palette(png, chunk);
+    bool clear = memcmp(chunk->head + 4, "tRNS", 4) == 0;
+    return clear ? png_take_transparency(png, chunk) : HT_OK;
+}
+
+/* Samples of a pixel of each colour type, and (as bits) the bits each may have. */
+static const struct {
+    int samples;
+    unsigned bits;
+} png_colours[] = {{1, 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16},
+                   {0, 0},
+                   {3, 1 << 8 | 1 << 16},
+                   {1, 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8},
+                   {2, 1 << 8 | 1 << 16},
+                   {0, 0},
+                   {4, 1 << 8 | 1 << 16}};
+
+static ht_status png_take_kind(png_file *png, const unsigned char *b)
+{
+    char text[64];
+    hti_png *about = &png->about;
+    snprintf(text, sizeof text, "%d bits, colour type %d, interlacing %d", b[8], b[9],
+             b[12]);
+    bool one = b[9] < 7 && b[8] <= 16 && png_colours[b[9]].bits >> b[8] & 1 && b[12] < 2;
+    bool plain = b[8] == 8 && (b[9] == 0 || b[9] == 2) && b[12] == 0;
+    if (!(png->any ? one : plain))
+        return png_fail(png, PNG_SIGNATURE + 16,
+                        png->any ? "bits, colours and interlacing of a PNG"
+                                 : "8 bits, colour type 0 or 2, interlacing 0",
+                        text);
+    about->bits = b[8];
+    about->colour = b[9];
+    about->samples = png_colours[b[9]].samples;
+    about->interlaced = b[12] == 1;
+    png->depth = (about->bits * about->samples + 7) / 8;
+    return HT_OK;
+}
+
+/* Rows and bytes of all passes, which the file must be able to hold. */
+static ht_status png_plan(png_file *png)
+{
+    int64_t pixels = png->about.width * png->about.height;
+    for (int pass = HTI_PNG_PASSES - 1; pass >= 0; pass--) {
+        hti_png_pass p = hti_png_pass_at(&png->about, pass);
+        if (p.height > 0) png->pass = pass;
+        png->all_rows += p.height;
+        png->bytes += p.height * hti_png_row(&png->about, p.width);
+    }
+    if ((png->bytes + png->all_rows) / HTI_DEFLATE_RATIO > png->in.file_bytes)
+        return png_fail(png, PNG_SIGNATURE + 8, "an image that the file can hold",
+                        "a larger one");
+    if (png->any && pixels > HTI_MOST_PIXELS)
+        return png_fail(png, PNG_SIGNATURE + 8, "at most 67108864 pixels", "more");
+    return HT_OK;
 }
 
 /* The first chunk's data: sides, bits, colours, three methods. */
@@ -253,40 +359,34 @@ static ht_status png_take_header(png_file *png)
 {
     char text[96];
     const unsigned char *b = png->buffer;
-    int64_t at = PNG_SIGNATURE + 8;
-    png->width = hti_big_endian(b);
-    png->height = hti_big_endian(b + 4);
-    png->depth = b[9] == 2 ? 3 : 1;
-    snprintf(text, sizeof text, "%lld x %lld", (long long)png->width,
-             (long long)png->height);
-    if (png->width < 1 || png->height < 1 || png->width > HTI_PNG_SIDE ||
-        png->height > HTI_PNG_SIDE)
+    int64_t at = PNG_SIGNATURE + 8, width = hti_big_endian(b),
+            height = hti_big_endian(b + 4);
+    snprintf(text, sizeof text, "%lld x %lld", (long long)width, (long long)height);
+    if (width < 1 || height < 1 || width > HTI_PNG_SIDE || height > HTI_PNG_SIDE)
         return png_fail(png, at, "sides of 1 to 1048576 pixels", text);
-    snprintf(text, sizeof text, "%d bits, colour type %d, interlacing %d", b[8], b[9],
-             b[12]);
-    if (b[8] != 8 || (b[9] != 0 && b[9] != 2) || b[12] != 0)
-        return png_fail(png, at + 8, "8 bits, colour type 0 or 2, interlacing 0", text);
+    png->about.width = width;
+    png->about.height = height;
+    ht_status status = png_take_kind(png, b);
     snprintf(text, sizeof text, "compression %d, filters %d", b[10], b[11]);
-    if (b[10] != 0 || b[11] != 0)
-        return png_fail(png, at + 10, "compression 0, filters 0", text);
-    int64_t promised = png->height * (1 + png->width * png->depth);
-    if (promised / HTI_DEFLATE_RATIO > png->in.file_bytes)
-        return png_fail(png, at, "an image that the file can hold", "a larger one");
-    return HT_OK;
+    if (!status && (b[10] != 0 || b[11] != 0))
+        status = png_fail(png, at + 10, "compression 0, filters 0", text);
+    return status ? status : png_plan(png);
 }
 
 /* The signature and the header; png_close follows, whatever the status. */
-static ht_status png_open(png_file *png, ht_context *ctx, const char *path)
+static ht_status png_open(png_file *png, ht_context *ctx, const char *path, bool any)
 {
     static const unsigned char signature[] = "\x89PNG\r\n\x1a\n";
-    *png = (png_file){.z = hti_zlib_stream(ctx)};
+    *png = (png_file){.any = any, .z = hti_zlib_stream(ctx)};
     ht_status status = hti_input_open_plain(&png->in, ctx, path);
     png->buffer = status ? NULL : hti_resize(ctx, NULL, 0, PNG_BUFFER);
     if (!png->buffer) return ht_context_status(ctx);
     bool too_short = png->in.file_bytes < PNG_SIGNATURE;
     if (!too_short) status = hti_input_exactly(&png->in, png->buffer, PNG_SIGNATURE);
     if (!status && (too_short || memcmp(png->buffer, signature, PNG_SIGNATURE) != 0))
-        status = png_fail(png, 0, "the signature of PNG", "other bytes");
+        status =
+            png_fail(png, 0, "the signature of PNG",
+                     memcmp(png->buffer, "\xff\xd8\xff", 3) ? "other bytes" : "a JPEG's");
     png_chunk chunk;
     if (!status) status = png_take_chunk(png, &chunk);
     return status ? status : png_take_header(png);
@@ -300,10 +400,10 @@ static void png_close(png_file *png)
 }
 
 /* The chunks behind the header, to the end of the file. */
-static ht_status png_walk(png_file *png, ht_tensor *image)
+static ht_status png_walk(png_file *png, ht_tensor *rows)
 {
     ht_status status = inflateInit(&png->z) == Z_OK ? HT_OK : HT_ERROR_MEMORY;
-    png->pixel = ht_tensor_data(image);
+    png->pixel = ht_tensor_data(rows);
     png->z.next_out = &png->filter;
     png->z.avail_out = 1;
     while (!status && !png->met[PNG_IEND]) {
@@ -321,14 +421,14 @@ static ht_status png_walk(png_file *png, ht_tensor *image)
 
 static ht_shape png_shape(const png_file *png)
 {
-    return png->depth == 3 ? HT_SHAPE(png->height, png->width, 3)
-                           : HT_SHAPE(png->height, png->width);
+    int64_t height = png->about.height, width = png->about.width;
+    return png->depth == 3 ? HT_SHAPE(height, width, 3) : HT_SHAPE(height, width);
 }
 
 ht_status hti_png_examine(ht_context *ctx, const char *path, ht_shape *shape)
 {
     png_file png;
-    ht_status status = png_open(&png, ctx, path);
+    ht_status status = png_open(&png, ctx, path, false);
     if (!status) *shape = png_shape(&png);
     png_close(&png);
     return status;
@@ -340,11 +440,38 @@ ht_tensor *ht_png_read(ht_context *ctx, const char *path)
               (const void *)path);
     png_file png;
     ht_tensor *image = NULL;
-    if (!png_open(&png, ctx, path)) image = ht_tensor_new(ctx, HT_U8, png_shape(&png));
+    if (!png_open(&png, ctx, path, false))
+        image = ht_tensor_new(ctx, HT_U8, png_shape(&png));
     if (image && png_walk(&png, image)) {
         ht_tensor_free(image);
         image = NULL;
     }
     png_close(&png);
     return image;
+}
+
+/* The rows as they stand in the file, once all of it has been found right. */
+static ht_tensor *png_read_rows(png_file *png)
+{
+    ht_tensor *rows = ht_tensor_new(png->in.ctx, HT_U8, HT_SHAPE(png->bytes));
+    if (!rows || !png_walk(png, rows)) return rows;
+    ht_tensor_free(rows);
+    return NULL;
+}
+
+ht_tensor *hti_png_rgba(ht_context *ctx, const char *path)
+{
+    png_file png;
+    ht_tensor *rows = NULL, *rgba = NULL;
+    if (!png_open(&png, ctx, path, true)) rows = png_read_rows(&png);
+    if (rows)
+        rgba = ht_tensor_new(ctx, HT_U8, HT_SHAPE(png.about.height, png.about.width, 4));
+    if (rgba && !hti_png_expand(&png.about, ht_tensor_data(rows), ht_tensor_data(rgba))) {
+        png_fail(&png, 0, "colours of the palette", "a pixel of another");
+        ht_tensor_free(rgba);
+        rgba = NULL;
+    }
+    ht_tensor_free(rows);
+    png_close(&png);
+    return rgba;
 }

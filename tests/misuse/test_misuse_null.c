@@ -426,6 +426,11 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_cifar_read, ht_cifar_read(NULL, "a", false, &images))                          \
     X(ht_cifar_read, ht_cifar_read(w.ctx, NULL, false, &images))                        \
     X(ht_cifar_read, ht_cifar_read(w.ctx, "a", false, NULL))                            \
+    X(ht_image_read, ht_image_read(NULL, "a", NULL))                                    \
+    X(ht_image_read, ht_image_read(w.ctx, NULL, NULL))                                  \
+    X(ht_folder_read, ht_folder_read(NULL, "a", NULL, &images))                         \
+    X(ht_folder_read, ht_folder_read(w.ctx, NULL, NULL, &images))                       \
+    X(ht_folder_read, ht_folder_read(w.ctx, "a", NULL, NULL))                           \
     X(ht_images_rows, ht_images_rows(NULL, w.rows, 0, 1, w.x, w.i))                     \
     X(ht_images_rows, ht_images_rows(&images, w.rows, 0, 1, w.x, w.i))                  \
     X(ht_png_read, ht_png_read(NULL, "a"))                                              \

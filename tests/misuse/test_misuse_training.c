@@ -300,7 +300,8 @@ static void batch_of_more_than_all(desk *d)
 
 static void row_past_the_images(desk *d)
 {
-    ht_images images = {TENSOR(HT_U8, 8, 28, 28), TENSOR(HT_I32, 8), 10};
+    ht_images images = {
+        .pixels = TENSOR(HT_U8, 8, 28, 28), .labels = TENSOR(HT_I32, 8), .classes = 10};
     ht_images_rows(&images, NULL, 4, 8, TENSOR(HT_F32, 8, 784), NULL);
 }
 

@@ -2,12 +2,13 @@
 """files.py: files that numpy, pandas and Pillow write, and what they read of them, for the
 tests of data/. Run here it writes files/ and csv.txt anew; needs the three packages. The
 checksums are CRC-32 of the elements, little-endian, row-major."""
-import io
 import os
+import struct
 import zlib
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageOps
 
 here = os.path.dirname(os.path.abspath(__file__))
 folder = os.path.join(here, "files")
@@ -103,6 +104,146 @@ def npy():
                 f.write(f'{file} "{name}" {kind} shape {shape} {crc(y)}\n')
 
 
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(
+        ">I", zlib.crc32(kind + data)
+    )
+
+
+def png(width, height, bits, colour, rows, interlaced, before=b""):
+    """Of rows(x0, y0, dx, dy), the bytes of each row of a pass; filters 0 to 4 in turn."""
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
+        passes += [(1, 0, 2, 2), (0, 1, 1, 2)]
+    depth = max(1, bits * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] // 8)
+    data = b""
+    for x0, y0, dx, dy in passes:
+        above = None
+        for number, row in enumerate(rows(x0, y0, dx, dy)):
+            if not row:
+                continue
+            kind = number % 5
+            above = above or bytes(len(row))
+            left = bytes(depth) + row[:-depth] if len(row) > depth else bytes(len(row))
+            corner = (bytes(depth) + above)[: len(row)]
+            guess = [
+                lambda a, b, c: 0,
+                lambda a, b, c: a,
+                lambda a, b, c: b,
+                lambda a, b, c: (a + b) // 2,
+                lambda a, b, c: min(
+                    (abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c)
+                )[2],
+            ][kind]
+            data += bytes([kind]) + bytes(
+                (r - guess(a, b, c)) & 255 for r, a, b, c in zip(row, left, above, corner)
+            )
+            above = row
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", head)
+        + before
+        + png_chunk(b"IDAT", zlib.compress(data, 9))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def as_rgba(path):
+    """By Pillow, but for grey of 16 bits, where it cuts off what is above 255."""
+    image = Image.open(path)
+    if image.mode.startswith("I"):
+        x = (np.array(image).astype(np.uint32) >> 8).astype(np.uint8)
+        return np.stack([x, x, x, np.full(x.shape, 255, np.uint8)], -1)
+    return np.array(image.convert("RGBA"))
+
+
+def on_white(rgba):
+    c, a = rgba[..., :3].astype(int), rgba[..., 3:].astype(int)
+    return ((c * a + 255 * (255 - a) + 127) // 255).astype(np.uint8)
+
+
+def pictures():
+    rng = np.random.default_rng(2)
+    table = []
+
+    def add(name, how, x):
+        table.append(f"{name} {how} shape {' '.join(map(str, [x.ndim, *x.shape]))} {crc(x)}")
+
+    for colour, depths in {0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16]}.items():
+        for bits in depths:
+            for kind in ["", "i", "t"]:
+                if kind == "t" and colour > 3:
+                    continue
+                width, height = 11, 9
+                samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+                x = rng.integers(0, 2**bits, (height, width, samples))
+                if bits == 16 and kind == "t":
+                    x[2:5] = x[0, 0]
+                before = b""
+                if colour == 3:
+                    before = png_chunk(b"PLTE", rng.bytes(3 * 2**bits))
+                if kind == "t":
+                    key = x[0, 0].astype(">u2").tobytes()
+                    before += png_chunk(b"tRNS", rng.bytes(2 ** (bits - 1)) if colour == 3 else key)
+
+                def rows(x0, y0, dx, dy):
+                    part = x[y0::dy, x0::dx].reshape(len(x[y0::dy]), -1)
+                    if bits == 16:
+                        return [r.astype(">u2").tobytes() for r in part]
+                    if bits == 8:
+                        return [r.astype("u1").tobytes() for r in part]
+                    spread = (part[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1
+                    return [np.packbits(r.reshape(-1)).tobytes() for r in spread]
+
+                name = f"p{colour}_{bits}{kind}.png"
+                with open(os.path.join(folder, name), "wb") as f:
+                    f.write(png(width, height, bits, colour, rows, kind == "i", before))
+                rgba = as_rgba(os.path.join(folder, name))
+                if kind == "t" and colour != 3:  # Pillow compares what it has scaled
+                    rgba[..., 3] = np.where((x == x[0, 0]).all(-1), 0, 255)
+                add(name, "white", on_white(rgba))
+    for name, size in [("p2_8i.png", (1, 1)), ("p2_8i.png", (4, 3)), ("p2_8.png", (25, 17)), ("p2_8.png", (11, 4))]:
+        image = Image.open(os.path.join(folder, name))
+        for how, filter in [("bilinear", Image.BILINEAR), ("area", Image.BOX)]:
+            add(name, f"{how} {size[0]} {size[1]}", np.array(image.resize(size, filter)))
+    image = Image.open(os.path.join(folder, "p2_8.png"))
+    add("p2_8.png", "grey", np.array(image.convert("L")))
+    add("p2_8.png", "crop 5 5", np.array(image.resize((5, 5), Image.BILINEAR, box=(1, 0, 10, 9))))
+    with open(os.path.join(here, "pictures.txt"), "w") as f:
+        f.write("# Picture, how it is read, axes, checksum: files.py.\n")
+        f.write("\n".join(table) + "\n")
+
+    # What Pillow decodes of each JPEG stands beside it as a PNG.
+    y, x = np.mgrid[0:37, 0:45]
+    smooth = np.stack([120 + 100 * np.sin(x / 9 + y / 5), 4 * x + y, 255 - 5 * y], -1)
+    smooth = np.clip(smooth + rng.normal(size=smooth.shape) * 6, 0, 255).astype(np.uint8)
+    for name, how in {
+        "plain": {"quality": 90, "subsampling": 0},
+        "half": {"quality": 80, "subsampling": 1},
+        "quarter": {"quality": 75, "subsampling": 2},
+        "progressive": {"quality": 85, "progressive": True},
+        "restart": {"quality": 85, "restart_marker_blocks": 2},
+        "coarse": {"quality": 20, "optimize": True},
+    }.items():
+        Image.fromarray(smooth).save(os.path.join(folder, name + ".jpg"), **how)
+    Image.fromarray(smooth[..., 0]).save(os.path.join(folder, "grey.jpg"), quality=85)
+    Image.fromarray(smooth).save(os.path.join(folder, "rgb.jpg"), quality=90, keep_rgb=True)
+    Image.fromarray(smooth).convert("CMYK").save(os.path.join(folder, "cmyk.jpg"))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        corner = Image.fromarray(smooth[:16, :24])
+        name = f"turned{orientation}.jpg"
+        corner.save(os.path.join(folder, name), quality=90, subsampling=0, exif=exif)
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".jpg") and name != "cmyk.jpg":
+            image = ImageOps.exif_transpose(Image.open(os.path.join(folder, name)))
+            image.convert("RGB").save(os.path.join(folder, name[:-4] + "_jpg.png"), optimize=True)
+
+
 os.makedirs(folder, exist_ok=True)
 csv()
 npy()
+pictures()
