@@ -6,7 +6,7 @@
 
 #include "hyperclean.h"
 
-enum { SHOWN = 28, CAPTION = 48, BINS = 20, CLASSES = 10 };
+enum { SHOWN = 30, CAPTION = 48, BINS = 20, CLASSES = 10 };
 
 static clean_score last_score(const clean_run *run)
 {

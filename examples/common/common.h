@@ -100,9 +100,10 @@ bool interrupted(void);
  * changed, at most one a second. */
 void progress_begin(double work);
 void progress(double done, const char *what, const char *detail);
-/* Step `step` of `n` of `what`, with its loss: the line then has steps a second and the
- * loss, as a number and as a curve of block characters (of plain ones where the locale is
- * not UTF-8). Elsewhere a line when `what` changes, and then one every ten seconds. */
+/* Step `step` of `n` of `what`, with its loss. The line then has steps a second (or, if
+ * below one, seconds a step) and the loss, as a number and as a curve of blocks (of plain
+ * characters where the locale is not UTF-8). Elsewhere a line when `what` changes, and
+ * then one every ten seconds. */
 void progress_step(double done, const char *what, int64_t step, int64_t n, double loss);
 void progress_end(void); /* removes the bar; another progress() draws it again */
 

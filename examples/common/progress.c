@@ -223,7 +223,9 @@ void progress_step(double done, const char *what, int64_t step, int64_t n, doubl
     char count[TEXT + 48], detail[64] = "";
     double rate = (double)(step - bar.first_step) / (now - bar.first_time);
     snprintf(count, sizeof count, "%s %lld/%lld", what, (long long)step, (long long)n);
-    if (step > bar.first_step) snprintf(detail, sizeof detail, ", %.3g/s", rate);
+    if (step > bar.first_step)
+        snprintf(detail, sizeof detail, rate < 1 ? ", %.3g s each" : ", %.3g/s",
+                 rate < 1 ? 1 / rate : rate);
     size_t used = strlen(detail);
     snprintf(detail + used, sizeof detail - used, ", loss %.4g", loss);
     show(done, now, count, detail);

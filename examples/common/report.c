@@ -145,7 +145,7 @@ void report_settings(report *page)
 {
     flag_setting is;
     for (int i = 0; command_setting(i, &is); i++)
-        report_fact(page, is.name, "%s", is.value);
+        report_fact(page, is.name, "%s", strcmp(is.value, "null") ? is.value : "none");
 }
 
 /* Figures: a heading, what is drawn, and the numbers for those who cannot see it. */

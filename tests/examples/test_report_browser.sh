@@ -3,9 +3,9 @@
 # test_report_browser.sh: reports in headless Chromium, in TAP: nothing on the console, all
 # figures there, nothing wider than a phone, letters large enough, and pictures of it that
 # are not blank, on a phone and a desktop, light and dark. Skipped without Chromium.
-# Usage: test_report_browser.sh <test_report> <built hyperclean> <bundled MNIST folder>
+# Usage: test_report_browser.sh <test_report> <folder of built examples> <bundled data>
 set -u
-report=$1 hyperclean=$2 mnist=$3
+report=$1 programs=$2 data=$3
 n=0 failed=0
 browser=
 for name in chromium chromium-browser google-chrome; do
@@ -151,10 +151,19 @@ verdict report_that_is_blank_is_noticed "$(
 page_is_whole of_all_parts "$work/parts/report.html" 11
 page_is_seen of_all_parts "$work/parts/report.html"
 
-"$hyperclean" --data "$mnist" --train 300 --validation 200 --inner-steps 20 --outer-steps 3 \
-    --final-steps 20 --out "$work/clean" >/dev/null 2>&1
-page_is_whole of_hyperclean "$work/clean/report.html" 11
-page_is_seen of_hyperclean "$work/clean/report.html"
+# demo <name> <figures> [flags of a small run]: and its page
+demo() {
+    name=$1 figures=$2
+    shift 2
+    "$programs/$name" "$@" --out "$work/$name" >"$work/said" 2>&1 || sed 's/^/# /' "$work/said"
+    page_is_whole "of_$name" "$work/$name/report.html" "$figures"
+    page_is_seen "of_$name" "$work/$name/report.html"
+}
+
+demo hyperclean 11 --data "$data/mnist" --train 300 --validation 200 --inner-steps 20 \
+    --outer-steps 3 --final-steps 20
+demo tune_penalty 2 --train 100 --validation 100 --inner-steps 10 --outer-steps 3 --grid 4
+demo distill 4 --hidden 16 --inner-steps 5 --outer-steps 20
 
 echo "1..$n"
 exit $failed
