@@ -68,6 +68,8 @@ static demo run = {.name = "tune_penalty",
                    .n_entrants = N_ENTRANTS,
                    .learned = WEIGHT,
                    .control = SINGLE,
+                   .note =
+                       "N labels to train on (--train), V to choose by (--validation)",
                    .steps = &steps[1]};
 static ht_set *train, *validation, *both, *test, *theta;
 static ht_set *eta[N_ENTRANTS]; /* "penalty", as its logarithm */
@@ -222,13 +224,11 @@ static void write_page(const ht_images *images)
                               {"best single penalty", 1, NULL, &rows[SINGLE].loss, true}};
     series[0].name = "one a weight";
     series[1].name = "one a class";
-    report_section(&page, "How it went");
     report_curve(&page, &(report_figure){"Validation loss", "outer step"}, 3, series);
     demo_images(&page,
                 &(report_figure){"Where each class may have weights",
-                                 .note =
-                                     "Grey: the best single penalty; dark: a tenth of "
-                                     "it or less; light: ten times or more."},
+                                 .note = "Grey: the best single penalty; dark: a "
+                                         "hundredth; light: a hundredfold."},
                 images, ht_set_at(eta[WEIGHT], 0), best_single - log(100),
                 best_single + log(100));
     demo_page_end(&page, &run);

@@ -66,7 +66,7 @@ typedef struct entrant {
 /* Room for n scores. */
 void entrant_begin(entrant *row, int64_t n, double cost);
 void entrant_end(entrant *row, double loss);
-/* The mean difference of two rows in points, and its standard error. */
+/* The mean difference of two rows in points (b NULL: a alone), and its standard error. */
 typedef struct lead {
     double points, error;
 } lead;
@@ -79,6 +79,7 @@ typedef struct demo {
     ht_context *ctx;
     entrant *entrant;
     int n_entrants, learned, control; /* those that the verdict is about first */
+    const char *note;                 /* on the table's words; NULL: none */
     const metrics *steps;             /* of the outer run */
     double trainings;                 /* done, all rows together */
     size_t predicted_bytes, peak_bytes;
@@ -91,8 +92,8 @@ void demo_worked(demo *d, double trainings, const char *what, int64_t step, int6
                  double loss);
 /* Learned or a control: who has won, in plain words and first; then the table. */
 void demo_print(const demo *d);
-/* report.html as far as it is the same for all: its head, and its end, with metrics.csv
- * and config.json. False: an error, and nothing else is to be called. */
+/* report.html as far as it is the same for all: verdict and rows, and its end, with
+ * metrics.csv and config.json. False: an error, and nothing else is to be called. */
 bool demo_page(report *page, const demo *d);
 /* Ten images, (10, pixels), of the digits 0 to 9, and of the size of `like`. */
 void demo_images(report *page, const report_figure *figure, const ht_images *like,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* demo_verdict.c: who has won, as text, page and JSON.
  * Read next: ../bilevel/distill.c. */
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +26,11 @@ void entrant_end(entrant *row, double loss)
 lead entrant_lead(const entrant *a, const entrant *b)
 {
     double n = (double)a->n, mean = 0, squares = 0;
-    if (!a->n || a->n != b->n) return (lead){(double)NAN, (double)NAN};
-    for (int64_t i = 0; i < a->n; i++) mean += a->score[i] - b->score[i];
+    if (!a->n || (b && a->n != b->n)) return (lead){(double)NAN, (double)NAN};
+    for (int64_t i = 0; i < a->n; i++) mean += a->score[i] - (b ? b->score[i] : 0);
     mean /= n;
     for (int64_t i = 0; i < a->n; i++) {
-        double off = a->score[i] - b->score[i] - mean;
+        double off = a->score[i] - (b ? b->score[i] : 0) - mean;
         squares += off * off;
     }
     return (lead){mean, sqrt(squares / (n - 1) / n)};
@@ -143,6 +144,7 @@ void demo_print(const demo *d)
     fprintf(f, "%s; seed %llu\n", d->title, (unsigned long long)d->options->common.seed);
     print_wrapped(f, "Verdict: ", text);
     print_table(f, d);
+    if (d->note) fprintf(f, "  %s\n", d->note);
     fputc('\n', f);
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
         if (row->learned || !row->n || !learned->n) continue;
@@ -162,14 +164,32 @@ void demo_print(const demo *d)
             (double)d->predicted_bytes / 1e6);
 }
 
+/* The rows, each with its own standard error. */
+static void show_rows(report *page, const demo *d)
+{
+    enum { ROWS = 16 };
+    report_bar bar[ROWS];
+    int n = 0;
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        if (row->n && n < ROWS)
+            bar[n++] = (report_bar){row->name, row->accuracy,
+                                    entrant_lead(row, NULL).error, !row->learned};
+    if (n)
+        report_bars(page, &(report_figure){"Test accuracy in percent", .note = d->note},
+                    n, bar);
+}
+
 bool demo_page(report *page, const demo *d)
 {
     char text[SENTENCE];
     if (!report_open(page, d->ctx, d->options->out, d->title)) return false;
     say_verdict(text, d);
-    report_verdict(page, tone_of(d), "%s", text);
+    *text = (char)toupper(*text);
+    report_verdict(page, tone_of(d), "%s.", text);
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
         if (row->n) report_number(page, row->name, row->how, "%.2f %%", row->accuracy);
+    report_section(page, "How it went");
+    show_rows(page, d);
     return true;
 }
 
