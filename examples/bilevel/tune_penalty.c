@@ -117,16 +117,6 @@ static ht_bilevel *training_new(int which, ht_set *images)
     return training;
 }
 
-/* A row of the table: what the training gives, with eta as it stands. */
-static void enter(int which, ht_bilevel *training, double cost)
-{
-    ht_bilevel_result got = ht_bilevel_evaluate(training, 0);
-    ht_check(run.ctx);
-    entrant_begin(&rows[which], ht_tensor_count(ht_set_tensor(test, "label")), cost);
-    judge_accuracy(test_judge, got.theta, rows[which].score);
-    entrant_end(&rows[which], which < JOINED ? got.outer : (double)NAN);
-}
-
 /* No penalty, then `grid` of them, evenly in their logarithm: the best on validation. */
 static void search_grid(void)
 {
@@ -134,7 +124,7 @@ static void search_grid(void)
     ht_bilevel *training = training_new(SINGLE, train);
     double low = log(1e-6), high = log(MOST), least = (double)INFINITY;
     ht_tensor_fill(penalty, -80);
-    enter(NONE, training, 1);
+    entrant_judge(&rows[NONE], test_judge, training, 1);
     for (int64_t i = 0; i < n_grid && !interrupted(); i++) {
         double at = low + (high - low) * (double)i / (double)(n_grid - 1);
         ht_tensor_fill(penalty, at);
@@ -145,7 +135,8 @@ static void search_grid(void)
         demo_worked(&run, 1, "grid", i + 1, n_grid, loss);
     }
     ht_tensor_fill(penalty, best_single);
-    if (!interrupted()) enter(SINGLE, training, (double)n_grid);
+    if (!interrupted())
+        entrant_judge(&rows[SINGLE], test_judge, training, (double)n_grid);
     ht_bilevel_free(training);
 }
 
@@ -185,7 +176,8 @@ static void learn(int which)
                                             .save = which == WEIGHT ? state : NULL});
     ht_check(run.ctx);
     if (!interrupted())
-        enter(which, training, (double)(n_grid + HYPERGRADIENT * outer_steps));
+        entrant_judge(&rows[which], test_judge, training,
+                      (double)(n_grid + HYPERGRADIENT * outer_steps));
     ht_bilevel_free(training);
 }
 
@@ -198,7 +190,8 @@ static void join(int which, int from)
     float *at = ht_tensor_data(penalty);
     for (int64_t i = 0; i < ht_tensor_count(penalty); i++) at[i] -= (float)log(more);
     ht_bilevel *training = training_new(which, both);
-    enter(which, training, rows[from].cost + more);
+    entrant_judge(&rows[which], test_judge, training, rows[from].cost + more);
+    rows[which].loss = (double)NAN; /* it was trained on */
     demo_worked(&run, more, rows[which].name, 1, 1, rows[which].loss);
     ht_bilevel_free(training);
 }

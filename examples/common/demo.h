@@ -66,6 +66,8 @@ typedef struct entrant {
 /* Room for n scores. */
 void entrant_begin(entrant *row, int64_t n, double cost);
 void entrant_end(entrant *row, double loss);
+/* Both, for a training as eta now stands: scores by the judge, its outer loss. */
+void entrant_judge(entrant *row, judge *j, ht_bilevel *training, double cost);
 /* The mean difference of two rows in points (b NULL: a alone), and its standard error. */
 typedef struct lead {
     double points, error;

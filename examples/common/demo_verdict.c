@@ -23,6 +23,15 @@ void entrant_end(entrant *row, double loss)
     row->loss = loss;
 }
 
+void entrant_judge(entrant *row, judge *j, ht_bilevel *training, double cost)
+{
+    ht_bilevel_result got = ht_bilevel_evaluate(training, 0);
+    ht_check(ht_set_context(j->test));
+    entrant_begin(row, ht_tensor_count(ht_set_tensor(j->test, "label")), cost);
+    judge_accuracy(j, got.theta, row->score);
+    entrant_end(row, got.outer);
+}
+
 lead entrant_lead(const entrant *a, const entrant *b)
 {
     double n = (double)a->n, mean = 0, squares = 0;
@@ -42,14 +51,15 @@ static bool is_clear(lead l)
     return fabs(l.points) > 2 * l.error;
 }
 
-enum { SENTENCE = 320 };
+enum { SENTENCE = 400 };
 
 /* "<a> 86.72 %, <b> 84.18 %: +2.54 points (+- 0.28)" */
 static int say_lead(char *text, const entrant *a, const entrant *b)
 {
     lead l = entrant_lead(a, b);
-    return snprintf(text, SENTENCE / 2, "%s %.2f %%, %s %.2f %%: %+.2f points (+- %.2f)",
-                    a->name, a->accuracy, b->name, b->accuracy, l.points, l.error);
+    return snprintf(text, SENTENCE * 2 / 5,
+                    "%s %.2f %%, %s %.2f %%: %+.2f points (+- %.2f)", a->name,
+                    a->accuracy, b->name, b->accuracy, l.points, l.error);
 }
 
 static const entrant *best_of(const demo *d)
@@ -86,11 +96,13 @@ static void say_verdict(char text[SENTENCE], const demo *d)
         snprintf(text, SENTENCE, "none, interrupted before the last row.");
         return;
     }
-    text += snprintf(text, SENTENCE / 4, "%s: ", winners[winner(learned, best)]);
+    text += snprintf(text, SENTENCE / 5, "%s: ", winners[winner(learned, best)]);
     text += say_lead(text, learned, best);
+    text += snprintf(text, SENTENCE / 5, ", at %.0f trainings against %.0f",
+                     learned->cost, best->cost);
     if (best == &d->entrant[d->control]) return;
     lead l = entrant_lead(learned, &d->entrant[d->control]);
-    snprintf(text, SENTENCE / 4, "; over %s %+.2f (+- %.2f)", d->entrant[d->control].name,
+    snprintf(text, SENTENCE / 5, "; over %s %+.2f (+- %.2f)", d->entrant[d->control].name,
              l.points, l.error);
 }
 

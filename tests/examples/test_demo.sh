@@ -10,6 +10,7 @@ name=$1 program=$(cd "$(dirname "$2")" && pwd)/$(basename "$2") mnist=$3
 n=0 failed=0
 work=$(mktemp -d)
 running=
+beats= # a control with more loss; empty: the verdict's, in accuracy
 trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
@@ -19,6 +20,12 @@ tune_penalty)
     steps=30 learning='one a weight' learned=weight
     keys='none single class weight joined joined_weight'
     files='config.json metrics.csv penalties.safetensors report.html'
+    ;;
+tune_schedule)
+    flags='--train 1000 --validation 500 --hidden 16 --inner-steps 60'
+    steps=5 learning='a rate a step' learned=learned beats=grid
+    keys='constant grid random learned'
+    files='config.json metrics.csv report.html schedule.safetensors'
     ;;
 distill)
     flags='--hidden 16 --inner-steps 10 --outer-steps 300'
@@ -61,6 +68,11 @@ verdict says_the_verdict_before_all_numbers "$(
     differs 'lines over 80 columns' '' "$(sed '1,/^Verdict/d' err | grep -E '.{81}')"
 )"
 verdict learned_beats_its_control "$(
+    if [ "$beats" ]; then
+        differs 'less loss' yes "$(awk -v l="$(field whole "${learned}_loss")" \
+            -v e="$(field whole "${beats}_loss")" 'BEGIN { print (l < e ? "yes" : l " " e) }')"
+        exit
+    fi
     differs 'two standard errors or more' yes "$(awk -v l="$(field whole lead)" \
         -v e="$(field whole lead_error)" 'BEGIN { print (l > 2 * e && e > 0 ? "yes" : l " " e) }')"
 )"

@@ -3,7 +3,7 @@
 # test_demos.sh: what the demos claim at their real size, over seeds 1 to 5, in TAP. It
 # takes minutes, so it runs when it is named: ./dev test demos. Numbers that a demo's
 # defaults were chosen by are of other seeds, from 101 on.
-# Usage: test_demos.sh <built tune_penalty> <built distill>
+# Usage: test_demos.sh <built tune_penalty> <built distill> <built tune_schedule>
 set -u
 n=0 failed=0
 work=$(mktemp -d)
@@ -64,6 +64,15 @@ at_least distill_accuracy_percent 80 $(over distill distilled_accuracy)
 at_least distill_over_class_means_points 1 $(over distill distilled_accuracy means_accuracy)
 echo "# ten real images: $(over distill real_accuracy)"
 echo "# class means: $(over distill means_accuracy)"
+
+run "$3"
+# shellcheck disable=SC2046 # a mean and an error
+at_least tune_schedule_validation_loss_below_the_grids 0 \
+    $(over tune_schedule grid_loss learned_loss)
+# shellcheck disable=SC2046 # a mean and an error
+at_least tune_schedule_over_the_grid_points 0 \
+    $(over tune_schedule learned_accuracy grid_accuracy)
+echo "# over random schedules of its cost: $(over tune_schedule learned_accuracy random_accuracy)"
 
 echo "1..$n"
 exit $failed

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* tune_schedule.c: how fast should each layer learn, at each step?
+ *
+ * (Maclaurin, Duvenaud & Adams, ICML 2015; Franceschi and others, ICML 2017.)
+ *
+ * A network is trained by T steps of descent with momentum on mini-batches. A schedule is
+ * usually a shape out of a book and two or three numbers from a grid. Here it is a rate
+ * for each step and parameter tensor l, and a momentum for each step, 5 T numbers,
+ *
+ *   v_t+1,l = momentum_t v_t,l + dL/dtheta_l(theta_t, batch_t)
+ *   theta_t+1,l = theta_t,l - rate_t,l v_t+1,l                       t = 0 .. T-1
+ *   minimise  F(rate, momentum) = 1/V sum_j CE(validation image j; theta_T)
+ *
+ * moved by five steps of Adam, as ln rate and the logit of momentum, from a rate and a
+ * momentum that are the same everywhere; the best of the five trainings is taken. The
+ * controls choose on the same images: the best of a grid of 60 (one-cycle and cosine, six
+ * rates, five momenta), and of as many random ones as cost what the gradient cost.
+ *
+ * Output of the default run, seed 1 (the last digits depend on the machine's BLAS):
+ *
+ *                        learns from                        test trainings
+ *   constant          where learning begins           92.09 %        1
+ *   best of the grid  60 one-cycle and cosine         92.85 %       60
+ *   best at random    as many as the gradient costs   92.29 %       15
+ *   a rate a step     by the gradient                 92.92 %       15  best
+ *
+ * Read next: tune_penalty.c, ../common/demo.h. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "demo.h"
+
+enum { CONSTANT, GRID, RANDOM, LEARNED, N_ENTRANTS };
+enum { BATCH = 100, LAYERS = 4, RATES = 6, MOMENTA = 5, SHAPES = 2 };
+static int64_t n_train = 3000, n_validation = 2000, hidden = 64, inner_steps = 200,
+               outer_steps = 5;
+static double outer_rate = 0.2;
+static demo_options options = {.common = {.seed = 1, .data = MNIST_DATA}};
+
+static entrant rows[] = {
+    {"constant", "constant", "where learning begins"},
+    {"grid", "best of the grid", "60 one-cycle and cosine"},
+    {"random", "best at random", "as many as the gradient costs"},
+    {"learned", "a rate a step", "by the gradient", .learned = true}};
+static metrics steps = {.name = {"outer_step", "validation_loss", "inner_loss"}};
+static metrics schedule = {.name = {"step", "hidden.weight", "hidden.bias", "out.weight",
+                                    "out.bias", "momentum", "best of the grid"}};
+static demo run = {.name = "tune_schedule",
+                   .title = "A learning rate for each step and layer",
+                   .options = &options,
+                   .entrant = rows,
+                   .n_entrants = N_ENTRANTS,
+                   .learned = LEARNED,
+                   .control = GRID,
+                   .steps = &steps};
+static const ht_coordinate coordinate[] = {{"rate", HT_LOG, 0, 0},
+                                           {"momentum", HT_SIGMOID, 0, 1}};
+static ht_set *train, *validation, *test, *batch, *theta, *eta;
+static judge *test_judge;
+
+static ht_var logits(ht_var x, const ht_vars *weights)
+{
+    return ht_linear(ht_relu(ht_linear(x, weights, "hidden")), weights, "out");
+}
+
+static ht_var loss(const ht_vars *weights, const ht_vars *outer, const ht_vars *images,
+                   void *user)
+{
+    ht_var z = logits(ht_get(images, "x"), weights);
+    return ht_mean(ht_cross_entropy(z, ht_get(images, "label")));
+}
+
+static ht_status fill_batch(uint64_t step, ht_set *to, void *user)
+{
+    int64_t order[BATCH];
+    ht_batch_order(options.common.seed, step, n_train, BATCH, order);
+    ht_rows(ht_set_at(to, 0), ht_set_at(train, 0), order, 0, BATCH);
+    return ht_rows(ht_set_at(to, 1), ht_set_at(train, 1), order, 0, BATCH);
+}
+
+static ht_bilevel *training_new(void)
+{
+    const ht_bilevel_problem problem = {.inner = loss,
+                                        .outer = loss,
+                                        .theta = theta,
+                                        .eta = eta,
+                                        .inner_data = batch,
+                                        .outer_data = validation,
+                                        .inner_batch = fill_batch,
+                                        .update = {.rule = &ht_momentum,
+                                                   .rate = HT_OUTER("rate"),
+                                                   .momentum = HT_OUTER("momentum")},
+                                        .steps = inner_steps,
+                                        .coordinates = coordinate,
+                                        .n_coordinates = 2};
+    ht_bilevel *training =
+        ht_bilevel_new(run.ctx, &problem, &(ht_bilevel_options){.bytes = options.memory});
+    ht_check(run.ctx);
+    return training;
+}
+
+/* A schedule out of a book: the rate rises, along half a cosine, to its peak in a first
+ * part of the steps (0: it begins there), and falls along another. Peaks are said as
+ * peak / (1 - momentum), in which momenta are alike. */
+typedef struct book {
+    double warm, peak, momentum;
+} book;
+
+static double wave(double from, double to, double at)
+{
+    return to + (from - to) * (1 + cos(3.14159265358979 * at)) / 2;
+}
+
+static double book_rate(const book *b, double at)
+{
+    double peak = b->peak * (1 - b->momentum);
+    if (at < b->warm) return wave(peak / 25, peak, at / b->warm);
+    return fmax(wave(peak, 0, (at - b->warm) / (1 - b->warm)), peak * 1e-4);
+}
+
+static void set_book(const book *b)
+{
+    double n = (double)(LAYERS * inner_steps);
+    for (int64_t i = 0; i < LAYERS * inner_steps; i++)
+        ht_tensor_set(ht_set_at(eta, 0), i,
+                      log(book_rate(b, (double)(i - i % LAYERS) / n)));
+    ht_tensor_fill(ht_set_at(eta, 1), log(b->momentum / (1 - b->momentum)));
+}
+
+static book book_of_grid(int64_t i)
+{
+    static const double momentum[] = {0.5, 0.8, 0.9, 0.95, 0.98};
+    return (book){.warm = i % SHAPES ? 0.3 : 0,
+                  .peak = 0.125 * pow(2, (double)(i / SHAPES % RATES)),
+                  .momentum = momentum[i / SHAPES / RATES]};
+}
+
+/* Of the same ranges, three numbers of 0 .. 1 a draw. */
+static book book_of_draw(const ht_tensor *draws, int64_t i)
+{
+    double warm = ht_tensor_get(draws, 3 * i), peak = ht_tensor_get(draws, 3 * i + 1),
+           momentum = ht_tensor_get(draws, 3 * i + 2);
+    return (book){.warm = fmax(warm - 0.5, 0),
+                  .peak = 0.125 * pow(32, peak),
+                  .momentum = 1 - 0.5 * pow(0.04, momentum)};
+}
+
+/* The best of n on validation; draws NULL: those of the grid. */
+static book search(int which, ht_bilevel *training, int64_t n, const ht_tensor *draws)
+{
+    book best = {0};
+    double least = (double)INFINITY;
+    for (int64_t i = 0; i < n && !interrupted(); i++) {
+        book b = draws ? book_of_draw(draws, i) : book_of_grid(i);
+        set_book(&b);
+        double found = ht_bilevel_evaluate(training, 0).outer;
+        ht_check(run.ctx);
+        if (found < least) best = b;
+        least = fmin(found, least);
+        demo_worked(&run, 1, rows[which].name, i + 1, n, found);
+    }
+    set_book(&best);
+    if (!interrupted()) entrant_judge(&rows[which], test_judge, training, (double)n);
+    return best;
+}
+
+static bool each(const ht_outer_step *step, void *user)
+{
+    double found = step->result.outer;
+    METRICS_ROW(&steps, (double)step->step, found, step->result.inner);
+    run.peak_bytes = step->result.peak_bytes;
+    demo_worked(&run, HYPERGRADIENT, "a rate a step", step->step + 1, outer_steps, found);
+    return !interrupted();
+}
+
+static void learn(ht_bilevel *training, const char *state, double cost)
+{
+    ht_update adam = HT_ADAM(outer_rate);
+    adam.momentum = HT_FIXED(0.5); /* of five steps the first is soon forgotten */
+    adam.beta2 = HT_FIXED(0.9);
+    adam.eps = HT_FIXED(1e-12);
+    ht_tensor_fill(ht_set_at(eta, 0), log(0.2));
+    ht_tensor_fill(ht_set_at(eta, 1), log(0.8 / (1 - 0.8)));
+    entrant_judge(&rows[CONSTANT], test_judge, training, 1);
+    run.predicted_bytes = ht_bilevel_bytes(training);
+    ht_bilevel_minimize(training, &(ht_outer_options){.update = adam,
+                                                      .steps = outer_steps,
+                                                      .each = each,
+                                                      .keep_best = true,
+                                                      .save = state});
+    ht_check(run.ctx);
+    if (!interrupted()) entrant_judge(&rows[LEARNED], test_judge, training, cost);
+}
+
+static void note_schedule(const book *grid)
+{
+    for (int64_t t = 0; t < inner_steps; t++) {
+        double cell[LAYERS];
+        for (int64_t l = 0; l < LAYERS; l++)
+            cell[l] = exp(ht_tensor_get(ht_set_at(eta, 0), t * LAYERS + l));
+        METRICS_ROW(&schedule, (double)t, cell[0], cell[1], cell[2], cell[3],
+                    1 / (1 + exp(-ht_tensor_get(ht_set_at(eta, 1), t))),
+                    book_rate(grid, (double)t / (double)inner_steps));
+    }
+}
+
+static void write_page(void)
+{
+    char path[OUTPUT_PATH];
+    report page;
+    if (!demo_page(&page, &run)) return;
+    report_section(&page, "How it went");
+    report_curve(
+        &page, &(report_figure){"Validation loss", "outer step"}, 2,
+        (report_series[]){metrics_series(&steps, "validation_loss"),
+                          {"best of the grid", 1, NULL, &rows[GRID].loss, true}});
+    report_series rates[LAYERS + 1], momentum = metrics_series(&schedule, "momentum");
+    for (int l = 0; l <= LAYERS; l++)
+        rates[l] = metrics_series(&schedule, schedule.name[l < LAYERS ? 1 + l : 6]);
+    rates[LAYERS].control = true;
+    report_curve(&page, &(report_figure){"Rates", "step", .log_y = true}, LAYERS + 1,
+                 rates);
+    report_curve(&page, &(report_figure){"Momentum", "step"}, 1, &momentum);
+    demo_page_end(&page, &run);
+    if (path_join(run.ctx, path, options.out, "schedule.safetensors"))
+        ht_set_write(eta, path);
+}
+
+static bool parse(int argc, char **argv, int *status)
+{
+    const flag flags[] = {
+        {"train", FLAG_COUNT, &n_train, "images to train on", BATCH, 1e6},
+        {"validation", FLAG_COUNT, &n_validation, "V, to choose schedules", 1, 1e6},
+        {"hidden", FLAG_COUNT, &hidden, "units of the network", 1, 1e5},
+        {"inner-steps", FLAG_COUNT, &inner_steps, "T, of a training", 2, 1e6},
+        {"outer-steps", FLAG_COUNT, &outer_steps, "of Adam on the schedule", 1, 1e6},
+        {"outer-rate", FLAG_ABOVE, &outer_rate, "of Adam", 0, 100},
+        DEMO_FLAGS(&options)};
+    return command_parse(
+        &(command){
+            "tune_schedule",
+            "Learns a learning rate for each step and parameter tensor, and a momentum\n"
+            "for each step, by the gradient through the training of a network.",
+            "A hypergradient counts as three trainings; the grid has sixty.",
+            &options.common, sizeof flags / sizeof *flags, flags},
+        argc, argv, status);
+}
+
+static void set_up(const ht_images *images, const ht_images *others)
+{
+    int64_t *row = demo_rows(run.ctx, images, n_train + n_validation);
+    train = demo_set(run.ctx, images, row, n_train);
+    validation = demo_set(run.ctx, images, row + n_train, n_validation);
+    batch = demo_set(run.ctx, images, row, BATCH);
+    test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
+    free(row);
+    theta = ht_set_new(run.ctx);
+    int64_t pixels = ht_tensor_shape(ht_set_tensor(test, "x")).dim[1];
+    ht_linear_init(theta, "hidden", HT_F32, pixels, hidden);
+    ht_linear_init(theta, "out", HT_F32, hidden, 10);
+    eta = ht_set_new(run.ctx);
+    ht_set_add(eta, "rate", HT_F64, HT_SHAPE(inner_steps, LAYERS));
+    ht_set_add(eta, "momentum", HT_F64, HT_SHAPE(inner_steps));
+    ht_check(run.ctx);
+    test_judge = judge_new(theta, test, logits);
+}
+
+static void compute(const char *state)
+{
+    ht_bilevel *training = training_new();
+    int64_t n_grid = SHAPES * RATES * MOMENTA, cost = HYPERGRADIENT * outer_steps;
+    ht_tensor *draws = ht_tensor_new(run.ctx, HT_F64, HT_SHAPE(cost, 3));
+    ht_tensor_uniform(draws, 1, 0, 1);
+    progress_begin((double)(n_grid + 2 * cost));
+    book grid = search(GRID, training, n_grid, NULL);
+    if (!interrupted()) search(RANDOM, training, cost, draws);
+    if (!interrupted()) learn(training, state, (double)cost);
+    if (rows[LEARNED].n) note_schedule(&grid);
+    ht_tensor_free(draws);
+    ht_bilevel_free(training);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const files[] = {"report.html", "metrics.csv", "config.json",
+                                        "schedule.safetensors", NULL};
+    int status;
+    ht_images images, others;
+    if (!parse(argc, argv, &status)) return status;
+    demo_begin(&run, files);
+    const char *state = demo_state(run.ctx, &options);
+    demo_read(run.ctx, options.common.data, n_train + n_validation, &images, &others);
+    set_up(&images, &others);
+    compute(state);
+    if (options.out) write_page();
+    demo_print(&run);
+    ht_images_free(&images);
+    ht_images_free(&others);
+    return demo_end(&run);
+}
