@@ -157,6 +157,18 @@ void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
  * over reverse; Pearlmutter 1994), without the matrix. */
 void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
                const char *site);
+/* The matrix, of y's dtype and shape y.shape + x.shape, element (j, i) being dy_j/dx_i:
+ * min(m, n) sweeps for m elements of y and n of x, each as dear as ht_jvp (n <= m) or
+ * ht_vjp and with nodes of its own, so that it can be differentiated again. More than
+ * 4096 sweeps is HT_ERROR_ARGUMENT, more than 6 axes HT_ERROR_SHAPE, an x that y does not
+ * depend on HT_ERROR_NO_GRADIENT. What does not count is 0 times its slope: NaN, not 0,
+ * where that is infinite. */
+ht_var ht_jacobian_at(ht_var y, ht_var x, const char *site);
+/* d2y/dx dx of a 0-d y, shape x.shape + x.shape: the Jacobian of the gradient, n times
+ * ht_hvp, its errors; symmetric to rounding. */
+ht_var ht_hessian_at(ht_var y, ht_var x, const char *site);
+#define ht_jacobian(y, x) ht_jacobian_at(y, x, HT_HERE)
+#define ht_hessian(y, x)  ht_hessian_at(y, x, HT_HERE)
 /* ht_grad(y, n, x, dx) and so on: variadic, so that a list may be written in place. */
 #define ht_grad(...)         ht_grad_at(__VA_ARGS__, HT_HERE)
 #define ht_grad_or_zero(...) ht_grad_or_zero_at(__VA_ARGS__, HT_HERE)

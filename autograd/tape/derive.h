@@ -13,6 +13,8 @@ ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *ru
 bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, ht_var *d);
 /* A cotangent or tangent must have its variable's type; a number takes it. */
 bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what, const char *site);
+/* That y depends on x; if not, the error that says why and that `zeros` gives zeros. */
+bool hti_reaches(ht_var y, ht_var x, const char *zeros, const char *site);
 /* That no x is bypassed: used by y otherwise than through x. */
 bool hti_not_bypassed(ht_tape *tape, int m, const ht_var *y, int n, const ht_var *x,
                       const char *name, const char *site);

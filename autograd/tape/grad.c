@@ -86,8 +86,9 @@ static uint32_t stopped_at(ht_tape *tape, ht_var y, ht_var x)
     return stop;
 }
 
-/* That x[i], of which y does not depend, is an error. */
-static void unreached(ht_tape *tape, ht_var y, int i, ht_var x, const char *site)
+/* That x[i], of which y does not depend, is an error; where `zeros` would do. */
+static void unreached(ht_tape *tape, ht_var y, int i, ht_var x, const char *zeros,
+                      const char *site)
 {
     const char *made = tape->site[x.index];
     char name[HTI_QUOTED], its[HTI_QUOTED];
@@ -102,15 +103,24 @@ static void unreached(ht_tape *tape, ht_var y, int i, ht_var x, const char *site
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
                  "%s%s (node %%%u%s%s), which stands between x[%d]%s and y, has no "
                  "gradient\n"
-                 "  hint: ht_grad_or_zero gives zeros",
+                 "  hint: %s gives zeros",
                  tape->op[stop]->name, hti_quoted(tape, stop, its), stop,
                  tape->site[stop] ? ", made at " : "",
-                 tape->site[stop] ? tape->site[stop] : "", i, name);
+                 tape->site[stop] ? tape->site[stop] : "", i, name, zeros);
     else
         hti_fail(x.tape, HT_ERROR_NO_GRADIENT, site, "grad",
                  "y does not depend on x[%d]%s (node %%%u%s%s)\n"
-                 "  hint: ht_grad_or_zero gives zeros",
-                 i, name, x.index, made ? ", made at " : "", made ? made : "");
+                 "  hint: %s gives zeros",
+                 i, name, x.index, made ? ", made at " : "", made ? made : "", zeros);
+}
+
+bool hti_reaches(ht_var y, ht_var x, const char *zeros, const char *site)
+{
+    ht_var none = HT_ZERO;
+    bool reached = false;
+    if (!hti_vjp(y.tape, 1, &y, &none, 1, &x, &none, &reached, site)) return false;
+    if (!reached) unreached(y.tape, y, 0, x, zeros, site);
+    return reached;
 }
 
 /* dy/dx into a->out, absent where it is; every x reached, if `strict`. */
@@ -132,7 +142,7 @@ static bool gradient(const request *a, ht_var y, int n, const ht_var *x, bool st
     bool ok = reached && hti_vjp(tape, 1, &y, &one, n, x, a->out, reached, site);
     for (int i = 0; ok && strict && i < n; i++) {
         if (reached[i]) continue;
-        unreached(tape, y, i, x[i], site);
+        unreached(tape, y, i, x[i], "ht_grad_or_zero", site);
         ok = false;
     }
     hti_arena_rewind(&tape->scratch, mark);

@@ -369,7 +369,7 @@ static void call_derive(void)
     ht_var y = var(), x[2] = {var(), var()}, v[2] = {var(), var()}, d[2];
     int n = 1 + (int)fuzz_below(&w.bytes, 2);
     if (rarely()) n = -1;
-    switch (fuzz_below(&w.bytes, 5)) {
+    switch (fuzz_below(&w.bytes, 7)) {
     case 0:
         ht_grad(ht_sum(y), n, x, d);
         break;
@@ -381,6 +381,12 @@ static void call_derive(void)
         break;
     case 3:
         ht_jvp(n, x, v, 1, &y, d);
+        break;
+    case 4:
+        d[0] = ht_jacobian(y, x[0]);
+        break;
+    case 5:
+        d[0] = ht_hessian(ht_sum(y), x[0]);
         break;
     default:
         ht_hvp(y, n, x, v, d);

@@ -113,6 +113,7 @@ static void derived(ht_tape *tape, const ht_set *set, ht_var *dx)
     ht_vjp(1, &y, &y, 1, &x, dx);
     ht_jvp(1, &x, &x, 1, &y, dx);
     ht_hvp(y, 1, &x, &x, dx);
+    dx[0] = ht_add(ht_jacobian(y, x), ht_hessian(y, x));
     ht_program *program = ht_program_new(tape, 1, &x, 1, &y);
     ht_call(tape, program, &x, dx);
     HT_ASSERT(program, "%s", HT_HERE);

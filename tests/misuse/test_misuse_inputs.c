@@ -108,6 +108,8 @@ BINARY(equal)
 BINARY(greater)
 BINARY(greater_equal)
 CALL(where, ht_where(A, B, C))
+CALL(jacobian, ht_jacobian(A, B))
+CALL(hessian, ht_hessian(A, B))
 CALL(cast, ht_cast(A, HT_F32))
 CALL(leaky_relu, ht_leaky_relu(A, 0.1))
 CALL(clamp, ht_clamp(A, B, C))
@@ -394,6 +396,8 @@ static const call calls[] = {
     ROW(vjp, "nyn", "yyn", LOSS, SCALAR, MATRIX),
     ROW(jvp, "nyn", "nyn", MATRIX, MATRIX, LOSS),
     ROW(hvp, "nny", "nny", LOSS, MATRIX, MATRIX),
+    ROW(jacobian, "nn", "nn", LOSS, MATRIX),
+    ROW(hessian, "nn", "nn", LOSS, MATRIX),
     {"program_new", "nn", "nn", {MATRIX, LOSS}, call_program_new, "program", true, 2},
     BOUND(call, NULL, "n", "n", MATRIX),
     LOOKS(value, 1),

@@ -514,7 +514,8 @@ static const char *const without[] = {
     "ht_dtype_name", "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at",
     "ht_is_zero", "ht_same", "ht_number", "ht_counted", "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
-    "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", NULL};
+    "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", "ht_jacobian", "ht_hessian",
+    NULL};
 
 static int seen;
 
