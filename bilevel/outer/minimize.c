@@ -29,7 +29,7 @@ static bool options_valid(ht_context *ctx, const ht_outer_options *o)
         {o->update.non_finite, "update.non_finite is set, but a gradient that is not "
                                "finite is never followed here: see guard"},
         {o->steps < 0, "steps is negative"},
-        {!o->steps && !o->tolerance && !o->patience && !o->each,
+        {!o->steps && o->tolerance == 0 && !o->patience && !o->each,
          "steps is 0, and there is neither tolerance, patience nor each to end the run"},
         {!(o->tolerance >= 0) || isinf(o->tolerance),
          "tolerance is negative or not finite"},

@@ -98,7 +98,7 @@ static bool state_take(hti_outer *r, ht_set *update)
     }
     numbers_move(r, false);
     if (!same_training(r, &here)) return false;
-    if (r->o->online && r->at.begun && !hti_state_begin(b, (int64_t)r->at.start))
+    if (r->o->online && r->at.begun != 0 && !hti_state_begin(b, (int64_t)r->at.start))
         return false;
     saved_sections(r, update, section);
     hti_sections_get(r->file, SECTIONS, section, "ht_bilevel_minimize");

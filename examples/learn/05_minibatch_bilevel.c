@@ -89,12 +89,10 @@ int main(int argc, char **argv)
                               .outer_batch = outer_batch, .update = sgd, .steps = STEPS,
                               .coordinates = logs, .n_coordinates = 2},
         NULL);
-    ht_optimizer *outer = ht_optimizer_new(eta, &adam);
     ht_check(ctx);
     report(training, eta, "before:");
-    for (uint64_t k = 0; k < OUTER_STEPS; k++) {
-        ht_optimizer_step(outer, ht_bilevel_run(training, k).gradient);
-        ht_check(ctx);
-    }
+    ht_bilevel_minimize(training,
+                        &(ht_outer_options){.update = adam, .steps = OUTER_STEPS});
+    ht_check(ctx);
     report(training, eta, "after: ");
 }

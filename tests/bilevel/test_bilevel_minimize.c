@@ -353,6 +353,7 @@ static void reruns(void *nothing)
 static void minimize_in_a_callback_of_its_own_aborts(void **state)
 {
     (void)state;
+    test_not_under_valgrind();
     test_aborts(nested, NULL, "called by a callback of the same bilevel");
     test_aborts(reruns, NULL, "runs that bilevel again");
 }

@@ -102,17 +102,18 @@ static inline void outer_open_with(outer *u, ht_dtype dtype, ht_bilevel_options 
     ht_set_add(u->more, "seen", HT_F64, HT_SCALAR);
     u->batch = outer_data(u->ctx, dtype);
     u->held = outer_data(u->ctx, dtype);
-    u->problem = (ht_bilevel_problem){
-        .inner = outer_inner,
-        .outer = outer_loss,
-        .theta = u->theta,
-        .eta = u->eta,
-        .inner_data = u->batch,
-        .outer_data = u->held,
-        .inner_batch = outer_fill,
-        .outer_batch = outer_batch,
-        .update = {.rule = &ht_momentum, .rate = HT_OUTER("rate"), .momentum = {0.8}},
-        .steps = OUTER_STEPS};
+    u->problem = (ht_bilevel_problem){.inner = outer_inner,
+                                      .outer = outer_loss,
+                                      .theta = u->theta,
+                                      .eta = u->eta,
+                                      .inner_data = u->batch,
+                                      .outer_data = u->held,
+                                      .inner_batch = outer_fill,
+                                      .outer_batch = outer_batch,
+                                      .update = {.rule = &ht_momentum,
+                                                 .rate = HT_OUTER("rate"),
+                                                 .momentum = {.value = 0.8}},
+                                      .steps = OUTER_STEPS};
     u->bilevel = ht_bilevel_new(u->ctx, &u->problem, &options);
     test_no_error(u->ctx);
 }
