@@ -224,16 +224,13 @@ static void learn(ht_bilevel *training, const char *state)
 
 static void write_page(void)
 {
-    char path[OUTPUT_PATH];
     report page;
     if (!demo_page(&page, &run)) return;
     report_curve(&page, &(report_figure){"Loss of a batch of real images", "outer step"},
                  1, (report_series[]){metrics_series(&steps, "loss")});
     report_section(&page, "As they form");
     demo_tens(&page, &run, "forming.png", &images, N_SHOWN, shown);
-    demo_page_end(&page, &run);
-    if (path_join(run.ctx, path, options.out, "distilled.safetensors"))
-        ht_set_write(eta, path);
+    demo_page_end(&page, &run, eta, "distilled.safetensors");
 }
 
 static bool parse(int argc, char **argv, int *status)

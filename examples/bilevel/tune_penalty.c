@@ -48,7 +48,7 @@ static double rate = 0.1, outer_rate = 0.1;
 static demo_options options = {.common = {.seed = 1, .data = MNIST_DATA}};
 
 static entrant rows[N_ENTRANTS] = {
-    {"none", "no penalty", "N labels"},
+    {"no_penalty", "no penalty", "N labels"},
     {"single", "best single penalty", "N labels; V choose from a grid"},
     {"class", "one a class", "N labels; V by the gradient", .learned = true},
     {"weight", "one a weight", "N labels; V by the gradient", .learned = true},
@@ -209,7 +209,6 @@ static void compute(void)
 
 static void write_page(const ht_images *images)
 {
-    char path[OUTPUT_PATH];
     report page;
     if (!demo_page(&page, &run)) return;
     report_series series[] = {metrics_series(&steps[1], "validation_loss"),
@@ -218,15 +217,14 @@ static void write_page(const ht_images *images)
     series[0].name = "one a weight";
     series[1].name = "one a class";
     report_curve(&page, &(report_figure){"Validation loss", "outer step"}, 3, series);
-    demo_images(&page,
-                &(report_figure){"Where each class may have weights",
-                                 .note = "Grey: the best single penalty; dark: a "
-                                         "hundredth; light: a hundredfold."},
-                images, ht_set_at(eta[WEIGHT], 0), best_single - log(100),
-                best_single + log(100));
-    demo_page_end(&page, &run);
-    if (path_join(run.ctx, path, options.out, "penalties.safetensors"))
-        ht_set_write(eta[WEIGHT], path);
+    if (steps[1].rows)
+        demo_images(&page,
+                    &(report_figure){"Where each class may have weights",
+                                     .note = "Grey: the best single penalty; dark: a "
+                                             "hundredth; light: a hundredfold."},
+                    images, ht_set_at(eta[WEIGHT], 0), best_single - log(100),
+                    best_single + log(100));
+    demo_page_end(&page, &run, eta[WEIGHT], "penalties.safetensors");
 }
 
 static bool parse(int argc, char **argv, int *status)

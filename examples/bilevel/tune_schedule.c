@@ -206,7 +206,6 @@ static void note_schedule(const book *grid)
 
 static void write_page(void)
 {
-    char path[OUTPUT_PATH];
     report page;
     if (!demo_page(&page, &run)) return;
     report_section(&page, "How it went");
@@ -221,9 +220,7 @@ static void write_page(void)
     report_curve(&page, &(report_figure){"Rates", "step", .log_y = true}, LAYERS + 1,
                  rates);
     report_curve(&page, &(report_figure){"Momentum", "step"}, 1, &momentum);
-    demo_page_end(&page, &run);
-    if (path_join(run.ctx, path, options.out, "schedule.safetensors"))
-        ht_set_write(eta, path);
+    demo_page_end(&page, &run, eta, "schedule.safetensors");
 }
 
 static bool parse(int argc, char **argv, int *status)

@@ -65,7 +65,7 @@ typedef struct entrant {
 } entrant;
 /* Room for n scores. */
 void entrant_begin(entrant *row, int64_t n, double cost);
-void entrant_end(entrant *row, double loss);
+void entrant_end(entrant *row, double loss); /* after Ctrl-C it counts as not run */
 /* Both, for a training as eta now stands: scores by the judge, its outer loss. */
 void entrant_judge(entrant *row, judge *j, ht_bilevel *training, double cost);
 /* The mean difference of two rows in points (b NULL: a alone), and its standard error. */
@@ -95,7 +95,8 @@ void demo_worked(demo *d, double trainings, const char *what, int64_t step, int6
 /* Learned or a control: who has won, in plain words and first; then the table. */
 void demo_print(const demo *d);
 /* report.html as far as it is the same for all: verdict and rows, and its end, with
- * metrics.csv and config.json. False: an error, and nothing else is to be called. */
+ * metrics.csv, config.json and, after a step at least, what was learned. False: an error,
+ * and nothing else is to be called. */
 bool demo_page(report *page, const demo *d);
 /* Ten images, (10, pixels), of the digits 0 to 9, and of the size of `like`. */
 void demo_images(report *page, const report_figure *figure, const ht_images *like,
@@ -107,7 +108,8 @@ typedef struct demo_ten {
 /* Up to 8 times ten images, ink on paper, and as a contact sheet of that name beside. */
 void demo_tens(report *page, const demo *d, const char *name, const ht_images *like,
                int n, const demo_ten *ten);
-ht_status demo_page_end(report *page, const demo *d);
+ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
+                        const char *name);
 /* The object of --json, and the exit status: 0, 1, or 130 after Ctrl-C. Frees scores. */
 int demo_end(demo *d);
 

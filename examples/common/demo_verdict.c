@@ -18,9 +18,11 @@ void entrant_begin(entrant *row, int64_t n, double cost)
 
 void entrant_end(entrant *row, double loss)
 {
-    row->accuracy = 0;
-    for (int64_t i = 0; i < row->n; i++) row->accuracy += row->score[i] / (double)row->n;
+    double sum = 0;
+    for (int64_t i = 0; i < row->n; i++) sum += row->score[i];
+    row->accuracy = sum / (double)row->n;
     row->loss = loss;
+    if (interrupted()) row->n = 0;
 }
 
 void entrant_judge(entrant *row, judge *j, ht_bilevel *training, double cost)
@@ -245,8 +247,10 @@ void demo_tens(report *page, const demo *d, const char *name, const ht_images *l
                                              shape.dim[1], shape.dim[2], shown, part});
 }
 
-ht_status demo_page_end(report *page, const demo *d)
+ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
+                        const char *name)
 {
+    char path[OUTPUT_PATH];
     report_section(page, "Memory and time");
     report_fact(page, "cost of all rows", "%.0f trainings", d->trainings);
     report_fact(page, "the unroll held", "%.1f MB", (double)d->peak_bytes / 1e6);
@@ -255,6 +259,8 @@ ht_status demo_page_end(report *page, const demo *d)
     report_settings(page);
     report_close(page);
     metrics_write(d->steps, d->ctx, d->options->out);
+    if (d->steps->rows && path_join(d->ctx, path, d->options->out, name))
+        ht_set_write(learned, path);
     return command_write_config(d->ctx, d->options->out);
 }
 
