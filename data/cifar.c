@@ -186,14 +186,24 @@ ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_image
               (void *)ctx, (const void *)folder, (void *)out);
     char path[HTI_MOST_PATH];
     const char *names = cifar_names[test][1];
-    *out = (ht_images){.classes = CIFAR_CLASSES};
+    ht_status status = HT_OK;
+    if (hti_cifar_batches(ctx, folder, test, out, &status)) {
+        if (status) ht_images_free(out);
+        return status;
+    }
+    *out = (ht_images){.classes = 0};
     if (!hti_image_file(folder, names, path))
-        return hti_image_missing(ctx, folder, names, "cifar");
+        return hti_image_missing(ctx, folder,
+                                 test
+                                     ? "test_lables.json, test_batch.bin or test.bin"
+                                     : "train_lables.json, data_batch_1.bin or train.bin",
+                                 "cifar");
     out->labels = cifar_read_labels(ctx, path);
     if (!out->labels) return ht_context_status(ctx);
+    out->classes = CIFAR_CLASSES;
     int64_t n = ht_tensor_count(out->labels);
     cifar_sheets sheets = {.ctx = ctx, .folder = folder, .test = test, .n = n};
-    ht_status status = cifar_read_sheets(&sheets, NULL);
+    status = cifar_read_sheets(&sheets, NULL);
     if (!status)
         out->pixels = ht_tensor_new(ctx, HT_U8, HT_SHAPE(n, 3, CIFAR_SIDE, CIFAR_SIDE));
     if (out->pixels)

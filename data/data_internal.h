@@ -97,6 +97,10 @@ bool hti_image_file(const char *folder, const char *name, char path[HTI_MOST_PAT
 ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wanted,
                             const char *set);
 
+/* cifar_batches.c: whether the folder has such; then they are read into *out. */
+bool hti_cifar_batches(ht_context *ctx, const char *folder, bool test, ht_images *out,
+                       ht_status *status);
+
 /* picture.c: whether the options make sense, to `who`. */
 ht_status hti_image_check(ht_context *ctx, const char *who, const ht_image_options *o);
 

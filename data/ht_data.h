@@ -37,6 +37,11 @@ ht_tensor *ht_idx_read(ht_context *ctx, const char *path);
  * HT_ERROR_SHAPE (an axis longer than 2^32 - 1). */
 ht_status ht_idx_write(const ht_tensor *x, const char *path);
 
+/* A file as it is, u8 (n): text whose letters are bytes (ht_tensor_copy makes i32 of it,
+ * which embeddings take). Owned; NULL after an error: HT_ERROR_FILE, HT_ERROR_FORMAT (an
+ * empty file), HT_ERROR_MEMORY. Memory: the file's size. */
+ht_tensor *ht_bytes_read(ht_context *ctx, const char *path);
+
 /* numpy.
  * An .npy file is one array, by numpy.save; an .npz a zip of them by name, by
  * numpy.savez. Of numpy's types f4 becomes f32, f8 f64, i4 i32, u1 u8; f2 becomes f32,
@@ -131,14 +136,18 @@ typedef struct ht_images {
  * disagree, or a label past 9. Source: LeCun, Cortes & Burges, "The MNIST database of
  * handwritten digits". */
 ht_status ht_mnist_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
-/* Reads CIFAR-10 as sheets from `folder`: data_batch_1.png, data_batch_2.png, ... as long
- * as there are labels for them in train_lables.json (with `test`: test_batch.png and
- * test_lables.json; the spelling is the package's). A row of a sheet, 1024 RGB pixels, is
- * one image; the labels are one JSON list. Pixels are (n, 3, 32, 32). *out as
- * ht_mnist_read; errors: HT_ERROR_FILE, HT_ERROR_FORMAT (not such files, a label past 9,
- * counts that disagree), HT_ERROR_MEMORY. Pixels are asked for when the sheets' headers
- * have as many images as there are labels. Source: Krizhevsky, "Learning multiple layers
- * of features from tiny images", 2009. */
+/* Reads CIFAR-10 or CIFAR-100 from `folder`, whichever it has, pixels (n, 3, 32, 32):
+ * - the authors' binary batches: data_batch_1.bin, data_batch_2.bin, ... (with `test`:
+ *   test_batch.bin), or CIFAR-100's train.bin (test.bin), by its 100 fine labels;
+ * - CIFAR-10 as sheets: data_batch_1.png, data_batch_2.png, ... as long as there are
+ *   labels for them in train_lables.json (test_batch.png and test_lables.json; the
+ *   spelling is the package's). A row of a sheet, 1024 RGB pixels, is one image; the
+ *   labels are one JSON list.
+ * *out as ht_mnist_read; errors: HT_ERROR_FILE, HT_ERROR_FORMAT (not such files, a
+ * label that is none of the classes, counts that disagree, a part of a record),
+ * HT_ERROR_MEMORY.
+ * Memory is asked for once the files' sizes, or the sheets' headers, agree. Source:
+ * Krizhevsky, "Learning multiple layers of features from tiny images", 2009. */
 ht_status ht_cifar_read(ht_context *ctx, const char *folder, bool test, ht_images *out);
 /* Frees tensors and names and zeroes *images, which may be all zero already. NULL:
  * nothing. */

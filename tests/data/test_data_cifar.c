@@ -276,6 +276,7 @@ static void expect_set_refused(const fixture *f, const char *labels, ht_status s
     assert_contains(ht_context_message(f->ctx), "\n  hint: ");
     assert_null(images.pixels);
     assert_null(images.labels);
+    assert_int_equal(images.classes, 0);
     assert_int_equal(ht_context_live_bytes(f->ctx), f->live);
     ht_context_clear(f->ctx);
 }
@@ -329,7 +330,8 @@ static void cifar_read_of_no_files_says_what_it_looked_for(void **state)
     fixture *f = *state;
     char path[PATH];
     expect_set_refused(f, NULL, HT_ERROR_FILE,
-                       "expected a folder with train_lables.json, got one without\n"
+                       "expected a folder with train_lables.json, data_batch_1.bin or "
+                       "train.bin, got one without\n"
                        "  hint: ./dev data cifar fetches the full set");
     write_small(f);
     remove(path_in(f, "data_batch_1.png", path));

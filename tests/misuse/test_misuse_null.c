@@ -409,6 +409,8 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_idx_read, ht_idx_read(w.ctx, NULL))                                            \
     X(ht_idx_write, ht_idx_write(NULL, "a"))                                            \
     X(ht_idx_write, ht_idx_write(w.x, NULL))                                            \
+    X(ht_bytes_read, ht_bytes_read(NULL, "a"))                                          \
+    X(ht_bytes_read, ht_bytes_read(w.ctx, NULL))                                        \
     X(ht_npy_read, ht_npy_read(NULL, "a"))                                              \
     X(ht_npy_read, ht_npy_read(w.ctx, NULL))                                            \
     X(ht_npy_write, ht_npy_write(NULL, "a"))                                            \
