@@ -208,7 +208,6 @@ static void write_page(void)
 {
     report page;
     if (!demo_page(&page, &run)) return;
-    report_section(&page, "How it went");
     report_curve(
         &page, &(report_figure){"Validation loss", "outer step"}, 2,
         (report_series[]){metrics_series(&steps, "validation_loss"),
