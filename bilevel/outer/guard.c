@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* guard.c: whether a hypergradient is one to follow. Read next: minimize.c. */
 #include <math.h>
+#include <stdarg.h>
 
 #include "outer.h"
 
@@ -72,6 +73,15 @@ static double median(const hti_numbers *at)
 }
 
 /* Judging. */
+
+const char *hti_outer_say(hti_outer *r, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->b->why, HTI_NOTE, format, args);
+    va_end(args);
+    return r->b->why;
+}
 
 static void say_not_finite(hti_outer *r)
 {

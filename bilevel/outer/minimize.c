@@ -3,19 +3,9 @@
  * decides when it ends is among the numbers that are saved, so that one that goes on ends
  * where it would have. Read next: guard.c, state.c. */
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "outer.h"
-
-const char *hti_outer_say(hti_outer *r, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(r->b->why, HTI_NOTE, format, args);
-    va_end(args);
-    return r->b->why;
-}
 
 /* Refusing. */
 

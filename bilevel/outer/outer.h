@@ -35,17 +35,16 @@ typedef struct hti_outer {
     FILE *log;
 } hti_outer;
 
-/* The sentence at hand: why a step was refused, why the run ended. */
+/* guard.c: |x| over all of a set. What is done with the gradient at hand, whose norm is
+ * known; one that is clipped is shortened where it lies. */
+double hti_set_norm(const ht_set *set);
+ht_outer_did hti_guard(hti_outer *r);
+/* The sentence at hand: why a step was refused, and why the run ended. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
 const char *
 hti_outer_say(hti_outer *r, const char *format, ...);
-
-/* guard.c: |x| over all of a set. What is done with the gradient at hand, whose norm is
- * known; one that is clipped is shortened where it lies. */
-double hti_set_norm(const ht_set *set);
-ht_outer_did hti_guard(hti_outer *r);
 
 /* state.c: false after an error. */
 bool hti_outer_open_state(hti_outer *r); /* and goes on from what the file holds */
