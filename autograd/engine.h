@@ -53,10 +53,15 @@ ht_policy hti_tape_policy(const ht_tape *tape);
 /* Listings and errors call x[i] name[i]: borrowed for as long as the nodes live. */
 void hti_name_all(ht_tape *tape, int n, const ht_var *x, char *const *name);
 
-/* Stops the program, naming `who` (the function called, if one is, see HTI_CALL), unless
- * x is a live variable (or poison) of a tape; returns the index. */
-uint32_t hti_check_named(ht_var x, const char *who);
-#define hti_check_var(x) hti_check_named(x, __func__)
+/* Stops the program, naming `who` (the function called, if one is, see HTI_CALL) and its
+ * place (NULL: not known), unless x is a live variable (or poison) of a tape; returns the
+ * index. hti_check_var is for functions that are given that place as `site`. */
+uint32_t hti_check_named(ht_var x, const char *who, const char *site);
+#define hti_check_var(x) hti_check_named(x, __func__, site)
+/* Of variables on two tapes. */
+#define HTI_ONE_TAPE                                                                    \
+    ": all must be of one tape (the losses of a bilevel have theirs: what they use is " \
+    "given to them)"
 /* The tape of the first of n variables that is on one; NULL if none is. */
 ht_tape *hti_tape_among(int n, const ht_var *x);
 /* x, which `name` calls `input` (the i-th of such, or -1), a live variable of the tape or
@@ -83,9 +88,9 @@ void hti_program_watch(ht_program *program, bool on);
 const char *hti_program_bad(const ht_program *program, const char **site);
 
 /* `call`, a function made of ops, whose errors shall name the function and not those ops:
- * the outermost, which is what the user wrote. `on` is an input of it. */
-#define HTI_CALL(name, on, call) (hti_call_begin(on, name), hti_call_end(on, call))
-void hti_call_begin(ht_var on, const char *name);
+ * the outermost, which is what the user wrote, at `site`. `on` is an input of it. */
+#define HTI_CALL(name, on, call) (hti_call_begin(on, name, site), hti_call_end(on, call))
+void hti_call_begin(ht_var on, const char *name, const char *site);
 ht_var hti_call_end(ht_var on, ht_var out);
 
 /* sqrt(a x^2 + b y^2) of weights a, b that are not negative: a root mean square, a norm

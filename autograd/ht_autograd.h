@@ -73,9 +73,11 @@ ht_shape ht_var_shape(ht_var x); /* () of a poisoned one, */
 ht_dtype ht_var_dtype(ht_var x); /* and f32 */
 /* Its value, borrowed until the next reset or rewind. Eager only: recorded, an error,
  * because it would freeze a branch. NULL after an error. */
-const ht_tensor *ht_value(ht_var x);
+const ht_tensor *ht_value_at(ht_var x, const char *site);
+#define ht_value(x) ht_value_at(x, HT_HERE)
 /* That of one element, as a double; else HT_ERROR_SHAPE. NaN after an error. */
-double ht_item(ht_var x);
+double ht_item_at(ht_var x, const char *site);
+#define ht_item(x) ht_item_at(x, HT_HERE)
 /* x, called so from now on in listings, graphs and errors, as a set's tensors are by
  * their names there; of two names the newer. The text is copied; forgotten with x, and by
  * a rewind past the call. */

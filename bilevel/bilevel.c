@@ -59,7 +59,7 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     size_t base = ctx->live;
     ht_bilevel *b = hti_zalloc(ctx, 1, sizeof *b);
     if (!b) return NULL;
-    static const hti_kind kind = {"bilevel", NULL};
+    static const hti_kind kind = {.name = "bilevel"};
     hti_own(ctx, &b->owned, &kind);
     b->ctx = ctx;
     b->method = method;
@@ -71,12 +71,15 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     return NULL;
 }
 
-ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
-                           const ht_bilevel_options *options)
+ht_bilevel *ht_bilevel_new_at(ht_context *ctx, const ht_bilevel_problem *problem,
+                              const ht_bilevel_options *options, const char *site)
 {
-    HT_ASSERT(ctx && problem, "ht_bilevel_new: ctx or problem is NULL");
+    HT_ASSERT(ctx && problem, "ht_bilevel_new: ctx or problem is NULL%s%s", HTI_AT(site));
     ht_bilevel_options none = {0}, o = options ? *options : none;
-    return hti_bilevel_new(ctx, hti_method_of(&o), problem, &o);
+    const char *outer = hti_enter(ctx, site);
+    ht_bilevel *b = hti_bilevel_new(ctx, hti_method_of(&o), problem, &o);
+    ctx->site = outer;
+    return b;
 }
 
 void ht_bilevel_free(ht_bilevel *b)
@@ -212,7 +215,10 @@ ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
     HT_ASSERT(b,
               "ht_bilevel_run: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
     HTI_ALIVE(b, "ht_bilevel_run", "bilevel");
-    return run_whole(b, outer_step, false);
+    ht_bilevel_result r = run_whole(b, outer_step, false);
+    for (int i = 0; i < b->problem.gradient->n; i++)
+        hti_tensor_write(b->problem.gradient->tensor[i], "ht_bilevel_run", NULL);
+    return r;
 }
 
 ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)

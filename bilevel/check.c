@@ -57,7 +57,7 @@ static bool double_open(hti_double *d, const ht_bilevel_problem *p)
 
 static ht_bilevel *double_new(hti_double *d, ht_bilevel_options options)
 {
-    ht_bilevel *b = ht_bilevel_new(d->ctx, &d->problem, &options);
+    ht_bilevel *b = ht_bilevel_new_at(d->ctx, &d->problem, &options, NULL);
     if (!b) return NULL;
     b->problem.asked.inner_data = d->original->inner_data;
     b->problem.asked.outer_data = d->original->outer_data;
@@ -131,7 +131,7 @@ static bool double_line(hti_double *d, const char *what, double error, double to
 
 static void double_skip(const hti_double *d, const char *what, const char *why)
 {
-    if (d->report) fprintf(d->report, "%-48s skipped: %s\n", what, why);
+    if (d->report) fprintf(d->report, "%-48s  skipped: %s\n", what, why);
 }
 
 /* Counts a training, done for a line that is yet to come. */
@@ -283,6 +283,33 @@ static bool double_finite(const hti_double *d)
     return false;
 }
 
+/* Whether F is a function of eta: two trainings alike. What callbacks of losses do was
+ * recorded, what those of batches do is done again. */
+static bool double_repeats(hti_double *d)
+{
+    const ht_bilevel_problem *p = d->original;
+    if (!p->inner_batch && !p->outer_batch) return true;
+    ht_bilevel *b =
+        double_new(d, (ht_bilevel_options){.schedule = HT_REVOLVE, .slots = 1});
+    double outer[2] = {0, 0};
+    for (int k = 0; b && k < 2; k++) {
+        outer[k] = ht_bilevel_evaluate(b, 0).outer;
+        double_progress(d, differences);
+    }
+    ht_bilevel_free(b);
+    if (d->ctx->status != HT_OK) return false;
+    if (outer[0] == outer[1]) return true;
+    if (d->report)
+        fprintf(
+            d->report,
+            "not checked: two runs with the same eta differ, the outer loss is "
+            "%.9g and %.9g: is %s a function of step alone?\n"
+            "  rand(), a counter or a clock are none; ht_batch_order and ht_random_... "
+            "of step are\n",
+            outer[0], outer[1], p->inner_batch ? "inner_batch" : "outer_batch");
+    return false;
+}
+
 /* The others' ways to the hypergradient. */
 static const struct {
     const char *what;
@@ -328,7 +355,7 @@ bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
         .ctx = ctx, .report = report, .began = hti_seconds(), .next = HTI_SILENCE};
     ht_bilevel_options all = {.method = HT_REVERSE, .schedule = HT_STORE_ALL};
     bool ok = double_open(&d, problem) && double_run(&d, differences, all, d.gradient) &&
-              double_finite(&d);
+              double_finite(&d) && double_repeats(&d);
     if (ok) {
         d.least = d.last.outer != 0 ? 1e-6 * fabs(d.last.outer) : 1e-6;
         ok = double_differences(&d, n_directions);

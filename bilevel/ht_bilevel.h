@@ -37,7 +37,8 @@ typedef ht_status (*ht_batch_fn)(uint64_t step, ht_set *batch, void *user);
  * value; eta, and the gradient, are in the coordinate u, which is free. */
 typedef enum ht_coordinate_kind {
     HT_IDENTITY, /* value = u */
-    HT_LOG,      /* value = exp(u), positive: fill values, then from_value */
+    HT_LOG,      /* value = exp(u), positive: fill values, then from_value (u = 0.1 is
+                    the value 1.1, not 0.1) */
     HT_SIGMOID   /* value = low + (high - low) / (1 + exp(-u)) */
 } ht_coordinate_kind;
 /* One outer variable and its coordinate. */
@@ -143,8 +144,9 @@ typedef struct ht_bilevel_result {
     ht_method method;                     /* the one used */
     ht_schedule schedule;                 /* and its schedule */
     /* Borrowed until the next run; NULL if there is nothing to say. One sentence each on
-     * a method that is not the one asked for; truncation, which biases the gradient and
-     * leaves 0 for what init alone uses; an infinite derivative of a finite training; a
+     * parameters that train and that the inner loss does not depend on; a method that is
+     * not the one asked for; truncation, which biases the gradient and
+     * leaves 0 for what init alone uses; what is not finite, from where on; a
      * derivative that grows 10^6-fold or more along the steps. */
     const char *note;
     int64_t start;          /* steps of the training before this run's first */
@@ -159,9 +161,11 @@ typedef struct ht_bilevel ht_bilevel; /* a problem's programs and the memory of 
  * Owned. Problem and options are copied; what they point to, but for the sets and user
  * (groups, coordinates, names), is read here and not later. NULL after an error: a budget
  * too small is HT_ERROR_MEMORY and says, to the byte, what each schedule needs; an
- * outer variable (or parameter) that reaches no loss is HT_ERROR_NO_GRADIENT. */
-ht_bilevel *ht_bilevel_new(ht_context *ctx, const ht_bilevel_problem *problem,
-                           const ht_bilevel_options *options);
+ * outer variable (or parameter) that reaches no loss, and a loss that does not depend on
+ * theta, is HT_ERROR_NO_GRADIENT. */
+ht_bilevel *ht_bilevel_new_at(ht_context *ctx, const ht_bilevel_problem *problem,
+                              const ht_bilevel_options *options, const char *site);
+#define ht_bilevel_new(...) ht_bilevel_new_at(__VA_ARGS__, HT_HERE)
 void ht_bilevel_free(ht_bilevel *bilevel); /* NULL: nothing */
 /* Predicted peak bytes of everything the bilevel asks of the allocator. */
 size_t ht_bilevel_bytes(const ht_bilevel *bilevel);
@@ -204,7 +208,9 @@ void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
  * as of relu in a long training; rounding), or on two slopes (a kink: relu at 0); the
  * other modes then decide. Modes too are undecided where the last bits of theta and eta
  * move the gradient as far. Errors are relative to the gradient, or to 1e-6 of the outer
- * loss if that is more. False: something is WRONG, the run is not finite, or an error. */
+ * loss if that is more. If two runs with the same eta differ, that alone is said: a batch
+ * callback is no function of step then. False: something is WRONG, the run is not finite
+ * or not repeated, or an error. */
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report);
 

@@ -102,6 +102,15 @@ void hti_note_run(ht_bilevel *b)
     const ht_bilevel_result *r = &b->run.result;
     b->note[b->note_made] = '\0';
     if (b->problem.begun && b->problem.first == 0) hti_note_init_alone(b);
+    const char *op = r->bad_op ? r->bad_op : "?";
+    if (r->bad_where == HT_BAD_TRAINING)
+        hti_note(b,
+                 "the training is not finite from step %lld on (%s): a smaller rate or "
+                 "clip in update, another eta, or look at the data",
+                 (long long)r->bad_step, op);
+    if (r->bad_where == HT_BAD_OUTER)
+        hti_note(b, "the training is finite, the outer loss or its gradient is not (%s)",
+                 op);
     if (r->bad_where == HT_BAD_DERIVATIVE)
         hti_note(b, "the training is finite, its derivative is not from step %lld on",
                  (long long)r->bad_step);

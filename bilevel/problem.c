@@ -64,10 +64,14 @@ static bool coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
     HT_ASSERT(p->n_coordinates == 0 || (p->n_coordinates > 0 && p->coordinates),
               "bilevel: %d coordinates at %p", p->n_coordinates,
               (const void *)p->coordinates);
+    if (p->coordinates && !p->n_coordinates)
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "coordinates are given, but n_coordinates is 0\n"
+                           "  hint: how many are there? NULL is none");
     for (int k = 0; k < p->n_coordinates; k++) {
         const ht_coordinate *c = &p->coordinates[k];
         HT_ASSERT(c->outer, "bilevel: the outer variable of coordinate %d is NULL", k);
-        if (!ht_set_tensor(p->eta, c->outer)) return false;
+        if (!ht_set_tensor_at(p->eta, c->outer, NULL)) return false;
         for (int j = 0; j < k; j++)
             if (!strcmp(p->coordinates[j].outer, c->outer))
                 return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,

@@ -31,8 +31,9 @@ ht_status hti_image_missing(ht_context *ctx, const char *folder, const char *wan
         ctx, HT_ERROR_FILE, NULL,
         "%s: expected a folder with %s, got %s\n"
         "  hint: ./dev data %s fetches the full set in a checkout of hypertape, where "
-        "data/bundled/%s is a part of it; is the path right, seen from the current "
-        "folder?",
+        "data/bundled/%s is a part of it; installed are digits, share/hypertape/mnist "
+        "(pkg-config --variable=digits hypertape); is the path right, seen from the "
+        "current folder?",
         folder, wanted, got, set, set);
 }
 
@@ -191,20 +192,18 @@ static void image_scale(ht_tensor *x, int64_t at, const uint8_t *pixel, int64_t 
     }
 }
 
-ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t first,
-                         int64_t n, ht_tensor *x, ht_tensor *labels)
+static ht_status images_rows(const ht_images *images, const int64_t *order, int64_t first,
+                             int64_t n, ht_tensor *x, ht_tensor *labels)
 {
-    HT_ASSERT(images && images->pixels && images->labels && x,
-              "ht_images_rows: images %p, with pixels and labels, x %p",
-              (const void *)images, (void *)x);
     ht_status status = image_check_rows(images, n, x, labels);
     if (status) return status;
     int64_t count = ht_tensor_count(images->labels), width = image_width(images);
     const uint8_t *pixels = ht_tensor_data(images->pixels);
     const int32_t *given = ht_tensor_data(images->labels);
     int32_t *kept = labels ? ht_tensor_data(labels) : NULL;
-    hti_tensor_write(x, "ht_images_rows", NULL);
-    if (labels) hti_tensor_write(labels, "ht_images_rows", NULL);
+    const char *site = images->pixels->ctx->site;
+    hti_tensor_write(x, "ht_images_rows", site);
+    if (labels) hti_tensor_write(labels, "ht_images_rows", site);
     for (int64_t i = 0; i < n; i++) {
         int64_t row = order ? order[first + i] : first + i;
         if (row < 0 || row >= count)
@@ -217,4 +216,17 @@ ht_status ht_images_rows(const ht_images *images, const int64_t *order, int64_t 
         if (kept) kept[i] = given[row];
     }
     return HT_OK;
+}
+
+ht_status ht_images_rows_at(const ht_images *images, const int64_t *order, int64_t first,
+                            int64_t n, ht_tensor *x, ht_tensor *labels, const char *site)
+{
+    HT_ASSERT(images && images->pixels && images->labels && x,
+              "ht_images_rows: images %p, with pixels and labels, x %p%s%s",
+              (const void *)images, (void *)x, HTI_AT(site));
+    ht_context *ctx = images->pixels->ctx;
+    const char *outer = hti_enter(ctx, site);
+    ht_status status = images_rows(images, order, first, n, x, labels);
+    ctx->site = outer;
+    return status;
 }

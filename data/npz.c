@@ -233,7 +233,7 @@ static ht_status npz_add(npz_file *npz, npz_member *m, unsigned char *bytes)
     if (!status && ht_set_find(npz->set, m->name) >= 0)
         status = npz_fail(npz, m->at, "names that stand once", m->name);
     if (!status) {
-        ht_tensor *x = ht_set_add(npz->set, m->name, npy.dtype, npy.shape);
+        ht_tensor *x = ht_set_add_at(npz->set, m->name, npy.dtype, npy.shape, NULL);
         status = x ? hti_npy_read_data(&in, &npy, x) : ht_context_status(in.ctx);
     }
     hti_input_close(&in);

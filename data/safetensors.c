@@ -470,7 +470,8 @@ static ht_set *st_load(st_file *f)
     ht_set *set = ht_set_new(f->in.ctx);
     bool whole = set && hti_set_reserve(set, f->n);
     for (int i = 0; i < f->n && whole; i++)
-        whole = ht_set_add(set, f->entry[i].name, f->entry[i].dtype, f->entry[i].shape);
+        whole = ht_set_add_at(set, f->entry[i].name, f->entry[i].dtype, f->entry[i].shape,
+                              NULL);
     if (whole && !st_read_data(f, set)) return set;
     ht_set_free(set);
     return NULL;

@@ -13,7 +13,7 @@ static bool section_add(ht_set *file, const hti_section *section)
     for (int i = 0; section->set && i < section->set->n; i++) {
         const ht_array *a = &section->set->tensor[i]->array;
         char *name = hti_init_name(file->ctx, section->prefix, section->set->name[i]);
-        bool added = name && ht_set_add(file, name, a->dtype, a->shape);
+        bool added = name && ht_set_add_at(file, name, a->dtype, a->shape, NULL);
         if (name) hti_init_unname(file->ctx, name);
         if (!added) return false;
     }
@@ -55,7 +55,7 @@ enum { SEED_BYTES = 8 };
 
 bool hti_seed_add(ht_set *run)
 {
-    ht_tensor *seed = ht_set_add(run, "seed", HT_U8, HT_SHAPE(SEED_BYTES));
+    ht_tensor *seed = ht_set_add_at(run, "seed", HT_U8, HT_SHAPE(SEED_BYTES), NULL);
     uint8_t *byte = seed ? ht_tensor_data(seed) : NULL;
     for (int i = 0; byte && i < SEED_BYTES; i++)
         byte[i] = (uint8_t)(run->ctx->options.seed >> 8 * i);
@@ -64,7 +64,7 @@ bool hti_seed_add(ht_set *run)
 
 bool hti_seed_same(const ht_set *file, const char *path)
 {
-    const ht_tensor *seed = ht_set_tensor(file, "run.seed");
+    const ht_tensor *seed = ht_set_tensor_at(file, "run.seed", NULL);
     unsigned long long saved = 0;
     for (int i = 0; seed && i < SEED_BYTES; i++)
         saved |= (unsigned long long)ht_tensor_get(seed, i) << 8 * i;
@@ -86,7 +86,7 @@ enum { SECTIONS = 4 };
 static ht_set *run_set(ht_context *ctx, int64_t steps)
 {
     ht_set *run = ctx->status == HT_OK ? ht_set_new(ctx) : NULL;
-    ht_tensor *step = run ? ht_set_add(run, "step", HT_I32, HT_SCALAR) : NULL;
+    ht_tensor *step = run ? ht_set_add_at(run, "step", HT_I32, HT_SCALAR, NULL) : NULL;
     if (step) ht_tensor_set(step, 0, (double)steps);
     if (step && hti_seed_add(run)) return run;
     ht_set_free(run);
@@ -124,7 +124,7 @@ ht_status ht_checkpoint_write(const char *path, const ht_optimizer *o, const ht_
 /* The steps of a training that may go on here; -1 after an error. */
 static int64_t checkpoint_steps(const ht_set *file, const char *path)
 {
-    double step = ht_tensor_get(ht_set_tensor(file, "run.step"), 0);
+    double step = ht_tensor_get(ht_set_tensor_at(file, "run.step", NULL), 0);
     if (step < 0)
         ht_context_fail(file->ctx, HT_ERROR_FORMAT, NULL,
                         "%s: run.step: expected 0 or more, got %.0f", path, step);

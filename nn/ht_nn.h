@@ -42,7 +42,8 @@ void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char
 
 /* The gradient of a 0-d loss on an eager tape, as values: each tensor of `gradient`
  * becomes d loss by the variable of its name, whose type it must have. What `gradient`
- * does not name (frozen parameters) is left out. On an error nothing is written. */
+ * does not name (frozen parameters) is left out; it is not the variables' own set. On an
+ * error nothing is written. */
 void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const char *site);
 #define ht_backward(loss, vars, gradient) ht_backward_at(loss, vars, gradient, HT_HERE)
 /* The same as variables, on either tape: those of `gradient` are replaced. */
@@ -327,11 +328,14 @@ typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a 
 /* Plain training. theta is borrowed until ht_optimizer_free (ht_set_free checks), and may
  * not grow till then: an error of the next step. Of update every scalar is fixed, with a
  * schedule or without. Owned; NULL after an error. */
-ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update);
+ht_optimizer *ht_optimizer_new_at(ht_set *theta, const ht_update *update,
+                                  const char *site);
+#define ht_optimizer_new(...) ht_optimizer_new_at(__VA_ARGS__, HT_HERE)
 /* Moves theta by one step along a gradient of theta's names and types; those of frozen
- * parameters may be missing. One that is infinite or NaN somewhere is HT_ERROR_ARGUMENT
- * with the tensor and, if an ht_recording wrote it, the op it began at, and nothing is
- * changed, unless the update is .non_finite. Allocates nothing after the first. */
+ * parameters may be missing. HT_ERROR_ARGUMENT with the tensor, and nothing is changed,
+ * if it is infinite or NaN somewhere (then also the op it began at, if an ht_recording
+ * wrote it), unless the update is .non_finite; if it is theta; or if a part of it is
+ * still the parameter that ht_set_clone copied. Allocates nothing after the first. */
 ht_status ht_optimizer_step_at(ht_optimizer *optimizer, const ht_set *gradient,
                                const char *site);
 #define ht_optimizer_step(...) ht_optimizer_step_at(__VA_ARGS__, HT_HERE)
@@ -358,11 +362,13 @@ ht_status ht_checkpoint_read(const char *path, ht_optimizer *optimizer, ht_set *
  * numbers; one with a NaN nothing. */
 
 /* The part of the rows that is right, in 0 .. 1; NaN after an error or of no rows. */
-double ht_accuracy(const ht_tensor *logits, const ht_tensor *labels);
+double ht_accuracy_at(const ht_tensor *logits, const ht_tensor *labels, const char *site);
+#define ht_accuracy(...) ht_accuracy_at(__VA_ARGS__, HT_HERE)
 /* counts (classes, classes) i32, label by prediction: the rows are added, so that batches
  * add up. */
-ht_status ht_confusion(const ht_tensor *logits, const ht_tensor *labels,
-                       ht_tensor *counts);
+ht_status ht_confusion_at(const ht_tensor *logits, const ht_tensor *labels,
+                          ht_tensor *counts, const char *site);
+#define ht_confusion(...) ht_confusion_at(__VA_ARGS__, HT_HERE)
 
 #ifdef __cplusplus
 }

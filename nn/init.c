@@ -73,7 +73,7 @@ ht_tensor *hti_init_add(ht_set *theta, const char *name, const char *part, ht_dt
 {
     char *full = hti_init_name(theta->ctx, name, part);
     if (!full) return NULL;
-    ht_tensor *x = ht_set_add(theta, full, dtype, shape);
+    ht_tensor *x = ht_set_add_at(theta, full, dtype, shape, NULL);
     if (stream) *stream = ht_stream(full);
     hti_init_unname(theta->ctx, full);
     return x;

@@ -28,7 +28,7 @@ hti_layer hti_layer_of(const ht_vars *theta, const char *kind, const char *name,
 
 int64_t hti_layer_size(ht_var x, int axis)
 {
-    if (hti_check_var(x) == HTI_NONE) return -1;
+    if (hti_check_named(x, __func__, NULL) == HTI_NONE) return -1;
     ht_shape shape = hti_type(x).shape;
     int at = axis < 0 ? axis + shape.rank : axis;
     return at >= 0 && at < shape.rank ? shape.dim[at] : -1;
@@ -66,11 +66,18 @@ static const char *layer_flatten(ht_shape x, ht_shape weight)
     return fits ? "\n  hint: flatten: ht_reshape(x, HT_SHAPE(n, -1))" : "";
 }
 
+/* Of x and a weight of different dtypes. */
+static const char *layer_cast(ht_dtype x)
+{
+    return x == HT_U8 ? "\n  hint: ht_cast; ht_images_rows makes pixels floats in 0 .. 1"
+                      : "\n  hint: ht_cast one of them";
+}
+
 static ht_var layer_checked(const hti_layer *layer, const char *part, ht_shape shape,
                             ht_var found)
 {
-    if (hti_check_named(layer->x, layer->kind) == HTI_NONE) return layer->x;
-    if (hti_check_named(found, layer->kind) == HTI_NONE) return found;
+    if (hti_check_named(layer->x, layer->kind, layer->site) == HTI_NONE) return layer->x;
+    if (hti_check_named(found, layer->kind, layer->site) == HTI_NONE) return found;
     ht_type x = hti_type(layer->x), got = hti_type(found);
     bool same = layer->any_dtype || got.dtype == x.dtype;
     char text[3][HT_SHAPE_TEXT];
@@ -80,9 +87,8 @@ static ht_var layer_checked(const hti_layer *layer, const char *part, ht_shape s
                     "\"%s.%s\" is %s %s; beside x %s %s it must be %s%s%s", layer->name,
                     part, ht_dtype_name(got.dtype), ht_shape_text(got.shape, text[0]),
                     ht_dtype_name(x.dtype), ht_shape_text(x.shape, text[1]),
-                    layer_shape_text(shape, text[2]),
-                    same ? "" : " of the same dtype\n  hint: ht_cast one of them",
-                    same ? layer_flatten(x.shape, got.shape) : "");
+                    layer_shape_text(shape, text[2]), same ? "" : " of the same dtype",
+                    same ? layer_flatten(x.shape, got.shape) : layer_cast(x.dtype));
 }
 
 ht_var hti_layer_get(const hti_layer *layer, const char *part, ht_shape shape)

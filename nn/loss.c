@@ -208,7 +208,7 @@ static ht_var loss_penalty(const char *name, const ht_vars *vars, const char *pa
     ht_var total = HT_ZERO;
     for (int i = 0; i < vars->n; i++) {
         if (pattern && !ht_name_matches(pattern, vars->name[i])) continue;
-        if (hti_check_var(vars->var[i]) == HTI_NONE) return vars->var[i];
+        if (hti_check_named(vars->var[i], name, site) == HTI_NONE) return vars->var[i];
         ht_dtype dtype = hti_type(vars->var[i]).dtype;
         ht_dtype want = ht_is_zero(total) ? dtype : hti_type(total).dtype;
         if (!hti_dtype_is_float(dtype) || dtype != want)
@@ -218,7 +218,7 @@ static ht_var loss_penalty(const char *name, const ht_vars *vars, const char *pa
                             want == dtype ? "" : ", those before it ",
                             want == dtype ? "" : ht_dtype_name(want));
         total = ht_add_at(total, ht_sum_at(f(vars->var[i], site), site), site);
-        if (hti_check_var(total) == HTI_NONE) return total;
+        if (hti_check_named(total, name, site) == HTI_NONE) return total;
     }
     if (!ht_is_zero(total)) return total;
     char names[HTI_NAMES];

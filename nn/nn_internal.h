@@ -12,6 +12,7 @@
 struct ht_vars {
     ht_tape *tape;
     int n;
+    const ht_set *set; /* to compare with: recorded, it may be gone */
     char *const *name;
     ht_var *var;
     ht_var step;
@@ -20,6 +21,8 @@ struct ht_vars {
 /* One variable per tensor of set, made by the caller (in the order of the set). Belongs
  * to the tape; NULL after an error. */
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
+/* Whether a step is 0 or more; else an error of `who`. */
+bool hti_step_counts(ht_context *ctx, int32_t step, const char *who, const char *site);
 /* The op that makes the first value that is not finite in what a recording last ran, and
  * where it was called; NULL: none, or it can't be run again. */
 const char *hti_recording_bad(ht_recording *recording, const char **site);

@@ -72,16 +72,15 @@ static bool optimizer_record(ht_optimizer *o, const ht_update *update)
     return o->program != NULL;
 }
 
-ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
+static ht_optimizer *optimizer_new(ht_set *theta, const ht_update *update)
 {
-    HT_ASSERT(theta && update, "ht_optimizer_new: theta or update is NULL");
     HTI_ALIVE(theta, "ht_optimizer_new", "set");
     ht_context *ctx = theta->ctx;
     if (ctx->status != HT_OK || !hti_update_check(ctx, update, theta, NULL, 0))
         return NULL;
     ht_optimizer *o = hti_zalloc(ctx, 1, sizeof *o);
     if (!o) return NULL;
-    static const hti_kind kind = {"optimizer", NULL};
+    static const hti_kind kind = {.name = "optimizer"};
     hti_own(ctx, &o->owned, &kind);
     o->ctx = ctx;
     o->theta = theta;
@@ -102,6 +101,17 @@ ht_optimizer *ht_optimizer_new(ht_set *theta, const ht_update *update)
     if (ctx->status == HT_OK && optimizer_record(o, update)) return o;
     ht_optimizer_free(o);
     return NULL;
+}
+
+ht_optimizer *ht_optimizer_new_at(ht_set *theta, const ht_update *update,
+                                  const char *site)
+{
+    HT_ASSERT(theta && update, "ht_optimizer_new: theta or update is NULL%s%s",
+              HTI_AT(site));
+    const char *outer = hti_enter(theta->ctx, site);
+    ht_optimizer *o = optimizer_new(theta, update);
+    theta->ctx->site = outer;
+    return o;
 }
 
 /* The tensor of `from` that has the name and type of set's tensor i; NULL after an error
@@ -132,32 +142,57 @@ static const ht_tensor *optimizer_same(const ht_set *set, int i, const ht_set *f
     return NULL;
 }
 
+/* Whether g is a gradient of parameter i and not the parameter: itself, or what
+ * ht_set_clone copied of it. That is 0 where the parameter is, a step of nothing. */
+static bool optimizer_derived(const ht_optimizer *o, int i, const ht_tensor *g)
+{
+    const ht_tensor *w = o->theta->tensor[i];
+    size_t bytes = ht_tensor_bytes(w);
+    const char *data = g->array.data;
+    if (g != w && !(g->cloned && !memcmp(data, w->array.data, bytes))) return true;
+    bool zero = !bytes || (!*data && !memcmp(data, data + 1, bytes - 1));
+    if (g != w && zero) return true;
+    ht_context_fail(o->ctx, HT_ERROR_ARGUMENT, NULL,
+                    "ht_optimizer_step: the gradient of \"%s\" %s: nothing was changed\n"
+                    "  hint: %s",
+                    o->theta->name[i],
+                    g == w ? "is the parameter itself: the gradient set is theta"
+                           : "was never written since ht_set_clone: it is the parameter",
+                    g == w ? "a set of its own, ht_set_clone(theta, 0), written by "
+                             "ht_backward"
+                           : "ht_backward(loss, vars, gradient) before the step, or an "
+                             "ht_recording_run that writes it");
+    return false;
+}
+
 /* Whether the gradient of parameter i is finite, or an error that says where it is not
  * and, of a program's, which op began it. */
 static bool optimizer_finite(const ht_optimizer *o, int i, const ht_tensor *g,
-                             ht_recording *made_by, const char *site)
+                             ht_recording *made_by)
 {
     int64_t at = o->non_finite ? -1 : hti_not_finite(&g->array);
     if (at < 0) return true;
     const char *where = NULL, *op = made_by ? hti_recording_bad(made_by, &where) : NULL;
+    bool first = !ht_optimizer_steps(o);
     ht_context_fail(
-        o->ctx, HT_ERROR_ARGUMENT, site,
+        o->ctx, HT_ERROR_ARGUMENT, NULL,
         "ht_optimizer_step: the gradient of \"%s\" is %g at element %lld of "
         "%lld, in step %lld: nothing was changed%s%s%s%s\n"
-        "  hint: a smaller rate, or clip in ht_update (of ht_bilevel_run: of the inner "
-        "training, see bad_step); .non_finite = true there goes on",
-        o->theta->name[i], ht_tensor_get(g, at), (long long)at,
+        "  hint: %s (of ht_bilevel_run: of the inner training, see bad_step); "
+        ".non_finite = true in ht_update goes on",
+        o->theta->name[i], hti_printed(ht_tensor_get(g, at)), (long long)at,
         (long long)ht_tensor_count(g), (long long)ht_optimizer_steps(o),
         op ? "\n  the first that is not finite: " : "", op ? op : "", where ? " at " : "",
-        where ? where : "");
+        where ? where : "",
+        first
+            ? "it is the first step, so no rate is to blame: is the loss finite? look at "
+              "the inputs, the initial values, log and division by 0"
+            : "a smaller rate, or clip in ht_update");
     return false;
 }
 
-ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const char *site)
+static ht_status optimizer_step(ht_optimizer *o, const ht_set *gradient, const char *site)
 {
-    HT_ASSERT(o && gradient, "ht_optimizer_step: optimizer or gradient is NULL "
-                             "(ht_bilevel_evaluate gives none, "
-                             "nor does what failed: see ht_check)");
     HTI_ALIVE(o, "ht_optimizer_step", "optimizer");
     HTI_ALIVE(gradient, "ht_optimizer_step", "set");
     int n = o->n_trained, n_state = o->n_out - n;
@@ -170,16 +205,29 @@ ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const ch
         int i = o->trained[k];
         const ht_tensor *g =
             optimizer_same(o->theta, i, gradient, "ht_optimizer_step: the gradient of");
-        if (!g || !optimizer_finite(o, i, g, gradient->made_by, site))
+        if (!g || !optimizer_derived(o, i, g) ||
+            !optimizer_finite(o, i, g, gradient->made_by))
             return o->ctx->status;
         o->in[k] = o->out[k] = o->theta->tensor[i];
         o->in[n + n_state + k] = g;
     }
     for (int k = 0; k < n_state; k++) o->in[n + k] = o->out[n + k] = o->state->tensor[k];
     o->in[2 * n + n_state] = o->step;
-    ht_status status = ht_program_run(o->program, o->in, o->out);
+    ht_status status = ht_program_run_at(o->program, o->in, o->out, site);
     for (int k = 0; k < n; k++) hti_tensor_write(o->out[k], "ht_optimizer_step", site);
     if (status == HT_OK) ++*(int32_t *)ht_tensor_data(o->step);
+    return status;
+}
+
+ht_status ht_optimizer_step_at(ht_optimizer *o, const ht_set *gradient, const char *site)
+{
+    HT_ASSERT(o && gradient,
+              "ht_optimizer_step: optimizer or gradient is NULL (ht_bilevel_evaluate "
+              "gives none, nor does what failed: see ht_check)%s%s",
+              HTI_AT(site));
+    const char *outer = hti_enter(o->ctx, site);
+    ht_status status = optimizer_step(o, gradient, site);
+    o->ctx->site = outer;
     return status;
 }
 

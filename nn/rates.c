@@ -11,29 +11,36 @@ static const double rate_pi = 3.14159265358979323846;
 /* Which fields a schedule reads, beside warmup and what belongs to it. */
 enum { RATE_WARMUP = 1, RATE_START = 2, RATE_STEPS = 4, RATE_EVERY = 8, RATE_RISE = 16 };
 
-static bool rate_fail(ht_var step, const char *who, const char *field, const char *text)
+static bool rate_fail(ht_var step, const char *who, const char *field, const char *text,
+                      const char *usual)
 {
-    ht_context_fail(ht_tape_context(step.tape), HT_ERROR_ARGUMENT, NULL, "%s: %s %s", who,
-                    field, text);
+    ht_context_fail(ht_tape_context(step.tape), HT_ERROR_ARGUMENT, NULL,
+                    "%s: %s %s\n  hint: %s", who, field, text, usual);
     return false;
 }
 
 static bool rate_valid(ht_var step, const ht_rate *r, const char *who, unsigned reads)
 {
-    HT_ASSERT(r, "%s: user is NULL; it points to an ht_rate", who);
-    hti_check_named(step, who);
+    HT_ASSERT(r, "%s: user is NULL; it points to an ht_rate%s%s", who,
+              HTI_AT(step.tape ? ht_tape_context(step.tape)->site : NULL));
+    hti_check_named(step, who, NULL);
     const struct {
-        const char *name;
+        const char *name, *usual;
         double value;
         bool used, needed;
     } field[] = {
-        {"warmup", (double)r->warmup, reads & RATE_WARMUP, false},
-        {"start", r->start, reads & RATE_START || r->warmup, true},
-        {"steps", (double)r->steps, reads & RATE_STEPS, true},
-        {"every", (double)r->every, reads & RATE_EVERY, true},
-        {"factor", r->factor, reads & RATE_EVERY, true},
-        {"final", r->final, reads & RATE_STEPS, false},
-        {"rise", r->rise, reads & RATE_RISE, true},
+        {"warmup", "0 is none", (double)r->warmup, reads & RATE_WARMUP, false},
+        {"start", "the factor of the first step, 0.1 or 1 / warmup", r->start,
+         reads & RATE_START || r->warmup, true},
+        {"steps", "those of the training, less the warmup", (double)r->steps,
+         reads & RATE_STEPS, true},
+        {"every", "steps from one drop to the next", (double)r->every, reads & RATE_EVERY,
+         true},
+        {"factor", "what is left at a drop, 0.1 or 0.5", r->factor, reads & RATE_EVERY,
+         true},
+        {"final", "the factor at the end, 0 or 0.01", r->final, reads & RATE_STEPS,
+         false},
+        {"rise", "usual is 0.3", r->rise, reads & RATE_RISE, true},
     };
     for (size_t k = 0; k < sizeof field / sizeof field[0]; k++) {
         const char *wrong = NULL;
@@ -43,13 +50,14 @@ static bool rate_valid(ht_var step, const ht_rate *r, const char *who, unsigned 
             wrong = "is zero";
         else if (!field[k].used && field[k].value != 0)
             wrong = "is set, but the schedule has no such number";
-        if (wrong) return rate_fail(step, who, field[k].name, wrong);
+        if (wrong) return rate_fail(step, who, field[k].name, wrong, field[k].usual);
     }
     double rising = r->rise * (double)r->steps;
     if (reads & RATE_RISE && !(rising > 1 && rising < (double)r->steps))
         return rate_fail(step, who, "rise",
                          "is the part of the steps that rise: more than one step, not "
-                         "all\n  hint: usual is 0.3");
+                         "all",
+                         "usual is 0.3");
     return true;
 }
 

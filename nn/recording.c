@@ -128,7 +128,7 @@ ht_recording *ht_recording_new(const ht_set *const *in, ht_set *const *out,
     ht_context *ctx = out[0]->ctx;
     ht_recording *r = ctx->status == HT_OK ? hti_zalloc(ctx, 1, sizeof *r) : NULL;
     if (!r) return NULL;
-    static const hti_kind kind = {"recording", NULL};
+    static const hti_kind kind = {.name = "recording"};
     hti_own(ctx, &r->owned, &kind);
     r->ctx = ctx;
     r->n_in = 1;
@@ -153,7 +153,9 @@ ht_status ht_recording_run_at(ht_recording *r, int32_t step, const char *site)
     HT_ASSERT(r, "ht_recording_run: the recording is NULL (did making it fail? see "
                  "ht_check)");
     HTI_ALIVE(r, "ht_recording_run", "recording");
-    if (r->ctx->status != HT_OK || recording_grew(r, NULL)) return r->ctx->status;
+    if (r->ctx->status != HT_OK || recording_grew(r, NULL) ||
+        !hti_step_counts(r->ctx, step, "ht_recording_run", site))
+        return r->ctx->status;
     *(int32_t *)ht_tensor_data(r->step) = step;
     for (int s = r->n_in_sets; s < r->n_sets; s++) recording_set(r, s)->made_by = r;
     return ht_program_run_at(r->program, (const ht_tensor *const *)r->value,

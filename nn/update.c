@@ -84,7 +84,8 @@ static bool state_add(ht_set *state, const ht_set *theta, int i, const char *par
     char *name = hti_resize(state->ctx, NULL, 0, bytes);
     if (!name) return false;
     snprintf(name, bytes, "%s.%s", theta->name[i], part);
-    bool done = ht_set_add(state, name, ht_tensor_dtype(w), ht_tensor_shape(w)) != NULL;
+    bool done =
+        ht_set_add_at(state, name, ht_tensor_dtype(w), ht_tensor_shape(w), NULL) != NULL;
     hti_resize(state->ctx, name, bytes, 0);
     return done;
 }

@@ -58,7 +58,7 @@ static bool outer_check(const hti_examined *x, const char *field, const ht_scala
         return true;
     char text[HT_SHAPE_TEXT];
     return update_complain(
-        x, HT_ERROR_SHAPE,
+        x, hti_dtype_is_float(ht_tensor_dtype(tensor)) ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
         "%s is outer variable \"%s\" of %s %s; it must be f32 or f64 and () for one "
         "value, (%lld) per step, (%d) per parameter tensor or (%lld, %d) for both\n"
         "  hint: where the two are equal, (steps, 1) or (1, n) says which",
@@ -184,14 +184,17 @@ static bool group_check(const hti_examined *outside, const ht_update_group *grou
 {
     hti_examined x = *outside;
     char names[HTI_MESSAGE / 4];
-    HT_ASSERT(group->pattern, "the pattern of a group is NULL; \"*\" matches all names");
+    HT_ASSERT(group->pattern,
+              "the pattern of a group is NULL; \"*\" matches all names%s%s",
+              HTI_AT(x.ctx->site));
     hti_set_names(names, sizeof names, x.theta->n, x.theta->name);
     if (!group_matches(x.theta, group->pattern))
         return update_complain(&x, HT_ERROR_ARGUMENT,
                                "group \"%s\" matches no parameter; they are: %s",
                                group->pattern, names);
     if (!group->update) return true;
-    HT_ASSERT(group->update->rule, "the rule of group \"%s\" is NULL", group->pattern);
+    HT_ASSERT(group->update->rule, "the rule of group \"%s\" is NULL%s%s", group->pattern,
+              HTI_AT(x.ctx->site));
     x.u = group->update;
     x.group = group->pattern;
     if (x.u->n_groups)
@@ -209,9 +212,13 @@ static bool group_check(const hti_examined *outside, const ht_update_group *grou
 bool hti_update_check(ht_context *ctx, const ht_update *u, const ht_set *theta,
                       const ht_set *eta, int64_t steps)
 {
-    HT_ASSERT(u->rule, "update.rule is NULL: &ht_sgd, &ht_momentum, &ht_adam, ...");
+    HT_ASSERT(u->rule,
+              "%s: update.rule is NULL: &ht_sgd, &ht_momentum, &ht_adam, ..., or "
+              "HT_ADAM(1e-3) for a whole update%s%s",
+              eta ? "ht_bilevel_new" : "ht_optimizer_new", HTI_AT(ctx->site));
     HT_ASSERT(u->n_groups == 0 || (u->n_groups > 0 && u->groups),
-              "update.groups is %p, n_groups %d", (const void *)u->groups, u->n_groups);
+              "update.groups is %p, n_groups %d%s%s", (const void *)u->groups,
+              u->n_groups, HTI_AT(ctx->site));
     hti_examined x = {
         .ctx = ctx, .u = u, .main = u, .theta = theta, .eta = eta, .steps = steps};
     if (u->groups && !u->n_groups)

@@ -30,8 +30,16 @@ ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step)
     char **name = vars_names(tape, set);
     if (!vars || !var || !name) return NULL;
     for (int i = 0; i < set->n; i++) var[i] = hti_poison(tape);
-    *vars = (ht_vars){tape, set->n, name, var, step};
+    *vars = (ht_vars){tape, set->n, set, name, var, step};
     return vars;
+}
+
+bool hti_step_counts(ht_context *ctx, int32_t step, const char *who, const char *site)
+{
+    return step >= 0 || ht_context_fail(ctx, HT_ERROR_ARGUMENT, site,
+                                        "%s: step is %d; it counts the steps done, from "
+                                        "0\n  hint: 0 where nothing depends on it",
+                                        who, (int)step) == HT_OK;
 }
 
 /* The counter as a constant: a tape of its own is made for each step. */
@@ -46,7 +54,9 @@ ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
     HT_ASSERT(tape && set, "ht_vars_input: tape %p, set %p", (void *)tape,
               (const void *)set);
     HTI_ALIVE(set, "ht_vars_input", "set");
-    if (ht_context_status(ht_tape_context(tape)) != HT_OK) return NULL;
+    ht_context *ctx = ht_tape_context(tape);
+    if (ctx->status != HT_OK || !hti_step_counts(ctx, step, "ht_vars_input", site))
+        return NULL;
     ht_vars *vars = hti_vars_new(tape, set, step_constant(tape, step));
     for (int i = 0; vars && i < set->n; i++)
         vars->var[i] = ht_input_at(tape, set->tensor[i], site);
@@ -64,11 +74,11 @@ static int vars_find(const ht_vars *vars, const char *name)
 static void vars_unknown(const ht_vars *vars, const char *what, const char *name,
                          const char *site)
 {
-    char names[HTI_MESSAGE / 2];
+    char names[HTI_MESSAGE / 2], near[HTI_NEAR];
     hti_set_names(names, sizeof names, vars->n, vars->name);
     ht_context_fail(ht_tape_context(vars->tape), HT_ERROR_ARGUMENT, site,
                     "%s: no variable \"%s\"; there are: %s%s", what, name, names,
-                    vars->n ? ""
+                    vars->n ? hti_set_near(near, vars->n, vars->name, name)
                             : "\n  hint: the set is empty, or was left NULL (a "
                               "bilevel's inner_data, outer_data)");
 }
@@ -137,10 +147,10 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
         return;
     }
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    hti_fail(vars->tape, want.dtype == got.dtype ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, site,
-             "ht_vars_set", "\"%s\" is %s %s, the value %s %s", name,
-             ht_dtype_name(want.dtype), ht_shape_text(want.shape, a),
-             ht_dtype_name(got.dtype), ht_shape_text(got.shape, b));
+    hti_fail(vars->tape, hti_unlike(want.dtype, got.dtype), site, "ht_vars_set",
+             "\"%s\" is %s %s, the value %s %s", name, ht_dtype_name(want.dtype),
+             ht_shape_text(want.shape, a), ht_dtype_name(got.dtype),
+             ht_shape_text(got.shape, b));
 }
 
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site)
@@ -196,6 +206,13 @@ void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const ch
                  "  hint: an HT_EAGER tape, or ht_vars_backward in ht_recording_new");
         return;
     }
+    if (gradient == vars->set) {
+        hti_fail(vars->tape, HT_ERROR_ARGUMENT, site, "ht_backward",
+                 "the gradient set is the variables' own: the gradient would take the "
+                 "place of what it is of\n"
+                 "  hint: a set of its own, ht_set_clone(theta, 0)");
+        return;
+    }
     const ht_var *dx =
         backward(loss, vars, gradient->n, gradient->name, "ht_backward", site);
     for (int k = 0; dx && k < gradient->n; k++) {
@@ -205,7 +222,7 @@ void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const ch
         if (type.dtype == to->array.dtype &&
             hti_same_shape(&type.shape, &to->array.shape))
             continue;
-        hti_fail(vars->tape, HT_ERROR_SHAPE, site, "ht_backward",
+        hti_fail(vars->tape, hti_unlike(type.dtype, to->array.dtype), site, "ht_backward",
                  "the gradient set has %s, the variable is %s %s",
                  hti_tensor_text(to, want), ht_dtype_name(type.dtype),
                  ht_shape_text(type.shape, got));
@@ -213,5 +230,5 @@ void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const ch
     }
     gradient->made_by = NULL;
     for (int k = 0; dx && k < gradient->n; k++)
-        ht_tensor_copy_at(gradient->tensor[k], ht_value(dx[k]), site);
+        ht_tensor_copy_at(gradient->tensor[k], ht_value_at(dx[k], site), site);
 }

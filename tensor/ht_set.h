@@ -20,9 +20,12 @@ ht_set *ht_set_new(ht_context *ctx); /* owned; NULL after an error */
  * stops the program, which then says as what. */
 void ht_set_free(ht_set *set);
 /* Zeros, owned by the set. A name is not empty and stands once. NULL after an error. */
-ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape);
+ht_tensor *ht_set_add_at(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape,
+                         const char *site);
+#define ht_set_add(...) ht_set_add_at(__VA_ARGS__, HT_HERE)
 /* NULL and an error listing the names if there is none of that name. */
-ht_tensor *ht_set_tensor(const ht_set *set, const char *name);
+ht_tensor *ht_set_tensor_at(const ht_set *set, const char *name, const char *site);
+#define ht_set_tensor(...) ht_set_tensor_at(__VA_ARGS__, HT_HERE)
 int ht_set_count(const ht_set *set);               /* tensors */
 ht_tensor *ht_set_at(const ht_set *set, int i);    /* the i-th added, 0 <= i < count */
 const char *ht_set_name(const ht_set *set, int i); /* borrowed until ht_set_free */
@@ -41,8 +44,8 @@ ht_counts ht_set_counts(const ht_set *set, const char *pattern);
 /* A table: name, dtype, shape, elements and bytes of each tensor, and the total. */
 void ht_set_print(const ht_set *set, FILE *f);
 ht_context *ht_set_context(const ht_set *set); /* that it was made on */
-/* A new set of the same names, shapes and values; dtype 0 keeps dtypes, else floats
- * become it. Owned. */
+/* A new set of the same names, shapes and values (a gradient's too, until it is written:
+ * ht_optimizer_step); dtype 0 keeps dtypes, else floats become it. Owned. */
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);
 /* Values from a set of the same names and shapes, in any order, converted. On an error
  * nothing is copied. */

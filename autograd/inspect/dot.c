@@ -59,7 +59,8 @@ static void graph_value(ht_tape *tape, uint32_t i, FILE *f)
         most = x > most ? x : most;
         sum += x;
     }
-    fprintf(f, "%.6g .. %.6g, mean %.6g", least, most, sum / (double)n);
+    fprintf(f, "%.6g .. %.6g, mean %.6g", hti_printed(least), hti_printed(most),
+            hti_printed(sum / (double)n));
 }
 
 static const char *graph_colour(const ht_tape *tape, uint32_t i)

@@ -73,7 +73,7 @@ static void op_read_tensor(const ht_tensor *x, hti_op_vec *out)
 void hti_op_read(int n, const ht_var *x, hti_op_vec *out)
 {
     out->n = 0;
-    for (int i = 0; i < n; i++) op_read_tensor(ht_value(x[i]), out);
+    for (int i = 0; i < n; i++) op_read_tensor(ht_value_at(x[i], NULL), out);
 }
 
 /* Views. */

@@ -126,7 +126,7 @@ static bool op_replays(hti_op_case *c, ht_program *p, const ht_tensor *const *gi
                 memset(ht_tensor_data(got[k]), 0xff, ht_tensor_bytes(got[k]));
         ht_program_run(p, given, got);
         for (int k = 0; k < n; k++) {
-            const ht_tensor *want = ht_value(eager[k]);
+            const ht_tensor *want = ht_value_at(eager[k], NULL);
             if (ht_context_status(c->check->ctx) != HT_OK)
                 return hti_op_fail(c, what, "%s", ht_context_message(c->check->ctx));
             size_t bytes = ht_tensor_bytes(want);

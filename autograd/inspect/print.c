@@ -81,7 +81,7 @@ void hti_print_values(const ht_array *a, FILE *f)
     int64_t n = ht_shape_count(a->shape);
     if (a->shape.rank) fprintf(f, "[");
     for (int64_t k = 0; k < n && k < HTI_SHOWN; k++)
-        fprintf(f, "%s%.6g", k ? ", " : "", hti_element(a, k));
+        fprintf(f, "%s%.6g", k ? ", " : "", hti_printed(hti_element(a, k)));
     if (n > HTI_SHOWN) fprintf(f, ", ...");
     if (a->shape.rank) fprintf(f, "]");
 }
@@ -142,7 +142,7 @@ void ht_print(ht_var x, FILE *f)
     if (hti_is_poison(x))
         fprintf(f, "(no value: %s)\n", ht_context_message(x.tape->ctx));
     else
-        print_nodes(x.tape, hti_check_var(x), x.index + 1, f);
+        print_nodes(x.tape, hti_check_named(x, __func__, NULL), x.index + 1, f);
     if (hti_is_poison(x) || x.tape->policy != HT_EAGER || hti_changed(x.tape, x.index))
         return;
     const ht_array *a = &x.tape->array[x.index];

@@ -22,9 +22,9 @@ bool hti_infer_rows_alike(ht_infer *it)
 {
     if (!hti_infer_rows(it)) return false;
     for (int i = 1; i < it->n_in; i++)
-        if (it->in[i].dtype != it->out.dtype ||
-            !ht_shape_equal(it->in[i].shape, it->out.shape))
-            return ht_infer_fail(it, HT_ERROR_SHAPE, "needs inputs of one type");
+        if (!hti_same_type(&it->in[i], &it->out))
+            return ht_infer_fail(it, hti_unlike(it->out.dtype, it->in[i].dtype),
+                                 "needs inputs of one type");
     return true;
 }
 

@@ -8,9 +8,9 @@
 #include "ops.h"
 
 /* Absent (HT_ZERO) or poisoned: what the ops below would not take or not change. */
-static bool compose_pass(ht_var x, const char *op)
+static bool compose_pass(ht_var x, const char *op, const char *site)
 {
-    return ht_is_zero(x) || hti_check_named(x, op) == HTI_NONE;
+    return ht_is_zero(x) || hti_check_named(x, op, site) == HTI_NONE;
 }
 
 /* Elementwise. */
@@ -23,7 +23,7 @@ ht_var ht_reciprocal_at(ht_var x, const char *site)
 
 static ht_var compose_leaky_relu(ht_var x, double slope, const char *site)
 {
-    if (compose_pass(x, "leaky_relu")) return x;
+    if (compose_pass(x, "leaky_relu", site)) return x;
     double most = hti_type(x).dtype == HT_F32 ? (double)FLT_MAX : DBL_MAX;
     if (!(fabs(slope) <= most))
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "leaky_relu",
@@ -55,7 +55,7 @@ static ht_var compose_bound(ht_var x, ht_var bound, bool below, const char *site
 
 static ht_var compose_clamp(ht_var x, ht_var low, ht_var high, const char *site)
 {
-    if (compose_pass(x, "clamp")) return x;
+    if (compose_pass(x, "clamp", site)) return x;
     if (hti_is_number(low) && hti_is_number(high) &&
         hti_number_value(low) > hti_number_value(high))
         return hti_fail(x.tape, HT_ERROR_ARGUMENT, site, "clamp",
@@ -78,7 +78,7 @@ ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
 ht_var ht_min_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 {
     uint64_t bits;
-    if (compose_pass(x, "min_axes")) return x;
+    if (compose_pass(x, "min_axes", site)) return x;
     if (!hti_axes_bits(x, "min_axes", axes, site, &bits)) return hti_poison(x.tape);
     return HTI_CALL(
         "min_axes", x,
@@ -97,7 +97,7 @@ static ht_var compose_logsumexp(ht_var x, ht_axes axes, bool keep, const char *s
 {
     uint64_t folded;
     HT_ASSERT(!ht_is_zero(x), "logsumexp_axes: x is HT_ZERO");
-    if (compose_pass(x, "logsumexp_axes") || axes.n == 0) return x;
+    if (compose_pass(x, "logsumexp_axes", site) || axes.n == 0) return x;
     if (!hti_axes_bits(x, "logsumexp_axes", axes, site, &folded))
         return hti_poison(x.tape);
     ht_shape kept = hti_type(x).shape, matrix = {0, {0}};
@@ -129,7 +129,7 @@ ht_var ht_logsumexp_axes_at(ht_var x, ht_axes axes, bool keep, const char *site)
 
 ht_var ht_flip_at(ht_var x, int axis, const char *site)
 {
-    if (compose_pass(x, "flip")) return x;
+    if (compose_pass(x, "flip", site)) return x;
     int at = hti_needs_axis(x, axis, "flip", site);
     if (at < 0) return hti_poison(x.tape);
     int64_t n = hti_type(x).shape.dim[at];

@@ -293,7 +293,8 @@ static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
     if (!elementwise_may_fold(one) || !elementwise_is(one, 1) || hti_is_number(x) ||
         hti_is_zero(x))
         return HT_ZERO;
-    if (hti_check_named(x, "mul") == HTI_NONE || !hti_dtype_is_float(hti_type(x).dtype))
+    if (hti_check_named(x, "mul", site) == HTI_NONE ||
+        !hti_dtype_is_float(hti_type(x).dtype))
         return HT_ZERO;
     if (hti_is_number(one)) return x;
     ht_shape shape;

@@ -272,7 +272,7 @@ void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char
 {
     HT_ASSERT(mean && variance, "batch_statistics: mean %p, variance %p", (void *)mean,
               (void *)variance);
-    hti_check_named(x, "batch_statistics");
+    hti_check_named(x, "batch_statistics", site);
     *mean = HTI_CALL("batch_statistics", x, normalize_statistics(x, variance, site));
 }
 

@@ -66,7 +66,7 @@ RANDOM_ROW(dropout_mask, HTI_DROPOUT)
 static ht_var random_apply(const ht_op *op, ht_var step, ht_type type, uint64_t stream,
                            double rate, const char *site)
 {
-    if (hti_check_named(step, op->name) == HTI_NONE) return step;
+    if (hti_check_named(step, op->name, site) == HTI_NONE) return step;
     random_attributes a = {step.tape->ctx->options.seed, stream, type.dtype, rate,
                            hti_shape_pack(type.shape)};
     return ht_apply(op, 1, &step, &a, site);

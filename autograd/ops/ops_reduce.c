@@ -301,7 +301,7 @@ static ht_var reduce_drop(ht_var out, ht_var x, uint64_t bits, const char *site)
 static ht_var reduce_apply(const ht_op *op, ht_var x, ht_axes axes, bool keep,
                            const void *attributes, uint64_t *bits, const char *site)
 {
-    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    if (ht_is_zero(x) || hti_check_named(x, op->name, site) == HTI_NONE) return x;
     if (!hti_axes_bits(x, op->name, axes, site, bits)) return hti_poison(x.tape);
     ht_var out = ht_apply(op, 1, &x, attributes, site);
     return keep ? out : reduce_drop(out, x, *bits, site);

@@ -173,7 +173,7 @@ static bool cross_entropy_infer(ht_infer *it)
                                  ? ""
                                  : "\n  hint: labels are i32: ht_cast");
     if (soft && it->in[1].shape.rank == 1)
-        return ht_infer_fail(it, HT_ERROR_SHAPE,
+        return ht_infer_fail(it, HT_ERROR_DTYPE,
                              "labels are i32, one a row, or probabilities of the logits' "
                              "shape\n  hint: read them into an i32 tensor, or ht_cast");
     if (soft || it->out.shape.rank != 2 || it->in[1].shape.rank != 1 ||
@@ -190,7 +190,9 @@ static void cross_entropy_complain(const ht_run *r, int64_t bad)
     const ht_array *labels = r->in[1];
     if (bad < 0) return;
     ht_context_fail(r->ctx, HT_ERROR_ARGUMENT, r->site,
-                    "%s: label %d of row %lld lies outside 0 .. %lld", r->op->name,
+                    "cross_entropy: label %d of row %lld lies outside 0 .. %lld\n"
+                    "  hint: labels count from 0; the logits' last size is how many "
+                    "classes there are",
                     ((const int32_t *)labels->data)[bad * labels->stride[0]],
                     (long long)bad, (long long)r->in[0]->shape.dim[1] - 1);
 }

@@ -25,7 +25,7 @@ ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int
         ok = !hti_program_passes(p, passes[k].bit) || passes[k].run(p);
     ok = ok && hti_program_plan(p);
     hti_arena_rewind(&recorded->scratch, mark);
-    static const hti_kind kind = {"program", NULL};
+    static const hti_kind kind = {.name = "program"};
     if (ok && site) hti_own(p->ctx, &p->owned, &kind);
     if (ok) return p;
     ht_program_free(p);

@@ -12,7 +12,7 @@ static bool program_fits(const ht_program *p, const char *what, uint32_t k,
     ht_type is = {got->array.dtype, got->array.shape};
     if (hti_same_type(&value->type, &is)) return true;
     char a[HTI_TYPE_TEXT], b[HTI_TYPE_TEXT];
-    ht_context_fail(p->ctx, HT_ERROR_SHAPE, value->site,
+    ht_context_fail(p->ctx, hti_unlike(value->type.dtype, is.dtype), value->site,
                     "ht_program_run: %s %u must be %s, not %s\n"
                     "  hint: a program has one shape; record another for another",
                     what, k, hti_type_text(value->type, a), hti_type_text(is, b));

@@ -25,8 +25,10 @@ static bool cut_misses_leaf(const cut *c, uint32_t i, const char *site)
     const char *made = c->tape->site[i];
     char name[HTI_QUOTED];
     hti_fail(c->tape, HT_ERROR_ARGUMENT, site, "program",
-             "an output needs leaf %%%u%s%s%s, which is not among the inputs", i,
-             hti_quoted(c->tape, i, name), made ? ", made at " : "", made ? made : "");
+             "an output needs leaf %%%u%s%s%s, which is not among the inputs\n"
+             "  hint: list it in `in`; what a loss of a bilevel reads is in inner_data "
+             "or outer_data, theta or eta, and what a recording does in its sets",
+             i, hti_quoted(c->tape, i, name), made ? ", made at " : "", made ? made : "");
     return false;
 }
 

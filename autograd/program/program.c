@@ -68,8 +68,9 @@ static bool call_input_fits(ht_tape *tape, const ht_program *p, uint32_t j, ht_v
     ht_type want = p->value[j].type, got = hti_type(x);
     if (hti_same_type(&want, &got)) return true;
     char a[HTI_TYPE_TEXT], b[HTI_TYPE_TEXT];
-    hti_fail(tape, HT_ERROR_SHAPE, site, "call", "input %u must be %s, not %s", j,
-             hti_type_text(want, a), hti_type_text(got, b));
+    hti_fail(tape, hti_unlike(want.dtype, got.dtype), site, "call",
+             "input %u must be %s, not %s", j, hti_type_text(want, a),
+             hti_type_text(got, b));
     return false;
 }
 

@@ -136,17 +136,16 @@ static inline bool all_plain(int n, const ht_var *in)
 }
 
 /* The tape the inputs are on, NULL if all are numbers or HT_ZERO. */
-static ht_tape *tape_of(const ht_op *op, int n, const ht_var *in)
+static ht_tape *tape_of(const ht_op *op, int n, const ht_var *in, const char *site)
 {
     ht_tape *tape = hti_tape_among(n, in);
     const char *name = tape ? hti_called(tape, op->name) : op->name;
     for (int i = 0; i < n; i++) {
         if (hti_is_number(in[i]) || hti_is_zero(in[i])) continue;
-        hti_check_named(in[i], name);
-        HT_ASSERT(
-            tape == in[i].tape,
-            "%s: input %d is on another tape than the first: all must be of one tape",
-            name, i);
+        hti_check_named(in[i], name, site);
+        HT_ASSERT(tape == in[i].tape,
+                  "%s: input %d is on another tape than the first" HTI_ONE_TAPE "%s%s",
+                  name, i, HTI_AT(site));
     }
     return tape;
 }
@@ -177,8 +176,8 @@ static ht_var apply_resolved(ht_tape *tape, const ht_op *op, int n, const ht_var
         if (hti_is_number(in[i]))
             return hti_needs(tape, in[i], op->name, "input", i, site);
         if (hti_is_zero(in[i]) && op->flags & HT_OP_LINEAR) return HT_ZERO;
-        HT_ASSERT(!hti_is_zero(in[i]), "%s: input %d is HT_ZERO",
-                  hti_called(tape, op->name), i);
+        HT_ASSERT(!hti_is_zero(in[i]), "%s: input %d is HT_ZERO%s%s",
+                  hti_called(tape, op->name), i, HTI_AT(site));
         if (op->flags & HTI_OP_CHOOSES && i == 0) continue; /* a condition has no say */
         weak = weak && tape->weak[in[i].index];
     }
@@ -197,9 +196,10 @@ ht_var ht_apply(const ht_op *op, int n, const ht_var *in, const void *attributes
               "%s: attributes is NULL, %zu bytes are needed", op->name,
               op->attribute_size);
     bool plain = n > 0 && all_plain(n, in);
-    ht_tape *tape = plain ? in[0].tape : tape_of(op, n, in);
+    ht_tape *tape = plain ? in[0].tape : tape_of(op, n, in, site);
     if (!tape && op->flags & HT_OP_LINEAR && all_zero(n, in)) return HT_ZERO;
-    HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)", op->name);
+    HT_ASSERT(tape, "%s: no input is on a tape; use ht_constant(tape, number)%s%s",
+              op->name, HTI_AT(site));
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     if (tape->hook && tape->hook->emitting)
         return tape->hook->apply(tape, op, n, in, attributes, site);

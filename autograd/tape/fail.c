@@ -74,10 +74,10 @@ bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
     return false;
 }
 
-void hti_call_begin(ht_var on, const char *name)
+void hti_call_begin(ht_var on, const char *name, const char *site)
 {
     if (hti_is_zero(on)) return;
-    hti_check_named(on, name);
+    hti_check_named(on, name, site);
     if (!on.tape->calls++) on.tape->calling = name;
 }
 
@@ -89,27 +89,42 @@ ht_var hti_call_end(ht_var on, ht_var out)
 
 /* Handles. */
 
-static uint32_t check_unusual(ht_var x, const char *who)
+enum { HTI_WHO = 64 };
+
+/* "ht_reshape" of ht_reshape_at, by whose macro it was called. */
+static const char *without_at(const char *who, char text[HTI_WHO])
 {
-    HT_ASSERT(x.tape,
-              "%s: a variable that was never set (or HT_ZERO) where a value is needed",
-              who);
-    HT_ASSERT(!hti_is_number(x), "%s: the number %g where a variable is needed", who,
-              hti_number_value(x));
+    size_t length = strlen(who);
+    if (length < 4 || length >= HTI_WHO || strcmp(who + length - 3, "_at")) return who;
+    snprintf(text, HTI_WHO, "%.*s", (int)length - 3, who);
+    return text;
+}
+
+static uint32_t check_unusual(ht_var x, const char *who, const char *site)
+{
+    char text[HTI_WHO];
+    who = without_at(who, text);
+    HT_ASSERT(
+        x.tape,
+        "%s: a variable that was never set (or HT_ZERO) where a value is needed%s%s", who,
+        HTI_AT(site));
+    HT_ASSERT(!hti_is_number(x), "%s: the number %g where a variable is needed%s%s", who,
+              hti_number_value(x), HTI_AT(site));
     who = hti_called(x.tape, who);
     if (x.index == HTI_NONE) return HTI_NONE;
     bool reset = (int32_t)(x.stamp - x.tape->reset_stamp) < 0;
     HT_ASSERT(hti_is_live(x),
               "%s: stale variable: node %u was made before the tape was %s: read it "
-              "before, or make it again after ht_tape_%s (stamp %u, now %u)",
+              "before, or make it again (ht_input, ht_vars_input, the ops on them) after "
+              "each ht_tape_%s (stamp %u, now %u)%s%s",
               who, x.index, reset ? "reset" : "rewound", reset ? "reset" : "rewind",
-              x.stamp, x.tape->current_stamp);
+              x.stamp, x.tape->current_stamp, HTI_AT(site));
     return x.index;
 }
 
-uint32_t hti_check_named(ht_var x, const char *who)
+uint32_t hti_check_named(ht_var x, const char *who, const char *site)
 {
-    return hti_is_live(x) ? x.index : check_unusual(x, who);
+    return hti_is_live(x) ? x.index : check_unusual(x, who, site);
 }
 
 ht_tape *hti_tape_among(int n, const ht_var *x)
@@ -133,14 +148,14 @@ bool hti_needs_all(ht_tape *tape, int n, const ht_var *list, bool absent, bool n
 ht_var hti_needs(ht_tape *tape, ht_var x, const char *name, const char *input, int i,
                  const char *site)
 {
-    if (!tape) hti_check_named(x, name);
+    if (!tape) hti_check_named(x, name, site);
     if (hti_is_live(x) && x.tape == tape) return x;
     char place[16] = "";
     if (i >= 0) snprintf(place, sizeof place, "[%d]", i);
     if (x.tape && !hti_is_number(x)) {
-        hti_check_named(x, name);
-        HT_ASSERT(x.tape == tape, "%s: %s%s is on another tape", hti_called(tape, name),
-                  input, place);
+        hti_check_named(x, name, site);
+        HT_ASSERT(x.tape == tape, "%s: %s%s is on another tape" HTI_ONE_TAPE "%s%s",
+                  hti_called(tape, name), input, place, HTI_AT(site));
         return x;
     }
     if (tape->ctx->status != HT_OK) return hti_poison(tape);

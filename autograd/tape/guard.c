@@ -21,13 +21,13 @@ ht_var hti_decompose(ht_tape *tape, uint32_t i, const ht_rule *r, const char *ru
     tape->movements_from = tape->n;
     ht_var y = op->decompose(r);
     tape->movements_from = from;
-    if (hti_check_named(y, op->name) == HTI_NONE) return y;
+    if (hti_check_named(y, op->name, NULL) == HTI_NONE) return y;
     HT_ASSERT(y.tape == tape, "%s: decompose gave a variable of another tape", op->name);
     ht_type want = hti_type(r->out), got = hti_type(y);
     HT_ASSERT(y.index != i, "%s: decompose gave the op itself", op->name);
     if (hti_same_type(&got, &want)) return y;
     char wanted[HTI_TYPE_TEXT], is[HTI_TYPE_TEXT];
-    return hti_fail(tape, HT_ERROR_SHAPE, NULL, op->name,
+    return hti_fail(tape, hti_unlike(want.dtype, got.dtype), NULL, op->name,
                     "decompose gave %s, the op is %s", hti_type_text(got, is),
                     hti_type_text(want, wanted));
 }
@@ -51,7 +51,7 @@ bool hti_rule_fits(ht_tape *tape, uint32_t i, int e, ht_var x, ht_shape least, h
 {
     if (ht_is_zero(*d)) return true;
     const char *name = tape->op[i]->name, *rule = e < 0 ? "jvp" : "vjp";
-    if (hti_check_named(*d, name) == HTI_NONE) return false;
+    if (hti_check_named(*d, name, NULL) == HTI_NONE) return false;
     HT_ASSERT(d->tape == tape, "%s: its %s gave a variable of another tape", name, rule);
     ht_type want = hti_type(x), got = hti_type(*d);
     if (got.dtype != want.dtype && tape->weak[d->index]) {
@@ -81,15 +81,16 @@ bool hti_match(ht_tape *tape, ht_var x, ht_var *dx, const char *what, const char
     if (ht_is_zero(*dx)) return true;
     ht_type type = hti_type(x);
     if (hti_is_number(*dx)) *dx = hti_spread(tape, hti_number_value(*dx), type, site);
-    if (hti_check_named(*dx, what) == HTI_NONE) return false;
-    HT_ASSERT(dx->tape == tape, "%s: a vector is on another tape than its variable",
-              what);
+    if (hti_check_named(*dx, what, site) == HTI_NONE) return false;
+    HT_ASSERT(dx->tape == tape,
+              "%s: a vector is on another tape than its variable" HTI_ONE_TAPE "%s%s",
+              what, HTI_AT(site));
     if (tape->weak[dx->index]) *dx = tape->linear->cast(*dx, type.dtype, site);
     if (hti_is_poison(*dx)) return false;
     ht_type is = hti_type(*dx);
     if (hti_same_type(&is, &type)) return true;
     char want[HTI_TYPE_TEXT], got[HTI_TYPE_TEXT];
-    hti_fail(tape, HT_ERROR_SHAPE, site, what,
+    hti_fail(tape, hti_unlike(type.dtype, is.dtype), site, what,
              "the vector for a %s variable must have its type, not %s",
              hti_type_text(type, want), hti_type_text(is, got));
     return false;

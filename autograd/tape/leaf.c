@@ -37,7 +37,7 @@ static void constant_run(const ht_run *r)
 static void constant_describe(const void *attributes, char *text, size_t size)
 {
     const hti_constant_attributes *a = attributes;
-    snprintf(text, size, "%.9g", a->value);
+    snprintf(text, size, "%.9g", hti_printed(a->value));
 }
 
 static const ht_sample constant_samples[] = {

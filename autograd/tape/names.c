@@ -35,7 +35,7 @@ void hti_name_all(ht_tape *tape, int n, const ht_var *x, char *const *name)
 ht_var ht_name(ht_var x, const char *name)
 {
     HT_ASSERT(name, "ht_name: the name is NULL");
-    uint32_t i = hti_check_var(x);
+    uint32_t i = hti_check_named(x, __func__, NULL);
     if (i == HTI_NONE) return x;
     size_t bytes = strlen(name) + 1;
     const char **list = hti_tape_alloc(x.tape, sizeof *list + bytes);

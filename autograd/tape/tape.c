@@ -8,7 +8,20 @@
 
 #include "columns.h"
 
+enum { HTI_MANY_NODES = 10000 };
+
 /* Lifetime. */
+
+/* More nodes than a step makes, as a rule: nobody reset it. */
+static bool tape_spare(const void *x, char *text, size_t size)
+{
+    const ht_tape *tape = x;
+    if (tape->policy != HT_EAGER || tape->n < HTI_MANY_NODES) return false;
+    snprintf(text, size,
+             "ht_tape_reset after each step: a tape holds %u nodes, and what they need",
+             tape->n);
+    return true;
+}
 
 ht_tape *hti_tape_new(ht_context *ctx, ht_policy policy, const hti_linear *linear)
 {
@@ -17,7 +30,7 @@ ht_tape *hti_tape_new(ht_context *ctx, ht_policy policy, const hti_linear *linea
               (int)policy);
     ht_tape *tape = hti_zalloc(ctx, 1, sizeof *tape);
     if (!tape) return NULL;
-    static const hti_kind kind = {"tape", NULL};
+    static const hti_kind kind = {.name = "tape", .spare = tape_spare};
     hti_own(ctx, &tape->owned, &kind);
     tape->ctx = ctx;
     tape->policy = policy;
@@ -258,9 +271,10 @@ ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site)
     if (tape->ctx->status != HT_OK) return hti_poison(tape);
     char text[HT_SHAPE_TEXT];
     if (!hti_dtype_is_valid(type.dtype) || ht_shape_count(type.shape) < 0)
-        return hti_fail(tape, HT_ERROR_SHAPE, site, "input_like",
-                        "dtype %d (%s) and shape %s: not a valid type", (int)type.dtype,
-                        ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
+        return hti_fail(
+            tape, hti_dtype_is_valid(type.dtype) ? HT_ERROR_SHAPE : HT_ERROR_DTYPE, site,
+            "input_like", "dtype %d (%s) and shape %s: not a valid type", (int)type.dtype,
+            ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
     return hti_append(tape, &hti_op_input, 0, NULL, NULL, &type, false, site);
 }
 

@@ -80,7 +80,8 @@ static bool move(hti_outer *r)
     at->refused += did == HT_OUTER_REFUSED;
     at->clipped += did == HT_OUTER_CLIPPED;
     if (did == HT_OUTER_STAYED || did == HT_OUTER_REFUSED) return true;
-    if (ht_optimizer_step(r->optimizer, b->problem.gradient) != HT_OK) return false;
+    if (ht_optimizer_step_at(r->optimizer, b->problem.gradient, NULL) != HT_OK)
+        return false;
     b->run.running = true;
     if (r->o->project) r->o->project(b->problem.eta, r->o->user);
     b->run.running = false;
@@ -192,7 +193,7 @@ static bool outer_open(hti_outer *r)
     if (r->ctx->status != HT_OK || !options_valid(r->ctx, r->o) ||
         !hti_sets_hold(r->b, NULL) || !open_result(r->b))
         return false;
-    r->optimizer = ht_optimizer_new(p->eta, &r->o->update);
+    r->optimizer = ht_optimizer_new_at(p->eta, &r->o->update, NULL);
     return r->optimizer && hti_outer_open_state(r) && hti_outer_open_log(r);
 }
 

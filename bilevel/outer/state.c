@@ -38,10 +38,10 @@ static bool numbers_open(hti_outer *r)
     r->rule = ht_set_new(r->ctx);
     if (!r->run || !r->rule) return false;
     for (int k = 0; k < NUMBERS; k++)
-        if (!ht_set_add(r->run, number_name[k], HT_F64, HT_SCALAR)) return false;
+        if (!ht_set_add_at(r->run, number_name[k], HT_F64, HT_SCALAR, NULL)) return false;
     snprintf(rule, sizeof rule, "%s", r->o->update.rule->name);
-    return ht_set_add(r->run, "norms", HT_F64, HT_SHAPE(HTI_NORMS)) &&
-           hti_seed_add(r->run) && ht_set_add(r->rule, rule, HT_U8, HT_SCALAR);
+    return ht_set_add_at(r->run, "norms", HT_F64, HT_SHAPE(HTI_NORMS), NULL) &&
+           hti_seed_add(r->run) && ht_set_add_at(r->rule, rule, HT_U8, HT_SCALAR, NULL);
 }
 
 /* What is saved, `update` being the state of eta's rule. */
@@ -94,7 +94,7 @@ static bool state_take(hti_outer *r, ht_set *update)
     for (int k = 0; k < r->run->n; k++) {
         char name[64];
         snprintf(name, sizeof name, "run.%s", r->run->name[k]);
-        ht_tensor_copy(r->run->tensor[k], ht_set_tensor(r->file, name));
+        ht_tensor_copy(r->run->tensor[k], ht_set_tensor_at(r->file, name, NULL));
     }
     numbers_move(r, false);
     if (!same_training(r, &here)) return false;

@@ -98,7 +98,8 @@ bool hti_record_outer(hti_recorder *r)
     bool *reached = hti_tape_alloc(r->tape, (size_t)n);
     if (!hti_sets_hold(r->b, "outer") || !hti_loss_valid(r, loss, "outer")) return false;
     if (!d || !reached ||
-        !hti_derive(r, 1, &loss, &one, HTI_LIST(HTI_THETA, HTI_ETA), d, reached))
+        !hti_derive(r, 1, &loss, &one, HTI_LIST(HTI_THETA, HTI_ETA), d, reached) ||
+        !hti_loss_reads(r, loss, reached, false))
         return false;
     hti_join_reached(r, reached);
     *r->out[HTI_LOSS] = loss;

@@ -57,6 +57,10 @@ ht_program *hti_cut_program(hti_recorder *r, hti_call_kind kind);
 void hti_join_reached(hti_recorder *r, const bool *reached);
 /* A loss as the callback gave it: 0-d and float, or an error. */
 bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which);
+/* Whether it depends on theta, the inner one on a part that trains; else an error. */
+bool hti_loss_reads(hti_recorder *r, ht_var loss, const bool *reached, bool inner);
+/* Notes which parts that train the inner loss does not depend on. */
+void hti_note_idle(hti_recorder *r, const bool *reached);
 
 /* initial.c: the parts of a problem outside the step. */
 bool hti_record_update(hti_recorder *r);

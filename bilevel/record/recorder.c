@@ -176,19 +176,56 @@ bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which)
 {
     ht_context *ctx = r->b->ctx;
     if (ctx->status != HT_OK) return false;
-    HT_ASSERT(!ht_is_zero(loss) && !hti_is_number(loss),
-              "the %s loss is a number, not a variable of the tape", which);
-    if (hti_check_var(loss) == HTI_NONE)
+    HT_ASSERT(loss.tape && !hti_is_number(loss),
+              "problem.%s returned %s: return the variable of the loss, as ht_mean gives "
+              "it%s%s",
+              which, loss.tape ? "a number" : "a variable that was never set",
+              HTI_AT(ctx->site));
+    if (hti_check_named(loss, which, ctx->site) == HTI_NONE)
         return hti_fail_poisoned(ctx, which, NULL), false;
-    HT_ASSERT(loss.tape == r->tape, "the %s loss is on another tape", which);
+    HT_ASSERT(loss.tape == r->tape, "the %s loss is on another tape" HTI_ONE_TAPE "%s%s",
+              which, HTI_AT(ctx->site));
     ht_type type = hti_type(loss);
     if (type.shape.rank == 0 && hti_dtype_is_float(type.dtype)) return true;
     char text[HT_SHAPE_TEXT];
-    ht_context_fail(ctx, HT_ERROR_SHAPE, hti_node_site(r->tape, loss.index),
+    ht_context_fail(ctx, hti_dtype_is_float(type.dtype) ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
+                    hti_node_site(r->tape, loss.index),
                     "bilevel: the %s loss must be a 0-d float, it is %s %s\n"
                     "  hint: ht_mean or ht_sum it",
                     which, ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
     return false;
+}
+
+static bool trains(const hti_recorder *r, int i)
+{
+    const hti_problem *p = &r->b->problem;
+    return hti_update_of(&p->asked.update, p->theta->name[i]) != NULL;
+}
+
+bool hti_loss_reads(hti_recorder *r, ht_var loss, const bool *reached, bool inner)
+{
+    for (int i = 0; i < r->n_theta; i++)
+        if (reached[i] && (!inner || trains(r, i))) return true;
+    ht_context_fail(r->b->ctx, HT_ERROR_NO_GRADIENT, hti_node_site(r->tape, loss.index),
+                    "bilevel: the %s loss does not depend on %s: %s\n"
+                    "  hint: use ht_get(theta, name), where theta is what it is given",
+                    inner ? "inner" : "outer",
+                    inner ? "any parameter that trains" : "theta",
+                    inner ? "there is nothing to train"
+                          : "it is the same after any "
+                            "training");
+    return false;
+}
+
+void hti_note_idle(hti_recorder *r, const bool *reached)
+{
+    char *name[HTI_NOTE / 4], names[HTI_NOTE / 4];
+    int n = 0;
+    for (int i = 0; i < r->n_theta && n < HTI_NOTE / 4; i++)
+        if (!reached[i] && trains(r, i)) name[n++] = r->b->problem.theta->name[i];
+    if (!n) return;
+    hti_set_names(names, sizeof names, n, name);
+    hti_note(r->b, "the inner loss does not depend on all of theta: %s", names);
 }
 
 /* Cutting. */

@@ -70,8 +70,10 @@ static bool record_gradient(hti_recorder *r)
     r->joint = hti_vars_list(r->tape, n);
     if (!g || !reached || !r->joint ||
         !hti_derive(r, 1, r->out[HTI_LOSS], &one, HTI_LIST(HTI_THETA, HTI_ETA), r->joint,
-                    reached))
+                    reached) ||
+        !hti_loss_reads(r, *r->out[HTI_LOSS], reached, true))
         return false;
+    hti_note_idle(r, reached);
     hti_join_reached(r, reached);
     memcpy(g, r->joint, (size_t)r->n_theta * sizeof *g);
     r->in[HTI_THETA_GRADIENT] = g;

@@ -153,7 +153,10 @@ bool hti_memory_allocate(ht_bilevel *b)
     m->product_bytes = products_bytes(b, b->programs.n_kept);
     m->n_blocks = room.blocks;
     m->bytes = memory_bytes(b, c);
+    b->ctx->advice = "fewer steps, or a budget for them: options.bytes, or HT_REVOLVE "
+                     "and its slots";
     m->allocation = hti_resize(b->ctx, NULL, 0, m->bytes);
+    b->ctx->advice = NULL;
     if (!m->allocation) return false;
     hti_large_pages(m->allocation, m->bytes);
     carve_all(b, c, room);

@@ -187,6 +187,7 @@ ht_status ht_context_fail(ht_context *ctx, ht_status status, const char *site,
     HT_ASSERT(status > HT_OK && status <= HT_ERROR_NO_GRADIENT,
               "ht_context_fail: %d is not an error", (int)status);
     if (ctx->status != HT_OK) return status;
+    if (!site) site = ctx->site;
 
     va_list args;
     va_start(args, format);
@@ -207,17 +208,25 @@ void ht_context_reset_peak(ht_context *ctx)
     ctx->peak = ctx->live;
 }
 
+/* What the caller could do, apart from having more of it. */
+static const char *context_spare(const ht_context *ctx, char *text, size_t size)
+{
+    if (ctx->advice) return ctx->advice;
+    for (const hti_owned *x = ctx->owned; x; x = x->next)
+        if (x->kind->spare && x->kind->spare(x, text, size)) return text;
+    return "work in smaller batches";
+}
+
 static void *context_fail_memory(ht_context *ctx, size_t asked, bool allowed)
 {
-    char limit[64] = "and the allocator gave none";
+    char limit[64] = "and the allocator gave none", text[HTI_MESSAGE / 2];
     if (!allowed)
         snprintf(limit, sizeof limit, "over the limit of %zu", ctx->options.byte_limit);
-    ht_context_fail(ctx, HT_ERROR_MEMORY, NULL,
-                    "%zu bytes asked, %zu live, %s\n"
-                    "  hint: %s, or work in smaller batches",
-                    asked, ctx->live, limit,
-                    allowed ? "close other programs"
-                            : "raise byte_limit in ht_context_options");
+    ht_context_fail(
+        ctx, HT_ERROR_MEMORY, NULL, "%zu bytes asked, %zu live, %s\n  hint: %s, or %s",
+        asked, ctx->live, limit,
+        allowed ? "close other programs" : "raise byte_limit in ht_context_options",
+        context_spare(ctx, text, sizeof text));
     return NULL;
 }
 

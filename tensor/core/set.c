@@ -2,12 +2,11 @@
 /* set.c: named tensors in the order they were added. Parameters, outer variables, batches
  * and optimizer state are all sets. Read next: set_index.c (names), safetensors.c,
  * vars.c. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "set.h"
-
-enum { SET_NEAR = 48 }; /* names longer than this are not guessed at */
 
 static bool set_kind_text(const void *x, char *text, size_t size)
 {
@@ -18,7 +17,7 @@ static bool set_kind_text(const void *x, char *text, size_t size)
     return true;
 }
 
-static const hti_kind set_kind = {"set", set_kind_text};
+static const hti_kind set_kind = {.name = "set", .text = set_kind_text};
 
 ht_set *ht_set_new(ht_context *ctx)
 {
@@ -148,10 +147,8 @@ bool hti_loan_holds(const hti_loan *loan, const char *where)
     return false;
 }
 
-ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape)
+static ht_tensor *set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape)
 {
-    HT_ASSERT(set && name, "ht_set_add: set %p, name %p", (void *)set,
-              (const void *)name);
     HTI_ALIVE(set, "ht_set_add", "set");
     const hti_loan *owner = set_owner(set);
     if (owner) {
@@ -184,6 +181,17 @@ ht_tensor *ht_set_add(ht_set *set, const char *name, ht_dtype dtype, ht_shape sh
     return x;
 }
 
+ht_tensor *ht_set_add_at(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape,
+                         const char *site)
+{
+    HT_ASSERT(set && name, "ht_set_add: set %p, name %p%s%s", (void *)set,
+              (const void *)name, HTI_AT(site));
+    const char *outer = hti_enter(set->ctx, site);
+    ht_tensor *x = set_add(set, name, dtype, shape);
+    set->ctx->site = outer;
+    return x;
+}
+
 int ht_set_find(const ht_set *set, const char *name)
 {
     HT_ASSERT(set && name, "ht_set_find: set %p, name %p", (const void *)set,
@@ -210,16 +218,17 @@ void hti_set_names(char *text, size_t size, int n, char *const *name)
 }
 
 /* Levenshtein distance, one row of its table at a time: row[j] belongs to the first
- * characters of a seen so far and the first j of b. */
+ * characters of a seen so far and the first j of b. Capitals are no difference. */
 static size_t set_distance(const char *a, const char *b)
 {
-    size_t row[SET_NEAR + 1], n = strlen(b);
-    if (n > SET_NEAR) return SIZE_MAX;
+    size_t row[HTI_NEAR_MOST + 1], n = strlen(b);
+    if (n > HTI_NEAR_MOST) return SIZE_MAX;
     for (size_t j = 0; j <= n; j++) row[j] = j;
     for (; *a; a++) {
         size_t diagonal = row[0]++;
         for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (*a != b[j - 1]);
+            bool differ = tolower((unsigned char)*a) != tolower((unsigned char)b[j - 1]);
+            size_t best = diagonal + differ;
             if (row[j] + 1 < best) best = row[j] + 1;
             if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
             diagonal = row[j];
@@ -229,34 +238,34 @@ static size_t set_distance(const char *a, const char *b)
     return row[n];
 }
 
-/* The name that was meant, if a third of it or less is mistyped. */
-static const char *set_nearest(const ht_set *set, const char *name)
+const char *hti_set_near(char text[HTI_NEAR], int n, char *const *name,
+                         const char *wanted)
 {
     const char *nearest = NULL;
-    size_t least = strlen(name) / 3 + 1;
-    for (int i = 0; i < set->n; i++) {
-        size_t distance = set_distance(name, set->name[i]);
+    size_t least = strlen(wanted) / 3 + 1;
+    for (int i = 0; i < n; i++) {
+        size_t distance = set_distance(wanted, name[i]);
         if (distance >= least) continue;
         least = distance;
-        nearest = set->name[i];
+        nearest = name[i];
     }
-    return nearest;
+    *text = '\0';
+    if (nearest) snprintf(text, HTI_NEAR, "\n  hint: did you mean \"%s\"?", nearest);
+    return text;
 }
 
-ht_tensor *ht_set_tensor(const ht_set *set, const char *name)
+ht_tensor *ht_set_tensor_at(const ht_set *set, const char *name, const char *site)
 {
-    HT_ASSERT(set && name, "ht_set_tensor: set %p, name %p", (const void *)set,
-              (const void *)name);
+    HT_ASSERT(set && name, "ht_set_tensor: set %p, name %p%s%s", (const void *)set,
+              (const void *)name, HTI_AT(site));
     HTI_ALIVE(set, "ht_set_tensor", "set");
     int i = ht_set_find(set, name);
     if (i >= 0) return set->tensor[i];
-    char names[HTI_MESSAGE / 2];
+    char names[HTI_MESSAGE / 2], near[HTI_NEAR];
     hti_set_names(names, sizeof names, set->n, set->name);
-    const char *nearest = set_nearest(set, name);
-    ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, NULL,
-                    "ht_set_tensor: no tensor \"%s\"; this set has: %s%s%s%s", name,
-                    names, nearest ? "\n  hint: did you mean \"" : "",
-                    nearest ? nearest : "", nearest ? "\"?" : "");
+    ht_context_fail(set->ctx, HT_ERROR_ARGUMENT, site,
+                    "ht_set_tensor: no tensor \"%s\"; this set has: %s%s", name, names,
+                    hti_set_near(near, set->n, set->name, name));
     return NULL;
 }
 
@@ -309,12 +318,13 @@ ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype)
     for (int i = 0; clone && i < set->n; i++) {
         ht_array from = ht_tensor_array(set->tensor[i]);
         bool converts = dtype && hti_dtype_is_float(from.dtype);
-        ht_tensor *x =
-            ht_set_add(clone, set->name[i], converts ? dtype : from.dtype, from.shape);
+        ht_tensor *x = ht_set_add_at(clone, set->name[i], converts ? dtype : from.dtype,
+                                     from.shape, NULL);
         if (!x || ht_tensor_copy(x, set->tensor[i])) {
             ht_set_free(clone);
             return NULL;
         }
+        x->cloned = true;
     }
     return clone;
 }

@@ -62,5 +62,10 @@ bool hti_loan_holds(const hti_loan *loan, const char *where);
 enum { HTI_NAMES = HTI_MESSAGE / 3 };
 /* "a, b, c" (or "none", or cut short) for messages about unknown names. */
 void hti_set_names(char *text, size_t size, int n, char *const *name);
+/* "\n  hint: did you mean ..." of the name that was meant, if a third of it or less is
+ * mistyped; else "". Names longer than HTI_NEAR_MOST are not guessed at. */
+enum { HTI_NEAR_MOST = 48, HTI_NEAR = HTI_NEAR_MOST + 32 };
+const char *hti_set_near(char text[HTI_NEAR], int n, char *const *name,
+                         const char *wanted);
 
 #endif

@@ -15,7 +15,7 @@ static bool tensor_kind_text(const void *x, char *text, size_t size)
     return !tensor->name;
 }
 
-static const hti_kind tensor_kind = {"tensor", tensor_kind_text};
+static const hti_kind tensor_kind = {.name = "tensor", .text = tensor_kind_text};
 
 /* A tensor of the caller's data, or of `bytes` of its own, zeros. */
 static ht_tensor *tensor_make(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data,
@@ -82,6 +82,7 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
 void hti_tensor_write(ht_tensor *x, const char *who, const char *site)
 {
     HTI_ALIVE(x, who, "tensor");
+    x->cloned = false;
     if (x->borrows == 0) return;
     char text[HTI_TENSOR_TEXT];
     HT_ASSERT(!x->foreign,

@@ -4,6 +4,7 @@
 #ifndef HTI_TENSOR_INTERNAL_H
 #define HTI_TENSOR_INTERNAL_H
 
+#include <math.h>
 #include <stdio.h>
 
 #include "ht_tensor.h"
@@ -20,6 +21,9 @@ typedef struct hti_kind {
     /* What tells one from others; false: not to be named, something else frees it. NULL:
      * nothing does. */
     bool (*text)(const void *x, char *text, size_t size);
+    /* Says, when memory ends, what it holds that could be given back; false: little.
+     * NULL: nothing. */
+    bool (*spare)(const void *x, char *text, size_t size);
 } hti_kind;
 typedef struct hti_owned {
     ht_context *ctx;
@@ -55,14 +59,27 @@ struct ht_context {
     size_t live, peak;
     uint64_t allocations;
     ht_status status;
-    bool handling;    /* on_error runs */
-    uint32_t changes; /* writes to tensors that a tape borrowed, so far */
+    bool handling;      /* on_error runs */
+    const char *site;   /* of the call under way: hti_enter */
+    const char *advice; /* for the call under way, should memory end; NULL: the usual */
+    uint32_t changes;   /* writes to tensors that a tape borrowed, so far */
     char message[HTI_MESSAGE];
     hti_owned *owned, **owned_end;     /* oldest first */
     hti_owned *retired, *last_retired; /* the last few that were freed */
     int n_retired;
     bool keeps_retired; /* memory is malloc's */
 };
+
+/* An error that has no place of its own is at `site`, where the public call under way
+ * stands, until that sets ctx->site back to what this returns. NULL: no better known. */
+static inline const char *hti_enter(ht_context *ctx, const char *site)
+{
+    const char *outer = ctx->site;
+    if (site) ctx->site = site;
+    return outer;
+}
+/* The end of an assertion's text, "%s%s": the caller's line, if it is known. */
+#define HTI_AT(site) (site) ? "\n  at " : "", (site) ? (site) : ""
 
 /* A public function that reads one thing of an object, which may not be NULL, nor freed
  * where HTI_OWNED_GETTER makes it. */
@@ -88,6 +105,7 @@ struct ht_tensor {
     size_t block_bytes;
     int borrows;  /* live eager tapes that read it */
     bool foreign; /* one of them is another context's, whose count of writes differs */
+    bool cloned;  /* holds what ht_set_clone put there: no function has written since */
     const char *name; /* its set's for it, which frees it; NULL: of no set */
     /* The last write while borrowed: its number, the function called and its place. */
     uint32_t changed;
@@ -178,6 +196,11 @@ bool hti_is_contiguous(const ht_array *a);
 enum { HTI_DTYPE_TEXT = 24 };
 const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT]);
 bool hti_dtype_is_float(ht_dtype dtype);
+/* What is wrong with a type that is not the one wanted: of another dtype it is that. */
+static inline ht_status hti_unlike(ht_dtype want, ht_dtype got)
+{
+    return want == got ? HT_ERROR_SHAPE : HT_ERROR_DTYPE;
+}
 bool hti_dtype_is_valid(ht_dtype dtype);
 /* numpy's rule: align the last axes; equal or 1. False if they do not fit. */
 bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out);
@@ -217,6 +240,11 @@ static inline void hti_write(const ht_array *a, int64_t at, double x)
         ((int32_t *)a->data)[at] = (int32_t)hti_cut(x, INT32_MIN, INT32_MAX);
     else
         ((uint8_t *)a->data)[at] = (uint8_t)hti_cut(x, 0, UINT8_MAX);
+}
+/* x for printing: the sign of a NaN means nothing. */
+static inline double hti_printed(double x)
+{
+    return x != x ? fabs(x) : x;
 }
 /* Element k (row-major) of a strided array. */
 double hti_element(const ht_array *a, int64_t k);

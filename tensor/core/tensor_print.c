@@ -17,7 +17,7 @@ typedef struct printer {
 static void print_number(printer *p, int64_t at)
 {
     char text[PRINT_NUMBER];
-    int n = snprintf(text, sizeof text, "%.6g", hti_element(p->a, at));
+    int n = snprintf(text, sizeof text, "%.6g", hti_printed(hti_element(p->a, at)));
     if (!p->f)
         p->width = n > p->width ? n : p->width;
     else

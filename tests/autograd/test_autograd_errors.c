@@ -366,7 +366,7 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
             "inputs of one type", "f64 (2, 3), f64 (2, 4)");
     const ht_op *bend = &hti_op_normalize_bend;
     ht_var three[] = {d->f, d->f, d->f32};
-    REFUSED(normalize_bend, SHAPE, ht_apply(bend, 3, three, &norm, HT_HERE),
+    REFUSED(normalize_bend, DTYPE, ht_apply(bend, 3, three, &norm, HT_HERE),
             "inputs of one type", "f32 (2, 3)");
 #define TWO_ROWS(op)                                                   \
     REFUSED(op, SHAPE, ht_apply(&hti_op_##op, 2, pair, NULL, HT_HERE), \
@@ -374,7 +374,7 @@ static void rows_and_products_of_wrong_types_or_shapes_are_refused(void)
     TWO_ROWS(softmax_slope);
     TWO_ROWS(log_softmax_rest);
     TWO_ROWS(log_softmax_back);
-    REFUSED(softmax_bend, SHAPE, ht_apply(&hti_op_softmax_bend, 3, three, NULL, HT_HERE),
+    REFUSED(softmax_bend, DTYPE, ht_apply(&hti_op_softmax_bend, 3, three, NULL, HT_HERE),
             "inputs of one type", "f32 (2, 3)");
     const ht_op *vjp = &hti_op_attention_vjp;
     REFUSED(attention_vjp, SHAPE, ht_apply(vjp, 4, last, &causal, HT_HERE),
@@ -399,9 +399,9 @@ static void cross_entropy_of_wrong_labels_is_refused(void)
             "labels", "f64 (2, 3), u8 (2)");
     REFUSED(cross_entropy, SHAPE, ht_cross_entropy(d->f, F64(3, 2)),
             "probabilities of the logits' shape", "f64 (2, 3), f64 (3, 2)");
-    REFUSED(cross_entropy, SHAPE, ht_cross_entropy(d->f, d->v),
+    REFUSED(cross_entropy, DTYPE, ht_cross_entropy(d->f, d->v),
             "probabilities of the logits' shape", "f64 (2, 3), f64 (3)");
-    REFUSED(cross_entropy, SHAPE, ht_cross_entropy(d->v, d->v),
+    REFUSED(cross_entropy, DTYPE, ht_cross_entropy(d->v, d->v),
             "probabilities of the logits' shape", "f64 (3), f64 (3)");
     REFUSED(cross_entropy, DTYPE, ht_cross_entropy(d->f, d->f32),
             "probabilities of the logits' dtype", "f64 (2, 3), f32 (2, 3)");
@@ -579,7 +579,7 @@ static void rows_of_rules_refuse_what_does_not_fit(void)
     SAMPLE(put_last, DTYPE, 2, d->f, d->f, "indices of i32", "f64 (2, 3), f64 (2, 3)");
     SAMPLE(input, ARGUMENT, 1, d->f, d->f, "made by ht_input or ht_constant");
     ht_type none = {(ht_dtype)9, HT_SHAPE(2, -3)};
-    REFUSED(input, SHAPE, ht_input_like(d->tape, none), "dtype 9", "(2, -3)",
+    REFUSED(input, DTYPE, ht_input_like(d->tape, none), "dtype 9", "(2, -3)",
             "not a valid type");
     SAMPLE(constant, ARGUMENT, 1, d->f, d->f, "made by ht_input or ht_constant");
 }
@@ -633,8 +633,11 @@ static void index_outside_is_refused_when_run(void)
             "outside 0 .. 2");
     ht_var logits[] = {v, l};
     const ht_op *slope = &hti_op_cross_entropy_slope;
-    REFUSED(cross_entropy_slope, ARGUMENT, ht_apply(slope, 2, logits, NULL, HT_HERE),
+    REFUSED(cross_entropy, ARGUMENT, ht_apply(slope, 2, logits, NULL, HT_HERE),
             "label -1 of row 0", "outside 0 .. 2");
+    logits[1] = v;
+    REFUSED(cross_entropy_slope, SHAPE, ht_apply(slope, 2, logits, NULL, HT_HERE),
+            "(n, classes)", "f64 (2, 3), f64 (2, 3)");
     ht_tape_reset(d->eager);
     ht_tensor_free(five);
     ht_tensor_free(label);

@@ -421,7 +421,7 @@ static void run_with_wrong_types_names_both(void **state)
     assert_contains(ht_context_message(f->ctx), site);
     assert_refused(f, HT_ERROR_SHAPE, "input 1 must be f64 (100), not f64 (3)");
     ht_program_run(p, (const ht_tensor *[]){single, f->y}, &f->out);
-    assert_refused(f, HT_ERROR_SHAPE, "input 0 must be f64 (100), not f32 (100)");
+    assert_refused(f, HT_ERROR_DTYPE, "input 0 must be f64 (100), not f32 (100)");
     ht_program_run(p, (const ht_tensor *[]){f->x, f->y}, &small);
     assert_refused(f, HT_ERROR_SHAPE, "output 0 must be f64 (100), not f64 (3)");
     ht_tensor_free(small);

@@ -222,6 +222,7 @@ static void bilevel_new_long_run_of_small_states_is_planned_soon(void **state)
     t.random.weights = t.random.pixels = t.random.start = false;
     t.random.penalty = true;
     t.random.problem.init = NULL;
+    t.random.problem.coordinates = NULL;
     t.random.problem.n_coordinates = 0;
     t.random.problem.steps = 1 << 24;
     ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){.bytes = 50000000});

@@ -232,6 +232,24 @@ static void bilevel_check_minibatches_hold(void **state)
     assert_true(small_check(s));
 }
 
+static ht_status small_fill_anew(uint64_t step, ht_set *batch, void *user)
+{
+    static uint64_t calls;
+    return small_fill(step + 7 * calls++, batch, user);
+}
+
+static void bilevel_check_batch_of_more_than_step_is_said(void **state)
+{
+    small *s = *state;
+    s->all = s->train;
+    s->train = s->problem.inner_data = small_data(s->ctx, 1, BATCH);
+    s->problem.inner_batch = small_fill_anew;
+    assert_false(small_check(s));
+    assert_contains(s->text, "is inner_batch a function of step alone?");
+    assert_int_equal(count_lines(s->text, "WRONG"), 0);
+    assert_int_equal(ht_context_status(s->ctx), HT_OK);
+}
+
 static ht_status fill_nothing(uint64_t step, ht_set *batch, void *user)
 {
     (void)step, (void)user;
@@ -262,6 +280,7 @@ static void bilevel_check_batches_without_data_hold(void **state)
     s->problem.inner_data = s->problem.outer_data = NULL;
     s->problem.inner_batch = s->problem.outer_batch = fill_nothing;
     s->problem.update = (ht_update){.rule = &ht_sgd, .rate = HT_FIXED(0.1)};
+    s->problem.coordinates = NULL;
     s->problem.n_coordinates = 0;
     assert_true(small_check(s));
 }
@@ -600,6 +619,7 @@ static void bilevel_check_relu_network_of_200_steps_is_never_called_wrong(void *
     s->problem.outer = relu_network_outer;
     s->problem.update = (ht_update){.rule = &ht_sgd, .rate = HT_OUTER("rate")};
     s->problem.steps = MANY;
+    s->problem.coordinates = NULL;
     s->problem.n_coordinates = 0;
     for (int network = 0; network < NETWORKS; network++) {
         for (int i = 0; i < ht_set_count(s->theta); i++)
@@ -668,6 +688,7 @@ int main(void)
         CASE(bilevel_check_init_holds_and_unreached_is_refused),
         CASE(bilevel_check_forward_mode_is_left_out_beyond_a_few),
         CASE(bilevel_check_minibatches_hold),
+        CASE(bilevel_check_batch_of_more_than_step_is_said),
         CASE(bilevel_check_batches_without_data_hold),
         CASE(bilevel_check_failing_batch_is_false_with_the_error),
         CASE(bilevel_check_wrong_derivative_is_found),

@@ -208,6 +208,27 @@ static void bilevel_run_truncated_says_biased_and_what_gets_zero(void **state)
     line_free(&l);
 }
 
+static ht_var both_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                         void *user)
+{
+    return ht_add(line_outer(theta, eta, batch, user), ht_square(ht_get(theta, "free")));
+}
+
+static void bilevel_run_parameters_that_the_inner_loss_leaves_are_named(void **state)
+{
+    (void)state;
+    line l = line_new(HT_F64, -0.1, 10);
+    ht_set_add(l.theta, "free", HT_F64, HT_SCALAR);
+    l.problem.outer = both_outer;
+    ht_bilevel *b = line_bilevel(&l, (ht_bilevel_options){0});
+    ht_bilevel_result r = ht_bilevel_run(b, 0);
+    assert_contains(r.note, "does not depend on all of theta: free");
+    assert_near(ht_tensor_get(ht_set_tensor(r.gradient, "scale"), 0), pow(0.9, 10),
+                1e-14);
+    ht_bilevel_free(b);
+    line_free(&l);
+}
+
 /* All three at once, and the growth gone when the run after has none. */
 static void bilevel_run_several_notes_stand_side_by_side(void **state)
 {
@@ -284,6 +305,10 @@ static void bilevel_run_overflow_of_the_training_is_the_trainings(void **state)
         ht_bilevel *b = line_bilevel(&l, ways[i]);
         ht_bilevel_result r = assert_bad(b, HT_BAD_TRAINING, k - 1);
         assert_lacks(r.note, "the training is finite");
+        char says[64];
+        snprintf(says, sizeof says, "the training is not finite from step %lld on (",
+                 (long long)k - 1);
+        assert_contains(r.note, says);
         ht_bilevel_free(b);
     }
     line_free(&l);
@@ -297,7 +322,8 @@ static void bilevel_run_outer_loss_not_finite_is_told(void **state)
     l.problem.outer = root_outer;
     for (int k = 0; k < WAYS; k++) {
         ht_bilevel *b = line_bilevel(&l, ways[k]);
-        assert_bad(b, HT_BAD_OUTER, 5);
+        ht_bilevel_result r = assert_bad(b, HT_BAD_OUTER, 5);
+        assert_contains(r.note, "the training is finite, the outer loss or its gradient");
         ht_bilevel_free(b);
     }
     line_free(&l);
@@ -350,6 +376,7 @@ int main(void)
         cmocka_unit_test(bilevel_run_derivative_that_grows_little_says_nothing),
         cmocka_unit_test(bilevel_run_derivative_that_grows_on_the_way_says_so),
         cmocka_unit_test(bilevel_run_truncated_says_biased_and_what_gets_zero),
+        cmocka_unit_test(bilevel_run_parameters_that_the_inner_loss_leaves_are_named),
         cmocka_unit_test(bilevel_run_several_notes_stand_side_by_side),
         cmocka_unit_test(bilevel_run_overflow_of_the_derivative_alone_is_told),
         cmocka_unit_test(bilevel_run_overflow_of_the_training_is_the_trainings),

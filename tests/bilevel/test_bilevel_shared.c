@@ -187,7 +187,7 @@ static void bilevel_run_theta_and_eta_one_set_is_as_differences(void **state)
     for (int k = 0; k < 12; k++) {
         const ht_method method[] = {HT_REVERSE, HT_REVERSE_REVERSE, HT_FORWARD};
         u->problem.init = k % 2 ? half_init : NULL;
-        u->problem.coordinates = &coordinate;
+        u->problem.coordinates = k >= 6 ? &coordinate : NULL;
         u->problem.n_coordinates = k >= 6;
         ht_bilevel *b = bilevel_of(u, (ht_bilevel_options){.method = method[k / 2 % 3]});
         ht_set *gradient = ht_set_clone(ht_bilevel_run(b, 0).gradient, 0);

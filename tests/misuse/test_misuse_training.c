@@ -162,8 +162,105 @@ static void gradient_that_is_not_finite(desk *d)
 {
     ht_optimizer *o = sgd(d);
     ht_set *g = ht_set_clone(d->theta, 0);
+    ht_tensor_fill(ht_set_tensor(g, "out.weight"), 0);
     ht_tensor_set(ht_set_tensor(g, "out.bias"), 3, NAN);
     ht_optimizer_step(o, g);
+}
+
+static void parameters_as_their_gradient(desk *d)
+{
+    ht_optimizer_step(sgd(d), d->theta);
+}
+
+static void step_before_the_gradient(desk *d)
+{
+    ht_optimizer *o = sgd(d);
+    ht_optimizer_step(o, ht_set_clone(d->theta, 0));
+}
+
+static void gradient_into_the_parameters(desk *d)
+{
+    ht_vars *theta = VARS(linear(d));
+    ht_backward(ht_mean(ht_get(theta, "out.weight")), theta, d->theta);
+}
+
+static void step_below_zero(desk *d)
+{
+    ht_vars_input(d->eager, linear(d), -1);
+}
+
+static ht_var warmed(desk *d, ht_rate rate)
+{
+    ht_update update = HT_SGD(0.1);
+    update.rate.schedule = ht_rate_cosine;
+    update.rate.user = &rate;
+    ht_optimizer_new(linear(d), &update);
+    return HT_ZERO;
+}
+
+static void warmup_alone(desk *d)
+{
+    warmed(d, (ht_rate){.warmup = 10});
+}
+
+static void tape_that_nobody_resets(desk *d)
+{
+    ht_context *small = ht_context_new(&(ht_context_options){
+        .threads = 1, .byte_limit = 1 << 23, .on_error = ht_print_and_exit});
+    ht_tape *tape = ht_tape_new(small, HT_EAGER);
+    ht_tensor *one = ht_tensor_new(small, HT_F32, HT_SCALAR);
+    for (;;) ht_exp(ht_input(tape, one));
+    (void)d;
+}
+
+static ht_tensor *labels(desk *d)
+{
+    return TENSOR(HT_I32, 8);
+}
+
+static void accuracy_the_other_way_round(desk *d)
+{
+    ht_accuracy(labels(d), TENSOR(HT_F32, 8, 3));
+}
+
+static void accuracy_of_classes(desk *d)
+{
+    ht_accuracy(labels(d), labels(d));
+}
+
+static void accuracy_by_labels_of_floats(desk *d)
+{
+    ht_accuracy(TENSOR(HT_F32, 8, 3), TENSOR(HT_F32, 8));
+}
+
+static void counts_of_floats(desk *d)
+{
+    ht_confusion(TENSOR(HT_F32, 8, 3), labels(d), TENSOR(HT_F32, 3, 3));
+}
+
+static void pixels_into_a_layer(desk *d)
+{
+    ht_linear(INPUT(HT_U8, 8, 20), VARS(linear(d)), "out");
+}
+
+static void variables_of_before_the_reset(desk *d)
+{
+    ht_vars *theta = VARS(linear(d));
+    ht_tape_reset(d->eager);
+    ht_linear(INPUT(HT_F32, 8, 20), theta, "out");
+}
+
+static void reshape_of_before_the_reset(desk *d)
+{
+    ht_var x = INPUT(HT_F32, 8);
+    ht_tape_reset(d->eager);
+    ht_reshape(x, HT_SHAPE(2, 4));
+}
+
+static void product_of_numbers(desk *d)
+{
+    (void)d;
+    ht_mul(2, 3);
 }
 
 static void layer_added_after_the_optimizer(desk *d)
@@ -179,6 +276,8 @@ static void step_before_the_value_is_read(desk *d)
     ht_optimizer *o = sgd(d);
     ht_set *g = ht_set_clone(d->theta, 0);
     ht_vars *theta = VARS(d->theta);
+    ht_tensor_fill(ht_set_tensor(g, "out.weight"), 0.1);
+    ht_tensor_fill(ht_set_tensor(g, "out.bias"), 0.1);
     ht_optimizer_step(o, g);
     ht_linear(INPUT(HT_F32, 8, 20), theta, "out");
 }
@@ -373,6 +472,27 @@ static void eta_that_nothing_uses(desk *d)
     ht_bilevel_new(d->ctx, &p, NULL);
 }
 
+static ht_var of_data_alone(const ht_vars *theta, const ht_vars *eta, const ht_vars *data,
+                            void *u)
+{
+    (void)theta, (void)eta, (void)u;
+    return ht_mean(ht_get(data, "y"));
+}
+
+static void inner_loss_of_data_alone(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner = of_data_alone;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void outer_loss_of_data_alone(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.outer = of_data_alone;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
 static ht_var branches(const ht_vars *theta, const ht_vars *eta, const ht_vars *data,
                        void *u)
 {
@@ -385,6 +505,89 @@ static void branch_on_a_recorded_value(desk *d)
     ht_bilevel_problem p = problem(d);
     p.inner = branches;
     ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+/* A variable of a tape of the caller's, into a loss. */
+static ht_var takes_along(const ht_vars *theta, const ht_vars *eta, const ht_vars *data,
+                          void *user)
+{
+    return ht_add(ridge(theta, eta, data, NULL), *(const ht_var *)user);
+}
+
+static void loss_with_a_variable_of_another_tape(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    ht_var own = ht_mean(INPUT(HT_F64, 8));
+    p.inner = takes_along;
+    p.user = &own;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static ht_var returns_nothing(const ht_vars *theta, const ht_vars *eta,
+                              const ht_vars *data, void *user)
+{
+    (void)theta, (void)eta, (void)data, (void)user;
+    return (ht_var){0};
+}
+
+static void loss_that_returns_nothing(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.outer = returns_nothing;
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static ht_status of_another_name(uint64_t step, ht_set *batch, void *user)
+{
+    (void)user;
+    return ht_tensor_normal(ht_set_tensor(batch, "X"), step, 0, 1);
+}
+
+static void batch_of_another_name(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner_batch = of_another_name;
+    ht_bilevel_run(ht_bilevel_new(d->ctx, &p, NULL), 0);
+}
+
+static void item_of_several(desk *d)
+{
+    ht_var x = INPUT(HT_F32, 8);
+    ht_item(x);
+}
+
+/* A tensor that the problem does not know. */
+static ht_var reads_a_global(const ht_vars *theta, const ht_vars *eta,
+                             const ht_vars *data, void *user)
+{
+    ht_var weight = ht_input(ht_vars_tape(theta), user);
+    return ht_mul(ridge(theta, eta, data, NULL), weight);
+}
+
+static void loss_of_a_global_tensor(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.inner = reads_a_global;
+    p.user = ht_tensor_new(d->ctx, HT_F64, HT_SCALAR);
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void coordinates_without_their_number(desk *d)
+{
+    ht_bilevel_problem p = problem(d);
+    p.coordinates = &(ht_coordinate){"penalty", HT_LOG, 0, 0};
+    ht_bilevel_new(d->ctx, &p, NULL);
+}
+
+static void more_steps_than_memory(desk *d)
+{
+    ht_context *small = ht_context_new(&(ht_context_options){
+        .threads = 1, .byte_limit = 1 << 24, .on_error = ht_print_and_exit});
+    desk other = {.ctx = small, .theta = ht_set_new(small), .data = ht_set_new(small)};
+    ht_bilevel_problem p = problem(&other);
+    p.steps = 1 << 29;
+    ht_bilevel_new(small, &p, NULL);
+    (void)d;
 }
 
 static void no_steps(desk *d)
@@ -481,17 +684,17 @@ static void memory_that_is_not_there(desk *d)
 
 static const mistake mistakes[] = {
     M(name_that_is_not_there, "out.wieght", HERE, "out.weight"),
-    M(tensor_that_is_not_there, "out.wieght", "ht_set_tensor", "out.weight"),
-    M(name_twice, "out.bias", "ht_set_add", "a name stands once"),
-    M(name_of_nothing, "\"\"", "ht_set_add", "not empty"),
+    M(tensor_that_is_not_there, "out.wieght", HERE, "out.weight"),
+    M(name_twice, "out.bias", HERE, "a name stands once"),
+    M(name_of_nothing, "\"\"", HERE, "not empty"),
     M(copy_of_another_network, "hidden.weight", "ht_set_copy", "out.weight"),
     M(copy_of_another_shape, "(9)", "ht_tensor_copy", "(8)"),
     M(dtype_forgotten, "dtype 0", "ht_tensor_new", "HT_F32"),
     M(size_below_zero, "(8, -1)", "ht_tensor_new", "none negative"),
     M(label_of_minus_one_in_bytes, "-1", "ht_tensor_set", "255"),
-    M(rate_forgotten, "rate is zero", "update rule sgd", "0.1"),
-    STOPS(rule_forgotten, "NULL", "update.rule", "&ht_sgd"),
-    M(adam_without_betas, "momentum", "update rule", "0.9"),
+    M(rate_forgotten, "rate is zero", HERE, "0.1"),
+    STOPS(rule_forgotten, "NULL", HERE, "&ht_sgd"),
+    M(adam_without_betas, "momentum", HERE, "0.9"),
     M(adam_without_momentum, "momentum", "update rule", "0.9"),
     M(adam_without_eps, "eps", "update rule", "1e-8"),
     M(sgd_with_momentum, "momentum", "update rule", "ht_momentum"),
@@ -499,11 +702,26 @@ static const mistake mistakes[] = {
     M(momentum_of_infinity, "momentum is not finite", "update rule momentum", "0.9"),
     M(outer_rate_in_plain_training, "outer variable", "update rule", "HT_FIXED"),
     M(groups_without_their_number, "n_groups is 0", "update rule", "how many"),
-    M(pattern_of_nobody, "hidden.*", "update rule", "out.weight"),
-    M(gradient_without_a_name, "out.bias", "ht_optimizer_step", "the same names"),
-    M(gradient_of_another_shape, "(10, 20)", "ht_optimizer_step", "(20, 10)"),
-    M(gradient_that_is_not_finite, "out.bias", "ht_optimizer_step", "finite"),
-    M(layer_added_after_the_optimizer, "late", "optimizer: ", "before"),
+    M(pattern_of_nobody, "hidden.*", HERE, "out.weight"),
+    M(gradient_without_a_name, "out.bias", HERE, "the same names"),
+    M(gradient_of_another_shape, "(10, 20)", HERE, "(20, 10)"),
+    M(gradient_that_is_not_finite, "out.bias", HERE, "finite"),
+    M(parameters_as_their_gradient, "out.weight", HERE, "ht_backward"),
+    M(step_before_the_gradient, "never written", HERE, "ht_backward"),
+    M(gradient_into_the_parameters, "variables' own", HERE, "ht_set_clone"),
+    M(step_below_zero, "step is -1", HERE, "from 0"),
+    M(warmup_alone, "start is zero", HERE, "0.1"),
+    M(tape_that_nobody_resets, "over the limit", "a tape holds",
+      "ht_tape_reset after each step"),
+    M(accuracy_the_other_way_round, "i32 (8) and f32 (8, 3)", HERE, "exchanged"),
+    M(accuracy_of_classes, "i32 (8) and i32 (8)", HERE, "not their ht_argmax"),
+    M(accuracy_by_labels_of_floats, "HT_ERROR_DTYPE", HERE, "labels are i32"),
+    M(counts_of_floats, "HT_ERROR_DTYPE", HERE, "i32 (3, 3)"),
+    M(pixels_into_a_layer, "u8 (8, 20)", HERE, "ht_images_rows"),
+    STOPS(variables_of_before_the_reset, "linear: stale", HERE, "each ht_tape_reset"),
+    STOPS(reshape_of_before_the_reset, "ht_reshape: stale", HERE, "each ht_tape_reset"),
+    STOPS(product_of_numbers, "no input", HERE, "ht_constant"),
+    M(layer_added_after_the_optimizer, "late", HERE, "before"),
     M(step_before_the_value_is_read, "out.weight", HERE, "reset"),
     STOPS(tensor_of_another_context_changed, "another context", "ht_tensor_fill",
           "reset"),
@@ -515,7 +733,7 @@ static const mistake mistakes[] = {
     STOPS(tensor_freed_under_a_tape, "tape", "ht_tensor_free", "reset"),
     STOPS(context_freed_first, "out.weight", "ht_context_free", "before"),
     STOPS(null_where_a_tensor_is_wanted, "NULL", "ht_input", "ht_check"),
-    M(folder_that_is_not_there, "nowhere/mnist", "No such file", "data/bundled"),
+    M(folder_that_is_not_there, "nowhere/mnist", "No such file", "share/hypertape"),
     M(weights_that_are_not_there, "nowhere.safetensors", "No such file",
       "is the path right"),
     M(weights_of_another_format, "first_hour.txt", "safetensors", "safetensors"),
@@ -524,23 +742,32 @@ static const mistake mistakes[] = {
     M(weights_of_another_network, "out.weight", "header", "ht_set_load"),
     M(picture_of_floats, "f32", "first_hour.png", "u8 tensor"),
     STOPS(batch_of_more_than_all, "8", "ht_batch_order", "7"),
-    M(row_past_the_images, "8", "ht_images_rows", "0..7"),
+    M(row_past_the_images, "8", HERE, "0..7"),
     M(split_of_more_than_all, "12", "ht_split", "fewer rows"),
-    M(outer_name_that_is_not_there, "\"rate\"", "update rule", "penalty"),
-    M(inner_loss_a_row, "(20, 1)", "bilevel:", "ht_mean"),
-    M(eta_that_nothing_uses, "penalty", "bilevel:", "leave it out of eta"),
+    M(outer_name_that_is_not_there, "\"rate\"", HERE, "penalty"),
+    M(inner_loss_a_row, "(20, 1)", HERE, "ht_mean"),
+    M(eta_that_nothing_uses, "penalty", HERE, "leave it out of eta"),
+    M(inner_loss_of_data_alone, "nothing to train", HERE, "ht_get(theta, name)"),
+    M(outer_loss_of_data_alone, "does not depend on theta", HERE, "ht_get(theta, name)"),
     M(branch_on_a_recorded_value, "recorded", HERE, "ht_where"),
-    M(no_steps, "steps", "bilevel:", "1 .. 2^30"),
+    STOPS(loss_with_a_variable_of_another_tape, "another tape", HERE, "given to them"),
+    STOPS(loss_that_returns_nothing, "problem.outer", HERE, "return the variable"),
+    M(batch_of_another_name, "\"X\"", HERE, "did you mean \"x\""),
+    M(item_of_several, "(8)", "made at " HERE, "ht_mean"),
+    M(loss_of_a_global_tensor, "not among the inputs", HERE, "inner_data"),
+    M(coordinates_without_their_number, "n_coordinates is 0", HERE, "how many"),
+    M(more_steps_than_memory, "bytes asked", HERE, "HT_REVOLVE"),
+    M(no_steps, "steps", HERE, "1 .. 2^30"),
     STOPS(no_inner_loss, "NULL", "problem.inner", "function"),
-    M(budget_too_small, "100", "bilevel:", "bytes"),
-    M(truncated_without_a_length, "truncate", "bilevel:", "last"),
+    M(budget_too_small, "100", HERE, "bytes"),
+    M(truncated_without_a_length, "truncate", HERE, "last"),
     M(gradient_of_before_the_evaluation, "\"penalty\" is nan", "ht_optimizer_step",
       "hint"),
     M(rows_past_the_end, "got 10", HERE, "0..9"),
-    M(eta_of_integers, "classes", "bilevel:", "into the data"),
-    M(rates_of_another_length, "(7)", "update rule", "(10) per step"),
+    M(eta_of_integers, "classes", HERE, "into the data"),
+    M(rates_of_another_length, "(7)", HERE, "(10) per step"),
     M(data_forgotten, "\"x\"", HERE, "outer_data"),
-    M(theta_as_data, "outer_data is the set theta", "bilevel:", "ht_set_clone"),
+    M(theta_as_data, "outer_data is the set theta", HERE, "ht_set_clone"),
     M(batch_that_fails, "HT_ERROR_FILE", "inner_batch", "step 0"),
     M(memory_that_is_not_there, "bytes asked", "over the limit", "smaller batches"),
 };

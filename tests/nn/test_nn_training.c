@@ -308,6 +308,7 @@ static void step_along_a_gradient_that_is_not_finite_changes_nothing(void **stat
         ht_set *g = ht_set_clone(theta, 0), *before = ht_set_clone(theta, 0);
         ht_update update = HT_SGD(0.5);
         ht_optimizer *o = ht_optimizer_new(theta, &update);
+        ht_tensor_fill(ht_set_at(g, 0), 0);
         for (int k = 0; k < 7 * 643; k++) {
             ht_tensor_set(ht_set_at(g, 1), k, bad[k % 3]);
             assert_int_equal(ht_optimizer_step(o, g), HT_ERROR_ARGUMENT);
@@ -333,6 +334,8 @@ static void step_of_an_update_that_takes_any_gradient_takes_it(void **state)
     ht_update update = HT_SGD(0.5);
     update.non_finite = true;
     ht_optimizer *o = ht_optimizer_new(d->theta, &update);
+    for (int i = 0; i < ht_set_count(d->gradient); i++)
+        ht_tensor_fill(ht_set_at(d->gradient, i), 1);
     ht_tensor_set(ht_set_at(d->gradient, 1), 2, INFINITY);
     assert_int_equal(ht_optimizer_step(o, d->gradient), HT_OK);
     assert_true(isinf(ht_tensor_get(ht_set_at(d->theta, 1), 2)));

@@ -245,6 +245,7 @@ static ht_optimizer *stepped_once(ht_context *ctx, ht_set **theta)
     ht_tensor_fill(ht_set_add(*theta, "w", HT_F64, HT_SHAPE(3)), 1);
     ht_optimizer *optimizer = ht_optimizer_new(*theta, &update);
     ht_set *gradient = ht_set_clone(*theta, 0);
+    ht_tensor_fill(ht_set_at(gradient, 0), 1);
     assert_int_equal(ht_optimizer_step(optimizer, gradient), HT_OK);
     ht_set_free(gradient);
     return optimizer;
@@ -257,6 +258,7 @@ static void optimizer_step_past_the_counter_is_refused(void **state)
     ht_optimizer *optimizer = stepped_once(f->ctx, &theta);
     ht_set *saved = ht_set_clone(ht_optimizer_state(optimizer), 0);
     ht_set *gradient = ht_set_clone(theta, 0);
+    ht_tensor_fill(ht_set_at(gradient, 0), 1);
     assert_int_equal(ht_optimizer_restore(optimizer, saved, INT32_MAX - 1), HT_OK);
     assert_int_equal(ht_optimizer_step(optimizer, gradient), HT_OK);
     double w = ht_tensor_get(ht_set_at(theta, 0), 0);

@@ -214,7 +214,7 @@ static void update_check_of_unknown_name_or_integers_is_an_error(void **state)
                "no tensor \"rat\"; this set has: lambda, count");
     update.rate = HT_OUTER("count");
     assert_false(hti_update_check(f->ctx, &update, theta, eta, 3));
-    test_error(f->ctx, HT_ERROR_SHAPE, "outer variable \"count\" of i32 ()");
+    test_error(f->ctx, HT_ERROR_DTYPE, "outer variable \"count\" of i32 ()");
     ht_set_free(theta);
     ht_set_free(eta);
 }

@@ -208,7 +208,7 @@ static void get_unknown_name_lists_names_and_poisons(void **state)
     assert_int_equal(ht_context_status(b.ctx), HT_ERROR_ARGUMENT);
     assert_contains(ht_context_message(b.ctx),
                     "ht_get: no variable \"a.wieght\"; there are: a.weight, a.bias, "
-                    "b.weight, x, labels\n  at ");
+                    "b.weight, x, labels\n  hint: did you mean \"a.weight\"?\n  at ");
     assert_contains(ht_context_message(b.ctx), "test_nn_vars.c:");
     assert_null(ht_value(lost));
     ht_context_clear(b.ctx);

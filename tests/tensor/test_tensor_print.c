@@ -34,6 +34,8 @@ static void tensor_print_aligns_nested_lists(void **state)
     ht_tensor *one = ht_tensor_new(ctx, HT_F32, HT_SCALAR);
     ht_tensor_fill(one, (double)NAN);
     assert_string_equal(printed(one), "f32 ()\nnan\n");
+    ht_tensor_fill(one, -(double)NAN);
+    assert_string_equal(printed(one), "f32 ()\nnan\n");
     ht_tensor_free(one);
     one = ht_tensor_new(ctx, HT_U8, HT_SHAPE(0, 4));
     assert_string_equal(printed(one), "u8 (0, 4)\n[]\n");

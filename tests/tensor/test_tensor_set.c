@@ -129,13 +129,16 @@ static void set_tensor_unknown_name_lists_names_and_guesses(void **state)
 {
     fixture *f = *state;
     ht_set *set = sample(f->ctx), *empty = ht_set_new(f->ctx);
-    assert_null(ht_set_tensor(set, "wieght"));
+    assert_null(ht_set_tensor_at(set, "wieght", "here.c:7"));
     assert_string_equal(
         ht_context_message(f->ctx),
         "ht_set_tensor: no tensor \"wieght\"; this set has: weight, bias, labels\n"
-        "  hint: did you mean \"weight\"?");
+        "  hint: did you mean \"weight\"?\n  at here.c:7");
     ht_context_clear(f->ctx);
-    assert_null(ht_set_tensor(set, "momentum"));
+    assert_null(ht_set_tensor_at(set, "Weight", NULL));
+    assert_contains(ht_context_message(f->ctx), "did you mean \"weight\"?");
+    ht_context_clear(f->ctx);
+    assert_null(ht_set_tensor_at(set, "momentum", NULL));
     assert_string_equal(
         ht_context_message(f->ctx),
         "ht_set_tensor: no tensor \"momentum\"; this set has: weight, bias, labels");
