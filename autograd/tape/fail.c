@@ -53,6 +53,21 @@ void hti_fail_poisoned(ht_context *ctx, const char *who, const char *site)
                     who);
 }
 
+const char *hti_name(const ht_tape *tape, uint32_t i)
+{
+    const hti_names *names = tape->names;
+    while (names && i - names->first >= names->n) names = names->before;
+    return names ? names->name[i - names->first] : NULL;
+}
+
+const char *hti_quoted(const ht_tape *tape, uint32_t i, char text[HTI_QUOTED])
+{
+    const char *name = hti_name(tape, i);
+    text[0] = '\0';
+    if (name) snprintf(text, HTI_QUOTED, " \"%.*s\"", HTI_QUOTED - 4, name);
+    return text;
+}
+
 bool ht_infer_fail(ht_infer *it, ht_status status, const char *format, ...)
 {
     HT_ASSERT(it, "ht_infer_fail: the infer is NULL");

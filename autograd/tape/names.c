@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* names.c: what variables are called: a set's tensors by their names there, any other by
  * ht_name. Names are a list beside the nodes, newest first, so that nodes without one
- * cost nothing; it lies in the tape's memory, and is cut back with it. Read next: fail.c.
- */
+ * cost nothing; it lies in the tape's memory, and is cut back with it. Read next: fail.c,
+ * which says them. */
 #include <string.h>
 
 #include "tape.h"
 
-/* Nodes first, first + 1, ... have these names. */
-struct hti_names {
-    const struct hti_names *before;
-    uint32_t first, n;
-    const char *const *name;
-};
-
 static void names_add(ht_tape *tape, uint32_t first, uint32_t n, const char *const *name)
 {
-    struct hti_names *more = hti_tape_alloc(tape, sizeof *more);
+    hti_names *more = hti_tape_alloc(tape, sizeof *more);
     if (!more) return;
-    *more = (struct hti_names){tape->names, first, n, name};
+    *more = (hti_names){tape->names, first, n, name};
     tape->names = more;
 }
 
@@ -43,19 +36,4 @@ ht_var ht_name(ht_var x, const char *name)
     list[0] = memcpy(list + 1, name, bytes);
     names_add(x.tape, i, 1, list);
     return x;
-}
-
-const char *hti_name(const ht_tape *tape, uint32_t i)
-{
-    const struct hti_names *names = tape->names;
-    while (names && i - names->first >= names->n) names = names->before;
-    return names ? names->name[i - names->first] : NULL;
-}
-
-const char *hti_quoted(const ht_tape *tape, uint32_t i, char text[HTI_QUOTED])
-{
-    const char *name = hti_name(tape, i);
-    text[0] = '\0';
-    if (name) snprintf(text, HTI_QUOTED, " \"%.*s\"", HTI_QUOTED - 4, name);
-    return text;
 }

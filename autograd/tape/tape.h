@@ -51,10 +51,17 @@ typedef struct hti_origin {
     hti_origin_kind kind;
 } hti_origin;
 
+/* Nodes first, first + 1, ... have these names, unless a later list has another. */
+typedef struct hti_names {
+    const struct hti_names *before;
+    uint32_t first, n;
+    const char *const *name;
+} hti_names;
+
 typedef struct hti_tape_mark {
     ht_mark mark;
     hti_arena_mark memory;
-    const struct hti_names *names;
+    const hti_names *names;
     uint32_t edges;
 } hti_tape_mark;
 
@@ -74,9 +81,9 @@ struct ht_tape {
     uint32_t n_origins, origin_capacity;
     hti_tape_mark *marks;
     uint32_t n_marks, mark_capacity;
-    hti_arena memory;              /* values and attributes: lives as long as the nodes */
-    hti_arena scratch;             /* a derivative's bookkeeping: a stack */
-    const struct hti_names *names; /* names.c */
+    hti_arena memory;  /* values and attributes: lives as long as the nodes */
+    hti_arena scratch; /* a derivative's bookkeeping: a stack */
+    const hti_names *names;
     const char *rule_site; /* while rules emit: the differentiated node's call site */
     const char *calling;   /* the outermost HTI_CALL's name, and how many are open */
     uint32_t calls;
@@ -163,7 +170,7 @@ static inline const char *hti_site(const ht_tape *tape, const char *site)
  * if they do not. */
 bool hti_infer_broadcast(ht_infer *it);
 
-/* names.c: node i's name; NULL: none. As errors say it, ` "hidden"`; "": none. */
+/* Node i's name; NULL: none. As errors say it, ` "hidden"`; "": none. */
 enum { HTI_QUOTED = 64 };
 const char *hti_name(const ht_tape *tape, uint32_t i);
 const char *hti_quoted(const ht_tape *tape, uint32_t i, char text[HTI_QUOTED]);
