@@ -142,20 +142,11 @@ static void minimize_windows_are_the_committed_training(void **state)
 
 /* The guard. */
 
-/* From step 8 on the outer loss is 1e4 times as large; from 16 on as it was. */
-static ht_status growing_batch(uint64_t step, ht_set *batch, void *user)
-{
-    (void)user;
-    double factor = step >= 8 && step < 8 + OUTER_GROWN ? 1e4 : 1;
-    ht_tensor_fill(ht_set_tensor(batch, "factor"), factor);
-    return HT_OK;
-}
-
 static void minimize_guard_refuses_a_gradient_that_grows(void **state)
 {
     (void)state;
     outer u;
-    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, growing_batch);
+    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, outer_growing);
     u.remember = true;
     ht_outer_result got = outer_minimize(&u, .steps = 20, .each = outer_each);
     assert_int_equal(got.end, HT_OUTER_STEPS);
@@ -171,7 +162,7 @@ static void minimize_guard_clips_what_grows_to_a_thousand_times_the_median(void 
 {
     (void)state;
     outer u;
-    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, growing_batch);
+    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, outer_growing);
     u.remember = true;
     ht_outer_result got =
         outer_minimize(&u, .steps = 20, .each = outer_each, .guard = HT_GUARD_CLIP);
@@ -193,13 +184,13 @@ static void minimize_guard_stops_at_the_first_or_follows_all(void **state)
 {
     (void)state;
     outer u;
-    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, growing_batch);
+    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, outer_growing);
     ht_outer_result got = outer_minimize(&u, .steps = 20, .guard = HT_GUARD_STOP);
     assert_int_equal(got.end, HT_OUTER_GUARD);
     assert_int_equal(got.steps, 9);
     assert_contains(got.why, "1 step in a row refused: |gradient|");
     outer_close(&u);
-    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, growing_batch);
+    outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, outer_growing);
     got = outer_minimize(&u, .steps = 20, .guard = HT_GUARD_OFF);
     assert_int_equal(got.end, HT_OUTER_STEPS);
     assert_int_equal(got.refused + got.clipped, 0);

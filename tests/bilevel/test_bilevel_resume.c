@@ -124,6 +124,15 @@ static void assert_same_outer(outer *got, outer *want)
                          "state");
 }
 
+/* Whether both came before the end; if not, the machine was busier when it was measured
+ * how long a run takes. */
+static bool killed_twice(double *took, double first, double second)
+{
+    bool both = killed_after(*took * first) && killed_after(*took * second / 2);
+    if (!both) *took *= 0.8;
+    return both;
+}
+
 static void killed_at_random(way how)
 {
     static char want_log[1 << 16], got_log[1 << 16];
@@ -136,12 +145,11 @@ static void killed_at_random(way how)
     ht_outer_result want = run_saved(&whole, STEPS);
     double took = now() - began;
     assert_int_equal(log_rows(want_log, sizeof want_log), STEPS + 1);
-    int hits = 0;
     for (int k = 0; k < KILLS / 2; k++) {
         outer u;
-        clean();
-        hits += killed_after(took * random_part(whole.ctx, 2 * k));
-        hits += killed_after(took * random_part(whole.ctx, 2 * k + 1) / 2);
+        do clean();
+        while (!killed_twice(&took, random_part(whole.ctx, 2 * k),
+                             random_part(whole.ctx, 2 * k + 1)));
         outer_open(&u, HT_F32, (ht_bilevel_options){0});
         ht_outer_result got = run_saved(&u, STEPS);
         assert_same_outer(&u, &whole);
@@ -153,8 +161,6 @@ static void killed_at_random(way how)
         assert_string_equal(got_log, want_log);
         outer_close(&u);
     }
-    printf("# %d of %d kills came before the end\n", hits, KILLS);
-    assert_true(hits >= KILLS / 2);
     outer_close(&whole);
     clean();
 }
@@ -216,6 +222,41 @@ static void minimize_goes_on_counting_patience(void **state)
         assert_int_equal(got.steps, steps < 15 ? steps : 15);
         assert_int_equal(got.end, steps < 16 ? HT_OUTER_STEPS : HT_OUTER_PATIENCE);
         assert_int_equal(got.best_step, 2);
+        outer_close(&u);
+    }
+    clean();
+}
+
+/* Norms of earlier sittings are those a gradient is held against. */
+static void minimize_goes_on_guarding_by_the_norms_of_before(void **state)
+{
+    (void)state;
+    clean();
+    for (int64_t steps = 3; steps <= 18; steps += 3) {
+        outer u;
+        outer_open_with(&u, HT_F64, (ht_bilevel_options){0}, outer_growing);
+        ht_outer_result got =
+            outer_minimize(&u, .steps = steps, .save = SAVED, .guard = HT_GUARD_CLIP);
+        assert_int_equal(got.clipped,
+                         steps > 8 ? fmin((double)steps - 8, OUTER_GROWN) : 0);
+        outer_close(&u);
+    }
+    clean();
+}
+
+/* Three in a row, however many sittings there are. */
+static void minimize_goes_on_counting_what_was_refused(void **state)
+{
+    (void)state;
+    const int64_t steps[] = {1, 2, 9, 9};
+    clean();
+    for (int k = 0; k < 4; k++) {
+        outer u;
+        outer_open(&u, HT_F32, (ht_bilevel_options){0});
+        ht_tensor_fill(ht_set_tensor(u.eta, "rate"), 1e30);
+        ht_outer_result got = outer_minimize(&u, .steps = steps[k], .save = SAVED);
+        assert_int_equal(got.steps, k < 3 ? k + 1 : 6); /* tried three times again */
+        assert_int_equal(got.end, k < 2 ? HT_OUTER_STEPS : HT_OUTER_GUARD);
         outer_close(&u);
     }
     clean();
@@ -406,6 +447,8 @@ int main(void)
         cmocka_unit_test(minimize_online_killed_at_30_moments_ends_in_the_same_bits),
         cmocka_unit_test(minimize_in_sittings_is_as_in_one),
         cmocka_unit_test(minimize_goes_on_counting_patience),
+        cmocka_unit_test(minimize_goes_on_guarding_by_the_norms_of_before),
+        cmocka_unit_test(minimize_goes_on_counting_what_was_refused),
         cmocka_unit_test(minimize_log_has_a_header_and_as_many_columns_in_each_row),
         cmocka_unit_test(minimize_log_that_is_something_else_is_left_as_it_is),
         cmocka_unit_test(minimize_state_of_another_problem_is_refused),

@@ -84,6 +84,15 @@ static inline ht_set *outer_data(ht_context *ctx, ht_dtype dtype)
     return set;
 }
 
+/* An outer batch: for OUTER_GROWN steps from 8 on the loss is 1e4 times as large. */
+static inline ht_status outer_growing(uint64_t step, ht_set *batch, void *user)
+{
+    (void)user;
+    double factor = step >= 8 && step < 8 + OUTER_GROWN ? 1e4 : 1;
+    ht_tensor_fill(ht_set_tensor(batch, "factor"), factor);
+    return HT_OK;
+}
+
 static inline void outer_open_with(outer *u, ht_dtype dtype, ht_bilevel_options options,
                                    ht_batch_fn outer_batch)
 {
