@@ -482,7 +482,7 @@ static void call_look(void)
     static FILE *sink;
     if (!sink) sink = fopen("/dev/null", "w");
     ht_var x = var();
-    switch (fuzz_below(&w.bytes, 5)) {
+    switch (fuzz_below(&w.bytes, 7)) {
     case 0:
         ht_print(x, sink);
         break;
@@ -494,6 +494,12 @@ static void call_look(void)
         break;
     case 3:
         ht_tape_print(w.tape[fuzz_below(&w.bytes, 2)], sink);
+        break;
+    case 4:
+        put(ht_name(x, "a \"name\""));
+        break;
+    case 5:
+        ht_tape_dot_of(w.tape[fuzz_below(&w.bytes, 2)], 1, &x, rarely(), sink);
         break;
     default:
         ht_tape_dot(w.tape[fuzz_below(&w.bytes, 2)], sink);
