@@ -17,14 +17,17 @@ verdict() {
     [ -z "$2" ] || printf '%s\n' "$2" | sed 's/^/# /'
 }
 
-# run <argument> ...: complaints of an honest run. The gradient begins at the usual numbers
-# and keeps its best, so that it is not above them on the examples it chooses by; each
-# verdict is that of the test losses above it; what is saved has the lowest validation loss.
+# run <argument> ...: complaints of an honest run. Grid and gradient cost the same, and each
+# keeps the best it has seen of the validation loss; each verdict is that of the test losses
+# above it; what is saved has the lowest validation loss.
 run() {
     rm -f own_*.safetensors
     "$program" "$@" >printed 2>err || cat err
     awk '
         function near(a, b) { return (a - b) ^ 2 <= 0.00011 ^ 2 }
+        / of .*: validation loss / && (!($1 in least) || $NF < least[$1]) { least[$1] = $NF }
+        /^outer step/ { steps++ }
+        /^grid .* of / { grid++ }
         $5 == "%" { validation[$1] = $2; test[$1] = $3; right[$1] = $4; runs++ }
         $2 == "against" {
             other = substr($3, 1, length($3) - 1); verdicts++
@@ -35,14 +38,15 @@ run() {
             if ($4 != who && (size - 2 * error) ^ 2 > 0.0003 ^ 2) print "expected " who ": " $0
         }
         $1 == "saved" {
-            saved = substr($4, 1, length($4) - 1)
+            saved = substr($5, 1, length($5) - 1)
             for (name in validation) if (validation[name] < validation[saved])
                 print name " is better than " $0
         }
         END {
-            if (runs != 3 || verdicts != 2 || saved == "") print "lines are missing"
-            if (validation["gradient"] > validation["usual"]) print "gradient above usual"
-        }' printed
+            if (runs != 3 || verdicts != 2 || steps != 12 || grid != 36 || !(saved in validation)) print "lines are missing"
+            if (validation["gradient"] > least["outer"]) print "the best step is not kept"
+            if (validation["grid"] > least["grid"]) print "the best of the grid is not kept"
+        }' err printed
     grep -qa '"hidden.weight"' own_weights.safetensors || echo 'no weights saved'
     grep -qa '"rate"' own_tuned.safetensors || echo 'no rate saved'
 }
