@@ -49,6 +49,7 @@ const char *hti_type_text(ht_type type, char text[HTI_TYPE_TEXT]);
 bool hti_is_weak(ht_var x);
 /* Memory that lives as long as the nodes there are; NULL after an error. */
 void *hti_tape_alloc(ht_tape *tape, size_t bytes);
+uint32_t hti_tape_resets(const ht_tape *tape); /* so far */
 ht_policy hti_tape_policy(const ht_tape *tape);
 /* Listings and errors call x[i] name[i]: borrowed for as long as the nodes live. */
 void hti_name_all(ht_tape *tape, int n, const ht_var *x, char *const *name);

@@ -35,7 +35,6 @@ static bool csv_is_missing(const char *field)
     static const char *const words[] = {"",     "NA",   "N/A",  "NaN",  "nan",
                                         "NULL", "null", "None", "none", "n/a",
                                         "<NA>", "#N/A", "-NaN", "-nan"};
-    if (!strchr("Nn<#-", *field)) return false; /* finds the end of an empty one, too */
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(field, words[i]) == 0) return true;
     return false;

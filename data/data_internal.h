@@ -28,7 +28,7 @@ static inline void hti_put_big_endian(unsigned char *to, size_t value)
 
 /* Memory of a context for libraries that free without a size. */
 void *hti_block_alloc(void *ctx, unsigned count, unsigned size);
-void hti_block_free(void *ctx, void *data);
+void hti_block_free(void *ctx, void *block);
 /* A stream whose memory comes from the context, which keeps the error if there is none.
  */
 z_stream hti_zlib_stream(ht_context *ctx);

@@ -61,10 +61,9 @@ void hti_names_free(ht_context *ctx, char **name, int n)
 const char *hti_shown(const char *text, char shown[HTI_SHOWN])
 {
     size_t n = 0;
-    for (; n < HTI_SHOWN - 4 && text[n]; n++)
+    for (; text[n] && n < HTI_SHOWN - 4; n++)
         shown[n] = (unsigned char)text[n] < ' ' || text[n] == 127 ? '?' : text[n];
-    while (n > 0 && text[n] && ((unsigned char)text[n] & 0xc0) == 0x80) n--; /* UTF-8 */
-    memcpy(shown + n, text[n] ? "..." : "", text[n] ? 4 : 1);
+    strcpy(shown + n, text[n] ? "..." : "");
     return shown;
 }
 

@@ -287,7 +287,7 @@ static ht_status npy_convert(const hti_input *in, const hti_npy *npy, const ht_a
                                   "expected whole numbers that i32 holds, got %.17g as "
                                   "element %lld\n"
                                   "  hint: x.astype('f8') keeps them to 2^53",
-                                  value, (long long)first + i);
+                                  value, (long long)(first + i));
         hti_write(to, at, value);
     }
     return HT_OK;
@@ -346,7 +346,7 @@ size_t hti_npy_put_header(const ht_tensor *x, char header[HTI_NPY_HEADER])
     int type = 0;
     while (npy_types[type].dtype != ht_tensor_dtype(x)) type++;
     ht_shape_text(shape, text);
-    if (shape.rank == 1) memcpy(text + strlen(text) - 1, ",)", 3);
+    if (shape.rank == 1) strcpy(text + strlen(text) - 1, ",)");
     if (shape.rank > 0) snprintf(first, sizeof first, "%lld", (long long)shape.dim[0]);
     int n = snprintf(header + 10, HTI_NPY_HEADER - 10,
                      "{'descr': '%c%s', 'fortran_order': False, 'shape': %s, }%*s",

@@ -245,7 +245,7 @@ static ht_status npz_read_members(npz_file *npz)
     ht_status status = HT_OK;
     int64_t at = 0;
     for (int i = 0; i < npz->n && !status; i++) {
-        npz_member m = {.name = NULL};
+        npz_member m;
         status = npz_take_entry(npz, &at, &m);
         size_t n = status ? 0 : (size_t)m.bytes;
         unsigned char *bytes = status ? NULL : hti_resize(npz->in.ctx, NULL, 0, n);

@@ -38,7 +38,7 @@ static uint8_t png_byte(const hti_png *png, unsigned sample)
 /* Pixel x of a row. */
 static bool png_pixel(const hti_png *png, const uint8_t *row, int64_t x, uint8_t rgba[4])
 {
-    unsigned sample[4] = {0};
+    unsigned sample[4];
     int colours = png->samples < 3 ? 1 : 3;
     for (int s = 0; s < png->samples; s++)
         sample[s] = png_sample(png, row, x * png->samples + s);

@@ -78,7 +78,7 @@ static ht_status resize_along(ht_context *ctx, const resize_axis *a, const uint8
     size_t whole_bytes = most * sizeof(int32_t);
     double *weight = hti_resize(ctx, NULL, 0, bytes + whole_bytes);
     if (!weight) return HT_ERROR_MEMORY;
-    int32_t *whole = (void *)(weight + most);
+    int32_t *whole = (int32_t *)(weight + most);
     for (int64_t o = 0; o < a->out; o++) {
         int64_t first = 0, n = resize_weights(a, o, &first, weight, whole);
         for (int64_t line = 0; line < a->lines; line++)

@@ -20,8 +20,8 @@ static int layer_find(const ht_vars *theta, const char *name, const char *part)
 hti_layer hti_layer_of(const ht_vars *theta, const char *kind, const char *name,
                        const char *site, ht_var x)
 {
-    HT_ASSERT(theta && name, "%s: theta %p, name %p (did making them fail? see ht_check)",
-              kind, (const void *)theta, (const void *)name);
+    hti_vars_check(theta, kind, site);
+    HT_ASSERT(name, "%s: the layer's name is NULL%s%s", kind, HTI_AT(site));
     x = hti_needs(theta->tape, x, kind, "x", -1, site);
     return (hti_layer){theta, kind, name, site, x, false};
 }

@@ -204,7 +204,7 @@ ht_var ht_weighted_mean_at(ht_var rows, ht_var weights, const char *site)
 static ht_var loss_penalty(const char *name, const ht_vars *vars, const char *pattern,
                            ht_var (*f)(ht_var, const char *), const char *site)
 {
-    HT_ASSERT(vars, "%s: vars is NULL (did making them fail? see ht_check)", name);
+    hti_vars_check(vars, name, site);
     ht_var total = HT_ZERO;
     for (int i = 0; i < vars->n; i++) {
         if (pattern && !ht_name_matches(pattern, vars->name[i])) continue;

@@ -21,6 +21,8 @@ struct ht_vars {
 /* One variable per tensor of set, made by the caller (in the order of the set). Belongs
  * to the tape; NULL after an error. */
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step);
+/* Stops the program, naming `who`, unless these are of the tape as it stands now. */
+void hti_vars_check(const ht_vars *vars, const char *who, const char *site);
 /* Whether a step is 0 or more; else an error of `who`. */
 bool hti_step_counts(ht_context *ctx, int32_t step, const char *who, const char *site);
 /* The op that makes the first value that is not finite in what a recording last ran, and

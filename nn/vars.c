@@ -23,9 +23,30 @@ static char **vars_names(ht_tape *tape, const ht_set *set)
     return name;
 }
 
+/* Those of before a reset, and those that now lie where they lay, would be one to the
+ * eye: so the place alternates, and the other one is left as nobody's. */
+static ht_vars *vars_place(ht_tape *tape)
+{
+    ht_vars *pair = hti_tape_alloc(tape, 2 * sizeof *pair);
+    int now = hti_tape_resets(tape) & 1;
+    if (!pair) return NULL;
+    pair[1 - now] = (ht_vars){.tape = NULL};
+    return &pair[now];
+}
+
+void hti_vars_check(const ht_vars *vars, const char *who, const char *site)
+{
+    HT_ASSERT(vars, "%s: vars is NULL (did making them fail? see ht_check)%s%s", who,
+              HTI_AT(site));
+    HT_ASSERT(vars->tape,
+              "%s: stale variables: the tape was reset since they were made; call "
+              "ht_vars_input again after each ht_tape_reset%s%s",
+              who, HTI_AT(site));
+}
+
 ht_vars *hti_vars_new(ht_tape *tape, const ht_set *set, ht_var step)
 {
-    ht_vars *vars = hti_tape_alloc(tape, sizeof *vars);
+    ht_vars *vars = vars_place(tape);
     ht_var *var = hti_tape_alloc(tape, (size_t)set->n * sizeof *var);
     char **name = vars_names(tape, set);
     if (!vars || !var || !name) return NULL;
@@ -85,9 +106,8 @@ static void vars_unknown(const ht_vars *vars, const char *what, const char *name
 
 ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)
 {
-    HT_ASSERT(vars && name,
-              "ht_get: vars %p, name %p (did making them fail? see ht_check)",
-              (const void *)vars, (const void *)name);
+    hti_vars_check(vars, "ht_get", site);
+    HT_ASSERT(name, "ht_get: the name is NULL%s%s", HTI_AT(site));
     int i = vars_find(vars, name);
     if (i >= 0) return vars->var[i];
     vars_unknown(vars, "ht_get", name, site);
@@ -96,40 +116,40 @@ ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site)
 
 ht_var ht_step(const ht_vars *vars)
 {
-    HT_ASSERT(vars, "ht_step: vars is NULL (did making them fail? see ht_check)");
+    hti_vars_check(vars, "ht_step", NULL);
     return vars->step;
 }
 
 int ht_vars_count(const ht_vars *vars)
 {
-    HT_ASSERT(vars, "ht_vars_count: vars is NULL (did making them fail? see ht_check)");
+    hti_vars_check(vars, "ht_vars_count", NULL);
     return vars->n;
 }
 
 ht_var ht_vars_at(const ht_vars *vars, int i)
 {
-    HT_ASSERT(vars && i >= 0 && i < vars->n, "ht_vars_at: variable %d of %d", i,
-              vars ? vars->n : 0);
+    hti_vars_check(vars, "ht_vars_at", NULL);
+    HT_ASSERT(i >= 0 && i < vars->n, "ht_vars_at: variable %d of %d", i, vars->n);
     return vars->var[i];
 }
 
 const char *ht_vars_name(const ht_vars *vars, int i)
 {
-    HT_ASSERT(vars && i >= 0 && i < vars->n, "ht_vars_name: variable %d of %d", i,
-              vars ? vars->n : 0);
+    hti_vars_check(vars, "ht_vars_name", NULL);
+    HT_ASSERT(i >= 0 && i < vars->n, "ht_vars_name: variable %d of %d", i, vars->n);
     return vars->name[i];
 }
 
 ht_tape *ht_vars_tape(const ht_vars *vars)
 {
-    HT_ASSERT(vars, "ht_vars_tape: vars is NULL (did making them fail? see ht_check)");
+    hti_vars_check(vars, "ht_vars_tape", NULL);
     return vars->tape;
 }
 
 void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *site)
 {
-    HT_ASSERT(vars && name, "ht_vars_set: vars %p, name %p", (void *)vars,
-              (const void *)name);
+    hti_vars_check(vars, "ht_vars_set", site);
+    HT_ASSERT(name, "ht_vars_set: the name is NULL%s%s", HTI_AT(site));
     int i = vars_find(vars, name);
     if (i < 0) {
         vars_unknown(vars, "ht_vars_set", name, site);
@@ -155,7 +175,7 @@ void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *s
 
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site)
 {
-    HT_ASSERT(vars, "ht_vars_grad: vars is NULL (did making them fail? see ht_check)");
+    hti_vars_check(vars, "ht_vars_grad", site);
     ht_grad_at(y, vars->n, vars->var, gradient, site);
 }
 
@@ -187,8 +207,8 @@ static ht_var *backward(ht_var loss, const ht_vars *vars, int n, char *const *na
 void ht_vars_backward_at(ht_var loss, const ht_vars *vars, ht_vars *gradient,
                          const char *site)
 {
-    HT_ASSERT(vars && gradient, "ht_vars_backward: vars %p, gradient %p",
-              (const void *)vars, (void *)gradient);
+    hti_vars_check(vars, "ht_vars_backward", site);
+    hti_vars_check(gradient, "ht_vars_backward", site);
     const ht_var *dx =
         backward(loss, vars, gradient->n, gradient->name, "ht_vars_backward", site);
     for (int k = 0; dx && k < gradient->n; k++)
@@ -197,8 +217,8 @@ void ht_vars_backward_at(ht_var loss, const ht_vars *vars, ht_vars *gradient,
 
 void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const char *site)
 {
-    HT_ASSERT(vars && gradient, "ht_backward: vars %p, gradient %p", (const void *)vars,
-              (void *)gradient);
+    hti_vars_check(vars, "ht_backward", site);
+    HT_ASSERT(gradient, "ht_backward: the gradient set is NULL%s%s", HTI_AT(site));
     HTI_ALIVE(gradient, "ht_backward", "set");
     if (hti_tape_policy(vars->tape) != HT_EAGER) {
         hti_fail(vars->tape, HT_ERROR_ARGUMENT, site, "ht_backward",

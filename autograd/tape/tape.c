@@ -72,6 +72,7 @@ void ht_tape_reset(ht_tape *tape)
     tape_assert_idle(tape, "ht_tape_reset");
     tape_pop(tape, 0);
     tape->reset_stamp = tape->current_stamp;
+    tape->resets++;
     tape->n_edges = tape->n_marks = 0;
     tape->names = NULL;
     hti_arena_rewind(&tape->memory, (hti_arena_mark){NULL, 0});
@@ -149,6 +150,11 @@ uint32_t ht_tape_nodes(const ht_tape *tape)
     HT_ASSERT(tape, "ht_tape_nodes: the tape is NULL");
     HTI_ALIVE(tape, "ht_tape_nodes", "tape");
     return tape->n;
+}
+
+uint32_t hti_tape_resets(const ht_tape *tape)
+{
+    return tape->resets;
 }
 
 ht_policy hti_tape_policy(const ht_tape *tape)

@@ -72,6 +72,7 @@ struct ht_tape {
     ht_policy policy;
     uint32_t n, capacity;                /* a power of two */
     uint32_t current_stamp, reset_stamp; /* since the last reset */
+    uint32_t resets;
 #define HTI_COLUMN_FIELD(type, name) type *name;
     HTI_COLUMNS(HTI_COLUMN_FIELD)
 #undef HTI_COLUMN_FIELD

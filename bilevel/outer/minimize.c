@@ -27,7 +27,8 @@ static bool options_valid(ht_context *ctx, const ht_outer_options *o)
         {o->save_every < 0, "save_every is negative"},
         {o->save_every && !o->save, "save_every is set, but save, the path, is NULL"},
         {o->save && o->log && !strcmp(o->save, o->log), "log and save are one file"},
-        {o->guard < HT_GUARD_REFUSE || o->guard > HT_GUARD_OFF, "no such guard"},
+        {o->guard < HT_GUARD_REFUSE || o->guard > HT_GUARD_OFF,
+         "guard is none of HT_GUARD_REFUSE, _CLIP, _STOP and _OFF"},
     };
     for (size_t k = 0; k < sizeof rule / sizeof *rule; k++)
         if (rule[k].wrong)
@@ -150,8 +151,11 @@ static bool has_ended(hti_outer *r, ht_outer_end *end)
                       o->tolerance);
     } else if (o->patience && at->unimproved >= (double)o->patience) {
         *end = HT_OUTER_PATIENCE;
-        hti_outer_say(r, "%.0f steps brought nothing better than %.6g at step %.0f",
-                      at->unimproved, at->best, at->best_step);
+        if (at->best_step < 0)
+            hti_outer_say(r, "%.0f steps gave no finite value to judge by", at->step);
+        else
+            hti_outer_say(r, "%.0f steps brought nothing better than %.6g at step %.0f",
+                          at->unimproved, at->best, at->best_step);
     } else {
         return false;
     }
@@ -172,12 +176,31 @@ static ht_outer_end run_steps(hti_outer *r)
     return hti_outer_save(r) ? end : say_error(r);
 }
 
+/* An eta that begins where nothing can come of it, like the logarithm of a rate of 0. */
+static bool eta_is_finite(const ht_set *eta)
+{
+    for (int i = 0; i < ht_set_count(eta); i++)
+        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(eta, i)); k++) {
+            double value = ht_tensor_get(ht_set_at(eta, i), k);
+            if (isfinite(value)) continue;
+            return HTI_REFUSED(ht_set_context(eta), HT_ERROR_ARGUMENT,
+                               "ht_bilevel_minimize: eta's \"%s\" is not finite: element "
+                               "%lld is %g",
+                               ht_set_name(eta, i), (long long)k, value);
+        }
+    return true;
+}
+
 /* Room for what a result points to, kept by the bilevel. */
-static bool open_result(ht_bilevel *b)
+static bool open_why(ht_bilevel *b)
 {
     if (!b->why) b->why = hti_zalloc(b->ctx, HTI_NOTE, 1);
-    return b->why && hti_best_open(b) &&
-           ht_set_copy(b->problem.best, b->problem.eta) == HT_OK;
+    return b->why;
+}
+
+static bool open_best(ht_bilevel *b)
+{
+    return hti_best_open(b) && ht_set_copy(b->problem.best, b->problem.eta) == HT_OK;
 }
 
 static bool outer_open(hti_outer *r)
@@ -190,8 +213,8 @@ static bool outer_open(hti_outer *r)
                           .inner_steps = (double)p->steps,
                           .start = (double)p->start,
                           .begun = p->begun};
-    if (r->ctx->status != HT_OK || !options_valid(r->ctx, r->o) ||
-        !hti_sets_hold(r->b, NULL) || !open_result(r->b))
+    if (r->ctx->status != HT_OK || !open_why(r->b) || !options_valid(r->ctx, r->o) ||
+        !hti_sets_hold(r->b, NULL) || !eta_is_finite(p->eta) || !open_best(r->b))
         return false;
     r->optimizer = ht_optimizer_new_at(p->eta, &r->o->update, NULL);
     return r->optimizer && hti_outer_open_state(r) && hti_outer_open_log(r);

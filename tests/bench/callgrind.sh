@@ -21,7 +21,7 @@ replay_step 7488310
 replay_adam 12382000
 hypergradient 14133191
 revolve 18948031
-record_mlp 1637031
+record_mlp 1690421
 record_vit 4834554
 record_bilevel 9079006
 END

@@ -249,7 +249,7 @@ static void minimize_options_that_cannot_be_meant_are_refused(void **state)
         {{.update = outer_adam, .steps = 1, .save_every = 5}, "save, the path, is NULL"},
         {{.update = outer_adam, .steps = 1, .save = "x", .log = "x"},
          "log and save are one file"},
-        {{.update = outer_adam, .steps = 1, .guard = (ht_guard)9}, "no such guard"},
+        {{.update = outer_adam, .steps = 1, .guard = (ht_guard)9}, "guard is none of"},
         {{.update = outer_adam, .steps = 1, .log = "no/such/folder"}, "cannot be opened"},
         {{.update = outer_adam, .steps = 1, .save = "no/such/folder"},
          "cannot be created"},
@@ -261,13 +261,37 @@ static void minimize_options_that_cannot_be_meant_are_refused(void **state)
         ht_outer_result got = ht_bilevel_minimize(u.bilevel, &wrong[k].o);
         assert_int_equal(got.end, HT_OUTER_ERROR);
         assert_contains(ht_context_message(u.ctx), wrong[k].why);
-        if (got.why) assert_contains(got.why, "error");
+        assert_contains(got.why, wrong[k].why);
         assert_int_equal(got.steps, 0);
         ht_context_clear(u.ctx);
         assert_same_bits(u.eta, eta, "eta");
         ht_set_free(eta);
         outer_close(&u);
     }
+}
+
+static double gives_nan(const ht_outer_step *step, void *user)
+{
+    (void)step;
+    (void)user;
+    return (double)NAN;
+}
+
+static void minimize_without_a_finite_number_says_so(void **state)
+{
+    (void)state;
+    outer u;
+    outer_open(&u, HT_F64, (ht_bilevel_options){0});
+    ht_outer_result got =
+        outer_minimize(&u, .steps = 5, .patience = 2, .validate = gives_nan);
+    assert_int_equal(got.end, HT_OUTER_PATIENCE);
+    assert_string_equal(got.why, "2 steps gave no finite value to judge by");
+    ht_tensor_set(ht_set_at(u.eta, 0), 0, -(double)INFINITY);
+    got = outer_run(&u, (ht_outer_options){.steps = 5});
+    assert_int_equal(got.steps, 0);
+    assert_contains(got.why, "is not finite: element 0 is -inf");
+    ht_context_clear(u.ctx);
+    outer_close(&u);
 }
 
 static void minimize_without_memory_says_so_and_leaks_nothing(void **state)
@@ -364,6 +388,7 @@ int main(void)
         cmocka_unit_test(minimize_guard_stops_at_the_first_or_follows_all),
         cmocka_unit_test(minimize_of_a_diverging_training_ends_and_says_where),
         cmocka_unit_test(minimize_options_that_cannot_be_meant_are_refused),
+        cmocka_unit_test(minimize_without_a_finite_number_says_so),
         cmocka_unit_test(minimize_without_memory_says_so_and_leaks_nothing),
         cmocka_unit_test(minimize_takes_no_memory_a_step),
         cmocka_unit_test(minimize_in_a_callback_of_its_own_aborts),

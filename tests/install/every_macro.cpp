@@ -142,11 +142,23 @@ static void trained(const ht_set *set, ht_set *gradient, ht_vars *vars, ht_var l
     ht_tensor_set(to, 0, 0.5);
 }
 
+static double measured(ht_context *ctx, ht_set *set, ht_var x, const ht_images *images)
+{
+    ht_bilevel_problem problem = {};
+    ht_tensor *counts = ht_set_add(set, "counts", HT_I32, HT_SHAPE(10, 10));
+    const ht_tensor *logits = ht_value(x), *labels = ht_set_tensor(set, "labels");
+    ht_bilevel_free(ht_bilevel_new(ctx, &problem, nullptr));
+    ht_confusion(logits, labels, counts);
+    ht_images_rows(images, nullptr, 0, 1, counts, nullptr);
+    return ht_accuracy(logits, labels) + ht_item(x);
+}
+
 void every_macro(ht_tape *tape, ht_set *set, const ht_vars *theta, ht_vars *running,
                  ht_var *x)
 {
     derived(tape, set, x);
     trained(set, set, running, x[0]);
+    measured(ht_tape_context(tape), set, x[0], nullptr);
     *x = norms(images(losses(moved(reduced(elementwise(numbers(x[0], x[1]))), x[2]), x[3],
                              theta),
                       theta),

@@ -71,6 +71,21 @@ static void op_on_a_freed_tape(desk *d)
     ht_exp(x);
 }
 
+/* Of the step before: what now lies where they lay is not taken for them. */
+
+static ht_vars *step_before(desk *d)
+{
+    ht_set_add(d->theta, "w", HT_F32, HT_SHAPE(2));
+    ht_vars *old = ht_vars_input(d->eager, d->theta, 0);
+    ht_tape_reset(d->eager);
+    ht_vars_input(d->eager, d->theta, 1);
+    return old;
+}
+
+AFTER(get_of_the_step_before, ht_get(step_before(d), "w"))
+AFTER(layer_of_the_step_before, ht_linear(INPUT(HT_F32, 1, 2), step_before(d), "out"))
+AFTER(backward_of_the_step_before, ht_backward(INPUT(HT_F32, 1), step_before(d), d->data))
+
 /* What borrows. */
 
 static ht_optimizer *sgd(desk *d)
@@ -201,6 +216,9 @@ static const mistake mistakes[] = {
     GONE(input_on_a_freed_tape, "ht_input"),
     GONE(constant_on_a_freed_tape, "ht_constant"),
     STOPS(op_on_a_freed_tape, "stale", "exp", "reset"),
+    STOPS(get_of_the_step_before, "stale", "ht_get", "ht_vars_input again"),
+    STOPS(layer_of_the_step_before, "stale", HERE, "ht_vars_input again"),
+    STOPS(backward_of_the_step_before, "stale", HERE, "ht_vars_input again"),
     GONE(optimizer_over_a_freed_set, "optimizer"),
     GONE(step_of_a_freed_optimizer, "ht_optimizer_step"),
     GONE(step_by_a_freed_gradient, "ht_optimizer_step"),
