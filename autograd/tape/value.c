@@ -46,7 +46,7 @@ static ht_tensor *value_tensor(ht_tape *tape, uint32_t i)
 static const char *made_at(ht_var x, char text[HTI_MADE])
 {
     const char *site = x.tape->site[x.index];
-    snprintf(text, HTI_MADE, site ? ", made at %s" : "", site ? site : "");
+    snprintf(text, HTI_MADE, "%s%s", site ? ", made at " : "", site ? site : "");
     return text;
 }
 

@@ -330,7 +330,8 @@ static void npz_read_of_a_bad_array_says_which(void **state)
     static unsigned char bytes[MOST];
     char path[PATH];
     size_t n = get_bytes(reference_path("stored.npz", path), bytes), end = n - 22;
-    size_t central = get_number(bytes + end + 16), name = bytes[26] | bytes[27] << 8;
+    size_t central = get_number(bytes + end + 16),
+           name = (size_t)(bytes[26] | bytes[27] << 8);
     size_t data = 30 + name + (size_t)bytes[28], size = get_number(bytes + central + 24);
     bytes[data + 6] = 9;
     uint32_t sum = (uint32_t)crc32(0, bytes + data, (unsigned)size);

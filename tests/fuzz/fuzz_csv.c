@@ -86,8 +86,7 @@ size_t fuzz_example(uint64_t number, uint8_t *to, size_t most)
         "\1a,i,y\n1,x,cat\n2.5e3,\"a\"\"b\",dog\n",
         "\14a,b\r\n,NaN\r\n-1e-400,12345678901234567890\r\n",
         "\2.5;,\n",
-        "\2"
-        "1,2\n3,4\n5,6\n",
+        "\0021,2\n3,4\n5,6\n",
         "\21a;y;i\n1;0;,\n2;3;\"\n\"\n",
         "\0\xef\xbb\xbf\"a\",b\n\n1,-2\n\n",
     };
