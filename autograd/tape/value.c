@@ -46,7 +46,8 @@ static ht_tensor *value_tensor(ht_tape *tape, uint32_t i)
 static const char *made_at(ht_var x, char text[HTI_MADE])
 {
     const char *site = x.tape->site[x.index];
-    snprintf(text, HTI_MADE, "%s%s", site ? ", made at " : "", site ? site : "");
+    snprintf(text, HTI_MADE, "%s%s%s", site ? ", made at " : "", site ? site : "",
+             site ? "," : "");
     return text;
 }
 
@@ -59,7 +60,7 @@ const ht_tensor *ht_value_at(ht_var x, const char *site)
         char name[HTI_QUOTED], made[HTI_MADE];
         ht_context_fail(
             tape->ctx, HT_ERROR_ARGUMENT, site,
-            "value: node %%%u%s%s, is recorded, it has a type but no value yet; reading "
+            "value: node %%%u%s%s is recorded, it has a type but no value yet; reading "
             "it would freeze a branch\n  hint: ht_where chooses by a value; to read "
             "one, run a program, or use an HT_EAGER tape",
             i, hti_quoted(tape, i, name), made_at(x, made));
@@ -78,7 +79,7 @@ double ht_item_at(ht_var x, const char *site)
     if (ht_tensor_count(value) != 1) {
         char text[HT_SHAPE_TEXT], made[HTI_MADE];
         ht_context_fail(x.tape->ctx, HT_ERROR_SHAPE, site,
-                        "item: a value of shape %s%s, is not one element\n"
+                        "item: a value of shape %s%s is not one element\n"
                         "  hint: ht_sum or ht_mean it",
                         ht_shape_text(ht_tensor_shape(value), text), made_at(x, made));
         return (double)NAN;

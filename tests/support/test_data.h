@@ -63,6 +63,24 @@ static inline int fixture_free(void **state)
     return 0;
 }
 
+/* What a reader of images that gave `got` leaves: an error of that status with these
+ * words and a hint, which it clears, and nothing else. */
+static inline void assert_images_refused(const fixture *f, ht_status got,
+                                         const ht_images *images, ht_status status,
+                                         const char *words)
+{
+    assert_string_equal(ht_status_name(got), ht_status_name(status));
+    assert_string_equal(ht_status_name(ht_context_status(f->ctx)),
+                        ht_status_name(status));
+    assert_contains(ht_context_message(f->ctx), words);
+    assert_contains(ht_context_message(f->ctx), "\n  hint: ");
+    assert_null(images->pixels);
+    assert_null(images->labels);
+    assert_int_equal(images->classes, 0);
+    assert_int_equal(ht_context_live_bytes(f->ctx), f->live);
+    ht_context_clear(f->ctx);
+}
+
 /* The user pointer of failing_alloc. */
 typedef struct failing {
     int calls, fail_at;
