@@ -30,8 +30,8 @@ static ht_var heads_split(ht_var x, int64_t heads, const char *site)
 
 static ht_var heads_join(ht_var x, const char *site)
 {
-    if (hti_is_poison(x)) return x;
     x = heads_swap(x, site);
+    if (hti_is_poison(x)) return x;
     ht_shape shape = ht_var_shape(x);
     shape.rank--;
     shape.dim[shape.rank - 1] *= shape.dim[shape.rank];

@@ -67,7 +67,7 @@ bool hti_axes_bits(ht_var x, const char *op, ht_axes axes, const char *site,
 void hti_complain(const ht_run *r, int which, int64_t bad, int64_t size);
 /* x, a batch of matrices, with its leading axes broadcast to out's. */
 ht_array hti_batch_operand(const ht_array *x, ht_shape out);
-/* x with axes i and j exchanged. */
+/* x with axes i and j exchanged, which it has; negative ones count from the end. */
 ht_var hti_swap_axes(ht_var x, int i, int j, const char *site);
 /* The squared distance of x from its mean over the axes, summed, by divisor. */
 ht_var hti_variance(ht_var x, uint64_t axes, double divisor, bool keep, const char *site);

@@ -178,8 +178,7 @@ static void attention_jvp_vjp(ht_rule *r)
 /* (..., rows, heads, width) to (..., heads, rows, width) and back. */
 static ht_var attention_swap(ht_var x, const char *site)
 {
-    int rank = ht_var_shape(x).rank;
-    return hti_swap_axes(x, rank - 3, rank - 2, site);
+    return hti_swap_axes(x, -3, -2, site);
 }
 
 /* a b', a b or a' b by `side`, a triangle of it if causal: of a b' or of a, the scores or

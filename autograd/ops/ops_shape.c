@@ -195,7 +195,10 @@ ht_var ht_permute_at(ht_var x, ht_axes axes, const char *site)
 
 ht_var hti_swap_axes(ht_var x, int i, int j, const char *site)
 {
-    ht_axes axes = {ht_var_shape(x).rank, {0, 1, 2, 3, 4, 5}};
+    if (ht_is_zero(x) || hti_check_var(x) == HTI_NONE) return x;
+    ht_axes axes = {hti_type(x).shape.rank, {0, 1, 2, 3, 4, 5}};
+    i += i < 0 ? axes.n : 0;
+    j += j < 0 ? axes.n : 0;
     axes.axis[i] = j;
     axes.axis[j] = i;
     return ht_permute_at(x, axes, site);
@@ -210,7 +213,7 @@ ht_var ht_transpose_at(ht_var x, const char *site)
         return hti_fail(x.tape, HT_ERROR_SHAPE, site, "transpose",
                         "needs at least 2 axes, got shape %s",
                         ht_shape_text(hti_type(x).shape, text));
-    return hti_swap_axes(x, rank - 2, rank - 1, site);
+    return hti_swap_axes(x, -2, -1, site);
 }
 
 /* Broadcast. */

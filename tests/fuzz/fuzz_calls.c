@@ -617,7 +617,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct sigaction action = {.sa_handler = on_abort}, before;
     sigaction(SIGABRT, &action, &before);
     volatile bool whole = false;
-    if (quiet) dup2(fileno(quiet), STDERR_FILENO);
+    if (quiet && !getenv(FUZZ_ALOUD)) dup2(fileno(quiet), STDERR_FILENO);
     if (!sigsetjmp(back, 1)) {
         world_open();
         for (int i = 0; i < STEPS && w.ctx && w.bytes.at < n; i++) step();

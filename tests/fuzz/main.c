@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c: runs a fuzz target without libFuzzer: examples, mutated examples and random
- * bytes, from a seed, for so many seconds. An input that ends the program is in
- * fuzz-<target>.bytes, and given back as an argument runs alone. */
-#include <fcntl.h>
-#include <signal.h>
+ * bytes, from a seed, for so many seconds, in a child. However that ends (a signal, an
+ * exit of a sanitizer's, a byte left over), the input it was at is in <target>.bytes, and
+ * runs once more, aloud, as it does when given as an argument. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,9 +13,13 @@
 
 enum { MOST = 1 << 16 };
 
-static uint8_t input[MOST];
-static size_t input_size;
-static char input_path[256];
+/* The child's, which the parent sees. */
+typedef struct trial {
+    uint8_t input[MOST];
+    size_t size;
+} trial;
+
+static trial *now;
 static uint64_t random_state;
 
 /* splitmix64 (Steele, Lea & Flood, OOPSLA 2014). */
@@ -30,69 +36,64 @@ static size_t below(size_t n)
     return (size_t)(draw() % n);
 }
 
-/* Only what a handler may call. Then the signal's own end. */
-static void keep_input(int number)
-{
-    int file = open(input_path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (file >= 0 && write(file, input, input_size) == (ssize_t)input_size) {
-        static const char text[] = "fuzz: the input is kept; run it with its path\n";
-        if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(3);
-    }
-    signal(number, SIG_DFL);
-    raise(number);
-}
-
 /* One of: a byte set, a bit turned, a number planted, a part cut, doubled or moved. */
 static void mutate(void)
 {
     static const uint32_t planted[] = {0, 1, 0x7f, 0xff, 0xffff, 0x7fffffff, 0xffffffff};
-    if (input_size == 0) return;
-    size_t at = below(input_size), rest = input_size - at, n = 1 + below(rest);
+    if (now->size == 0) return;
+    size_t at = below(now->size), rest = now->size - at, n = 1 + below(rest);
     uint32_t word = planted[below(sizeof planted / sizeof *planted)];
     switch (below(6)) {
     case 0:
-        input[at] = (uint8_t)draw();
+        now->input[at] = (uint8_t)draw();
         break;
     case 1:
-        input[at] ^= (uint8_t)(1u << below(8));
+        now->input[at] ^= (uint8_t)(1u << below(8));
         break;
     case 2:
-        memcpy(input + at, &word, rest < sizeof word ? rest : sizeof word);
+        memcpy(now->input + at, &word, rest < sizeof word ? rest : sizeof word);
         break;
     case 3:
-        memmove(input + at, input + at + n, rest - n);
-        input_size -= n;
+        memmove(now->input + at, now->input + at + n, rest - n);
+        now->size -= n;
         break;
     case 4:
         if (n > 64) n = 64;
-        if (input_size + n > MOST) break;
-        memmove(input + at + n, input + at, rest);
-        input_size += n;
+        if (now->size + n > MOST) break;
+        memmove(now->input + at + n, now->input + at, rest);
+        now->size += n;
         break;
     default:
-        memmove(input + below(input_size - n + 1), input + at, n);
+        memmove(now->input + below(now->size - n + 1), now->input + at, n);
         break;
     }
 }
 
 static void make_input(uint64_t number)
 {
-    input_size = draw() % 8 ? fuzz_example(number % 64, input, MOST) : 0;
-    if (input_size == 0) {
-        input_size = below(draw() % 4 ? 256 : 4096);
-        for (size_t i = 0; i < input_size; i++) input[i] = (uint8_t)draw();
+    now->size = draw() % 8 ? fuzz_example(number % 64, now->input, MOST) : 0;
+    if (now->size == 0) {
+        now->size = below(draw() % 4 ? 256 : 4096);
+        for (size_t i = 0; i < now->size; i++) now->input[i] = (uint8_t)draw();
     }
     if (number < 64) return;
     for (size_t n = below(4) ? below(4) : below(64); n > 0; n--) mutate();
+}
+
+/* What a target keeps quiet while it runs by the thousand is heard. */
+static int run_aloud(void)
+{
+    setenv(FUZZ_ALOUD, "1", 1);
+    return LLVMFuzzerTestOneInput(now->input, now->size);
 }
 
 static int run_file(const char *path)
 {
     FILE *f = fopen(path, "rb");
     if (!f) return perror(path), 2;
-    input_size = fread(input, 1, MOST, f);
+    now->size = fread(now->input, 1, MOST, f);
     fclose(f);
-    return LLVMFuzzerTestOneInput(input, input_size);
+    return run_aloud();
 }
 
 static int write_examples(const char *folder)
@@ -100,10 +101,10 @@ static int write_examples(const char *folder)
     for (uint64_t k = 0; k < 64; k++) {
         char path[512];
         snprintf(path, sizeof path, "%s/%02u", folder, (unsigned)k);
-        input_size = fuzz_example(k, input, MOST);
-        FILE *f = input_size ? fopen(path, "wb") : NULL;
+        now->size = fuzz_example(k, now->input, MOST);
+        FILE *f = now->size ? fopen(path, "wb") : NULL;
         if (!f) continue;
-        fwrite(input, 1, input_size, f);
+        fwrite(now->input, 1, now->size, f);
         if (fclose(f)) return 1;
     }
     return 0;
@@ -111,24 +112,18 @@ static int write_examples(const char *folder)
 
 static double seconds_now(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int run_for(const char *name, double seconds, uint64_t seed)
+static int try_for(const char *name, double seconds)
 {
     double begin = seconds_now();
     uint64_t n = 0;
-    random_state = seed;
-    snprintf(input_path, sizeof input_path, "%s.bytes", name);
-    for (int k = 0; k < 4; k++)
-        signal((int[]){SIGABRT, SIGSEGV, SIGFPE, SIGBUS}[k], keep_input);
-    printf("# %s: seed %llu\n", name, (unsigned long long)seed);
-    fflush(stdout);
     for (; seconds_now() - begin < seconds; n++) {
         make_input(n);
-        LLVMFuzzerTestOneInput(input, input_size);
+        LLVMFuzzerTestOneInput(now->input, now->size);
     }
     printf("ok 1 - %s: %llu inputs in %.0f s, ", name, (unsigned long long)n, seconds);
     fuzz_figures(stdout);
@@ -136,11 +131,40 @@ static int run_for(const char *name, double seconds, uint64_t seed)
     return 0;
 }
 
+static int keep_and_tell(const char *name, int status)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s.bytes", name);
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(now->input, 1, now->size, f) != now->size || fclose(f)) perror(path);
+    printf("not ok 1 - %s: ended by %s %d; the input is in %s; it says:\n1..1\n", name,
+           WIFSIGNALED(status) ? "signal" : "exit",
+           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), path);
+    fflush(stdout);
+    run_aloud();
+    return 1;
+}
+
+static int run_for(const char *name, double seconds, uint64_t seed)
+{
+    random_state = seed;
+    printf("# %s: seed %llu\n", name, (unsigned long long)seed);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) return try_for(name, seconds);
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child) return perror(name), 2;
+    return status ? keep_and_tell(name, status) : 0;
+}
+
 int main(int n, char **argument)
 {
     const char *name = strrchr(argument[0], '/');
     const char *seed = getenv("HYPERTAPE_TEST_SEED");
     name = name ? name + 1 : argument[0];
+    now = mmap(NULL, sizeof *now, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+               0);
+    if (now == MAP_FAILED) return perror("mmap"), 2;
     if (n == 3 && !strcmp(argument[1], "--examples")) return write_examples(argument[2]);
     if (n == 3 && !strcmp(argument[1], "--seconds"))
         return run_for(name, atof(argument[2]),

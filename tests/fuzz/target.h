@@ -19,6 +19,9 @@ size_t fuzz_example(uint64_t number, uint8_t *to, size_t most);
 /* What was met, in one line without its end: "31 loaded, 200 refused". */
 void fuzz_figures(FILE *f);
 
+/* Set in the environment when an input runs alone: nothing is to be hushed then. */
+#define FUZZ_ALOUD "HYPERTAPE_FUZZ_ALOUD"
+
 /* A finding: what was wrong, then abort, which every kind of driver notices. */
 #define FUZZ_REQUIRE(condition, ...)                                            \
     do {                                                                        \

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_misuse_inputs.c: every function that takes variables, given in each of its places
- * a number, HT_ZERO, a poisoned variable, one of another tape and one that is stale. It
- * takes it, or it says that it does not: an error on the context if a tape can be
- * reached, else an assertion, either of which names the function. A function of the
- * headers that is not in the table fails the test.
+ * a number, HT_ZERO, a poisoned variable, one of another tape and one that is stale, and
+ * called while memory runs out. It takes it, or it says that it does not: an error on the
+ * context if a tape can be reached, else an assertion, either of which names the
+ * function. A function of the headers that is not in the table fails the test.
  * Read next: misuse.h, autograd/apply.c (hti_needs). */
 #include "ht_nn.h"
 #include "misuse.h"
@@ -21,6 +21,7 @@ typedef enum kind {
     OTHER_ROWS, /* (2, 4) */
     IMAGES,     /* (2, 4, 5, 5) */
     WEIGHT,     /* (6, 4, 2, 2) */
+    SQUARE,     /* (2, 2) */
     INDEX,      /* i32 (2) */
     INDICES,    /* i32 (2, 3) */
     STEP,       /* i32 () */
@@ -146,6 +147,7 @@ CALL(batchnorm, ht_batchnorm(A, B, C, 1e-5))
 CALL(batchnorm_given, ht_batchnorm_given(A, B, C, 1e-5))
 CALL(tril, ht_tril(A, 0, 0))
 CALL(attention, ht_attention(A, B, C, D, false))
+CALL(heads, ht_attention(A, B, C, D, true))
 #define F64_TYPE ((ht_type){HT_F64, HT_SHAPE(2, 3)})
 CALL(uniform, ht_uniform(A, F64_TYPE, 1))
 CALL(normal, ht_normal(A, F64_TYPE, 1))
@@ -358,6 +360,14 @@ static const call calls[] = {
     ROW(batchnorm_given, "nnn", "nnn", IMAGES, CHANNEL, CHANNEL),
     ROW(batch_statistics, "n", "n", IMAGES),
     ONE_ABSENT(tril) ROW(attention, "nnny", "nnny", MATRIX, MATRIX, MATRIX, ROWS),
+    {"heads",
+     "nnny",
+     "nnny",
+     {WEIGHT, SQUARE, SQUARE, SQUARE},
+     call_heads,
+     "attention",
+     false,
+     0},
     ROW(uniform, "n", "n", STEP),
     ROW(normal, "n", "n", STEP),
     ROW(dropout_mask, "n", "n", STEP),
@@ -422,6 +432,7 @@ static ht_type kind_type(kind k)
         [OTHER_ROWS] = {HT_F64, {2, {2, 4}}},
         [IMAGES] = {HT_F64, {4, {2, 4, 5, 5}}},
         [WEIGHT] = {HT_F64, {4, {6, 4, 2, 2}}},
+        [SQUARE] = {HT_F64, {2, {2, 2}}},
         [INDEX] = {HT_I32, {1, {2}}},
         [INDICES] = {HT_I32, {2, {2, 3}}},
         [STEP] = {HT_I32, {0, {0}}},
@@ -529,6 +540,7 @@ static const char *said(outcome o)
 }
 
 static int tried, bad;
+static uint32_t used; /* nodes, by the last call */
 
 static void expect(bool right, const call *c, int place, const char *what, outcome got,
                    const char *want)
@@ -617,6 +629,32 @@ static void try_stale(const call *c, int place, bool past)
     desk_close();
 }
 
+/* The n-th request of the call for memory fails, and those after it do not, on a tape
+ * with room for so many nodes. Whether one has failed. */
+static bool try_request(const call *c, int n, uint32_t room)
+{
+    desk_open(d.policy);
+    lay(c);
+    for (int i = 0; d.tape->capacity - d.tape->n != room; i++) ht_constant(d.tape, i);
+    uint32_t before = d.tape->n;
+    d.heap.until_failure = n;
+    outcome got = outcome_of(c);
+    bool failed = d.heap.failed;
+    expect(got != ABORTED, c, -1, "no memory", got, "no assertion");
+    expect((got == TAKEN) != failed, c, -1, "no memory", got, "an error of it");
+    used = d.tape->n - before;
+    desk_close();
+    return failed;
+}
+
+/* What goes on from a value that could not be made meets a poisoned variable in the midst
+ * of it: each value may be that one, as the tape grows before it. */
+static void try_memory(const call *c)
+{
+    for (int n = 1; try_request(c, n, 64); n++) continue;
+    for (uint32_t room = used; room-- > 0;) try_request(c, 1, room);
+}
+
 static void try_all(const call *c)
 {
     desk_open(d.policy);
@@ -624,6 +662,7 @@ static void try_all(const call *c)
     outcome got = outcome_of(c);
     expect(got == TAKEN, c, -1, "nothing wrong", got, "taken");
     desk_close();
+    try_memory(c);
     assert_int_equal(strlen(c->number), places(c));
     assert_int_equal(strlen(c->zero), places(c));
     for (int i = 0; i < places(c); i++) {

@@ -19,11 +19,13 @@ typedef struct misuse_block {
 
 typedef struct misuse_heap {
     misuse_block blocks; /* a ring */
+    int until_failure;   /* requests, of which the last gets no memory; 0: all get some */
+    bool failed;
 } misuse_heap;
 
 static inline void misuse_heap_init(misuse_heap *heap)
 {
-    heap->blocks.next = heap->blocks.before = &heap->blocks;
+    *heap = (misuse_heap){.blocks = {&heap->blocks, &heap->blocks}};
 }
 
 static inline void misuse_unlink(misuse_block *b)
@@ -36,6 +38,10 @@ static inline void *misuse_alloc(void *user, void *old, size_t old_size, size_t 
 {
     misuse_heap *heap = user;
     misuse_block *b = old ? (misuse_block *)old - 1 : NULL, *to = NULL;
+    if (new_size && heap->until_failure && --heap->until_failure == 0) {
+        heap->failed = true;
+        return NULL;
+    }
     if (new_size && !(to = malloc(sizeof *to + new_size))) return NULL;
     if (to) {
         *to = (misuse_block){heap->blocks.next, &heap->blocks};
@@ -74,7 +80,6 @@ static bool misuse_aborts(void (*f)(void *data), void *data)
     char path[] = "misuse.XXXXXX";
     int saved = dup(STDERR_FILENO), file = mkstemp(path);
     if (saved < 0 || file < 0) fail_msg("no file for stderr");
-    unlink(path);
     fflush(stderr);
     dup2(file, STDERR_FILENO);
     struct sigaction action = {.sa_handler = misuse_on_signal}, abort_before, before;
@@ -91,6 +96,7 @@ static bool misuse_aborts(void (*f)(void *data), void *data)
     misuse_text[got > 0 ? got : 0] = '\0';
     if (number == SIGSEGV) snprintf(misuse_text, sizeof misuse_text, "crashed");
     close(file);
+    unlink(path); /* a sanitizer that ends the program leaves its report there */
     return number != 0;
 }
 
