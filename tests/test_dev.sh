@@ -85,7 +85,8 @@ says new_keeps_a_file 1 "dev: new: $work/full/thesis.tex $there" \
 # Where nothing is built, and tools that would build say that they were asked.
 mkdir -p "$work/unbuilt" "$work/refusing"
 cp "$root/dev" "$work/unbuilt/dev"
-(cd "$root" && tar -cf - examples/bilevel/hyperclean_setup.c examples/common/command.c) |
+(cd "$root" && tar -cf - examples/bilevel/hyperclean_setup.c examples/common/command.c \
+    examples/common/demo.h) |
     tar -xf - -C "$work/unbuilt"
 for tool in meson ninja apt-get sudo; do
     printf '#!/bin/sh\necho "%s was asked: $*"\nexit 1\n' $tool >"$work/refusing/$tool"
@@ -94,7 +95,7 @@ chmod +x "$work/refusing"/*
 PATH="$work/refusing:$PATH" "$work/unbuilt/dev" demo --threads 1 --help >"$work/help" 2>&1
 flags=$(grep -c '^  --' "$work/help")
 found demo_help_needs_no_build '  --outer-steps       of Adam on the weights' "$work/help"
-(cd "$work/unbuilt/examples" && cat ./*/*.c) | grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
+(cd "$work/unbuilt/examples" && cat ./*/*.[ch]) | grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
 found demo_help_has_every_flag "$flags" "$work/tables"
 (cd "$root" && tar -cf - examples/bilevel examples/common) | tar -xf - -C "$work/unbuilt"
 PATH="$work/refusing:$PATH" "$work/unbuilt/dev" demo tune_penalty --help >"$work/help" 2>&1

@@ -81,7 +81,7 @@ static ht_bilevel *problem_new(clean_run *run)
         .update = {.rule = &ht_sgd, .rate = HT_FIXED(options->rate)},
         .steps = options->inner_steps};
     ht_bilevel_options how = {.schedule = (ht_schedule)options->schedule,
-                              .bytes = options->memory};
+                              .bytes = options->demo.memory};
     if (how.schedule == HT_REVOLVE && !how.bytes)
         how.slots = (int64_t)ceil(sqrt((double)options->inner_steps));
     ht_bilevel *bilevel = ht_bilevel_new(run->ctx, &problem, &how);
@@ -133,22 +133,22 @@ static bool outer_step(const ht_outer_step *outer, void *user)
     clean_run *run = user;
     clean_result *result = &run->result;
     const ht_bilevel_result *got = &outer->result;
+    int64_t done = outer->step + 1;
     stopwatch_add(&result->hypergradients, stopwatch_since(result->step_began));
     check_finite(run, got);
     const float *gradient = ht_tensor_data(ht_set_tensor(got->gradient, "lambda"));
-    clean_step *step = &result->step[result->n_steps++];
-    *step = (clean_step){.number = (double)result->n_steps,
-                         .validation_loss = got->outer,
-                         .inner_loss = got->inner,
-                         .seconds = got->seconds};
-    clean_score_weights(&run->data, ht_tensor_data(ht_set_tensor(outer->eta, "lambda")),
-                        step);
+    clean_score s = clean_score_weights(
+        &run->data, ht_tensor_data(ht_set_tensor(outer->eta, "lambda")));
+    result->steps.rows = outer->step; /* and those of earlier sittings */
+    METRICS_ROW(&result->steps, (double)done, got->outer, got->inner, s.found,
+                s.precision, s.recall, s.f1, s.weight_sum, got->seconds, s.right_weight,
+                s.wrong_weight);
     for (int64_t i = 0; i < run->data.n_train; i++)
         result->distrust[i] += (double)gradient[i];
-    result->hypergradient_seconds += got->seconds;
+    result->n_timed++;
     result->peak_bytes = got->peak_bytes;
-    progress_step(clean_outer_work(run->options, result->n_steps), "cleaning",
-                  result->n_steps, run->options->outer_steps, got->outer);
+    progress_step(clean_outer_work(run->options, done), "cleaning", done,
+                  run->options->outer_steps, got->outer);
     result->step_began = stopwatch_now();
     return !interrupted();
 }
@@ -168,14 +168,18 @@ static void clean(clean_run *run, ht_bilevel *bilevel)
                               .project = project,
                               .each = outer_step,
                               .user = run,
-                              .guard = HT_GUARD_OFF};
+                              .guard = HT_GUARD_OFF,
+                              .save = run->state,
+                              .more = result->more};
     outer.update.eps = HT_FIXED(1e-12);
     double first = evaluate(run, bilevel);
     result->step_began = stopwatch_now();
-    if (!interrupted()) ht_bilevel_minimize(bilevel, &outer);
+    if (!interrupted()) result->steps.rows = ht_bilevel_minimize(bilevel, &outer).steps;
     ht_check(run->ctx);
-    double last = result->n_steps ? evaluate(run, bilevel) : first;
-    result->inner_seconds = (first + last) / 2 * (double)result->n_steps;
+    double last = result->steps.rows ? evaluate(run, bilevel) : first;
+    result->inner_seconds = (first + last) / 2 * (double)result->steps.rows;
+    result->score = clean_score_weights(
+        &run->data, ht_tensor_data(ht_set_tensor(result->eta, "lambda")));
 }
 
 /* Outer steps, then the trainings of the table. */
@@ -196,13 +200,15 @@ static int run_all(const clean_options *options)
 {
     clean_run run = clean_run_new(options);
     ht_bilevel *bilevel = problem_new(&run);
-    if (options->out) clean_out_check(&run);
-    output_check(run.ctx, "json", options->common.json);
+    run.state = demo_state(run.ctx, &options->demo);
+    if (options->demo.out) clean_out_check(&run);
+    output_check(run.ctx, "json", options->demo.common.json);
     ht_check(run.ctx);
     compute(&run, bilevel);
-    if (options->out && run.result.n_steps) run.result.written = !clean_write(&run);
+    if (options->demo.out && run.result.steps.rows)
+        run.result.written = !clean_write(&run);
     clean_print(&run);
-    if (options->common.json) clean_write_json(&run);
+    if (options->demo.common.json) clean_write_json(&run);
     ht_check(run.ctx);
     int code = !command_printed("hyperclean") ? 1 : run.result.interrupted ? 130 : 0;
     ht_bilevel_free(bilevel);

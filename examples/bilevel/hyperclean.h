@@ -12,17 +12,15 @@
 #ifndef HYPERCLEAN_H
 #define HYPERCLEAN_H
 
-#include "common.h"
+#include "demo.h"
 
 #define FOUND_WRONG 1e-3 /* a weight below this says: this label is wrong */
 
 typedef struct clean_options {
-    common_options common;
+    demo_options demo;
     int64_t n_train, n_validation, inner_steps, outer_steps, final_steps;
     double corrupt, radius, rate, outer_rate;
-    size_t memory;
-    int schedule;    /* an ht_schedule */
-    const char *out; /* NULL: nothing is written */
+    int schedule; /* an ht_schedule */
 } clean_options;
 
 /* Sets hold "x" (n, pixels) f32 and "label" (n) i32. */
@@ -39,16 +37,9 @@ typedef struct clean_data {
 typedef struct clean_score {
     double found, right; /* labels found wrong, and those of them that are */
     double precision, recall, f1;
+    double weight_sum;                 /* of lambda */
+    double right_weight, wrong_weight; /* mean lambda where the label is so */
 } clean_score;
-
-/* Doubles alone, so that each is a series of a report. */
-typedef struct clean_step {
-    double number;                      /* from 1 */
-    double validation_loss, inner_loss; /* at theta_T, before this step's update */
-    clean_score score;                  /* after it */
-    double weight_sum, seconds;         /* sum of lambda; of the hypergradient */
-    double right_weight, wrong_weight;  /* mean lambda where the label is so */
-} clean_step;
 
 enum { BASELINE, VALIDATION_ONLY, CLEANED, ORACLE, N_TRAININGS };
 
@@ -62,12 +53,14 @@ typedef struct clean_training {
 } clean_training;
 
 typedef struct clean_result {
-    clean_step *step; /* (outer_steps), the first n_steps done */
-    int64_t n_steps;
-    ht_set *eta;      /* "lambda" (n_train) */
-    double *distrust; /* (n_train) sum of the hypergradients so far */
+    metrics steps;     /* a row an outer step */
+    ht_set *eta;       /* "lambda" (n_train) */
+    ht_set *more;      /* what is saved beside it: "rows" of steps; and the next */
+    double *distrust;  /* (n_train) sum of the hypergradients so far; borrowed */
+    clean_score score; /* of lambda as it stands */
+    int64_t n_timed;   /* steps of this sitting */
     clean_training training[N_TRAININGS];
-    double seconds, hypergradient_seconds, inner_seconds;
+    double seconds, inner_seconds;
     stopwatch began, step_began;
     stopwatch hypergradients, plain; /* all, each with its step; and two trainings */
     double validation_loss;          /* after the last outer step */
@@ -81,7 +74,8 @@ typedef struct clean_run {
     ht_context *ctx;
     const clean_options *options;
     clean_data data;
-    ht_set *theta; /* softmax regression, at zero */
+    ht_set *theta;     /* softmax regression, at zero */
+    const char *state; /* of the outer run; NULL: not saved */
     clean_result result;
 } clean_run;
 
@@ -102,7 +96,7 @@ void clean_train_all(clean_run *run);
 /* Reads data, makes room for the model and results; what is wrong ends the program. */
 clean_run clean_run_new(const clean_options *options);
 void clean_run_free(clean_run *run);
-void clean_score_weights(const clean_data *data, const float *lambda, clean_step *step);
+clean_score clean_score_weights(const clean_data *data, const float *lambda);
 
 /* By how much the cleaned training's accuracy leads another's, in points, and the
  * standard error, paired: only images on which they disagree count (McNemar 1947). */
@@ -113,6 +107,8 @@ clean_lead clean_compare(const clean_run *run, int other);
 /* Plain trainings that a hypergradient took, by processor time; NaN: the machine was too
  * busy to tell. */
 double clean_time_ratio(const clean_result *result);
+
+double clean_seconds(const clean_result *result); /* of all hypergradients */
 
 void clean_print(const clean_run *run);
 ht_status clean_write_json(const clean_run *run);

@@ -20,18 +20,8 @@ enum { SHEET_PART = 48, N_FILES = 7 };
 
 static ht_status write_metrics(const clean_run *run, const char *path)
 {
-    output out;
-    if (!output_open(&out, run->ctx, path, false)) return ht_context_status(run->ctx);
-    fprintf(out.file, "outer_step,validation_loss,inner_loss,found,precision,recall,f1,"
-                      "weight_sum,hypergradient_seconds,right_weight,wrong_weight\n");
-    for (int64_t k = 0; k < run->result.n_steps; k++) {
-        const clean_step *step = &run->result.step[k];
-        const clean_score *score = &step->score;
-        CSV_ROW(&out, step->number, step->validation_loss, step->inner_loss, score->found,
-                score->precision, score->recall, score->f1, step->weight_sum,
-                step->seconds, step->right_weight, step->wrong_weight);
-    }
-    return output_close(&out, true);
+    (void)path;
+    return metrics_write(&run->result.steps, run->ctx, run->options->demo.out);
 }
 
 static ht_status write_weights(const clean_run *run, const char *path)
@@ -135,7 +125,7 @@ static ht_status write_sheet(const clean_run *run, const char *path)
 static ht_status write_config(const clean_run *run, const char *path)
 {
     (void)path;
-    return command_write_config(run->ctx, run->options->out);
+    return command_write_config(run->ctx, run->options->demo.out);
 }
 
 /* In the order of writing. */
@@ -149,13 +139,13 @@ static ht_status (*const file_writers[N_FILES])(const clean_run *run,
 
 ht_status clean_out_check(const clean_run *run)
 {
-    return output_folder(run->ctx, "hyperclean", run->options->out, file_names);
+    return output_folder(run->ctx, "hyperclean", run->options->demo.out, file_names);
 }
 
 ht_status clean_write(const clean_run *run)
 {
     char path[OUTPUT_PATH];
-    const char *folder = run->options->out;
+    const char *folder = run->options->demo.out;
     bool earlier = output_earlier(run->ctx, folder, file_names);
     for (int k = 0; k < N_FILES && !ht_context_status(run->ctx); k++)
         if (path_join(run->ctx, path, folder, file_names[k])) file_writers[k](run, path);

@@ -8,11 +8,6 @@
 
 enum { SHOWN = 30, CAPTION = 48, BINS = 20, CLASSES = 10 };
 
-static clean_score last_score(const clean_run *run)
-{
-    return run->result.step[run->result.n_steps - 1].score;
-}
-
 /* Clearly better than the labels as given, and than leaving all of them out; or clearly
  * worse than either. */
 static report_tone tone_of(const clean_run *run)
@@ -28,7 +23,7 @@ static report_tone tone_of(const clean_run *run)
 static void put_verdict(report *page, const clean_run *run)
 {
     const clean_training *training = run->result.training;
-    clean_score score = last_score(run);
+    clean_score score = run->result.score;
     clean_lead given = clean_compare(run, BASELINE);
     clean_lead none = clean_compare(run, VALIDATION_ONLY);
     if (run->result.interrupted)
@@ -48,7 +43,7 @@ static void put_verdict(report *page, const clean_run *run)
 
 static void put_numbers(report *page, const clean_run *run)
 {
-    clean_score score = last_score(run);
+    clean_score score = run->result.score;
     const clean_training *training = run->result.training;
     if (isfinite(score.f1))
         report_number(page, "F1", "of finding wrong labels", "%.3f", score.f1);
@@ -86,30 +81,28 @@ static void put_trainings(report *page, const clean_run *run)
                 n, bar);
 }
 
-/* All of a step are doubles, so that a field is a series. */
-static report_series step_series(const clean_run *run, const char *name,
-                                 const double *first)
+/* A column of the outer steps under another name. */
+static report_series steps_of(const clean_run *run, const char *column, const char *name)
 {
-    return (report_series){name, run->result.n_steps, &run->result.step[0].number, first,
-                           .stride = sizeof(clean_step) / sizeof(double)};
+    report_series series = metrics_series(&run->result.steps, column);
+    series.name = name;
+    return series;
 }
 
 static void put_curves(report *page, const clean_run *run)
 {
-    const clean_step *step = run->result.step;
+    report_series loss = steps_of(run, "validation_loss", "by the weights");
     report_curve(
         page, &(report_figure){"Validation loss of the trained model", "outer step"}, 2,
-        (report_series[]){
-            step_series(run, "by the weights", &step->validation_loss),
-            {"weights all alike", 1, NULL, &step->validation_loss, .control = true}});
+        (report_series[]){loss, {"weights all alike", 1, NULL, loss.y, .control = true}});
     report_curve(page, &(report_figure){"Wrong labels found", "outer step"}, 3,
-                 (report_series[]){step_series(run, "F1", &step->score.f1),
-                                   step_series(run, "precision", &step->score.precision),
-                                   step_series(run, "recall", &step->score.recall)});
-    report_curve(
-        page, &(report_figure){"Mean weight, by what the label is", "outer step"}, 2,
-        (report_series[]){step_series(run, "right labels", &step->right_weight),
-                          step_series(run, "wrong labels", &step->wrong_weight)});
+                 (report_series[]){steps_of(run, "f1", "F1"),
+                                   steps_of(run, "precision", "precision"),
+                                   steps_of(run, "recall", "recall")});
+    report_curve(page,
+                 &(report_figure){"Mean weight, by what the label is", "outer step"}, 2,
+                 (report_series[]){steps_of(run, "right_weight", "right labels"),
+                                   steps_of(run, "wrong_weight", "wrong labels")});
 }
 
 static void put_weights(report *page, const clean_run *run)
@@ -198,7 +191,7 @@ static void put_found(report *page, const clean_run *run)
 {
     static const char *const row[] = {"wrong label", "right label"};
     static const char *const column[] = {"found wrong", "kept"};
-    clean_score score = last_score(run);
+    clean_score score = run->result.score;
     double wrong = 0;
     for (int64_t i = 0; i < run->data.n_train; i++) wrong += run->data.corrupted[i];
     double all_right = (double)run->data.n_train - wrong,
@@ -234,8 +227,8 @@ static void put_account(report *page, const clean_run *run)
     report_fact(page, "predicted before the first step", "%.1f MB",
                 (double)result->predicted_bytes / 1e6);
     report_fact(page, "checkpoints", "%s", result->schedule);
-    report_fact(page, "hypergradients", "%lld in %.1f s", (long long)result->n_steps,
-                result->hypergradient_seconds);
+    report_fact(page, "hypergradients", "%lld in %.1f s", (long long)result->steps.rows,
+                clean_seconds(result));
     if (isfinite(ratio))
         report_fact(page, "a hypergradient, in plain trainings of its length", "%.2f",
                     ratio);
@@ -248,7 +241,7 @@ ht_status clean_write_page(const clean_run *run, const char *path)
 {
     report page;
     (void)path;
-    if (!report_open(&page, run->ctx, run->options->out,
+    if (!report_open(&page, run->ctx, run->options->demo.out,
                      "Hyper-cleaning: which labels are wrong?"))
         return ht_context_status(run->ctx);
     put_verdict(&page, run);
@@ -261,7 +254,7 @@ ht_status clean_write_page(const clean_run *run, const char *path)
                 (long long)run->data.n_train,
                 round(run->options->corrupt * (double)run->data.n_train),
                 (long long)run->data.n_validation, FOUND_WRONG,
-                (long long)run->result.n_steps, (long long)run->options->inner_steps);
+                (long long)run->result.steps.rows, (long long)run->options->inner_steps);
     report_section(&page, "What it is worth, and how it went");
     if (run->result.training[CLEANED].done) put_trainings(&page, run);
     put_curves(&page, run);

@@ -6,7 +6,7 @@
 
 #include "hyperclean.h"
 
-void clean_score_weights(const clean_data *data, const float *lambda, clean_step *step)
+clean_score clean_score_weights(const clean_data *data, const float *lambda)
 {
     clean_score score = {0};
     double wrong = 0, wrong_sum = 0, sum = 0;
@@ -21,10 +21,10 @@ void clean_score_weights(const clean_data *data, const float *lambda, clean_step
     score.precision = score.right / score.found;
     score.recall = score.right / wrong;
     score.f1 = 2 * score.right / (score.found + wrong);
-    step->score = score;
-    step->weight_sum = sum;
-    step->wrong_weight = wrong_sum / wrong;
-    step->right_weight = (sum - wrong_sum) / ((double)data->n_train - wrong);
+    score.weight_sum = sum;
+    score.wrong_weight = wrong_sum / wrong;
+    score.right_weight = (sum - wrong_sum) / ((double)data->n_train - wrong);
+    return score;
 }
 
 static const char *const training_names[N_TRAININGS] = {"baseline", "validation only",
@@ -46,8 +46,16 @@ clean_lead clean_compare(const clean_run *run, int other)
 
 double clean_time_ratio(const clean_result *result)
 {
-    return 2 / (double)result->n_steps *
+    return 2 / (double)result->n_timed *
            stopwatch_ratio(result->hypergradients, result->plain);
+}
+
+double clean_seconds(const clean_result *result)
+{
+    report_series seconds = metrics_series(&result->steps, "hypergradient_seconds");
+    double sum = 0;
+    for (int64_t i = 0; i < seconds.n; i++) sum += seconds.y[i * seconds.stride];
+    return sum;
 }
 
 static void print_versus(FILE *f, const clean_run *run, int other, const char *name)
@@ -133,14 +141,14 @@ static void print_score(FILE *f, const clean_run *run)
 {
     char precision[RATIO_TEXT], recall[RATIO_TEXT], f1[RATIO_TEXT];
     const clean_result *result = &run->result;
-    const clean_score *score = &result->step[result->n_steps - 1].score;
+    const clean_score *score = &result->score;
     fprintf(f, "\nFound wrong (weight below %g): %.0f labels, %.0f of them rightly\n",
             FOUND_WRONG, score->found, score->right);
     fprintf(f, "  precision %s, recall %s, F1 %s\n",
             ratio_text(score->precision, precision), ratio_text(score->recall, recall),
             ratio_text(score->f1, f1));
     fprintf(f, "  %lld outer steps of T = %lld, %s; weights sum to at most R = %g\n",
-            (long long)result->n_steps, (long long)run->options->inner_steps,
+            (long long)result->steps.rows, (long long)run->options->inner_steps,
             result->schedule, run->options->radius);
     double ratio = clean_time_ratio(result);
     if (isfinite(ratio))
@@ -153,26 +161,26 @@ static void print_score(FILE *f, const clean_run *run)
 static void print_interrupt(FILE *f, const clean_run *run)
 {
     const clean_result *result = &run->result;
-    if (!result->n_steps)
+    if (!result->steps.rows)
         fprintf(f,
                 "\nInterrupted before the first outer step: nothing was learned yet%s\n",
-                run->options->out ? ", nothing\nhas been written" : "");
+                run->options->demo.out ? ", nothing\nhas been written" : "");
     else
         fprintf(f, "\nInterrupted: %lld of %lld outer steps done%s\n",
-                (long long)result->n_steps, (long long)run->options->outer_steps,
+                (long long)result->steps.rows, (long long)run->options->outer_steps,
                 result->written ? "; what there is has been written" : "");
 }
 
 void clean_print(const clean_run *run)
 {
-    FILE *f = command_text(&run->options->common);
+    FILE *f = command_text(&run->options->demo.common);
     const clean_result *result = &run->result;
     int64_t n = run->data.n_train;
     fprintf(
         f, "Data hyper-cleaning: %lld train images, %.0f with a wrong label; seed %llu\n",
         (long long)n, round(run->options->corrupt * (double)n),
-        (unsigned long long)run->options->common.seed);
-    if (result->n_steps) print_score(f, run);
+        (unsigned long long)run->options->demo.common.seed);
+    if (result->steps.rows) print_score(f, run);
     print_trainings(f, run);
     if (result->interrupted)
         print_interrupt(f, run);
@@ -182,7 +190,7 @@ void clean_print(const clean_run *run)
         fprintf(f,
                 "\nWritten to %s: report.html, to open in a browser; metrics.csv,\n"
                 "  config.json, weights.csv, weights.safetensors, %sdistrusted.png\n",
-                run->options->out,
+                run->options->demo.out,
                 result->training[CLEANED].done ? "model.safetensors,\n  " : "");
     fprintf(f, "\n%.1f s of computing; the unroll held %.1f MB (predicted %.1f)\n",
             result->seconds, (double)result->peak_bytes / 1e6,
@@ -195,8 +203,8 @@ static void put_results(output *out, const clean_result *result)
                                                    "validation_only_accuracy",
                                                    "cleaned_accuracy", "oracle_accuracy"};
     const double none = (double)NAN;
-    clean_score score = {none, none, none, none, none};
-    if (result->n_steps) score = result->step[result->n_steps - 1].score;
+    clean_score score = {none, none, none, none, none, none, none, none};
+    if (result->steps.rows) score = result->score;
     for (int k = 0; k < N_TRAININGS; k++)
         json_number(out, names[k],
                     result->training[k].done ? result->training[k].accuracy : none);
@@ -205,7 +213,7 @@ static void put_results(output *out, const clean_result *result)
     json_number(out, "recall", score.recall);
     json_number(out, "found", score.found);
     json_number(out, "validation_loss", result->validation_loss);
-    json_number(out, "outer_steps", (double)result->n_steps);
+    json_number(out, "outer_steps", (double)result->steps.rows);
 }
 
 ht_status clean_write_json(const clean_run *run)
@@ -215,7 +223,7 @@ ht_status clean_write_json(const clean_run *run)
     struct rusage usage;
     output out;
     getrusage(RUSAGE_SELF, &usage);
-    if (!output_open(&out, run->ctx, options->common.json, false))
+    if (!output_open(&out, run->ctx, options->demo.common.json, false))
         return ht_context_status(run->ctx);
     put_results(&out, result);
     json_number(&out, "inner_steps", (double)options->inner_steps);
@@ -226,13 +234,13 @@ ht_status clean_write_json(const clean_run *run)
     json_number(&out, "corrupt", options->corrupt);
     json_number(&out, "radius", options->radius);
     json_number(&out, "seconds", result->seconds);
-    json_number(&out, "hypergradient_seconds", result->hypergradient_seconds);
+    json_number(&out, "hypergradient_seconds", clean_seconds(result));
     json_number(&out, "inner_seconds", result->inner_seconds);
     json_number(&out, "predicted_bytes", (double)result->predicted_bytes);
     json_number(&out, "peak_bytes", (double)result->peak_bytes);
     json_number(&out, "peak_rss_bytes", 1024.0 * (double)usage.ru_maxrss);
     json_text(&out, "schedule", "\"%s\"", result->schedule);
     json_text(&out, "interrupted", result->interrupted ? "true" : "false");
-    json_text(&out, "seed", "%llu", (unsigned long long)options->common.seed);
+    json_text(&out, "seed", "%llu", (unsigned long long)options->demo.common.seed);
     return json_close(&out);
 }

@@ -15,7 +15,7 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
 {
     const double most = 1e8, steps = 1e6;
     clean_options *o = options;
-    *o = (clean_options){.common = {.seed = 1, .data = HYPERCLEAN_DATA},
+    *o = (clean_options){.demo.common = {.seed = 1, .data = HYPERCLEAN_DATA},
                          .n_train = 5000,
                          .n_validation = 5000,
                          .corrupt = 0.5,
@@ -37,11 +37,9 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
          steps},
         {"rate", FLAG_ABOVE, &o->rate, "of the inner descent", 0, 1e38},
         {"outer-rate", FLAG_ABOVE, &o->outer_rate, "of Adam", 0, 1e6},
-        {"memory", FLAG_BYTES, &o->memory, "of the unroll, like 50M; 0: no limit"},
         {"schedule", FLAG_CHOICE, &o->schedule, "auto, store-all, two-level or revolve",
          .choices = clean_schedules},
-        {"out", FLAG_FOLDER, &o->out, "write report.html, metrics, weights, a model"},
-    };
+        DEMO_FLAGS(&o->demo)};
     const command about = {
         "hyperclean",
         "Finds wrong labels by differentiating through a whole training: every\n"
@@ -50,7 +48,7 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
         "hypergradient_seconds is the sum over outer steps, inner_seconds the time of\n"
         "as many plain trainings of T steps, by the first and the last. Accuracies are\n"
         "in percent. Revolve keeps sqrt(T) states if --memory says nothing.",
-        &o->common,
+        &o->demo.common,
         sizeof flags / sizeof *flags,
         flags};
     if (!command_parse(&about, argc, argv, status)) return false;
@@ -90,18 +88,19 @@ static void check_images(ht_context *ctx, const clean_options *options,
                         "hyperclean: --train %lld and --validation %lld ask for %lld "
                         "images, %s has %lld\n  hint: ./dev data mnist fetches 60000",
                         (long long)options->n_train, (long long)options->n_validation,
-                        (long long)wanted, options->common.data, (long long)one.dim[0]);
+                        (long long)wanted, options->demo.common.data,
+                        (long long)one.dim[0]);
     else if (one.dim[1] != other.dim[1] || one.dim[2] != other.dim[2])
         ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
                         "%s: train images are %s, test images %s\n"
                         "  hint: the files belong to different sets",
-                        options->common.data, ht_shape_text(one, a),
+                        options->demo.common.data, ht_shape_text(one, a),
                         ht_shape_text(other, b));
     else if (!other.dim[0] || !one.dim[1] || !one.dim[2])
         ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
                         "%s: expected test images with pixels, got %s\n"
                         "  hint: ./dev data mnist fetches 10000",
-                        options->common.data, ht_shape_text(other, b));
+                        options->demo.common.data, ht_shape_text(other, b));
     ht_check(ctx);
 }
 
@@ -123,9 +122,9 @@ static void read_data(clean_run *run)
     const clean_options *options = run->options;
     ht_context *ctx = run->ctx;
     ht_images train, test;
-    ht_mnist_read(ctx, options->common.data, false, &train);
+    ht_mnist_read(ctx, options->demo.common.data, false, &train);
     ht_check(ctx);
-    ht_mnist_read(ctx, options->common.data, true, &test);
+    ht_mnist_read(ctx, options->demo.common.data, true, &test);
     ht_check(ctx);
     check_images(ctx, options, &train, &test);
     int64_t n = options->n_train, n_validation = options->n_validation;
@@ -168,8 +167,22 @@ static void make_result(clean_run *run)
     ht_tensor *lambda = ht_set_add(result->eta, "lambda", HT_F32, HT_SHAPE(n));
     ht_check(run->ctx);
     ht_tensor_fill(lambda, fmin(1, run->options->radius / (double)n));
-    result->distrust = allocate(n, sizeof *result->distrust);
-    result->step = allocate(run->options->outer_steps, sizeof *result->step);
+    result->more = ht_set_new(run->ctx);
+    ht_check(run->ctx);
+    ht_tensor *distrust = ht_set_add(result->more, "distrust", HT_F64, HT_SHAPE(n));
+    const clean_options *o = run->options;
+    char name[SETTING_TEXT]; /* a run of other numbers does not go on from this one */
+    snprintf(name, sizeof name, "rows: %lld validation, corrupt %g, rate %g, radius %g",
+             (long long)o->n_validation, o->corrupt, o->rate, o->radius);
+    ht_tensor *rows = ht_set_add(result->more, name, HT_F64,
+                                 HT_SHAPE(run->options->outer_steps, METRICS));
+    ht_check(run->ctx);
+    result->distrust = ht_tensor_data(distrust);
+    result->steps =
+        (metrics){.name = {"outer_step", "validation_loss", "inner_loss", "found",
+                           "precision", "recall", "f1", "weight_sum",
+                           "hypergradient_seconds", "right_weight", "wrong_weight"}};
+    metrics_in(&result->steps, rows);
     for (int k = 0; k < N_TRAININGS; k++) {
         result->training[k].right = allocate(run->data.n_test, 1);
         result->training[k].said = allocate(run->data.n_test, sizeof(int32_t));
@@ -179,8 +192,8 @@ static void make_result(clean_run *run)
 clean_run clean_run_new(const clean_options *options)
 {
     clean_run run = {.options = options};
-    run.ctx = ht_context_new(&(ht_context_options){.seed = options->common.seed,
-                                                   .threads = options->common.threads});
+    run.ctx = ht_context_new(&(ht_context_options){
+        .seed = options->demo.common.seed, .threads = options->demo.common.threads});
     HT_ASSERT(run.ctx, "no memory for a context");
     read_data(&run);
     make_model(&run);
@@ -196,11 +209,9 @@ void clean_run_free(clean_run *run)
         free(result->training[k].right);
         free(result->training[k].said);
     }
-    ht_set *const sets[] = {result->eta, run->theta, run->data.train,
-                            run->data.validation, run->data.test};
-    for (int i = 0; i < 5; i++) ht_set_free(sets[i]);
-    free(result->step);
-    free(result->distrust);
+    ht_set *const sets[] = {result->eta,     result->more,         run->theta,
+                            run->data.train, run->data.validation, run->data.test};
+    for (int i = 0; i < 6; i++) ht_set_free(sets[i]);
     free(run->data.image);
     free(run->data.truth);
     free(run->data.corrupted);

@@ -171,11 +171,15 @@ typedef struct metrics {
     const char *name[METRICS]; /* of columns; the first is x of the others' series */
     double *cell;              /* (rows, METRICS) */
     int64_t rows, room;
+    bool borrowed; /* the cells */
 } metrics;
 void metrics_row(metrics *log, int n, const double *cell);
 #define METRICS_ROW(log, ...)                                                 \
     metrics_row(log, (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), \
                 (double[]){__VA_ARGS__})
+/* Its cells are those of cells (most rows, METRICS) f64, borrowed until metrics_free: a
+ * tensor that --save keeps with the state of a run. */
+void metrics_in(metrics *log, ht_tensor *cells);
 ht_status metrics_write(const metrics *log, ht_context *ctx, const char *folder);
 void metrics_free(metrics *log);
 

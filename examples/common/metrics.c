@@ -18,11 +18,23 @@ void metrics_row(metrics *log, int n, const double *cell)
 {
     HT_ASSERT(n == n_columns(log), "%d values for %d columns", n, n_columns(log));
     if (log->rows == log->room) {
+        HT_ASSERT(!log->borrowed, "a row after the last of %lld", (long long)log->room);
         log->room = log->room ? 2 * log->room : 64;
         log->cell = realloc(log->cell, (size_t)log->room * METRICS * sizeof *cell);
         HT_ASSERT(log->cell, "no memory for %lld rows", (long long)log->room);
     }
     memcpy(log->cell + METRICS * log->rows++, cell, (size_t)n * sizeof *cell);
+}
+
+void metrics_in(metrics *log, ht_tensor *cells)
+{
+    HT_ASSERT(ht_tensor_dtype(cells) == HT_F64 &&
+                  ht_tensor_shape(cells).dim[1] == METRICS,
+              "rows of %lld numbers, not %d of f64",
+              (long long)ht_tensor_shape(cells).dim[1], METRICS);
+    log->cell = ht_tensor_data(cells);
+    log->room = ht_tensor_shape(cells).dim[0];
+    log->borrowed = true;
 }
 
 report_series metrics_series(const metrics *log, const char *name)
@@ -52,7 +64,7 @@ ht_status metrics_write(const metrics *log, ht_context *ctx, const char *folder)
 
 void metrics_free(metrics *log)
 {
-    free(log->cell);
+    if (!log->borrowed) free(log->cell);
     log->cell = NULL;
     log->rows = log->room = 0;
 }

@@ -485,5 +485,52 @@ verdict hyperclean_interrupt_in_later_training_keeps_model "$(
     differs files "$files" "$(listing stopped)"
 )"
 
+# A state of the outer run, and on from there to the same bits; Ctrl-C once there is one. A
+# run that was over by then proves nothing, and is tried again.
+sitting() { # <flags>: a run whose stop leaves most of it to do
+    "$program" --train 500 --validation 300 --inner-steps 30 --outer-steps 40 \
+        --final-steps 20 --threads 1 --json "$@" >"$out" 2>"$err"
+}
+sitting --out once
+status=$?
+numbers=$(for key in f1 validation_loss cleaned_accuracy baseline_accuracy outer_steps; do
+    echo "$key $(field $key)"
+done)
+for _ in 1 2 3 4 5; do
+    rm -f state
+    "$program" --train 500 --validation 300 --inner-steps 30 --outer-steps 40 \
+        --final-steps 20 --threads 1 --json --save state >"$out" 2>"$err" &
+    running=$!
+    until [ -s state ] || ! kill -0 $running 2>/dev/null; do sleep 0.02; done
+    kill -INT $running
+    wait $running
+    running=
+    first_steps=$(field outer_steps)
+    [ "$first_steps" = 40 ] || break
+done
+verdict hyperclean_resumed_run_ends_in_the_same_bits "$(
+    differs 'exit status' 0 $status
+    [ "$first_steps" -lt 40 ] || echo 'the first sitting was never stopped'
+    sitting --resume state --out twice
+    differs 'exit status of the second' 0 $?
+    differs numbers "$numbers" "$(for key in f1 validation_loss cleaned_accuracy \
+        baseline_accuracy outer_steps; do echo "$key $(field $key)"; done)"
+    cmp once/weights.csv twice/weights.csv 2>&1
+    cmp once/model.safetensors twice/model.safetensors 2>&1
+    cut -d, -f1-8,10- once/metrics.csv >steps
+    cut -d, -f1-8,10- twice/metrics.csv | cmp steps - 2>&1
+)"
+verdict hyperclean_resume_of_another_run_is_refused "$(
+    sitting --rate 0.2 --resume state
+    differs 'exit status' 1 $?
+    contains "$err" 'missing in the file: more.rows' 'rate 0.3' 'rate 0.2'
+    sitting --save state
+    differs 'exit status of --save' 1 $?
+    contains "$err" '--resume state goes on'
+    sitting --resume nothing
+    differs 'exit status of nothing' 1 $?
+    contains "$err" 'nothing: --resume: expected a file of an earlier --save'
+)"
+
 echo "1..$n"
 exit $failed
