@@ -30,19 +30,29 @@ const char *demo_state(ht_context *ctx, const demo_options *options)
     return path;
 }
 
+static bool holds(const char *folder, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
 void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *train,
                ht_images *test)
 {
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    ht_mnist_read(ctx, folder, false, train);
+    bool colour = holds(folder, "data_batch_1.png") || holds(folder, "data_batch_1.bin");
+    ht_status (*read)(ht_context *, const char *, bool, ht_images *) =
+        colour ? ht_cifar_read : ht_mnist_read;
+    read(ctx, folder, false, train);
     ht_check(ctx);
-    ht_mnist_read(ctx, folder, true, test);
+    read(ctx, folder, true, test);
     ht_check(ctx);
     ht_shape one = ht_tensor_shape(train->pixels), other = ht_tensor_shape(test->pixels);
     if (wanted > one.dim[0])
         ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
                         "%s: %lld images are asked for, there are %lld\n"
-                        "  hint: ./dev data mnist fetches 60000",
+                        "  hint: ./dev data fetches the full sets",
                         folder, (long long)wanted, (long long)one.dim[0]);
     else if (one.dim[1] != other.dim[1] || one.dim[2] != other.dim[2] || !other.dim[0])
         ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,

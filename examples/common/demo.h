@@ -25,9 +25,10 @@ typedef struct demo_options {
  * there, --resume with one that is not, or both. */
 const char *demo_state(ht_context *ctx, const demo_options *options);
 
-/* The images in `folder`, owned, of which `wanted` are needed; which of them, at random
- * (owned: free); and as a set, "x" (n, elements) f32 and "label" (n) i32 of the images
- * order[0 .. n-1] (NULL: as they stand). What is wrong ends the program. */
+/* The images in `folder`, as MNIST or CIFAR is laid out, owned, of which `wanted` are
+ * needed; which of them, at random (owned: free); and as a set, "x" (n, elements) f32 and
+ * "label" (n) i32 of the images order[0 .. n-1] (NULL: as they stand). What is wrong ends
+ * the program. */
 void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *train,
                ht_images *test);
 int64_t *demo_rows(ht_context *ctx, const ht_images *images, int64_t n);
