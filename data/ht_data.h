@@ -239,6 +239,28 @@ ht_status ht_split(ht_context *ctx, uint64_t stream, int64_t n, int n_parts,
 void ht_batch_order(uint64_t seed, uint64_t step, int64_t n, int64_t batch,
                     int64_t *rows);
 
+/* The batch of a step into the tensors of `batch`: what bilevel/ht_bilevel.h calls
+ * ht_batch_fn. */
+typedef ht_status (*ht_fill_fn)(uint64_t step, ht_set *batch, void *user);
+
+/* A second batch, and a thread that fills it. */
+typedef struct ht_prefetch ht_prefetch;
+/* Batches made ahead, on a thread: while a step is computed, the batch of the next one is
+ * filled into a second set, to the same bits as without. fill(step, set, user) has to be
+ * a pure function of `step`; it is called on the thread, with a set of a context of its
+ * own, while the caller's program goes on, so it may read what that does not change (data
+ * sets, images) and write its set alone. Two calls of it never overlap. The thread takes
+ * no signal; a process forked off goes on without it. `batch`: which tensors there are.
+ * Owned: ht_prefetch_free, before the context of `batch`. NULL on HT_ERROR_MEMORY.
+ * Memory: a second batch, of malloc. */
+ht_prefetch *ht_prefetch_new(const ht_set *batch, ht_fill_fn fill, void *user);
+/* Batch `step` into `to`, of the same tensors. Steps that go up by one, or down, are made
+ * ahead; others when asked for. Errors: fill's, for a step that is taken; HT_ERROR_SHAPE.
+ * Cost: a copy of the batch, if it is there. */
+ht_status ht_prefetch_take(ht_prefetch *prefetch, uint64_t step, ht_set *to);
+/* Waits for a batch that is being made. NULL: nothing. */
+void ht_prefetch_free(ht_prefetch *prefetch);
+
 /* Gives exactly round(fraction * n) rows of labels (n) i32, chosen at random, a
  * *different* label, uniform among the other classes. corrupted (n), NULL or set to 1
  * where that happened and 0 elsewhere. Errors, with labels untouched: HT_ERROR_ARGUMENT

@@ -46,10 +46,11 @@ static void read_data(train_run *run)
                         "the whole set",
                         options->common.data);
     ht_check(run->ctx);
-    run->fit = malloc((size_t)(n + options->batch) * sizeof *run->fit);
+    run->fit = malloc((size_t)(n + 2 * options->batch) * sizeof *run->fit);
     HT_ASSERT(run->fit, "no memory for %lld rows", (long long)n);
     run->validation = run->fit + run->n_fit;
     run->rows = run->fit + n;
+    run->ahead = run->rows + options->batch;
     ht_split(run->ctx, STREAM_SPLIT, n, 2, (int64_t[]){run->n_fit, run->n_validation},
              (int64_t *[]){run->fit, run->validation});
     ht_shape shape = ht_tensor_shape(run->train.pixels);
@@ -81,16 +82,17 @@ static void flip_batch(const train_run *run, ht_tensor *x, uint64_t first)
     }
 }
 
-static void fill_batch(train_run *run, int64_t step)
+/* On a thread, while the step before it is computed. */
+static ht_status fill_batch(uint64_t step, ht_set *batch, void *user)
 {
-    int64_t n = run->options->batch;
-    int64_t *rows = run->rows;
-    ht_batch_order(run->options->common.seed, (uint64_t)step, run->n_fit, n, rows);
+    train_run *run = user;
+    int64_t n = run->options->batch, *rows = run->ahead;
+    ht_tensor *x = ht_set_at(batch, 0);
+    ht_batch_order(run->options->common.seed, step, run->n_fit, n, rows);
     for (int64_t i = 0; i < n; i++) rows[i] = run->fit[rows[i]];
-    ht_tensor *x = ht_set_at(run->batch, 0);
-    ht_images_rows(&run->train, rows, 0, n, x, ht_set_at(run->batch, 1));
-    ht_check(run->ctx);
-    if (run->task->flip) flip_batch(run, x, (uint64_t)step * (uint64_t)n);
+    ht_status status = ht_images_rows(&run->train, rows, 0, n, x, ht_set_at(batch, 1));
+    if (run->task->flip) flip_batch(run, x, step * (uint64_t)n);
+    return status;
 }
 
 /* Programs. */
@@ -163,7 +165,9 @@ static void make_model(train_run *run)
 
 static void train_step(train_run *run, int64_t step)
 {
-    fill_batch(run, step);
+    double asked = seconds_now();
+    ht_prefetch_take(run->batches, (uint64_t)step, run->batch);
+    run->waited += seconds_now() - asked;
     ht_recording_run(run->step, (int32_t)step);
     ht_optimizer_step(run->optimizer, run->gradient);
     ht_check(run->ctx);
@@ -225,7 +229,9 @@ static void train_epochs(train_run *run)
     int64_t step = run->first_step = ht_optimizer_steps(run->optimizer);
     early_stop stop = {.patience = run->options->patience};
     bool saved = false, enough = false;
-    run->epoch_began = seconds_now();
+    double began = run->epoch_began = seconds_now();
+    run->batches = ht_prefetch_new(run->batch, fill_batch, run);
+    ht_check(run->ctx);
     progress_begin((double)(last - step));
     while (step < last && !enough && !interrupted()) {
         if (step % per_epoch == 0) run->epoch = (train_score){0};
@@ -237,6 +243,10 @@ static void train_epochs(train_run *run)
         enough = saved && early_stop_now(&stop, train_loss(run->validated));
     }
     progress_end();
+    if (step > run->first_step)
+        fprintf(command_text(&run->options->common),
+                "batches were waited for in %.1f %% of the training's time\n",
+                100 * run->waited / (seconds_now() - began));
     if (!saved && run->options->save) train_save(run);
 }
 
@@ -259,6 +269,7 @@ static void test_model(train_run *run)
 
 static void free_run(train_run *run)
 {
+    ht_prefetch_free(run->batches);
     ht_recording_free(run->step);
     ht_recording_free(run->classify);
     ht_optimizer_free(run->optimizer);

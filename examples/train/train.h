@@ -51,7 +51,9 @@ typedef struct train_run {
     int64_t n_fit, n_validation, n_test;
     int64_t epoch_steps;              /* of the training that made theta */
     int64_t *fit, *validation;        /* rows of train; validation is never trained on */
-    int64_t *rows;                    /* (batch), of whatever is being read */
+    int64_t *rows, *ahead;            /* (batch), of what is evaluated; of the next */
+    ht_prefetch *batches;             /* to train on */
+    double waited;                    /* seconds, for them */
     ht_set *theta, *gradient, *batch; /* batch: "x" and "label" */
     ht_set *file;                     /* what --save has beside them: train_file.c */
     double mark;                      /* of the training images, in that file */

@@ -36,6 +36,12 @@ static ht_var loss(const ht_vars *theta, const ht_vars *eta, const ht_vars *batc
     return ht_add(ht_l2(theta, NULL), ht_l2(eta, NULL));
 }
 
+static ht_status fill(uint64_t step, ht_set *batch, void *user)
+{
+    (void)step, (void)batch, (void)user;
+    return HT_OK;
+}
+
 static void world_open(void)
 {
     memset(&w, 0, sizeof w);
@@ -440,6 +446,9 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_png_write, ht_png_write(NULL, "a", w.x))                                       \
     X(ht_png_write, ht_png_write(w.ctx, NULL, w.x))                                     \
     X(ht_png_write, ht_png_write(w.ctx, "a", NULL))                                     \
+    X(ht_prefetch_new, ht_prefetch_new(NULL, fill, NULL))                               \
+    X(ht_prefetch_new, ht_prefetch_new(w.set, NULL, NULL))                              \
+    X(ht_prefetch_take, ht_prefetch_take(NULL, 0, w.set))                               \
     X(ht_split, ht_split(NULL, 1, 4, 1, w.rows, parts))                                 \
     X(ht_split, ht_split(w.ctx, 1, 4, 1, NULL, parts))                                  \
     X(ht_split, ht_split(w.ctx, 1, 4, 1, w.rows, NULL))                                 \
@@ -512,9 +521,10 @@ static void null_and_senseless_arguments_are_refused_by_name(void **state)
 static const char *const without[] = {
     "ht_context_free", "ht_tensor_free", "ht_tape_free", "ht_program_free", "ht_set_free",
     "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_images_free",
-    "ht_table_free", "ht_status_name", "ht_shape_count", "ht_shape_equal",
-    "ht_dtype_name", "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at",
-    "ht_is_zero", "ht_same", "ht_number", "ht_counted", "ht_assertion_failed",
+    "ht_prefetch_free", "ht_table_free", "ht_status_name", "ht_shape_count",
+    "ht_shape_equal", "ht_dtype_name", "ht_dtype_bytes", "ht_random_bits",
+    "ht_random_uniform", "ht_op_at", "ht_is_zero", "ht_same", "ht_number", "ht_counted",
+    "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
     "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", "ht_jacobian", "ht_hessian",
     NULL};
