@@ -218,6 +218,7 @@ ht_status ht_glorot_uniform(ht_tensor *weight, uint64_t stream);
 /* So, normal of mean 0 and deviation sqrt(2/n_in) (He et al. 2015). */
 ht_status ht_he_normal(ht_tensor *weight, uint64_t stream);
 
+#include "ht_augment.h"
 #include "ht_losses.h"
 
 /* Update rules. */

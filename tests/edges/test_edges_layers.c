@@ -168,6 +168,14 @@ static const struct {
     {"dropout_mask", "as uniform"},
     {"dropout", "x times dropout_mask"},
     {"dropout_layer", "as dropout"},
+    {"translate", "two products: test_nn_augment, as the rest that distorts images"},
+    {"random_shift", "translate by random numbers"},
+    {"random_flip", "flip or not"},
+    {"random_cutout", "a product with random numbers"},
+    {"random_brightness", "a sum with random numbers"},
+    {"random_contrast", "as random_brightness"},
+    {"random_colour", "as random_brightness"},
+    {"mixup", "a mean of two rows"},
     {"batchnorm_track", "batch_statistics, and a sum of two"},
     {"vars_input", "computes nothing"},
     {"vars_grad", "is ht_grad"},
@@ -202,9 +210,9 @@ static void every_function_of_the_headers_stands_in_the_table(void **state)
 {
     (void)state;
     static const char *const header[] = {"autograd/ht_ops.h", "nn/ht_losses.h",
-                                         "nn/ht_nn.h"};
+                                         "nn/ht_augment.h", "nn/ht_nn.h"};
     int functions = 0;
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 4; k++) {
         char line[256], name[40];
         FILE *f = test_source(header[k]);
         while (fgets(line, sizeof line, f)) {

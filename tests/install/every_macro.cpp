@@ -65,6 +65,16 @@ static ht_var images(ht_var x, const ht_vars *theta)
     return ht_global_avg_pool2d(x);
 }
 
+static ht_var augmented(ht_var x, ht_var *labels, ht_var step)
+{
+    x = ht_random_shift(ht_translate(x, 1, x), 2.5, 1, step);
+    x = ht_random_cutout(ht_random_flip(x, 0.5, 2, step), x, 3, step);
+    x = ht_random_contrast(ht_random_brightness(x, 0.2, 4, step), 0.2, 5, step);
+    x = ht_random_colour(x, 0.1, 6, step);
+    ht_mixup(&x, labels, 0.5, 7, step);
+    return x;
+}
+
 static ht_var norms(ht_var x, const ht_vars *theta, ht_vars *running)
 {
     ht_var mean, variance;
@@ -163,5 +173,6 @@ void every_macro(ht_tape *tape, ht_set *set, const ht_vars *theta, ht_vars *runn
                              theta),
                       theta),
                theta, running);
+    *x = augmented(*x, x + 1, ht_step(theta));
     *x = layers(drawn(*x, ht_step(theta)), x + 1, theta);
 }

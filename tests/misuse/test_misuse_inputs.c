@@ -161,6 +161,21 @@ CALL(huber, ht_huber(A, B, C))
 CALL(kl_divergence, ht_kl_divergence(A, B))
 CALL(weighted_mean, ht_weighted_mean(A, B))
 
+CALL(translate, ht_translate(A, B, C))
+CALL(random_shift, ht_random_shift(A, B, 1, C))
+CALL(random_flip, ht_random_flip(A, 0.5, 1, B))
+CALL(random_cutout, ht_random_cutout(A, B, 1, C))
+CALL(random_brightness, ht_random_brightness(A, B, 1, C))
+CALL(random_contrast, ht_random_contrast(A, B, 1, C))
+CALL(random_colour, ht_random_colour(A, B, 1, C))
+
+static ht_var call_mixup(void)
+{
+    ht_var x = A, labels = B;
+    ht_mixup(&x, &labels, C, 1, D);
+    return x;
+}
+
 CALL(linear, ht_linear(A, d.vars, "linear"))
 CALL(conv2d_layer,
      ht_conv2d_layer(A, d.vars, "conv", ((ht_conv_options){{1, 1}, {0, 0}, {1, 1}, 1})))
@@ -379,6 +394,15 @@ static const call calls[] = {
     ROW(huber, "nyy", "nnn", MATRIX, MATRIX, SCALAR),
     ROW(kl_divergence, "ny", "nn", MATRIX, MATRIX),
     ROW(weighted_mean, "ny", "nn", ROWS, ROWS),
+    /* ht_augment.h */
+    ROW(translate, "nyy", "nnn", IMAGES, SCALAR, SCALAR),
+    ROW(random_shift, "nyn", "nnn", IMAGES, SCALAR, STEP),
+    ROW(random_flip, "nn", "nn", IMAGES, STEP),
+    ROW(random_cutout, "nyn", "nnn", IMAGES, SCALAR, STEP),
+    ROW(random_brightness, "nyn", "nnn", IMAGES, SCALAR, STEP),
+    ROW(random_contrast, "nyn", "nnn", IMAGES, SCALAR, STEP),
+    ROW(random_colour, "nyn", "nnn", IMAGES, SCALAR, STEP),
+    ROW(mixup, "nnyn", "nnnn", MATRIX, MATRIX, SCALAR, STEP),
     /* ht_nn.h */
     BOUND(linear, NULL, "n", "n", MATRIX),
     BOUND(conv2d_layer, "conv2d", "n", "n", IMAGES),
@@ -716,6 +740,7 @@ static void every_function_of_the_headers_is_in_the_table(void **state)
     (void)state;
     misuse_functions("autograd/ht_ops.h", check_in_table);
     misuse_functions("nn/ht_losses.h", check_in_table);
+    misuse_functions("nn/ht_augment.h", check_in_table);
     printf("# %d functions\n", seen);
     assert_true(seen >= 88);
 }

@@ -346,6 +346,8 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(lstm_cell, ht_lstm_cell(w.v, V, V, NULL, "a"))                                    \
     X(lstm_cell, ht_lstm_cell(w.v, V, V, w.vars, NULL))                                 \
     X(ht_lstm_cell_init, ht_lstm_cell_init(NULL, "a", F32, 1, 1))                       \
+    X(mixup, ht_mixup(NULL, V, 1, 1, w.v))                                              \
+    X(mixup, ht_mixup(V, NULL, 1, 1, w.v))                                              \
     X(ht_stream, ht_stream(NULL))                                                       \
     X(ht_glorot_uniform, ht_glorot_uniform(NULL, 1))                                    \
     X(ht_he_normal, ht_he_normal(NULL, 1))                                              \
