@@ -155,8 +155,9 @@ void ht_images_free(ht_images *images);
 
 /* Fills x (n, ...), f32 or f64, of an image's elements a row, with pixel / 255, and
  * labels (n) i32 (NULL: not wanted) from the images order[first] .. order[first + n - 1].
- * order NULL: images as they stand. Errors: HT_ERROR_SHAPE, HT_ERROR_DTYPE, and
- * HT_ERROR_ARGUMENT for a row that does not exist; x and labels then hold anything. */
+ * order NULL: images as they stand. Errors, kept by x's context: HT_ERROR_SHAPE,
+ * HT_ERROR_DTYPE, and HT_ERROR_ARGUMENT for a row that does not exist; x and labels then
+ * hold anything. */
 ht_status ht_images_rows_at(const ht_images *images, const int64_t *order, int64_t first,
                             int64_t n, ht_tensor *x, ht_tensor *labels, const char *site);
 #define ht_images_rows(...) ht_images_rows_at(__VA_ARGS__, HT_HERE)

@@ -153,7 +153,7 @@ static ht_status image_check_rows(const ht_images *images, int64_t n, const ht_t
                                   const ht_tensor *labels)
 {
     char got[HT_SHAPE_TEXT], wanted[HT_SHAPE_TEXT];
-    ht_context *ctx = ht_tensor_context(images->pixels);
+    ht_context *ctx = ht_tensor_context(x);
     ht_shape given = ht_tensor_shape(x), rows = HT_SHAPE(n, image_width(images));
     if (!hti_dtype_is_float(ht_tensor_dtype(x)) ||
         (labels && ht_tensor_dtype(labels) != HT_I32))
@@ -201,14 +201,13 @@ static ht_status images_rows(const ht_images *images, const int64_t *order, int6
     const uint8_t *pixels = ht_tensor_data(images->pixels);
     const int32_t *given = ht_tensor_data(images->labels);
     int32_t *kept = labels ? ht_tensor_data(labels) : NULL;
-    const char *site = images->pixels->ctx->site;
+    const char *site = x->ctx->site;
     hti_tensor_write(x, "ht_images_rows", site);
     if (labels) hti_tensor_write(labels, "ht_images_rows", site);
     for (int64_t i = 0; i < n; i++) {
         int64_t row = order ? order[first + i] : first + i;
         if (row < 0 || row >= count)
-            return ht_context_fail(ht_tensor_context(images->pixels), HT_ERROR_ARGUMENT,
-                                   NULL,
+            return ht_context_fail(x->ctx, HT_ERROR_ARGUMENT, NULL,
                                    "ht_images_rows: expected a row in 0..%lld, got %lld\n"
                                    "  hint: more images are asked for than exist",
                                    (long long)count - 1, (long long)row);
@@ -224,7 +223,8 @@ ht_status ht_images_rows_at(const ht_images *images, const int64_t *order, int64
     HT_ASSERT(images && images->pixels && images->labels && x,
               "ht_images_rows: images %p, with pixels and labels, x %p%s%s",
               (const void *)images, (void *)x, HTI_AT(site));
-    ht_context *ctx = images->pixels->ctx;
+    /* Of the context that is written to: several threads may read the same images. */
+    ht_context *ctx = x->ctx;
     const char *outer = hti_enter(ctx, site);
     ht_status status = images_rows(images, order, first, n, x, labels);
     ctx->site = outer;

@@ -213,6 +213,40 @@ static void without_memory_there_is_none(void **state)
     ht_context_free(ctx);
 }
 
+/* Rows 0 .. N-1 of `user`, images; at step 1 one more, which there is not. */
+static ht_status fill_images(uint64_t step, ht_set *to, void *user)
+{
+    return ht_images_rows(user, NULL, step == 1, N, ht_set_at(to, 0), ht_set_at(to, 1));
+}
+
+/* The thread reads the caller's images; what is wrong there is its own until it is asked
+ * for, and then the caller's. */
+static void images_of_another_context_are_read_alone(void **state)
+{
+    source *s = *state;
+    ht_set *batch = ht_set_new(s->ctx);
+    ht_set_add(batch, "x", HT_F32, HT_SHAPE(N, 2, 2));
+    ht_set_add(batch, "label", HT_I32, HT_SHAPE(N));
+    ht_images images = {.classes = 1};
+    images.pixels = ht_tensor_new(s->ctx, HT_U8, HT_SHAPE(N, 2, 2));
+    images.labels = ht_tensor_new(s->ctx, HT_I32, HT_SHAPE(N));
+    ht_tensor_fill(images.pixels, 51);
+    ht_tensor_fill(images.labels, 0);
+    ht_prefetch *p = ht_prefetch_new(batch, fill_images, &images);
+    assert_int_equal(ht_prefetch_take(p, 0, batch), HT_OK);
+    assert_true(ht_tensor_get(ht_set_at(batch, 0), 4 * N - 1) == (double)0.2f);
+    ht_prefetch_free(p); /* which waits for step 1 */
+    assert_int_equal(ht_context_status(s->ctx), HT_OK);
+    p = ht_prefetch_new(batch, fill_images, &images);
+    assert_int_equal(ht_prefetch_take(p, 0, batch), HT_OK);
+    assert_int_equal(ht_prefetch_take(p, 1, batch), HT_ERROR_ARGUMENT);
+    assert_contains(ht_context_message(s->ctx), "expected a row in 0..4, got 5");
+    ht_context_clear(s->ctx);
+    ht_prefetch_free(p);
+    ht_images_free(&images);
+    ht_set_free(batch);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, source_new, source_free)
@@ -223,6 +257,7 @@ int main(void)
         TEST(an_error_is_of_the_step_that_is_taken),
         TEST(another_batch_is_refused),
         TEST(a_fork_goes_on),
+        TEST(images_of_another_context_are_read_alone),
         TEST(it_ends_while_a_batch_is_made),
         cmocka_unit_test(without_memory_there_is_none),
     };
