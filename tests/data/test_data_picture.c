@@ -50,13 +50,13 @@ static ht_image_options options_of(reference *r)
     return o;
 }
 
-static void image_read_of_every_png_is_as_by_pillow(void **state)
+/* The rows of a table that came out right. */
+static int read_as_in(const fixture *f, const char *table)
 {
-    fixture *f = *state;
     reference r;
     char path[PATH], text[HT_SHAPE_TEXT];
     int rows = 0;
-    reference_open(&r, "pictures.txt");
+    reference_open(&r, table);
     for (; reference_next(&r); rows++) {
         double axes[3];
         reference_path(reference_word(&r), path);
@@ -66,14 +66,25 @@ static void image_read_of_every_png_is_as_by_pillow(void **state)
         ht_tensor *x = ht_image_read(f->ctx, path, &o);
         if (!x) fail_msg("%s", ht_context_message(f->ctx));
         if (!ht_shape_equal(ht_tensor_shape(x), want))
-            fail_msg("pictures.txt:%d: got the shape %s", r.row,
+            fail_msg("%s:%d: got the shape %s", table, r.row,
                      ht_shape_text(ht_tensor_shape(x), text));
         if (crc32(0, ht_tensor_data(x), (unsigned)ht_tensor_bytes(x)) !=
             (unsigned long)reference_number(&r))
-            fail_msg("pictures.txt:%d: got other pixels", r.row);
+            fail_msg("%s:%d: got other pixels of %s", table, r.row, path);
         ht_tensor_free(x);
     }
-    assert_int_equal(rows, 51);
+    return rows;
+}
+
+static void image_read_of_every_png_is_as_by_pillow(void **state)
+{
+    assert_int_equal(read_as_in(*state, "pictures.txt"), 51);
+}
+
+/* Those of PngSuite (Willem van Schaik) that come with libpng. */
+static void image_read_of_pngsuite_is_as_by_pillow(void **state)
+{
+    assert_int_equal(read_as_in(*state, "pngsuite.txt"), 60);
 }
 
 /* JPEG leaves the last bits to the decoder, and how colours of half the size are made
@@ -464,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
         CASE(image_read_of_every_png_is_as_by_pillow),
+        CASE(image_read_of_pngsuite_is_as_by_pillow),
         CASE(image_read_of_every_jpeg_is_nearly_as_by_pillow),
         CASE(image_read_of_other_files_says_what_they_are),
         CASE(image_read_of_a_jpeg_named_png_is_the_jpeg),

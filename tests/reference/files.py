@@ -243,7 +243,8 @@ def pictures():
             image.convert("RGB").save(os.path.join(folder, name[:-4] + "_jpg.png"), optimize=True)
 
 
-os.makedirs(folder, exist_ok=True)
-csv()
-npy()
-pictures()
+if __name__ == "__main__":
+    os.makedirs(folder, exist_ok=True)
+    csv()
+    npy()
+    pictures()
