@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* test_nn_augment.c: every augmentation against a plain loop over the same draws, and
- * its derivatives against differences, at kinks to one side; what strength 0, whole
- * pixels and one step leave as it is; strengths as outer variables; what is refused.
- * Read next: nn/augment.c. */
-#include "test_bilevel.h"
+ * its derivatives against differences, at kinks to one side; what strength 0 and whole
+ * pixels leave as it is; what is refused.
+ * Read next: nn/augment.c, test_nn_augment_outer.c. */
 #include "test_nn.h"
 
 enum { SHIFT, CUTOUT, BRIGHTNESS, CONTRAST, COLOUR, KINDS };
@@ -388,7 +387,6 @@ static void derivatives_at_kinks_are_those_towards_more(void **state)
         at_strength(f->ctx, kink[k].kind, x, kink[k].s, at);
         at_strength(f->ctx, kink[k].kind, x, kink[k].s + h, more);
         at_strength(f->ctx, kink[k].kind, x, kink[k].s - h, less);
-        printf("# %d at %g\n", kink[k].kind, kink[k].s);
         assert_near((more[0] - at[0]) / h, at[1], 1e-4);
         for (int order = 1; order < 3; order++) assert_near(more[order], at[order], 1e-4);
         bool bends = kink[k].kind == SHIFT || kink[k].kind == KINDS;
@@ -397,6 +395,97 @@ static void derivatives_at_kinks_are_those_towards_more(void **state)
         if (kink[k].kind == CUTOUT) assert_true(fabs(at[2]) > 0.1);
     }
     ht_tensor_free(x);
+}
+
+/* What is refused. */
+
+typedef struct wrong {
+    ht_var x, rows, bytes, s, two, single, step, index;
+} wrong;
+
+static void do_wrong(int i, const wrong *w)
+{
+    ht_var x = w->x, labels = w->index;
+    switch (i) {
+    case 0:
+        ht_random_shift(w->rows, 1, 1, w->step);
+        return;
+    case 1:
+        ht_random_cutout(w->bytes, 1, 1, w->step);
+        return;
+    case 2:
+        ht_random_brightness(x, -0.5, 1, w->step);
+        return;
+    case 3:
+        ht_random_contrast(x, NAN, 1, w->step);
+        return;
+    case 4:
+        ht_random_colour(x, w->two, 1, w->step);
+        return;
+    case 5:
+        ht_random_shift(x, w->single, 1, w->step);
+        return;
+    case 6:
+        ht_random_shift(x, w->s, 1, w->s);
+        return;
+    case 7:
+        ht_random_flip(x, 1.5, 1, w->step);
+        return;
+    case 8:
+        ht_translate(x, 0, w->two);
+        return;
+    case 9:
+        ht_mixup(&x, &labels, 1, 1, w->step);
+        return;
+    case 10:
+        labels = w->rows;
+        ht_mixup(&x, &labels, 1, 1, w->step);
+        return;
+    default:
+        labels = w->x;
+        ht_mixup(&x, &labels, INFINITY, 1, w->step);
+    }
+}
+
+static void what_does_not_fit_is_refused_by_name(void **state)
+{
+    fixture *f = *state;
+    static const char *const says[] = {
+        "random_shift: needs images x (n, c, h, w) of f32 or f64, got f64 (2, 9)\n  "
+        "hint: "
+        "ht_reshape",
+        "random_cutout: needs images x (n, c, h, w) of f32 or f64, got u8 (3, 1, 3, 3)\n"
+        "  hint: ht_cast",
+        "random_brightness: needs a strength of 0 or more, got -0.5",
+        "random_contrast: needs a strength of 0 or more, got nan",
+        "random_colour: needs strength () or (n) of x's dtype, got f64 (2) beside x f64 "
+        "(3, 1, 3, 3)",
+        "random_shift: needs strength () or (n) of x's dtype, got f32 () beside x f64",
+        "random_shift: the step must be i32, got f64",
+        "random_flip: needs 0 <= probability <= 1, got 1.5",
+        "translate: needs dx () or (n) of x's dtype, got f64 (2)",
+        "mixup: needs labels (n, ...) of x's n and dtype, got i32 (3)\n  hint: "
+        "ht_one_hot",
+        "mixup: needs labels (n, ...) of x's n and dtype, got f64 (2, 9)",
+        "mixup: needs a strength of 0 or more, got inf"};
+    ht_tape *tape = ht_tape_new(f->ctx, HT_RECORD);
+#define INPUT(dtype, ...) ht_input_like(tape, (ht_type){dtype, __VA_ARGS__})
+    wrong w = {INPUT(HT_F64, HT_SHAPE(3, 1, 3, 3)),
+               INPUT(HT_F64, HT_SHAPE(2, 9)),
+               INPUT(HT_U8, HT_SHAPE(3, 1, 3, 3)),
+               INPUT(HT_F64, HT_SCALAR),
+               INPUT(HT_F64, HT_SHAPE(2)),
+               INPUT(HT_F32, HT_SCALAR),
+               INPUT(HT_I32, HT_SCALAR),
+               INPUT(HT_I32, HT_SHAPE(3))};
+    for (int i = 0; i < 12; i++) {
+        do_wrong(i, &w);
+        assert_contains(ht_context_message(f->ctx), "test_nn_augment.c:");
+        assert_contains(ht_context_message(f->ctx), says[i]);
+        assert_int_not_equal(ht_context_status(f->ctx), HT_OK);
+        ht_context_clear(f->ctx);
+    }
+    ht_tape_free(tape);
 }
 
 int main(void)
@@ -410,6 +499,7 @@ int main(void)
         CASE(mixup_mixes_each_row_with_one_of_a_permutation),
         CASE(derivatives_are_those_of_differences),
         CASE(derivatives_at_kinks_are_those_towards_more),
+        CASE(what_does_not_fit_is_refused_by_name),
     };
     return TEST_MAIN(tests);
 }
