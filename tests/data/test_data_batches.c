@@ -3,6 +3,8 @@
  * files as they are. Read next: data/cifar_batches.c. */
 #include "test_data.h"
 
+#include <sys/stat.h>
+
 enum { PIXELS = 3072, MOST = 12 * (PIXELS + 2) };
 
 /* n records: labels 7 k, 7 k + 1, ... below `classes`; after a coarse one if there are
@@ -155,13 +157,54 @@ static void bytes_read_is_the_file(void **state)
         ht_tensor_free(x);
         ht_tensor_free(y);
     }
-    put_bytes(f, "x", "", 0);
+}
+
+static void expect_no_bytes(const fixture *f, const char *path, ht_status status,
+                            const char *words)
+{
     assert_null(ht_bytes_read(f->ctx, path));
-    assert_contains(ht_context_message(f->ctx), "expected data, got an empty file");
+    assert_string_equal(ht_status_name(ht_context_status(f->ctx)),
+                        ht_status_name(status));
+    assert_contains(ht_context_message(f->ctx), path);
+    assert_contains(ht_context_message(f->ctx), words);
+    assert_int_equal(ht_context_live_bytes(f->ctx), f->live);
     ht_context_clear(f->ctx);
-    assert_null(ht_bytes_read(f->ctx, f->folder));
-    assert_int_equal(ht_context_status(f->ctx), HT_ERROR_FILE);
-    ht_context_clear(f->ctx);
+}
+
+/* Any bytes are text: wrong is what cannot be read. */
+static void bytes_read_of_what_is_no_file_is_refused(void **state)
+{
+    fixture *f = *state;
+    static const char kind[] =
+        "expected a regular file, got a folder, a pipe or a device";
+    char path[PATH], target[PATH];
+    put_bytes(f, "empty", "", 0);
+    expect_no_bytes(f, path_in(f, "empty", path), HT_ERROR_FORMAT,
+                    "offset 0: expected data, got an empty file\n  hint: ");
+    expect_no_bytes(f, path_in(f, "none", path), HT_ERROR_FILE, "No such file");
+    expect_no_bytes(f, path_in(f, "empty/x", path), HT_ERROR_FILE, "Not a directory");
+    expect_no_bytes(f, f->folder, HT_ERROR_FILE, kind);
+    expect_no_bytes(f, "/dev/null", HT_ERROR_FILE, kind);
+    expect_no_bytes(f, "/dev/zero", HT_ERROR_FILE, kind);
+    assert_int_equal(mkfifo(path_in(f, "pipe", path), 0600), 0);
+    expect_no_bytes(f, path, HT_ERROR_FILE, kind);
+    assert_int_equal(symlink("loop", path_in(f, "loop", path)), 0);
+    expect_no_bytes(f, path, HT_ERROR_FILE, "symbolic links");
+    assert_int_equal(symlink("nowhere", path_in(f, "dangling", path)), 0);
+    expect_no_bytes(f, path, HT_ERROR_FILE, "No such file");
+    put_bytes(f, "secret", "x", 1);
+    chmod(path_in(f, "secret", path), 0);
+    if (access(path, R_OK) != 0) /* the superuser reads everything */
+        expect_no_bytes(f, path, HT_ERROR_FILE, "Permission denied");
+    /* Larger than the context may be, without a byte on the disk. */
+    put_bytes(f, "sparse", "x", 1);
+    assert_int_equal(truncate(path_in(f, "sparse", target), (off_t)1 << 40), 0);
+    ht_context *ctx = ht_context_new(&(ht_context_options){.byte_limit = 1 << 20});
+    assert_null(ht_bytes_read(ctx, target));
+    assert_int_equal(ht_context_status(ctx), HT_ERROR_MEMORY);
+    assert_in_range(ht_context_peak_bytes(ctx), 1, 1 << 20);
+    ht_context_clear(ctx);
+    ht_context_free(ctx);
 }
 
 int main(void)
@@ -172,6 +215,7 @@ int main(void)
         CASE(cifar_read_of_other_batches_is_refused),
         CASE(cifar_read_of_batches_keeps_an_error_of_each_allocation),
         CASE(bytes_read_is_the_file),
+        CASE(bytes_read_of_what_is_no_file_is_refused),
     };
     return TEST_MAIN(tests);
 }
