@@ -30,6 +30,18 @@ const char *demo_state(ht_context *ctx, const demo_options *options)
     return path;
 }
 
+int64_t demo_done(ht_context *ctx, const demo_options *options)
+{
+    if (!options->resume) return 0;
+    ht_set *saved = ht_set_load(ctx, options->resume);
+    ht_check(ctx);
+    const ht_tensor *step = ht_set_tensor(saved, "run.step");
+    ht_check(ctx);
+    int64_t done = (int64_t)ht_tensor_get(step, 0);
+    ht_set_free(saved);
+    return done;
+}
+
 static bool holds(const char *folder, const char *name)
 {
     char path[4096];

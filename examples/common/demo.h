@@ -24,6 +24,8 @@ typedef struct demo_options {
 /* The file to save in, or NULL. An error, on the context: --save with a file that is
  * there, --resume with one that is not, or both. */
 const char *demo_state(ht_context *ctx, const demo_options *options);
+/* Steps that the run of --resume has done, which is the next step's number; 0 without. */
+int64_t demo_done(ht_context *ctx, const demo_options *options);
 
 /* The images in `folder`, as MNIST or CIFAR is laid out, owned, of which `wanted` are
  * needed; which of them, at random (owned: free); and as a set, "x" (n, elements) f32 and
@@ -109,6 +111,24 @@ typedef struct demo_ten {
 /* Up to 8 times ten images, ink on paper, and as a contact sheet of that name beside. */
 void demo_tens(report *page, const demo *d, const char *name, const ht_images *like,
                int n, const demo_ten *ten);
+/* A set as studies make them worse: long-tailed, class k with imbalance^(-k/9) as many as
+ * class 0, and a part `noise` of labels wrong; and last n_clean of each class which are
+ * as they should be. All is owned, and stays. */
+typedef struct doubtful {
+    int64_t n, n_doubtful; /* examples; the first of them, that are in doubt */
+    ht_set *set;           /* "x" (n, elements), "label" (n) */
+    int32_t *given;        /* (n) labels of the set */
+    ht_tensor *truth;      /* (n) i32 */
+    int64_t *row;          /* (n) 0, 1, 2, ..., for ht_rows */
+    int32_t *part;         /* (n) that label; 10 + it where it is not in doubt */
+} doubtful;
+doubtful demo_doubtful(ht_context *ctx, const ht_images *images, int64_t n_clean,
+                       double imbalance, double noise);
+/* What learned weights of CIFAR-10, ln w_i = eta.class[part_i] + eta.example[i], trust:
+ * which labels, of which class, and galleries of the least and the most trusted. And the
+ * answers about the test images, counts (10, 10) of ht_confusion. */
+void demo_trust(report *page, const doubtful *d, const ht_set *eta,
+                const ht_tensor *confusion);
 ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
                         const char *name);
 /* The object of --json, and the exit status: 0, 1, or 130 after Ctrl-C. Frees scores. */

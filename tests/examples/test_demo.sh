@@ -4,12 +4,13 @@
 # a verdict first, the learned thing before its control, the files of --out, what --save
 # and --resume refuse, and that a run stopped by Ctrl-C goes on to the same bits.
 # What it claims at its real size is in test_demos.sh.
-# Usage: test_demo.sh <name> <built program> <bundled MNIST folder>
+# Usage: test_demo.sh <name> <built program> <folder of bundled data>
 set -u
-name=$1 program=$(cd "$(dirname "$2")" && pwd)/$(basename "$2") mnist=$3
+name=$1 program=$(cd "$(dirname "$2")" && pwd)/$(basename "$2") data=$3/mnist
 n=0 failed=0
 work=$(mktemp -d)
 running=
+memory=1M
 beats= # a control with more loss; empty: the verdict's, in accuracy
 trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -33,6 +34,12 @@ distill)
     keys='real means distilled'
     files='config.json distilled.safetensors forming.png metrics.csv report.html'
     ;;
+reweight_cifar)
+    flags='--inner-steps 40 --outer-steps 6 --outer-rate 0.3'
+    steps=6 learned=example memory=20M data=$3/cifar
+    keys='plain inverse clean half class example'
+    files='config.json metrics.csv report.html weights.safetensors'
+    ;;
 esac
 
 # verdict <case> <complaints, empty if none>
@@ -54,7 +61,7 @@ field() {
 
 small() { # <flags>: stdout to out, stderr to err
     # shellcheck disable=SC2086 # a list of flags
-    "$program" $flags --data "$mnist" --threads 1 "$@" >out 2>err
+    "$program" $flags --data "$data" --threads 1 "$@" >out 2>err
 }
 
 small --json --out result
@@ -96,7 +103,7 @@ verdict out_holds_every_file "$(
     grep -q 'class="verdict' result/report.html || echo 'report.html has no verdict'
 )"
 
-small --json --memory 1M
+small --json --memory "$memory"
 verdict less_memory_changes_no_bit "$(
     differs 'exit status' 0 $?
     for key in lead "${learned}_accuracy" "${learned}_loss"; do
@@ -111,7 +118,7 @@ verdict less_memory_changes_no_bit "$(
 for _ in 1 2 3 4 5; do
     rm -f state
     # shellcheck disable=SC2086 # a list of flags
-    "$program" $flags --data "$mnist" --threads 1 --json --save state >out 2>err &
+    "$program" $flags --data "$data" --threads 1 --json --save state >out 2>err &
     running=$!
     until [ -s state ] || ! kill -0 $running 2>/dev/null; do sleep 0.02; done
     kill -INT $running

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 # test_demos.sh: what the demos claim at their real size, over seeds 1 to 5, in TAP. It
 # takes minutes, so it runs when it is named: ./dev test demos. Numbers that a demo's
-# defaults were chosen by are of other seeds, from 101 on.
+# defaults were chosen by are of other seeds, 11 to 13 or from 101 on.
 # Usage: test_demos.sh <built tune_penalty> <built distill> <built tune_schedule>
+#   <built reweight_cifar>
 set -u
 n=0 failed=0
 work=$(mktemp -d)
@@ -73,6 +74,17 @@ at_least tune_schedule_validation_loss_below_the_grids 0 \
 at_least tune_schedule_over_the_grid_points 0 \
     $(over tune_schedule learned_accuracy grid_accuracy)
 echo "# over random schedules of its cost: $(over tune_schedule learned_accuracy random_accuracy)"
+
+run "$4"
+# shellcheck disable=SC2046 # a mean and an error
+at_least reweight_cifar_over_plain_points 3 \
+    $(over reweight_cifar example_accuracy plain_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least reweight_cifar_over_inverse_frequency_points 3 \
+    $(over reweight_cifar example_accuracy inverse_accuracy)
+echo "# over the clean part alone: $(over reweight_cifar example_accuracy clean_accuracy)"
+echo "# over the clean part as half: $(over reweight_cifar example_accuracy half_accuracy)"
+echo "# over a weight a class: $(over reweight_cifar example_accuracy class_accuracy)"
 
 echo "1..$n"
 exit $failed
