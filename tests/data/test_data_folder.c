@@ -232,6 +232,86 @@ static void folder_read_of_other_layouts_is_refused(void **state)
     ht_context_clear(f->ctx);
 }
 
+/* Of a picture so many bytes are kept (below 0: all but so many), and the one at `at`, if
+ * that is not 0, is another. */
+static const struct {
+    const char *from;
+    int keep, at;
+    unsigned char byte;
+    const char *message;
+} damages[] = {
+    {"plain.jpg", 1, 0, 0,
+     "/b/3.png: offset 0: expected a PNG or a JPEG, got other bytes\n"},
+    {"plain.jpg", 2, 0, 0,
+     "/b/3.png: offset 0: expected a JPEG's first bytes, ff d8 ff, got others\n"},
+    {"plain.jpg", 20, 0, 0,
+     "/b/3.png: offset 20: expected the marker of the image's end, got the end"},
+    {"plain.jpg", 300, 0, 0,
+     "/b/3.png: offset 210: expected a whole segment, got the end of the file"},
+    {"plain.jpg", -1, 0, 0,
+     "/b/3.png: offset 1562: expected the marker of the image's end, got the e"},
+    {"plain.jpg", -2, 0, 0,
+     "/b/3.png: offset 1561: expected the marker of the image's end, got the e"},
+    {"plain.jpg", MOST, 1, 0,
+     "/b/3.png: offset 0: expected a PNG or a JPEG, got other bytes\n"},
+    {"plain.jpg", MOST, 3, 1, "/b/3.png: offset 2: expected a marker, got bytes ff 01\n"},
+    {"progressive.jpg", -9, 0, 0,
+     "/b/3.png: offset 988: expected the marker of the image's end, got the"},
+    {"p2_8.png", 7, 0, 0,
+     "/b/3.png: offset 0: expected the signature of PNG, got other bytes\n"},
+    {"p2_8.png", 8, 0, 0,
+     "/b/3.png: offset 8: expected a whole chunk, got the end of the file"},
+    {"p2_8.png", 33, 0, 0,
+     "/b/3.png: offset 33: expected a whole chunk, got the end of the file"},
+    {"p2_8.png", -1, 0, 0,
+     "/b/3.png: offset 362: expected a whole chunk, got the end of the file after 11"},
+    {"p2_8.png", -12, 0, 0,
+     "/b/3.png: offset 362: expected a whole chunk, got the end of the file after 0"},
+    {"p2_8.png", MOST, 1, 'p',
+     "/b/3.png: offset 0: expected a PNG or a JPEG, got other bytes\n"},
+    {"p2_8.png", MOST, 16, 0x7f,
+     "/b/3.png: offset 29: expected the checksum of the chunk's bytes, got"},
+    {"p2_8.png", MOST, 19, 12,
+     "/b/3.png: offset 29: expected the checksum of the chunk's bytes, got an"},
+    {"p2_8.png", MOST, 25, 1,
+     "/b/3.png: offset 29: expected the checksum of the chunk's bytes, got ano"},
+    {"p2_8.png", MOST, 45, 0xa5,
+     "/b/3.png: offset 358: expected the checksum of the chunk's bytes, got"},
+    {"p2_8i.png", MOST, 28, 0,
+     "/b/3.png: offset 29: expected the checksum of the chunk's bytes, got"},
+};
+
+static void put_damaged(const fixture *f, const char *name, size_t damage)
+{
+    char path[PATH];
+    put(f, name, damages[damage].from);
+    FILE *file = fopen(path_in(f, name, path), "r+b");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    long n = ftell(file), keep = damages[damage].keep;
+    if (keep < 0) keep += n;
+    if (damages[damage].at) {
+        fseek(file, damages[damage].at, SEEK_SET);
+        fputc(damages[damage].byte, file);
+    }
+    fclose(file);
+    assert_int_equal(truncate(path, keep < n ? keep : n), 0);
+}
+
+/* A picture that is none any more stands behind two that are: it is named, by the place
+ * in it, and neither they nor much memory are left. */
+static void folder_read_with_a_damaged_picture_names_it(void **state)
+{
+    fixture *f = *state;
+    put_all(f, NAMES("a/1.png", "p2_8.png", "b/2.png", "p2_8.png"));
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        put_damaged(f, "b/3.png", i);
+        ht_context_reset_peak(f->ctx);
+        expect_refusal(f, NULL, HT_ERROR_FORMAT, damages[i].message);
+        assert_in_range(ht_context_peak_bytes(f->ctx), f->live, f->live + 200000);
+    }
+}
+
 /* Of one thread or several: memory that runs out in a picture is said, and given back. */
 static void folder_read_within_a_limit_says_where_it_ends(void **state)
 {
@@ -282,6 +362,7 @@ int main(void)
         CASE(folder_read_by_options_brings_all_to_a_size),
         CASE(folder_read_on_threads_is_the_same),
         CASE(folder_read_of_other_layouts_is_refused),
+        CASE(folder_read_with_a_damaged_picture_names_it),
         CASE(folder_read_within_a_limit_says_where_it_ends),
         CASE(folder_read_keeps_an_error_of_each_allocation),
     };
