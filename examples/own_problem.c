@@ -113,33 +113,6 @@ static ht_update update_of_theta(void)
     return update;
 }
 
-/* One training: its loss on validation, and on each row of the test part. */
-typedef struct outcome {
-    const char *name;
-    double validation;
-    ht_tensor *losses;
-    ht_set *weights, *eta;
-} outcome;
-
-static outcome judge(const char *name, ht_bilevel *training)
-{
-    const ht_tensor *y = ht_set_tensor(part[TEST], "label");
-    ht_bilevel_result run = ht_bilevel_evaluate(training, 0);
-    outcome o = {name, run.outer, ht_tensor_new(ctx, HT_F32, ht_tensor_shape(y)),
-                 ht_set_clone(run.theta, 0), ht_set_clone(eta, 0)};
-    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
-    ht_vars *rows = ht_vars_input(tape, part[TEST], 0);
-    ht_var z = network(ht_vars_input(tape, o.weights, 0), ht_get(rows, "x"));
-    ht_var losses = ht_cross_entropy(z, ht_get(rows, "label"));
-    ht_tensor_copy(o.losses, ht_value(losses));
-    for (int i = 0; i < TUNED; i++)
-        ht_coordinate_to_value(&tuned[i], ht_set_at(o.eta, i));
-    printf("%-8s %15.4f %10.4f %7.1f %%\n", name, o.validation, ht_item(ht_mean(losses)),
-           100 * ht_accuracy(ht_value(z), y));
-    ht_tape_free(tape);
-    return o;
-}
-
 /* Edit 5 of 5, the outer run. A gradient counts as three trainings of the grid. */
 static bool each(const ht_outer_step *step, void *user)
 {
@@ -225,6 +198,33 @@ static void measure_inputs(void)
     ht_tensor_copy(ht_set_tensor(theta, "input.deviation"),
                    ht_value(ht_where(ht_greater(d, 0), d, 1)));
     ht_tape_free(tape);
+}
+
+/* One training: its loss on validation, and on each row of the test part. */
+typedef struct outcome {
+    const char *name;
+    double validation;
+    ht_tensor *losses;
+    ht_set *weights, *eta;
+} outcome;
+
+static outcome judge(const char *name, ht_bilevel *training)
+{
+    const ht_tensor *y = ht_set_tensor(part[TEST], "label");
+    ht_bilevel_result run = ht_bilevel_evaluate(training, 0);
+    outcome o = {name, run.outer, ht_tensor_new(ctx, HT_F32, ht_tensor_shape(y)),
+                 ht_set_clone(run.theta, 0), ht_set_clone(eta, 0)};
+    ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+    ht_vars *rows = ht_vars_input(tape, part[TEST], 0);
+    ht_var z = network(ht_vars_input(tape, o.weights, 0), ht_get(rows, "x"));
+    ht_var losses = ht_cross_entropy(z, ht_get(rows, "label"));
+    ht_tensor_copy(o.losses, ht_value(losses));
+    for (int i = 0; i < TUNED; i++)
+        ht_coordinate_to_value(&tuned[i], ht_set_at(o.eta, i));
+    printf("%-8s %15.4f %10.4f %7.1f %%\n", name, o.validation, ht_item(ht_mean(losses)),
+           100 * ht_accuracy(ht_value(z), y));
+    ht_tape_free(tape);
+    return o;
 }
 
 /* Row by row, so that what is hard for both is no noise. */
