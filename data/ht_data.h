@@ -118,6 +118,19 @@ ht_status ht_csv_read(ht_context *ctx, const char *path, const ht_csv_options *o
  * nothing. */
 void ht_table_free(ht_table *table);
 
+/* Normalisation. */
+
+/* What takes each column of x (n, columns, ...), of images (n, c, h, w) each channel, to
+ * mean 0 and deviation 1 (by 1/n): a set (owned) of "mean" and "deviation", both f64
+ * (columns), to be kept or written beside the model. x is f32 or f64, of training rows
+ * alone. Numbers that are all equal, to 12 digits, have deviation 1. NULL after an error:
+ * HT_ERROR_SHAPE, HT_ERROR_DTYPE, HT_ERROR_ARGUMENT (a column with a NaN),
+ * HT_ERROR_MEMORY. Goes over x three times. */
+ht_set *ht_normalizer_new(const ht_tensor *x);
+/* x = (x - mean) / deviation by column, in place; other sets too by the training set's.
+ * HT_ERROR_SHAPE (another number of columns), HT_ERROR_DTYPE: nothing is changed. */
+ht_status ht_normalize(ht_tensor *x, const ht_set *by);
+
 /* Labelled images. */
 
 /* n pictures and what each shows. */

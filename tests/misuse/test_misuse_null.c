@@ -451,6 +451,9 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_prefetch_new, ht_prefetch_new(NULL, fill, NULL))                               \
     X(ht_prefetch_new, ht_prefetch_new(w.set, NULL, NULL))                              \
     X(ht_prefetch_take, ht_prefetch_take(NULL, 0, w.set))                               \
+    X(ht_normalizer_new, ht_normalizer_new(NULL))                                       \
+    X(ht_normalize, ht_normalize(NULL, w.set))                                          \
+    X(ht_normalize, ht_normalize(w.x, NULL))                                            \
     X(ht_split, ht_split(NULL, 1, 4, 1, w.rows, parts))                                 \
     X(ht_split, ht_split(w.ctx, 1, 4, 1, NULL, parts))                                  \
     X(ht_split, ht_split(w.ctx, 1, 4, 1, w.rows, NULL))                                 \
