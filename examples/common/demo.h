@@ -69,7 +69,10 @@ typedef struct entrant {
 /* Room for n scores. */
 void entrant_begin(entrant *row, int64_t n, double cost);
 void entrant_end(entrant *row, double loss); /* after Ctrl-C it counts as not run */
-/* Both, for a training as eta now stands: scores by the judge, its outer loss. */
+/* Both, of theta: scores by the judge. And of a training as eta now stands, with its
+ * outer loss. */
+void entrant_judge_theta(entrant *row, judge *j, const ht_set *theta, double loss,
+                         double cost);
 void entrant_judge(entrant *row, judge *j, ht_bilevel *training, double cost);
 /* The mean difference of two rows in points (b NULL: a alone), and its standard error. */
 typedef struct lead {

@@ -25,13 +25,19 @@ void entrant_end(entrant *row, double loss)
     if (interrupted()) row->n = 0;
 }
 
+void entrant_judge_theta(entrant *row, judge *j, const ht_set *theta, double loss,
+                         double cost)
+{
+    entrant_begin(row, ht_tensor_count(ht_set_tensor(j->test, "label")), cost);
+    judge_accuracy(j, theta, row->score);
+    entrant_end(row, loss);
+}
+
 void entrant_judge(entrant *row, judge *j, ht_bilevel *training, double cost)
 {
     ht_bilevel_result got = ht_bilevel_evaluate(training, 0);
     ht_check(ht_set_context(j->test));
-    entrant_begin(row, ht_tensor_count(ht_set_tensor(j->test, "label")), cost);
-    judge_accuracy(j, got.theta, row->score);
-    entrant_end(row, got.outer);
+    entrant_judge_theta(row, j, got.theta, got.outer, cost);
 }
 
 lead entrant_lead(const entrant *a, const entrant *b)

@@ -40,6 +40,12 @@ reweight_cifar)
     keys='plain inverse clean half class example'
     files='config.json metrics.csv report.html weights.safetensors'
     ;;
+augment_vit)
+    flags='--train 200 --validation 250 --steps 40 --window 2 --outer-rate 0.3'
+    steps=20 learned=learned memory=45M data=$3/cifar
+    keys='none hand half learned'
+    files='config.json metrics.csv report.html strengths.safetensors'
+    ;;
 esac
 
 # verdict <case> <complaints, empty if none>

@@ -4,7 +4,7 @@
 # takes minutes, so it runs when it is named: ./dev test demos. Numbers that a demo's
 # defaults were chosen by are of other seeds, 11 to 13 or from 101 on.
 # Usage: test_demos.sh <built tune_penalty> <built distill> <built tune_schedule>
-#   <built reweight_cifar>
+#   <built reweight_cifar> <built augment_vit>
 set -u
 n=0 failed=0
 work=$(mktemp -d)
@@ -85,6 +85,15 @@ at_least reweight_cifar_over_inverse_frequency_points 3 \
 echo "# over the clean part alone: $(over reweight_cifar example_accuracy clean_accuracy)"
 echo "# over the clean part as half: $(over reweight_cifar example_accuracy half_accuracy)"
 echo "# over a weight a class: $(over reweight_cifar example_accuracy class_accuracy)"
+
+run "$5"
+# shellcheck disable=SC2046 # a mean and an error
+at_least augment_vit_over_no_augmentation_points 1 \
+    $(over augment_vit learned_accuracy none_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least augment_vit_over_the_hand_set_policy_points 0 \
+    $(over augment_vit learned_accuracy hand_accuracy)
+echo "# over half of that policy: $(over augment_vit learned_accuracy half_accuracy)"
 
 echo "1..$n"
 exit $failed
