@@ -213,10 +213,18 @@ static void without_memory_there_is_none(void **state)
     ht_context_free(ctx);
 }
 
-/* Rows 0 .. N-1 of `user`, images; at step 1 one more, which there is not. */
+typedef struct pictures {
+    ht_images images;
+    atomic_int began; /* fills */
+} pictures;
+
+/* Rows 0 .. N-1; at step 1 from the second on, and so one that there is not. */
 static ht_status fill_images(uint64_t step, ht_set *to, void *user)
 {
-    return ht_images_rows(user, NULL, step == 1, N, ht_set_at(to, 0), ht_set_at(to, 1));
+    pictures *p = user;
+    atomic_fetch_add(&p->began, 1);
+    return ht_images_rows(&p->images, NULL, step == 1, N, ht_set_at(to, 0),
+                          ht_set_at(to, 1));
 }
 
 /* The thread reads the caller's images; what is wrong there is its own until it is asked
@@ -227,23 +235,24 @@ static void images_of_another_context_are_read_alone(void **state)
     ht_set *batch = ht_set_new(s->ctx);
     ht_set_add(batch, "x", HT_F32, HT_SHAPE(N, 2, 2));
     ht_set_add(batch, "label", HT_I32, HT_SHAPE(N));
-    ht_images images = {.classes = 1};
-    images.pixels = ht_tensor_new(s->ctx, HT_U8, HT_SHAPE(N, 2, 2));
-    images.labels = ht_tensor_new(s->ctx, HT_I32, HT_SHAPE(N));
-    ht_tensor_fill(images.pixels, 51);
-    ht_tensor_fill(images.labels, 0);
-    ht_prefetch *p = ht_prefetch_new(batch, fill_images, &images);
+    pictures from = {.images = {.classes = 1}};
+    from.images.pixels = ht_tensor_new(s->ctx, HT_U8, HT_SHAPE(N, 2, 2));
+    from.images.labels = ht_tensor_new(s->ctx, HT_I32, HT_SHAPE(N));
+    ht_tensor_fill(from.images.pixels, 51);
+    ht_tensor_fill(from.images.labels, 0);
+    ht_prefetch *p = ht_prefetch_new(batch, fill_images, &from);
     assert_int_equal(ht_prefetch_take(p, 0, batch), HT_OK);
     assert_true(ht_tensor_get(ht_set_at(batch, 0), 4 * N - 1) == (double)0.2f);
-    ht_prefetch_free(p); /* which waits for step 1 */
+    while (atomic_load(&from.began) < 2) wait_for(100);
+    ht_prefetch_free(p); /* which waits for step 1, now that it is being made */
     assert_int_equal(ht_context_status(s->ctx), HT_OK);
-    p = ht_prefetch_new(batch, fill_images, &images);
+    p = ht_prefetch_new(batch, fill_images, &from);
     assert_int_equal(ht_prefetch_take(p, 0, batch), HT_OK);
     assert_int_equal(ht_prefetch_take(p, 1, batch), HT_ERROR_ARGUMENT);
     assert_contains(ht_context_message(s->ctx), "expected a row in 0..4, got 5");
     ht_context_clear(s->ctx);
     ht_prefetch_free(p);
-    ht_images_free(&images);
+    ht_images_free(&from.images);
     ht_set_free(batch);
 }
 
