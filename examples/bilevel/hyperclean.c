@@ -48,24 +48,39 @@
 
 #include "hyperclean.h"
 
-ht_var clean_cross_entropy(const ht_vars *theta, const ht_vars *images)
+ht_var clean_cross_entropy(const clean_run *run, const ht_vars *theta,
+                           const ht_vars *images)
 {
-    ht_var logits = ht_linear(ht_get(images, "x"), theta, "softmax");
-    return ht_cross_entropy(logits, ht_get(images, "label"));
+    return ht_cross_entropy(run->logits(ht_get(images, "x"), theta),
+                            ht_get(images, "label"));
 }
 
 static ht_var inner_loss(const ht_vars *theta, const ht_vars *eta, const ht_vars *train,
                          void *user)
 {
-    (void)user;
-    return ht_mean(ht_mul(ht_get(eta, "lambda"), clean_cross_entropy(theta, train)));
+    const clean_run *run = user;
+    ht_var lambda = ht_get(eta, "lambda");
+    if (run->batch) lambda = ht_gather(lambda, ht_get(train, "row"));
+    return ht_mean(ht_mul(lambda, clean_cross_entropy(run, theta, train)));
+}
+
+/* Images of a step, and their places in lambda. */
+static ht_status fill_batch(uint64_t step, ht_set *batch, void *user)
+{
+    const clean_run *run = user;
+    int64_t n = run->options->batch;
+    ht_batch_order(run->options->demo.common.seed, step, run->data.n_train, n,
+                   run->order);
+    for (int i = 0; i < ht_set_count(batch); i++)
+        ht_rows(ht_set_at(batch, i), ht_set_at(run->data.train, i), run->order, 0, n);
+    return ht_context_status(run->ctx);
 }
 
 static ht_var outer_loss(const ht_vars *theta, const ht_vars *eta,
                          const ht_vars *validation, void *user)
 {
-    (void)eta, (void)user;
-    return ht_mean(clean_cross_entropy(theta, validation));
+    (void)eta;
+    return ht_mean(clean_cross_entropy(user, theta, validation));
 }
 
 static ht_bilevel *problem_new(clean_run *run)
@@ -76,7 +91,9 @@ static ht_bilevel *problem_new(clean_run *run)
         .outer = outer_loss,
         .theta = run->theta,
         .eta = run->result.eta,
-        .inner_data = run->data.train,
+        .inner_data = run->batch ? run->batch : run->data.train,
+        .inner_batch = run->batch ? fill_batch : NULL,
+        .user = run,
         .outer_data = run->data.validation,
         .update = {.rule = &ht_sgd, .rate = HT_FIXED(options->rate)},
         .steps = options->inner_steps};

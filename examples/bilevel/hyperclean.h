@@ -18,15 +18,17 @@
 
 typedef struct clean_options {
     demo_options demo;
-    int64_t n_train, n_validation, inner_steps, outer_steps, final_steps;
+    int64_t n_train, n_validation, inner_steps, outer_steps, final_steps, batch, hidden;
     double corrupt, radius, rate, outer_rate;
+    int model;    /* linear, mlp, conv */
     int schedule; /* an ht_schedule */
 } clean_options;
 
-/* Sets hold "x" (n, pixels) f32 and "label" (n) i32. */
+/* Sets hold "x" (n, pixels) f32 and "label" (n) i32; train, and a batch, "row" (n) i32,
+ * the places of lambda. */
 typedef struct clean_data {
     int64_t n_train, n_validation, n_test;
-    int64_t rows, cols;                /* of an image */
+    int64_t channels, rows, cols;      /* of an image */
     int64_t *image;                    /* (n_train + n_validation): which in the file */
     int32_t *truth;                    /* (n_train) labels before corruption */
     uint8_t *corrupted;                /* (n_train) 1 where the label was changed */
@@ -74,7 +76,10 @@ typedef struct clean_run {
     ht_context *ctx;
     const clean_options *options;
     clean_data data;
-    ht_set *theta;     /* softmax regression, at zero */
+    ht_set *theta;     /* where trainings begin */
+    logits_fn logits;  /* the model */
+    ht_set *batch;     /* of inner steps; NULL: all of train is it */
+    int64_t *order;    /* (batch) */
     const char *state; /* of the outer run; NULL: not saved */
     clean_result result;
 } clean_run;
@@ -83,8 +88,14 @@ typedef struct clean_run {
 bool clean_parse(clean_options *options, int argc, char **argv, int *status);
 extern const char *const clean_schedules[]; /* by ht_schedule, for --schedule */
 
-/* Cross-entropy per row of softmax regression on a set of images: the model. */
-ht_var clean_cross_entropy(const ht_vars *theta, const ht_vars *images);
+extern const char *const clean_models[]; /* for --model */
+
+/* theta at its start, for images of that size, and the model that it is for. */
+logits_fn clean_model(const clean_options *options, const clean_data *data,
+                      ht_set *theta);
+/* Cross-entropy per row on a set of images. */
+ht_var clean_cross_entropy(const clean_run *run, const ht_vars *theta,
+                           const ht_vars *images);
 
 /* Work is counted in rows times steps of plain training; of `steps` outer steps. */
 double clean_outer_work(const clean_options *options, int64_t steps);

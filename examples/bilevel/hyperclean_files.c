@@ -96,7 +96,8 @@ static sheet_image image_of(const clean_run *run, int64_t row)
     const clean_data *data = &run->data;
     const float *pixels = ht_tensor_data(ht_set_tensor(data->train, "x"));
     const int32_t *given = ht_tensor_data(ht_set_tensor(data->train, "label"));
-    return (sheet_image){.pixels = pixels + row * data->rows * data->cols,
+    return (sheet_image){.pixels =
+                             pixels + row * data->channels * data->rows * data->cols,
                          .label = given[row],
                          .marked = data->corrupted[row] != 0};
 }
@@ -117,9 +118,9 @@ static ht_status write_sheet(const clean_run *run, const char *path)
                                {"Trusted most:", shown, most}};
     return contact_sheet_write(
         run->ctx, path,
-        &(contact_sheet){"Digits beside the labels they were given",
+        &(contact_sheet){"Images beside the labels they were given",
                          "Blue: the label is right", "Red: it is wrong", data->rows,
-                         data->cols, 2, part});
+                         data->cols, 2, part, data->channels == 3});
 }
 
 static ht_status write_config(const clean_run *run, const char *path)

@@ -146,14 +146,15 @@ static report_image digit_of(const clean_run *run, int64_t row, char caption[CAP
     if (data->corrupted[row]) snprintf(is, sizeof is, ", is %d", data->truth[row]);
     snprintf(caption, CAPTION, "\342\200\234%d\342\200\235%s (%.2f)", given[row], is,
              (double)lambda[row]);
-    return (report_image){pixels + row * data->rows * data->cols, caption,
-                          data->corrupted[row] ? REPORT_WRONG : REPORT_RIGHT};
+    return (report_image){pixels + row * data->channels * data->rows * data->cols,
+                          caption, data->corrupted[row] ? REPORT_WRONG : REPORT_RIGHT};
 }
 
 static void put_digits(report *page, const clean_run *run, bool most_first, labels which,
                        const report_figure *figure)
 {
     const clean_data *data = &run->data;
+    double ink = data->channels == 1; /* else light */
     report_image image[SHOWN];
     char caption[SHOWN][CAPTION];
     int n = 0;
@@ -166,13 +167,14 @@ static void put_digits(report *page, const clean_run *run, bool most_first, labe
     }
     free(order);
     report_images(page, figure,
-                  &(report_gallery){data->rows, data->cols, 1, 1, 0, n, image});
+                  &(report_gallery){data->rows, data->cols, data->channels, ink, 1 - ink,
+                                    n, image});
 }
 
 static void put_all_digits(report *page, const clean_run *run)
 {
-    report_section(page, "The digits");
-    report_text(page, "In quotes the label that the digit was given, then what it is if "
+    report_section(page, "The images");
+    report_text(page, "In quotes the label that the image was given, then what it is if "
                       "that is another, then its weight. Green frames: the label is "
                       "right. Red frames: it is wrong.");
     put_digits(page, run, false, ANY,
@@ -214,7 +216,7 @@ static void put_confusion(report *page, const clean_run *run)
     report_matrix(page,
                   &(report_figure){"Test images: what they are, and what the model "
                                    "trained on the cleaned set says",
-                                   .note = "A row is a digit, a column an answer."},
+                                   .note = "A row is a class, a column an answer."},
                   CLASSES, digit, CLASSES, digit, count);
 }
 
@@ -247,8 +249,8 @@ ht_status clean_write_page(const clean_run *run, const char *path)
     put_verdict(&page, run);
     put_numbers(&page, run);
     report_text(&page,
-                "%lld digits of which %.0f carry a wrong label, and %lld that are clean. "
-                "Every digit of the first got a weight, moved so that a training by the "
+                "%lld images of which %.0f carry a wrong label, and %lld that are clean. "
+                "Every image of the first got a weight, moved so that a training by the "
                 "weights does well on the clean ones; a weight below %g says that the "
                 "label is wrong. %lld steps, each through %lld steps of training.",
                 (long long)run->data.n_train,

@@ -22,7 +22,7 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
                          .inner_steps = 100,
                          .outer_steps = 12,
                          .final_steps = 300,
-                         .rate = 0.3,
+                         .hidden = 64,
                          .outer_rate = 0.1};
     const flag flags[] = {
         {"train", FLAG_COUNT, &o->n_train, "images with doubtful labels", 1, most},
@@ -35,8 +35,12 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
         {"outer-steps", FLAG_COUNT, &o->outer_steps, "of Adam on the weights", 1, steps},
         {"final-steps", FLAG_COUNT, &o->final_steps, "of trainings in the table", 1,
          steps},
-        {"rate", FLAG_ABOVE, &o->rate, "of the inner descent", 0, 1e38},
+        {"rate", FLAG_ABOVE, &o->rate, "of the inner descent (0.3; mlp and conv 1)", 0,
+         1e38},
         {"outer-rate", FLAG_ABOVE, &o->outer_rate, "of Adam", 0, 1e6},
+        {"model", FLAG_CHOICE, &o->model, "linear, mlp or conv", .choices = clean_models},
+        {"hidden", FLAG_COUNT, &o->hidden, "units of the mlp", 1, 1e5},
+        {"batch", FLAG_COUNT, &o->batch, "images of an inner step; 0: all", 0, most},
         {"schedule", FLAG_CHOICE, &o->schedule, "auto, store-all, two-level or revolve",
          .choices = clean_schedules},
         DEMO_FLAGS(&o->demo)};
@@ -52,6 +56,7 @@ bool clean_parse(clean_options *options, int argc, char **argv, int *status)
         sizeof flags / sizeof *flags,
         flags};
     if (!command_parse(&about, argc, argv, status)) return false;
+    if (o->rate <= 0) o->rate = o->model ? 1 : 0.3;
     if (o->radius <= 0) o->radius = (double)o->n_train / 5;
     return true;
 }
@@ -61,47 +66,6 @@ static void *allocate(int64_t n, size_t size)
     void *memory = calloc((size_t)n, size);
     HT_ASSERT(memory, "no memory for %lld x %zu bytes", (long long)n, size);
     return memory;
-}
-
-static ht_set *images_set(ht_context *ctx, const ht_images *images, const int64_t *order,
-                          int64_t n)
-{
-    ht_shape shape = ht_tensor_shape(images->pixels);
-    ht_set *set = ht_set_new(ctx);
-    ht_check(ctx);
-    ht_tensor *x = ht_set_add(set, "x", HT_F32, HT_SHAPE(n, shape.dim[1] * shape.dim[2]));
-    ht_tensor *label = ht_set_add(set, "label", HT_I32, HT_SHAPE(n));
-    ht_check(ctx);
-    ht_images_rows(images, order, 0, n, x, label);
-    ht_check(ctx);
-    return set;
-}
-
-static void check_images(ht_context *ctx, const clean_options *options,
-                         const ht_images *train, const ht_images *test)
-{
-    char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    ht_shape one = ht_tensor_shape(train->pixels), other = ht_tensor_shape(test->pixels);
-    int64_t wanted = options->n_train + options->n_validation;
-    if (wanted > one.dim[0])
-        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                        "hyperclean: --train %lld and --validation %lld ask for %lld "
-                        "images, %s has %lld\n  hint: ./dev data mnist fetches 60000",
-                        (long long)options->n_train, (long long)options->n_validation,
-                        (long long)wanted, options->demo.common.data,
-                        (long long)one.dim[0]);
-    else if (one.dim[1] != other.dim[1] || one.dim[2] != other.dim[2])
-        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
-                        "%s: train images are %s, test images %s\n"
-                        "  hint: the files belong to different sets",
-                        options->demo.common.data, ht_shape_text(one, a),
-                        ht_shape_text(other, b));
-    else if (!other.dim[0] || !one.dim[1] || !one.dim[2])
-        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
-                        "%s: expected test images with pixels, got %s\n"
-                        "  hint: ./dev data mnist fetches 10000",
-                        options->demo.common.data, ht_shape_text(other, b));
-    ht_check(ctx);
 }
 
 /* Labels as they are, then some of them changed. */
@@ -122,12 +86,9 @@ static void read_data(clean_run *run)
     const clean_options *options = run->options;
     ht_context *ctx = run->ctx;
     ht_images train, test;
-    ht_mnist_read(ctx, options->demo.common.data, false, &train);
-    ht_check(ctx);
-    ht_mnist_read(ctx, options->demo.common.data, true, &test);
-    ht_check(ctx);
-    check_images(ctx, options, &train, &test);
     int64_t n = options->n_train, n_validation = options->n_validation;
+    demo_read(ctx, options->demo.common.data, n + n_validation, &train, &test);
+    ht_shape shape = ht_tensor_shape(train.pixels);
     int64_t *image = allocate(n + n_validation, sizeof *image);
     ht_split(ctx, STREAM_SPLIT, ht_tensor_count(train.labels), 2,
              (int64_t[]){n, n_validation}, (int64_t *[]){image, image + n});
@@ -136,26 +97,41 @@ static void read_data(clean_run *run)
         (clean_data){.n_train = n,
                      .n_validation = n_validation,
                      .n_test = ht_tensor_count(test.labels),
-                     .rows = ht_tensor_shape(train.pixels).dim[1],
-                     .cols = ht_tensor_shape(train.pixels).dim[2],
+                     .channels = shape.rank == 4 ? shape.dim[1] : 1,
+                     .rows = shape.dim[shape.rank - 2],
+                     .cols = shape.dim[shape.rank - 1],
                      .image = image,
-                     .train = images_set(ctx, &train, image, n),
-                     .validation = images_set(ctx, &train, image + n, n_validation),
-                     .test = images_set(ctx, &test, NULL, ht_tensor_count(test.labels))};
+                     .train = demo_set(ctx, &train, image, n),
+                     .validation = demo_set(ctx, &train, image + n, n_validation),
+                     .test = demo_set(ctx, &test, NULL, ht_tensor_count(test.labels))};
     corrupt(run, train.classes);
     ht_images_free(&train);
     ht_images_free(&test);
 }
 
-/* Softmax regression at zero. */
-static void make_model(clean_run *run)
+/* Room for a batch of inner steps, and which rows of lambda its images are. */
+static void make_batch(clean_run *run)
 {
-    int64_t pixels = run->data.rows * run->data.cols;
-    run->theta = ht_set_new(run->ctx);
+    int64_t n = run->options->batch, n_train = run->data.n_train;
+    ht_set *train = run->data.train;
+    if (n > n_train)
+        ht_context_fail(run->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "hyperclean: --batch %lld: expected at most --train %lld\n"
+                        "  hint: 0 trains on all images at each step",
+                        (long long)n, (long long)n_train);
     ht_check(run->ctx);
-    ht_set_add(run->theta, "softmax.weight", HT_F32, HT_SHAPE(pixels, 10));
-    ht_set_add(run->theta, "softmax.bias", HT_F32, HT_SHAPE(10));
+    if (!n) return;
+    ht_tensor *row = ht_set_add(train, "row", HT_I32, HT_SHAPE(n_train));
+    for (int64_t i = 0; i < n_train; i++) ht_tensor_set(row, i, (double)i);
+    run->batch = ht_set_new(run->ctx);
+    for (int i = 0; i < ht_set_count(train); i++) {
+        ht_shape shape = ht_tensor_shape(ht_set_at(train, i));
+        shape.dim[0] = n;
+        ht_set_add(run->batch, ht_set_name(train, i),
+                   ht_tensor_dtype(ht_set_at(train, i)), shape);
+    }
     ht_check(run->ctx);
+    run->order = allocate(n, sizeof *run->order);
 }
 
 static void make_result(clean_run *run)
@@ -172,8 +148,10 @@ static void make_result(clean_run *run)
     ht_tensor *distrust = ht_set_add(result->more, "distrust", HT_F64, HT_SHAPE(n));
     const clean_options *o = run->options;
     char name[SETTING_TEXT]; /* a run of other numbers does not go on from this one */
-    snprintf(name, sizeof name, "rows: %lld validation, corrupt %g, rate %g, radius %g",
-             (long long)o->n_validation, o->corrupt, o->rate, o->radius);
+    snprintf(name, sizeof name,
+             "rows: %s, batch %lld, %lld validation, corrupt %g, rate %g, radius %g",
+             clean_models[o->model], (long long)o->batch, (long long)o->n_validation,
+             o->corrupt, o->rate, o->radius);
     ht_tensor *rows = ht_set_add(result->more, name, HT_F64,
                                  HT_SHAPE(run->options->outer_steps, METRICS));
     ht_check(run->ctx);
@@ -196,7 +174,10 @@ clean_run clean_run_new(const clean_options *options)
         .seed = options->demo.common.seed, .threads = options->demo.common.threads});
     HT_ASSERT(run.ctx, "no memory for a context");
     read_data(&run);
-    make_model(&run);
+    make_batch(&run);
+    run.theta = ht_set_new(run.ctx);
+    run.logits = clean_model(options, &run.data, run.theta);
+    ht_check(run.ctx);
     make_result(&run);
     return run;
 }
@@ -209,9 +190,11 @@ void clean_run_free(clean_run *run)
         free(result->training[k].right);
         free(result->training[k].said);
     }
-    ht_set *const sets[] = {result->eta,     result->more,         run->theta,
-                            run->data.train, run->data.validation, run->data.test};
-    for (int i = 0; i < 6; i++) ht_set_free(sets[i]);
+    ht_set *const sets[] = {result->eta,   result->more,    run->theta,
+                            run->batch,    run->data.train, run->data.validation,
+                            run->data.test};
+    for (int i = 0; i < 7; i++) ht_set_free(sets[i]);
+    free(run->order);
     free(run->data.image);
     free(run->data.truth);
     free(run->data.corrupted);

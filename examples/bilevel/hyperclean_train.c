@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* hyperclean_train.c: the plain trainings that the final table compares.
  *
- * All four are the same softmax regression from zeros, by the same rule and the same
+ * All four are the same model from the same start, by the same rule and the same
  * stop: full-batch gradient descent with momentum 0.9 and rate 0.1, final_steps steps, on
  *
  *   ( sum_i w_i CE_i  +  sum_j CE_j ) / ( sum_i w_i  +  n_validation )
@@ -44,12 +44,13 @@ typedef struct trainer {
  * for validation only: the same loss as w = 0. */
 static void build_step(const ht_vars *const *vars, ht_vars *const *out, void *user)
 {
-    const clean_data *data = &((const trainer *)user)->run->data;
-    ht_var loss = ht_sum(clean_cross_entropy(vars[0], vars[1]));
-    ht_var total = ht_constant(ht_vars_tape(vars[0]), (double)data->n_validation);
+    const clean_run *run = user;
+    ht_var loss = ht_sum(clean_cross_entropy(run, vars[0], vars[1]));
+    ht_var total = ht_constant(ht_vars_tape(vars[0]), (double)run->data.n_validation);
     if (vars[2]) {
         ht_var w = ht_get(vars[3], "w");
-        loss = ht_add(loss, ht_sum(ht_mul(w, clean_cross_entropy(vars[0], vars[2]))));
+        loss =
+            ht_add(loss, ht_sum(ht_mul(w, clean_cross_entropy(run, vars[0], vars[2]))));
         total = ht_add(ht_sum(w), total);
     }
     ht_vars_backward(ht_div(loss, total), vars[0], out[0]);
@@ -57,9 +58,8 @@ static void build_step(const ht_vars *const *vars, ht_vars *const *out, void *us
 
 static void build_classify(const ht_vars *const *vars, ht_vars *const *out, void *user)
 {
-    (void)user;
-    ht_vars_set(out[0], "class",
-                ht_argmax(ht_linear(ht_get(vars[1], "x"), vars[0], "softmax")));
+    const clean_run *run = user;
+    ht_vars_set(out[0], "class", ht_argmax(run->logits(ht_get(vars[1], "x"), vars[0])));
 }
 
 /* Runs final_steps steps; false if Ctrl-C came before the end. */
@@ -70,7 +70,7 @@ static bool train_steps(trainer *t, bool with_train, const char *name, double do
                             with_train ? t->run->data.train : NULL, t->weights, NULL};
     const ht_update update = HT_MOMENTUM(0.1, 0.9);
     ht_recording *gradient =
-        ht_recording_new(sets, (ht_set *[]){t->gradient, NULL}, build_step, t);
+        ht_recording_new(sets, (ht_set *[]){t->gradient, NULL}, build_step, t->run);
     ht_optimizer *optimizer = ht_optimizer_new(t->theta, &update);
     ht_check(t->run->ctx);
     int64_t step = 0, n_steps = t->run->options->final_steps;
@@ -120,7 +120,7 @@ static bool train_one(trainer *t, int which, double *done)
     int64_t rows = t->run->data.n_validation + (with_train ? t->run->data.n_train : 0);
     double work = (double)rows * (double)t->run->options->final_steps;
     for (int i = 0; i < ht_set_count(t->theta); i++)
-        ht_tensor_fill(ht_set_at(t->theta, i), 0);
+        ht_tensor_copy(ht_set_at(t->theta, i), ht_set_at(t->run->theta, i));
     set_weights(t, which);
     bool ended = train_steps(t, with_train, name[which], *done, work);
     *done += work;
@@ -147,7 +147,7 @@ void clean_train_all(clean_run *run)
     ht_check(run->ctx);
     ht_set_add(t.classes, "class", HT_I32, HT_SHAPE(run->data.n_test));
     t.classify = ht_recording_new((const ht_set *[]){t.theta, run->data.test, NULL},
-                                  (ht_set *[]){t.classes, NULL}, build_classify, NULL);
+                                  (ht_set *[]){t.classes, NULL}, build_classify, run);
     ht_check(run->ctx);
     double done = clean_outer_work(run->options, run->options->outer_steps);
     for (int k = 0; k < N_TRAININGS; k++)

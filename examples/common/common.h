@@ -186,7 +186,7 @@ void metrics_free(metrics *log);
 /* Pictures. */
 
 typedef struct sheet_image {
-    const float *pixels; /* (rows, cols), 0 to 1 */
+    const float *pixels; /* (rows, cols), ink, or (3, rows, cols), light; 0 to 1 */
     int label;           /* 0..9 */
     bool marked;         /* the label in red, else blue */
 } sheet_image;
@@ -202,6 +202,7 @@ typedef struct contact_sheet {
     int64_t rows, cols;                 /* of an image */
     int n_parts;
     const sheet_part *part;
+    bool colour;
 } contact_sheet;
 
 /* A PNG: title, legend, and the parts, their images in lines of twelve. ASCII. */

@@ -39,15 +39,20 @@ static void sheet_block(canvas *c, int64_t x, int64_t y, int wide, int high, col
             c->pixel[j * c->width + i] = with;
 }
 
-/* Ink is dark on the paper: 0 is white. */
+/* Ink is dark on the paper: 0 is white. Of colours 0 is none. */
 static void sheet_image_at(canvas *c, int64_t x, int64_t y, const contact_sheet *sheet,
                            const float *pixels)
 {
     for (int64_t j = 0; j < sheet->rows; j++)
         for (int64_t i = 0; i < sheet->cols; i++) {
-            uint8_t grey = (uint8_t)(245.0f * (1 - pixels[j * sheet->cols + i]));
-            sheet_block(c, x + i * SCALE, y + j * SCALE, SCALE, SCALE,
-                        (colour){grey, grey, grey});
+            const float *at = pixels + j * sheet->cols + i;
+            int64_t plane = sheet->rows * sheet->cols;
+            uint8_t grey = (uint8_t)(245.0f * (1 - *at));
+            colour with = {grey, grey, grey};
+            if (sheet->colour)
+                with = (colour){(uint8_t)(255 * at[0]), (uint8_t)(255 * at[plane]),
+                                (uint8_t)(255 * at[2 * plane])};
+            sheet_block(c, x + i * SCALE, y + j * SCALE, SCALE, SCALE, with);
         }
 }
 

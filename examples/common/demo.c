@@ -61,12 +61,19 @@ void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *t
     read(ctx, folder, true, test);
     ht_check(ctx);
     ht_shape one = ht_tensor_shape(train->pixels), other = ht_tensor_shape(test->pixels);
+    ht_shape like = other;
+    like.dim[0] = one.dim[0];
     if (wanted > one.dim[0])
         ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
                         "%s: %lld images are asked for, there are %lld\n"
                         "  hint: ./dev data fetches the full sets",
                         folder, (long long)wanted, (long long)one.dim[0]);
-    else if (one.dim[1] != other.dim[1] || one.dim[2] != other.dim[2] || !other.dim[0])
+    else if (!ht_tensor_count(test->pixels))
+        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
+                        "%s: expected test images with pixels, got %s\n"
+                        "  hint: ./dev data fetches 10000",
+                        folder, ht_shape_text(other, b));
+    else if (!ht_shape_equal(one, like))
         ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
                         "%s: train images are %s, test images %s\n"
                         "  hint: the files belong to different sets",

@@ -250,7 +250,8 @@ void demo_tens(report *page, const demo *d, const char *name, const ht_images *l
     if (path_join(d->ctx, path, d->options->out, name))
         contact_sheet_write(d->ctx, path,
                             &(contact_sheet){d->title, "Beside each: its digit", "",
-                                             shape.dim[1], shape.dim[2], shown, part});
+                                             shape.dim[1], shape.dim[2], shown, part,
+                                             false});
 }
 
 ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,

@@ -125,7 +125,7 @@ refused rate_beyond_float_is_refused 2 '--rate: expected a number above 0' --rat
 refused schedule_unknown_lists_them 2 'auto, store-all, two-level or revolve' --schedule best
 refused memory_unit_unknown_is_refused 2 'a number of bytes, like' --memory 12Q
 refused memory_too_small_says_what_would_do 1 'revolve with 1 slot needs' --memory 1000
-refused images_more_than_exist_counts_them 1 'ask for 14000 images' --train 9000 \
+refused images_more_than_exist_counts_them 1 '14000 images are asked for, there are 10000' --train 9000 \
     --validation 5000
 refused data_empty_name_is_refused 2 '--data: expected the name of a folder' --data ''
 refused data_folder_missing_says_so 1 \
@@ -531,6 +531,40 @@ verdict hyperclean_resume_of_another_run_is_refused "$(
     differs 'exit status of nothing' 1 $?
     contains "$err" 'nothing: --resume: expected a file of an earlier --save'
 )"
+
+# Other models, mini-batches and colour: labels are found, and stopping is no matter.
+model() { # <case> <least F1> [flags]
+    name=$1 least=$2
+    shift 2
+    "$program" --outer-steps 8 --final-steps 3 --threads 1 --json --out model "$@" \
+        >"$out" 2>"$err"
+    status=$?
+    verdict "hyperclean_$name" "$(
+        differs 'exit status' 0 $status
+        awk -v f="$(field f1)" -v least="$least" 'BEGIN { exit !(f + 0 >= least) }' ||
+            echo "f1: expected $least or more, got $(field f1)"
+        differs files "$files" "$(listing model)"
+    )"
+    rm -rf model
+}
+few='--train 300 --validation 300 --inner-steps'
+# shellcheck disable=SC2086 # a list of flags
+model mlp_finds_labels 0.75 $few 30 --model mlp --hidden 32
+model conv_finds_labels 0.75 --train 1000 --validation 600 --inner-steps 80 --model conv \
+    --batch 200
+# shellcheck disable=SC2086 # a list of flags
+model batches_find_labels 0.75 $few 30 --batch 100
+cp "$out" batches
+# shellcheck disable=SC2086 # a list of flags
+model batches_are_a_function_of_the_step 0.75 $few 30 --batch 100
+verdict hyperclean_batches_give_the_same_numbers "$(
+    differs f1 "$(sed -n 's/.*"f1":\([^,]*\).*/\1/p' batches)" "$(field f1)"
+)"
+# shellcheck disable=SC2086 # a list of flags
+model colour_is_cleaned 0.5 $few 60 --model conv --batch 100 \
+    --data "$(dirname "$mnist")/cifar"
+refused batch_larger_than_train_is_refused 1 '--batch 201: expected at most --train 200' \
+    --batch 201
 
 echo "1..$n"
 exit $failed
