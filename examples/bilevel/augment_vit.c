@@ -175,12 +175,12 @@ static bool each(const ht_outer_step *step, void *user)
 
 static double learn(ht_bilevel *training, const char *state)
 {
-    run.predicted_bytes = ht_bilevel_bytes(training);
     ht_outer_options outer = {.each = each, .online = true, .save = state};
     outer.update = ht_update_of(&ht_adam, outer_rate, 0.9, 0.99, 1e-8, 0);
-    outer.steps = windows;
-    outer.save_every = state ? 10 : 0;
-    return ht_bilevel_minimize(training, &outer).outer;
+    outer.steps = windows, outer.save_every = state ? 10 : 0;
+    double found = ht_bilevel_minimize(training, &outer).outer;
+    run.predicted_bytes = ht_bilevel_bytes(training); /* a commit takes some */
+    return found;
 }
 
 /* The strengths as they are; gives the validation loss of the last window. */
