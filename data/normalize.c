@@ -28,14 +28,21 @@ static ht_status columns_of(const ht_tensor *x, const char *who, columns *c)
     return HT_OK;
 }
 
+static double element(const void *data, bool f32, int64_t i)
+{
+    return f32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
+}
+
 /* The sum over column k of (x - centre)^power. */
 static double column_sum(const ht_tensor *x, const columns *c, int64_t k, double centre,
                          int power)
 {
+    const void *data = ht_tensor_data(x);
+    bool f32 = ht_tensor_dtype(x) == HT_F32;
     double sum = 0;
     for (int64_t row = 0; row < c->rows; row++)
         for (int64_t i = 0; i < c->inner; i++) {
-            double d = ht_tensor_get(x, (row * c->columns + k) * c->inner + i) - centre;
+            double d = element(data, f32, (row * c->columns + k) * c->inner + i) - centre;
             sum += power == 1 ? d : d * d;
         }
     return sum;
@@ -86,6 +93,23 @@ static bool normalizer_fits(const ht_set *by, int64_t n)
     return true;
 }
 
+static void columns_scale(ht_tensor *x, const columns *c, const double *mean,
+                          const double *deviation)
+{
+    void *data = ht_tensor_data(x);
+    bool f32 = ht_tensor_dtype(x) == HT_F32;
+    for (int64_t row = 0; row < c->rows * c->columns; row++) {
+        int64_t k = row % c->columns;
+        for (int64_t i = row * c->inner; i < (row + 1) * c->inner; i++) {
+            double y = (element(data, f32, i) - mean[k]) / deviation[k];
+            if (f32)
+                ((float *)data)[i] = (float)y;
+            else
+                ((double *)data)[i] = y;
+        }
+    }
+}
+
 ht_status ht_normalize(ht_tensor *x, const ht_set *by)
 {
     HT_ASSERT(x && by, "ht_normalize: x %p, by %p", (void *)x, (const void *)by);
@@ -98,11 +122,8 @@ ht_status ht_normalize(ht_tensor *x, const ht_set *by)
                                "for each column of x\n  hint: ht_normalizer_new of "
                                "training rows with the same columns",
                                (long long)c.columns);
-    for (int64_t i = 0; i < ht_tensor_count(x); i++) {
-        int64_t k = i / c.inner % c.columns;
-        double mean = ht_tensor_get(ht_set_at(by, 0), k);
-        double deviation = ht_tensor_get(ht_set_at(by, 1), k);
-        ht_tensor_set(x, i, (ht_tensor_get(x, i) - mean) / deviation);
-    }
+    hti_tensor_write(x, "ht_normalize", NULL);
+    columns_scale(x, &c, ht_tensor_data(ht_set_at(by, 0)),
+                  ht_tensor_data(ht_set_at(by, 1)));
     return HT_OK;
 }
