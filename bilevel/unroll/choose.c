@@ -138,11 +138,13 @@ static hti_choice between(const ht_bilevel *b, const ht_bilevel_options *o,
 }
 
 /* From one slot on: more slots or more products, whichever save more flops to a byte, as
- * long as there is room. Neither steps nor flops grow on the way. */
+ * long as there is room. Neither steps nor flops grow on the way. Where one state is all
+ * there are, and where products kept make room (they can spare a program), it is the
+ * products alone. */
 static bool choose_revolve(ht_bilevel *b, const ht_bilevel_options *o)
 {
     hti_choice c = {HT_REVOLVE, 0, 1};
-    if (!fits(b, o, c)) return false;
+    if (hti_reversed(b) == 1 || !fits(b, o, c)) return choose_level(b, o, c);
     for (;;) {
         hti_choice slots = more_slots(b, c), products = more_products(b, c);
         bool no_slots = slots.slots == c.slots, no_products = products.level == c.level;

@@ -126,6 +126,22 @@ static void bilevel_new_every_offer_is_accepted_to_the_byte(void **state)
     }
 }
 
+/* Of one state there is no smaller number of slots, but products kept beside it may spare
+ * more than they take: the pair of programs that keeps none. */
+static void bilevel_new_of_one_step_takes_what_it_offers(void **state)
+{
+    (void)state;
+    for (int k = FIRST; k < PROBLEMS; k++) {
+        trial t;
+        trial_open(&t, k);
+        ht_bilevel_options o = {.schedule = HT_REVOLVE, .truncate = 1};
+        assert_offer(&t, o, "1 slot needs ", true);
+        o = (ht_bilevel_options){.truncate = 1};
+        assert_offer(&t, o, "1 slot needs ", true);
+        trial_close(&t);
+    }
+}
+
 /* What a run costs in flops of the step's products, from what it says of itself. */
 static double run_cost(const ht_bilevel *b, const ht_bilevel_result *r)
 {
@@ -236,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bilevel_new_every_offer_is_accepted_to_the_byte),
+        cmocka_unit_test(bilevel_new_of_one_step_takes_what_it_offers),
         cmocka_unit_test(bilevel_new_more_budget_is_never_slower),
         cmocka_unit_test(bilevel_new_budget_of_store_all_chooses_store_all),
         cmocka_unit_test(bilevel_new_long_run_of_small_states_is_planned_soon),
