@@ -78,9 +78,11 @@ static void dense_solve(const dense *d, const double *b, double *x)
 static hti_solution run(dense *d, const double *b, double *x, double tolerance,
                         int64_t most)
 {
-    hti_linear a = {.n = d->n, .product = dense_product, .user = d, .most = most};
-    void *room = malloc(hti_conjugate_gradient.room(d->n));
-    hti_solution s = hti_conjugate_gradient.solve(&a, b, x, tolerance, room);
+    hti_linear a = {.n = d->n, .product = dense_product, .user = d};
+    hti_solver_options options = {.tolerance = tolerance, .most = most};
+    const hti_solver *row = &hti_conjugate_gradient;
+    void *room = malloc(hti_solver_room(row, d->n, &options));
+    hti_solution s = hti_solve(row, &a, &options, b, x, room);
     free(room);
     assert_int_equal(s.products, d->products);
     return s;
