@@ -99,8 +99,7 @@ static ht_var logits(ht_var x, const ht_vars *weights)
 static ht_var loss(const ht_vars *weights, const ht_vars *outer, const ht_vars *data,
                    void *user)
 {
-    ht_var z = logits(ht_get(data, "x"), weights);
-    return ht_mean(ht_cross_entropy(z, ht_get(data, "label")));
+    return ht_mean(demo_losses(logits, weights, data));
 }
 
 static ht_var augmented_loss(const ht_vars *weights, const ht_vars *outer,
@@ -173,12 +172,13 @@ static bool each(const ht_outer_step *step, void *user)
     return !interrupted();
 }
 
-static double learn(ht_bilevel *training, const char *state)
+static double learn(ht_bilevel *training)
 {
-    ht_outer_options outer = {.each = each, .online = true, .save = state};
+    ht_outer_options outer = {.each = each, .online = true, .steps = windows};
     outer.update = ht_update_of(&ht_adam, outer_rate, 0.9, 0.99, 1e-8, 0);
-    outer.steps = windows, outer.save_every = state ? 10 : 0;
-    double found = ht_bilevel_minimize(training, &outer).outer;
+    outer.save_every = run.state ? 10 : 0;
+    double cost = HYPERGRADIENT / (double)windows,
+           found = demo_minimize(&run, training, outer, cost);
     run.predicted_bytes = ht_bilevel_bytes(training); /* a commit takes some */
     return found;
 }
@@ -197,14 +197,14 @@ static double control(int which, ht_bilevel *training)
     return found;
 }
 
-static void enter(int which, double part_of, const char *state)
+static void enter(int which, double part_of)
 {
     bool learned = which == LEARNED;
     if (interrupted()) return;
     set_strengths(part_of);
     ht_bilevel *training = training_new();
     ht_check(run.ctx);
-    double found = learned ? learn(training, state) : control(which, training);
+    double found = learned ? learn(training) : control(which, training);
     ht_check(run.ctx);
     entrant_judge_theta(&rows[which], test_judge, theta, found,
                         learned ? HYPERGRADIENT : 1);
@@ -285,15 +285,14 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
     windows = n_steps / window;
-    const char *state = demo_state(run.ctx, &options);
     demo_read(run.ctx, options.common.data, n_train + n_validation, &images, &others);
     set_up(&others);
     ht_images_free(&others);
     progress_begin(3 + HYPERGRADIENT);
-    enter(NONE, 1e-12, NULL);
-    enter(HAND, 1, NULL);
-    enter(HALF, 0.5, NULL);
-    enter(LEARNED, 0.5, state);
+    enter(NONE, 1e-12);
+    enter(HAND, 1);
+    enter(HALF, 0.5);
+    enter(LEARNED, 0.5);
     if (options.out) write_page();
     demo_print(&run);
     return demo_end(&run);

@@ -63,24 +63,20 @@ static const ht_coordinate coordinate[] = {{"images", HT_SIGMOID, -0.001, 1.001}
 static ht_images images;
 static ht_set *theta, *eta, *batch, *test;
 static judge *test_judge;
+static const char *const shown_name[N_SHOWN] = {"shown0", "shown1", "shown2", "shown3"};
 static demo_ten shown[N_SHOWN]; /* as they form */
-
-static ht_var logits(ht_var x, const ht_vars *weights)
-{
-    return ht_linear(ht_relu(ht_linear(x, weights, "hidden")), weights, "out");
-}
+static ht_tensor *shown_at;     /* (N_SHOWN) after so many outer steps; -1: never */
 
 static ht_var loss_of_batch(const ht_vars *weights, const ht_vars *outer,
                             const ht_vars *data, void *user)
 {
-    ht_var z = logits(ht_get(data, "x"), weights);
-    return ht_mean(ht_cross_entropy(z, ht_get(data, "label")));
+    return ht_mean(demo_losses(demo_mlp, weights, data));
 }
 
 static ht_var loss_of_ten(const ht_vars *weights, const ht_vars *outer,
                           const ht_vars *none, void *user)
 {
-    ht_var z = logits(ht_get(outer, "images"), weights);
+    ht_var z = demo_mlp(ht_get(outer, "images"), weights);
     return ht_mean(ht_cross_entropy(z, ht_softmax(ht_get(outer, "labels"))));
 }
 
@@ -169,11 +165,11 @@ static void control(int which, ht_bilevel *training)
     if (!interrupted()) enter(which, training, N_RATES * TRIALS);
 }
 
-static void show(demo_ten *ten, int64_t step)
+static void show(int k, int64_t step)
 {
-    ht_tensor_copy(ten->images, ht_set_tensor(eta, "images"));
-    ht_coordinate_to_value(&coordinate[0], ten->images);
-    snprintf(ten->title, sizeof ten->title, "After %lld outer steps", (long long)step);
+    ht_tensor_copy(shown[k].images, ht_set_tensor(eta, "images"));
+    ht_coordinate_to_value(&coordinate[0], shown[k].images);
+    ht_tensor_set(shown_at, k, (double)step);
 }
 
 static bool each(const ht_outer_step *step, void *user)
@@ -187,13 +183,13 @@ static bool each(const ht_outer_step *step, void *user)
     demo_worked(&run, STEP_COST, "distilling", done, outer_steps, got->outer);
     for (int k = 1; k < N_SHOWN; k++)
         if ((double)done <= (double)outer_steps * pow(0.15, N_SHOWN - 1 - k))
-            show(&shown[k], done);
+            show(k, done);
     demo_start(theta, done);
     return !interrupted();
 }
 
-/* From noise along the gradient. The start of the next step is saved with the run. */
-static void learn(ht_bilevel *training, const char *state)
+/* From noise along the gradient. */
+static void learn(ht_bilevel *training)
 {
     const ht_rate falling = {.steps = outer_steps, .final = 0.02};
     ht_tensor *ten = ht_set_tensor(eta, "images");
@@ -201,8 +197,8 @@ static void learn(ht_bilevel *training, const char *state)
     for (int64_t i = 0; i < ht_tensor_count(ten); i++)
         ht_tensor_set(ten, i, ht_tensor_get(ten, i) - 2);
     set_labels(2, 0.1);
-    show(&shown[0], 0);
-    demo_start(theta, 0);
+    show(0, 0);
+    demo_start(theta, run.done);
     ht_update adam = HT_ADAM(outer_rate);
     adam.rate.schedule = ht_rate_cosine;
     adam.rate.user = &falling;
@@ -212,13 +208,12 @@ static void learn(ht_bilevel *training, const char *state)
     adam.groups = &(ht_update_group){"rate", &slow};
     adam.n_groups = 1;
     run.predicted_bytes = ht_bilevel_bytes(training);
-    ht_bilevel_minimize(training, &(ht_outer_options){.update = adam,
-                                                      .steps = outer_steps,
-                                                      .each = each,
-                                                      .save = state,
-                                                      .save_every = state ? 100 : 0,
-                                                      .more = theta});
-    ht_check(run.ctx);
+    demo_minimize(&run, training,
+                  (ht_outer_options){.update = adam,
+                                     .steps = outer_steps,
+                                     .each = each,
+                                     .save_every = run.state ? 100 : 0},
+                  STEP_COST);
     if (!interrupted()) enter(DISTILLED, training, STEP_COST * (double)outer_steps);
 }
 
@@ -229,6 +224,12 @@ static void write_page(void)
     report_curve(&page, &(report_figure){"Loss of a batch of real images", "outer step"},
                  1, (report_series[]){metrics_series(&steps, "loss")});
     report_section(&page, "As they form");
+    for (int k = 0; k < N_SHOWN; k++) {
+        int64_t at = (int64_t)ht_tensor_get(shown_at, k);
+        if (at >= 0)
+            snprintf(shown[k].title, sizeof shown[k].title, "After %lld outer steps",
+                     (long long)at);
+    }
     demo_tens(&page, &run, "forming.png", &images, N_SHOWN, shown);
     demo_page_end(&page, &run, eta, "distilled.safetensors");
 }
@@ -255,18 +256,22 @@ static void set_up(const ht_images *others)
 {
     int64_t pixels = ht_tensor_count(images.pixels) / ht_tensor_count(images.labels);
     theta = ht_set_new(run.ctx);
-    ht_linear_init(theta, "hidden", HT_F32, pixels, hidden);
-    ht_linear_init(theta, "out", HT_F32, hidden, 10);
+    demo_mlp_init(theta, pixels, hidden);
     eta = ht_set_new(run.ctx);
     ht_set_add(eta, "images", HT_F32, HT_SHAPE(10, pixels));
     ht_set_add(eta, "labels", HT_F32, HT_SHAPE(10, 10));
     ht_set_add(eta, "rate", HT_F32, HT_SHAPE(inner_steps));
     ht_check(run.ctx);
+    shown_at = ht_set_add(run.more, "shown_at", HT_F64, HT_SHAPE(N_SHOWN));
+    ht_check(run.ctx);
+    ht_tensor_fill(shown_at, -1);
     for (int k = 0; k < N_SHOWN; k++)
-        shown[k].images = ht_tensor_new(run.ctx, HT_F32, HT_SHAPE(10, pixels));
+        shown[k].images =
+            ht_set_add(run.more, shown_name[k], HT_F32, HT_SHAPE(10, pixels));
+    ht_check(run.ctx);
     batch = demo_set(run.ctx, &images, NULL, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
-    test_judge = judge_new(theta, test, logits);
+    test_judge = judge_new(theta, test, demo_mlp);
 }
 
 int main(int argc, char **argv)
@@ -277,7 +282,6 @@ int main(int argc, char **argv)
     ht_images others; /* for the test */
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
-    const char *state = demo_state(run.ctx, &options);
     demo_read(run.ctx, options.common.data, BATCH, &images, &others);
     set_up(&others);
     ht_bilevel *training = training_new();
@@ -285,7 +289,7 @@ int main(int argc, char **argv)
                    STEP_COST * (double)outer_steps);
     control(REAL, training);
     if (!interrupted()) control(MEANS, training);
-    if (!interrupted()) learn(training, state);
+    if (!interrupted()) learn(training);
     if (options.out) write_page();
     demo_print(&run);
     ht_bilevel_free(training);

@@ -26,7 +26,7 @@
 #include "demo.h"
 
 enum { PLAIN, INVERSE, CLEAN, HALF, CLASS, EXAMPLE, N_ENTRANTS };
-enum { CLASSES = 10, BATCH = 64, FOLDS = 2, STARTS = 3, WIDTH = 16 };
+enum { CLASSES = 10, BATCH = 64, FOLDS = 2, STARTS = 3, FILTERS = 16 };
 #define UNSEEN (INT64_C(1) << 20) /* the first turn that no outer step has */
 
 static int64_t n_clean = 10, inner_steps = 150, outer_steps = 40;
@@ -56,28 +56,10 @@ static judge *test_judge;
 /* Rows that batches are drawn from: first .. data.n, without held .. held + n_held. */
 static int64_t turn, first, held, n_held;
 
-/* conv 16 -> pool -> conv 32 -> pool -> linear, of photographs at half their size. */
-static ht_var logits(ht_var x, const ht_vars *weights)
-{
-    const ht_conv_options same = {{1, 1}, {1, 1}, {1, 1}, 1};
-    const ht_pool_options half = {{2, 2}, {2, 2}, {0, 0}};
-    x = ht_avg_pool2d(ht_reshape(x, HT_SHAPE(-1, 3, 32, 32)), half);
-    x = ht_mul(ht_sub(x, 0.47), 4);
-    x = ht_max_pool2d(ht_relu(ht_conv2d_layer(x, weights, "conv1", same)), half);
-    x = ht_max_pool2d(ht_relu(ht_conv2d_layer(x, weights, "conv2", same)), half);
-    return ht_linear(ht_reshape(x, HT_SHAPE(-1, 2 * WIDTH * 16)), weights, "out");
-}
-
-static ht_var losses(const ht_vars *weights, const ht_vars *images)
-{
-    ht_var z = logits(ht_get(images, "x"), weights);
-    return ht_cross_entropy(z, ht_get(images, "label"));
-}
-
 static ht_var outer_loss(const ht_vars *weights, const ht_vars *outer,
                          const ht_vars *images, void *user)
 {
-    return ht_mean(losses(weights, images));
+    return ht_mean(demo_losses(demo_convnet, weights, images));
 }
 
 static ht_var inner_loss(const ht_vars *weights, const ht_vars *outer,
@@ -85,7 +67,8 @@ static ht_var inner_loss(const ht_vars *weights, const ht_vars *outer,
 {
     ht_var of_class = ht_gather(ht_get(outer, "class"), ht_get(images, "class"));
     ht_var own = ht_gather(ht_get(outer, "example"), ht_get(images, "row"));
-    return ht_weighted_mean(losses(weights, images), ht_exp(ht_add(of_class, own)));
+    return ht_weighted_mean(demo_losses(demo_convnet, weights, images),
+                            ht_exp(ht_add(of_class, own)));
 }
 
 static ht_status fill_rows(ht_set *to, const int64_t *row)
@@ -196,7 +179,7 @@ static bool each(const ht_outer_step *step, void *user)
 }
 
 /* From equal weights along the gradient; of examples alike in class only, if so. */
-static void learn(int which, ht_bilevel *training, const char *state)
+static void learn(int which, ht_bilevel *training)
 {
     const ht_update_group alike = {"example", NULL};
     ht_update adam = HT_ADAM(outer_rate);
@@ -205,17 +188,18 @@ static void learn(int which, ht_bilevel *training, const char *state)
     adam.groups = which == CLASS ? &alike : NULL;
     adam.n_groups = which == CLASS;
     set_weights(PLAIN);
-    begin_turn(state ? demo_done(run.ctx, &options) : 0);
-    ht_bilevel_minimize(training, &(ht_outer_options){.update = adam,
-                                                      .steps = outer_steps,
-                                                      .each = each,
-                                                      .user = &which,
-                                                      .save = state});
+    const ht_outer_options outer = {
+        .update = adam, .steps = outer_steps, .each = each, .user = &which};
+    begin_turn(which == EXAMPLE ? run.done : 0);
+    if (which == EXAMPLE)
+        demo_minimize(&run, training, outer, HYPERGRADIENT);
+    else
+        ht_bilevel_minimize(training, &outer);
     ht_check(run.ctx);
     if (!interrupted()) enter(which, training, (double)(HYPERGRADIENT * outer_steps));
 }
 
-static void compute(const char *state)
+static void compute(void)
 {
     ht_bilevel *training = training_new();
     run.predicted_bytes = ht_bilevel_bytes(training);
@@ -224,8 +208,8 @@ static void compute(const char *state)
         set_weights(which);
         enter(which, training, 1);
     }
-    if (!interrupted()) learn(CLASS, training, NULL);
-    if (!interrupted()) learn(EXAMPLE, training, state);
+    if (!interrupted()) learn(CLASS, training);
+    if (!interrupted()) learn(EXAMPLE, training);
     ht_bilevel_free(training);
 }
 
@@ -267,16 +251,14 @@ static void set_up(const ht_images *images, const ht_images *others)
     ht_set_add(batch, "row", HT_I32, HT_SHAPE(BATCH));
     ht_set_add(batch, "class", HT_I32, HT_SHAPE(BATCH));
     theta = ht_set_new(run.ctx);
-    ht_conv2d_init(theta, "conv1", HT_F32, HT_SHAPE(WIDTH, 3, 3, 3));
-    ht_conv2d_init(theta, "conv2", HT_F32, HT_SHAPE(2 * WIDTH, WIDTH, 3, 3));
-    ht_linear_init(theta, "out", HT_F32, 2 * WIDTH * 16, CLASSES);
+    demo_convnet_init(theta, FILTERS);
     eta = ht_set_new(run.ctx);
     ht_set_add(eta, "class", HT_F32, HT_SHAPE(2 * CLASSES));
     ht_set_add(eta, "example", HT_F32, HT_SHAPE(data.n));
     confusion = ht_tensor_new(run.ctx, HT_I32, HT_SHAPE(CLASSES, CLASSES));
     scores = ht_tensor_new(run.ctx, HT_F64, ht_tensor_shape(others->labels));
     ht_check(run.ctx);
-    test_judge = judge_new(theta, test, logits);
+    test_judge = judge_new(theta, test, demo_convnet);
 }
 
 int main(int argc, char **argv)
@@ -287,11 +269,10 @@ int main(int argc, char **argv)
     ht_images images, others;
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
-    const char *state = demo_state(run.ctx, &options);
     demo_read(run.ctx, options.common.data, BATCH + 2 * n_clean * CLASSES, &images,
               &others);
     set_up(&images, &others);
-    compute(state);
+    compute();
     if (options.out) write_page();
     demo_print(&run);
     ht_images_free(&images);

@@ -75,7 +75,6 @@ static ht_set *train, *validation, *both, *test, *theta;
 static ht_set *eta[N_ENTRANTS]; /* "penalty", as its logarithm */
 static judge *test_judge;
 static double best_single; /* its logarithm */
-static const char *state;  /* of the outer run */
 
 static ht_var logits(ht_var x, const ht_vars *vars)
 {
@@ -85,8 +84,7 @@ static ht_var logits(ht_var x, const ht_vars *vars)
 static ht_var outer_loss(const ht_vars *weights, const ht_vars *outer,
                          const ht_vars *images, void *user)
 {
-    ht_var z = logits(ht_get(images, "x"), weights);
-    return ht_mean(ht_cross_entropy(z, ht_get(images, "label")));
+    return ht_mean(demo_losses(logits, weights, images));
 }
 
 /* A penalty () or (10, 1) or (10, pixels) is broadcast to all weights. */
@@ -167,13 +165,15 @@ static void learn(int which)
     ht_tensor_fill(ht_set_at(eta[which], 0), fmax(best_single, log(BEGIN)));
     ht_bilevel *training = training_new(which, train);
     run.predicted_bytes = ht_bilevel_bytes(training);
-    ht_bilevel_minimize(training,
-                        &(ht_outer_options){.update = adam,
-                                            .steps = outer_steps,
-                                            .project = project,
-                                            .each = each,
-                                            .user = &which,
-                                            .save = which == WEIGHT ? state : NULL});
+    const ht_outer_options outer = {.update = adam,
+                                    .steps = outer_steps,
+                                    .project = project,
+                                    .each = each,
+                                    .user = &which};
+    if (which == WEIGHT)
+        demo_minimize(&run, training, outer, HYPERGRADIENT);
+    else
+        ht_bilevel_minimize(training, &outer);
     ht_check(run.ctx);
     if (!interrupted())
         entrant_judge(&rows[which], test_judge, training,
@@ -279,7 +279,6 @@ int main(int argc, char **argv)
     ht_images images, others;
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
-    state = demo_state(run.ctx, &options);
     demo_read(run.ctx, options.common.data, n_train + n_validation, &images, &others);
     set_up(&images, &others);
     compute();

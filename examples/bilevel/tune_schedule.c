@@ -58,16 +58,10 @@ static const ht_coordinate coordinate[] = {{"rate", HT_LOG, 0, 0},
 static ht_set *train, *validation, *test, *batch, *theta, *eta;
 static judge *test_judge;
 
-static ht_var logits(ht_var x, const ht_vars *weights)
-{
-    return ht_linear(ht_relu(ht_linear(x, weights, "hidden")), weights, "out");
-}
-
 static ht_var loss(const ht_vars *weights, const ht_vars *outer, const ht_vars *images,
                    void *user)
 {
-    ht_var z = logits(ht_get(images, "x"), weights);
-    return ht_mean(ht_cross_entropy(z, ht_get(images, "label")));
+    return ht_mean(demo_losses(demo_mlp, weights, images));
 }
 
 static ht_status fill_batch(uint64_t step, ht_set *to, void *user)
@@ -173,7 +167,7 @@ static bool each(const ht_outer_step *step, void *user)
     return !interrupted();
 }
 
-static void learn(ht_bilevel *training, const char *state, double cost)
+static void learn(ht_bilevel *training, double cost)
 {
     ht_update adam = HT_ADAM(outer_rate);
     adam.momentum = HT_FIXED(0.5); /* of five steps the first is soon forgotten */
@@ -183,12 +177,11 @@ static void learn(ht_bilevel *training, const char *state, double cost)
     ht_tensor_fill(ht_set_at(eta, 1), log(0.8 / (1 - 0.8)));
     entrant_judge(&rows[CONSTANT], test_judge, training, 1);
     run.predicted_bytes = ht_bilevel_bytes(training);
-    ht_bilevel_minimize(training, &(ht_outer_options){.update = adam,
-                                                      .steps = outer_steps,
-                                                      .each = each,
-                                                      .keep_best = true,
-                                                      .save = state});
-    ht_check(run.ctx);
+    demo_minimize(
+        &run, training,
+        (ht_outer_options){
+            .update = adam, .steps = outer_steps, .each = each, .keep_best = true},
+        HYPERGRADIENT);
     if (!interrupted()) entrant_judge(&rows[LEARNED], test_judge, training, cost);
 }
 
@@ -252,16 +245,15 @@ static void set_up(const ht_images *images, const ht_images *others)
     free(row);
     theta = ht_set_new(run.ctx);
     int64_t pixels = ht_tensor_shape(ht_set_tensor(test, "x")).dim[1];
-    ht_linear_init(theta, "hidden", HT_F32, pixels, hidden);
-    ht_linear_init(theta, "out", HT_F32, hidden, 10);
+    demo_mlp_init(theta, pixels, hidden);
     eta = ht_set_new(run.ctx);
     ht_set_add(eta, "rate", HT_F64, HT_SHAPE(inner_steps, LAYERS));
     ht_set_add(eta, "momentum", HT_F64, HT_SHAPE(inner_steps));
     ht_check(run.ctx);
-    test_judge = judge_new(theta, test, logits);
+    test_judge = judge_new(theta, test, demo_mlp);
 }
 
-static void compute(const char *state)
+static void compute(void)
 {
     ht_bilevel *training = training_new();
     int64_t n_grid = SHAPES * RATES * MOMENTA, cost = HYPERGRADIENT * outer_steps;
@@ -270,7 +262,7 @@ static void compute(const char *state)
     progress_begin((double)(n_grid + 2 * cost));
     book grid = search(GRID, training, n_grid, NULL);
     if (!interrupted()) search(RANDOM, training, cost, draws);
-    if (!interrupted()) learn(training, state, (double)cost);
+    if (!interrupted()) learn(training, (double)cost);
     if (rows[LEARNED].n) note_schedule(&grid);
     ht_tensor_free(draws);
     ht_bilevel_free(training);
@@ -284,10 +276,9 @@ int main(int argc, char **argv)
     ht_images images, others;
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
-    const char *state = demo_state(run.ctx, &options);
     demo_read(run.ctx, options.common.data, n_train + n_validation, &images, &others);
     set_up(&images, &others);
-    compute(state);
+    compute();
     if (options.out) write_page();
     demo_print(&run);
     ht_images_free(&images);

@@ -7,41 +7,6 @@
 
 #include "demo.h"
 
-const char *demo_state(ht_context *ctx, const demo_options *options)
-{
-    const char *save = options->save, *resume = options->resume;
-    if (save && resume)
-        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                        "--save %s: expected one of --save and --resume, got both\n"
-                        "  hint: --resume saves in its own file",
-                        save);
-    else if (save && access(save, F_OK) == 0)
-        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                        "%s: --save: expected a new file, got one that is there\n"
-                        "  hint: --resume %s goes on from it",
-                        save, save);
-    else if (resume && access(resume, R_OK) != 0)
-        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
-                        "%s: --resume: expected a file of an earlier --save, got none\n"
-                        "  hint: --save %s begins one",
-                        resume, resume);
-    const char *path = resume ? resume : save;
-    output_check(ctx, resume ? "resume" : "save", path);
-    return path;
-}
-
-int64_t demo_done(ht_context *ctx, const demo_options *options)
-{
-    if (!options->resume) return 0;
-    ht_set *saved = ht_set_load(ctx, options->resume);
-    ht_check(ctx);
-    const ht_tensor *step = ht_set_tensor(saved, "run.step");
-    ht_check(ctx);
-    int64_t done = (int64_t)ht_tensor_get(step, 0);
-    ht_set_free(saved);
-    return done;
-}
-
 static bool holds(const char *folder, const char *name)
 {
     char path[4096];
@@ -185,7 +150,9 @@ void demo_begin(demo *d, const char *const *files)
     HT_ASSERT(d->ctx, "no memory for a context");
     if (o->out) output_folder(d->ctx, d->name, o->out, files);
     output_check(d->ctx, "json", o->common.json);
+    d->state = demo_state(d->ctx, o);
     ht_check(d->ctx);
+    demo_kept_begin(d);
     d->began = stopwatch_now();
     interrupt_watch();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* demo.h: what the demos of bilevel/ share beside common.h: their flags, images as sets,
  * who is right about the test images, and the table that says whether what was learned
- * or a control has won. Read next: demo.c, demo_verdict.c, ../bilevel/tune_penalty.c. */
+ * or a control has won. Read next: demo.c, demo_state.c, demo_verdict.c,
+ * ../bilevel/tune_penalty.c. */
 #ifndef DEMO_H
 #define DEMO_H
 
@@ -24,8 +25,6 @@ typedef struct demo_options {
 /* The file to save in, or NULL. An error, on the context: --save with a file that is
  * there, --resume with one that is not, or both. */
 const char *demo_state(ht_context *ctx, const demo_options *options);
-/* Steps that the run of --resume has done, which is the next step's number; 0 without. */
-int64_t demo_done(ht_context *ctx, const demo_options *options);
 
 /* The images in `folder`, as MNIST or CIFAR is laid out, owned, of which `wanted` are
  * needed; which of them, at random (owned: free); and as a set, "x" (n, elements) f32 and
@@ -43,8 +42,18 @@ void demo_digits(const ht_images *images, int64_t from, int64_t most, ht_tensor 
 /* theta as a random start of that number: weights He's normal, the rest 0. */
 void demo_start(ht_set *theta, int64_t number);
 
-/* A model's accuracy on a set, in percent. */
+/* Networks for rows of pixels: one hidden layer of relu; and for CIFAR's photographs at
+ * half their size, two convolutions of 3 x 3 with relu and pooling, the second with twice
+ * as many filters. Their parameters at the start; their logits (n, 10). */
 typedef ht_var (*logits_fn)(ht_var x, const ht_vars *theta);
+void demo_mlp_init(ht_set *theta, int64_t pixels, int64_t hidden);
+ht_var demo_mlp(ht_var x, const ht_vars *theta);
+void demo_convnet_init(ht_set *theta, int64_t filters);
+ht_var demo_convnet(ht_var x, const ht_vars *theta);
+/* (n) cross-entropy of a set's images. */
+ht_var demo_losses(logits_fn model, const ht_vars *theta, const ht_vars *images);
+
+/* A model's accuracy on a set, in percent. */
 typedef struct judge {
     logits_fn model;
     const ht_set *test;
@@ -88,13 +97,21 @@ typedef struct demo {
     entrant *entrant;
     int n_entrants, learned, control; /* those that the verdict is about first */
     const char *note;                 /* on the table's words; NULL: none */
-    const metrics *steps;             /* of the outer run */
+    metrics *steps;                   /* of the outer run */
+    const char *state;                /* of it, by --save or --resume; NULL: neither */
+    ht_set *more;                     /* what is saved beside it */
+    int64_t done;                     /* its steps in earlier sittings */
     double trainings;                 /* done, all rows together */
     size_t predicted_bytes, peak_bytes;
     stopwatch began;
 } demo;
-/* After the flags: threads, seed, Ctrl-C, and that all files asked for can be written. */
+/* After the flags: threads, seed, Ctrl-C, that all files asked for can be written, and
+ * that --resume goes on with the same flags. */
 void demo_begin(demo *d, const char *const *files);
+void demo_kept_begin(demo *d);
+/* ht_bilevel_minimize, saved if so asked with all rows of d->steps and what else is in
+ * d->more; a step counts as `cost` trainings. Gives the last outer loss. */
+double demo_minimize(demo *d, ht_bilevel *training, ht_outer_options outer, double cost);
 /* More trainings are done: the line of progress. loss NaN: there is none. */
 void demo_worked(demo *d, double trainings, const char *what, int64_t step, int64_t n,
                  double loss);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # test_demo.sh: a demo of hyperparameter optimisation, small, as its users meet it, in TAP:
 # a verdict first, the learned thing before its control, the files of --out, what --save
-# and --resume refuse, and that a run stopped by Ctrl-C goes on to the same bits.
+# and --resume refuse, and that a run stopped by Ctrl-C, and then killed, goes on to the
+# same bits.
 # What it claims at its real size is in test_demos.sh.
 # Usage: test_demo.sh <name> <built program> <folder of bundled data>
 set -u
@@ -119,25 +120,41 @@ verdict less_memory_changes_no_bit "$(
         -v b="$(field whole peak_bytes)" 'BEGIN { print (a + 0 < b + 0 ? "yes" : a " " b) }')"
 )"
 
-# Ctrl-C once there is a state, and on from there. A run that was over by then proves
-# nothing, and is tried again.
-for _ in 1 2 3 4 5; do
-    rm -f state
+# begin <flags>: a run beside this one, until the state of a step that it made is there
+begin() {
+    before=$(ls -i state 2>&1)
     # shellcheck disable=SC2086 # a list of flags
-    "$program" $flags --data "$data" --threads 1 --json --save state >out 2>err &
+    "$program" $flags --data "$data" --threads 1 --json "$@" >out 2>err &
     running=$!
-    until [ -s state ] || ! kill -0 $running 2>/dev/null; do sleep 0.02; done
-    kill -INT $running
+    until [ "$(ls -i state 2>&1)" != "$before" ] || ! kill -0 $running 2>/dev/null; do
+        sleep 0.02
+    done
+}
+
+# end <signal> <status wanted>: false if the run was over by then, which proves nothing
+end() {
+    kill "-$1" $running
     wait $running
     status=$?
     running=
-    [ $status = 0 ] || break
+    [ $status = "$2" ]
+}
+
+# Ctrl-C in a first sitting, kill -9 in a second.
+for _ in 1 2 3 4 5; do
+    rm -f state
+    begin --save state
+    if end INT 130; then
+        cp out interrupted && cp err interrupted.err
+        begin --resume state
+        ! end KILL 137 2>/dev/null || break
+    fi
 done
 verdict interrupt_claims_nothing "$(
-    differs 'exit status' 130 "$status"
-    differs verdict none "$(field out verdict)"
-    differs accuracy null "$(field out "${learned}_accuracy")"
-    differs interrupted true "$(field out interrupted)"
+    cp interrupted.err err
+    differs verdict none "$(field interrupted verdict)"
+    differs accuracy null "$(field interrupted "${learned}_accuracy")"
+    differs interrupted true "$(field interrupted interrupted)"
     grep -q '^Verdict: none' err || echo 'a verdict of a part'
 )"
 small --json --save state
@@ -145,12 +162,24 @@ verdict save_keeps_an_earlier_file "$(
     differs 'exit status' 1 $?
     grep -q -e '--resume state goes on' err || echo 'no hint'
 )"
-small --json --resume state
-verdict resumed_run_ends_in_the_same_bits "$(
+small --json --seed 2 --resume state
+verdict resume_of_another_run_is_refused "$(
+    differs 'exit status' 1 $?
+    grep -q 'state: --resume: it is of a run of --seed 1, this one is of --seed 2' err ||
+        echo 'not said'
+)"
+differs 'status of the killed one' 137 $status >killed
+small --json --resume state --out resumed
+verdict killed_and_resumed_run_ends_in_the_same_bits "$(
     differs 'exit status' 0 $?
-    for key in lead "${learned}_accuracy" "${learned}_loss"; do
-        differs "$key" "$(field whole "$key")" "$(field out "$key")"
+    cat killed
+    sed 's/"seconds":[^,]*,//' whole >expected
+    sed 's/"seconds":[^,]*,//' out | cmp expected - 2>&1
+    for file in $files; do
+        case $file in *.html | config.json) ;; *) cmp result/$file resumed/$file 2>&1 ;; esac
     done
+    sed '/Memory and time/,$d' result/report.html >page
+    sed '/Memory and time/,$d' resumed/report.html | cmp page - 2>&1
 )"
 small --resume nothing
 verdict resume_needs_a_file "$(

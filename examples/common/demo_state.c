@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* demo_state.c: what --save keeps beside an outer run, and that --resume goes on with the
+ * same flags to the same report. Read next: demo_verdict.c, ../../bilevel/ht_outer.h. */
+#include <string.h>
+#include <unistd.h>
+
+#include "demo.h"
+
+enum { TEXT = 1024, ROOM = 1000 };
+
+const char *demo_state(ht_context *ctx, const demo_options *options)
+{
+    const char *save = options->save, *resume = options->resume;
+    if (save && resume)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "--save %s: expected one of --save and --resume, got both\n"
+                        "  hint: --resume saves in its own file",
+                        save);
+    else if (save && access(save, F_OK) == 0)
+        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                        "%s: --save: expected a new file, got one that is there\n"
+                        "  hint: --resume %s goes on from it",
+                        save, save);
+    else if (resume && access(resume, R_OK) != 0)
+        ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                        "%s: --resume: expected a file of an earlier --save, got none\n"
+                        "  hint: --save %s begins one",
+                        resume, resume);
+    const char *path = resume ? resume : save;
+    output_check(ctx, resume ? "resume" : "save", path);
+    return path;
+}
+
+/* Flags that a run may go on with as they are: how far, how fast, where, with what. */
+static bool is_free(const char *name)
+{
+    static const char *const free_ones[] = {"outer-steps", "outer-rate", "memory",
+                                            "out",         "save",       "resume",
+                                            "threads",     "json"};
+    for (size_t i = 0; i < sizeof free_ones / sizeof *free_ones; i++)
+        if (strcmp(name, free_ones[i]) == 0) return true;
+    return false;
+}
+
+/* The program and all other flags, a line each. */
+static void write_flags(const demo *d, char text[TEXT])
+{
+    flag_setting is;
+    int n = snprintf(text, TEXT, "%s\n", d->name);
+    for (int i = 0; command_setting(i, &is); i++)
+        if (!is_free(is.name) && n < TEXT)
+            n += snprintf(text + n, (size_t)(TEXT - n), "--%s %s\n", is.name, is.value);
+    HT_ASSERT(n < TEXT, "flags of %d letters, room for %d", n, TEXT - 1);
+}
+
+static int length(const char *line)
+{
+    return (int)strcspn(line, "\n");
+}
+
+/* The first line that differs is said. */
+static void check_flags(const demo *d, char was[TEXT], const char now[TEXT])
+{
+    was[TEXT - 1] = 0;
+    int line = 0, at = 0;
+    while (at < TEXT - 1 && now[at] && was[at] == now[at])
+        if (now[at++] == '\n') line = at;
+    if (was[at] != now[at])
+        ht_context_fail(d->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: --resume: it is of a run of %.*s, this one is of %.*s\n"
+                        "  hint: all but --outer-steps and --outer-rate as they were",
+                        d->state, length(was + line), was + line, length(now + line),
+                        now + line);
+    ht_check(d->ctx);
+}
+
+void demo_kept_begin(demo *d)
+{
+    d->more = ht_set_new(d->ctx);
+    ht_check(d->ctx);
+    ht_tensor *flags = ht_set_add(d->more, "flags", HT_U8, HT_SHAPE(TEXT));
+    ht_check(d->ctx);
+    write_flags(d, ht_tensor_data(flags));
+    if (!d->options->resume) return;
+    ht_set *saved = ht_set_load(d->ctx, d->state);
+    ht_check(d->ctx);
+    const ht_tensor *was = ht_set_tensor(saved, "more.flags"),
+                    *step = ht_set_tensor(saved, "run.step");
+    ht_check(d->ctx);
+    if (ht_tensor_bytes(was) == TEXT)
+        check_flags(d, ht_tensor_data(was), ht_tensor_data(flags));
+    d->done = (int64_t)ht_tensor_get(step, 0);
+    ht_set_free(saved);
+}
+
+double demo_minimize(demo *d, ht_bilevel *training, ht_outer_options outer, double cost)
+{
+    /* In thousands, so that a run may go on for more steps than it was begun with. */
+    int64_t room = (outer.steps + ROOM - 1) / ROOM * ROOM;
+    ht_tensor *rows = ht_set_add(d->more, "rows", HT_F64, HT_SHAPE(room, METRICS));
+    ht_check(d->ctx);
+    metrics_in(d->steps, rows);
+    d->steps->rows = d->done;
+    for (int64_t k = 0; k < d->done; k++) d->trainings += cost; /* as they were added */
+    outer.save = d->state;
+    outer.more = d->more;
+    double found = ht_bilevel_minimize(training, &outer).outer;
+    ht_check(d->ctx);
+    return found;
+}
