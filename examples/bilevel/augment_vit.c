@@ -285,7 +285,8 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
     windows = n_steps / window;
-    demo_read(run.ctx, options.common.data, n_train + n_validation, &images, &others);
+    demo_read_photographs(run.ctx, options.common.data, n_train + n_validation, &images,
+                          &others);
     set_up(&others);
     ht_images_free(&others);
     progress_begin(3 + HYPERGRADIENT);

@@ -245,6 +245,14 @@ static bool parse(int argc, char **argv, int *status)
 static void set_up(const ht_images *images, const ht_images *others)
 {
     data = demo_doubtful(run.ctx, images, n_clean, imbalance, noise);
+    int64_t most = data.n - n_clean * CLASSES / FOLDS;
+    if (most < BATCH)
+        ht_context_fail(
+            run.ctx, HT_ERROR_ARGUMENT, NULL,
+            "%s: --imbalance %g leaves %lld photographs to train on, a batch "
+            "has %d\n  hint: a smaller one, a larger --clean, or the full set",
+            options.common.data, imbalance, (long long)most, BATCH);
+    ht_check(run.ctx);
     validation = demo_set(run.ctx, images, NULL, n_clean * CLASSES / FOLDS);
     batch = demo_set(run.ctx, images, NULL, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
@@ -269,8 +277,8 @@ int main(int argc, char **argv)
     ht_images images, others;
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
-    demo_read(run.ctx, options.common.data, BATCH + 2 * n_clean * CLASSES, &images,
-              &others);
+    demo_read_photographs(run.ctx, options.common.data, BATCH + 2 * n_clean * CLASSES,
+                          &images, &others);
     set_up(&images, &others);
     compute();
     if (options.out) write_page();

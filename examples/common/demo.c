@@ -7,20 +7,45 @@
 
 #include "demo.h"
 
-static bool holds(const char *folder, const char *name)
+typedef ht_status (*reader)(ht_context *, const char *, bool, ht_images *);
+static const char *const digits[] = {"train-images-idx3-ubyte",
+                                     "train-images-idx3-ubyte.gz", NULL};
+static const char *const photographs[] = {"data_batch_1.png", "data_batch_1.bin",
+                                          "train.bin", NULL};
+
+/* The first of the files that is in the folder, or NULL. */
+static const char *held(const char *folder, const char *const *name)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return access(path, F_OK) == 0;
+    for (; *name; name++) {
+        snprintf(path, sizeof path, "%s/%s", folder, *name);
+        if (access(path, F_OK) == 0) return *name;
+    }
+    return NULL;
 }
 
-void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *train,
-               ht_images *test)
+/* What is wrong with one part for itself. */
+static void check_part(ht_context *ctx, const char *folder, const ht_images *part)
+{
+    char text[HT_SHAPE_TEXT];
+    ht_shape shape = ht_tensor_shape(part->pixels);
+    if (!ht_tensor_count(part->pixels))
+        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
+                        "%s: expected test images with pixels, got %s\n"
+                        "  hint: ./dev data fetches 10000",
+                        folder, ht_shape_text(shape, text));
+    else if (part->classes != 10)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: --data: expected images of 10 classes, got %d\n"
+                        "  hint: of the CIFAR sets, CIFAR-10",
+                        folder, part->classes);
+    ht_check(ctx);
+}
+
+static void read_parts(ht_context *ctx, const char *folder, reader read, int64_t wanted,
+                       ht_images *train, ht_images *test)
 {
     char a[HT_SHAPE_TEXT], b[HT_SHAPE_TEXT];
-    bool colour = holds(folder, "data_batch_1.png") || holds(folder, "data_batch_1.bin");
-    ht_status (*read)(ht_context *, const char *, bool, ht_images *) =
-        colour ? ht_cifar_read : ht_mnist_read;
     read(ctx, folder, false, train);
     ht_check(ctx);
     read(ctx, folder, true, test);
@@ -33,17 +58,35 @@ void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *t
                         "%s: %lld images are asked for, there are %lld\n"
                         "  hint: ./dev data fetches the full sets",
                         folder, (long long)wanted, (long long)one.dim[0]);
-    else if (!ht_tensor_count(test->pixels))
-        ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
-                        "%s: expected test images with pixels, got %s\n"
-                        "  hint: ./dev data fetches 10000",
-                        folder, ht_shape_text(other, b));
-    else if (!ht_shape_equal(one, like))
+    check_part(ctx, folder, test);
+    if (!ht_shape_equal(one, like))
         ht_context_fail(ctx, HT_ERROR_SHAPE, NULL,
                         "%s: train images are %s, test images %s\n"
                         "  hint: the files belong to different sets",
                         folder, ht_shape_text(one, a), ht_shape_text(other, b));
     ht_check(ctx);
+}
+
+void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *train,
+               ht_images *test)
+{
+    reader read = held(folder, photographs) ? ht_cifar_read : ht_mnist_read;
+    read_parts(ctx, folder, read, wanted, train, test);
+}
+
+void demo_read_photographs(ht_context *ctx, const char *folder, int64_t wanted,
+                           ht_images *train, ht_images *test)
+{
+    const char *other = held(folder, photographs) ? NULL : held(folder, digits);
+    if (other)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: --data: expected CIFAR-10, photographs of 3 x 32 x 32 (%s "
+                        "or .bin), found MNIST's form, %s\n"
+                        "  hint: without --data it is the part bundled here; ./dev data "
+                        "cifar fetches the full set",
+                        folder, *photographs, other);
+    ht_check(ctx);
+    read_parts(ctx, folder, ht_cifar_read, wanted, train, test);
 }
 
 int64_t *demo_rows(ht_context *ctx, const ht_images *images, int64_t n)

@@ -26,12 +26,14 @@ typedef struct demo_options {
  * there, --resume with one that is not, or both. */
 const char *demo_state(ht_context *ctx, const demo_options *options);
 
-/* The images in `folder`, as MNIST or CIFAR is laid out, owned, of which `wanted` are
- * needed; which of them, at random (owned: free); and as a set, "x" (n, elements) f32 and
- * "label" (n) i32 of the images order[0 .. n-1] (NULL: as they stand). What is wrong ends
- * the program. */
+/* The images in `folder`, as MNIST or CIFAR-10 is laid out (the second: only the latter),
+ * owned, of which `wanted` are needed; which of them, at random (owned: free); and as a
+ * set, "x" (n, elements) f32 and "label" (n) i32 of the images order[0 .. n-1] (NULL: as
+ * they stand). What is wrong ends the program. */
 void demo_read(ht_context *ctx, const char *folder, int64_t wanted, ht_images *train,
                ht_images *test);
+void demo_read_photographs(ht_context *ctx, const char *folder, int64_t wanted,
+                           ht_images *train, ht_images *test);
 int64_t *demo_rows(ht_context *ctx, const ht_images *images, int64_t n);
 ht_set *demo_set(ht_context *ctx, const ht_images *images, const int64_t *order,
                  int64_t n);
@@ -121,14 +123,15 @@ void demo_print(const demo *d);
  * metrics.csv, config.json and, after a step at least, what was learned. False: an error,
  * and nothing else is to be called. */
 bool demo_page(report *page, const demo *d);
-/* Ten images, (10, pixels), of the digits 0 to 9, and of the size of `like`. */
+/* Ten images, (10, pixels), of the classes 0 to 9, and of the size of `like`. */
 void demo_images(report *page, const report_figure *figure, const ht_images *like,
                  const ht_tensor *images, double black, double white);
 typedef struct demo_ten {
     char title[64]; /* empty: left out */
     ht_tensor *images;
 } demo_ten;
-/* Up to 8 times ten images, ink on paper, and as a contact sheet of that name beside. */
+/* Up to 8 times ten images, ink on paper (photographs: light), and as a contact sheet of
+ * that name beside. */
 void demo_tens(report *page, const demo *d, const char *name, const ht_images *like,
                int n, const demo_ten *ten);
 /* A set as studies make them worse: long-tailed, class k with imbalance^(-k/9) as many as

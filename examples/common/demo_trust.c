@@ -29,8 +29,13 @@ static int64_t choose(const ht_images *images, const int64_t *row, int64_t n_cle
         else if ((double)(count[k] - n_clean) <= share + 0.5)
             chosen[n++] = row[i];
     }
-    HT_ASSERT(total - clean == CLASSES * n_clean, "a class has fewer than %lld images",
-              (long long)n_clean);
+    if (total - clean != CLASSES * n_clean) {
+        ht_context_fail(ht_tensor_context(images->labels), HT_ERROR_ARGUMENT, NULL,
+                        "--data: expected %lld clean images of each of %d classes, found "
+                        "%lld of all\n  hint: a smaller --clean, or the full set",
+                        (long long)n_clean, CLASSES, (long long)(total - clean));
+        return 0;
+    }
     memmove(chosen + n, chosen + clean, (size_t)(total - clean) * sizeof *row);
     return n;
 }
@@ -41,6 +46,7 @@ doubtful demo_doubtful(ht_context *ctx, const ht_images *images, int64_t n_clean
     int64_t total = ht_tensor_count(images->labels), *row = demo_rows(ctx, images, total),
             *chosen = demo_rows(ctx, images, total);
     doubtful d = {.n_doubtful = choose(images, row, n_clean, imbalance, chosen)};
+    ht_check(ctx);
     d.n = d.n_doubtful + CLASSES * n_clean;
     d.set = demo_set(ctx, images, chosen, d.n);
     ht_tensor *label = ht_set_tensor(d.set, "label");

@@ -213,19 +213,30 @@ bool demo_page(report *page, const demo *d)
     return true;
 }
 
+/* The size of an image. */
+typedef struct plane {
+    int64_t channels, rows, cols;
+} plane;
+
+static plane plane_of(const ht_images *like)
+{
+    ht_shape shape = ht_tensor_shape(like->pixels);
+    const int64_t *end = shape.dim + shape.rank;
+    return (plane){shape.rank == 4 ? shape.dim[1] : 1, end[-2], end[-1]};
+}
+
 void demo_images(report *page, const report_figure *figure, const ht_images *like,
                  const ht_tensor *images, double black, double white)
 {
     static const char *const digit[] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
-    ht_shape shape = ht_tensor_shape(like->pixels);
+    const float *pixels = ht_tensor_data(images);
+    plane is = plane_of(like);
     report_image image[10];
-    for (int k = 0; k < 10; k++) {
-        const float *pixels = ht_tensor_data(images);
-        image[k] = (report_image){pixels + k * shape.dim[1] * shape.dim[2], digit[k]};
-    }
+    for (int k = 0; k < 10; k++)
+        image[k] = (report_image){pixels + k * is.rows * is.cols * is.channels, digit[k]};
     report_images(
         page, figure,
-        &(report_gallery){shape.dim[1], shape.dim[2], 1, black, white, 10, image});
+        &(report_gallery){is.rows, is.cols, is.channels, black, white, 10, image});
 }
 
 void demo_tens(report *page, const demo *d, const char *name, const ht_images *like,
@@ -235,23 +246,24 @@ void demo_tens(report *page, const demo *d, const char *name, const ht_images *l
     char path[OUTPUT_PATH];
     sheet_image image[PARTS][10];
     sheet_part part[PARTS];
-    ht_shape shape = ht_tensor_shape(like->pixels);
+    plane is = plane_of(like);
+    bool colour = is.channels > 1;
     int shown = 0;
     for (int p = 0; p < n && shown < PARTS; p++) {
         if (!*ten[p].title) continue;
         const float *pixels = ht_tensor_data(ten[p].images);
         for (int k = 0; k < 10; k++)
             image[shown][k] =
-                (sheet_image){pixels + k * shape.dim[1] * shape.dim[2], k, false};
+                (sheet_image){pixels + k * is.channels * is.rows * is.cols, k, false};
         part[shown] = (sheet_part){ten[p].title, 10, image[shown]};
         shown++;
-        demo_images(page, &(report_figure){ten[p].title}, like, ten[p].images, 1, 0);
+        demo_images(page, &(report_figure){ten[p].title}, like, ten[p].images, !colour,
+                    colour);
     }
     if (path_join(d->ctx, path, d->options->out, name))
         contact_sheet_write(d->ctx, path,
-                            &(contact_sheet){d->title, "Beside each: its digit", "",
-                                             shape.dim[1], shape.dim[2], shown, part,
-                                             false});
+                            &(contact_sheet){d->title, "Beside each: its class", "",
+                                             is.rows, is.cols, shown, part, colour});
 }
 
 ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,

@@ -22,30 +22,40 @@ tune_penalty)
     steps=30 learned=weight
     keys='no_penalty single class weight joined joined_weight'
     files='config.json metrics.csv penalties.safetensors report.html'
+    wrong="--data $3/mnist --train 9000 --validation 1001"
+    said='mnist: 10001 images are asked for, there are 10000'
     ;;
 tune_schedule)
     flags='--train 1000 --validation 500 --hidden 16 --inner-steps 60'
     steps=5 learned=learned beats=grid
     keys='constant grid random learned'
     files='config.json metrics.csv report.html schedule.safetensors'
+    wrong="--data $3/mnist --train 9501 --validation 500"
+    said='mnist: 10001 images are asked for, there are 10000'
     ;;
 distill)
     flags='--hidden 16 --inner-steps 10 --outer-steps 300'
     steps=300 learned=distilled
     keys='real means distilled'
     files='config.json distilled.safetensors forming.png metrics.csv report.html'
+    wrong='--data hundred'
+    said='hundred: --data: expected images of 10 classes, got 100'
+    mkdir hundred
+    head -c 1537000 /dev/zero | tee hundred/train.bin >hundred/test.bin
     ;;
 reweight_cifar)
     flags='--inner-steps 40 --outer-steps 6 --outer-rate 0.3'
     steps=6 learned=example memory=20M data=$3/cifar
     keys='plain inverse clean half class example'
     files='config.json metrics.csv report.html weights.safetensors'
+    wrong="--data $3/mnist" said="found MNIST's form, train-images-idx3-ubyte.gz"
     ;;
 augment_vit)
     flags='--train 200 --validation 250 --steps 40 --window 2 --outer-rate 0.3'
     steps=20 learned=learned memory=45M data=$3/cifar
     keys='none hand half learned'
     files='config.json metrics.csv report.html strengths.safetensors'
+    wrong="--data $3/mnist" said="found MNIST's form, train-images-idx3-ubyte.gz"
     ;;
 esac
 
@@ -108,6 +118,13 @@ verdict out_holds_every_file "$(
     differs 'rows of metrics.csv' $((steps + 1)) "$(wc -l <result/metrics.csv | tr -d ' ')"
     tail -n 1 result/report.html | grep -q '</html>' || echo 'report.html is not whole'
     grep -q 'class="verdict' result/report.html || echo 'report.html has no verdict'
+)"
+
+# shellcheck disable=SC2086 # a list of flags
+"$program" $wrong >out 2>err
+verdict data_that_does_not_do_is_refused "$(
+    differs 'exit status' 1 $?
+    grep -qF -e "$said" err || echo "not said: $said"
 )"
 
 small --json --memory "$memory"
