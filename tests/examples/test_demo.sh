@@ -193,7 +193,7 @@ verdict killed_and_resumed_run_ends_in_the_same_bits "$(
     sed 's/"seconds":[^,]*,//' whole >expected
     sed 's/"seconds":[^,]*,//' out | cmp expected - 2>&1
     for file in $files; do
-        case $file in *.html | config.json) ;; *) cmp result/$file resumed/$file 2>&1 ;; esac
+        case $file in *.html | config.json) ;; *) cmp "result/$file" "resumed/$file" 2>&1 ;; esac
     done
     sed '/Memory and time/,$d' result/report.html >page
     sed '/Memory and time/,$d' resumed/report.html | cmp page - 2>&1

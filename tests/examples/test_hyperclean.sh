@@ -485,32 +485,46 @@ verdict hyperclean_interrupt_in_later_training_keeps_model "$(
     differs files "$files" "$(listing stopped)"
 )"
 
-# A state of the outer run, and on from there to the same bits; Ctrl-C once there is one. A
-# run that was over by then proves nothing, and is tried again.
+# A state of the outer run, and on from there to the same bits: Ctrl-C once there is one,
+# then a second sitting, killed when it has saved a step. A run that was over by then
+# proves nothing, and all is tried again.
 sitting() { # <flags>: a run whose stop leaves most of it to do
     "$program" --train 500 --validation 300 --inner-steps 30 --outer-steps 40 \
         --final-steps 20 --threads 1 --json "$@" >"$out" 2>"$err"
 }
+stop_sitting() { # <signal> <flags>: its exit status
+    signal=$1 before=$(ls -i state 2>&1)
+    shift
+    "$program" --train 500 --validation 300 --inner-steps 30 --outer-steps 40 \
+        --final-steps 20 --threads 1 --json "$@" >"$out" 2>"$err" &
+    running=$!
+    until [ "$(ls -i state 2>&1)" != "$before" ] || ! kill -0 $running 2>/dev/null; do
+        sleep 0.02
+    done
+    kill "-$signal" $running
+    wait $running 2>/dev/null
+    status=$?
+    running=
+    return $status
+}
 sitting --out once
-status=$?
+once=$? killed=none
 numbers=$(for key in f1 validation_loss cleaned_accuracy baseline_accuracy outer_steps; do
     echo "$key $(field $key)"
 done)
 for _ in 1 2 3 4 5; do
     rm -f state
-    "$program" --train 500 --validation 300 --inner-steps 30 --outer-steps 40 \
-        --final-steps 20 --threads 1 --json --save state >"$out" 2>"$err" &
-    running=$!
-    until [ -s state ] || ! kill -0 $running 2>/dev/null; do sleep 0.02; done
-    kill -INT $running
-    wait $running
-    running=
+    stop_sitting INT --save state
     first_steps=$(field outer_steps)
-    [ "$first_steps" = 40 ] || break
+    [ "$first_steps" -lt 40 ] || continue
+    stop_sitting KILL --resume state
+    killed=$?
+    [ $killed = 0 ] || break
 done
 verdict hyperclean_resumed_run_ends_in_the_same_bits "$(
-    differs 'exit status' 0 $status
+    differs 'exit status' 0 $once
     [ "$first_steps" -lt 40 ] || echo 'the first sitting was never stopped'
+    differs 'exit status of the killed one' 137 "$killed"
     sitting --resume state --out twice
     differs 'exit status of the second' 0 $?
     differs numbers "$numbers" "$(for key in f1 validation_loss cleaned_accuracy \
