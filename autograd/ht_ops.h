@@ -247,6 +247,38 @@ HT_OP_1(log_softmax); /* x - ln sum e^x;      y' v = v - sum p v */
 HT_OP_2(cross_entropy);
 #define ht_cross_entropy(logits, labels) ht_cross_entropy_at(logits, labels, HT_HERE)
 
+/* Ops: projections, to the nearest point of a set, and proximal maps, by rows, the last
+ * axis. At kinks the derivative is that of the side that is inside: a row that lies in
+ * the set, to rounding, stays, with slope 1, and what stands at an end moves; what is
+ * shrunk to 0 is flat, at the end too. radius and t are numbers or variables of at least
+ * 0, () or (..., 1), one a row; both are differentiable. Where such a variable is below 0
+ * the row is NaN; so is a row with NaN or infinity, but for box and soft_threshold, and
+ * -inf where that makes 0. */
+
+/* low <= y <= high: ht_clamp; with 0 and INFINITY what is not negative. */
+ht_var ht_project_box_at(ht_var x, ht_var low, ht_var high, const char *site);
+#define HT_OP_BOUND(name) ht_var ht_##name##_at(ht_var x, ht_var bound, const char *site)
+/* y >= 0, sum y = radius: y = max(x - tau, 0); of the m with x >= tau each dy is dx less
+ * the mean of their dx, and radius moves each by 1/m. n log n, as the next two. */
+HT_OP_BOUND(project_simplex);
+/* 0 <= y <= 1, sum y <= radius: min(max(x - tau, 0), 1), dy as above; tau = 0 where that
+ * is inside, and then dy = dx where 0 <= x <= 1. */
+HT_OP_BOUND(project_capped);
+HT_OP_BOUND(project_l1); /* sum |y| <= radius: |y| is so made of |x|, with x's signs */
+HT_OP_BOUND(project_l2); /* |y| <= radius: x radius/|x| outside, |x| being the norm */
+/* x - t above t, x + t below -t, else 0; y' by t is -1, 1, 0. t broadcasts with x. */
+HT_OP_BOUND(soft_threshold);
+HT_OP_BOUND(group_soft_threshold); /* x max(|x| - t, 0)/|x| by the norm, 0 at 0 */
+#undef HT_OP_BOUND
+#define ht_project_box(x, low, high) \
+    ht_project_box_at(x, HT_VAR(low), HT_VAR(high), HT_HERE)
+#define ht_project_simplex(x, radius) ht_project_simplex_at(x, HT_VAR(radius), HT_HERE)
+#define ht_project_capped(x, radius)  ht_project_capped_at(x, HT_VAR(radius), HT_HERE)
+#define ht_project_l1(x, radius)      ht_project_l1_at(x, HT_VAR(radius), HT_HERE)
+#define ht_project_l2(x, radius)      ht_project_l2_at(x, HT_VAR(radius), HT_HERE)
+#define ht_soft_threshold(x, t)       ht_soft_threshold_at(x, HT_VAR(t), HT_HERE)
+#define ht_group_soft_threshold(x, t) ht_group_soft_threshold_at(x, HT_VAR(t), HT_HERE)
+
 /* Ops: images (n, c, h, w). Options by axis, h then w; sizes and strides at least 1. */
 
 /* groups divides c and o; padding >= 0 zeros on each side. 0 is the usual: stride,

@@ -214,12 +214,6 @@ void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report);
 
-/* x = the nearest point with 0 <= x <= 1 and sum x <= radius (Euclidean projection),
- * exactly, in O(N log N). f32 or f64, any shape. The stored sum, added in order with
- * Kahan's correction, is at most radius. On an error (dtype, non-finite elements,
- * negative radius, memory for N numbers) x is unchanged. */
-void ht_project_capped_simplex(ht_tensor *x, double radius);
-
 #ifdef __cplusplus
 }
 #endif

@@ -69,7 +69,8 @@ typedef struct ht_outer_options {
     ht_update update; /* of eta, all scalars fixed, with schedules or without; its groups
                          may freeze some of it */
     int64_t steps;    /* in all sittings together; 0: no limit */
-    /* After each step that moved eta; what it does to eta is not differentiated. */
+    /* After each step that moved eta; what it does to eta is not differentiated. Sets to
+     * keep it in: ht_tensor_project_simplex and so on, ht_project_capped_simplex. */
     void (*project)(ht_set *eta, void *user);
     /* After each step, and its row of the log; false: stop. What it does to eta (or, in
      * online mode, to theta) stands. Called again for a step that was done but not saved

@@ -204,6 +204,24 @@ void ht_tensor_print(const ht_tensor *x, FILE *f);
 #define ht_tensor_fill(...) ht_tensor_fill_at(__VA_ARGS__, HT_HERE)
 #define ht_tensor_copy(...) ht_tensor_copy_at(__VA_ARGS__, HT_HERE)
 
+/* In place: the ops of those names (ht_ops.h), by the last axis, to their bits; for what
+ * moves outside of tapes, as outer variables do. On an error x is unchanged: elements
+ * that are not finite, a bound below 0, dtypes but f32 and f64, or no memory for a row of
+ * doubles, which sets by sums ask for where a row is outside; the others ask for none. */
+
+/* low <= x <= high; by 0 and INFINITY what is not negative. low > high is an error. */
+ht_status ht_tensor_project_box(ht_tensor *x, double low, double high);
+ht_status ht_tensor_project_simplex(ht_tensor *x, double radius); /* sum x = radius */
+ht_status ht_tensor_project_capped(ht_tensor *x, double radius);  /* sum x <= radius */
+ht_status ht_tensor_project_l1(ht_tensor *x, double radius);      /* sum |x| <= radius */
+ht_status ht_tensor_project_l2(ht_tensor *x, double radius);      /* |x| <= radius */
+ht_status ht_tensor_soft_threshold(ht_tensor *x, double t);       /* nearer to 0 by t */
+ht_status ht_tensor_group_soft_threshold(ht_tensor *x, double t); /* |x| less by t */
+/* x = the nearest point with 0 <= x <= 1 and sum x <= radius (Euclidean projection),
+ * exactly, in O(N log N): as ht_tensor_project_capped, but any shape is one row. The
+ * stored sum, added in order with Kahan's correction, is at most radius. */
+void ht_project_capped_simplex(ht_tensor *x, double radius);
+
 /* Random numbers: Philox4x32-10 (Salmon, Moraes, Dror & Shaw, SC 2011), keyed by (seed,
  * stream): a pure function of its arguments, so order and threads never change a value.
  */

@@ -64,13 +64,24 @@ static ht_var compose_clamp(ht_var x, ht_var low, ht_var high, const char *site)
     return compose_bound(compose_bound(x, low, true, site), high, false, site);
 }
 
-ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
+static ht_var compose_between(ht_var x, ht_var low, ht_var high, const char *name,
+                              const char *site)
 {
     ht_tape *tape = hti_tape_among(3, (ht_var[]){x, low, high});
-    x = hti_needs(tape, x, "clamp", "x", -1, site);
-    low = hti_takes(tape, low, "clamp", "low", site);
-    high = hti_takes(tape, high, "clamp", "high", site);
-    return HTI_CALL("clamp", x, compose_clamp(x, low, high, site));
+    x = hti_needs(tape, x, name, "x", -1, site);
+    low = hti_takes(tape, low, name, "low", site);
+    high = hti_takes(tape, high, name, "high", site);
+    return HTI_CALL(name, x, compose_clamp(x, low, high, site));
+}
+
+ht_var ht_clamp_at(ht_var x, ht_var low, ht_var high, const char *site)
+{
+    return compose_between(x, low, high, "clamp", site);
+}
+
+ht_var ht_project_box_at(ht_var x, ht_var low, ht_var high, const char *site)
+{
+    return compose_between(x, low, high, "project_box", site);
 }
 
 /* Reductions. */

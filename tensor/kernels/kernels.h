@@ -98,6 +98,15 @@ typedef enum hti_triangle {
     HTI_TRIANGLE_BESIDE
 } hti_triangle;
 
+/* Sets that rows are projected to: {y >= 0, sum y = r}, {0 <= y <= 1, sum y <= r},
+ * {sum |y| <= r}. */
+typedef enum hti_projection {
+    HTI_SIMPLEX,
+    HTI_CAPPED,
+    HTI_L1_BALL,
+    HTI_N_PROJECTION
+} hti_projection;
+
 typedef struct hti_attention {
     double scale;
     bool causal;
@@ -188,6 +197,17 @@ struct hti_kernels {
      * their means if centred, -s^2 (a v + b t + (mean(v t) - 3 a b) y). */
     void (*normalize)(ht_context *ctx, ht_array out, int n_in, const ht_array *const *in,
                       double eps, bool centred);
+
+    /* out = the nearest point of `set` to each row of a, r being the row's element of
+     * radius (a's shape, but a last axis of 1). Of the last two sets the stored elements'
+     * sum, in order by Kahan, is at most r. A row without one (NaN, infinity but the -inf
+     * that is 0, r < 0) is NaN. Or, if `slopes`, out (a last axis twice a's) = s, then g,
+     * of dy/da = diag(s s) - s g' and dy/dr = g: g is s over how many move, 0 while the
+     * sum is below r; s +-1 for those that move, at the ends too, 0 where that leaves no
+     * way. v: doubles for a row; NULL: false, with nothing written, where it is needed,
+     * which is for rows outside. out may be the memory of a. Floats. */
+    bool (*project)(ht_context *ctx, hti_projection set, bool slopes, ht_array out,
+                    ht_array a, ht_array radius, double *v);
 
     /* out[..., i, j] = a[..., i, j] where j - i <= diagonal, else fill. Floats. */
     void (*tril)(ht_context *ctx, ht_array out, ht_array a, int64_t diagonal,

@@ -8,6 +8,7 @@ void hti_reference_fill(struct hti_kernels *kernels)
     hti_reference_elementwise(kernels);
     hti_reference_reduce(kernels);
     hti_reference_rows(kernels);
+    hti_reference_project(kernels);
     hti_reference_index(kernels);
     hti_reference_products(kernels);
     hti_reference_attention(kernels);

@@ -84,6 +84,7 @@ static inline int64_t hti_index(const ht_array *index, int64_t k)
 void hti_reference_elementwise(struct hti_kernels *kernels);
 void hti_reference_reduce(struct hti_kernels *kernels);
 void hti_reference_rows(struct hti_kernels *kernels);
+void hti_reference_project(struct hti_kernels *kernels);
 void hti_reference_index(struct hti_kernels *kernels);
 void hti_reference_products(struct hti_kernels *kernels);
 void hti_reference_attention(struct hti_kernels *kernels);

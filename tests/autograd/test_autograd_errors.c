@@ -170,6 +170,34 @@ static void composed_elementwise_of_other_types_or_shapes_is_refused(void)
             "f64 (4), f64 (2, 3)");
 }
 
+static void projections_that_do_not_fit_are_refused(void)
+{
+#define BOUND(row, op, what)                                                      \
+    REFUSED(row, ARGUMENT, ht_##op(d->f, -1), "needs " what " >= 0", "got -1");   \
+    REFUSED(row, ARGUMENT, ht_##op(d->f, NAN), "needs " what " >= 0", "got nan"); \
+    REFUSED(row, DTYPE, ht_##op(d->i, 1), "needs f32 or f64", "i32 (2, 3)");      \
+    REFUSED(row, DTYPE, ht_##op(d->f, of(HT_F32, HT_SCALAR)), "element types differ")
+#define BOUND_ROWS(row, op, what)                                                \
+    BOUND(row, op, what);                                                        \
+    REFUSED(row, SHAPE, ht_##op(d->f, d->v), "one number a row", "(3)");         \
+    REFUSED(row, SHAPE, ht_##op(d->f, F64(3, 1)), "one number a row", "(3, 1)"); \
+    REFUSED(row, SHAPE, ht_##op(d->s, 1), "rows, its last axis", "()")
+    BOUND_ROWS(project, project_simplex, "radius");
+    BOUND_ROWS(project, project_capped, "radius");
+    BOUND_ROWS(project, project_l1, "radius");
+    BOUND_ROWS(mul, project_l2, "radius");
+    BOUND_ROWS(mul, group_soft_threshold, "t");
+    BOUND(sub, soft_threshold, "t");
+    REFUSED(sub, SHAPE, ht_soft_threshold(d->f, F64(4)), "t (4)", "x (2, 3)");
+    REFUSED(project, ARGUMENT, ht_project_simplex(d->f, INFINITY), "and finite");
+    REFUSED(project, SHAPE, ht_project_simplex(F64(2, 0), 1), "at least one element");
+    REFUSED(where, ARGUMENT, ht_project_box(d->f, 2, 1), "low 2", "high 1");
+    const ht_op *op = &hti_op_project_slopes;
+    const void *set = (int64_t[]){0};
+    ht_var in[] = {d->f, d->v};
+    REFUSED(project_slopes, SHAPE, ht_apply(op, 2, in, set, HT_HERE), "one radius a row");
+}
+
 /* Reductions. */
 
 static void reduction_of_axes_that_are_not_there_is_refused(void)
@@ -694,6 +722,7 @@ static void (*const mistakes[])(void) = {
     elementwise_of_integers_is_refused,
     elementwise_of_two_that_do_not_fit_is_refused,
     composed_elementwise_of_other_types_or_shapes_is_refused,
+    projections_that_do_not_fit_are_refused,
     reduction_of_axes_that_are_not_there_is_refused,
     movement_that_does_not_fit_is_refused,
     slice_pad_and_join_that_do_not_fit_are_refused,

@@ -56,6 +56,13 @@ static ht_var losses(ht_var x, ht_var labels, const ht_vars *theta)
                   ht_add(ht_l1(theta, "*"), ht_l2(theta, nullptr)));
 }
 
+static ht_var projected(ht_var x)
+{
+    x = ht_project_box(ht_project_simplex(x, 1), 0, x);
+    x = ht_project_l2(ht_project_l1(ht_project_capped(x, 2.5), x), 1);
+    return ht_group_soft_threshold(ht_soft_threshold(x, 0.5f), x);
+}
+
 static ht_var images(ht_var x, const ht_vars *theta)
 {
     x = ht_conv2d(x, ht_get(theta, "w"), ht_conv_options{{1, 1}, {0, 0}, {1, 1}, 1});

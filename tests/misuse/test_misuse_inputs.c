@@ -114,6 +114,13 @@ CALL(hessian, ht_hessian(A, B))
 CALL(cast, ht_cast(A, HT_F32))
 CALL(leaky_relu, ht_leaky_relu(A, 0.1))
 CALL(clamp, ht_clamp(A, B, C))
+CALL(project_box, ht_project_box(A, B, C))
+BINARY(project_simplex)
+BINARY(project_capped)
+BINARY(project_l1)
+BINARY(project_l2)
+BINARY(soft_threshold)
+BINARY(group_soft_threshold)
 CALL(sum_axes, ht_sum_axes(A, HT_AXES(0), false))
 CALL(mean_axes, ht_mean_axes(A, HT_AXES(0), false))
 CALL(max_axes, ht_max_axes(A, HT_AXES(0), false))
@@ -352,6 +359,13 @@ static const call calls[] = {
     ROW(where, "nyy", "nyy", BYTES, MATRIX, MATRIX),
     ONE_ABSENT(cast) ONE_ABSENT(leaky_relu)
         ROW(clamp, "nyy", "nyy", MATRIX, SCALAR, SCALAR),
+    ROW(project_box, "nyy", "nyy", MATRIX, SCALAR, SCALAR),
+    ROW(project_simplex, "ny", "ny", MATRIX, SCALAR),
+    ROW(project_capped, "ny", "ny", MATRIX, SCALAR),
+    ROW(project_l1, "ny", "ny", MATRIX, SCALAR),
+    ROW(project_l2, "ny", "ny", MATRIX, SCALAR),
+    ROW(soft_threshold, "ny", "ny", MATRIX, SCALAR),
+    ROW(group_soft_threshold, "ny", "ny", MATRIX, SCALAR),
     ONE_ABSENT(sum_axes) ONE_ABSENT(mean_axes) ONE_ABSENT(max_axes) ONE_ABSENT(min_axes)
         ONE(logsumexp_axes) ONE_ABSENT(variance_axes) ONE_ABSENT(norm_axes)
             ONE_ABSENT(cumsum) ONE_ABSENT(reshape) ONE_ABSENT(permute)

@@ -152,6 +152,20 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_tensor_uniform, ht_tensor_uniform(w.i, 1, 0, 1))                               \
     X(ht_tensor_normal, ht_tensor_normal(NULL, 1, 0, 1))                                \
     X(ht_tensor_normal, ht_tensor_normal(w.x, 1, NAN, 1))                               \
+    X(ht_tensor_project_box, ht_tensor_project_box(NULL, 0, 1))                         \
+    X(ht_tensor_project_box, ht_tensor_project_box(w.x, 1, 0))                          \
+    X(ht_tensor_project_simplex, ht_tensor_project_simplex(NULL, 1))                    \
+    X(ht_tensor_project_simplex, ht_tensor_project_simplex(w.x, -1))                    \
+    X(ht_tensor_project_capped, ht_tensor_project_capped(NULL, 1))                      \
+    X(ht_tensor_project_capped, ht_tensor_project_capped(w.x, -1))                      \
+    X(ht_tensor_project_l1, ht_tensor_project_l1(NULL, 1))                              \
+    X(ht_tensor_project_l1, ht_tensor_project_l1(w.x, -1))                              \
+    X(ht_tensor_project_l2, ht_tensor_project_l2(NULL, 1))                              \
+    X(ht_tensor_project_l2, ht_tensor_project_l2(w.x, -1))                              \
+    X(ht_tensor_soft_threshold, ht_tensor_soft_threshold(NULL, 1))                      \
+    X(ht_tensor_soft_threshold, ht_tensor_soft_threshold(w.x, -1))                      \
+    X(ht_tensor_group_soft_threshold, ht_tensor_group_soft_threshold(NULL, 1))          \
+    X(ht_tensor_group_soft_threshold, ht_tensor_group_soft_threshold(w.x, -1))          \
     /* ht_autograd.h */                                                                 \
     X(ht_tape_new, ht_tape_new(NULL, HT_EAGER))                                         \
     X(ht_tape_new, ht_tape_new(w.ctx, (ht_policy)7))                                    \

@@ -39,6 +39,9 @@ AFTER(get_of_a_freed_tensor, ht_tensor_get(gone(d), 0))
 AFTER(set_of_a_freed_tensor, ht_tensor_set(gone(d), 0, 1))
 AFTER(fill_of_a_freed_tensor, ht_tensor_fill(gone(d), 1))
 AFTER(normal_of_a_freed_tensor, ht_tensor_normal(gone(d), 0, 0, 1))
+AFTER(projection_of_a_freed_tensor, ht_tensor_project_simplex(gone(d), 1))
+AFTER(shrinking_of_a_freed_tensor, ht_tensor_group_soft_threshold(gone(d), 1))
+AFTER(box_of_a_freed_tensor, ht_tensor_project_box(gone(d), 0, 1))
 AFTER(data_of_a_freed_tensor, ht_tensor_data(gone(d)))
 AFTER(shape_of_a_freed_tensor, ht_tensor_shape(gone(d)))
 AFTER(print_of_a_freed_tensor, ht_tensor_print(gone(d), stdout))
@@ -196,6 +199,9 @@ static const mistake mistakes[] = {
     GONE(set_of_a_freed_tensor, "ht_tensor_set"),
     GONE(fill_of_a_freed_tensor, "ht_tensor_fill"),
     GONE(normal_of_a_freed_tensor, "ht_tensor_normal"),
+    GONE(projection_of_a_freed_tensor, "ht_tensor_project_simplex"),
+    GONE(shrinking_of_a_freed_tensor, "ht_tensor_group_soft_threshold"),
+    GONE(box_of_a_freed_tensor, "ht_tensor_project_box"),
     GONE(data_of_a_freed_tensor, "ht_tensor_data"),
     GONE(shape_of_a_freed_tensor, "ht_tensor_shape"),
     GONE(print_of_a_freed_tensor, "ht_tensor_print"),

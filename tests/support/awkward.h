@@ -98,6 +98,59 @@ static ht_var at_log_square(const ht_var *x)
     return ht_mul(ht_square(ht_log(x[0])), 0.5);
 }
 
+/* y_0^2 + 2 y_1^2 of what f makes of a row of the first two, the third being its bound.
+ */
+static ht_var at_row(ht_var f(ht_var x, ht_var bound, const char *site), const ht_var *x)
+{
+    ht_var rows[2];
+    for (int i = 0; i < 2; i++) rows[i] = ht_reshape(x[i], HT_SHAPE(1));
+    ht_var y = f(ht_concat(2, rows, 0), x[2], HT_HERE), squares = ht_square(y);
+    return ht_add(ht_sum(squares), ht_sum(ht_slice(squares, 0, 1, 1, 1)));
+}
+static ht_var at_simplex(const ht_var *x)
+{
+    return at_row(ht_project_simplex_at, x);
+}
+static ht_var at_capped(const ht_var *x)
+{
+    return at_row(ht_project_capped_at, x);
+}
+static ht_var at_l1(const ht_var *x)
+{
+    return at_row(ht_project_l1_at, x);
+}
+static ht_var at_l2(const ht_var *x)
+{
+    return at_row(ht_project_l2_at, x);
+}
+static ht_var at_soft(const ht_var *x)
+{
+    return at_row(ht_soft_threshold_at, x);
+}
+static ht_var at_group_soft(const ht_var *x)
+{
+    return at_row(ht_group_soft_threshold_at, x);
+}
+
+/* Hessians where the row's sum is held: both move, of one sign; of two; only the first
+ * does, by the bound alone. Where it is not, its elements are their own. */
+#define HELD                                            \
+    {                                                   \
+        1.5, -1.5, -0.5, -1.5, 1.5, 0.5, -0.5, 0.5, 1.5 \
+    }
+#define HELD_SIGNS                                      \
+    {                                                   \
+        1.5, 1.5, -0.5, 1.5, 1.5, -0.5, -0.5, -0.5, 1.5 \
+    }
+#define HELD_ONE                  \
+    {                             \
+        0, 0, 0, 0, 0, 0, 0, 0, 2 \
+    }
+#define FREE                      \
+    {                             \
+        2, 0, 0, 0, 4, 0, 0, 0, 0 \
+    }
+
 #define LN_2 0.69314718055994530942
 
 static const awkward awkward_points[] = {
@@ -147,6 +200,58 @@ static const awkward awkward_points[] = {
      {0, -368.41361487904730945},
      {0, 1e160, 1e160, 135728.59162824700}},
     {"x^y at -2, 2", at_pow, 2, {-2, 2}, 4, {-4, 0}, {2, NAN, NAN, 0}},
+    {"simplex, both", at_simplex, 3, {1, 0.5, 1}, 0.6875, {0.25, -0.25, 1.25}, HELD},
+    {"simplex, one", at_simplex, 3, {3, 1, 1}, 1, {0, 0, 2}, HELD_ONE},
+    {"simplex, one enters", at_simplex, 3, {2, 1, 1}, 1, {1, -1, 1}, HELD},
+    {"simplex, its own point", at_simplex, 3, {1, 0, 1}, 1, {1, -1, 1}, HELD},
+    {"simplex, a point", at_simplex, 3, {7, 7, 0}, 0, {0}, {0, 0, 0, 0, 0, 0, 0, 0, 1.5}},
+    {"capped, both",
+     at_capped,
+     3,
+     {0.75, 0.5, 1},
+     0.671875,
+     {-0.125, 0.125, 1.375},
+     HELD},
+    {"capped, inside", at_capped, 3, {0.25, 0.5, 2}, 0.5625, {0.5, 2, 0}, FREE},
+    {"capped, sum at its end",
+     at_capped,
+     3,
+     {0.25, 0.5, 0.75},
+     0.5625,
+     {0.5, 2, 0},
+     FREE},
+    {"capped, at its ends", at_capped, 3, {0, 1, 2}, 2, {0, 4, 0}, FREE},
+    {"capped, one full", at_capped, 3, {0.75, 2, 1.5}, 2.25, {0, 0, 1}, HELD_ONE},
+    {"capped, one becomes full",
+     at_capped,
+     3,
+     {1.5, 0.75, 1.25},
+     1.125,
+     {0.5, -0.5, 1.5},
+     HELD},
+    {"capped, none has a way", at_capped, 3, {7, 3, 1}, 1, {0, 0, 2}, HELD_ONE},
+    {"l1, both", at_l1, 3, {1, -0.5, 1}, 0.6875, {0.25, 0.25, 1.25}, HELD_SIGNS},
+    {"l1, on the ball", at_l1, 3, {0.25, -0.75, 1}, 1.1875, {0.5, -3, 0}, FREE},
+    {"l1, one enters", at_l1, 3, {2, -1, 1}, 1, {1, 1, 1}, HELD_SIGNS},
+    {"l1, one at 0", at_l1, 3, {2, 0, 1}, 1, {0, 0, 2}, HELD_ONE},
+    {"l2, on the ball", at_l2, 3, {3, 4, 5}, 41, {6, 16, 0}, FREE},
+    {"l2, a point", at_l2, 3, {0, 0, 0}, 0, {0, 0, 0}, FREE},
+    {"soft threshold",
+     at_soft,
+     3,
+     {2, -2, 0.5},
+     6.75,
+     {3, -6, -9},
+     {2, 0, -2, 0, 4, 4, -2, 4, 6}},
+    {"soft threshold, one at t",
+     at_soft,
+     3,
+     {2, -0.5, 0.5},
+     2.25,
+     {3, 0, -3},
+     {2, 0, -2, 0, 0, 0, -2, 0, 2}},
+    {"group soft threshold at t", at_group_soft, 3, {3, 4, 5}, 0, {0}, {0}},
+    {"group soft threshold of 0", at_group_soft, 3, {0, 0, 0}, 0, {0}, {0}},
     {"log(x)^2 / 2 at 1", at_log_square, 1, {1}, 0, {0}, {1}},
 };
 enum { N_AWKWARD = sizeof awkward_points / sizeof awkward_points[0] };

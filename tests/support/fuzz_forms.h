@@ -78,6 +78,30 @@ FORM(clamp)
     return draw(g, 2) ? ht_clamp(a, -0.3, 0.4) : ht_clamp(a, ht_mul(a, 0.5), 0.6);
 }
 
+FORM(project_box)
+{
+    if (draw(g, 2)) return ht_project_box(a, 0, INFINITY);
+    return ht_project_box(a, -0.3, ht_square(a));
+}
+
+#define FORM_BOUND(name)                                                      \
+    FORM(name)                                                                \
+    {                                                                         \
+        ht_var r = draw(g, 2) ? ht_number(0.2 * (1 + draw(g, 9)))             \
+                              : ht_square(ht_sum_axes(a, HT_AXES(-1), true)); \
+        return ht_##name(a, r);                                               \
+    }
+FORM_BOUND(project_simplex)
+FORM_BOUND(project_capped)
+FORM_BOUND(project_l1)
+FORM_BOUND(project_l2)
+FORM_BOUND(group_soft_threshold)
+
+FORM(soft_threshold)
+{
+    return ht_soft_threshold(a, draw(g, 2) ? ht_number(0.3) : ht_mul(ht_square(a), 0.2));
+}
+
 FORM(where)
 {
     ht_var b = shaped(g, pick(g), ht_var_shape(a));

@@ -276,6 +276,17 @@ static void run_normalize(trial *t)
 
 /* Triangles, attention, draws. */
 
+static void run_project(trial *t)
+{
+    ht_shape shape = rows(t), column = HT_SHAPE(shape.dim[0], 1);
+    hti_projection set = (hti_projection)test_below(&t->random, HTI_N_PROJECTION);
+    bool slopes = test_below(&t->random, 2);
+    ht_array a = in(t, t->dtype, shape), radius = in(t, t->dtype, column);
+    shape.dim[1] *= slopes ? 2 : 1;
+    double v[1000];
+    hti_kernel(t->ctx, project, set, slopes, out(t, t->dtype, shape), a, radius, v);
+}
+
 static void run_tril(trial *t)
 {
     ht_array a = in(t, t->dtype, HT_SHAPE(dim(t, 3), dim(t, 20), dim(t, 20)));
@@ -512,6 +523,7 @@ static const struct {
     ROW(cross_entropy_slope),
     ROW(slope),
     ROW(normalize),
+    ROW(project),
     ROW(tril),
     ROW(triangle),
     ROW(attention),

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* test_tensor_project.c: tensors projected and shrunk in place, by closed forms, by
+ * optimality and by bisection; ht_project_capped_simplex is test_bilevel_project.c.
+ * Read next: tensor/kernels/project.c. */
+#include <float.h>
+#include <string.h>
+
+#include "ht_tensor.h"
+#include "test.h"
+
+typedef ht_status project_fn(ht_tensor *x, double bound);
+
+static ht_status nonnegative(ht_tensor *x, double bound)
+{
+    return ht_tensor_project_box(x, 0, bound);
+}
+
+static ht_status box(ht_tensor *x, double bound)
+{
+    return ht_tensor_project_box(x, -bound, bound);
+}
+
+enum { SETS = 8 };
+static const struct set {
+    const char *name;
+    project_fn *f;
+    bool shrinks; /* and so is no projection */
+} sets[SETS] = {
+    {"ht_tensor_project_box", nonnegative, false},
+    {"ht_tensor_project_box", box, false},
+    {"ht_tensor_project_simplex", ht_tensor_project_simplex, false},
+    {"ht_tensor_project_capped", ht_tensor_project_capped, false},
+    {"ht_tensor_project_l1", ht_tensor_project_l1, false},
+    {"ht_tensor_project_l2", ht_tensor_project_l2, false},
+    {"ht_tensor_soft_threshold", ht_tensor_soft_threshold, true},
+    {"ht_tensor_group_soft_threshold", ht_tensor_group_soft_threshold, true},
+};
+
+static ht_tensor *matrix(ht_context *ctx, ht_dtype dtype, int64_t rows, int64_t n,
+                         const double *values)
+{
+    ht_tensor *x = ht_tensor_new(ctx, dtype, HT_SHAPE(rows, n));
+    assert_non_null(x);
+    for (int64_t i = 0; i < rows * n; i++) ht_tensor_set(x, i, values[i]);
+    return x;
+}
+
+static void projections_are_the_closed_forms(void **state)
+{
+    (void)state;
+    static const struct {
+        project_fn *f;
+        double bound, at[6], want[6]; /* (2, 3) */
+    } rows[] = {
+        {nonnegative, (double)INFINITY, {-1, 0, 2, -0.5, 3, 9}, {0, 0, 2, 0, 3, 9}},
+        {box, 1, {-3, -1, 0.5, 1, 2, -0.25}, {-1, -1, 0.5, 1, 1, -0.25}},
+        {ht_tensor_project_simplex,
+         1,
+         {0.5, 0.75, 0.25, 3, 1, 2.5},
+         {1. / 3, 7. / 12, 1. / 12, 0.75, 0, 0.25}},
+        {ht_tensor_project_simplex,
+         2,
+         {-1, -1, -1, 0, 0, 2},
+         {2. / 3, 2. / 3, 2. / 3, 0, 0, 2}},
+        {ht_tensor_project_simplex,
+         1,
+         {1e30, 1e30, -1e30, 9, 0.25, 0},
+         {0.5, 0.5, 0, 1, 0, 0}},
+        {ht_tensor_project_simplex, 0, {7, 7, 1, -1, -2, -3}, {0}},
+        {ht_tensor_project_capped,
+         2,
+         {7, 0.75, 0.5, -1, 0.5, 2},
+         {1, 0.625, 0.375, 0, 0.5, 1}},
+        {ht_tensor_project_l1,
+         1,
+         {0.25, -0.5, 0.25, -3, 2.5, 1},
+         {0.25, -0.5, 0.25, -0.75, 0.25, 0}},
+        {ht_tensor_project_l1, 0, {1, -2, 3, 0, 0, 0}, {0}},
+        {ht_tensor_project_l2, 2.5, {3, 0, 4, 1, -1, 0.5}, {1.5, 0, 2, 1, -1, 0.5}},
+        {ht_tensor_project_l2, 0, {3, 0, 4, 0, 0, 0}, {0}},
+        {ht_tensor_soft_threshold,
+         0.5,
+         {2, -2, 0.5, -0.5, 0.75, 0},
+         {1.5, -1.5, 0, 0, 0.25, 0}},
+        {ht_tensor_soft_threshold,
+         0,
+         {2, -2, 0.5, -0.5, 0.75, 0},
+         {2, -2, 0.5, -0.5, 0.75, 0}},
+        {ht_tensor_group_soft_threshold,
+         2.5,
+         {3, 0, 4, 1, -1, 0.5},
+         {1.5, 0, 2, 0, 0, 0}},
+        {ht_tensor_group_soft_threshold, 0, {3, 0, 4, 0, 0, 0}, {3, 0, 4, 0, 0, 0}},
+    };
+    ht_context *ctx = ht_context_new(NULL);
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        for (ht_dtype dtype = HT_F32; dtype <= HT_F64; dtype++) {
+            ht_tensor *x = matrix(ctx, dtype, 2, 3, rows[k].at);
+            assert_int_equal(rows[k].f(x, rows[k].bound), HT_OK);
+            for (int64_t i = 0; i < 6; i++)
+                assert_near(ht_tensor_get(x, i), rows[k].want[i],
+                            dtype == HT_F32 ? 3e-7 : 4e-16);
+            ht_tensor_free(x);
+        }
+    ht_context_free(ctx);
+}
+
+/* y is nearest to x in a set if (x - y).(z - y) <= 0 of its points z; of these sets it is
+ * enough that a corner holds: where x - y is largest the most of z. */
+static double largest(const double *g, int64_t n, project_fn *f, double r, double *sorted)
+{
+    double sum = 0, most = -INFINITY;
+    for (int64_t j = 0; j < n; j++) {
+        double size = f == ht_tensor_project_simplex ? g[j] : fabs(g[j]);
+        sum = hypot(sum, g[j]);
+        most = fmax(most, size);
+        sorted[j] = fmax(g[j], 0);
+    }
+    if (f == ht_tensor_project_l2) return r * sum;
+    if (f != ht_tensor_project_capped) return r * most;
+    double value = 0;
+    for (double left = r; left > 0;
+         left -= 1) { /* the largest first, of 1 or what is left */
+        int64_t top = 0;
+        for (int64_t j = 1; j < n; j++)
+            if (sorted[j] > sorted[top]) top = j;
+        if (!(sorted[top] > 0)) break;
+        value += fmin(left, 1) * sorted[top];
+        sorted[top] = 0;
+    }
+    return value;
+}
+
+/* The constraint, to the rounding of n terms. */
+static void check_inside(const double *y, int64_t n, project_fn *f, double r, double u)
+{
+    double sum = 0, rest = 0, norm = 0; /* of |y|, by Neumaier */
+    for (int64_t j = 0; j < n; j++) {
+        double size = fabs(y[j]), more = sum + size;
+        rest += sum >= size ? sum - more + size : size - more + sum;
+        sum = more;
+        norm = hypot(norm, y[j]);
+        if (f == ht_tensor_project_simplex || f == ht_tensor_project_capped)
+            assert_true(y[j] >= 0);
+        if (f == ht_tensor_project_capped) assert_true(y[j] <= 1);
+    }
+    sum += rest;
+    if (f == ht_tensor_project_simplex) assert_near(sum, r, 9 * u * r);
+    if (f == ht_tensor_project_capped || f == ht_tensor_project_l1)
+        assert_true(sum <= r * (1 + 2 * DBL_EPSILON));
+    if (f == ht_tensor_project_l2) assert_true(norm <= r * (1 + 9 * u));
+}
+
+static void check_nearest(const double *x, const ht_tensor *y, int64_t first, int64_t n,
+                          project_fn *f, double r)
+{
+    static double g[1000], at[1000], sorted[1000];
+    double u = ht_tensor_dtype(y) == HT_F32 ? FLT_EPSILON : DBL_EPSILON, here = 0,
+           size = 1;
+    for (int64_t j = 0; j < n; j++) {
+        at[j] = ht_tensor_get(y, first + j);
+        g[j] = x[first + j] - at[j];
+        here += g[j] * at[j];
+        size = fmax(size, fmax(fabs(x[first + j]), fabs(at[j])));
+    }
+    check_inside(at, n, f, r, u);
+    double most = largest(g, n, f, r, sorted);
+    assert_true(most - here <= 16 * u * size * (1 + r) * sqrt((double)n));
+}
+
+static double element(int family, uint64_t seed, int64_t i)
+{
+    double u = ht_random_uniform(seed, 5, (uint64_t)i);
+    if (family == 0) return 3 * u - 1;
+    if (family == 1) return floor(8 * u) / 4 - 1; /* ties */
+    if (family == 2) return 0.7;
+    return ldexp(u - 0.5, (int)(20 * ht_random_uniform(seed, 6, (uint64_t)i)));
+}
+
+static void check_random(ht_context *ctx, ht_dtype dtype, int64_t n, int family, double r,
+                         const struct set *set)
+{
+    static double before[2000];
+    ht_tensor *x = ht_tensor_new(ctx, dtype, HT_SHAPE(2, n));
+    for (int64_t i = 0; i < 2 * n; i++) {
+        ht_tensor_set(x, i, element(family, ht_context_seed(ctx), i));
+        before[i] = ht_tensor_get(x, i);
+    }
+    assert_int_equal(set->f(x, r), HT_OK);
+    for (int64_t row = 0; row < 2 && set->f != box && set->f != nonnegative; row++)
+        check_nearest(before, x, row * n, n, set->f,
+                      dtype == HT_F32 ? (double)(float)r : r);
+    ht_tensor *twice = ht_tensor_new(ctx, dtype, HT_SHAPE(2, n));
+    ht_tensor_copy(twice, x);
+    assert_int_equal(set->f(twice, r), HT_OK);
+    if (memcmp(ht_tensor_data(twice), ht_tensor_data(x), ht_tensor_bytes(x)))
+        fail_msg("%s of %s (2, %lld), family %d, bound %g: twice is not once", set->name,
+                 ht_dtype_name(dtype), (long long)n, family, r);
+    ht_tensor_free(twice);
+    ht_tensor_free(x);
+}
+
+static void projections_are_the_nearest_points_and_twice_is_once(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 3, 7, 64, 1000};
+    static const double bounds[] = {0, 1e-3, 0.1, 1, 2.5, 300};
+    ht_context *ctx = ht_context_new(&(ht_context_options){.seed = test_seed()});
+    size_t live = ht_context_live_bytes(ctx);
+    for (int k = 0; k < SETS; k++)
+        for (int i = 0; i < 6 && !sets[k].shrinks; i++)
+            for (int j = 0; j < 6; j++)
+                for (int family = 0; family < 4; family++)
+                    for (ht_dtype dtype = HT_F32; dtype <= HT_F64; dtype++)
+                        check_random(ctx, dtype, sizes[i], family, bounds[j], &sets[k]);
+    assert_string_equal(ht_context_message(ctx), "");
+    assert_int_equal(ht_context_live_bytes(ctx), live);
+    ht_context_free(ctx);
+}
+
+static void projections_of_nothing_are_nothing(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tensor *none = ht_tensor_new(ctx, HT_F64, HT_SHAPE(2, 0));
+    ht_tensor *rows = ht_tensor_new(ctx, HT_F64, HT_SHAPE(0, 3));
+    for (int k = 0; k < SETS; k++) {
+        bool point = sets[k].f == ht_tensor_project_simplex;
+        assert_int_equal(sets[k].f(rows, 1), HT_OK);
+        assert_int_equal(sets[k].f(none, 1), point ? HT_ERROR_SHAPE : HT_OK);
+        ht_context_clear(ctx);
+    }
+    ht_tensor_free(none);
+    ht_tensor_free(rows);
+    ht_context_free(ctx);
+}
+
+static void check_refused(const struct set *set, ht_dtype dtype, double last,
+                          double bound, ht_status status, const char *message)
+{
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tensor *x = matrix(ctx, dtype, 1, 3, (const double[]){2, 3, 0});
+    if (dtype <= HT_F64) ht_tensor_set(x, 2, last);
+    assert_int_equal(set->f(x, bound), status);
+    assert_int_equal(ht_context_status(ctx), status);
+    assert_contains(ht_context_message(ctx), set->name);
+    assert_contains(ht_context_message(ctx), message);
+    assert_near(ht_tensor_get(x, 0), 2, 0);
+    assert_near(ht_tensor_get(x, 1), 3, 0);
+    ht_tensor_free(x);
+    ht_context_free(ctx);
+}
+
+static void bad_input_is_refused_and_left_alone(void **state)
+{
+    (void)state;
+    for (int k = 0; k < SETS; k++) {
+        const struct set *s = &sets[k];
+        const char *negative = k < 2 ? "expected low <= high" : ">= 0, got -0.5";
+        check_refused(s, HT_F64, NAN, 1, HT_ERROR_ARGUMENT, "got nan at 2");
+        check_refused(s, HT_F32, INFINITY, 1, HT_ERROR_ARGUMENT, "got inf at 2");
+        check_refused(s, HT_F64, 4, -0.5, HT_ERROR_ARGUMENT, negative);
+        check_refused(s, HT_F64, 4, NAN, HT_ERROR_ARGUMENT, "got ");
+        check_refused(s, HT_I32, 4, 1, HT_ERROR_DTYPE, "got i32");
+    }
+    check_refused(&sets[2], HT_F64, 4, INFINITY, HT_ERROR_ARGUMENT, "finite radius");
+    check_refused(&sets[2], HT_F32, 4, 1e300, HT_ERROR_ARGUMENT, "finite radius");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(projections_are_the_closed_forms),
+        cmocka_unit_test(projections_are_the_nearest_points_and_twice_is_once),
+        cmocka_unit_test(projections_of_nothing_are_nothing),
+        cmocka_unit_test(bad_input_is_refused_and_left_alone),
+    };
+    return TEST_MAIN(tests);
+}
