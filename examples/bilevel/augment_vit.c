@@ -166,10 +166,7 @@ static bool each(const ht_outer_step *step, void *user)
         cell[2 + i] = i < DECAY ? coordinate[i].high / (1 + exp(-u)) : exp(u);
     }
     metrics_row(&curve[LEARNED], 2 + N_OUTER, cell);
-    run.peak_bytes = step->result.peak_bytes;
-    demo_worked(&run, HYPERGRADIENT / (double)windows, "learned strengths",
-                step->step + 1, windows, step->result.outer);
-    return !interrupted();
+    return true;
 }
 
 static double learn(ht_bilevel *training)
@@ -178,7 +175,7 @@ static double learn(ht_bilevel *training)
     outer.update = ht_update_of(&ht_adam, outer_rate, 0.9, 0.99, 1e-8, 0);
     outer.save_every = run.state ? 10 : 0;
     double cost = HYPERGRADIENT / (double)windows,
-           found = demo_minimize(&run, training, outer, cost);
+           found = demo_minimize(&run, LEARNED, training, outer, cost);
     run.predicted_bytes = ht_bilevel_bytes(training); /* a commit takes some */
     return found;
 }

@@ -179,13 +179,11 @@ static bool each(const ht_outer_step *step, void *user)
     int64_t done = step->step + 1;
     METRICS_ROW(&steps, (double)step->step, got->outer, got->inner,
                 exp(ht_tensor_get(rate, 0)), exp(ht_tensor_get(rate, inner_steps - 1)));
-    run.peak_bytes = got->peak_bytes;
-    demo_worked(&run, STEP_COST, "distilling", done, outer_steps, got->outer);
     for (int k = 1; k < N_SHOWN; k++)
         if ((double)done <= (double)outer_steps * pow(0.15, N_SHOWN - 1 - k))
             show(k, done);
     demo_start(theta, done);
-    return !interrupted();
+    return true;
 }
 
 /* From noise along the gradient. */
@@ -207,8 +205,7 @@ static void learn(ht_bilevel *training)
     adam.clip = HT_FIXED(0.1);
     adam.groups = &(ht_update_group){"rate", &slow};
     adam.n_groups = 1;
-    run.predicted_bytes = ht_bilevel_bytes(training);
-    demo_minimize(&run, training,
+    demo_minimize(&run, DISTILLED, training,
                   (ht_outer_options){.update = adam,
                                      .steps = outer_steps,
                                      .each = each,

@@ -168,14 +168,10 @@ static void set_weights(int which)
 
 static bool each(const ht_outer_step *step, void *user)
 {
-    int which = *(const int *)user;
-    if (which == EXAMPLE)
+    if (*(const int *)user == EXAMPLE)
         METRICS_ROW(&steps, (double)step->step, step->result.outer, step->result.inner);
-    run.peak_bytes = step->result.peak_bytes;
-    demo_worked(&run, HYPERGRADIENT, rows[which].name, step->step + 1, outer_steps,
-                step->result.outer);
     begin_turn(step->step + 1);
-    return !interrupted();
+    return true;
 }
 
 /* From equal weights along the gradient; of examples alike in class only, if so. */
@@ -188,21 +184,17 @@ static void learn(int which, ht_bilevel *training)
     adam.groups = which == CLASS ? &alike : NULL;
     adam.n_groups = which == CLASS;
     set_weights(PLAIN);
-    const ht_outer_options outer = {
-        .update = adam, .steps = outer_steps, .each = each, .user = &which};
     begin_turn(which == EXAMPLE ? run.done : 0);
-    if (which == EXAMPLE)
-        demo_minimize(&run, training, outer, HYPERGRADIENT);
-    else
-        ht_bilevel_minimize(training, &outer);
-    ht_check(run.ctx);
+    demo_minimize(&run, which, training,
+                  (ht_outer_options){
+                      .update = adam, .steps = outer_steps, .each = each, .user = &which},
+                  HYPERGRADIENT);
     if (!interrupted()) enter(which, training, (double)(HYPERGRADIENT * outer_steps));
 }
 
 static void compute(void)
 {
     ht_bilevel *training = training_new();
-    run.predicted_bytes = ht_bilevel_bytes(training);
     progress_begin((double)(N_ENTRANTS * STARTS + 2 * HYPERGRADIENT * outer_steps));
     for (int which = PLAIN; which <= HALF && !interrupted(); which++) {
         set_weights(which);

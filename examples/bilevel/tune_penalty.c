@@ -147,14 +147,10 @@ static void project(ht_set *outer, void *user)
 
 static bool each(const ht_outer_step *step, void *user)
 {
-    int which = *(const int *)user;
     const ht_bilevel_result *got = &step->result;
-    METRICS_ROW(&steps[which == WEIGHT], (double)step->step, got->outer, got->inner,
+    METRICS_ROW((metrics *)user, (double)step->step, got->outer, got->inner,
                 judge_accuracy(test_judge, got->theta, NULL));
-    run.peak_bytes = got->peak_bytes;
-    demo_worked(&run, HYPERGRADIENT, rows[which].name, step->step + 1, outer_steps,
-                got->outer);
-    return !interrupted();
+    return true;
 }
 
 /* From the best single penalty along the gradient. */
@@ -164,17 +160,13 @@ static void learn(int which)
     adam.eps = HT_FIXED(1e-12); /* gradients by ln lambda are small where lambda is */
     ht_tensor_fill(ht_set_at(eta[which], 0), fmax(best_single, log(BEGIN)));
     ht_bilevel *training = training_new(which, train);
-    run.predicted_bytes = ht_bilevel_bytes(training);
-    const ht_outer_options outer = {.update = adam,
-                                    .steps = outer_steps,
-                                    .project = project,
-                                    .each = each,
-                                    .user = &which};
-    if (which == WEIGHT)
-        demo_minimize(&run, training, outer, HYPERGRADIENT);
-    else
-        ht_bilevel_minimize(training, &outer);
-    ht_check(run.ctx);
+    demo_minimize(&run, which, training,
+                  (ht_outer_options){.update = adam,
+                                     .steps = outer_steps,
+                                     .project = project,
+                                     .each = each,
+                                     .user = &steps[which == WEIGHT]},
+                  HYPERGRADIENT);
     if (!interrupted())
         entrant_judge(&rows[which], test_judge, training,
                       (double)(n_grid + HYPERGRADIENT * outer_steps));

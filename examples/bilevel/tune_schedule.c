@@ -160,11 +160,8 @@ static book search(int which, ht_bilevel *training, int64_t n, const ht_tensor *
 
 static bool each(const ht_outer_step *step, void *user)
 {
-    double found = step->result.outer;
-    METRICS_ROW(&steps, (double)step->step, found, step->result.inner);
-    run.peak_bytes = step->result.peak_bytes;
-    demo_worked(&run, HYPERGRADIENT, "a rate a step", step->step + 1, outer_steps, found);
-    return !interrupted();
+    METRICS_ROW(&steps, (double)step->step, step->result.outer, step->result.inner);
+    return true;
 }
 
 static void learn(ht_bilevel *training, double cost)
@@ -176,9 +173,8 @@ static void learn(ht_bilevel *training, double cost)
     ht_tensor_fill(ht_set_at(eta, 0), log(0.2));
     ht_tensor_fill(ht_set_at(eta, 1), log(0.8 / (1 - 0.8)));
     entrant_judge(&rows[CONSTANT], test_judge, training, 1);
-    run.predicted_bytes = ht_bilevel_bytes(training);
     demo_minimize(
-        &run, training,
+        &run, LEARNED, training,
         (ht_outer_options){
             .update = adam, .steps = outer_steps, .each = each, .keep_best = true},
         HYPERGRADIENT);

@@ -111,9 +111,11 @@ typedef struct demo {
  * that --resume goes on with the same flags. */
 void demo_begin(demo *d, const char *const *files);
 void demo_kept_begin(demo *d);
-/* ht_bilevel_minimize, saved if so asked with all rows of d->steps and what else is in
- * d->more; a step counts as `cost` trainings. Gives the last outer loss. */
-double demo_minimize(demo *d, ht_bilevel *training, ht_outer_options outer, double cost);
+/* ht_bilevel_minimize for a row of the table, with progress and Ctrl-C; a step counts as
+ * `cost` trainings. That of d->learned is saved if so asked, with all rows of d->steps
+ * and what else is in d->more. Only outer.each gets outer.user. Gives the last loss. */
+double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options outer,
+                     double cost);
 /* More trainings are done: the line of progress. loss NaN: there is none. */
 void demo_worked(demo *d, double trainings, const char *what, int64_t step, int64_t n,
                  double loss);

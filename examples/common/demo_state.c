@@ -93,18 +93,54 @@ void demo_kept_begin(demo *d)
     ht_set_free(saved);
 }
 
-double demo_minimize(demo *d, ht_bilevel *training, ht_outer_options outer, double cost)
+/* What an outer step of an entrant calls. */
+typedef struct follower {
+    demo *d;
+    const char *what;
+    double cost;
+    const ht_outer_options *own;
+    ht_tensor *peak_bytes; /* NULL: the run is not kept */
+} follower;
+
+static bool follow(const ht_outer_step *step, void *user)
 {
-    /* In thousands, so that a run may go on for more steps than it was begun with. */
-    int64_t room = (outer.steps + ROOM - 1) / ROOM * ROOM;
+    const follower *f = user;
+    f->d->peak_bytes = step->result.peak_bytes;
+    if (f->peak_bytes) ht_tensor_set(f->peak_bytes, 0, (double)f->d->peak_bytes);
+    demo_worked(f->d, f->cost, f->what, step->step + 1, f->own->steps,
+                step->result.outer);
+    return f->own->each(step, f->own->user) && !interrupted();
+}
+
+/* Rows in thousands, so that a run may go on for more steps than it was begun with. Gives
+ * the place of peak_bytes. */
+static ht_tensor *keep(demo *d, int64_t steps, double cost)
+{
+    int64_t room = (steps + ROOM - 1) / ROOM * ROOM;
+    ht_tensor *peak_bytes = ht_set_add(d->more, "peak_bytes", HT_F64, HT_SHAPE(1));
     ht_tensor *rows = ht_set_add(d->more, "rows", HT_F64, HT_SHAPE(room, METRICS));
     ht_check(d->ctx);
     metrics_in(d->steps, rows);
     d->steps->rows = d->done;
     for (int64_t k = 0; k < d->done; k++) d->trainings += cost; /* as they were added */
-    outer.save = d->state;
-    outer.more = d->more;
+    return peak_bytes;
+}
+
+double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options outer,
+                     double cost)
+{
+    const ht_outer_options own = outer;
+    follower f = {d, d->entrant[which].name, cost, &own, NULL};
+    outer.each = follow;
+    outer.user = &f;
+    if (which == d->learned) {
+        f.peak_bytes = keep(d, outer.steps, cost);
+        outer.save = d->state;
+        outer.more = d->more;
+    }
+    d->predicted_bytes = ht_bilevel_bytes(training);
     double found = ht_bilevel_minimize(training, &outer).outer;
     ht_check(d->ctx);
+    if (f.peak_bytes) d->peak_bytes = (size_t)ht_tensor_get(f.peak_bytes, 0);
     return found;
 }

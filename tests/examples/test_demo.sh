@@ -150,7 +150,7 @@ begin() {
 
 # end <signal> <status wanted>: false if the run was over by then, which proves nothing
 end() {
-    kill "-$1" $running
+    kill "-$1" "$running"
     wait $running
     status=$?
     running=
@@ -185,7 +185,7 @@ verdict resume_of_another_run_is_refused "$(
     grep -q 'state: --resume: it is of a run of --seed 1, this one is of --seed 2' err ||
         echo 'not said'
 )"
-differs 'status of the killed one' 137 $status >killed
+differs 'status of the killed one' 137 "$status" >killed
 small --json --resume state --out resumed
 verdict killed_and_resumed_run_ends_in_the_same_bits "$(
     differs 'exit status' 0 $?
