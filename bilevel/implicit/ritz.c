@@ -2,27 +2,26 @@
 /* ritz.c: eigenvalues of a symmetric tridiagonal matrix by bisection: Givens' count of
  * those below a number is that of the negative pivots of T - x I, which is exact for a
  * matrix near T whatever the pivots are (J. Wilkinson, The Algebraic Eigenvalue Problem,
- * 1965, 5.39). Read next: conjugate_gradient.c. */
+ * 1965, 5.39). Read next: normal_gradient.c. */
 #include "ritz.h"
 
 #include <math.h>
 
 enum { RITZ_MOST = 256 };
 
-static int64_t ritz_most(int64_t n, int64_t products)
+static int64_t ritz_most(int64_t rows)
 {
-    int64_t most = n < products ? n : products;
-    return most < RITZ_MOST ? most : RITZ_MOST;
+    return rows < RITZ_MOST ? rows : RITZ_MOST;
 }
 
-int64_t hti_ritz_room(int64_t n, int64_t products)
+int64_t hti_ritz_room(int64_t rows)
 {
-    return 2 * ritz_most(n, products);
+    return 2 * ritz_most(rows);
 }
 
-hti_ritz hti_ritz_new(double *room, int64_t n, int64_t products)
+hti_ritz hti_ritz_new(double *room, int64_t rows)
 {
-    int64_t most = ritz_most(n, products);
+    int64_t most = ritz_most(rows);
     return (hti_ritz){.diagonal = room, .beside = room + most, .most = most};
 }
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* ritz.h: the tridiagonal matrix that a Lanczos process leaves, whose eigenvalues (Ritz
  * values) lie among those of A; the outermost are soon near its outermost. Read next:
- * conjugate_gradient.c. */
+ * normal_gradient.c. */
 #ifndef HTI_RITZ_H
 #define HTI_RITZ_H
 
 #include <stdint.h>
 
-/* Of the first rows alone, if there are more: their values lie inside as well. */
 typedef struct hti_ritz {
     double *diagonal, *beside; /* beside[i]: between rows i and i + 1 */
     int64_t n, most;
 } hti_ritz;
 
-/* Doubles that `most` rows take, and the rows on them. */
-int64_t hti_ritz_room(int64_t n, int64_t products);
-hti_ritz hti_ritz_new(double *room, int64_t n, int64_t products);
+/* Doubles for that many rows, and the rows on them. Of a great many the first are kept:
+ * their values lie inside as well. */
+int64_t hti_ritz_room(int64_t rows);
+hti_ritz hti_ritz_new(double *room, int64_t rows);
 /* A row, and what is beside it in the next. */
 void hti_ritz_add(hti_ritz *t, double diagonal, double beside);
 /* Of the eigenvalues in ascending order the one at an index, by bisection. */

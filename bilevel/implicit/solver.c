@@ -2,6 +2,7 @@
 /* solver.c: an iterate is improved by a row and judged by its true residual, until it is
  * solved or nothing more is to be had. What a row carries along drifts from b - A x by
  * rounding: each improvement begins from the true one again. Read next: the rows. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
 {
     double norm = hti_norm(b, a->n), *r = work, none = (double)NAN;
     hti_system s = {.a = a, .options = options, .b = b, .x = x, .r = r, .work = r + a->n};
+    s.rounding = fmax(a->rounding, DBL_EPSILON);
     s.s = (hti_solution){.end = HTI_FAILED, .smallest = none, .largest = none};
     if (norm == 0 || row->ignores_guess) memset(x, 0, (size_t)a->n * sizeof *x);
     if (norm == 0) s.s.end = HTI_SOLVED;
@@ -74,7 +76,8 @@ hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
 const hti_solver *hti_solver_row(int kind)
 {
     static const hti_solver *const rows[] = {
-        NULL, &hti_conjugate_gradient, NULL, NULL, &hti_neumann, &hti_fixed_point, NULL};
+        NULL,         &hti_conjugate_gradient, &hti_normal_gradient, &hti_gmres,
+        &hti_neumann, &hti_fixed_point,        &hti_nystroem};
     size_t n = sizeof rows / sizeof *rows;
     return kind >= 0 && (size_t)kind < n ? rows[kind] : NULL;
 }

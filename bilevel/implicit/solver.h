@@ -4,7 +4,7 @@
  *     (A + damping I) x = b
  * with A a Hessian or the derivative of a step, which is known by its products alone. A
  * row says how an iterate is improved; solver.c asks it to, and judges each iterate by a
- * product of its own. Read next: system.h, conjugate_gradient.c, to add another. */
+ * product of its own. Read next: system.h, conjugate_gradient.c. */
 #ifndef HTI_SOLVER_H
 #define HTI_SOLVER_H
 
@@ -21,11 +21,12 @@ typedef struct hti_linear {
     hti_product_fn transpose; /* y = A^T x; NULL: A is symmetric */
     void *user;
     double damping;
+    double rounding; /* of a product, relative: FLT_EPSILON of one in f32; 0: in f64 */
 } hti_linear;
 
 typedef struct hti_solver_options {
     double tolerance; /* of |b - (A + damping I) x| / |b| */
-    int64_t most;     /* products at most, with A or its transpose */
+    int64_t most;     /* products at most, with A or its transpose; at least 1 */
     double rate;      /* of Neumann's series and of the fixed point */
     int64_t rank;     /* of Nystroem's matrix; steps until GMRES restarts */
     uint64_t seed;    /* of Nystroem's sketch */
@@ -82,8 +83,10 @@ hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
 /* The row of an ht_solver; NULL: there is none, as of HT_SOLVER_AUTO. */
 const hti_solver *hti_solver_row(int kind);
 
-/* What a row needs: A symmetric and positive definite; for the other two a rate such that
- * |1 - rate lambda| < 1 for each eigenvalue lambda of A + damping I. */
-extern const hti_solver hti_conjugate_gradient, hti_neumann, hti_fixed_point;
+/* What a row needs: A symmetric and positive definite; any A, and its transpose; any A;
+ * for the next two a rate such that |1 - rate lambda| < 1 for each eigenvalue lambda of
+ * A + damping I; A symmetric and positive semidefinite. */
+extern const hti_solver hti_conjugate_gradient, hti_normal_gradient, hti_gmres,
+    hti_neumann, hti_fixed_point, hti_nystroem;
 
 #endif

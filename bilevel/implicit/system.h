@@ -11,11 +11,12 @@ struct hti_system {
     const hti_linear *a;
     const hti_solver_options *options;
     const double *b;
-    double scale;  /* a power of two: x and r are of scale b, whose norm is `size`, */
-    double size;   /* in [1/2, 1), so that no square leaves the range of numbers */
-    double small;  /* tolerance * size: what |r| has to come down to */
-    double *x, *r; /* r = b - (A + damping I) x, when an improvement begins */
-    double *work;  /* the row's room; r ends where it begins */
+    double scale;    /* a power of two: x and r are of scale b, whose norm is `size`, */
+    double size;     /* in [1/2, 1), so that no square leaves the range of numbers */
+    double small;    /* tolerance * size: what |r| has to come down to */
+    double rounding; /* of a product, relative */
+    double *x, *r;   /* r = b - (A + damping I) x, when an improvement begins */
+    double *work;    /* the row's room; r ends where it begins */
     hti_solution s;
 };
 
