@@ -12,7 +12,12 @@ static bool flags_open(ht_bilevel *b)
     hti_programs *p = &b->programs;
     size_t n = (size_t)b->problem.eta->n;
     p->summed = hti_zalloc(b->ctx, 3 * n, sizeof *p->summed);
-    if (!p->summed) return false;
+    p->reach = hti_zalloc(b->ctx, n, sizeof *p->reach);
+    p->trained = hti_zalloc(b->ctx, (size_t)b->problem.theta->n, sizeof *p->trained);
+    if (!p->summed || !p->reach || !p->trained) return false;
+    for (int i = 0; i < b->problem.theta->n; i++)
+        p->trained[i] =
+            hti_update_of(&b->problem.asked.update, b->problem.theta->name[i]);
     p->initial_summed = p->summed + n;
     p->init_alone = p->initial_summed + n;
     return true;
@@ -38,7 +43,8 @@ static bool bilevel_build(ht_bilevel *b, const ht_bilevel_problem *problem,
     hti_memory *m = &b->memory;
     hti_planning planning = {.base = base};
     b->planning = &planning;
-    bool ok = hti_problem_open(b, problem, o->truncate) && flags_open(b);
+    int64_t last = b->method->last_steps ? b->method->last_steps : o->truncate;
+    bool ok = hti_problem_open(b, problem, last) && flags_open(b) && hti_warm_open(b);
     if (ok)
         m->block_bytes =
             hti_set_bytes(b->problem.theta) + hti_set_bytes(b->problem.state);
@@ -63,6 +69,7 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     hti_own(ctx, &b->owned, &kind);
     b->ctx = ctx;
     b->method = method;
+    b->options = *o;
     if (bilevel_build(b, problem, o, base)) {
         hti_note_made(b);
         return b;
@@ -92,9 +99,13 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_programs *p = &b->programs;
     size_t n = (size_t)b->problem.loan[HTI_LENT_ETA].n;
     hti_memory_release(b);
+    hti_curvature_free(b);
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &p->call[k]);
     hti_resize(ctx, p->product, (size_t)p->n_products * sizeof *p->product, 0);
     hti_resize(ctx, p->summed, 3 * n * sizeof *p->summed, 0);
+    hti_resize(ctx, p->reach, n * sizeof *p->reach, 0);
+    hti_resize(ctx, p->trained,
+               (size_t)b->problem.loan[HTI_LENT_THETA].n * sizeof *p->trained, 0);
     hti_resize(ctx, b->why, HTI_NOTE, 0);
     hti_problem_close(b);
     hti_retire(&b->owned, sizeof *b);
@@ -138,7 +149,7 @@ static bool result_finite(const ht_bilevel *b)
 {
     const ht_bilevel_result *r = &b->run.result;
     return isfinite(r->outer) && isfinite(r->inner) &&
-           (b->run.evaluating || isfinite(hti_largest(b->problem.gradient, NULL))) &&
+           (b->run.evaluating || isfinite(hti_largest(hti_gradient(b), NULL))) &&
            (!r->gradient_theta0 || isfinite(hti_largest(r->gradient_theta0, NULL)));
 }
 
@@ -170,12 +181,19 @@ static void run_begin(ht_bilevel *b, bool evaluating)
     b->run.evaluating = evaluating;
     b->run.result = (ht_bilevel_result){.outer = (double)NAN,
                                         .inner = (double)NAN,
+                                        .inner_residual = (double)NAN,
+                                        .solver_residual = (double)NAN,
+                                        .error_bound = (double)NAN,
                                         .bad_step = -1,
                                         .start = b->problem.start,
+                                        .inner_steps = b->problem.steps,
                                         .method = b->method->kind,
                                         .schedule = b->memory.choice.schedule,
                                         .predicted_bytes = most_bytes(b, 0)};
     b->run.growth = (hti_growth){0};
+    b->run.last = b->problem.steps - 1;
+    b->run.solver_end = 0;
+    b->run.drift = 0;
     b->run.started = hti_seconds();
     b->run.running = true;
     b->run.ended = false;
@@ -188,7 +206,8 @@ static void run_end(ht_bilevel *b, bool ok, size_t took)
     b->run.running = false;
     b->run.ended = ok;
     hti_note_run(b);
-    r->gradient = ok && !b->run.evaluating ? b->problem.gradient : NULL;
+    r->gradient = ok && !b->run.evaluating ? hti_gradient(b) : NULL;
+    r->outers = ok && b->problem.outers ? b->problem.outer_value : NULL;
     r->theta = ok ? b->problem.final : NULL;
     if (!ok) r->gradient_theta0 = NULL;
     r->peak_bytes = most_bytes(b, took);
@@ -201,6 +220,7 @@ static ht_bilevel_result run_whole(ht_bilevel *b, uint64_t outer_step, bool eval
     size_t peak = ctx->peak, live = ctx->live;
     ctx->peak = live;
     run_begin(b, evaluating);
+    b->run.outer_step = outer_step;
     bool ok = ctx->status == HT_OK && hti_sets_hold(b, NULL) && hti_within_horizon(b) &&
               run_once(b, outer_step);
     b->run.result.seconds = hti_seconds() - b->run.started;
@@ -216,8 +236,9 @@ ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
               "ht_bilevel_run: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
     HTI_ALIVE(b, "ht_bilevel_run", "bilevel");
     ht_bilevel_result r = run_whole(b, outer_step, false);
-    for (int i = 0; i < b->problem.gradient->n; i++)
-        hti_tensor_write(b->problem.gradient->tensor[i], "ht_bilevel_run", NULL);
+    ht_set *gradient = hti_gradient(b);
+    for (int i = 0; i < gradient->n; i++)
+        hti_tensor_write(gradient->tensor[i], "ht_bilevel_run", NULL);
     return r;
 }
 
@@ -229,7 +250,8 @@ ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)
     HTI_ALIVE(b, "ht_bilevel_evaluate", "bilevel");
     ht_bilevel_result r = run_whole(b, outer_step, true);
     /* What an earlier run gave shares its memory with the outer loss's own part. */
-    for (int i = 0; i < b->problem.gradient->n; i++)
-        ht_tensor_fill(b->problem.gradient->tensor[i], (double)NAN);
+    ht_set *gradient = hti_gradient(b);
+    for (int i = 0; i < gradient->n; i++)
+        ht_tensor_fill(gradient->tensor[i], (double)NAN);
     return r;
 }

@@ -41,10 +41,24 @@ typedef struct hti_problem {
      * the set holds), and that the last run ended with. One set until it has begun. */
     ht_set *state, *ended;
     ht_set *gradient, *gradient_theta0, *final; /* results */
+    /* Of m outer losses: results with a leading axis m, their values (m), and what the
+     * program gives and takes for them, of the losses' type. m = 0: there is one, and
+     * `gradient` and `gradient_theta0` are results. */
+    int64_t outers;
+    ht_set *many, *many_theta0;
+    double *outer_value;
+    void *outer_loss, *outer_pick;
+    size_t outer_bytes;
     ht_set *best; /* eta in an outer run; NULL before the first */
+    /* Where a run begins that goes on where the last one ended: theta, and "v" with
+     * "begun", 0 before the first one. NULL: each begins afresh. */
+    ht_set *warm_theta, *warm;
 } hti_problem;
 
 /* The programs. */
+
+/* What of a problem an outer variable stands in. */
+enum { HTI_BY_INIT = 1, HTI_BY_INNER = 2, HTI_BY_UPDATE = 4, HTI_BY_OUTER = 8 };
 
 /* The lists of pointers a program is given, allocated once. */
 typedef struct hti_call {
@@ -64,8 +78,13 @@ typedef struct hti_product {
 
 typedef struct hti_programs {
     hti_call call[HTI_CALLS];
+    bool *trained; /* which theta follow the update rule; the others stay */
+    /* Of the second derivative: of a whole step, not of the loss; and whether it is
+     * symmetric. */
+    bool whole_step, symmetric;
     bool *summed, *initial_summed; /* which eta reverse (initial reverse) adds to */
     bool *init_alone;              /* which eta only the initial value depends on */
+    uint8_t *reach;                /* by what each eta does, HTI_BY_... */
     hti_product *product;          /* that could be kept, most flops to a byte first */
     int n_products;
     int n_kept;             /* how many of them are, beside the states in slots */
@@ -118,14 +137,22 @@ typedef struct hti_growth {
 
 typedef struct hti_run {
     int64_t current, before, after; /* blocks; before: what the last step read */
+    int64_t which;                  /* of many outer losses */
     int64_t slot;                   /* of current; HTI_NO_SLOT: it is in none */
     void **cotangent;    /* of theta and s: where each is, in either of two buffers */
     void **back;         /* and its place in the other one, which the next may take */
     int64_t batch_step;  /* what inner_data holds; -1: nothing yet */
     uint32_t batch_fill; /* inner_data->fills then: another fill since, and it is gone */
     int32_t step;
-    double loss; /* a program's 0-d output, either float type */
+    uint64_t outer_step; /* of the last run */
+    double loss;         /* a program's 0-d output, either float type */
+    double square;       /* the last step's HTI_SQUARE */
+    int64_t last;        /* the step whose batch the inner loss sees */
     double started;
+    /* Of a linear system: how its solving ended, and what the outer loss would change
+     * by if the training went on to its end. */
+    int solver_end;
+    double drift;
     bool running;
     bool evaluating; /* no gradient: nothing is kept */
     bool ended;      /* the last one did, without an error, and is not committed */
@@ -138,11 +165,13 @@ struct ht_bilevel {
     hti_owned owned;
     ht_context *ctx;
     const hti_method *method;
+    ht_bilevel_options options;
     hti_problem problem;
     hti_programs programs;
     hti_memory memory;
     hti_run run;
-    hti_planning *planning; /* NULL once it is made */
+    struct hti_curvature *curvature; /* for ht_bilevel_hvp; NULL before the first */
+    hti_planning *planning;          /* NULL once it is made */
     char *why; /* an outer run ended: HTI_NOTE bytes; NULL before the first */
     bool minimizing;
     char note[HTI_NOTE]; /* of its making, then of the last run */
@@ -160,7 +189,29 @@ static inline int64_t hti_horizon(const ht_bilevel_problem *p)
 {
     return p->horizon ? p->horizon : p->steps;
 }
+/* Whether a training ends where its whole step has a fixed point, which need not be where
+ * what the rule descends is 0. */
+bool hti_whole_step(const ht_bilevel_problem *p);
+/* Elements of theta that train; of all the rule's state. */
+int64_t hti_trained_elements(const ht_bilevel *b);
 bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *p, int64_t truncate);
+/* Room for m outer losses, each of this type. */
+bool hti_outers_open(ht_bilevel *b, int64_t m, ht_dtype dtype);
+/* The set dF/d eta is a result in. */
+static inline ht_set *hti_gradient(const ht_bilevel *b)
+{
+    return b->problem.outers ? b->problem.many : b->problem.gradient;
+}
+/* Where a tensor of the gradient set is: its own memory, or of many losses the part of
+ * the one at hand. */
+static inline void *hti_gradient_at(const ht_bilevel *b, const ht_set *many, int j)
+{
+    const ht_tensor *t = many->tensor[j];
+    size_t part = ht_tensor_bytes(t) / (size_t)b->problem.outers;
+    return (unsigned char *)t->array.data + (size_t)b->run.which * part;
+}
+/* Room for what the next run begins from, if options.warm asks for it. */
+bool hti_warm_open(ht_bilevel *b);
 void hti_problem_close(ht_bilevel *b);
 /* Goes on from theta's set and `state`, which the caller fills, after `start` steps.
  * False, and nothing is changed, after an error. */
@@ -179,6 +230,14 @@ bool hti_coordinate_bounded(const ht_coordinate *c);
 /* record/: the callbacks on tapes, derived and cut into programs. What is chosen is while
  * the step stands on its tape, so that no callback is called again. */
 bool hti_record(ht_bilevel *b, const ht_bilevel_options *options);
+
+/* record/tangent.c: the program of a kind with its derivative: it reads tangents behind
+ * what has them, and writes those of its results behind them. */
+bool hti_record_tangents(ht_bilevel *b, hti_call_kind kind, hti_call *to);
+bool hti_has_tangent(hti_operand operand);
+
+/* unroll/curvature.c: of ht_bilevel_hvp. */
+void hti_curvature_free(ht_bilevel *b);
 
 /* unroll/memory.c: the one allocation. */
 bool hti_memory_allocate(ht_bilevel *b);
@@ -211,6 +270,12 @@ void **hti_point_buffer(void **to, const ht_set *set, unsigned char **buffer);
 
 /* training.c: an inner training and its pieces. False after an error. */
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step);
+/* From the initial values to theta_T, which is current; it may end early. */
+bool hti_train(ht_bilevel *b);
+static inline bool hti_ends_early(const ht_bilevel *b)
+{
+    return b->problem.asked.tolerance > 0;
+}
 double hti_seconds(void);
 unsigned char *hti_block(const ht_bilevel *b, int64_t block);
 /* *place refers to block instead of what it did. */
@@ -218,8 +283,19 @@ void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
 bool hti_run_initial(ht_bilevel *b);
 bool hti_run_step(ht_bilevel *b, int64_t step);
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step);
+/* The outer loss at theta in a block, as the above leaves it. */
+/* The batch and the number of the step it reads. */
+bool hti_enter_outer(ht_bilevel *b, uint64_t outer_step);
+bool hti_run_outer(ht_bilevel *b, unsigned char *theta, uint64_t outer_step,
+                   double *value);
 /* The batch and the number of a step of the run, as programs read them. */
 bool hti_enter_step(ht_bilevel *b, int64_t step);
+
+/* call.c: how many of an operand's variables a program of this kind reads or writes:
+ * those of eta's cotangent that it adds to, else all. */
+int hti_program_operands(const ht_bilevel *b, hti_call_kind kind, hti_operand operand);
+/* Flops of a step's program, or of its reverse's. */
+double hti_step_flops(const ht_bilevel *b, bool reverse);
 
 /* note.c: notes on the bilevel as it was made, and after those on the last run. */
 #if defined(__GNUC__)

@@ -20,6 +20,26 @@ size_t hti_call_bytes(const hti_call *call)
     return bytes + (call->over ? (size_t)call->n_out * sizeof *call->over : 0);
 }
 
+int hti_program_operands(const ht_bilevel *b, hti_call_kind kind, hti_operand operand)
+{
+    const hti_programs *p = &b->programs;
+    if (operand == HTI_SQUARE) return hti_ends_early(b);
+    if (operand == HTI_PICK) return b->problem.outers > 0;
+    if (operand != HTI_ETA_COTANGENT) return hti_operand_count(b, operand);
+    const bool *summed = kind == HTI_INITIAL_REVERSE ? p->initial_summed : p->summed;
+    int n = 0;
+    for (int j = 0; j < b->problem.eta->n; j++) n += summed[j];
+    return n;
+}
+
+double hti_step_flops(const ht_bilevel *b, bool reverse)
+{
+    const hti_call *call = b->programs.call;
+    const ht_program *p = call[reverse ? HTI_REVERSE_STEP : HTI_FORWARD].program;
+    if (!p) p = call[reverse ? HTI_REVERSE_KEPT : HTI_FORWARD_KEPT].program;
+    return p ? ht_program_flops(p) : 0;
+}
+
 void hti_call_free(ht_context *ctx, hti_call *call)
 {
     ht_program_free(call->program);
@@ -39,16 +59,23 @@ void **hti_point_buffer(void **to, const ht_set *set, unsigned char **buffer)
 }
 
 /* A set's own tensors; marked NULL: all. */
-static void **point_set(void **to, const ht_set *set, const bool *marked)
+static void **point_set(const ht_bilevel *b, void **to, const ht_set *set,
+                        const bool *marked)
 {
-    for (int i = 0; i < set->n; i++)
-        if (!marked || marked[i]) *to++ = set->tensor[i]->array.data;
+    bool part = b->problem.outers && set == b->problem.gradient;
+    for (int i = 0; i < set->n; i++) {
+        if (marked && !marked[i]) continue;
+        *to++ =
+            part ? hti_gradient_at(b, b->problem.many, i) : set->tensor[i]->array.data;
+    }
     return to;
 }
 
-static void **point_list(void **to, void *const *from, int n)
+/* Cotangents: of many outer losses those of the one at hand. */
+static void **point_list(const ht_bilevel *b, void **to, void *const *from, int n)
 {
-    for (int i = 0; i < n; i++) *to++ = from[i];
+    size_t offset = (size_t)b->run.which * b->memory.block_bytes;
+    for (int i = 0; i < n; i++) *to++ = (unsigned char *)from[i] + offset;
     return to;
 }
 
@@ -68,7 +95,7 @@ static void **point_products(const ht_bilevel *b, void **to)
 static void **point_tensors(const ht_bilevel *b, const ht_set *set, unsigned char *at,
                             unsigned char **buffer, void **to)
 {
-    if (!at && set != b->problem.state) return point_set(to, set, NULL);
+    if (!at && set != b->problem.state) return point_set(b, to, set, NULL);
     if (at) *buffer = at;
     return hti_point_buffer(to, set, buffer);
 }
@@ -84,15 +111,24 @@ static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand opera
         return to + 1;
     case HTI_LOSS:
         *to = &b->run.loss;
+        if (kind == HTI_OUTER_LOSS && of->outers) *to = of->outer_loss;
+        return to + 1;
+    case HTI_PICK:
+        if (!of->outers) return to;
+        *to = of->outer_pick;
+        return to + 1;
+    case HTI_SQUARE:
+        if (!hti_ends_early(b)) return to;
+        *to = &b->run.square;
         return to + 1;
     case HTI_PRODUCTS:
         return point_products(b, to);
     case HTI_THETA_COTANGENT:
-        return point_list(to, b->run.cotangent, of->theta->n);
+        return point_list(b, to, b->run.cotangent, of->theta->n);
     case HTI_STATE_COTANGENT:
-        return point_list(to, b->run.cotangent + of->theta->n, of->state->n);
+        return point_list(b, to, b->run.cotangent + of->theta->n, of->state->n);
     case HTI_ETA_COTANGENT:
-        return point_set(to, of->gradient,
+        return point_set(b, to, of->gradient,
                          kind == HTI_INITIAL_REVERSE ? p->initial_summed : p->summed);
     default:
         return NULL;

@@ -48,6 +48,7 @@ static bool double_open(hti_double *d, const ht_bilevel_problem *p)
 {
     d->original = p;
     d->problem = *p;
+    d->problem.tolerance = 0; /* all steps, whose number is known */
     double_clone(d, p);
     d->gradient = ht_set_clone(p->eta, HT_F64);
     d->other = ht_set_clone(p->eta, HT_F64);
@@ -147,6 +148,15 @@ static void double_progress(hti_double *d, const char *what)
 
 /* The checks. */
 
+static bool double_one(const ht_bilevel *b)
+{
+    return !b->problem.outers ||
+           HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                       "ht_bilevel_check: the outer loss is %lld losses, but one is "
+                       "checked\n  hint: ht_sum of them, in outer",
+                       (long long)b->problem.outers);
+}
+
 static const char differences[] = "hypergradient, against central differences";
 
 /* The hypergradient by these options, into `to`; `what` it is for. */
@@ -154,7 +164,7 @@ static bool double_run(hti_double *d, const char *what, ht_bilevel_options optio
                        ht_set *to)
 {
     ht_bilevel *b = double_new(d, options);
-    bool ok = b != NULL;
+    bool ok = b != NULL && double_one(b);
     if (ok) {
         ht_bilevel_result result = ht_bilevel_run(b, 0);
         ok = result.gradient && ht_set_copy(to, result.gradient) == HT_OK;

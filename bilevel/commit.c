@@ -43,7 +43,7 @@ ht_status ht_bilevel_commit(ht_bilevel *b)
         p->state = p->ended;
         p->ended = before;
     }
-    p->start += p->steps;
+    p->start += b->run.result.inner_steps;
     b->run.ended = false;
     return ht_set_copy(p->theta, p->final);
 }

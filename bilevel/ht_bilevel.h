@@ -16,12 +16,13 @@
 extern "C" {
 #endif
 
-/* A 0-d loss, recorded when a bilevel is made, not called in runs: it must be a function
- * of its variables alone, written in ops. user is the problem's. */
+/* A 0-d loss; of outer, also m losses at once, (m): see ht_bilevel_result. Recorded
+ * when a bilevel is made, not called in runs: it must be a function of its variables
+ * alone, written in ops. user is the problem's. */
 typedef ht_var (*ht_loss_fn)(const ht_vars *theta, const ht_vars *eta,
                              const ht_vars *batch, void *user);
-/* Sets initial parameters with ht_vars_set; those it leaves stay as theta stands.
- * Recorded as a loss is. */
+/* Sets parameters with ht_vars_set; those it leaves stay as they are: initial ones as
+ * theta stands, as `after` those of the update. Recorded as a loss is. */
 typedef void (*ht_init_fn)(const ht_vars *eta, ht_vars *theta0, void *user);
 /* Fills batch for a step: all of it that a loss reads. inner_batch is given 0 .. T-1, the
  * same in every run until ht_bilevel_commit, then T .. 2T-1, and so on: the training's
@@ -81,21 +82,43 @@ typedef struct ht_bilevel_problem {
     /* Steps of the whole training, where runs are windows of it: what an outer scalar a
      * step has elements for. 0: steps. */
     int64_t horizon;
+    /* A part of each step: theta as the update rule made it becomes what this sets, a
+     * projection or a proximal map (ht_project_..., ht_soft_threshold). NULL: nothing. */
+    ht_init_fn after;
+    /* The training ends at the first theta_t whose gradient's norm, over what trains, is
+     * at most this; steps are then the most there may be. The gradient is what the rule
+     * descends, d inner + decay theta; with `after`, or a rule that decays by itself, it
+     * is the step, theta_t+1 - theta_t. 0: all steps. For HT_IMPLICIT alone: the others
+     * differentiate steps whose number is known. */
+    double tolerance;
 } ht_bilevel_problem;
 
 /* HT_REVERSE is mixed mode (Kemaev et al., MixFlow-MG, ICML 2025): the vjp of the update
  * gives the cotangent of the gradient, and one jvp of the joint gradient along it both
  * second-order terms. It needs a symmetric Hessian: where a stop_gradient or an op from
  * outside stands in the inner loss, HT_REVERSE_REVERSE is used and `note` says so.
- * HT_TRUNCATED differentiates the last `truncate` steps. HT_FORWARD carries one tangent
- * per outer element: for few of them, memory independent of steps. HT_AUTO: HT_REVERSE.
- */
+ * HT_TRUNCATED differentiates the last `truncate` steps, HT_ONE_STEP the last one (Bolte,
+ * Pauwels and Vaiter, NeurIPS 2023: near a fixed point of a step that contracts by rho it
+ * is off by about rho of the whole). HT_IMPLICIT differentiates where the training ends,
+ *   (d2L/d theta2 + damping) v = @F/@theta,
+ *   dF/d eta = @F/@eta - (d2L/d eta d theta)^T v
+ * at theta_T, L the inner loss on the last step's batch with what the update decays:
+ * exact where dL/d theta is 0, in memory and time that do not grow with the steps. With
+ * problem.after, or a rule that decays by itself, it is the fixed point of the whole step
+ * Phi of (theta, s):
+ *   (1 - dPhi/d(theta, s) + damping)^T v = @F/@theta,
+ *   dF/d eta = @F/@eta + (dPhi/d eta)^T v
+ * Rates and initial values, which no such point depends on, get 0. HT_FORWARD carries one
+ * tangent per outer element: for few of them, memory independent of steps. HT_AUTO:
+ * HT_REVERSE. */
 typedef enum ht_method {
     HT_AUTO,
     HT_REVERSE,
     HT_REVERSE_REVERSE,
     HT_FORWARD,
-    HT_TRUNCATED
+    HT_TRUNCATED,
+    HT_ONE_STEP,
+    HT_IMPLICIT
 } ht_method;
 /* Which states are kept, and beside each matrix products of the step from it, as many as
  * the budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
@@ -111,6 +134,20 @@ typedef enum ht_schedule {
     HT_REVOLVE,
     HT_SCHEDULE_NONE /* of a result in forward mode, which keeps no states */
 } ht_schedule;
+/* How HT_IMPLICIT solves its linear system A v = b. What it needs of A: HT_CG and
+ * HT_NYSTROM a symmetric, positive (semi)definite Hessian; HT_NEUMANN, HT_FIXED_POINT a
+ * rate by which 1 - rate A contracts (Neumann's is the series cut off, and ignores a warm
+ * start); HT_NORMAL_CG and HT_GMRES any. AUTO: HT_CG where A is symmetric, else HT_GMRES.
+ */
+typedef enum ht_solver {
+    HT_SOLVER_AUTO,
+    HT_CG,
+    HT_NORMAL_CG,
+    HT_GMRES,
+    HT_NEUMANN,
+    HT_FIXED_POINT,
+    HT_NYSTROM
+} ht_solver;
 /* All zero: HT_REVERSE of all steps, every state and product kept. */
 typedef struct ht_bilevel_options {
     ht_method method;
@@ -118,6 +155,16 @@ typedef struct ht_bilevel_options {
     int64_t truncate; /* last K steps; 0: all */
     size_t bytes;     /* budget for ht_bilevel_bytes; 0: none */
     int64_t slots;    /* of HT_REVOLVE, else an error; 0: from the budget */
+    /* Of HT_IMPLICIT; with another method they are an error. */
+    ht_solver solver;
+    int64_t solver_steps;    /* products with A at most; 0: 2 n + 20, of n unknowns, or
+                                1,000 if that is less */
+    double solver_tolerance; /* |b - A v| / |b|; 0: 1e-10, where theta has f32 1e-5 */
+    double damping;          /* A + damping; 0: none, and exact where A is not singular */
+    double solver_rate;      /* of HT_NEUMANN and HT_FIXED_POINT; 0: 1 for a whole step */
+    int64_t rank;            /* of HT_NYSTROM; steps until HT_GMRES restarts, 0: 30 */
+    bool no_bound;           /* error_bound stays NaN, and its two solves are spared */
+    bool warm; /* theta and v begin where the last run's ended, its state at zeros */
 } ht_bilevel_options;
 
 /* Where the first value that is not finite is. If the training has one it is that, in any
@@ -138,6 +185,12 @@ typedef struct ht_bilevel_result {
      * dF/d eta, in coordinates, by name. gradient_theta0: dF/d theta_0; NULL when
      * truncated or in forward mode. theta: theta_T. */
     const ht_set *gradient, *gradient_theta0, *theta;
+    /* Of an outer loss of shape (m): its m values, of which `outer` is the sum, else
+     * NULL. The gradients then have a leading axis m. One training and its states serve
+     * all, and each has the bits of a run of its own: m reverse sweeps in one, by m
+     * cotangents. Methods that sweep back have it; a check, an outer run and
+     * ht_bilevel_hvp take one loss. Borrowed as the sets are. */
+    const double *outers;
     size_t predicted_bytes, peak_bytes;   /* before the run; the allocator's high water */
     int64_t forward_steps, reverse_steps; /* steps run, and derived */
     double seconds, inner_seconds;        /* whole run; the first sweep from 0 to T */
@@ -149,7 +202,17 @@ typedef struct ht_bilevel_result {
      * leaves 0 for what init alone uses; what is not finite, from where on; a
      * derivative that grows 10^6-fold or more along the steps. */
     const char *note;
+    /* Of HT_IMPLICIT, else NaN and 0. inner_residual: the norm problem.tolerance is for,
+     * at theta_T. solver_residual: |b - A v| / |b| of the v used; solver_steps: products
+     * it took. error_bound: of |gradient - that of an exact solution|, by correcting
+     * theta and v until what is left of both residuals cannot matter (two solves more,
+     * and no constants of the problem; after Ehrhardt & Roberts, IMA J. Numer. Anal.
+     * 2024, with the correction's own size in the place of Lipschitz constants); NaN: not
+     * known, as with damping. */
+    double inner_residual, solver_residual, error_bound;
+    int64_t solver_steps;
     int64_t start;          /* steps of the training before this run's first */
+    int64_t inner_steps;    /* to theta_T: problem.steps, or fewer by its tolerance */
     int64_t bad_step;       /* first non-finite, -1 if none; steps: the outer loss; */
                             /* counted from start, as all steps here */
     const char *bad_op;     /* the op that made it; NULL if none */
@@ -176,6 +239,15 @@ size_t ht_bilevel_bytes(const ht_bilevel *bilevel);
 ht_bilevel_result ht_bilevel_run(ht_bilevel *bilevel, uint64_t outer_step);
 /* The same training and outer loss without a gradient (gradient sets NULL). */
 ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
+/* (d2F/d eta2) v, the derivative of the hypergradient along v, a set of eta's names,
+ * types and shapes, in coordinates: a forward sweep through step and reverse programs
+ * (Pearlmutter 1994, of the whole training), exact and symmetric to rounding. It is that
+ * of the last run's outer_step. Borrowed until the next call of it or the bilevel's end;
+ * result sets of the last run stay. HT_REVERSE and HT_REVERSE_REVERSE of all steps have
+ * it, others are refused. Every state and its tangent are kept: the first call takes that
+ * memory, which ht_bilevel_bytes counts from then on, and costs its programs; later ones
+ * some three runs each and no memory. NULL after an error. */
+const ht_set *ht_bilevel_hvp(ht_bilevel *bilevel, const ht_set *v);
 /* The training goes on from where the last run (or evaluation) ended: its theta_T is
  * copied to the problem's theta, the rule's state and the step count (Adam's bias
  * correction, batches, dropout, schedules, outer scalars a step) are taken over, and the
@@ -195,6 +267,11 @@ ht_status ht_bilevel_commit(ht_bilevel *bilevel);
 const ht_set *ht_bilevel_state(const ht_bilevel *bilevel);
 /* The steps of the training that were committed: problem.start, as it goes on. */
 int64_t ht_bilevel_start(const ht_bilevel *bilevel);
+/* What was chosen and why: method, schedule and products within the budget, or solver;
+ * steps a run makes, bytes and flops; and by which way each outer variable reaches the
+ * outer loss (the initial value, the inner loss, the update rule, the outer loss
+ * itself), with those ways the method does not follow. */
+void ht_bilevel_explain(const ht_bilevel *bilevel, FILE *f);
 /* The programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 

@@ -68,7 +68,14 @@ typedef enum ht_guard {
 typedef struct ht_outer_options {
     ht_update update; /* of eta, all scalars fixed, with schedules or without; its groups
                          may freeze some of it */
-    int64_t steps;    /* in all sittings together; 0: no limit */
+    /* Newton's method in the place of update: a direction d by conjugate gradients on
+     * (d2F/d eta2) d = -gradient, of at most so many ht_bilevel_hvp (until the residual
+     * is 1e-8 of the gradient, or curvature is negative), halved until F falls by 1e-4 of
+     * what the slope promises (Armijo). A step that finds no such point is refused. For
+     * outer losses that do not change from step to step; three runs a product, and an
+     * evaluation a halving. Not with update, nor online. 0: update. */
+    int64_t newton;
+    int64_t steps; /* in all sittings together; 0: no limit */
     /* After each step that moved eta; what it does to eta is not differentiated. Sets to
      * keep it in: ht_tensor_project_simplex and so on, ht_project_capped_simplex. */
     void (*project)(ht_set *eta, void *user);

@@ -25,10 +25,15 @@ typedef struct hti_room {
 
 typedef struct hti_method {
     ht_method kind;
+    const char *name; /* of the kind, in messages */
     /* What the method becomes where the Hessian may not be symmetric; NULL: itself. */
     const struct hti_method *otherwise;
     /* Whether states are kept by a schedule; else the schedule is HT_SCHEDULE_NONE. */
     bool keeps_states;
+    bool solves;        /* whether it solves a linear system, by those options */
+    bool many;          /* whether it differentiates many outer losses at once */
+    bool ends_early;    /* whether problem.tolerance may end the training */
+    int64_t last_steps; /* that are differentiated; 0: options.truncate says it */
     /* Whether these options go with the method and with each other; else an error that
      * names both. */
     bool (*fits)(ht_context *ctx, const ht_bilevel_options *options);
@@ -43,10 +48,16 @@ typedef struct hti_method {
     bool (*run)(ht_bilevel *b, uint64_t outer_step);
     /* What a result says of how it was come by, by hti_note. */
     void (*explain)(ht_bilevel *b);
+    /* And of the run at hand; NULL: nothing. */
+    void (*explain_run)(ht_bilevel *b);
+    /* How a run goes about it, a line or two, for ht_bilevel_explain. */
+    void (*tell)(const ht_bilevel *b, FILE *f);
+    uint8_t follows; /* of HTI_BY_...: the ways it differentiates; 0: all */
 } hti_method;
 
 /* All rows: hti_method_reverse and so on. */
-#define HTI_METHODS(X)   X(reverse) X(reverse_reverse) X(forward) X(truncated)
+#define HTI_METHODS(X) \
+    X(reverse) X(reverse_reverse) X(forward) X(truncated) X(one_step) X(implicit)
 #define HTI_DECLARE(row) extern const hti_method hti_method_##row;
 HTI_METHODS(HTI_DECLARE)
 
@@ -63,6 +74,7 @@ bool hti_record_initial_tangent(hti_recorder *r);
 bool hti_record_mixed(hti_recorder *r); /* or the next, by `otherwise` */
 bool hti_record_reverse_twice(hti_recorder *r);
 bool hti_record_tangent(hti_recorder *r);
+bool hti_record_second(hti_recorder *r);
 /* And of what a row's own is made: a program by its signature, of what is on the tape, as
  * a call; and the end, where no products can be kept. */
 bool hti_cut_call(hti_recorder *r, hti_call_kind kind);

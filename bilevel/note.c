@@ -101,6 +101,7 @@ void hti_note_run(ht_bilevel *b)
     const hti_growth *g = &b->run.growth;
     const ht_bilevel_result *r = &b->run.result;
     b->note[b->note_made] = '\0';
+    if (b->method->explain_run && !b->run.evaluating) b->method->explain_run(b);
     if (b->problem.begun && b->problem.first == 0) hti_note_init_alone(b);
     const char *op = r->bad_op ? r->bad_op : "?";
     if (r->bad_where == HT_BAD_TRAINING)

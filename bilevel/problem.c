@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* problem.c: what is refused of a problem, and its sets: those that are borrowed, and
  * those a bilevel owns. Read next: training.c. */
+#include <math.h>
 #include <string.h>
 
 #include "bilevel_internal.h"
@@ -86,6 +87,47 @@ static bool coordinates_valid(ht_context *ctx, const ht_bilevel_problem *p)
     return true;
 }
 
+static bool tolerance_valid(ht_context *ctx, const hti_method *method,
+                            const ht_bilevel_problem *p)
+{
+    if (!(p->tolerance >= 0) || isinf(p->tolerance))
+        return HTI_REFUSED(
+            ctx, HT_ERROR_ARGUMENT,
+            "problem.tolerance is %g, but a norm is at most something from "
+            "0 (all steps) on",
+            p->tolerance);
+    return p->tolerance == 0 || method->ends_early ||
+           HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "problem.tolerance is set, but options.method differentiates a "
+                       "number of steps that is known before\n"
+                       "  hint: HT_IMPLICIT differentiates where a training ends");
+}
+
+/* Options of a linear system go with methods that solve one. */
+static bool solver_valid(ht_context *ctx, const hti_method *method,
+                         const ht_bilevel_options *o)
+{
+    const struct {
+        const char *name;
+        bool set;
+    } option[] = {{"solver", o->solver != HT_SOLVER_AUTO},
+                  {"solver_steps", o->solver_steps != 0},
+                  {"solver_tolerance", o->solver_tolerance != 0},
+                  {"damping", o->damping != 0},
+                  {"solver_rate", o->solver_rate != 0},
+                  {"rank", o->rank != 0},
+                  {"no_bound", o->no_bound},
+                  {"warm", o->warm}};
+    for (size_t k = 0; k < sizeof option / sizeof *option && !method->solves; k++)
+        if (option[k].set)
+            return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                               "options.%s is set, but options.method is %s, which "
+                               "solves no linear system\n"
+                               "  hint: HT_IMPLICIT does; else leave it 0",
+                               option[k].name, method->name);
+    return true;
+}
+
 bool hti_problem_valid(ht_context *ctx, const hti_method *method,
                        const ht_bilevel_problem *p, const ht_bilevel_options *o)
 {
@@ -111,8 +153,15 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
             "+ steps - 1 must lie in 0 .. 2^30 - 1, and below horizon if "
             "that is not 0",
             (long long)p->start, (long long)p->steps, (long long)p->horizon);
-    return method->fits(ctx, o) && sets_valid(ctx, p) && coordinates_valid(ctx, p) &&
+    return solver_valid(ctx, method, o) && method->fits(ctx, o) &&
+           tolerance_valid(ctx, method, p) && sets_valid(ctx, p) &&
+           coordinates_valid(ctx, p) &&
            hti_update_check(ctx, &p->update, p->theta, p->eta, hti_horizon(p));
+}
+
+bool hti_whole_step(const ht_bilevel_problem *p)
+{
+    return p->after || hti_update_decays_itself(&p->update, p->theta);
 }
 
 bool hti_within_horizon(const ht_bilevel *b)
@@ -225,15 +274,91 @@ bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t tr
     return b->ctx->status == HT_OK && state_open(b);
 }
 
+/* Zeros like a set's tensors, with a leading axis m. */
+static ht_set *set_of_many(const ht_set *set, int64_t m)
+{
+    ht_set *many = ht_set_new(set->ctx);
+    for (int j = 0; many && j < set->n; j++) {
+        ht_shape one = ht_tensor_shape(set->tensor[j]), shape = {.rank = one.rank + 1};
+        shape.dim[0] = m;
+        for (int i = 0; i < one.rank; i++) shape.dim[i + 1] = one.dim[i];
+        ht_set_add_at(many, set->name[j], ht_tensor_dtype(set->tensor[j]), shape, NULL);
+    }
+    if (many) hti_set_own(many, &result_owner);
+    return many;
+}
+
+/* No tensor has all the axes there may be. */
+static bool has_axis(const ht_set *set)
+{
+    for (int j = 0; j < set->n; j++)
+        if (ht_tensor_shape(set->tensor[j]).rank == HT_MAX_RANK)
+            return HTI_REFUSED(set->ctx, HT_ERROR_SHAPE,
+                               "\"%s\" has %d axes, and gradients of many outer losses "
+                               "one more, which is too many",
+                               set->name[j], HT_MAX_RANK);
+    return true;
+}
+
+bool hti_outers_open(ht_bilevel *b, int64_t m, ht_dtype dtype)
+{
+    hti_problem *p = &b->problem;
+    ht_context *ctx = b->ctx;
+    size_t live = ctx->live, bytes = (size_t)m * ht_dtype_bytes(dtype);
+    if (!has_axis(p->gradient) || !has_axis(p->gradient_theta0)) return false;
+    p->outers = m;
+    p->outer_bytes = bytes;
+    p->many = set_of_many(p->gradient, m);
+    p->many_theta0 = set_of_many(p->gradient_theta0, m);
+    p->outer_value = hti_zalloc(ctx, (size_t)m, sizeof *p->outer_value);
+    p->outer_loss = hti_zalloc(ctx, 1, bytes);
+    p->outer_pick = hti_zalloc(ctx, 1, bytes);
+    b->planning->own_bytes += ctx->live - live;
+    return ctx->status == HT_OK;
+}
+
+int64_t hti_trained_elements(const ht_bilevel *b)
+{
+    int64_t n = 0;
+    for (int i = 0; i < b->problem.theta->n; i++)
+        if (b->programs.trained[i]) n += ht_tensor_count(b->problem.theta->tensor[i]);
+    return n;
+}
+
+/* v has an element for each of theta that trains, and of the rule's state if the whole
+ * step is solved for. */
+bool hti_warm_open(ht_bilevel *b)
+{
+    hti_problem *p = &b->problem;
+    if (!b->options.warm) return true;
+    int64_t n = hti_trained_elements(b);
+    if (hti_whole_step(&p->asked)) n += ht_set_elements(p->state);
+    p->warm_theta = ht_set_clone(p->theta, 0);
+    p->warm = ht_set_new(b->ctx);
+    if (!p->warm_theta || !p->warm ||
+        !ht_set_add_at(p->warm, "v", HT_F64, HT_SHAPE(n), NULL) ||
+        !ht_set_add_at(p->warm, "begun", HT_F64, HT_SCALAR, NULL))
+        return false;
+    hti_set_own(p->warm_theta, &result_owner);
+    hti_set_own(p->warm, &result_owner);
+    return true;
+}
+
 void hti_problem_close(ht_bilevel *b)
 {
     hti_problem *p = &b->problem;
-    ht_set *const own[] = {p->gradient, p->gradient_theta0,
-                           p->final,    p->best,
-                           p->state,    p->ended != p->state ? p->ended : NULL};
+    ht_set *const own[] = {p->many,       p->many_theta0,
+                           p->gradient,   p->gradient_theta0,
+                           p->final,      p->best,
+                           p->warm_theta, p->warm,
+                           p->state,      p->ended != p->state ? p->ended : NULL};
     for (int k = 0; k < HTI_ROLES; k++) hti_set_return(&p->loan[k]);
     ht_set_free(p->empty);
-    for (int k = 0; k < 6; k++) {
+    if (p->outer_value)
+        hti_resize(b->ctx, p->outer_value, (size_t)p->outers * sizeof *p->outer_value, 0);
+    if (p->outer_loss) hti_resize(b->ctx, p->outer_loss, p->outer_bytes, 0);
+    if (p->outer_pick) hti_resize(b->ctx, p->outer_pick, p->outer_bytes, 0);
+    for (size_t k = 0; k < sizeof own / sizeof *own; k++) {
         hti_set_disown(own[k], &result_owner);
         ht_set_free(own[k]);
     }

@@ -29,7 +29,9 @@ typedef enum hti_operand {
     HTI_STATE_TANGENT,
     HTI_ETA_TANGENT,
     HTI_PRODUCTS, /* matrix products that a step and its reverse share */
-    HTI_LOSS,     /* 0-d */
+    HTI_LOSS,     /* 0-d, or of m outer losses */
+    HTI_PICK,     /* which of m outer losses is derived, as their cotangent; or absent */
+    HTI_SQUARE,   /* of the norm that problem.tolerance is for; 0-d f64, or absent */
     HTI_OPERANDS
 } hti_operand;
 
@@ -44,6 +46,10 @@ typedef enum hti_call_kind {
     HTI_TANGENT,
     HTI_OUTER_LOSS,
     HTI_INNER_LOSS,
+    HTI_RESIDUAL,
+    HTI_PRODUCT,
+    HTI_TRANSPOSED,
+    HTI_MIXED,
     HTI_CALLS, /* the two that follow are emitted into others, never run */
     HTI_UPDATE = HTI_CALLS,
     HTI_UPDATE_VJP,

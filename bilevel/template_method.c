@@ -48,6 +48,7 @@ static void direct_explain(ht_bilevel *b)
 }
 
 const hti_method hti_method_direct = {.kind = HT_AUTO, /* HT_DIRECT, in ht_bilevel.h */
+                                      .name = "HT_DIRECT",
 
                                       .fits = direct_fits,
                                       .record_initial = direct_record_initial,

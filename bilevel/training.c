@@ -2,6 +2,7 @@
 /* training.c: one inner training, and the pieces of it that methods are made of. States
  * live in blocks, shared by reference: saving and loading copy nothing, and what nobody
  * refers to may be written over. Read next: unroll/sweep.c. */
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -120,6 +121,8 @@ bool hti_run_initial(ht_bilevel *b)
     if (b->problem.begun)
         return set_in(set_in(theta0, b->problem.theta), b->problem.state) != NULL;
     memset(theta0, 0, b->memory.block_bytes);
+    if (b->problem.warm && ht_tensor_get(b->problem.warm->tensor[1], 0) != 0)
+        return set_in(theta0, b->problem.warm_theta) != NULL;
     return hti_run_call(b, HTI_INITIAL, &(hti_places){.out = {[HTI_THETA] = theta0}}, 0);
 }
 
@@ -128,7 +131,8 @@ bool hti_run_initial(ht_bilevel *b)
 static bool writes_over(const ht_bilevel *b, const hti_call *c, int64_t step)
 {
     return c->over && c->over_all && b->run.slot == HTI_NO_SLOT &&
-           b->memory.references[b->run.current] == 1 && step + 1 < b->problem.steps;
+           b->memory.references[b->run.current] == 1 && step + 1 < b->problem.steps &&
+           !hti_ends_early(b);
 }
 
 /* A step from a state in a slot keeps its products, where its reverse will find them. */
@@ -162,6 +166,28 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
     return ok;
 }
 
+/* At theta_t whose gradient the step from it has found small enough: the step is
+ * forgotten. */
+static bool ends_here(ht_bilevel *b, int64_t step)
+{
+    double tolerance = b->problem.asked.tolerance;
+    if (!hti_ends_early(b) || !(sqrt(b->run.square) <= tolerance)) return false;
+    hti_block_move(b, &b->run.current, b->run.before);
+    b->run.result.inner_steps = b->run.last = step;
+    return true;
+}
+
+bool hti_train(ht_bilevel *b)
+{
+    bool ok = hti_run_initial(b);
+    for (int64_t t = 0; ok && t < b->problem.steps; t++) {
+        ok = hti_run_step(b, t);
+        if (ok && ends_here(b, t)) break;
+    }
+    b->run.result.inner_seconds = hti_seconds() - b->run.started;
+    return ok;
+}
+
 /* Losses. */
 
 /* Runs a loss at theta; its value, whichever float type it has, to *value. */
@@ -177,30 +203,80 @@ static bool run_loss(ht_bilevel *b, hti_call_kind kind, const hti_places *at,
     return true;
 }
 
+bool hti_enter_outer(ht_bilevel *b, uint64_t outer_step)
+{
+    const hti_problem *p = &b->problem;
+    b->run.step = (int32_t)outer_step;
+    return fill_batch(b, p->asked.outer_batch, outer_step, p->asked.outer_data,
+                      p->outer_data, "outer_batch");
+}
+
+/* Element k of floats of either type. */
+static double loss_at(const ht_bilevel *b, const void *losses, int64_t k)
+{
+    const ht_program *program = b->programs.call[HTI_OUTER_LOSS].program;
+    bool wide = hti_program_out_type(program, 0)->dtype == HT_F64;
+    return wide ? ((const double *)losses)[k] : (double)((const float *)losses)[k];
+}
+
+static void pick(ht_bilevel *b, int64_t which)
+{
+    const hti_problem *p = &b->problem;
+    const ht_program *program = b->programs.call[HTI_OUTER_LOSS].program;
+    bool wide = hti_program_out_type(program, 0)->dtype == HT_F64;
+    for (int64_t k = 0; k < p->outers; k++)
+        if (wide)
+            ((double *)p->outer_pick)[k] = k == which;
+        else
+            ((float *)p->outer_pick)[k] = k == which ? 1.0f : 0.0f;
+}
+
+/* Each of many losses is derived by a run of the program, which gives them all. */
+static bool run_many(ht_bilevel *b, hti_places *at, double *value)
+{
+    hti_problem *p = &b->problem;
+    bool ok = true;
+    for (int64_t k = 0; ok && k < (b->run.evaluating ? 1 : p->outers); k++) {
+        b->run.which = k;
+        at->out[HTI_THETA_GRADIENT] =
+            b->memory.cotangents[0] + (size_t)k * b->memory.block_bytes;
+        pick(b, k);
+        ok = hti_run_call(b, HTI_OUTER_LOSS, at, p->steps);
+    }
+    b->run.which = 0;
+    *value = 0;
+    for (int64_t k = 0; k < p->outers; k++)
+        *value += p->outer_value[k] = loss_at(b, p->outer_loss, k);
+    return ok;
+}
+
+bool hti_run_outer(ht_bilevel *b, unsigned char *theta, uint64_t outer_step,
+                   double *value)
+{
+    hti_places at = {.in = {[HTI_THETA] = theta},
+                     .out = {[HTI_THETA_GRADIENT] = b->memory.cotangents[0]}};
+    if (!hti_enter_outer(b, outer_step)) return false;
+    if (b->problem.outers) return run_many(b, &at, value);
+    return run_loss(b, HTI_OUTER_LOSS, &at, b->problem.steps, value);
+}
+
 /* Both losses at current, which is theta_T; d outer/d theta to the first buffer of
  * cotangents, d outer/d eta to the gradient set; theta_T and s_T to theirs. The inner one
  * first: its batch is what the outer loss sees of a set that only inner_batch fills. */
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
 {
     hti_problem *p = &b->problem;
-    int64_t last = p->steps - 1;
+    int64_t last = b->run.last;
     unsigned char *theta = hti_block(b, b->run.current);
-    hti_places at = {.in = {[HTI_THETA] = theta},
-                     .out = {[HTI_THETA_GRADIENT] = b->memory.cotangents[0]}};
+    hti_places at = {.in = {[HTI_THETA] = theta}};
     if (!hti_enter_step(b, last) ||
         !run_loss(b, HTI_INNER_LOSS, &at, last, &b->run.result.inner) ||
-        !fill_batch(b, p->asked.outer_batch, outer_step, p->asked.outer_data,
-                    p->outer_data, "outer_batch"))
+        !hti_run_outer(b, theta, outer_step, &b->run.result.outer))
         return false;
-    b->run.step = (int32_t)outer_step;
-    if (!run_loss(b, HTI_OUTER_LOSS, &at, p->steps, &b->run.result.outer)) return false;
     return set_out(set_out(theta, p->final), p->ended) != NULL;
 }
 
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step)
 {
-    bool ok = hti_run_initial(b);
-    for (int64_t t = 0; ok && t < b->problem.steps; t++) ok = hti_run_step(b, t);
-    b->run.result.inner_seconds = hti_seconds() - b->run.started;
-    return ok && hti_run_losses(b, outer_step);
+    return hti_train(b) && hti_run_losses(b, outer_step);
 }

@@ -144,5 +144,12 @@ ht_set *hti_update_state(const ht_update *update, const ht_set *theta);
 void hti_update_emit(const ht_update *update, const ht_vars *theta, const ht_vars *state,
                      const ht_vars *eta, int64_t steps, const ht_var *gradient,
                      ht_var *new_theta, ht_var *new_state);
+/* Whether a parameter's rule decays it beside its gradient. */
+bool hti_update_decays_itself(const ht_update *update, const ht_set *theta);
+/* By parameter, what a rule is given to descend: g + decay w; HT_ZERO if it is frozen. It
+ * is 0 at a fixed point of any rule that does not decay by itself; clips do not matter
+ * there. */
+void hti_update_descent(const ht_update *update, const ht_vars *theta, const ht_vars *eta,
+                        int64_t steps, const ht_var *gradient, ht_var *descent);
 
 #endif

@@ -196,6 +196,12 @@ static ht_var clipped(const hti_emit *e, ht_var norm, ht_var g, int i)
     return ht_cast(ht_mul(part, ht_where(within, 1.0, clip)), ht_var_dtype(g));
 }
 
+/* g + decay w. */
+static ht_var decayed(ht_var decay, ht_var w, ht_var g)
+{
+    return ht_is_zero(decay) ? g : ht_add(g, ht_mul(hti_beside(decay, w), w));
+}
+
 /* Parameter i's step but for its state. */
 static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht_var g,
                         int i)
@@ -204,8 +210,7 @@ static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht
     hti_step s = {.w = e->theta->var[i], .decay = HT_ZERO};
     s.g = clipped(e, norm, clip_value(e, own, g, i), i);
     if (!hti_scalar_is_zero(&own->decay)) s.decay = scalar_var(e, &own->decay, i);
-    if (!ht_is_zero(s.decay) && !rule->decays_itself)
-        s.g = ht_add(s.g, ht_mul(hti_beside(s.decay, s.w), s.w));
+    if (!rule->decays_itself) s.g = decayed(s.decay, s.w, s.g);
     s.rate = scalar_var(e, &own->rate, i);
     if (rule->has_momentum) s.momentum = scalar_var(e, &own->momentum, i);
     if (rule->has_beta2) s.beta2 = scalar_var(e, &own->beta2, i);
@@ -231,5 +236,28 @@ void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *st
         own->rule->apply(&s);
         new_theta[i] = s.new_w;
         for (int k = 0; k < n_state; k++) new_state[at++] = s.new_state[k];
+    }
+}
+
+bool hti_update_decays_itself(const ht_update *u, const ht_set *theta)
+{
+    for (int i = 0; i < theta->n; i++) {
+        const ht_update *own = hti_update_of(u, theta->name[i]);
+        if (own && own->rule->decays_itself && !hti_scalar_is_zero(&own->decay))
+            return true;
+    }
+    return false;
+}
+
+void hti_update_descent(const ht_update *u, const ht_vars *theta, const ht_vars *eta,
+                        int64_t steps, const ht_var *gradient, ht_var *descent)
+{
+    hti_emit e = {u, theta, eta, steps, theta->tape};
+    for (int i = 0; i < theta->n; i++) {
+        const ht_update *own = hti_update_of(u, theta->name[i]);
+        if (!own) continue;
+        ht_var decay = HT_ZERO;
+        if (!hti_scalar_is_zero(&own->decay)) decay = scalar_var(&e, &own->decay, i);
+        descent[i] = decayed(decay, theta->var[i], gradient[i]);
     }
 }

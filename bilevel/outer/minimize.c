@@ -15,7 +15,13 @@ static bool options_valid(ht_context *ctx, const ht_outer_options *o)
         bool wrong;
         const char *why;
     } rule[] = {
-        {!o->update.rule, "update has no rule\n  hint: .update = HT_ADAM(0.01)"},
+        {!o->update.rule && !o->newton,
+         "update has no rule\n  hint: .update = HT_ADAM(0.01)"},
+        {o->newton < 0, "newton is negative"},
+        {o->newton && o->update.rule,
+         "newton is set, and so is update, but one of them moves eta"},
+        {o->newton && o->online, "newton is set, and so is online, but a window's outer "
+                                 "loss is not the next one's\n  hint: update"},
         {o->update.non_finite, "update.non_finite is set, but a gradient that is not "
                                "finite is never followed here: see guard"},
         {o->steps < 0, "steps is negative"},
@@ -70,6 +76,16 @@ static bool is_met(const hti_outer *r)
     return r->o->tolerance > 0 && r->at.gradient <= r->o->tolerance;
 }
 
+/* A step that found nothing lower is one that is refused. */
+static bool newton(hti_outer *r)
+{
+    bool ok = hti_newton_move(r, &r->now.did);
+    if (r->now.did != HT_OUTER_REFUSED) return ok;
+    r->at.in_a_row++;
+    r->at.refused++;
+    return ok;
+}
+
 /* eta, along the gradient and back to where it may be. */
 static bool move(hti_outer *r)
 {
@@ -81,6 +97,7 @@ static bool move(hti_outer *r)
     at->refused += did == HT_OUTER_REFUSED;
     at->clipped += did == HT_OUTER_CLIPPED;
     if (did == HT_OUTER_STAYED || did == HT_OUTER_REFUSED) return true;
+    if (r->newton) return newton(r);
     if (ht_optimizer_step_at(r->optimizer, b->problem.gradient, NULL) != HT_OK)
         return false;
     b->run.running = true;
@@ -203,6 +220,15 @@ static bool open_best(ht_bilevel *b)
     return hti_best_open(b) && ht_set_copy(b->problem.best, b->problem.eta) == HT_OK;
 }
 
+static bool is_one_loss(const ht_bilevel *b)
+{
+    return !b->problem.outers ||
+           HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                       "ht_bilevel_minimize: the outer loss is %lld losses, but one is "
+                       "minimised\n  hint: ht_sum or ht_mean of them, in outer",
+                       (long long)b->problem.outers);
+}
+
 static bool outer_open(hti_outer *r)
 {
     const hti_problem *p = &r->b->problem;
@@ -213,11 +239,15 @@ static bool outer_open(hti_outer *r)
                           .inner_steps = (double)p->steps,
                           .start = (double)p->start,
                           .begun = p->begun};
-    if (r->ctx->status != HT_OK || !open_why(r->b) || !options_valid(r->ctx, r->o) ||
-        !hti_sets_hold(r->b, NULL) || !eta_is_finite(p->eta) || !open_best(r->b))
+    if (r->ctx->status != HT_OK || !open_why(r->b) || !is_one_loss(r->b) ||
+        !options_valid(r->ctx, r->o) || !hti_sets_hold(r->b, NULL) ||
+        !eta_is_finite(p->eta) || !open_best(r->b))
         return false;
-    r->optimizer = ht_optimizer_new_at(p->eta, &r->o->update, NULL);
-    return r->optimizer && hti_outer_open_state(r) && hti_outer_open_log(r);
+    ht_update none = HT_SGD(1);
+    r->optimizer =
+        ht_optimizer_new_at(p->eta, r->o->newton ? &none : &r->o->update, NULL);
+    return r->optimizer && hti_newton_open(r) && hti_outer_open_state(r) &&
+           hti_outer_open_log(r);
 }
 
 static ht_outer_result result_of(const hti_outer *r, ht_outer_end end)
@@ -252,6 +282,7 @@ ht_outer_result ht_bilevel_minimize(ht_bilevel *b, const ht_outer_options *optio
         ht_set_copy(b->problem.eta, b->problem.best);
     if (!hti_outer_close_log(&r)) end = HT_OUTER_ERROR;
     hti_outer_close_state(&r);
+    hti_newton_close(&r);
     ht_optimizer_free(r.optimizer);
     b->minimizing = false;
     if (end == HT_OUTER_ERROR && b->why) say_error(&r);

@@ -32,6 +32,7 @@ typedef struct hti_outer {
     ht_outer_step now;
     ht_set *file;       /* of `save`: memory for all of it; NULL: not saved */
     ht_set *run, *rule; /* of it: numbers, and one tensor whose name is the rule's */
+    struct hti_newton *newton; /* NULL: an update rule moves eta */
     FILE *log;
 } hti_outer;
 
@@ -50,6 +51,11 @@ hti_outer_say(hti_outer *r, const char *format, ...);
 bool hti_outer_open_state(hti_outer *r); /* and goes on from what the file holds */
 bool hti_outer_save(hti_outer *r);
 void hti_outer_close_state(hti_outer *r);
+
+/* newton.c: false after an error. eta to where F is lower, or REFUSED. */
+bool hti_newton_open(hti_outer *r);
+bool hti_newton_move(hti_outer *r, ht_outer_did *did);
+void hti_newton_close(hti_outer *r);
 
 /* log.c */
 bool hti_outer_open_log(hti_outer *r);

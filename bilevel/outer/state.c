@@ -8,7 +8,7 @@
 
 #include "outer.h"
 
-enum { SECTIONS = 8 };
+enum { SECTIONS = 10 };
 
 #define NAME(name)  #name,
 #define VALUE(name) &at->name,
@@ -39,7 +39,7 @@ static bool numbers_open(hti_outer *r)
     if (!r->run || !r->rule) return false;
     for (int k = 0; k < NUMBERS; k++)
         if (!ht_set_add_at(r->run, number_name[k], HT_F64, HT_SCALAR, NULL)) return false;
-    snprintf(rule, sizeof rule, "%s", r->o->update.rule->name);
+    snprintf(rule, sizeof rule, "%s", r->newton ? "newton" : r->o->update.rule->name);
     return ht_set_add_at(r->run, "norms", HT_F64, HT_SHAPE(HTI_NORMS), NULL) &&
            hti_seed_add(r->run) && ht_set_add_at(r->rule, rule, HT_U8, HT_SCALAR, NULL);
 }
@@ -55,6 +55,8 @@ static void saved_sections(const hti_outer *r, const ht_set *update,
                                        {"best", p->best},
                                        {"theta", online ? p->theta : NULL},
                                        {"state", online ? p->state : NULL},
+                                       {"warm", p->warm},
+                                       {"warm_theta", p->warm_theta},
                                        {"more", r->o->more},
                                        {"run", r->run},
                                        {"rule", r->rule}};

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* initial.c: what is recorded beside the step: the update rule and its vjp, which steps
  * emit, the initial values and the outer loss. Read next: step.c. */
+#include <string.h>
+
 #include "record.h"
 
 /* The update. */
@@ -19,9 +21,24 @@ static bool record_update_vjp(hti_recorder *r, const ht_var *cotangent)
         return false;
     for (int k = 0; k < n; k++) r->present[k] = !ht_is_zero(d[k]);
     for (int j = 0; j < r->n_eta; j++)
-        if (reached[n_out + j]) r->eta_reached[j] = true;
+        if (reached[n_out + j]) {
+            r->eta_reached[j] = true;
+            r->b->programs.reach[j] |= HTI_BY_UPDATE;
+        }
     r->update_vjp = hti_cut_program(r, HTI_UPDATE_VJP);
     return r->update_vjp != NULL;
+}
+
+/* What is set of theta after the update is what the step makes. */
+static bool call_after(hti_recorder *r)
+{
+    const ht_bilevel_problem *p = &r->b->problem.asked;
+    if (!p->after) return true;
+    ht_vars *theta = hti_vars_of(r, HTI_THETA, r->out[HTI_THETA]);
+    if (!theta) return false;
+    p->after(r->eta, theta, p->user);
+    memcpy(r->out[HTI_THETA], theta->var, (size_t)theta->n * sizeof *theta->var);
+    return hti_sets_hold(r->b, "after") && r->b->ctx->status == HT_OK;
 }
 
 /* The update has the inner gradient g as leaves; its results may be read as well, since
@@ -37,7 +54,7 @@ bool hti_record_update(hti_recorder *r)
     r->in[HTI_NEXT_STATE] = r->out[HTI_STATE];
     hti_update_emit(&p->asked.update, r->theta, r->state, r->eta, hti_horizon(&p->asked),
                     r->in[HTI_THETA_GRADIENT], r->out[HTI_THETA], r->out[HTI_STATE]);
-    if (!hti_sets_hold(r->b, "a schedule")) return false;
+    if (!hti_sets_hold(r->b, "a schedule") || !call_after(r)) return false;
     r->update = hti_cut_program(r, HTI_UPDATE);
     return r->update && record_update_vjp(r, cotangent);
 }
@@ -66,6 +83,8 @@ bool hti_record_initial(hti_recorder *r)
         !hti_derive(r, r->n_theta, r->out[HTI_THETA], r->in[HTI_THETA_COTANGENT],
                     HTI_LIST(HTI_ETA), d, reached))
         return false;
+    for (int j = 0; j < r->n_eta; j++)
+        if (reached[j]) r->b->programs.reach[j] |= HTI_BY_INIT;
     return r->b->method->record_initial(r);
 }
 
@@ -89,19 +108,37 @@ bool hti_record_initial_tangent(hti_recorder *r)
 
 /* The outer loss. */
 
+/* Of m losses the cotangent is one more input, so that each can be derived by itself. */
+static bool open_many(hti_recorder *r, ht_var loss, ht_var *cotangent)
+{
+    const ht_bilevel *b = r->b;
+    ht_type type = hti_type(loss);
+    if (!r->in[HTI_PICK]) return false;
+    if (type.shape.rank == 0) return true;
+    if (!b->method->many)
+        return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                           "the outer loss is %lld losses, but options.method is %s, "
+                           "which derives one\n"
+                           "  hint: ht_sum of them, or HT_REVERSE derives each",
+                           (long long)type.shape.dim[0], b->method->name);
+    *cotangent = *r->in[HTI_PICK] = ht_input_like_at(r->tape, type, "pick");
+    return hti_outers_open(r->b, type.shape.dim[0], type.dtype);
+}
+
 bool hti_record_outer(hti_recorder *r)
 {
     const ht_bilevel_problem *p = &r->b->problem.asked;
     int n = r->n_theta + r->n_eta;
     ht_var loss = p->outer(r->theta, r->eta, r->batch, p->user), one = ht_number(1);
+    r->in[HTI_PICK] = hti_vars_list(r->tape, 1);
     ht_var *d = hti_made(r, HTI_LIST(HTI_THETA_GRADIENT, HTI_ETA_GRADIENT, HTI_LOSS));
     bool *reached = hti_tape_alloc(r->tape, (size_t)n);
-    if (!hti_sets_hold(r->b, "outer") || !hti_loss_valid(r, loss, "outer")) return false;
-    if (!d || !reached ||
+    if (!hti_sets_hold(r->b, "outer") || !hti_loss_valid(r, loss, true)) return false;
+    if (!d || !reached || !open_many(r, loss, &one) ||
         !hti_derive(r, 1, &loss, &one, HTI_LIST(HTI_THETA, HTI_ETA), d, reached) ||
         !hti_loss_reads(r, loss, reached, false))
         return false;
-    hti_join_reached(r, reached);
+    hti_join_reached(r, reached, HTI_BY_OUTER);
     *r->out[HTI_LOSS] = loss;
     hti_fill_zeros(r, HTI_THETA_GRADIENT);
     hti_fill_zeros(r, HTI_ETA_GRADIENT);

@@ -14,6 +14,7 @@ struct hti_recorder {
     ht_program *update, *update_vjp;
     bool *present; /* of what update_vjp could give: theta s eta g */
     bool *eta_reached, *theta_reached;
+    ht_var *descent;        /* of a step: what the rule descends, by parameter */
     const char *asymmetric; /* an op of the inner loss; NULL: its Hessian is symmetric */
 
     ht_tape *tape;
@@ -53,10 +54,10 @@ bool hti_derive(hti_recorder *r, int n_y, const ht_var *y, const ht_var *v,
                 const hti_operand *by, ht_var *d, bool *reached);
 /* The program of a signature, from the operands at hand. */
 ht_program *hti_cut_program(hti_recorder *r, hti_call_kind kind);
-/* Notes what a loss depends on, theta before eta. */
-void hti_join_reached(hti_recorder *r, const bool *reached);
-/* A loss as the callback gave it: 0-d and float, or an error. */
-bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which);
+/* Notes what a loss depends on, theta before eta; the latter stand in `by`. */
+void hti_join_reached(hti_recorder *r, const bool *reached, uint8_t by);
+/* A loss as the callback gave it: 0-d and float, or an outer one of m; else an error. */
+bool hti_loss_valid(hti_recorder *r, ht_var loss, bool outer);
 /* Whether it depends on theta, the inner one on a part that trains; else an error. */
 bool hti_loss_reads(hti_recorder *r, ht_var loss, const bool *reached, bool inner);
 /* Notes which parts that train the inner loss does not depend on. */
@@ -69,6 +70,11 @@ bool hti_record_outer(hti_recorder *r);
 
 /* step.c: the inner step and its inner loss, on the tape for the method's record. */
 bool hti_record_step(hti_recorder *r);
+/* The reverse of the step, by mixed mode where that may be, to `out`'s cotangents. */
+bool hti_derive_step(hti_recorder *r);
+/* What is 0 where the training has ended, by parameter, to `descent`: what the rule
+ * descends, where that is all the step does; else the step itself. */
+bool hti_record_descent(hti_recorder *r);
 
 /* products.c: forward and reverse, and both again with as many products kept as are
  * chosen. */

@@ -106,12 +106,15 @@ bool hti_derive(hti_recorder *r, int n_y, const ht_var *y, const ht_var *v,
 }
 
 /* What reaches a loss reaches something. */
-void hti_join_reached(hti_recorder *r, const bool *reached)
+void hti_join_reached(hti_recorder *r, const bool *reached, uint8_t by)
 {
+    uint8_t *reach = r->b->programs.reach;
     for (int i = 0; i < r->n_theta; i++)
         r->theta_reached[i] = r->theta_reached[i] || reached[i];
-    for (int j = 0; j < r->n_eta; j++)
+    for (int j = 0; j < r->n_eta; j++) {
+        if (reached[r->n_theta + j]) reach[j] |= by;
         r->eta_reached[j] = r->eta_reached[j] || reached[r->n_theta + j];
+    }
 }
 
 /* Tapes. */
@@ -172,8 +175,9 @@ void hti_tape_close(hti_recorder *r)
     r->tape = NULL;
 }
 
-bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which)
+bool hti_loss_valid(hti_recorder *r, ht_var loss, bool outer)
 {
+    const char *which = outer ? "outer" : "inner";
     ht_context *ctx = r->b->ctx;
     if (ctx->status != HT_OK) return false;
     HT_ASSERT(loss.tape && !hti_is_number(loss),
@@ -186,13 +190,15 @@ bool hti_loss_valid(hti_recorder *r, ht_var loss, const char *which)
     HT_ASSERT(loss.tape == r->tape, "the %s loss is on another tape" HTI_ONE_TAPE "%s%s",
               which, HTI_AT(ctx->site));
     ht_type type = hti_type(loss);
-    if (type.shape.rank == 0 && hti_dtype_is_float(type.dtype)) return true;
+    bool many = outer && type.shape.rank == 1 && type.shape.dim[0] > 0;
+    if ((type.shape.rank == 0 || many) && hti_dtype_is_float(type.dtype)) return true;
     char text[HT_SHAPE_TEXT];
     ht_context_fail(ctx, hti_dtype_is_float(type.dtype) ? HT_ERROR_SHAPE : HT_ERROR_DTYPE,
                     hti_node_site(r->tape, loss.index),
-                    "bilevel: the %s loss must be a 0-d float, it is %s %s\n"
+                    "bilevel: the %s loss must be a 0-d float%s, it is %s %s\n"
                     "  hint: ht_mean or ht_sum it",
-                    which, ht_dtype_name(type.dtype), ht_shape_text(type.shape, text));
+                    which, outer ? ", or (m) of them" : "", ht_dtype_name(type.dtype),
+                    ht_shape_text(type.shape, text));
     return false;
 }
 

@@ -55,7 +55,7 @@ static bool record_loss(hti_recorder *r)
     hti_made(r, HTI_LIST(HTI_LOSS));
     if (r->b->ctx->status != HT_OK) return false;
     ht_var loss = p->inner(r->theta, r->eta, r->batch, p->user);
-    if (!hti_sets_hold(r->b, "inner") || !hti_loss_valid(r, loss, "inner")) return false;
+    if (!hti_sets_hold(r->b, "inner") || !hti_loss_valid(r, loss, false)) return false;
     *r->out[HTI_LOSS] = loss;
     r->asymmetric = find_asymmetric(r->tape);
     return hti_cut_call(r, HTI_INNER_LOSS);
@@ -74,22 +74,57 @@ static bool record_gradient(hti_recorder *r)
         !hti_loss_reads(r, *r->out[HTI_LOSS], reached, true))
         return false;
     hti_note_idle(r, reached);
-    hti_join_reached(r, reached);
+    hti_join_reached(r, reached, HTI_BY_INNER);
     memcpy(g, r->joint, (size_t)r->n_theta * sizeof *g);
     r->in[HTI_THETA_GRADIENT] = g;
     hti_fill_zeros(r, HTI_THETA_GRADIENT);
     return r->b->ctx->status == HT_OK;
 }
 
-bool hti_record_step(hti_recorder *r)
+static bool record_next(hti_recorder *r)
 {
-    if (!record_loss(r) || !record_gradient(r)) return false;
     int n;
     ht_var *in = hti_list(r, r->in, hti_signatures[HTI_UPDATE].in, &n);
-    ht_var *next = hti_made(r, HTI_LIST(HTI_THETA, HTI_STATE));
+    ht_var *next = hti_made(r, HTI_LIST(HTI_THETA, HTI_STATE, HTI_SQUARE));
     if (!in || !next) return false;
     ht_call_at(r->tape, r->update, in, next, NULL);
-    return r->b->ctx->status == HT_OK && all_reached(r) && r->b->method->record(r);
+    return r->b->ctx->status == HT_OK && all_reached(r);
+}
+
+bool hti_record_descent(hti_recorder *r)
+{
+    const hti_problem *p = &r->b->problem;
+    if (r->descent) return true;
+    r->descent = hti_vars_list(r->tape, r->n_theta);
+    if (!r->descent) return false;
+    if (!hti_whole_step(&p->asked)) {
+        hti_update_descent(&p->asked.update, r->theta, r->eta, hti_horizon(&p->asked),
+                           r->in[HTI_THETA_GRADIENT], r->descent);
+        return hti_sets_hold(r->b, "a schedule");
+    }
+    for (int i = 0; i < r->n_theta; i++)
+        r->descent[i] = ht_sub(r->out[HTI_THETA][i], r->in[HTI_THETA][i]);
+    return r->b->ctx->status == HT_OK;
+}
+
+/* |descent|^2 in f64, for problem.tolerance. */
+static bool record_square(hti_recorder *r)
+{
+    ht_var sum = HT_ZERO;
+    for (int i = 0; i < r->n_theta; i++) {
+        if (ht_is_zero(r->descent[i])) continue;
+        ht_var part = ht_sum(ht_square(ht_cast(r->descent[i], HT_F64)));
+        sum = ht_is_zero(sum) ? part : ht_add(sum, part);
+    }
+    *r->out[HTI_SQUARE] = sum;
+    return r->b->ctx->status == HT_OK;
+}
+
+bool hti_record_step(hti_recorder *r)
+{
+    return record_loss(r) && record_gradient(r) && record_next(r) &&
+           (!hti_ends_early(r->b) || (hti_record_descent(r) && record_square(r))) &&
+           r->b->method->record(r);
 }
 
 /* Reverse. */
@@ -135,6 +170,11 @@ static bool derive_twice(hti_recorder *r)
     return d && hti_derive(r, r->n_theta + r->n_state, r->out[HTI_THETA],
                            r->in[HTI_THETA_COTANGENT],
                            HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA), d, NULL);
+}
+
+bool hti_derive_step(hti_recorder *r)
+{
+    return r->asymmetric ? derive_twice(r) : derive_mixed(r);
 }
 
 bool hti_record_reverse_twice(hti_recorder *r)

@@ -127,6 +127,12 @@ static bool forward_run(ht_bilevel *b, uint64_t outer_step)
     return ok;
 }
 
+static void forward_tell(const ht_bilevel *b, FILE *f)
+{
+    fprintf(f, "run       %lld steps, with %lld tangents each, and no state kept\n",
+            (long long)b->problem.steps, (long long)ht_set_elements(b->problem.eta));
+}
+
 static void forward_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
 {
     char what[64];
@@ -136,6 +142,7 @@ static void forward_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
 }
 
 const hti_method hti_method_forward = {.kind = HT_FORWARD,
+                                       .name = "HT_FORWARD",
 
                                        .fits = hti_slots_fit,
                                        .record_initial = hti_record_initial_tangent,
@@ -143,4 +150,5 @@ const hti_method hti_method_forward = {.kind = HT_FORWARD,
                                        .room = forward_room,
                                        .refuse = forward_refuse,
                                        .run = forward_run,
-                                       .explain = hti_unroll_explain};
+                                       .explain = hti_unroll_explain,
+                                       .tell = forward_tell};

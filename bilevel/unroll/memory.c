@@ -74,8 +74,9 @@ static size_t memory_bytes(const ht_bilevel *b, hti_choice c)
     size_t tables = blocks * (sizeof *m->references + sizeof *m->free_block) +
                     slots * (sizeof *m->pinned + sizeof *m->kept) +
                     2 * state_tensors(b) * sizeof *run->cotangent;
-    return (blocks + (size_t)room.cotangents) * m->block_bytes + arena_bytes(b, c) +
-           room.own + slots * products_bytes(b, b->planning->level[c.level].kept) +
+    size_t cotangents = (size_t)room.cotangents * (size_t)hti_outers(b);
+    return (blocks + cotangents) * m->block_bytes + arena_bytes(b, c) + room.own +
+           slots * products_bytes(b, b->planning->level[c.level].kept) +
            hti_round_up(tables, HTI_ALIGN) + HTI_ALIGN;
 }
 
@@ -124,9 +125,10 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
         (unsigned char *)hti_round_up((uintptr_t)m->allocation, HTI_ALIGN);
     m->blocks = carve(&at, (size_t)m->n_blocks * m->block_bytes);
     m->products = carve(&at, (size_t)m->choice.slots * m->product_bytes);
-    m->cotangents[0] = carve(&at, m->block_bytes);
+    size_t cotangents = (size_t)hti_outers(b) * m->block_bytes;
+    m->cotangents[0] = carve(&at, cotangents);
     m->cotangents[1] = m->cotangents[0];
-    if (room.cotangents == 2) m->cotangents[1] = carve(&at, m->block_bytes);
+    if (room.cotangents == 2) m->cotangents[1] = carve(&at, cotangents);
     m->arena = carve(&at, arena_bytes(b, c));
     m->own = carve(&at, room.own);
     carve_tables(b, at);

@@ -2,6 +2,7 @@
 /* methods.c: the methods that sweep back over the steps, as rows. They differ in what is
  * recorded, and in how far the sweep goes. Read next: sweep.c; forward.c, the row that
  * goes the other way. */
+#include "checkpoints.h"
 #include "unroll.h"
 
 bool hti_slots_fit(ht_context *ctx, const ht_bilevel_options *o)
@@ -33,6 +34,15 @@ static bool truncated_fits(ht_context *ctx, const ht_bilevel_options *o)
                        "steps to differentiate");
 }
 
+static bool one_step_fits(ht_context *ctx, const ht_bilevel_options *o)
+{
+    if (!o->truncate) return reverse_fits(ctx, o);
+    return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "options.method is HT_ONE_STEP, but options.truncate is %lld\n"
+                       "  hint: HT_TRUNCATED differentiates the last `truncate` steps",
+                       (long long)o->truncate);
+}
+
 /* What a truncated sweep does not reach. */
 static void explain_truncated(ht_bilevel *b)
 {
@@ -54,19 +64,41 @@ void hti_unroll_explain(ht_bilevel *b)
     if (b->problem.first > 0) explain_truncated(b);
 }
 
-#define SWEEP                                                                       \
-    .keeps_states = true, .record_initial = hti_record_initial_reverse,             \
-    .room = hti_reverse_room, .refuse = hti_reverse_refuse, .run = hti_reverse_run, \
-    .explain = hti_unroll_explain
+/* The schedule, why it, and what a run comes to. */
+static void tell_sweep(const ht_bilevel *b, FILE *f)
+{
+    static const char *const name[] = {"automatic", "store-all", "two-level", "revolve",
+                                       "none"};
+    hti_choice c = b->memory.choice;
+    int64_t n = hti_reversed(b), first = b->problem.first;
+    int64_t steps = hti_schedule_forward_steps(c.schedule, n, c.slots);
+    const char *why = b->options.schedule ? "as asked for"
+                      : !b->options.bytes ? "there being no budget"
+                      : c.slots == n      ? "as all states fit the budget"
+                                          : "as all states would not fit the budget";
+    fprintf(f, "schedule  %s, %s: %lld of %lld states are kept\n", name[c.schedule], why,
+            (long long)c.slots, (long long)n);
+    fprintf(f, "run       %lld steps forward, %lld back, %.3g + %.3g flops each\n",
+            (long long)(first + steps), (long long)n, hti_step_flops(b, false),
+            hti_step_flops(b, true));
+}
+
+#define SWEEP                                                                         \
+    .keeps_states = true, .many = true, .record_initial = hti_record_initial_reverse, \
+    .room = hti_reverse_room, .refuse = hti_reverse_refuse, .run = hti_reverse_run,   \
+    .explain = hti_unroll_explain, .tell = tell_sweep
 
 /* clang-format off */
 const hti_method hti_method_reverse = {
-    .kind = HT_REVERSE, .otherwise = &hti_method_reverse_reverse, .fits = reverse_fits,
-    .record = hti_record_mixed, SWEEP};
+    .kind = HT_REVERSE, .name = "HT_REVERSE", .fits = reverse_fits,
+    .otherwise = &hti_method_reverse_reverse, .record = hti_record_mixed, SWEEP};
 const hti_method hti_method_reverse_reverse = {
-    .kind = HT_REVERSE_REVERSE, .fits = reverse_fits,
+    .kind = HT_REVERSE_REVERSE, .name = "HT_REVERSE_REVERSE", .fits = reverse_fits,
     .record = hti_record_reverse_twice, SWEEP};
 const hti_method hti_method_truncated = {
-    .kind = HT_TRUNCATED, .fits = truncated_fits,
+    .kind = HT_TRUNCATED, .name = "HT_TRUNCATED", .fits = truncated_fits,
+    .record = hti_record_mixed, SWEEP};
+const hti_method hti_method_one_step = {
+    .kind = HT_ONE_STEP, .name = "HT_ONE_STEP", .last_steps = 1, .fits = one_step_fits,
     .record = hti_record_mixed, SWEEP};
 /* clang-format on */

@@ -25,12 +25,21 @@ static bool run_reverse(ht_bilevel *b, int64_t step)
     if (!hti_enter_step(b, step)) return false;
     hti_places at = {.in = {[HTI_THETA] = hti_block(b, b->run.current),
                             [HTI_NEXT_THETA] = hti_block(b, b->run.after)}};
-    hti_point_in(b, kind, &at);
-    swap_cotangents(b, b->programs.call[kind].over);
-    hti_point_out(b, kind, &at);
+    const bool *over = b->programs.call[kind].over;
+    int64_t n = hti_outers(b);
+    bool ok = true;
+    for (int64_t k = 0; ok && k < n; k++) {
+        if (k > 0) swap_cotangents(b, over);
+        b->run.which = k;
+        hti_point_in(b, kind, &at);
+        swap_cotangents(b, over);
+        hti_point_out(b, kind, &at);
+        ok = hti_replay(b, kind, step);
+    }
+    b->run.which = 0;
     b->run.slot = HTI_NO_SLOT;
-    b->run.result.reverse_steps++;
-    return hti_replay(b, kind, step);
+    b->run.result.reverse_steps += n;
+    return ok;
 }
 
 static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
@@ -42,7 +51,7 @@ static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
 static bool run_outer(ht_bilevel *b, uint64_t outer_step)
 {
     b->run.result.inner_seconds = hti_seconds() - b->run.started;
-    memset(b->memory.cotangents[0], 0, b->memory.block_bytes);
+    memset(b->memory.cotangents[0], 0, (size_t)hti_outers(b) * b->memory.block_bytes);
     point_cotangents(b, b->run.cotangent, b->memory.cotangents[0]);
     point_cotangents(b, b->run.back, b->memory.cotangents[1]);
     bool ok = hti_run_losses(b, outer_step);
@@ -98,14 +107,22 @@ static bool run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
 static bool run_initial_reverse(ht_bilevel *b)
 {
     hti_problem *p = &b->problem;
-    for (int i = 0; i < p->theta->n; i++) {
-        ht_tensor *to = p->gradient_theta0->tensor[i];
-        memcpy(to->array.data, b->run.cotangent[i], ht_tensor_bytes(to));
-        hti_tensor_write(to, "ht_bilevel_run", NULL);
+    ht_set *to = p->outers ? p->many_theta0 : p->gradient_theta0;
+    bool ok = true, none = p->begun || !b->programs.call[HTI_INITIAL_REVERSE].program;
+    b->run.result.gradient_theta0 = to;
+    for (int64_t k = 0, n = hti_outers(b); ok && k < n; k++) {
+        b->run.which = k;
+        for (int i = 0; i < p->theta->n; i++)
+            memcpy(p->outers ? hti_gradient_at(b, to, i) : to->tensor[i]->array.data,
+                   (unsigned char *)b->run.cotangent[i] +
+                       (size_t)k * b->memory.block_bytes,
+                   ht_tensor_bytes(p->theta->tensor[i]));
+        ok = none || hti_run_call(b, HTI_INITIAL_REVERSE, &(hti_places){0}, 0);
     }
-    b->run.result.gradient_theta0 = p->gradient_theta0;
-    return p->begun || !b->programs.call[HTI_INITIAL_REVERSE].program ||
-           hti_run_call(b, HTI_INITIAL_REVERSE, &(hti_places){0}, 0);
+    b->run.which = 0;
+    for (int i = 0; i < to->n; i++)
+        hti_tensor_write(to->tensor[i], "ht_bilevel_run", NULL);
+    return ok;
 }
 
 bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step)

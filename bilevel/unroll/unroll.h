@@ -12,6 +12,12 @@ static inline int64_t hti_reversed(const ht_bilevel *b)
     return b->problem.steps - b->problem.first;
 }
 
+/* Outer losses, each with cotangents of its own. */
+static inline int64_t hti_outers(const ht_bilevel *b)
+{
+    return b->problem.outers ? b->problem.outers : 1;
+}
+
 /* memory.c: the peak of what a choice would take, exactly. */
 size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c);
 /* Without what recording takes, which is the same for all. */

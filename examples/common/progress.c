@@ -204,8 +204,7 @@ static bool too_soon(double done, double now, double again)
 {
     double since = now - bar.shown;
     if (bar.said && !bar.terminal) return since < again;
-    bool ended = done >= bar.work * (1 - 1e-9); /* parts may sum to a little less */
-    return !ended && since < (bar.terminal ? 0.1 : 1);
+    return done < bar.work && since < (bar.terminal ? 0.1 : 1);
 }
 
 void progress(double done, const char *what, const char *detail)

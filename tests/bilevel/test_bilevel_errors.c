@@ -227,6 +227,13 @@ static ht_var vector_loss(const ht_vars *theta, const ht_vars *eta, const ht_var
     return ht_mul(ht_get(eta, "lambda"), residual(theta, batch));
 }
 
+static ht_var matrix_loss(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                          void *user)
+{
+    return ht_reshape(vector_loss(theta, eta, batch, user), HT_SHAPE(3, 2));
+}
+
+/* Of the outer one a vector is that many losses. */
 static void bilevel_new_loss_that_is_no_scalar_is_refused(void **state)
 {
     regression *g = *state;
@@ -235,9 +242,9 @@ static void bilevel_new_loss_that_is_no_scalar_is_refused(void **state)
                    "f64 (6)");
     assert_refused(g, usual, HT_ERROR_SHAPE, "test_bilevel_errors.c:", "hint");
     g->problem.inner = regression_inner;
-    g->problem.outer = vector_loss;
-    assert_refused(g, usual, HT_ERROR_SHAPE, "the outer loss must be a 0-d float",
-                   "f64 (6)");
+    g->problem.outer = matrix_loss;
+    assert_refused(g, usual, HT_ERROR_SHAPE,
+                   "the outer loss must be a 0-d float, or (m) of them", "f64 (3, 2)");
 }
 
 static void bilevel_new_unreached_variables_are_named(void **state)

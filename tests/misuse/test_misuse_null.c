@@ -421,6 +421,8 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_bilevel_state, ht_bilevel_state(NULL))                                         \
     X(ht_bilevel_start, ht_bilevel_start(NULL))                                         \
     X(ht_bilevel_minimize, ht_bilevel_minimize(NULL, &(ht_outer_options){0}))           \
+    X(ht_bilevel_hvp, ht_bilevel_hvp(NULL, w.set))                                      \
+    X(ht_bilevel_explain, ht_bilevel_explain(NULL, w.sink))                             \
     X(ht_bilevel_print, ht_bilevel_print(NULL, w.sink))                                 \
     X(ht_bilevel_check, ht_bilevel_check(NULL, PROBLEM(FULL), 1, w.sink))               \
     X(ht_bilevel_check, ht_bilevel_check(w.ctx, NULL, 1, w.sink))                       \
