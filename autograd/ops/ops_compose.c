@@ -40,11 +40,14 @@ ht_var ht_leaky_relu_at(ht_var x, double slope, const char *site)
 }
 
 /* The bound where x lies below or above it, and everywhere if it is NaN; x that is NaN is
- * neither, hence stays. */
+ * neither, hence stays, and so does what has no bound. */
 static ht_var compose_bound(ht_var x, ht_var bound, bool below, const char *site)
 {
     double number;
     if (hti_is_zero(bound)) bound = ht_number(0);
+    if (hti_is_number(bound) &&
+        hti_number_value(bound) == (below ? -(double)INFINITY : (double)INFINITY))
+        return x;
     if (hti_is_number(bound) && isnan(number = hti_number_value(bound)))
         bound = hti_constant(x.tape, number, hti_type(x).dtype, true, site);
     ht_var beyond = below ? ht_greater_at(bound, x, site) : ht_greater_at(x, bound, site);

@@ -294,12 +294,31 @@ static ht_var images(void)
     }
 }
 
+static ht_var projected(void)
+{
+    ht_var a = var(), r = rarely() ? ht_number(number()) : var();
+    switch (fuzz_below(&w.bytes, 6)) {
+    case 0:
+        return ht_project_simplex(a, r);
+    case 1:
+        return ht_project_capped(a, r);
+    case 2:
+        return ht_project_l1(a, r);
+    case 3:
+        return ht_project_l2(a, r);
+    case 4:
+        return ht_soft_threshold(a, r);
+    default:
+        return ht_group_soft_threshold(a, r);
+    }
+}
+
 static ht_var of_several(void)
 {
     ht_var a = var(), b = var(), c = var();
     double eps = rarely() ? number() : 1e-3;
     ht_type type = {dtype(), shape()};
-    switch (fuzz_below(&w.bytes, 14)) {
+    switch (fuzz_below(&w.bytes, 16)) {
     case 0:
         return ht_where(a, b, c);
     case 1:
@@ -326,6 +345,10 @@ static ht_var of_several(void)
         return ht_huber(a, b, ht_number(number()));
     case 12:
         return ht_leaky_relu(a, number());
+    case 13:
+        return projected();
+    case 14:
+        return ht_project_box(a, b, c);
     default:
         return ht_cross_entropy_smoothed(a, b, ht_number(number()));
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_tensor_project.c: tensors projected and shrunk in place, by closed forms, by
- * optimality and by bisection; ht_project_capped_simplex is test_bilevel_project.c.
+/* test_tensor_project.c: tensors projected and shrunk in place, by closed forms and by
+ * bisection; ht_project_capped_simplex is test_bilevel_project.c.
  * Read next: tensor/kernels/project.c. */
 #include <float.h>
 #include <string.h>
@@ -105,46 +105,77 @@ static void projections_are_the_closed_forms(void **state)
     ht_context_free(ctx);
 }
 
-/* y is nearest to x in a set if (x - y).(z - y) <= 0 of its points z; of these sets it is
- * enough that a corner holds: where x - y is largest the most of z. */
-static double largest(const double *g, int64_t n, project_fn *f, double r, double *sorted)
+static double part(project_fn *f, double z, double shift)
 {
-    double sum = 0, most = -INFINITY;
+    double most = f == ht_tensor_project_capped ? 1 : (double)INFINITY;
+    return fmin(fmax(z - shift, 0), most);
+}
+
+/* A sum of terms of at least 0 with its rounding error beside it (Neumaier); a long
+ * double may be no wider than a double. */
+typedef struct long_sum {
+    double sum, rest;
+} long_sum;
+
+static void add(long_sum *s, double term)
+{
+    double more = s->sum + term;
+    s->rest += s->sum >= term ? s->sum - more + term : term - more + s->sum;
+    s->sum = more;
+}
+
+static double sum_of_parts(project_fn *f, const double *z, int64_t n, double shift)
+{
+    long_sum sum = {0};
+    for (int64_t j = 0; j < n; j++) add(&sum, part(f, z[j], shift));
+    return sum.sum + sum.rest;
+}
+
+/* max(z - tau, 0), at most 1 if capped, of z = x or |x|: by bisection of its sum. tau is
+ * counted from the largest z, so that it has digits. */
+static void nearest_by_sum(project_fn *f, const double *x, int64_t n, double r, double *y)
+{
+    static double z[1000];
+    double most = -(double)INFINITY, high = 0;
+    bool sizes = f == ht_tensor_project_l1, capped = f == ht_tensor_project_capped;
     for (int64_t j = 0; j < n; j++) {
-        double size = f == ht_tensor_project_simplex ? g[j] : fabs(g[j]);
-        sum = hypot(sum, g[j]);
-        most = fmax(most, size);
-        sorted[j] = fmax(g[j], 0);
+        z[j] = sizes ? fabs(x[j]) : x[j];
+        most = fmax(most, z[j]);
     }
-    if (f == ht_tensor_project_l2) return r * sum;
-    if (f != ht_tensor_project_capped) return r * most;
-    double value = 0;
-    for (double left = r; left > 0;
-         left -= 1) { /* the largest first, of 1 or what is left */
-        int64_t top = 0;
-        for (int64_t j = 1; j < n; j++)
-            if (sorted[j] > sorted[top]) top = j;
-        if (!(sorted[top] > 0)) break;
-        value += fmin(left, 1) * sorted[top];
-        sorted[top] = 0;
+    double low = capped ? -fmax(most, 0) : -r;
+    bool inside = f != ht_tensor_project_simplex && sum_of_parts(f, z, n, 0) <= r;
+    if (!inside)
+        for (int64_t j = 0; j < n; j++) z[j] -= most;
+    for (int k = 0; k < 200 && !inside; k++) {
+        double shift = low + (high - low) / 2;
+        *(sum_of_parts(f, z, n, shift) > r ? &low : &high) = shift;
     }
-    return value;
+    for (int64_t j = 0; j < n; j++)
+        y[j] = part(f, z[j], inside ? 0 : high) * (sizes && x[j] < 0 ? -1 : 1);
+}
+
+/* x r/|x| where |x| is more than r. */
+static void nearest_by_norm(const double *x, int64_t n, double r, double *y)
+{
+    long_sum squares = {0};
+    for (int64_t j = 0; j < n; j++) add(&squares, x[j] * x[j]);
+    double norm = sqrt(squares.sum + squares.rest);
+    for (int64_t j = 0; j < n; j++) y[j] = norm > r ? x[j] * (r / norm) : x[j];
 }
 
 /* The constraint, to the rounding of n terms. */
 static void check_inside(const double *y, int64_t n, project_fn *f, double r, double u)
 {
-    double sum = 0, rest = 0, norm = 0; /* of |y|, by Neumaier */
+    long_sum sizes = {0};
+    double norm = 0;
     for (int64_t j = 0; j < n; j++) {
-        double size = fabs(y[j]), more = sum + size;
-        rest += sum >= size ? sum - more + size : size - more + sum;
-        sum = more;
+        add(&sizes, fabs(y[j]));
         norm = hypot(norm, y[j]);
         if (f == ht_tensor_project_simplex || f == ht_tensor_project_capped)
             assert_true(y[j] >= 0);
         if (f == ht_tensor_project_capped) assert_true(y[j] <= 1);
     }
-    sum += rest;
+    double sum = sizes.sum + sizes.rest;
     if (f == ht_tensor_project_simplex) assert_near(sum, r, 9 * u * r);
     if (f == ht_tensor_project_capped || f == ht_tensor_project_l1)
         assert_true(sum <= r * (1 + 2 * DBL_EPSILON));
@@ -154,18 +185,20 @@ static void check_inside(const double *y, int64_t n, project_fn *f, double r, do
 static void check_nearest(const double *x, const ht_tensor *y, int64_t first, int64_t n,
                           project_fn *f, double r)
 {
-    static double g[1000], at[1000], sorted[1000];
-    double u = ht_tensor_dtype(y) == HT_F32 ? FLT_EPSILON : DBL_EPSILON, here = 0,
-           size = 1;
+    static double at[1000], want[1000];
+    double u = ht_tensor_dtype(y) == HT_F32 ? (double)FLT_EPSILON : DBL_EPSILON, most = 0;
+    if (f == ht_tensor_project_l2)
+        nearest_by_norm(x + first, n, r, want);
+    else
+        nearest_by_sum(f, x + first, n, r, want);
     for (int64_t j = 0; j < n; j++) {
         at[j] = ht_tensor_get(y, first + j);
-        g[j] = x[first + j] - at[j];
-        here += g[j] * at[j];
-        size = fmax(size, fmax(fabs(x[first + j]), fabs(at[j])));
+        most = fmax(most, fabs(x[first + j]));
     }
     check_inside(at, n, f, r, u);
-    double most = largest(g, n, f, r, sorted);
-    assert_true(most - here <= 16 * u * size * (1 + r) * sqrt((double)n));
+    double bisected = f == ht_tensor_project_capped ? 4 * DBL_EPSILON * most : 0;
+    for (int64_t j = 0; j < n; j++)
+        assert_near(at[j], want[j], 4 * u * fmin(r, fmax(most, 1)) + bisected);
 }
 
 static double element(int family, uint64_t seed, int64_t i)
@@ -215,6 +248,24 @@ static void projections_are_the_nearest_points_and_twice_is_once(void **state)
                         check_random(ctx, dtype, sizes[i], family, bounds[j], &sets[k]);
     assert_string_equal(ht_context_message(ctx), "");
     assert_int_equal(ht_context_live_bytes(ctx), live);
+    ht_context_free(ctx);
+}
+
+static void only_sums_ask_for_memory_and_only_outside(void **state)
+{
+    (void)state;
+    static const double inside[] = {0.5, 0.25, 0.25, 0, 1, 0},
+                        outside[] = {7, 0.25, -3, 5, 1, 0};
+    ht_context *ctx = ht_context_new(NULL);
+    for (int k = 0; k < SETS; k++)
+        for (int far = 0; far < 2; far++) {
+            ht_tensor *x = matrix(ctx, HT_F64, 2, 3, far ? outside : inside);
+            uint64_t before = ht_context_allocations(ctx);
+            assert_int_equal(sets[k].f(x, 1), HT_OK);
+            bool sums = k >= 2 && k <= 4;
+            assert_int_equal(ht_context_allocations(ctx) - before, far && sums);
+            ht_tensor_free(x);
+        }
     ht_context_free(ctx);
 }
 
@@ -272,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(projections_are_the_closed_forms),
         cmocka_unit_test(projections_are_the_nearest_points_and_twice_is_once),
+        cmocka_unit_test(only_sums_ask_for_memory_and_only_outside),
         cmocka_unit_test(projections_of_nothing_are_nothing),
         cmocka_unit_test(bad_input_is_refused_and_left_alone),
     };
