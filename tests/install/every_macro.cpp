@@ -180,6 +180,6 @@ void every_macro(ht_tape *tape, ht_set *set, const ht_vars *theta, ht_vars *runn
                              theta),
                       theta),
                theta, running);
-    *x = augmented(*x, x + 1, ht_step(theta));
+    *x = projected(augmented(*x, x + 1, ht_step(theta)));
     *x = layers(drawn(*x, ht_step(theta)), x + 1, theta);
 }
