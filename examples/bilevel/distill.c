@@ -46,7 +46,8 @@ static demo_options options = {.common = {.seed = 1, .data = MNIST_DATA}};
 static entrant rows[] = {{"real", "ten real images", "one of each class, at random"},
                          {"means", "ten class means", "the mean of each class"},
                          {"distilled", "ten learned images",
-                          "images, labels, rates: learned", .learned = true}};
+                          "images, labels, rates: learned", .learned = true,
+                          .as = "the learned set"}};
 static metrics steps = {
     .name = {"outer_step", "loss", "inner_loss", "first_rate", "last_rate"}};
 static demo run = {.name = "distill",

@@ -51,7 +51,8 @@ static demo run = {.name = "reweight_cifar",
                    .steps = &steps};
 static doubtful data;
 static ht_set *batch, *validation, *test, *theta, *eta;
-static ht_tensor *confusion, *scores;
+static ht_tensor *confusion, *scores, *weight_of; /* (n) a weight an example */
+static int32_t *part; /* of eta.class: a label, or 10 + it where it is not in doubt */
 static judge *test_judge;
 /* Rows that batches are drawn from: first .. data.n, without held .. held + n_held. */
 static int64_t turn, first, held, n_held;
@@ -71,33 +72,22 @@ static ht_var inner_loss(const ht_vars *weights, const ht_vars *outer,
                             ht_exp(ht_add(of_class, own)));
 }
 
-static ht_status fill_rows(ht_set *to, const int64_t *row)
-{
-    int64_t n = ht_tensor_count(ht_set_at(to, 1));
-    ht_rows(ht_set_at(to, 0), ht_set_at(data.set, 0), row, 0, n);
-    return ht_rows(ht_set_at(to, 1), ht_set_at(data.set, 1), row, 0, n);
-}
-
 static ht_status fill_batch(uint64_t step, ht_set *to, void *user)
 {
     int64_t row[BATCH], n = data.n - first - n_held;
     uint64_t at = step + (uint64_t)(turn * inner_steps);
-    int32_t *own = ht_tensor_data(ht_set_tensor(to, "row")),
-            *part = ht_tensor_data(ht_set_tensor(to, "class"));
     ht_batch_order(options.common.seed, at, n, BATCH, row);
     for (int i = 0; i < BATCH; i++) {
         row[i] += first;
         if (row[i] >= held) row[i] += n_held;
-        own[i] = (int32_t)row[i];
-        part[i] = data.part[row[i]];
     }
-    return fill_rows(to, row);
+    return demo_fill(to, data.set, row, 0);
 }
 
 /* The fold that the step's batches leave out. */
 static ht_status fill_validation(uint64_t outer_step, ht_set *to, void *user)
 {
-    return fill_rows(to, data.row + held);
+    return demo_fill(to, data.set, NULL, held);
 }
 
 static void begin_turn(int64_t number)
@@ -141,8 +131,7 @@ static void enter(int which, ht_bilevel *training, double cost)
         begin_turn(UNSEEN + s);
         n_held = 0;
         first = which == CLEAN ? data.n_doubtful : 0;
-        ht_bilevel_result got = ht_bilevel_evaluate(training, 0);
-        ht_check(run.ctx);
+        ht_bilevel_result got = demo_evaluate(&run, training, inner_steps);
         judge_accuracy(test_judge, got.theta, score);
         for (int64_t i = 0; i < n; i++) rows[which].score[i] += score[i] / STARTS;
         if (which == EXAMPLE)
@@ -208,10 +197,15 @@ static void compute(void)
 static void write_page(void)
 {
     report page;
+    float *w = ht_tensor_data(weight_of);
+    const trust trusted = {&data, w, .logarithm = true};
+    for (int64_t i = 0; i < data.n; i++)
+        w[i] = (float)exp(ht_tensor_get(ht_set_tensor(eta, "class"), part[i]) +
+                          ht_tensor_get(ht_set_tensor(eta, "example"), i));
     if (!demo_page(&page, &run)) return;
     report_curve(&page, &(report_figure){"Loss of the half held back", "outer step"}, 1,
                  (report_series[]){metrics_series(&steps, "validation_loss")});
-    if (rows[EXAMPLE].n) demo_trust(&page, &data, eta, confusion);
+    if (rows[EXAMPLE].n) trust_page(&page, &trusted, confusion);
     demo_page_end(&page, &run, eta, "weights.safetensors");
 }
 
@@ -236,7 +230,7 @@ static bool parse(int argc, char **argv, int *status)
 
 static void set_up(const ht_images *images, const ht_images *others)
 {
-    data = demo_doubtful(run.ctx, images, n_clean, imbalance, noise);
+    data = demo_long_tail(run.ctx, images, n_clean, imbalance, noise);
     int64_t most = data.n - n_clean * CLASSES / FOLDS;
     if (most < BATCH)
         ht_context_fail(
@@ -245,17 +239,19 @@ static void set_up(const ht_images *images, const ht_images *others)
             "has %d\n  hint: a smaller one, a larger --clean, or the full set",
             options.common.data, imbalance, (long long)most, BATCH);
     ht_check(run.ctx);
-    validation = demo_set(run.ctx, images, NULL, n_clean * CLASSES / FOLDS);
-    batch = demo_set(run.ctx, images, NULL, BATCH);
+    part = ht_tensor_data(ht_set_add(data.set, "class", HT_I32, HT_SHAPE(data.n)));
+    for (int64_t i = 0; i < data.n; i++)
+        part[i] = data.given[i] + (i < data.n_doubtful ? 0 : CLASSES);
+    validation = demo_room(data.set, n_clean * CLASSES / FOLDS);
+    batch = demo_room(data.set, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
-    ht_set_add(batch, "row", HT_I32, HT_SHAPE(BATCH));
-    ht_set_add(batch, "class", HT_I32, HT_SHAPE(BATCH));
     theta = ht_set_new(run.ctx);
     demo_convnet_init(theta, FILTERS);
     eta = ht_set_new(run.ctx);
     ht_set_add(eta, "class", HT_F32, HT_SHAPE(2 * CLASSES));
     ht_set_add(eta, "example", HT_F32, HT_SHAPE(data.n));
     confusion = ht_tensor_new(run.ctx, HT_I32, HT_SHAPE(CLASSES, CLASSES));
+    weight_of = ht_tensor_new(run.ctx, HT_F32, HT_SHAPE(data.n));
     scores = ht_tensor_new(run.ctx, HT_F64, ht_tensor_shape(others->labels));
     ht_check(run.ctx);
     test_judge = judge_new(theta, test, demo_convnet);
@@ -269,8 +265,7 @@ int main(int argc, char **argv)
     ht_images images, others;
     if (!parse(argc, argv, &status)) return status;
     demo_begin(&run, files);
-    demo_read_photographs(run.ctx, options.common.data, BATCH + 2 * n_clean * CLASSES,
-                          &images, &others);
+    demo_read_photographs(run.ctx, options.common.data, BATCH, &images, &others);
     set_up(&images, &others);
     compute();
     if (options.out) write_page();

@@ -76,15 +76,10 @@ static ht_set *eta[N_ENTRANTS]; /* "penalty", as its logarithm */
 static judge *test_judge;
 static double best_single; /* its logarithm */
 
-static ht_var logits(ht_var x, const ht_vars *vars)
-{
-    return ht_linear(x, vars, "softmax");
-}
-
 static ht_var outer_loss(const ht_vars *weights, const ht_vars *outer,
                          const ht_vars *images, void *user)
 {
-    return ht_mean(demo_losses(logits, weights, images));
+    return ht_mean(demo_losses(demo_linear, weights, images));
 }
 
 /* A penalty () or (10, 1) or (10, pixels) is broadcast to all weights. */
@@ -257,10 +252,9 @@ static void set_up(const ht_images *images, const ht_images *others)
         ht_set_add(eta[k], "penalty", HT_F32, shape[k]);
     }
     theta = ht_set_new(run.ctx);
-    ht_set_add(theta, "softmax.weight", HT_F32, HT_SHAPE(pixels, 10));
-    ht_set_add(theta, "softmax.bias", HT_F32, HT_SHAPE(10));
+    demo_linear_init(theta, pixels);
     ht_check(run.ctx);
-    test_judge = judge_new(theta, test, logits);
+    test_judge = judge_new(theta, test, demo_linear);
 }
 
 int main(int argc, char **argv)

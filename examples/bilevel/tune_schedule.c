@@ -68,8 +68,7 @@ static ht_status fill_batch(uint64_t step, ht_set *to, void *user)
 {
     int64_t order[BATCH];
     ht_batch_order(options.common.seed, step, n_train, BATCH, order);
-    ht_rows(ht_set_at(to, 0), ht_set_at(train, 0), order, 0, BATCH);
-    return ht_rows(ht_set_at(to, 1), ht_set_at(train, 1), order, 0, BATCH);
+    return demo_fill(to, train, order, 0);
 }
 
 static ht_bilevel *training_new(void)
@@ -236,7 +235,7 @@ static void set_up(const ht_images *images, const ht_images *others)
     int64_t *row = demo_rows(run.ctx, images, n_train + n_validation);
     train = demo_set(run.ctx, images, row, n_train);
     validation = demo_set(run.ctx, images, row + n_train, n_validation);
-    batch = demo_set(run.ctx, images, row, BATCH);
+    batch = demo_room(train, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
     free(row);
     theta = ht_set_new(run.ctx);

@@ -157,6 +157,9 @@ ht_status json_close(output *out);
 ht_status output_folder(ht_context *ctx, const char *program, const char *folder,
                         const char *const *file);
 bool output_earlier(ht_context *ctx, const char *folder, const char *const *file);
+/* A set as a file; NULL: there is none, and one of an earlier run goes. */
+ht_status output_set(ht_context *ctx, const char *program, const ht_set *set,
+                     const char *path);
 
 /* Numbers of each step: a column a name. Its values are a series of a report:
  *

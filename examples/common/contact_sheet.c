@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* contact_sheet.c: a picture of many small images, each with a digit beside it, under a
- * title, a legend and a line for each part. Read next: bilevel/hyperclean_files.c, which
- * chooses some. */
+ * title, a legend and a line for each part. Read next: demo_trust.c, which chooses
+ * some. */
 #include <stb/stb_easy_font.h>
 
 #include "common.h"

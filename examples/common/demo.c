@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* demo.c: what a demo begins with, and who is right about the test images.
- * Read next: demo_verdict.c. */
+ * Read next: demo_model.c, demo_verdict.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -112,6 +112,27 @@ ht_set *demo_set(ht_context *ctx, const ht_images *images, const int64_t *order,
     return set;
 }
 
+ht_set *demo_room(const ht_set *set, int64_t n)
+{
+    ht_set *room = ht_set_new(ht_set_context(set));
+    for (int i = 0; room && i < ht_set_count(set); i++) {
+        ht_shape shape = ht_tensor_shape(ht_set_at(set, i));
+        shape.dim[0] = n;
+        ht_set_add(room, ht_set_name(set, i), ht_tensor_dtype(ht_set_at(set, i)), shape);
+    }
+    ht_check(ht_set_context(set));
+    return room;
+}
+
+ht_status demo_fill(ht_set *room, const ht_set *set, const int64_t *order, int64_t first)
+{
+    for (int i = 0; i < ht_set_count(room); i++) {
+        ht_tensor *to = ht_set_at(room, i);
+        ht_rows(to, ht_set_at(set, i), order, first, ht_tensor_shape(to).dim[0]);
+    }
+    return ht_context_status(ht_set_context(room));
+}
+
 void demo_digits(const ht_images *images, int64_t from, int64_t most, ht_tensor *ten)
 {
     int64_t n = ht_tensor_count(images->labels), pixels = ht_tensor_count(ten) / 10;
@@ -192,6 +213,7 @@ void demo_begin(demo *d, const char *const *files)
         &(ht_context_options){.seed = o->common.seed, .threads = o->common.threads});
     HT_ASSERT(d->ctx, "no memory for a context");
     if (o->out) output_folder(d->ctx, d->name, o->out, files);
+    if (o->out) d->earlier = output_earlier(d->ctx, o->out, files);
     output_check(d->ctx, "json", o->common.json);
     d->state = demo_state(d->ctx, o);
     ht_check(d->ctx);
@@ -208,4 +230,41 @@ void demo_worked(demo *d, double trainings, const char *what, int64_t step, int6
         progress(d->trainings, what, "");
     else
         progress_step(d->trainings, what, step, n, loss);
+}
+
+const char *const demo_schedules[] = {"auto", "store-all", "two-level", "revolve", NULL};
+
+double demo_ratio(const demo *d)
+{
+    if (!d->n_plain || !d->n_hypergradients) return (double)NAN;
+    return (double)d->n_plain / (double)d->n_hypergradients *
+           stopwatch_ratio(d->hypergradients, d->plain);
+}
+
+/* The hypergradient is a product of factors like I - rate H, one a step, and overflows
+ * long before a loss whose gradient is bounded does. */
+void demo_finite(const demo *d, const ht_bilevel_result *got, int64_t steps)
+{
+    ht_check(d->ctx);
+    if (got->bad_step < 0) return;
+    bool trained = isfinite(got->outer) && isfinite(got->inner);
+    progress_end();
+    ht_context_fail(d->ctx, HT_ERROR_ARGUMENT, NULL,
+                    "%s: %s diverged: step %lld of %lld, op %s\n"
+                    "  hint: a smaller rate, or fewer --inner-steps",
+                    d->name,
+                    trained ? "training is finite, but its derivative" : "training",
+                    (long long)got->bad_step, (long long)steps, got->bad_op);
+    ht_check(d->ctx);
+}
+
+ht_bilevel_result demo_evaluate(demo *d, ht_bilevel *training, int64_t steps)
+{
+    stopwatch began = stopwatch_now();
+    ht_bilevel_result got = ht_bilevel_evaluate(training, 0);
+    stopwatch_add(&d->plain, stopwatch_since(began));
+    d->n_plain++;
+    demo_finite(d, &got, steps);
+    d->schedule = demo_schedules[got.schedule];
+    return got;
 }

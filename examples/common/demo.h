@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* demo.h: what the demos of bilevel/ share beside common.h: their flags, images as sets,
- * who is right about the test images, and the table that says whether what was learned
- * or a control has won. Read next: demo.c, demo_state.c, demo_verdict.c,
+ * who is right about the test images, the table that says whether what was learned or a
+ * control has won, and which labels learned weights trust.
+ * Read next: demo.c, demo_state.c, demo_verdict.c, demo_trust.c, and then
  * ../bilevel/tune_penalty.c. */
 #ifndef DEMO_H
 #define DEMO_H
@@ -37,6 +38,10 @@ void demo_read_photographs(ht_context *ctx, const char *folder, int64_t wanted,
 int64_t *demo_rows(ht_context *ctx, const ht_images *images, int64_t n);
 ht_set *demo_set(ht_context *ctx, const ht_images *images, const int64_t *order,
                  int64_t n);
+/* Room for n rows of each tensor of a set, and as many of them, order[first] and so on
+ * (NULL: as they stand), put there: a batch. */
+ht_set *demo_room(const ht_set *set, int64_t n);
+ht_status demo_fill(ht_set *room, const ht_set *set, const int64_t *order, int64_t first);
 
 /* ten (10, pixels): of each class the mean of the first `most` images from image `from`
  * on, round the end. */
@@ -44,14 +49,22 @@ void demo_digits(const ht_images *images, int64_t from, int64_t most, ht_tensor 
 /* theta as a random start of that number: weights He's normal, the rest 0. */
 void demo_start(ht_set *theta, int64_t number);
 
-/* Networks for rows of pixels: one hidden layer of relu; and for CIFAR's photographs at
- * half their size, two convolutions of 3 x 3 with relu and pooling, the second with twice
- * as many filters. Their parameters at the start; their logits (n, 10). */
+/* Networks for rows of pixels: softmax regression, from zeros; one hidden layer of relu;
+ * and for CIFAR's photographs at half their size, two convolutions of 3 x 3 with relu and
+ * pooling, the second with twice as many filters. Their parameters at the start; their
+ * logits (n, 10). */
 typedef ht_var (*logits_fn)(ht_var x, const ht_vars *theta);
+void demo_linear_init(ht_set *theta, int64_t pixels);
+ht_var demo_linear(ht_var x, const ht_vars *theta);
 void demo_mlp_init(ht_set *theta, int64_t pixels, int64_t hidden);
 ht_var demo_mlp(ht_var x, const ht_vars *theta);
 void demo_convnet_init(ht_set *theta, int64_t filters);
 ht_var demo_convnet(ht_var x, const ht_vars *theta);
+/* One of linear, mlp and conv, by its place in their names, for a flag. hidden: units of
+ * the mlp; conv: 8 filters of 5 x 5 in steps of two, relu and pooling, for square images
+ * like those. */
+extern const char *const demo_models[];
+logits_fn demo_model(int which, ht_set *theta, const ht_images *like, int64_t hidden);
 /* (n) cross-entropy of a set's images. */
 ht_var demo_losses(logits_fn model, const ht_vars *theta, const ht_vars *images);
 
@@ -71,6 +84,8 @@ double judge_accuracy(judge *j, const ht_set *theta, double *score);
 typedef struct entrant {
     const char *key, *name, *how; /* in JSON; in the table; what it learns from */
     bool learned;                 /* else a control */
+    bool knows_all;               /* what nobody knows: it is not in the contest */
+    const char *as, *doing;       /* in a sentence; while it learns; NULL: its name */
     double cost;                  /* in trainings */
     double loss;                  /* of validation; NaN: it has none */
     int64_t n;                    /* 0: not run */
@@ -91,7 +106,51 @@ typedef struct lead {
 } lead;
 lead entrant_lead(const entrant *a, const entrant *b);
 
+/* Examples of which some have a wrong label. All is owned, and stays. */
+typedef struct doubtful {
+    int64_t n, n_doubtful;        /* examples; the first of them, that are in doubt */
+    int64_t channels, rows, cols; /* of an image */
+    int64_t *image;               /* (n) where each stands among the images */
+    ht_set *set;            /* "x" (n, elements), "label", "row" (n): 0, 1, 2, ... */
+    int32_t *given, *truth; /* (n) labels: the set's; before some were made wrong */
+} doubtful;
+/* Those images, in that order, which is taken. A part `noise` of the labels in doubt
+ * becomes wrong. */
+doubtful demo_doubtful(ht_context *ctx, const ht_images *images, int64_t *order,
+                       int64_t n, int64_t n_doubtful, double noise);
+/* As studies make a set worse: long-tailed, class k with imbalance^(-k/9) as many as
+ * class 0; and last n_clean (--clean) of each class which are as they should be. */
+doubtful demo_long_tail(ht_context *ctx, const ht_images *images, int64_t n_clean,
+                        double imbalance, double noise);
+
+/* What learned weights make of them: which labels they trust. */
+typedef struct trust {
+    const doubtful *of;
+    const float *weight;    /* (n) */
+    const double *distrust; /* (n) orders weights that are equal, the largest first; NULL:
+                               the row does */
+    double below;           /* a weight below it says: the label is wrong; 0: none does */
+    bool logarithm;         /* weights are to be looked at as log10 */
+} trust;
+/* How well that tells wrong labels; NaN where 0/0. */
+typedef struct trust_score {
+    double wrong, found, right; /* labels; those found wrong; of these, that are */
+    double precision, recall, f1;
+    double weight_sum, right_weight, wrong_weight; /* means where the label is so */
+} trust_score;
+trust_score trust_measure(const trust *t);
+/* For a page: weights, or where none says that a label is wrong those of each class too;
+ * galleries of the least and the most trusted, and mistakes; and the answers about the
+ * test images, (10, 10) of ht_confusion (NULL: none). */
+void trust_page(report *page, const trust *t, const ht_tensor *confusion);
+/* weights.csv, a row an example, and distrusted.png, both ends, in a folder. */
+ht_status trust_write(ht_context *ctx, const trust *t, const char *folder);
+
 /* A run, as far as it has come. */
+typedef struct demo_number {
+    const char *key; /* NULL after the last */
+    double value;
+} demo_number;
 typedef struct demo {
     const char *name, *title; /* of the program; of what it says */
     const demo_options *options;
@@ -100,12 +159,17 @@ typedef struct demo {
     int n_entrants, learned, control; /* those that the verdict is about first */
     const char *note;                 /* on the table's words; NULL: none */
     metrics *steps;                   /* of the outer run */
-    const char *state;                /* of it, by --save or --resume; NULL: neither */
-    ht_set *more;                     /* what is saved beside it */
-    int64_t done;                     /* its steps in earlier sittings */
-    double trainings;                 /* done, all rows together */
+    const trust *trust;         /* if it looks for wrong labels, else NULL; so the next */
+    const demo_number *numbers; /* more for --json */
+    const char *state;     /* of the outer run, by --save or --resume; NULL: neither */
+    ht_set *more;          /* what is saved beside it */
+    int64_t done, n_steps; /* its steps in earlier sittings; in all */
+    double trainings;      /* done, all rows together */
     size_t predicted_bytes, peak_bytes;
-    stopwatch began;
+    const char *schedule; /* of checkpoints in demo_evaluate; NULL: none yet */
+    stopwatch began, run_began, plain, hypergradients;
+    int64_t n_plain, n_hypergradients; /* of this sitting, those that are timed */
+    bool earlier, written; /* files of --out: are there from before; have been begun */
 } demo;
 /* After the flags: threads, seed, Ctrl-C, that all files asked for can be written, and
  * that --resume goes on with the same flags. */
@@ -119,12 +183,20 @@ double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options 
 /* More trainings are done: the line of progress. loss NaN: there is none. */
 void demo_worked(demo *d, double trainings, const char *what, int64_t step, int64_t n,
                  double loss);
+/* A training of so many steps, with eta as it stands, timed; hypergradients that follow
+ * are compared with it. One that diverged ends the program. */
+ht_bilevel_result demo_evaluate(demo *d, ht_bilevel *training, int64_t steps);
+/* A result of such a training. */
+void demo_finite(const demo *d, const ht_bilevel_result *got, int64_t steps);
+/* A hypergradient in trainings of its length, by processor time; NaN: not known. */
+double demo_ratio(const demo *d);
+extern const char *const demo_schedules[]; /* of checkpoints, by ht_schedule */
 /* Learned or a control: who has won, in plain words and first; then the table. */
 void demo_print(const demo *d);
 /* report.html as far as it is the same for all: verdict and rows, and its end, with
  * metrics.csv, config.json and, after a step at least, what was learned. False: an error,
  * and nothing else is to be called. */
-bool demo_page(report *page, const demo *d);
+bool demo_page(report *page, demo *d);
 /* Ten images, (10, pixels), of the classes 0 to 9, and of the size of `like`. */
 void demo_images(report *page, const report_figure *figure, const ht_images *like,
                  const ht_tensor *images, double black, double white);
@@ -136,24 +208,6 @@ typedef struct demo_ten {
  * that name beside. */
 void demo_tens(report *page, const demo *d, const char *name, const ht_images *like,
                int n, const demo_ten *ten);
-/* A set as studies make them worse: long-tailed, class k with imbalance^(-k/9) as many as
- * class 0, and a part `noise` of labels wrong; and last n_clean of each class which are
- * as they should be. All is owned, and stays. */
-typedef struct doubtful {
-    int64_t n, n_doubtful; /* examples; the first of them, that are in doubt */
-    ht_set *set;           /* "x" (n, elements), "label" (n) */
-    int32_t *given;        /* (n) labels of the set */
-    ht_tensor *truth;      /* (n) i32 */
-    int64_t *row;          /* (n) 0, 1, 2, ..., for ht_rows */
-    int32_t *part;         /* (n) that label; 10 + it where it is not in doubt */
-} doubtful;
-doubtful demo_doubtful(ht_context *ctx, const ht_images *images, int64_t n_clean,
-                       double imbalance, double noise);
-/* What learned weights of CIFAR-10, ln w_i = eta.class[part_i] + eta.example[i], trust:
- * which labels, of which class, and galleries of the least and the most trusted. And the
- * answers about the test images, counts (10, 10) of ht_confusion. */
-void demo_trust(report *page, const doubtful *d, const ht_set *eta,
-                const ht_tensor *confusion);
 ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
                         const char *name);
 /* The object of --json, and the exit status: 0, 1, or 130 after Ctrl-C. Frees scores. */

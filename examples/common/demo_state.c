@@ -105,11 +105,15 @@ typedef struct follower {
 static bool follow(const ht_outer_step *step, void *user)
 {
     const follower *f = user;
+    stopwatch_add(&f->d->hypergradients, stopwatch_since(f->d->run_began));
+    f->d->n_hypergradients++;
     f->d->peak_bytes = step->result.peak_bytes;
     if (f->peak_bytes) ht_tensor_set(f->peak_bytes, 0, (double)f->d->peak_bytes);
     demo_worked(f->d, f->cost, f->what, step->step + 1, f->own->steps,
                 step->result.outer);
-    return f->own->each(step, f->own->user) && !interrupted();
+    bool more = f->own->each(step, f->own->user) && !interrupted();
+    f->d->run_began = stopwatch_now();
+    return more;
 }
 
 /* Rows in thousands, so that a run may go on for more steps than it was begun with. Gives
@@ -130,7 +134,8 @@ double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options 
                      double cost)
 {
     const ht_outer_options own = outer;
-    follower f = {d, d->entrant[which].name, cost, &own, NULL};
+    const entrant *row = &d->entrant[which];
+    follower f = {d, row->doing ? row->doing : row->name, cost, &own, NULL};
     outer.each = follow;
     outer.user = &f;
     if (which == d->learned) {
@@ -138,7 +143,9 @@ double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options 
         outer.save = d->state;
         outer.more = d->more;
     }
+    d->n_steps = outer.steps;
     d->predicted_bytes = ht_bilevel_bytes(training);
+    d->run_began = stopwatch_now();
     double found = ht_bilevel_minimize(training, &outer).outer;
     ht_check(d->ctx);
     if (f.peak_bytes) d->peak_bytes = (size_t)ht_tensor_get(f.peak_bytes, 0);

@@ -70,19 +70,27 @@ static int say_lead(char *text, const entrant *a, const entrant *b)
                     a->accuracy, b->name, b->accuracy, l.points, l.error);
 }
 
+/* Of those that know no more than there is to know. */
 static const entrant *best_of(const demo *d)
 {
     const entrant *best = d->entrant;
     for (const entrant *row = best; row < d->entrant + d->n_entrants; row++)
-        if (row->n && (!best->n || row->accuracy > best->accuracy)) best = row;
+        if (row->n && !row->knows_all && (!best->n || row->accuracy > best->accuracy))
+            best = row;
     return best;
+}
+
+static bool is_best(const demo *d, const entrant *row)
+{
+    return row->n && !row->knows_all && row->accuracy >= best_of(d)->accuracy;
 }
 
 static const entrant *best_control(const demo *d)
 {
     const entrant *best = &d->entrant[d->control];
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
-        if (!row->learned && row->n && row->accuracy > best->accuracy) best = row;
+        if (!row->learned && !row->knows_all && row->n && row->accuracy > best->accuracy)
+            best = row;
     return best;
 }
 
@@ -128,7 +136,7 @@ static void print_table(FILE *f, const demo *d)
         fprintf(f, "  %-21s %-30s", row->name, row->how);
         if (row->n)
             fprintf(f, " %6.2f %% %8.0f%s\n", row->accuracy, row->cost,
-                    row == best_of(d) ? "  best" : "");
+                    is_best(d, row) ? "  best" : "");
         else
             fprintf(f, "   not run\n");
     }
@@ -154,34 +162,94 @@ static void print_wrapped(FILE *f, const char *label, const char *text)
     fputc('\n', f);
 }
 
-void demo_print(const demo *d)
+/* Three digits, or a dash where there was nothing to divide by. */
+static void print_score(FILE *f, const demo *d)
 {
-    FILE *f = command_text(&d->options->common);
-    const entrant *learned = &d->entrant[d->learned];
-    char text[SENTENCE];
-    progress_end();
-    say_verdict(text, d);
-    fprintf(f, "%s; seed %llu\n", d->title, (unsigned long long)d->options->common.seed);
-    print_wrapped(f, "Verdict: ", text);
-    print_table(f, d);
-    if (d->note) fprintf(f, "  %s\n", d->note);
+    trust_score s = trust_measure(d->trust);
+    const double part[] = {s.precision, s.recall, s.f1};
+    static const char *const name[] = {"  precision", ", recall", ", F1"};
+    fprintf(f, "\nFound wrong (weight below %g): %.0f labels, %.0f of them rightly\n",
+            d->trust->below, s.found, s.right);
+    for (int k = 0; k < 3; k++)
+        fprintf(f, isfinite(part[k]) ? "%s %.3f" : "%s -", name[k], part[k]);
     fputc('\n', f);
+}
+
+static const char *said(const entrant *row)
+{
+    return row->as ? row->as : row->name;
+}
+
+static void print_leads(FILE *f, const demo *d)
+{
+    const entrant *learned = &d->entrant[d->learned];
+    const char *before = "";
+    bool known = false;
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        known = known || row->knows_all;
+    fprintf(f, "\nBest%s: ", known ? " without knowing the answer" : "");
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        if (is_best(d, row)) {
+            fprintf(f, "%s%s", before, row->name);
+            before = " and ";
+        }
+    fprintf(f, ". On the same tests\n");
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
-        if (row->learned || !row->n || !learned->n) continue;
-        say_lead(text, learned, row);
-        fprintf(f, "  %s\n", text);
+        lead l = entrant_lead(learned, row);
+        if (row->learned || !row->n) continue;
+        fprintf(f, "  %s %s %s: %+.2f points (+- %.2f)\n", said(learned),
+                !(fabs(l.points) > 0) ? "ties with"
+                : !is_clear(l)        ? "is even with"
+                : l.points > 0        ? "beats"
+                                      : "loses to",
+                said(row), l.points, l.error);
     }
     fprintf(f,
             "  (+-: a standard error of the paired difference; a hypergradient counts\n"
             "   as %d trainings)\n",
             HYPERGRADIENT);
-    if (interrupted())
-        fprintf(f, "Interrupted after %lld outer steps\n", (long long)d->steps->rows);
-    if (d->options->out) fprintf(f, "Written to %s: report.html\n", d->options->out);
+}
+
+static void print_end(FILE *f, const demo *d)
+{
+    long long done = (long long)d->steps->rows;
+    bool good = !ht_context_status(d->ctx);
+    if (interrupted() && !done)
+        fprintf(f,
+                "\nInterrupted before the first outer step: nothing was learned yet\n");
+    else if (interrupted())
+        fprintf(f, "\nInterrupted: %lld of %lld outer steps done\n", done,
+                (long long)d->n_steps);
+    if (d->written && good)
+        fprintf(f, "\nWritten to %s: report.html, to open in a browser\n",
+                d->options->out);
+    if (d->written && !good && d->earlier)
+        fprintf(stderr, "%s: %s may now hold files of two runs\n", d->name,
+                d->options->out);
+}
+
+void demo_print(const demo *d)
+{
+    FILE *f = command_text(&d->options->common);
+    char text[SENTENCE];
+    double ratio = demo_ratio(d);
+    progress_end();
+    say_verdict(text, d);
+    fprintf(f, "%s; seed %llu\n", d->title, (unsigned long long)d->options->common.seed);
+    print_wrapped(f, "Verdict: ", text);
+    if (d->trust && d->steps->rows) print_score(f, d);
+    print_table(f, d);
+    if (d->note) fprintf(f, "  %s\n", d->note);
+    if (d->entrant[d->learned].n) print_leads(f, d);
+    print_end(f, d);
     stopwatch spent = stopwatch_since(d->began);
-    fprintf(f, "%.1f s, %.1f s of processors; the unroll held %.1f MB (predicted %.1f)\n",
+    fprintf(f,
+            "\n%.1f s, %.1f s of processors; the unroll held %.1f MB (predicted %.1f)\n",
             spent.wall, spent.all_cpu, (double)d->peak_bytes / 1e6,
             (double)d->predicted_bytes / 1e6);
+    if (isfinite(ratio))
+        fprintf(f, "a hypergradient took %.2f x a plain training of the same length\n",
+                ratio);
 }
 
 /* The rows, each with its own standard error. */
@@ -199,15 +267,39 @@ static void show_rows(report *page, const demo *d)
                     n, bar);
 }
 
-bool demo_page(report *page, const demo *d)
+/* What it finds; and how far the learned row has come from its control to one that knows
+ * all. */
+static void show_numbers(report *page, const demo *d)
+{
+    const entrant *learned = &d->entrant[d->learned], *from = &d->entrant[d->control];
+    trust_score s = {.f1 = (double)NAN, .precision = (double)NAN, .recall = (double)NAN};
+    if (d->trust && d->steps->rows) s = trust_measure(d->trust);
+    if (isfinite(s.f1))
+        report_number(page, "F1", "of finding wrong labels", "%.3f", s.f1);
+    if (isfinite(s.precision))
+        report_number(page, "precision", "of those found are wrong", "%.1f %%",
+                      100 * s.precision);
+    if (isfinite(s.recall))
+        report_number(page, "recall", "of the wrong are found", "%.1f %%",
+                      100 * s.recall);
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        if (row->n) report_number(page, row->name, row->how, "%.2f %%", row->accuracy);
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
+        if (row->knows_all && row->n && learned->n && row->accuracy > from->accuracy)
+            report_number(page, "way to it", row->name, "%.0f %%",
+                          100 * (learned->accuracy - from->accuracy) /
+                              (row->accuracy - from->accuracy));
+}
+
+bool demo_page(report *page, demo *d)
 {
     char text[SENTENCE];
+    d->written = true;
     if (!report_open(page, d->ctx, d->options->out, d->title)) return false;
     say_verdict(text, d);
     *text = (char)toupper(*text);
     report_verdict(page, tone_of(d), "%s.", text);
-    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
-        if (row->n) report_number(page, row->name, row->how, "%.2f %%", row->accuracy);
+    show_numbers(page, d);
     report_section(page, "How it went");
     show_rows(page, d);
     return true;
@@ -270,16 +362,23 @@ ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
                         const char *name)
 {
     char path[OUTPUT_PATH];
+    double ratio = demo_ratio(d);
     report_section(page, "Memory and time");
     report_fact(page, "cost of all rows", "%.0f trainings", d->trainings);
     report_fact(page, "the unroll held", "%.1f MB", (double)d->peak_bytes / 1e6);
+    report_fact(page, "predicted before the first step", "%.1f MB",
+                (double)d->predicted_bytes / 1e6);
+    if (d->schedule) report_fact(page, "checkpoints", "%s", d->schedule);
+    if (isfinite(ratio))
+        report_fact(page, "a hypergradient, in plain trainings of its length", "%.2f",
+                    ratio);
     report_account(page, d->began);
     report_section(page, "Settings");
     report_settings(page);
     report_close(page);
     metrics_write(d->steps, d->ctx, d->options->out);
-    if (d->steps->rows && path_join(d->ctx, path, d->options->out, name))
-        ht_set_write(learned, path);
+    if (path_join(d->ctx, path, d->options->out, name))
+        output_set(d->ctx, d->name, d->steps->rows ? learned : NULL, path);
     return command_write_config(d->ctx, d->options->out);
 }
 
@@ -296,6 +395,34 @@ static void put_entrants(output *out, const demo *d)
     }
 }
 
+static void put_numbers(output *out, const demo *d)
+{
+    trust_score s = {0};
+    bool any = d->trust && d->steps->rows;
+    if (any) s = trust_measure(d->trust);
+    const demo_number score[] = {{"f1", s.f1},
+                                 {"precision", s.precision},
+                                 {"recall", s.recall},
+                                 {"found", s.found},
+                                 {NULL}};
+    for (const demo_number *n = score; d->trust && n->key; n++)
+        json_number(out, n->key, any ? n->value : (double)NAN);
+    for (const demo_number *n = d->numbers; n && n->key; n++)
+        json_number(out, n->key, n->value);
+}
+
+static void put_account(output *out, const demo *d)
+{
+    json_number(out, "outer_steps", (double)d->steps->rows);
+    json_number(out, "trainings", d->trainings);
+    json_number(out, "seconds", stopwatch_since(d->began).wall);
+    json_number(out, "predicted_bytes", (double)d->predicted_bytes);
+    json_number(out, "peak_bytes", (double)d->peak_bytes);
+    if (d->schedule) json_text(out, "schedule", "\"%s\"", d->schedule);
+    json_text(out, "interrupted", interrupted() ? "true" : "false");
+    json_text(out, "seed", "%llu", (unsigned long long)d->options->common.seed);
+}
+
 static void write_json(const demo *d)
 {
     const entrant *learned = &d->entrant[d->learned], *best = best_of(d);
@@ -309,13 +436,8 @@ static void write_json(const demo *d)
     json_number(&out, "lead", l.points);
     json_number(&out, "lead_error", l.error);
     put_entrants(&out, d);
-    json_number(&out, "outer_steps", (double)d->steps->rows);
-    json_number(&out, "trainings", d->trainings);
-    json_number(&out, "seconds", stopwatch_since(d->began).wall);
-    json_number(&out, "predicted_bytes", (double)d->predicted_bytes);
-    json_number(&out, "peak_bytes", (double)d->peak_bytes);
-    json_text(&out, "interrupted", interrupted() ? "true" : "false");
-    json_text(&out, "seed", "%llu", (unsigned long long)d->options->common.seed);
+    put_numbers(&out, d);
+    put_account(&out, d);
     json_close(&out);
 }
 

@@ -185,3 +185,18 @@ ht_status output_folder(ht_context *ctx, const char *program, const char *folder
                 program, folder);
     return ht_context_status(ctx);
 }
+
+/* What an earlier run left in its place belongs to that run. */
+ht_status output_set(ht_context *ctx, const char *program, const ht_set *set,
+                     const char *path)
+{
+    if (set) return ht_set_write(set, path);
+    if (remove(path) == 0)
+        fprintf(stderr, "%s: %s, of an earlier run, has been removed\n", program, path);
+    else if (errno != ENOENT)
+        return ht_context_fail(ctx, HT_ERROR_FILE, NULL,
+                               "%s: is of an earlier run and cannot be removed: %s\n"
+                               "  hint: remove it, it belongs to other weights",
+                               path, strerror(errno));
+    return HT_OK;
+}

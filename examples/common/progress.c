@@ -204,7 +204,8 @@ static bool too_soon(double done, double now, double again)
 {
     double since = now - bar.shown;
     if (bar.said && !bar.terminal) return since < again;
-    return done < bar.work && since < (bar.terminal ? 0.1 : 1);
+    bool ended = done >= bar.work * (1 - 1e-9); /* parts may sum to a little less */
+    return !ended && since < (bar.terminal ? 0.1 : 1);
 }
 
 void progress(double done, const char *what, const char *detail)

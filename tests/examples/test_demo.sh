@@ -198,6 +198,25 @@ verdict killed_and_resumed_run_ends_in_the_same_bits "$(
     sed '/Memory and time/,$d' result/report.html >page
     sed '/Memory and time/,$d' resumed/report.html | cmp page - 2>&1
 )"
+if [ "$name" = reweight_cifar ]; then
+    # 200 photographs, of class 9 three: as the authors' records, a label and 3,072 bytes.
+    mkdir uneven
+    for i in $(seq 0 199); do
+        # shellcheck disable=SC2059 # the byte of the label
+        printf "\\$(printf %03o $((i < 3 ? 9 : i % 9)))"
+        head -c 3072 /dev/zero
+    done >uneven/data_batch_1.bin
+    cp uneven/data_batch_1.bin uneven/test_batch.bin
+    verdict too_few_clean_images_name_the_flag "$(
+        "$program" --data uneven >out 2>err
+        differs 'exit status' 1 $?
+        grep -q -e '--clean 10: expected fewer than .* got 3 of class 9$' err || cat err
+        grep -q 'hint: a smaller --clean, or a larger set in --data' err || echo 'no hint'
+        "$program" --data "$data" --clean 400 >out 2>err
+        differs 'exit status of all' 1 $?
+        grep -q -e '--clean 400: expected fewer than .* got 400 of class 0$' err || cat err
+    )"
+fi
 small --resume nothing
 verdict resume_needs_a_file "$(
     differs 'exit status' 1 $?
