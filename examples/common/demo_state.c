@@ -84,12 +84,15 @@ void demo_kept_begin(demo *d)
     if (!d->options->resume) return;
     ht_set *saved = ht_set_load(d->ctx, d->state);
     ht_check(d->ctx);
-    const ht_tensor *was = ht_set_tensor(saved, "more.flags"),
-                    *step = ht_set_tensor(saved, "run.step");
+    int was = ht_set_find(saved, "more.flags"), step = ht_set_find(saved, "run.step");
+    if (was < 0 || step < 0 || ht_tensor_bytes(ht_set_at(saved, was)) != TEXT)
+        ht_context_fail(d->ctx, HT_ERROR_ARGUMENT, NULL,
+                        "%s: --resume: expected a state that %s saved, got another file\n"
+                        "  hint: --save FILE begins one",
+                        d->state, d->name);
     ht_check(d->ctx);
-    if (ht_tensor_bytes(was) == TEXT)
-        check_flags(d, ht_tensor_data(was), ht_tensor_data(flags));
-    d->done = (int64_t)ht_tensor_get(step, 0);
+    check_flags(d, ht_tensor_data(ht_set_at(saved, was)), ht_tensor_data(flags));
+    d->done = (int64_t)ht_tensor_get(ht_set_at(saved, step), 0);
     ht_set_free(saved);
 }
 

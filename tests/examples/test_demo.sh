@@ -217,6 +217,17 @@ if [ "$name" = reweight_cifar ]; then
         grep -q -e '--clean 400: expected fewer than .* got 400 of class 0$' err || cat err
     )"
 fi
+small --resume result/config.json
+verdict resume_needs_a_state "$(
+    differs 'exit status' 1 $?
+    grep -q 'result/config.json: ' err || echo 'the file is not named'
+)"
+small --resume "result/$(echo "$files" | tr ' ' '\n' | grep safetensors)"
+verdict resume_needs_a_state_of_a_demo "$(
+    differs 'exit status' 1 $?
+    grep -q "safetensors: --resume: expected a state that ${name%_convnet} saved" err ||
+        echo 'not said'
+)"
 small --resume nothing
 verdict resume_needs_a_file "$(
     differs 'exit status' 1 $?
