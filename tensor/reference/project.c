@@ -18,12 +18,12 @@ typedef struct project_shift {
     double base, offset;
 } project_shift;
 
-/* Row k of a, and where it stands: its sum is held at the radius, or free. */
+/* n elements of a from `start` on, and where they stand: their sum is held at the radius,
+ * or free. */
 typedef struct project_row {
-    hti_lines a;
-    int64_t k;
+    const ht_array *a;
+    int64_t start, step, n;
     hti_projection set;
-    ht_dtype dtype;
     double radius, cap;
     project_shift tau;
     bool held;
@@ -43,15 +43,19 @@ static void project_add(project_sum *total, double term)
     total->sum = next;
 }
 
+static double project_x(const project_row *r, int64_t j)
+{
+    return hti_read(r->a, r->start + j * r->step);
+}
+
 static double project_z(const project_row *r, int64_t j)
 {
-    double x = hti_get(&r->a, r->k, j);
-    return r->set == HTI_L1_BALL ? fabs(x) : x;
+    return r->set == HTI_L1_BALL ? fabs(project_x(r, j)) : project_x(r, j);
 }
 
 static double project_sign(const project_row *r, int64_t j)
 {
-    return r->set == HTI_L1_BALL ? copysign(1, hti_get(&r->a, r->k, j)) : 1;
+    return r->set == HTI_L1_BALL ? copysign(1, project_x(r, j)) : 1;
 }
 
 static double project_moved(const project_row *r, int64_t j)
@@ -69,8 +73,8 @@ static double project_clip(const project_row *r, int64_t j)
 static double project_stored_sum(const project_row *r)
 {
     project_sum total = {0};
-    for (int64_t j = 0; j < r->a.n; j++)
-        project_add(&total, hti_rounded(r->dtype, project_clip(r, j)));
+    for (int64_t j = 0; j < r->n; j++)
+        project_add(&total, hti_rounded(r->a->dtype, project_clip(r, j)));
     return total.sum;
 }
 
@@ -79,7 +83,7 @@ static double project_stored_sum(const project_row *r)
 static bool project_exists(const project_row *r)
 {
     bool simplex = r->set == HTI_SIMPLEX, any = !simplex;
-    for (int64_t j = 0; j < r->a.n; j++) {
+    for (int64_t j = 0; j < r->n; j++) {
         double z = project_z(r, j);
         if (!(z < (double)INFINITY)) return false;
         any = any || z > -(double)INFINITY;
@@ -92,9 +96,9 @@ static bool project_exists(const project_row *r)
 static bool project_inside(const project_row *r)
 {
     double sum = project_stored_sum(r),
-           u = r->dtype == HT_F32 ? FLT_EPSILON : DBL_EPSILON;
+           u = r->a->dtype == HT_F32 ? FLT_EPSILON : DBL_EPSILON;
     if (r->set != HTI_SIMPLEX) return sum <= r->radius;
-    for (int64_t j = 0; j < r->a.n; j++)
+    for (int64_t j = 0; j < r->n; j++)
         if (project_z(r, j) < 0) return false;
     return fabs(sum - r->radius) <= 4 * u * r->radius;
 }
@@ -125,15 +129,18 @@ static void project_sort(double *v, int64_t n)
     }
 }
 
-/* The elements that may exceed tau, largest first, to v; returns how many. tau is below 0
- * only on a simplex. */
+/* The elements that may exceed tau, largest first, to v; returns how many. Where none is
+ * ever full, tau is at least the largest less the radius, whose rounding may be such an
+ * element; and below 0 it is only on a simplex. */
 static int64_t project_gather(const project_row *r, double *v)
 {
     int64_t n = 0;
-    double least = r->set == HTI_SIMPLEX ? -(double)INFINITY : 0;
-    for (int64_t j = 0; j < r->a.n; j++) {
+    double most = -(double)INFINITY;
+    for (int64_t j = 0; j < r->n; j++) most = fmax(most, project_z(r, j));
+    double least = isinf(r->cap) ? most - r->radius : 0;
+    for (int64_t j = 0; j < r->n; j++) {
         double z = project_z(r, j);
-        if (z > least) v[n++] = z;
+        if (z >= least && (z > 0 || r->set == HTI_SIMPLEX)) v[n++] = z;
     }
     project_sort(v, n);
     return n;
@@ -171,7 +178,7 @@ static project_shift project_solve(const double *v, int64_t n, double radius, do
 static void project_push(project_row *r)
 {
     double sum = project_stored_sum(r);
-    double push = (sum - r->radius) / (double)r->a.n + DBL_MIN;
+    double push = (sum - r->radius) / (double)r->n + DBL_MIN;
     while (sum > r->radius) {
         r->tau.offset += push;
         push *= 2;
@@ -191,21 +198,24 @@ static bool project_find(project_row *r, double *v)
     return true;
 }
 
-static void project_values(project_row *r, const hti_lines *out, bool exists)
+/* To out, from `at` on. */
+static void project_values(project_row *r, const ht_array *out, int64_t at, bool exists)
 {
     bool pushed = exists && r->held && r->set != HTI_SIMPLEX;
     if (pushed) project_push(r);
-    for (int64_t j = 0; j < r->a.n; j++)
-        hti_put(out, r->k, j,
-                exists ? copysign(project_clip(r, j), project_sign(r, j)) : (double)NAN);
+    for (int64_t j = 0; j < r->n; j++)
+        hti_write(out, at + j,
+                  exists ? copysign(project_clip(r, j), project_sign(r, j))
+                         : (double)NAN);
 }
 
 /* Elements that move are not clipped, or at an end of [0, cap]. With the row none does
  * if the set is a point, or if all that would are full, since tau then has room below;
  * the radius moves them even so. */
-static void project_slopes(const project_row *r, const hti_lines *out, bool exists)
+static void project_slopes(const project_row *r, const ht_array *out, int64_t at,
+                           bool exists)
 {
-    int64_t n = r->a.n, m = 0;
+    int64_t n = r->n, m = 0;
     bool below = false;
     for (int64_t j = 0; exists && j < n; j++) {
         double z = project_moved(r, j);
@@ -216,8 +226,8 @@ static void project_slopes(const project_row *r, const hti_lines *out, bool exis
     for (int64_t j = 0; j < n; j++) {
         double z = project_moved(r, j);
         double side = m && z >= 0 && z <= r->cap ? project_sign(r, j) : 0;
-        hti_put(out, r->k, j, flat ? 0 : side);
-        hti_put(out, r->k, n + j, r->held && m ? side / (double)m : 0);
+        hti_write(out, at + j, flat ? 0 : side);
+        hti_write(out, at + n + j, r->held && m ? side / (double)m : 0);
     }
 }
 
@@ -225,17 +235,20 @@ static bool reference_project(ht_context *ctx, hti_projection set, bool slopes,
                               ht_array out, ht_array a, ht_array radius, double *v)
 {
     (void)ctx;
-    hti_lines to = hti_rows_of(out);
-    project_row r = {.a = hti_rows_of(a), .set = set, .dtype = a.dtype};
+    int last = a.shape.rank - 1;
+    hti_lines rows = hti_rows_of(a);
+    project_row r = {.a = &a, .step = a.stride[last], .n = rows.n, .set = set};
     r.cap = set == HTI_CAPPED ? 1 : (double)INFINITY;
     for (int again = v ? 1 : 0; again < 2; again++)
-        for (r.k = 0; r.k < r.a.lines && r.a.n > 0; r.k++) {
-            r.radius = hti_element(&radius, r.k);
+        for (int64_t k = 0; k < rows.lines && r.n > 0; k++) {
+            r.start = hti_offset(&rows.start, k);
+            r.radius = hti_element(&radius, k);
             bool exists = project_exists(&r);
             if (exists && !project_find(&r, v)) return false;
-            if (again)
-                (slopes ? project_slopes(&r, &to, exists)
-                        : project_values(&r, &to, exists));
+            if (again && slopes)
+                project_slopes(&r, &out, 2 * k * r.n, exists);
+            else if (again)
+                project_values(&r, &out, k * r.n, exists);
         }
     return true;
 }

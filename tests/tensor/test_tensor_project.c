@@ -105,6 +105,20 @@ static void projections_are_the_closed_forms(void **state)
     ht_context_free(ctx);
 }
 
+/* A radius near the rounding of the largest element: who exceeds tau may lie on it. */
+static void simplex_of_large_elements_loses_none(void **state)
+{
+    (void)state;
+    ht_context *ctx = ht_context_new(NULL);
+    ht_tensor *x = matrix(ctx, HT_F64, 1, 3, (const double[]){1e16 + 2, 1e16, 0});
+    assert_int_equal(ht_tensor_project_simplex(x, 3), HT_OK);
+    assert_near(ht_tensor_get(x, 0), 2.5, 0);
+    assert_near(ht_tensor_get(x, 1), 0.5, 0);
+    assert_near(ht_tensor_get(x, 2), 0, 0);
+    ht_tensor_free(x);
+    ht_context_free(ctx);
+}
+
 static double part(project_fn *f, double z, double shift)
 {
     double most = f == ht_tensor_project_capped ? 1 : (double)INFINITY;
@@ -323,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(projections_are_the_closed_forms),
         cmocka_unit_test(projections_are_the_nearest_points_and_twice_is_once),
+        cmocka_unit_test(simplex_of_large_elements_loses_none),
         cmocka_unit_test(only_sums_ask_for_memory_and_only_outside),
         cmocka_unit_test(projections_of_nothing_are_nothing),
         cmocka_unit_test(bad_input_is_refused_and_left_alone),
