@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* own_problem.c: tune a training of your own. A file to copy, with five places to edit.
  *
- *   cc own_problem.c -o own_problem $(pkg-config --cflags --libs hypertape) -lm
+ *   cc own_problem.c -o own_problem $(pkg-config --cflags --libs hypertape) -lm \
+ *       -Wl,-rpath,"$(pkg-config --variable=libdir hypertape)"
  *   ./own_problem FOLDER              pictures by class, as FOLDER/cat/1.jpg
  *   ./own_problem TABLE.csv [COLUMN]  numbers, and a column of classes ("label")
  *

@@ -97,7 +97,7 @@ flags=$(grep -c '^  --' "$work/help")
 found demo_help_needs_no_build '  --outer-steps       of Adam on the weights' "$work/help"
 (cd "$work/unbuilt/examples" && cat ./*/*.[ch]) | grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
 found demo_help_has_every_flag "$flags" "$work/tables"
-(cd "$root" && tar -cf - examples/bilevel examples/common) | tar -xf - -C "$work/unbuilt"
+(cd "$root" && tar -cf - examples/bilevel examples/common examples/own_*.c) | tar -xf - -C "$work/unbuilt"
 PATH="$work/refusing:$PATH" "$work/unbuilt/dev" demo tune_penalty --help >"$work/help" 2>&1
 flags=$(grep -c '^  --' "$work/help")
 found demo_help_of_another_has_shared_flags '  --resume ' "$work/help"
@@ -106,6 +106,9 @@ found demo_help_of_another_has_shared_flags '  --resume ' "$work/help"
 found demo_help_of_another_has_every_flag "$flags" "$work/tables"
 "$work/unbuilt/dev" demo --list >"$work/list"
 found demo_list_says_what_each_does 'distill: which ten images teach a classifier most?' "$work/list"
+found demo_list_has_files_to_copy 'own_labels: which of your pictures are in a wrong' "$work/list"
+"$work/unbuilt/dev" demo own_labels --help >"$work/help"
+found demo_help_of_a_file_to_copy '  ./own_labels FOLDER CLEAN' "$work/help"
 says demo_unknown_is_told_the_nearest 1 \
     "dev: no demo is called 'distil'; the nearest is distill; ./dev demo --list" \
     "$root/dev" demo distil

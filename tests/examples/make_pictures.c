@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* make_pictures.c: a folder of pictures by class, for test_own_problem.sh: stripes that
+/* make_pictures.c: a folder of pictures by class, for the tests of own_*.c: stripes that
  * rise, fall or lie, of other widths, places and colours, under noise.
  * Usage: make_pictures FOLDER/CLASS KIND N, of a folder that is there; KIND 0 .. 2. */
 #include <hypertape.h>

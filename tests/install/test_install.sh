@@ -56,12 +56,15 @@ cc_shared() { # <program>
     "${CC:-cc}" "$1" -o "$work/shared" $(pkg-config --cflags --libs hypertape)
 }
 
-# By the line its first comment gives; it then asks for data.
-own_problem() {
-    # shellcheck disable=SC2046 # a list of flags
-    "${CC:-cc}" -Wall -Werror "$share/doc/hypertape/examples/own_problem.c" -o "$work/own" \
-        $(pkg-config --cflags --libs hypertape) -lm &&
-        "$work/own" "$work/no" 2>&1 | grep 'cannot be read as a folder'
+# By the lines their first comments give, and loaded by those too; they then ask for data.
+own_programs() {
+    for name in own_problem own_labels; do
+        source=$share/doc/hypertape/examples/$name.c
+        line=$(sed -n '/^ \*   cc /,/[^\\]$/p' "$source" | sed 's/^ \* *//')
+        (mkdir -p "$work/own" && cd "$work/own" && cp "$source" . && unset LD_LIBRARY_PATH &&
+            eval "$line" && "./$name" "$work/no" "$work/no" 2>&1 |
+            grep 'cannot be read as a folder') || return
+    done
 }
 
 # By what hypertape.pc says alone. What is static says what glibc will still load.
@@ -138,7 +141,7 @@ include=$(pkg-config --variable=includedir hypertape)/hypertape
 
 check is_in_the_usual_places usual_places
 share=$(dirname "$(dirname "$(pkg-config --variable=digits hypertape)")")
-check has_a_problem_to_copy own_problem
+check has_programs_to_copy own_programs
 check program_links_shared cc_shared "$here/user.c"
 check program_runs_shared runs "$work/shared"
 check program_links_static cc_static
