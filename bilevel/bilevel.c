@@ -70,7 +70,7 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     b->ctx = ctx;
     b->method = method;
     b->options = *o;
-    if (bilevel_build(b, problem, o, base)) {
+    if (bilevel_build(b, problem, o, base) && hti_tasks_open(b, problem, o)) {
         hti_note_made(b);
         return b;
     }
@@ -98,6 +98,7 @@ void ht_bilevel_free(ht_bilevel *b)
     ht_context *ctx = b->ctx;
     hti_programs *p = &b->programs;
     size_t n = (size_t)b->problem.loan[HTI_LENT_ETA].n;
+    hti_tasks_close(b);
     hti_memory_release(b);
     hti_curvature_free(b);
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &p->call[k]);
@@ -115,7 +116,9 @@ void ht_bilevel_free(ht_bilevel *b)
 static size_t most_bytes(const ht_bilevel *b, size_t run)
 {
     const hti_memory *m = &b->memory;
-    size_t bytes = m->allocated_bytes + run;
+    size_t bytes = m->allocated_bytes + run + hti_tasks_bytes(b, false);
+    size_t making = m->allocated_bytes + hti_tasks_bytes(b, true);
+    if (bytes < making) bytes = making;
     return bytes < m->recorded_peak ? m->recorded_peak : bytes;
 }
 
@@ -213,7 +216,7 @@ static void run_end(ht_bilevel *b, bool ok, size_t took)
     r->peak_bytes = most_bytes(b, took);
 }
 
-static ht_bilevel_result run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluating)
+ht_bilevel_result hti_run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluating)
 {
     ht_context *ctx = b->ctx;
     HT_ASSERT(!b->run.running, "a callback of the bilevel's run runs that bilevel again");
@@ -235,7 +238,8 @@ ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
     HT_ASSERT(b,
               "ht_bilevel_run: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
     HTI_ALIVE(b, "ht_bilevel_run", "bilevel");
-    ht_bilevel_result r = run_whole(b, outer_step, false);
+    ht_bilevel_result r = b->tasks ? hti_tasks_run(b, outer_step, false)
+                                   : hti_run_whole(b, outer_step, false);
     ht_set *gradient = hti_gradient(b);
     for (int i = 0; i < gradient->n; i++)
         hti_tensor_write(gradient->tensor[i], "ht_bilevel_run", NULL);
@@ -248,7 +252,8 @@ ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)
         b,
         "ht_bilevel_evaluate: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
     HTI_ALIVE(b, "ht_bilevel_evaluate", "bilevel");
-    ht_bilevel_result r = run_whole(b, outer_step, true);
+    ht_bilevel_result r = b->tasks ? hti_tasks_run(b, outer_step, true)
+                                   : hti_run_whole(b, outer_step, true);
     /* What an earlier run gave shares its memory with the outer loss's own part. */
     ht_set *gradient = hti_gradient(b);
     for (int i = 0; i < gradient->n; i++)

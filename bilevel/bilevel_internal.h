@@ -170,6 +170,7 @@ struct ht_bilevel {
     hti_programs programs;
     hti_memory memory;
     hti_run run;
+    struct hti_tasks *tasks;         /* NULL: there is one */
     struct hti_curvature *curvature; /* for ht_bilevel_hvp; NULL before the first */
     hti_planning *planning;          /* NULL once it is made */
     char *why; /* an outer run ended: HTI_NOTE bytes; NULL before the first */
@@ -230,6 +231,16 @@ bool hti_coordinate_bounded(const ht_coordinate *c);
 /* record/: the callbacks on tapes, derived and cut into programs. What is chosen is while
  * the step stands on its tape, so that no callback is called again. */
 bool hti_record(ht_bilevel *b, const ht_bilevel_options *options);
+
+/* tasks.c: false after an error. Bytes beside the bilevel's own context: live, or at most
+ * while they are made. */
+bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
+                    const ht_bilevel_options *options);
+void hti_tasks_close(ht_bilevel *b);
+size_t hti_tasks_bytes(const ht_bilevel *b, bool making);
+ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluating);
+/* bilevel.c: a run of the one training, or its evaluation. */
+ht_bilevel_result hti_run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluating);
 
 /* record/tangent.c: the program of a kind with its derivative: it reads tangents behind
  * what has them, and writes those of its results behind them. */

@@ -48,6 +48,9 @@ static bool double_open(hti_double *d, const ht_bilevel_problem *p)
 {
     d->original = p;
     d->problem = *p;
+    if (p->n_tasks) d->problem.user = p->tasks[0];
+    d->problem.tasks = NULL; /* the first stands for all */
+    d->problem.n_tasks = 0;
     d->problem.tolerance = 0; /* all steps, whose number is known */
     double_clone(d, p);
     d->gradient = ht_set_clone(p->eta, HT_F64);

@@ -9,6 +9,10 @@ static bool commit_valid(const ht_bilevel *b)
 {
     const hti_problem *p = &b->problem;
     const ht_bilevel_result *r = &b->run.result;
+    if (b->tasks)
+        return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                           "ht_bilevel_commit: problem.tasks are trainings each from its "
+                           "beginning\n  hint: a bilevel of one task goes on");
     if (p->theta == p->eta)
         return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
                            "ht_bilevel_commit: theta is eta, which the parameters of a "

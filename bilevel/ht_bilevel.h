@@ -85,6 +85,15 @@ typedef struct ht_bilevel_problem {
     /* A part of each step: theta as the update rule made it becomes what this sets, a
      * projection or a proximal map (ht_project_..., ht_soft_threshold). NULL: nothing. */
     ht_init_fn after;
+    /* Many tasks and one eta (meta-learning): a training for each, from theta as init
+     * makes it, with the batches its callbacks are given tasks[k] for in the place of
+     * user; losses, init, after and schedules are recorded once, with tasks[0]. F is the
+     * mean over tasks, and so is the gradient, the same bits by any number of threads;
+     * result.outers has each task's F. options.at_once of them run side by side, each on
+     * one thread with sets of its own: batch callbacks are called from several threads at
+     * once, with other sets each. Borrowed until ht_bilevel_free. NULL, 0: user alone. */
+    void *const *tasks;
+    int n_tasks;
     /* The training ends at the first theta_t whose gradient's norm, over what trains, is
      * at most this; steps are then the most there may be. The gradient is what the rule
      * descends, d inner + decay theta; with `after`, or a rule that decays by itself, it
@@ -108,7 +117,9 @@ typedef struct ht_bilevel_problem {
  * Phi of (theta, s):
  *   (1 - dPhi/d(theta, s) + damping)^T v = @F/@theta,
  *   dF/d eta = @F/@eta + (dPhi/d eta)^T v
- * Rates and initial values, which no such point depends on, get 0. HT_FORWARD carries one
+ * Rates and initial values, which no such point depends on, get 0. HT_FIRST_ORDER goes
+ * back through the updates as if inner gradients were constants (first-order MAML): no
+ * second derivative, and a bias to match. HT_FORWARD carries one
  * tangent per outer element: for few of them, memory independent of steps. HT_AUTO:
  * HT_REVERSE. */
 typedef enum ht_method {
@@ -118,7 +129,8 @@ typedef enum ht_method {
     HT_FORWARD,
     HT_TRUNCATED,
     HT_ONE_STEP,
-    HT_IMPLICIT
+    HT_IMPLICIT,
+    HT_FIRST_ORDER
 } ht_method;
 /* Which states are kept, and beside each matrix products of the step from it, as many as
  * the budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
@@ -155,6 +167,8 @@ typedef struct ht_bilevel_options {
     int64_t truncate; /* last K steps; 0: all */
     size_t bytes;     /* budget for ht_bilevel_bytes; 0: none */
     int64_t slots;    /* of HT_REVOLVE, else an error; 0: from the budget */
+    int at_once;      /* of problem.tasks: how many run side by side; 0: as many as the
+                         context has threads. bytes is the budget of each */
     /* Of HT_IMPLICIT; with another method they are an error. */
     ht_solver solver;
     int64_t solver_steps;    /* products with A at most; 0: 2 n + 20, of n unknowns, or
@@ -190,6 +204,7 @@ typedef struct ht_bilevel_result {
      * all, and each has the bits of a run of its own: m reverse sweeps in one, by m
      * cotangents. Methods that sweep back have it; a check, an outer run and
      * ht_bilevel_hvp take one loss. Borrowed as the sets are. */
+    /* Of many tasks: F of each; theta and gradient_theta0 are NULL. */
     const double *outers;
     size_t predicted_bytes, peak_bytes;   /* before the run; the allocator's high water */
     int64_t forward_steps, reverse_steps; /* steps run, and derived */

@@ -57,7 +57,8 @@ typedef struct hti_method {
 
 /* All rows: hti_method_reverse and so on. */
 #define HTI_METHODS(X) \
-    X(reverse) X(reverse_reverse) X(forward) X(truncated) X(one_step) X(implicit)
+    X(reverse)         \
+    X(reverse_reverse) X(forward) X(truncated) X(one_step) X(implicit) X(first_order)
 #define HTI_DECLARE(row) extern const hti_method hti_method_##row;
 HTI_METHODS(HTI_DECLARE)
 
@@ -75,6 +76,7 @@ bool hti_record_mixed(hti_recorder *r); /* or the next, by `otherwise` */
 bool hti_record_reverse_twice(hti_recorder *r);
 bool hti_record_tangent(hti_recorder *r);
 bool hti_record_second(hti_recorder *r);
+bool hti_record_first_order(hti_recorder *r);
 /* And of what a row's own is made: a program by its signature, of what is on the tape, as
  * a call; and the end, where no products can be kept. */
 bool hti_cut_call(hti_recorder *r, hti_call_kind kind);

@@ -260,6 +260,7 @@ bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t tr
                        .inner_data = asked->inner_data,
                        .outer_data = asked->outer_data,
                        .empty = ht_set_new(b->ctx)};
+    if (asked->n_tasks > 0 && asked->tasks) p->asked.user = asked->tasks[0];
     sets_lend(p);
     if (!p->inner_data) p->inner_data = p->empty;
     if (!p->outer_data) p->outer_data = p->empty;

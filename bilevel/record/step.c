@@ -172,6 +172,13 @@ static bool derive_twice(hti_recorder *r)
                            HTI_LIST(HTI_THETA, HTI_STATE, HTI_ETA), d, NULL);
 }
 
+/* As if g were a constant. */
+bool hti_record_first_order(hti_recorder *r)
+{
+    ht_var *d = hti_made(r, COTANGENTS), *gbar = hti_vars_list(r->tape, r->n_theta);
+    return d && gbar && through_update(r, d, gbar) && hti_cut_reverse(r);
+}
+
 bool hti_derive_step(hti_recorder *r)
 {
     return r->asymmetric ? derive_twice(r) : derive_mixed(r);

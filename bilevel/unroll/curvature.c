@@ -265,6 +265,10 @@ static bool run_all(ht_bilevel *b, const ht_set *v)
 static bool method_fits(const ht_bilevel *b)
 {
     ht_method kind = b->method->kind;
+    if (b->tasks)
+        return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                           "ht_bilevel_hvp: problem.tasks is set, but one training has a "
+                           "second derivative\n  hint: a bilevel of one task");
     if (b->problem.outers)
         return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
                            "ht_bilevel_hvp: the outer loss is %lld losses, but one has a "

@@ -26,6 +26,15 @@ static bool reverse_fits(ht_context *ctx, const ht_bilevel_options *o)
                        "revolve needs options.slots, or options.bytes to find them");
 }
 
+static bool first_order_fits(ht_context *ctx, const ht_bilevel_options *o)
+{
+    if (!o->truncate) return reverse_fits(ctx, o);
+    return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "options.method is HT_FIRST_ORDER, but options.truncate is %lld\n"
+                       "  hint: leave it 0; or HT_TRUNCATED, with second derivatives",
+                       (long long)o->truncate);
+}
+
 static bool truncated_fits(ht_context *ctx, const ht_bilevel_options *o)
 {
     if (o->truncate) return reverse_fits(ctx, o);
@@ -62,6 +71,10 @@ void hti_unroll_explain(ht_bilevel *b)
                  "not be symmetric",
                  b->programs.asymmetric);
     if (b->problem.first > 0) explain_truncated(b);
+    if (b->method->kind == HT_FIRST_ORDER)
+        hti_note(b,
+                 "first order: inner gradients are taken as constants, so the gradient "
+                 "is biased");
 }
 
 /* The schedule, why it, and what a run comes to. */
@@ -101,4 +114,8 @@ const hti_method hti_method_truncated = {
 const hti_method hti_method_one_step = {
     .kind = HT_ONE_STEP, .name = "HT_ONE_STEP", .last_steps = 1, .fits = one_step_fits,
     .record = hti_record_mixed, SWEEP};
+const hti_method hti_method_first_order = {
+    .kind = HT_FIRST_ORDER, .name = "HT_FIRST_ORDER", .fits = first_order_fits,
+    .record = hti_record_first_order,
+    .follows = HTI_BY_INIT | HTI_BY_UPDATE | HTI_BY_OUTER, SWEEP};
 /* clang-format on */

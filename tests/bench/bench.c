@@ -25,6 +25,8 @@ static const struct bench_case {
     {"adam", "Adam over 670,000 parameters / a C loop", bench_adam, false},
     {"hyper_linear", "hypergradient, T = 100, store-all / plain training",
      bench_hyper_linear, false},
+    {"hyper_outers", "16 outer losses of one such training / 16 of them",
+     bench_hyper_outers, false},
     {"hyper_mlp", "the same of an MLP, with momentum", bench_hyper_mlp, false},
     {"hyper_mlp_long", "the same, T = 1,000 and 10,000 in 128 MB", bench_hyper_mlp_long,
      false},

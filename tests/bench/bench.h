@@ -73,6 +73,7 @@ bool bench_linear_step(void);
 bool bench_roof(void);
 bool bench_adam(void);
 bool bench_hyper_linear(void);
+bool bench_hyper_outers(void);
 bool bench_hyper_mlp(void);
 bool bench_hyper_mlp_long(void);
 bool bench_hyper_cnn(void);

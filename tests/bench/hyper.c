@@ -106,8 +106,13 @@ static ht_var hyper_outer(const ht_vars *theta, const ht_vars *eta, const ht_var
 {
     const hyper *h = user;
     (void)eta;
-    return ht_mean(bench_model_losses(h->c->model, theta, ht_get(batch, "x"),
-                                      ht_get(batch, "label")));
+    ht_var losses = bench_model_losses(h->c->model, theta, ht_get(batch, "x"),
+                                       ht_get(batch, "label"));
+    if (!h->outers) return ht_mean(losses);
+    int64_t rows = h->c->outer_rows / h->outers;
+    losses = ht_reshape(ht_slice(losses, 0, 0, h->outers * rows, 1),
+                        HT_SHAPE(h->outers, rows));
+    return ht_mean_axes(losses, HT_AXES(1), false);
 }
 
 static void hyper_copy_rows(ht_tensor *to, const ht_tensor *from, int64_t first)
@@ -224,6 +229,7 @@ const ht_program *hyper_reverse(const hyper *h)
 void hyper_close(hyper *h)
 {
     ht_bilevel_free(h->bilevel);
+    ht_bilevel_free(h->single);
     bench_plain_close(&h->plain);
     ht_set *const sets[] = {h->theta, h->eta, h->data, h->batch, h->outer_data};
     for (int i = 0; i < 5; i++) ht_set_free(sets[i]);
@@ -248,6 +254,12 @@ void hyper_run_plain(void *user)
 {
     hyper *h = user;
     bench_plain_train(&h->plain);
+}
+
+void hyper_run_single(void *user)
+{
+    hyper *h = user;
+    ht_bilevel_run(h->single, 0);
 }
 
 /* The cases. */
@@ -314,6 +326,36 @@ static bool hyper_case_run(const hyper_case *c, bool evaluate, int rounds, doubl
 bool bench_hyper_linear(void)
 {
     return hyper_case_run(&hyper_linear, true, bench_rounds(), 2.5);
+}
+
+/* Sixteen outer losses of one training, to sixteen trainings with one each. */
+bool bench_hyper_outers(void)
+{
+    enum { OUTERS = 16 };
+    double seconds[2][BENCH_MAX_ROUNDS];
+    const bench_fn run[] = {hyper_run_gradient, hyper_run_single};
+    const int calls[] = {1, 1};
+    int rounds = bench_rounds();
+    hyper h;
+    bool ok = hyper_open(&h, &hyper_linear, 1) && hyper_open_bilevel(&h);
+    h.single = h.bilevel;
+    h.bilevel = NULL;
+    h.outers = OUTERS;
+    ok = ok && hyper_open_bilevel(&h);
+    if (ok) {
+        for (int k = 0; k < 2; k++) run[k](&h);
+        bench_turns(2, run, &h, calls, rounds, seconds);
+        bench_pairs pairs = bench_paired(rounds, seconds[0], seconds[1]);
+        bench_report(&(bench_row){.name = "hyper_outers",
+                                  .ms = pairs.ours_ms,
+                                  .value = pairs.ratio / OUTERS,
+                                  .unit = "of 16 runs",
+                                  .most = 0.6,
+                                  .extra = {{"bytes", (double)h.last.predicted_bytes}}});
+    }
+    ok = ok && hyper_good(&h);
+    hyper_close(&h);
+    return ok;
 }
 
 bool bench_hyper_mlp(void)

@@ -29,8 +29,9 @@ typedef struct hyper {
     ht_set *data; /* all rows that are trained on */
     ht_set *batch, *outer_data;
     bench_plain plain;
-    ht_bilevel *bilevel;
-    double record_seconds; /* to record, derive, cut and plan it */
+    ht_bilevel *bilevel, *single; /* the latter of one outer loss, where there are many */
+    int64_t outers;               /* losses of what is recorded; 0: one */
+    double record_seconds;        /* to record, derive, cut and plan it */
     ht_bilevel_result last;
 } hyper;
 
@@ -50,5 +51,6 @@ bool hyper_good(const hyper *h);
 void hyper_run_gradient(void *user);
 void hyper_run_evaluate(void *user);
 void hyper_run_plain(void *user);
+void hyper_run_single(void *user);
 
 #endif

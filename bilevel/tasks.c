@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* tasks.c: many inner trainings of one eta, side by side. The first worker is the bilevel
+ * itself; each other one is a bilevel on a context of its own, with one thread and clones
+ * of the problem's sets. Tasks run in waves of as many as there are workers, and what
+ * they gave is added in their order: who ran which changes no bit. Read next: bilevel.c.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "bilevel_internal.h"
+
+typedef struct worker {
+    ht_context *ctx;
+    ht_set *set[4]; /* theta, eta, inner and outer data; one that stands twice, once */
+    ht_bilevel *bilevel;
+    ht_bilevel_result result;
+} worker;
+
+struct hti_tasks {
+    void *const *user;
+    int n, n_workers;
+    size_t bytes,
+        peak; /* of all contexts but the first: live, and while they were made */
+    double *outer, *sum; /* n; of the gradient's elements */
+    size_t n_sum;
+    worker worker[]; /* the first: the bilevel's own */
+};
+
+/* A wave at hand. */
+typedef struct wave {
+    ht_bilevel *b;
+    uint64_t outer_step;
+    int first, n;
+    bool evaluating;
+} wave;
+
+/* Making. */
+
+static ht_set *clone_on(ht_context *ctx, const ht_set *set)
+{
+    ht_set *clone = ht_set_new(ctx);
+    for (int i = 0; clone && i < set->n; i++) {
+        const ht_tensor *from = set->tensor[i];
+        ht_tensor *to = ht_set_add_at(clone, set->name[i], ht_tensor_dtype(from),
+                                      ht_tensor_shape(from), NULL);
+        if (to) memcpy(to->array.data, from->array.data, ht_tensor_bytes(from));
+    }
+    return clone;
+}
+
+static void clone_sets(worker *w, ht_bilevel_problem *p)
+{
+    ht_set **const at[] = {&p->theta, &p->eta, &p->inner_data, &p->outer_data};
+    ht_set *from[4];
+    for (int k = 0; k < 4; k++) {
+        from[k] = *at[k];
+        int same = 0;
+        while (from[same] != from[k]) same++;
+        if (same == k && from[k]) w->set[k] = clone_on(w->ctx, from[k]);
+        *at[k] = w->set[same];
+    }
+}
+
+/* An error of a worker's, told by the bilevel's context. */
+static bool pass_error(ht_bilevel *b, const worker *w, int task)
+{
+    ht_status status = ht_context_status(w->ctx);
+    if (status == HT_OK) return true;
+    ht_context_fail(b->ctx, status, NULL, "bilevel: task %d: %s", task,
+                    ht_context_message(w->ctx));
+    ht_context_clear(w->ctx);
+    return false;
+}
+
+static bool worker_open(ht_bilevel *b, worker *w, const hti_method *method,
+                        ht_bilevel_problem p, const ht_bilevel_options *o)
+{
+    ht_context_options own = b->ctx->options;
+    own.threads = 1;
+    own.on_error = NULL;
+    w->ctx = ht_context_new(&own);
+    if (!w->ctx)
+        return HTI_REFUSED(b->ctx, HT_ERROR_MEMORY, "no memory for a worker's context");
+    clone_sets(w, &p);
+    p.user = p.tasks[0];
+    p.tasks = NULL;
+    p.n_tasks = 0;
+    if (ht_context_status(w->ctx) == HT_OK)
+        w->bilevel = hti_bilevel_new(w->ctx, method, &p, o);
+    return pass_error(b, w, 0);
+}
+
+static void worker_close(worker *w)
+{
+    ht_bilevel_free(w->bilevel);
+    for (int k = 0; k < 4; k++) ht_set_free(w->set[k]);
+    ht_context_free(w->ctx);
+}
+
+static bool tasks_valid(ht_context *ctx, const ht_bilevel_problem *p,
+                        const ht_bilevel_options *o)
+{
+    if (p->n_tasks < 0 || !p->tasks || o->at_once < 0)
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "problem.n_tasks is %d, problem.tasks %s, options.at_once %d: "
+                           "tasks are as many pointers as n_tasks says",
+                           p->n_tasks, p->tasks ? "given" : "NULL", o->at_once);
+    if (o->warm)
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "options.warm is set, and so is problem.tasks, but a run "
+                           "begins where one training ended\n  hint: leave warm 0");
+    return true;
+}
+
+bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
+                    const ht_bilevel_options *o)
+{
+    ht_context *ctx = b->ctx;
+    if (!p->n_tasks && !p->tasks) return true;
+    if (!tasks_valid(ctx, p, o)) return false;
+    int most = o->at_once ? o->at_once : ctx->options.threads;
+    int n_workers = most < p->n_tasks ? most : p->n_tasks;
+    size_t live = ctx->live;
+    struct hti_tasks *t =
+        hti_zalloc(ctx, 1, sizeof *t + (size_t)n_workers * sizeof *t->worker);
+    if (!t) return false;
+    b->tasks = t;
+    t->user = p->tasks;
+    t->n = p->n_tasks;
+    t->n_workers = n_workers;
+    t->n_sum = (size_t)ht_set_elements(b->problem.gradient);
+    t->outer = hti_zalloc(ctx, (size_t)t->n, sizeof *t->outer);
+    t->sum = hti_zalloc(ctx, t->n_sum, sizeof *t->sum);
+    t->worker[0].ctx = ctx;
+    t->worker[0].bilevel = b;
+    b->memory.allocated_bytes += ctx->live - live;
+    bool ok = t->outer && t->sum;
+    for (int k = 1; ok && k < n_workers; k++) {
+        worker *w = &t->worker[k];
+        ok = worker_open(b, w, b->method, *p, o);
+        if (!w->ctx) break;
+        size_t peak = t->bytes + w->ctx->peak;
+        t->bytes += w->ctx->live;
+        if (peak > t->peak) t->peak = peak;
+    }
+    return ok;
+}
+
+void hti_tasks_close(ht_bilevel *b)
+{
+    struct hti_tasks *t = b->tasks;
+    if (!t) return;
+    b->tasks = NULL;
+    for (int k = 1; k < t->n_workers; k++) worker_close(&t->worker[k]);
+    if (t->outer) hti_resize(b->ctx, t->outer, (size_t)t->n * sizeof *t->outer, 0);
+    if (t->sum) hti_resize(b->ctx, t->sum, t->n_sum * sizeof *t->sum, 0);
+    hti_resize(b->ctx, t, sizeof *t + (size_t)t->n_workers * sizeof *t->worker, 0);
+}
+
+size_t hti_tasks_bytes(const ht_bilevel *b, bool making)
+{
+    return !b->tasks ? 0 : making ? b->tasks->peak : b->tasks->bytes;
+}
+
+/* Running. */
+
+static void copy_values(const ht_set *to, const ht_set *from)
+{
+    for (int i = 0; i < from->n; i++)
+        memcpy(to->tensor[i]->array.data, from->tensor[i]->array.data,
+               ht_tensor_bytes(from->tensor[i]));
+}
+
+/* A worker's data are what the problem's are, where no callback fills them. */
+static void refresh(ht_bilevel *b)
+{
+    const ht_bilevel_problem *p = &b->problem.asked;
+    const ht_set *from[] = {b->problem.theta, b->problem.eta, p->inner_data,
+                            p->outer_data};
+    for (int k = 1; k < b->tasks->n_workers; k++)
+        for (int j = 0; j < 4; j++)
+            if (b->tasks->worker[k].set[j] && !(j == 2 && p->inner_batch))
+                copy_values(b->tasks->worker[k].set[j], from[j]);
+}
+
+static void run_pieces(const void *work, int64_t begin, int64_t end)
+{
+    const wave *now = work;
+    struct hti_tasks *t = now->b->tasks;
+    for (int64_t k = begin; k < end; k++) {
+        worker *w = &t->worker[k];
+        w->bilevel->problem.asked.user = t->user[now->first + (int)k];
+        w->result = hti_run_whole(w->bilevel, now->outer_step, now->evaluating);
+    }
+}
+
+/* gradient's elements to the sum, or the mean back. */
+static void add_task(ht_bilevel *b, const ht_set *gradient)
+{
+    double *sum = b->tasks->sum;
+    for (int j = 0; j < gradient->n; j++)
+        for (int64_t k = 0, n = ht_tensor_count(gradient->tensor[j]); k < n; k++)
+            *sum++ += ht_tensor_get(gradient->tensor[j], k);
+}
+
+static void put_mean(ht_bilevel *b)
+{
+    const double *sum = b->tasks->sum;
+    ht_set *gradient = b->problem.gradient;
+    for (int j = 0; j < gradient->n; j++)
+        for (int64_t k = 0, n = ht_tensor_count(gradient->tensor[j]); k < n; k++)
+            ht_tensor_set(gradient->tensor[j], k, *sum++ / b->tasks->n);
+}
+
+/* What a task's run adds to that of all. */
+static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
+                 ht_bilevel_result *all)
+{
+    struct hti_tasks *t = b->tasks;
+    t->outer[task] = r->outer;
+    all->outer += r->outer / t->n;
+    all->inner += r->inner / t->n;
+    all->forward_steps += r->forward_steps;
+    all->reverse_steps += r->reverse_steps;
+    all->solver_steps += r->solver_steps;
+    all->inner_residual = fmax(all->inner_residual, r->inner_residual);
+    all->solver_residual = fmax(all->solver_residual, r->solver_residual);
+    all->error_bound += r->error_bound / t->n; /* NaN stays */
+    if (all->bad_where == HT_BAD_NONE && r->bad_where != HT_BAD_NONE) {
+        all->bad_where = r->bad_where;
+        all->bad_step = r->bad_step;
+        all->bad_op = r->bad_op;
+    }
+    if (!r->note || all->note) return;
+    char said[HTI_NOTE - 24];
+    snprintf(said, sizeof said, "%s", r->note);
+    snprintf(b->note, sizeof b->note, "task %d: %s", task, said);
+    all->note = b->note;
+}
+
+static bool run_wave(wave *now, ht_bilevel_result *all)
+{
+    ht_bilevel *b = now->b;
+    bool ok = true;
+    hti_share(b->ctx, now->n, run_pieces, now);
+    for (int k = 0; ok && k < now->n; k++) {
+        worker *w = &b->tasks->worker[k];
+        ok = k == 0 ? b->ctx->status == HT_OK : pass_error(b, w, now->first + k);
+        if (!ok) break;
+        join(b, now->first + k, &w->result, all);
+        if (!now->evaluating) add_task(b, w->result.gradient);
+    }
+    return ok;
+}
+
+ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluating)
+{
+    struct hti_tasks *t = b->tasks;
+    ht_bilevel_result all = {.bad_step = -1, .inner_steps = b->problem.steps};
+    double began = hti_seconds();
+    bool ok = b->ctx->status == HT_OK && hti_sets_hold(b, NULL);
+    memset(t->sum, 0, t->n_sum * sizeof *t->sum);
+    if (ok) refresh(b);
+    for (int k = 0; ok && k < t->n; k += t->n_workers) {
+        int n = t->n - k < t->n_workers ? t->n - k : t->n_workers;
+        wave now = {b, outer_step, k, n, evaluating};
+        ok = run_wave(&now, &all);
+    }
+    all.method = b->method->kind;
+    all.schedule = b->memory.choice.schedule;
+    all.predicted_bytes = all.peak_bytes = ht_bilevel_bytes(b);
+    all.seconds = hti_seconds() - began;
+    if (!ok)
+        return (ht_bilevel_result){
+            .outer = (double)NAN, .inner = (double)NAN, .bad_step = -1};
+    all.outers = t->outer;
+    if (evaluating) return all;
+    put_mean(b);
+    all.gradient = b->problem.gradient;
+    return all;
+}
