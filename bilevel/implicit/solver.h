@@ -75,7 +75,8 @@ size_t hti_solver_room(const hti_solver *row, int64_t n,
                        const hti_solver_options *options);
 
 /* x is read, a guess or 0, and written, solved or not. b of 0 has the solution 0, without
- * a product. Any scale of b and A will do whose x is a normal number. */
+ * a product. Any scale of b will do, and of A from 1e-200 to 1e200, whose x can
+ * be written. */
 hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
                        const hti_solver_options *options, const double *b, double *x,
                        void *work);
