@@ -186,13 +186,6 @@ static const struct {
     {"vars_set", "computes nothing"},
     {"optimizer_new", "computes nothing"},
     {"get", "computes nothing"},
-    {"project_box", "is clamp"},
-    {"project_simplex", "kinks of several elements: test_autograd_project, awkward.h"},
-    {"project_capped", "as project_simplex"},
-    {"project_l1", "as project_simplex"},
-    {"project_l2", "as project_simplex"},
-    {"soft_threshold", "as project_simplex"},
-    {"group_soft_threshold", "as project_simplex"},
     {"accuracy", "counts: test_nn_training"},
     {"confusion", "counts: test_nn_training"},
 };

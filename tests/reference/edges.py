@@ -17,6 +17,7 @@ from mpmath import mp, mpf
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import edges_elementwise  # noqa: E402
 import edges_layers  # noqa: E402
+import edges_project  # noqa: E402
 import edges_rows  # noqa: E402
 from jets import variables  # noqa: E402
 
@@ -110,7 +111,7 @@ def main():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'edges.txt')
     with open(path, 'w', encoding='ascii') as f:
         table = Table(f)
-        for part in (edges_elementwise, edges_rows, edges_layers):
+        for part in (edges_elementwise, edges_rows, edges_project, edges_layers):
             part.fill(table)
     print(table.cases, 'cases')
 
