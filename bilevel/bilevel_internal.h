@@ -294,9 +294,12 @@ void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
 bool hti_run_initial(ht_bilevel *b);
 bool hti_run_step(ht_bilevel *b, int64_t step);
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step);
-/* The outer loss at theta in a block, as the above leaves it. */
+/* Runs a loss; its value, whichever float type it has, to *value. */
+bool hti_run_loss(ht_bilevel *b, hti_call_kind kind, const hti_places *at, int64_t step,
+                  double *value);
 /* The batch and the number of the step it reads. */
 bool hti_enter_outer(ht_bilevel *b, uint64_t outer_step);
+/* The outer loss at theta in a block, as the above leaves it. */
 bool hti_run_outer(ht_bilevel *b, unsigned char *theta, uint64_t outer_step,
                    double *value);
 /* The batch and the number of a step of the run, as programs read them. */

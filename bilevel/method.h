@@ -77,6 +77,8 @@ bool hti_record_reverse_twice(hti_recorder *r);
 bool hti_record_tangent(hti_recorder *r);
 bool hti_record_second(hti_recorder *r);
 bool hti_record_first_order(hti_recorder *r);
+bool hti_record_products(hti_recorder *r);  /* of it, without the training */
+bool hti_record_gradients(hti_recorder *r); /* first derivatives alone */
 /* And of what a row's own is made: a program by its signature, of what is on the tape, as
  * a call; and the end, where no products can be kept. */
 bool hti_cut_call(hti_recorder *r, hti_call_kind kind);

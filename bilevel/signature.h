@@ -47,6 +47,7 @@ typedef enum hti_call_kind {
     HTI_OUTER_LOSS,
     HTI_INNER_LOSS,
     HTI_RESIDUAL,
+    HTI_INNER_GRADIENT,
     HTI_PRODUCT,
     HTI_TRANSPOSED,
     HTI_MIXED,

@@ -190,9 +190,8 @@ bool hti_train(ht_bilevel *b)
 
 /* Losses. */
 
-/* Runs a loss at theta; its value, whichever float type it has, to *value. */
-static bool run_loss(ht_bilevel *b, hti_call_kind kind, const hti_places *at,
-                     int64_t step, double *value)
+bool hti_run_loss(ht_bilevel *b, hti_call_kind kind, const hti_places *at, int64_t step,
+                  double *value)
 {
     float narrow;
     if (!hti_run_call(b, kind, at, step)) return false;
@@ -257,7 +256,7 @@ bool hti_run_outer(ht_bilevel *b, unsigned char *theta, uint64_t outer_step,
                      .out = {[HTI_THETA_GRADIENT] = b->memory.cotangents[0]}};
     if (!hti_enter_outer(b, outer_step)) return false;
     if (b->problem.outers) return run_many(b, &at, value);
-    return run_loss(b, HTI_OUTER_LOSS, &at, b->problem.steps, value);
+    return hti_run_loss(b, HTI_OUTER_LOSS, &at, b->problem.steps, value);
 }
 
 /* Both losses at current, which is theta_T; d outer/d theta to the first buffer of
@@ -270,7 +269,7 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
     unsigned char *theta = hti_block(b, b->run.current);
     hti_places at = {.in = {[HTI_THETA] = theta}};
     if (!hti_enter_step(b, last) ||
-        !run_loss(b, HTI_INNER_LOSS, &at, last, &b->run.result.inner) ||
+        !hti_run_loss(b, HTI_INNER_LOSS, &at, last, &b->run.result.inner) ||
         !hti_run_outer(b, theta, outer_step, &b->run.result.outer))
         return false;
     return set_out(set_out(theta, p->final), p->ended) != NULL;

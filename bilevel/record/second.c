@@ -160,14 +160,35 @@ static bool symmetry_fits(const hti_recorder *r)
                        name, r->asymmetric);
 }
 
-bool hti_record_second(hti_recorder *r)
+/* Those of where the training ends. */
+static bool record_products(hti_recorder *r)
 {
     hti_programs *p = &r->b->programs;
     p->whole_step = hti_whole_step(&r->b->problem.asked);
     p->asymmetric = r->asymmetric;
     r->in[HTI_THETA_TANGENT] = r->in[HTI_THETA_COTANGENT];
     r->in[HTI_STATE_TANGENT] = r->in[HTI_STATE_COTANGENT];
-    return symmetry_fits(r) && rate_known(r) && hti_cut_call(r, HTI_FORWARD) &&
-           hti_record_descent(r) &&
-           (p->whole_step ? record_fixed(r) : record_stationary(r)) && hti_record_end(r);
+    return symmetry_fits(r) && rate_known(r) && hti_record_descent(r) &&
+           (p->whole_step ? record_fixed(r) : record_stationary(r));
+}
+
+bool hti_record_second(hti_recorder *r)
+{
+    return hti_cut_call(r, HTI_FORWARD) && record_products(r) && hti_record_end(r);
+}
+
+bool hti_record_products(hti_recorder *r)
+{
+    return record_products(r) && hti_record_end(r);
+}
+
+bool hti_record_gradients(hti_recorder *r)
+{
+    ht_var *d = hti_made(r, HTI_LIST(HTI_THETA_GRADIENT, HTI_ETA_GRADIENT));
+    if (!d) return false;
+    for (int k = 0; k < r->n_theta + r->n_eta; k++) d[k] = r->joint[k];
+    hti_fill_zeros(r, HTI_THETA_GRADIENT);
+    hti_fill_zeros(r, HTI_ETA_GRADIENT);
+    return hti_cut_call(r, HTI_INNER_GRADIENT) && hti_cut_call(r, HTI_RESIDUAL) &&
+           hti_record_end(r);
 }

@@ -165,6 +165,8 @@ static double measured(ht_context *ctx, ht_set *set, ht_var x, const ht_images *
     ht_tensor *counts = ht_set_add(set, "counts", HT_I32, HT_SHAPE(10, 10));
     const ht_tensor *logits = ht_value(x), *labels = ht_set_tensor(set, "labels");
     ht_bilevel_free(ht_bilevel_new(ctx, &problem, nullptr));
+    ht_single_options loop = {};
+    ht_single_free(ht_single_new(ctx, &problem, &loop));
     ht_confusion(logits, labels, counts);
     ht_images_rows(images, nullptr, 0, 1, counts, nullptr);
     return ht_accuracy(logits, labels) + ht_item(x);

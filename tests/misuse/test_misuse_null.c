@@ -421,6 +421,19 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_bilevel_state, ht_bilevel_state(NULL))                                         \
     X(ht_bilevel_start, ht_bilevel_start(NULL))                                         \
     X(ht_bilevel_minimize, ht_bilevel_minimize(NULL, &(ht_outer_options){0}))           \
+    X(ht_single_new, ht_single_new(NULL, PROBLEM(FULL), &loop))                         \
+    X(ht_single_new, ht_single_new(w.ctx, NULL, &loop))                                 \
+    X(ht_single_new, ht_single_new(w.ctx, PROBLEM(FULL), NULL))                         \
+    X(problem.theta, ht_single_new(w.ctx, PROBLEM(.eta = w.set), &loop))                \
+    X(options.method,                                                                   \
+      ht_single_new(w.ctx, PROBLEM(FULL),                                               \
+                    (&(ht_single_options){.method = (ht_single_method)99})))            \
+    X(options.rate_inner, ht_single_new(w.ctx, PROBLEM(FULL), &(ht_single_options){0})) \
+    X(ht_single_step, ht_single_step(NULL))                                             \
+    X(ht_single_outer, ht_single_outer(NULL))                                           \
+    X(ht_single_state, ht_single_state(NULL))                                           \
+    X(ht_single_restore, ht_single_restore(NULL, w.set))                                \
+    X(ht_single_bytes, ht_single_bytes(NULL))                                           \
     X(ht_bilevel_hvp, ht_bilevel_hvp(NULL, w.set))                                      \
     X(ht_bilevel_explain, ht_bilevel_explain(NULL, w.sink))                             \
     X(ht_bilevel_print, ht_bilevel_print(NULL, w.sink))                                 \
@@ -503,6 +516,7 @@ static void try_call(void *data)
     static ht_images images;
     static ht_table table;
     ht_bilevel_problem lossless = {.theta = w.set, .eta = w.set, .steps = 1};
+    ht_single_options loop = {.rate_inner = 1, .rate_linear = 1, .rate_outer = 1};
     ht_bilevel_problem endless = {
         loss, loss, .theta = w.set, .eta = w.set, .update = w.update, .steps = -1};
     int64_t *parts[1] = {w.rows};
@@ -541,11 +555,11 @@ static void null_and_senseless_arguments_are_refused_by_name(void **state)
 /* Functions without a place for NULL or a senseless number, or where these are meant. */
 static const char *const without[] = {
     "ht_context_free", "ht_tensor_free", "ht_tape_free", "ht_program_free", "ht_set_free",
-    "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_images_free",
-    "ht_prefetch_free", "ht_table_free", "ht_status_name", "ht_shape_count",
-    "ht_shape_equal", "ht_dtype_name", "ht_dtype_bytes", "ht_random_bits",
-    "ht_random_uniform", "ht_op_at", "ht_is_zero", "ht_same", "ht_number", "ht_counted",
-    "ht_assertion_failed",
+    "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_single_free",
+    "ht_images_free", "ht_prefetch_free", "ht_table_free", "ht_status_name",
+    "ht_shape_count", "ht_shape_equal", "ht_dtype_name", "ht_dtype_bytes",
+    "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero", "ht_same",
+    "ht_number", "ht_counted", "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
     "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", "ht_jacobian", "ht_hessian",
     NULL};
@@ -574,7 +588,7 @@ static void every_function_of_the_headers_is_tried(void **state)
     static const char *const headers[] = {"tensor/ht_status.h",     "tensor/ht_tensor.h",
                                           "autograd/ht_autograd.h", "nn/ht_nn.h",
                                           "bilevel/ht_bilevel.h",   "bilevel/ht_outer.h",
-                                          "data/ht_data.h"};
+                                          "bilevel/ht_single.h",    "data/ht_data.h"};
     for (size_t k = 0; k < sizeof headers / sizeof *headers; k++)
         misuse_functions(headers[k], check_is_tried);
     printf("# %d declarations\n", seen);

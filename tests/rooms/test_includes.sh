@@ -27,8 +27,9 @@ nn: tensor tensor/core autograd
 bilevel: tensor tensor/core autograd autograd/graph nn
 bilevel/record: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/unroll: tensor tensor/core autograd autograd/graph nn bilevel
-bilevel/implicit:
-bilevel/outer: tensor tensor/core autograd autograd/graph nn bilevel
+bilevel/implicit: tensor tensor/core autograd autograd/graph nn bilevel
+bilevel/outer: tensor tensor/core autograd autograd/graph nn bilevel bilevel/implicit
+bilevel/stochastic: tensor tensor/core autograd autograd/graph nn bilevel bilevel/implicit
 data: tensor tensor/core
 END
 

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/* test_bilevel_single.c: single loops on quadratics whose hypergradient and solution are
+ * known, whole and split into batches. Read next: bilevel/ht_single.h. */
+#include "test_stationary.h"
+
+/* The quadratic of test_stationary.h is the mean of BATCHES of them: batch j has a + e_j,
+ * and so on, the e of a pair of batches being each other's negative. */
+enum { BATCHES = 8, N = 6, M = 3 };
+#define NOISE 0.2
+
+static const char *const part_name[] = {"a", "b", "c", "d", "linear"};
+
+typedef struct split {
+    trial t;
+    blocks q;
+    double solution[M];
+    ht_set *whole, *off[BATCHES];
+} split;
+
+/* dF/de at e, of the whole. */
+static void gradient_at(const blocks *q, const double *e, double *gradient)
+{
+    double right[MOST], w[MOST], v[MOST], part[MOST];
+    multiply(&q->b, false, e, right);
+    for (int i = 0; i < N; i++) right[i] = -right[i];
+    matrix_solve(&q->a, right, w);
+    multiply(&q->c, false, w, right);
+    for (int i = 0; i < N; i++) right[i] += q->linear[i];
+    matrix_solve(&q->a, right, v);
+    multiply(&q->b, true, v, part);
+    multiply(&q->d, false, e, gradient);
+    for (int j = 0; j < M; j++) gradient[j] -= part[j];
+}
+
+static void eta_of(const split *p, double *e)
+{
+    for (int j = 0; j < M; j++)
+        e[j] = ht_tensor_get(ht_set_tensor(p->t.problem.eta, "e"), j);
+}
+
+static double square_of(const split *p)
+{
+    double e[MOST], g[MOST], square = 0;
+    eta_of(p, e);
+    gradient_at(&p->q, e, g);
+    for (int j = 0; j < M; j++) square += g[j] * g[j];
+    return square;
+}
+
+/* From the solution, relative. */
+static double distance_of(const split *p)
+{
+    double e[MOST], off = 0, size = 0;
+    eta_of(p, e);
+    for (int j = 0; j < M; j++) {
+        off = hypot(off, e[j] - p->solution[j]);
+        size = hypot(size, p->solution[j]);
+    }
+    return off / size;
+}
+
+/* The gradient is affine: its zero. */
+static void solve(split *p)
+{
+    matrix h = {.rows = M, .columns = M};
+    double zero[MOST] = {0}, right[MOST], column[MOST];
+    gradient_at(&p->q, zero, right);
+    for (int j = 0; j < M; j++) {
+        double unit[MOST] = {0};
+        unit[j] = 1;
+        gradient_at(&p->q, unit, column);
+        for (int i = 0; i < M; i++) h.at[i][j] = column[i] - right[i];
+    }
+    for (int i = 0; i < M; i++) right[i] = -right[i];
+    matrix_solve(&h, right, p->solution);
+}
+
+/* Batches in an order that turns with each epoch. */
+static ht_status fill(uint64_t step, ht_set *batch, void *user)
+{
+    const split *p = user;
+    uint64_t j = (step + 3 * (step / BATCHES)) % BATCHES;
+    for (size_t k = 0; k < 5; k++) {
+        const ht_tensor *whole = ht_set_tensor(p->whole, part_name[k]),
+                        *off = ht_set_tensor(p->off[j], part_name[k]);
+        ht_tensor *to = ht_set_tensor(batch, part_name[k]);
+        for (int64_t i = 0; i < ht_tensor_count(to); i++)
+            ht_tensor_set(to, i, ht_tensor_get(whole, i) + ht_tensor_get(off, i));
+    }
+    return HT_OK;
+}
+
+/* Half a batch's parts are drawn, of a, c and d symmetric; the others are opposite. */
+static void draw_off(ht_set *off, const ht_set *opposite)
+{
+    for (size_t k = 0; k < 5; k++) {
+        ht_tensor *t = ht_set_tensor(off, part_name[k]);
+        int64_t rows = ht_tensor_shape(t).dim[0], columns = ht_tensor_shape(t).dim[1];
+        for (int64_t i = 0; i < rows * columns; i++) {
+            int64_t mirror = i % columns * columns + i / columns;
+            double value = NOISE * draw();
+            if (opposite)
+                value = -ht_tensor_get(ht_set_tensor(opposite, part_name[k]), i);
+            else if (rows == columns && mirror < i)
+                value = ht_tensor_get(t, mirror);
+            ht_tensor_set(t, i, value);
+        }
+    }
+}
+
+static void split_open(split *p, int seed, bool batches)
+{
+    draws = (uint64_t)(1000 * seed);
+    blocks_open(&p->t, &p->q, N, M);
+    ht_tensor *d = ht_set_tensor(p->t.problem.inner_data, "d");
+    for (int j = 0; j < M; j++) ht_tensor_set(d, j * M + j, p->q.d.at[j][j] += 1);
+    solve(p);
+    p->t.problem.tolerance = 0;
+    p->t.problem.user = p;
+    p->whole = ht_set_clone(p->t.problem.inner_data, 0);
+    for (int j = 0; j < BATCHES; j++) {
+        p->off[j] = ht_set_clone(p->whole, 0);
+        draw_off(p->off[j], j % 2 ? p->off[j - 1] : NULL);
+    }
+    if (batches) p->t.problem.inner_batch = p->t.problem.outer_batch = fill;
+}
+
+static void split_close(split *p)
+{
+    ht_set_free(p->whole);
+    for (int j = 0; j < BATCHES; j++) ht_set_free(p->off[j]);
+    trial_close(&p->t);
+}
+
+static ht_single *loop_open(split *p, const ht_single_options *o)
+{
+    ht_single *single = ht_single_new(p->t.ctx, &p->t.problem, o);
+    if (!single) fail_msg("%s", ht_context_message(p->t.ctx));
+    return single;
+}
+
+static void loop_run(split *p, ht_single *single, int64_t steps)
+{
+    for (int64_t k = 0; k < steps; k++)
+        if (ht_single_step(single) != HT_OK) fail_msg("%s", ht_context_message(p->t.ctx));
+}
+
+/* How far e is from the solution after so many steps on the whole data. */
+static double distance_after(const ht_single_options *o, int seed, int64_t steps)
+{
+    split p;
+    split_open(&p, seed, false);
+    ht_single *single = loop_open(&p, o);
+    loop_run(&p, single, steps);
+    double distance = distance_of(&p);
+    ht_single_free(single);
+    split_close(&p);
+    return distance;
+}
+
+/* What each method is run with: on batches, and to the end on all the data. */
+typedef struct recipe {
+    const char *name;
+    int64_t steps; /* on batches, until |dF/de|^2 has fallen by 10^4 */
+    ht_single_options noisy;
+    int64_t whole_steps; /* to 1e-8; 0: it is biased */
+    ht_single_options whole;
+} recipe;
+
+static const recipe recipes[] = {
+    {"SOBA",
+     4000,
+     {.method = HT_SOBA,
+      .rate_inner = 0.2,
+      .rate_linear = 0.2,
+      .rate_outer = 0.05,
+      .decay = 0.4},
+     2000,
+     {.method = HT_SOBA, .rate_inner = 0.3, .rate_linear = 0.3, .rate_outer = 0.1}},
+    {"F2SA",
+     4000,
+     {.method = HT_F2SA,
+      .rate_inner = 0.2,
+      .rate_outer = 0.05,
+      .penalty = 10,
+      .inner_steps = 5,
+      .decay = 0.5,
+      .growth = 0.25},
+     0,
+     {.method = HT_F2SA,
+      .rate_inner = 0.3,
+      .rate_outer = 0.1,
+      .penalty = 100,
+      .inner_steps = 20}},
+};
+enum { RECIPES = sizeof recipes / sizeof *recipes, SEEDS = 3 };
+
+static void each_method_falls_by_ten_thousand_on_batches(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES * SEEDS; k++) {
+        split p;
+        const recipe *r = &recipes[k / SEEDS];
+        split_open(&p, k % SEEDS, true);
+        double before = square_of(&p);
+        ht_single *single = loop_open(&p, &r->noisy);
+        loop_run(&p, single, r->steps);
+        print_message("# %s: |dF/de|^2 %.2e of %.2e\n", r->name, square_of(&p), before);
+        if (!(square_of(&p) <= 1e-4 * before))
+            fail_msg("%s: %.2e of %.2e", r->name, square_of(&p), before);
+        ht_single_free(single);
+        split_close(&p);
+    }
+}
+
+/* And that is where the implicit derivative is 0. */
+static void each_unbiased_method_ends_at_the_solution(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES * SEEDS; k++) {
+        const recipe *r = &recipes[k / SEEDS];
+        if (!r->whole_steps) continue;
+        double distance = distance_after(&r->whole, k % SEEDS, r->whole_steps);
+        print_message("# %s: off by %.1e\n", r->name, distance);
+        if (!(distance <= 1e-8)) fail_msg("%s: off by %.2e", r->name, distance);
+    }
+}
+
+/* By O(1 / penalty). */
+static void penalty_bias_halves_when_the_penalty_doubles(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES * SEEDS; k++) {
+        const recipe *r = &recipes[k / SEEDS];
+        ht_single_options o = r->whole;
+        if (o.penalty == 0) continue;
+        double once = distance_after(&o, k % SEEDS, 2000);
+        o.penalty *= 2;
+        double twice = distance_after(&o, k % SEEDS, 2000);
+        print_message("# %s: off by %.2e, then by %.2e\n", r->name, once, twice);
+        if (!(fabs(twice / once - 0.5) < 0.05))
+            fail_msg("%s: %.3f", r->name, twice / once);
+    }
+}
+
+/* Going on, and memory. */
+
+static void save(const split *p, const ht_single *single, ht_set *copy[3])
+{
+    copy[0] = ht_set_clone(p->t.problem.theta, 0);
+    copy[1] = ht_set_clone(p->t.problem.eta, 0);
+    copy[2] = ht_set_clone(ht_single_state(single), 0);
+}
+
+static void assert_same(const ht_set *a, const ht_set *b)
+{
+    for (int i = 0; i < ht_set_count(a); i++)
+        if (memcmp(ht_tensor_data(ht_set_at(a, i)), ht_tensor_data(ht_set_at(b, i)),
+                   ht_tensor_bytes(ht_set_at(a, i))))
+            fail_msg("%s differs", ht_set_name(a, i));
+}
+
+static void free_copies(ht_set *copy[3])
+{
+    for (int k = 0; k < 3; k++) ht_set_free(copy[k]);
+}
+
+static void a_restored_loop_goes_on_to_the_same_bits(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES; k++) {
+        split p;
+        ht_set *half[3], *end[3], *again[3];
+        split_open(&p, k, true);
+        ht_single *single = loop_open(&p, &recipes[k].noisy);
+        loop_run(&p, single, 37);
+        save(&p, single, half);
+        loop_run(&p, single, 23);
+        save(&p, single, end);
+        ht_single_free(single);
+        ht_set_copy(p.t.problem.theta, half[0]);
+        ht_set_copy(p.t.problem.eta, half[1]);
+        single = loop_open(&p, &recipes[k].noisy);
+        assert_int_equal(ht_single_restore(single, half[2]), HT_OK);
+        loop_run(&p, single, 23);
+        save(&p, single, again);
+        for (int i = 0; i < 3; i++) assert_same(end[i], again[i]);
+        assert_int_equal(ht_tensor_get(ht_set_tensor(again[2], "step"), 0), 60);
+        free_copies(half), free_copies(end), free_copies(again);
+        ht_single_free(single);
+        split_close(&p);
+    }
+}
+
+static void steps_allocate_nothing_and_bytes_are_the_most_there_are(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES; k++) {
+        split p;
+        split_open(&p, k, true);
+        counted *memory = &p.t.memory;
+        size_t live = memory->peak = memory->live;
+        ht_single *single = loop_open(&p, &recipes[k].noisy);
+        assert_int_equal(memory->peak - live, ht_single_bytes(single));
+        uint64_t calls = memory->calls;
+        size_t made = memory->live;
+        loop_run(&p, single, 30);
+        assert_int_equal(memory->calls, calls);
+        assert_int_equal(memory->live, made);
+        ht_single_free(single);
+        assert_int_equal(memory->live, live);
+        split_close(&p);
+    }
+}
+
+/* Memory that is not to be had is an error, wherever it is, and all is given back. */
+static void each_failed_allocation_is_an_error(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES; k++) {
+        bool failed = true;
+        for (uint64_t i = 1; failed; i++) {
+            split p;
+            split_open(&p, k, true);
+            p.t.memory.fail_at = p.t.memory.calls + i;
+            ht_single *single = ht_single_new(p.t.ctx, &p.t.problem, &recipes[k].noisy);
+            failed = !single;
+            if (failed) assert_int_equal(ht_context_status(p.t.ctx), HT_ERROR_MEMORY);
+            p.t.memory.fail_at = 0;
+            ht_context_clear(p.t.ctx);
+            ht_single_free(single);
+            split_close(&p);
+        }
+    }
+}
+
+/* theta and eta of f32: as far as their rounding. */
+static void single_precision_is_solved_to_its_rounding(void **state)
+{
+    (void)state;
+    for (int k = 0; k < RECIPES; k++) {
+        split p;
+        split_open(&p, 1, false);
+        ht_bilevel_problem *of = &p.t.problem;
+        ht_set **const set[] = {&of->theta, &of->eta, &of->inner_data};
+        for (int i = 0; i < 3; i++) {
+            ht_set *narrow = ht_set_clone(*set[i], HT_F32);
+            ht_set_free(*set[i]);
+            *set[i] = narrow;
+        }
+        of->outer_data = of->inner_data;
+        ht_single *single = loop_open(&p, &recipes[k].whole);
+        loop_run(&p, single, recipes[k].whole_steps ? recipes[k].whole_steps : 2000);
+        assert_true(distance_of(&p) < (recipes[k].whole_steps ? 1e-5 : 2e-2));
+        assert_true(isfinite(ht_single_outer(single)));
+        ht_single_free(single);
+        split_close(&p);
+    }
+}
+
+/* Refusing. */
+
+static void assert_refused(split *p, const ht_single_options *o, const char *words)
+{
+    ht_single *single = ht_single_new(p->t.ctx, &p->t.problem, o);
+    if (single || !strstr(ht_context_message(p->t.ctx), words) ||
+        !strstr(ht_context_message(p->t.ctx), "hint: "))
+        fail_msg("%s: %s", words, ht_context_message(p->t.ctx));
+    ht_context_clear(p->t.ctx);
+}
+
+static void options_that_do_not_go_together_are_refused(void **state)
+{
+    (void)state;
+#define RATES(inner, linear, outer) \
+    .rate_inner = inner, .rate_linear = linear, .rate_outer = outer
+#define SOBA .method = HT_SOBA, RATES(1, 1, 1)
+#define F2SA .method = HT_F2SA, .rate_inner = 1, .rate_outer = 1, .penalty = 1
+    const struct {
+        ht_single_options o;
+        const char *words;
+    } bad[] = {
+        {{.method = HT_SOBA},
+         "rate_inner is 0, but options.method is HT_SOBA, which need"},
+        {{.method = HT_SOBA, RATES(1, 0, 1)},
+         "rate_linear is 0, but options.method is HT_SOBA"},
+        {{.method = HT_SOBA, RATES(1, 1, 0)},
+         "rate_outer is 0, but options.method is HT_SOBA"},
+        {{SOBA, .penalty = 1},
+         "penalty is set, but options.method is HT_SOBA, which has"},
+        {{SOBA, .inner_steps = 1}, "inner_steps is set, but options.method is HT_SOBA"},
+        {{SOBA, .growth = 1}, "growth is set, but options.method is HT_SOBA"},
+        {{SOBA, .decay = 2}, "decay is 2, but"},
+        {{.method = HT_SOBA, RATES(-1, 1, 1)}, "rate_inner is -1, but"},
+        {{F2SA}, "inner_steps is 0, but options.method is HT_F2SA, which needs it"},
+        {{F2SA, .inner_steps = 1, .rate_linear = 1}, "rate_linear is set, but options.m"},
+        {{F2SA, .inner_steps = 1, .momentum = 0.5},
+         "momentum is set, but options.method"},
+        {{F2SA, .inner_steps = -1}, "inner_steps is -1, but"},
+    };
+    split p;
+    split_open(&p, 0, true);
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+        assert_refused(&p, &bad[k].o, bad[k].words);
+    split_close(&p);
+}
+
+static void set_nothing(const ht_vars *eta, ht_vars *theta, void *user)
+{
+    (void)eta, (void)theta, (void)user;
+}
+
+static void problems_whose_training_says_more_are_refused(void **state)
+{
+    (void)state;
+    const ht_update_group group = {.pattern = "w"};
+    split p;
+    split_open(&p, 0, true);
+    const ht_bilevel_problem whole = p.t.problem;
+    ht_bilevel_problem *of = &p.t.problem;
+    const ht_single_options o = {SOBA};
+    of->init = set_nothing, assert_refused(&p, &o, "problem.init"), *of = whole;
+    of->after = set_nothing, assert_refused(&p, &o, "problem.after"), *of = whole;
+    of->state = of->eta, assert_refused(&p, &o, "problem.state"), *of = whole;
+    of->start = 3, assert_refused(&p, &o, "problem.start"), *of = whole;
+    of->tolerance = 1, assert_refused(&p, &o, "problem.tolerance"), *of = whole;
+    of->update.groups = &group, of->update.n_groups = 1;
+    assert_refused(&p, &o, "problem.update.groups"), *of = whole;
+    of->update.decay = HT_FIXED(0.1);
+    assert_refused(&p, &o, "problem.update.decay"), *of = whole;
+    of->theta = of->eta, assert_refused(&p, &o, "theta is the set eta"), *of = whole;
+    split_close(&p);
+}
+
+/* Another method's state has other names. */
+static void a_state_of_another_loop_is_refused(void **state)
+{
+    (void)state;
+    split p;
+    split_open(&p, 0, true);
+    ht_single *single = loop_open(&p, &recipes[0].noisy),
+              *other = loop_open(&p, &recipes[RECIPES - 1].noisy);
+    assert_int_not_equal(ht_single_restore(single, ht_single_state(other)), HT_OK);
+    ht_context_clear(p.t.ctx);
+    ht_single_free(single);
+    ht_single_free(other);
+    split_close(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_method_falls_by_ten_thousand_on_batches),
+        cmocka_unit_test(each_unbiased_method_ends_at_the_solution),
+        cmocka_unit_test(penalty_bias_halves_when_the_penalty_doubles),
+        cmocka_unit_test(a_restored_loop_goes_on_to_the_same_bits),
+        cmocka_unit_test(steps_allocate_nothing_and_bytes_are_the_most_there_are),
+        cmocka_unit_test(each_failed_allocation_is_an_error),
+        cmocka_unit_test(single_precision_is_solved_to_its_rounding),
+        cmocka_unit_test(options_that_do_not_go_together_are_refused),
+        cmocka_unit_test(problems_whose_training_says_more_are_refused),
+        cmocka_unit_test(a_state_of_another_loop_is_refused),
+    };
+    return TEST_MAIN(tests);
+}
