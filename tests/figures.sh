@@ -54,6 +54,7 @@ figures() {
         "$(($(lines update.txt) + $(lines schedule.txt)))"
     row 'mutants that are equal to the rule, each with its reason' \
         "$(grep -cE '^ +\{"[a-z_]+", (true|false), HTI_MUTATE_' autograd/mutate.c)"
+    row 'bilevel problems of the literature, solved' "$(grep -c '^ *X(' problems/problems.h)"
     row 'fuzz targets' "$(find fuzz -name 'fuzz_*.c' | wc -l)"
 }
 

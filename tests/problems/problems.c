@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* problems.c: what is derived on a problem's page tried by brute force, and its runs
+ * made by ht_bilevel_minimize. Read next: test_problems.c. */
+#include "problems.h"
+
+#include "test.h"
+
+static const double close_enough = 1e-4;
+
+static ht_tensor *vector(ht_set *set, const char *name, int n, const double *values)
+{
+    ht_tensor *t = ht_set_add(set, name, HT_F64, HT_SHAPE(n));
+    for (int i = 0; i < n; i++) ht_tensor_set(t, i, values[i]);
+    return t;
+}
+
+static void get(const ht_tensor *t, double *values)
+{
+    for (int64_t i = 0; i < ht_tensor_count(t); i++) values[i] = ht_tensor_get(t, i);
+}
+
+/* Brute force. */
+
+/* A point (x, y) at which F and f are wanted, op by op. */
+typedef struct desk {
+    const problem *p;
+    ht_context *ctx;
+    ht_tape *tape;
+    ht_tensor *x, *y;
+    uint64_t drawn;
+} desk;
+
+static void desk_open(desk *d, const problem *p)
+{
+    *d = (desk){.p = p, .ctx = ht_context_new(NULL)};
+    d->tape = ht_tape_new(d->ctx, HT_EAGER);
+    d->x = ht_tensor_new(d->ctx, HT_F64, HT_SHAPE(p->n));
+    d->y = ht_tensor_new(d->ctx, HT_F64, HT_SHAPE(p->m));
+}
+
+static void desk_close(desk *d)
+{
+    assert_string_equal(ht_context_message(d->ctx), "");
+    ht_tape_free(d->tape);
+    ht_tensor_free(d->x);
+    ht_tensor_free(d->y);
+    ht_context_free(d->ctx);
+}
+
+static double draw(desk *d, double low, double high)
+{
+    return low + (high - low) * ht_random_uniform(1, 0, d->drawn++);
+}
+
+typedef ht_var (*desk_fn)(ht_var x, ht_var y);
+
+static ht_var on_desk(desk *d, desk_fn f, const double *x, const double *y)
+{
+    ht_tape_reset(d->tape);
+    for (int i = 0; i < d->p->n; i++) ht_tensor_set(d->x, i, x[i]);
+    for (int i = 0; i < d->p->m; i++) ht_tensor_set(d->y, i, y[i]);
+    return f(ht_input(d->tape, d->x), ht_input(d->tape, d->y));
+}
+
+static double value_of(desk *d, desk_fn f, const double *x, const double *y)
+{
+    return ht_item(on_desk(d, f, x, y));
+}
+
+/* No y of Y(x), drawn near and far, is better for f than the reaction, nor one that is as
+ * good better for F. */
+static void check_reaction(desk *d, const double *x)
+{
+    const problem *p = d->p;
+    double best[PROBLEM_M], y[PROBLEM_M];
+    p->reaction(x, best);
+    if (p->set) {
+        get(ht_value(on_desk(d, p->set, x, best)), y);
+        for (int i = 0; i < p->m; i++) assert_near(best[i], y[i], 1e-14);
+    }
+    double f = value_of(d, p->lower, x, best), slack = 1e-13 * fmax(1, fabs(f));
+    for (int k = 0; k < 300; k++) {
+        double size = exp(draw(d, -5, 3));
+        for (int i = 0; i < p->m; i++) y[i] = best[i] + draw(d, -size, size);
+        if (p->set) get(ht_value(on_desk(d, p->set, x, y)), y);
+        double other = value_of(d, p->lower, x, y);
+        if (!(other < f - slack) &&
+            (other > f + slack ||
+             value_of(d, p->upper, x, y) >= value_of(d, p->upper, x, best) - 1e-13))
+            continue;
+        fail_msg("%s: at x %g %g y %.15g %.15g is better than the reaction %.15g %.15g",
+                 p->name, x[0], x[1], y[0], y[1], best[0], best[1]);
+    }
+}
+
+static double outcome(desk *d, const double *x)
+{
+    double y[PROBLEM_M];
+    d->p->reaction(x, y);
+    return value_of(d, d->p->upper, x, y);
+}
+
+/* F at the optimum is as said, at no point of a grid lower, at 30 with y as it should. */
+void problem_check(const problem *p)
+{
+    desk d;
+    desk_open(&d, p);
+    check_reaction(&d, p->x);
+    assert_near(outcome(&d, p->x), p->value, 1e-12);
+    int side = p->n == 1 ? 4001 : 121, all = p->n == 1 ? side : side * side;
+    for (int k = 0; k < all; k++) {
+        double x[PROBLEM_N] = {0}, at[] = {k % side, k / side};
+        for (int i = 0; i < p->n; i++)
+            x[i] = p->low[i] + (p->high[i] - p->low[i]) * at[i] / (side - 1);
+        double F = outcome(&d, x);
+        if (!(F >= p->value - 1e-12 * fmax(1, fabs(p->value))))
+            fail_msg("%s: F is %.15g at x %.15g %.15g", p->name, F, x[0], x[1]);
+        if (k % (all / 29) == 0) check_reaction(&d, x);
+    }
+    desk_close(&d);
+}
+
+/* Runs. */
+
+static ht_var inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                    void *user)
+{
+    (void)batch;
+    return ((const problem *)user)->lower(ht_get(eta, "x"), ht_get(theta, "y"));
+}
+
+static ht_var outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                    void *user)
+{
+    (void)batch;
+    return ((const problem *)user)->upper(ht_get(eta, "x"), ht_get(theta, "y"));
+}
+
+static void after(const ht_vars *eta, ht_vars *theta, void *user)
+{
+    const problem *p = user;
+    ht_vars_set(theta, "y", p->set(ht_get(eta, "x"), ht_get(theta, "y")));
+}
+
+static void begin(const ht_vars *eta, ht_vars *theta, void *user)
+{
+    (void)user;
+    ht_vars_set(theta, "y", ht_get(eta, "y"));
+}
+
+static void keep_in_box(ht_set *eta, void *user)
+{
+    const problem *p = user;
+    ht_tensor *x = ht_set_tensor(eta, "x");
+    for (int i = 0; i < p->n; i++)
+        ht_tensor_set(x, i, clamped(ht_tensor_get(x, i), p->low[i], p->high[i]));
+}
+
+/* From a start to x and y; F there. */
+static double minimized(const problem *p, const problem_run *from, double *x, double *y)
+{
+    ht_context *ctx = ht_context_new(NULL);
+    ht_set *eta = ht_set_new(ctx), *theta = ht_set_new(ctx);
+    vector(eta, "x", p->n, from->x);
+    if (p->choose) vector(eta, "y", p->m, from->y);
+    vector(theta, "y", p->m, from->y);
+    ht_bilevel_problem pair = {.inner = inner,
+                               .outer = outer,
+                               .init = p->choose ? begin : NULL,
+                               .after = p->set ? after : NULL,
+                               .theta = theta,
+                               .eta = eta,
+                               .update = HT_SGD(p->rate),
+                               .steps = p->steps,
+                               .user = (void *)p};
+    ht_bilevel *bilevel =
+        ht_bilevel_new(ctx, &pair, &(ht_bilevel_options){.method = p->method});
+    if (!bilevel) fail_msg("%s: %s", p->name, ht_context_message(ctx));
+    ht_rate fall = {.steps = p->outer_steps};
+    ht_outer_options o = {.newton = p->newton,
+                          .steps = p->outer_steps,
+                          .project = keep_in_box,
+                          .user = (void *)p,
+                          .guard = HT_GUARD_OFF};
+    if (!p->newton) {
+        o.update = HT_SGD(p->outer_rate);
+        o.update.rate.schedule = ht_rate_cosine;
+        o.update.rate.user = &fall;
+    }
+    ht_outer_result r = ht_bilevel_minimize(bilevel, &o);
+    ht_bilevel_result end = ht_bilevel_evaluate(bilevel, (uint64_t)p->outer_steps);
+    if (*ht_context_message(ctx)) fail_msg("%s: %s", p->name, ht_context_message(ctx));
+    get(ht_set_tensor(eta, "x"), x);
+    get(ht_set_tensor(end.theta, "y"), y);
+    printf("# %s from %g %g: x %.8g %.8g, y %.8g %.8g, F %.8g (%s)\n", p->name,
+           from->x[0], from->x[1], x[0], x[1], y[0], y[1], end.outer, r.why);
+    ht_bilevel_free(bilevel);
+    ht_set_free(eta);
+    ht_set_free(theta);
+    ht_context_free(ctx);
+    return end.outer;
+}
+
+/* A point that a run found is of the kind that the page says. */
+static void check_end(const problem *p, const problem_run *run, const double *x,
+                      const double *y)
+{
+    desk d;
+    desk_open(&d, p);
+    double best[PROBLEM_M];
+    p->reaction(x, best);
+    double loss = value_of(&d, p->lower, x, y) - value_of(&d, p->lower, x, best);
+    if (run->end == MISLED)
+        assert_true(loss > 1e-3);
+    else
+        assert_near(loss, 0, close_enough);
+    if (run->end == LOCAL) assert_true(run->value > p->value + 1e-3);
+    desk_close(&d);
+}
+
+void problem_solve(const problem *p)
+{
+    for (const problem_run *run = p->run; run < p->run + PROBLEM_RUNS && run->end;
+         run++) {
+        double x[PROBLEM_N] = {0}, y[PROBLEM_M] = {0};
+        double F = minimized(p, run, x, y);
+        bool solves = run->end == SOLVES;
+        for (int i = 0; i < p->n; i++)
+            assert_near(x[i], solves ? p->x[i] : run->found[i], close_enough);
+        assert_near(F, solves ? p->value : run->value, close_enough);
+        check_end(p, run, x, y);
+    }
+}

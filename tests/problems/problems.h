@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* problems.h: a bilevel problem of the literature as a page of mathematics,
+ *
+ *   min over x in [low, high] of F(x, y),  y in argmin of f(x, y) over y in Y(x),
+ *
+ * with its optimum by derivation, and from where which method ends where. Several y: the
+ * optimistic problem, in which the upper level chooses among them. Read next: README.md,
+ * bard_1988.c, problems.c. */
+#ifndef HTI_PROBLEMS_H
+#define HTI_PROBLEMS_H
+
+#include <math.h>
+
+#include "hypertape.h"
+
+enum { PROBLEM_N = 2, PROBLEM_M = 4, PROBLEM_RUNS = 4 };
+
+/* A run, and where it ends. */
+typedef struct problem_run {
+    double x[PROBLEM_N], y[PROBLEM_M]; /* it starts from */
+    enum {
+        NOT_A_RUN,
+        SOLVES, /* at the optimum */
+        LOCAL,  /* at another point (found, value) that is feasible: y solves f there */
+        MISLED  /* at one that is not: y is another stationary point of f */
+    } end;
+    double found[PROBLEM_N], value;
+} problem_run;
+
+typedef struct problem {
+    const char *name;
+    int n, m; /* elements of x and of y */
+    double low[PROBLEM_N], high[PROBLEM_N];
+    ht_var (*upper)(ht_var x, ht_var y), (*lower)(ht_var x, ht_var y); /* F, f: 0-d */
+    ht_var (*set)(ht_var x, ht_var y); /* the point of Y(x) nearest to y; NULL: R^m */
+    /* By derivation: the y that solves f for x, of several one that is best for F. */
+    void (*reaction)(const double *x, double *y);
+    double x[PROBLEM_N], value; /* the optimum */
+    /* How it is solved. */
+    ht_method method;
+    double
+        rate; /* of `steps` steps of descent on f, from y, or with choose from an outer */
+    int64_t steps; /* variable that starts as y: of several solutions F takes its own */
+    bool choose;
+    int64_t newton;    /* of F; 0: descent, by outer_rate falling to 0 */
+    double outer_rate; /* in outer_steps */
+    int64_t outer_steps;
+    problem_run run[PROBLEM_RUNS];
+} problem;
+
+#define PROBLEMS(X)          \
+    X(bard_1988)             \
+    X(bard_1998)             \
+    X(clark_westerberg_1990) \
+    X(smd1)
+
+#define PROBLEM_DECLARED(name) extern const problem name;
+PROBLEMS(PROBLEM_DECLARED)
+
+/* Element i of a vector, as a vector of one. */
+static inline ht_var part(ht_var x, int i)
+{
+    return ht_slice(x, 0, i, 1, 1);
+}
+
+/* (x - a)^2. */
+static inline ht_var square_off(ht_var x, double a)
+{
+    return ht_square(ht_sub(x, a));
+}
+
+static inline double clamped(double x, double low, double high)
+{
+    return fmin(fmax(x, low), high);
+}
+
+void problem_check(const problem *p); /* the derivation, by brute force */
+void problem_solve(const problem *p); /* the runs, by ht_bilevel_minimize */
+
+#endif
