@@ -85,7 +85,7 @@ says new_keeps_a_file 1 "dev: new: $work/full/thesis.tex $there" \
 # Where nothing is built, and tools that would build say that they were asked.
 mkdir -p "$work/unbuilt" "$work/refusing"
 cp "$root/dev" "$work/unbuilt/dev"
-(cd "$root" && tar -cf - examples/bilevel/hyperclean_setup.c examples/common/command.c \
+(cd "$root" && tar -cf - examples/bilevel/hyperclean.c examples/common/command.c \
     examples/common/demo.h) |
     tar -xf - -C "$work/unbuilt"
 for tool in meson ninja apt-get sudo; do

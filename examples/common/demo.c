@@ -133,6 +133,30 @@ ht_status demo_fill(ht_set *room, const ht_set *set, const int64_t *order, int64
     return ht_context_status(ht_set_context(room));
 }
 
+demo_batches demo_batches_new(const ht_set *set, int64_t n)
+{
+    ht_context *ctx = ht_set_context(set);
+    int64_t most = ht_tensor_shape(ht_set_at(set, 0)).dim[0];
+    if (n > most)
+        ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
+                        "--batch %lld: expected at most --train %lld\n"
+                        "  hint: 0 trains on all images at each step",
+                        (long long)n, (long long)most);
+    ht_check(ctx);
+    int64_t *order = calloc((size_t)n, sizeof *order);
+    HT_ASSERT(order, "no memory for a batch of %lld", (long long)n);
+    return (demo_batches){set, demo_room(set, n), n, order};
+}
+
+ht_status demo_batch(uint64_t step, ht_set *room, void *batches)
+{
+    const demo_batches *b = batches;
+    ht_shape shape = ht_tensor_shape(ht_set_at(b->set, 0));
+    ht_batch_order(ht_context_seed(ht_set_context(room)), step, shape.dim[0], b->n,
+                   b->order);
+    return demo_fill(room, b->set, b->order, 0);
+}
+
 void demo_digits(const ht_images *images, int64_t from, int64_t most, ht_tensor *ten)
 {
     int64_t n = ht_tensor_count(images->labels), pixels = ht_tensor_count(ten) / 10;
@@ -206,14 +230,32 @@ double judge_accuracy(judge *j, const ht_set *theta, double *score)
     return 100 * ht_accuracy(ht_set_at(j->logits, 0), labels);
 }
 
+ht_tensor *judge_confusion(judge *j, const ht_set *theta)
+{
+    ht_context *ctx = ht_set_context(j->test);
+    ht_tensor *counts = ht_tensor_new(ctx, HT_I32, HT_SHAPE(10, 10));
+    judge_accuracy(j, theta, NULL);
+    ht_confusion(ht_set_at(j->logits, 0), ht_set_tensor(j->test, "label"), counts);
+    ht_check(ctx);
+    return counts;
+}
+
+void demo_folder(demo *d, const char *const *files)
+{
+    const char *out = d->options->out;
+    if (!out) return;
+    output_folder(d->ctx, d->name, out, files);
+    ht_check(d->ctx);
+    d->earlier = output_earlier(d->ctx, out, files);
+}
+
 void demo_begin(demo *d, const char *const *files)
 {
     const demo_options *o = d->options;
     d->ctx = ht_context_new(
         &(ht_context_options){.seed = o->common.seed, .threads = o->common.threads});
     HT_ASSERT(d->ctx, "no memory for a context");
-    if (o->out) output_folder(d->ctx, d->name, o->out, files);
-    if (o->out) d->earlier = output_earlier(d->ctx, o->out, files);
+    if (files) demo_folder(d, files);
     output_check(d->ctx, "json", o->common.json);
     d->state = demo_state(d->ctx, o);
     ht_check(d->ctx);
@@ -230,6 +272,26 @@ void demo_worked(demo *d, double trainings, const char *what, int64_t step, int6
         progress(d->trainings, what, "");
     else
         progress_step(d->trainings, what, step, n, loss);
+}
+
+void demo_train(demo *d, const char *what, ht_set *theta, const ht_set *const *sets,
+                ht_record_fn build, const ht_update *update, int64_t steps)
+{
+    ht_set *gradient = ht_set_clone(theta, 0);
+    ht_check(d->ctx);
+    ht_recording *recording =
+        ht_recording_new(sets, (ht_set *[]){gradient, NULL}, build, NULL);
+    ht_optimizer *optimizer = ht_optimizer_new(theta, update);
+    ht_check(d->ctx);
+    for (int64_t t = 0; t < steps && !interrupted(); t++) {
+        ht_recording_run(recording, (int32_t)t);
+        ht_optimizer_step(optimizer, gradient);
+        ht_check(d->ctx);
+        demo_worked(d, 1 / (double)steps, what, 0, 0, (double)NAN);
+    }
+    ht_optimizer_free(optimizer);
+    ht_recording_free(recording);
+    ht_set_free(gradient);
 }
 
 const char *const demo_schedules[] = {"auto", "store-all", "two-level", "revolve", NULL};
@@ -265,6 +327,7 @@ ht_bilevel_result demo_evaluate(demo *d, ht_bilevel *training, int64_t steps)
     stopwatch_add(&d->plain, stopwatch_since(began));
     d->n_plain++;
     demo_finite(d, &got, steps);
+    d->predicted_bytes = ht_bilevel_bytes(training);
     d->schedule = demo_schedules[got.schedule];
     return got;
 }

@@ -42,6 +42,15 @@ ht_set *demo_set(ht_context *ctx, const ht_images *images, const int64_t *order,
  * (NULL: as they stand), put there: a batch. */
 ht_set *demo_room(const ht_set *set, int64_t n);
 ht_status demo_fill(ht_set *room, const ht_set *set, const int64_t *order, int64_t first);
+/* Batches of n rows of a set (--batch, --train), by their step, with the context's seed:
+ * for .inner_batch, with .user. */
+typedef struct demo_batches {
+    const ht_set *set;
+    ht_set *room;
+    int64_t n, *order;
+} demo_batches;
+demo_batches demo_batches_new(const ht_set *set, int64_t n);
+ht_status demo_batch(uint64_t step, ht_set *room, void *batches);
 
 /* ten (10, pixels): of each class the mean of the first `most` images from image `from`
  * on, round the end. */
@@ -78,6 +87,8 @@ typedef struct judge {
 judge *judge_new(const ht_set *theta, const ht_set *test, logits_fn model); /* stays */
 /* score (n), NULL or 100 where row i is right and 0 elsewhere. */
 double judge_accuracy(judge *j, const ht_set *theta, double *score);
+/* What is answered of each class, counts (10, 10) of ht_confusion. Owned. */
+ht_tensor *judge_confusion(judge *j, const ht_set *theta);
 
 /* A row of the table: what was learned, or a control. Scores are paired with those of the
  * other rows: of the same test images, or of trainings from the same starts. */
@@ -143,6 +154,8 @@ trust_score trust_measure(const trust *t);
  * galleries of the least and the most trusted, and mistakes; and the answers about the
  * test images, (10, 10) of ht_confusion (NULL: none). */
 void trust_page(report *page, const trust *t, const ht_tensor *confusion);
+/* From outer steps with columns f1, precision, recall, right_weight and wrong_weight. */
+void trust_curves(report *page, const metrics *steps);
 /* weights.csv, a row an example, and distrusted.png, both ends, in a folder. */
 ht_status trust_write(ht_context *ctx, const trust *t, const char *folder);
 
@@ -171,9 +184,11 @@ typedef struct demo {
     int64_t n_plain, n_hypergradients; /* of this sitting, those that are timed */
     bool earlier, written; /* files of --out: are there from before; have been begun */
 } demo;
-/* After the flags: threads, seed, Ctrl-C, that all files asked for can be written, and
- * that --resume goes on with the same flags. */
+/* After the flags: threads, seed, Ctrl-C, that all files asked for can be written (NULL:
+ * demo_folder is to see to those of --out, once all else is right), and that --resume
+ * goes on with the same flags. */
 void demo_begin(demo *d, const char *const *files);
+void demo_folder(demo *d, const char *const *files);
 void demo_kept_begin(demo *d);
 /* ht_bilevel_minimize for a row of the table, with progress and Ctrl-C; a step counts as
  * `cost` trainings. That of d->learned is saved if so asked, with all rows of d->steps
@@ -191,12 +206,19 @@ void demo_finite(const demo *d, const ht_bilevel_result *got, int64_t steps);
 /* A hypergradient in trainings of its length, by processor time; NaN: not known. */
 double demo_ratio(const demo *d);
 extern const char *const demo_schedules[]; /* of checkpoints, by ht_schedule */
+/* theta by so many steps of a rule, with the gradient that `build` puts for it in out[0],
+ * recorded from sets whose first is theta, and which end with NULL. A training, counted,
+ * or what Ctrl-C leaves of it. */
+void demo_train(demo *d, const char *what, ht_set *theta, const ht_set *const *sets,
+                ht_record_fn build, const ht_update *update, int64_t steps);
 /* Learned or a control: who has won, in plain words and first; then the table. */
 void demo_print(const demo *d);
-/* report.html as far as it is the same for all: verdict and rows, and its end, with
- * metrics.csv, config.json and, after a step at least, what was learned. False: an error,
- * and nothing else is to be called. */
+/* report.html as far as it is the same for all: verdict and rows, and what d->trust has
+ * to be written; and its end, with metrics.csv, config.json and, after a step at least,
+ * what was learned. False: an error, and nothing else is to be called. */
 bool demo_page(report *page, demo *d);
+/* One more file beside it. NULL: there is none, and one of an earlier run goes. */
+ht_status demo_write(const demo *d, const char *name, const ht_set *set);
 /* Ten images, (10, pixels), of the classes 0 to 9, and of the size of `like`. */
 void demo_images(report *page, const report_figure *figure, const ht_images *like,
                  const ht_tensor *images, double black, double white);

@@ -278,6 +278,22 @@ void trust_page(report *page, const trust *t, const ht_tensor *confusion)
     put_mistakes(page, t, confusion);
 }
 
+void trust_curves(report *page, const metrics *steps)
+{
+    report_series found[] = {metrics_series(steps, "f1"),
+                             metrics_series(steps, "precision"),
+                             metrics_series(steps, "recall")},
+                  mean[] = {metrics_series(steps, "right_weight"),
+                            metrics_series(steps, "wrong_weight")};
+    found[0].name = "F1";
+    mean[0].name = "right labels";
+    mean[1].name = "wrong labels";
+    report_curve(page, &(report_figure){"Wrong labels found", "outer step"}, 3, found);
+    report_curve(page,
+                 &(report_figure){"Mean weight, by what the label is", "outer step"}, 2,
+                 mean);
+}
+
 static ht_status write_table(ht_context *ctx, const trust *t, const char *path)
 {
     const doubtful *d = t->of;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "demo.h"
 
@@ -218,8 +219,9 @@ static void print_end(FILE *f, const demo *d)
         fprintf(f,
                 "\nInterrupted before the first outer step: nothing was learned yet\n");
     else if (interrupted())
-        fprintf(f, "\nInterrupted: %lld of %lld outer steps done\n", done,
-                (long long)d->n_steps);
+        fprintf(f, "\nInterrupted: %lld of %lld outer steps done%s\n", done,
+                (long long)d->n_steps,
+                d->written && good ? "; what there is has been written" : "");
     if (d->written && good)
         fprintf(f, "\nWritten to %s: report.html, to open in a browser\n",
                 d->options->out);
@@ -295,6 +297,7 @@ bool demo_page(report *page, demo *d)
 {
     char text[SENTENCE];
     d->written = true;
+    if (d->trust && trust_write(d->ctx, d->trust, d->options->out)) return false;
     if (!report_open(page, d->ctx, d->options->out, d->title)) return false;
     say_verdict(text, d);
     *text = (char)toupper(*text);
@@ -358,10 +361,16 @@ void demo_tens(report *page, const demo *d, const char *name, const ht_images *l
                                              is.rows, is.cols, shown, part, colour});
 }
 
+ht_status demo_write(const demo *d, const char *name, const ht_set *set)
+{
+    char path[OUTPUT_PATH];
+    if (!path_join(d->ctx, path, d->options->out, name)) return ht_context_status(d->ctx);
+    return output_set(d->ctx, d->name, set, path);
+}
+
 ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
                         const char *name)
 {
-    char path[OUTPUT_PATH];
     double ratio = demo_ratio(d);
     report_section(page, "Memory and time");
     report_fact(page, "cost of all rows", "%.0f trainings", d->trainings);
@@ -377,8 +386,7 @@ ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
     report_settings(page);
     report_close(page);
     metrics_write(d->steps, d->ctx, d->options->out);
-    if (path_join(d->ctx, path, d->options->out, name))
-        output_set(d->ctx, d->name, d->steps->rows ? learned : NULL, path);
+    demo_write(d, name, d->steps->rows ? learned : NULL);
     return command_write_config(d->ctx, d->options->out);
 }
 
@@ -411,13 +419,30 @@ static void put_numbers(output *out, const demo *d)
         json_number(out, n->key, n->value);
 }
 
+/* What was asked for in numbers; the steps and the seed stand elsewhere. */
+static void put_settings(output *out)
+{
+    flag_setting is;
+    for (int i = 0; command_setting(i, &is); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", is.name);
+        for (char *dash = name; (dash = strchr(dash, '-')) != NULL;) *dash = '_';
+        if (!is.text && strcmp(is.value, "null") != 0 && strcmp(name, "seed") != 0 &&
+            strcmp(name, "outer_steps") != 0)
+            json_text(out, name, "%s", is.value);
+    }
+}
+
 static void put_account(output *out, const demo *d)
 {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
     json_number(out, "outer_steps", (double)d->steps->rows);
     json_number(out, "trainings", d->trainings);
     json_number(out, "seconds", stopwatch_since(d->began).wall);
     json_number(out, "predicted_bytes", (double)d->predicted_bytes);
     json_number(out, "peak_bytes", (double)d->peak_bytes);
+    json_number(out, "peak_rss_bytes", 1024.0 * (double)usage.ru_maxrss);
     if (d->schedule) json_text(out, "schedule", "\"%s\"", d->schedule);
     json_text(out, "interrupted", interrupted() ? "true" : "false");
     json_text(out, "seed", "%llu", (unsigned long long)d->options->common.seed);
@@ -437,6 +462,7 @@ static void write_json(const demo *d)
     json_number(&out, "lead_error", l.error);
     put_entrants(&out, d);
     put_numbers(&out, d);
+    put_settings(&out);
     put_account(&out, d);
     json_close(&out);
 }

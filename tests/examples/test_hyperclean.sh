@@ -285,7 +285,7 @@ status=$?
 verdict hyperclean_json_has_every_key "$(
     differs 'exit status' 0 $status
     number='-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?'
-    value="($number|null|true|false|\"[a-z-]*\")"
+    value="($number|null|true|false|\"[a-z_-]*\")"
     tail -n 1 "$out" | grep -qE "^\{\"[a-z0-9_]+\":$value(,\"[a-z0-9_]+\":$value)*\}\$" ||
         echo "the last line is not one flat JSON object: $(tail -n 1 "$out")"
     for key in baseline_accuracy oracle_accuracy validation_only_accuracy \
@@ -537,7 +537,7 @@ verdict hyperclean_resumed_run_ends_in_the_same_bits "$(
 verdict hyperclean_resume_of_another_run_is_refused "$(
     sitting --rate 0.2 --resume state
     differs 'exit status' 1 $?
-    contains "$err" 'missing in the file: more.rows' 'rate 0.3' 'rate 0.2'
+    contains "$err" 'it is of a run of --rate 0.3, this one is of --rate 0.2'
     sitting --save state
     differs 'exit status of --save' 1 $?
     contains "$err" '--resume state goes on'
