@@ -135,6 +135,70 @@ static void trial_ways(trial *t, fuzz_bytes *bytes)
     trial_way(t, o, t->want, false);
 }
 
+/* Where the training ends, if it does or not: bytes, bits and no allocation, by
+ * trial_run. */
+static void trial_implicit(trial *t, fuzz_bytes *bytes)
+{
+    static const ht_solver solvers[] = {HT_SOLVER_AUTO, HT_NORMAL_CG, HT_GMRES,
+                                        HT_FIXED_POINT};
+    ht_bilevel *b;
+    ht_bilevel_options o = {.method = HT_IMPLICIT,
+                            .solver = solvers[fuzz_below(bytes, 4)],
+                            .solver_steps = 4 + fuzz_below(bytes, 9),
+                            .no_bound = fuzz_below(bytes, 2)};
+    if (o.solver == HT_FIXED_POINT) o.solver_rate = 0.1;
+    int64_t truncate = t->truncate;
+    t->truncate = 0;
+    ht_bilevel_result r = trial_run(t, o, &b);
+    t->truncate = truncate;
+    FUZZ_REQUIRE(b, "%s", said(t));
+    FUZZ_REQUIRE(r.solver_steps <= o.solver_steps, "%lld products of %lld",
+                 (long long)r.solver_steps, (long long)o.solver_steps);
+    ht_bilevel_free(b);
+}
+
+static double set_dot(const ht_set *a, const ht_set *b)
+{
+    double sum = 0;
+    for (int i = 0; i < ht_set_count(a); i++)
+        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(a, i)); k++)
+            sum += ht_tensor_get(ht_set_at(a, i), k) * ht_tensor_get(ht_set_at(b, i), k);
+    return sum;
+}
+
+/* A direction of eta, of signs that bytes give. */
+static ht_set *trial_direction(trial *t, fuzz_bytes *bytes)
+{
+    ht_set *v = ht_set_clone(t->random.eta, 0);
+    for (int i = 0; i < ht_set_count(v); i++)
+        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(v, i)); k++)
+            ht_tensor_set(ht_set_at(v, i), k, fuzz_below(bytes, 2) ? 1 : -1);
+    return v;
+}
+
+/* v H w = w H v, in the bytes that were foretold. */
+static void trial_second(trial *t, fuzz_bytes *bytes)
+{
+    ht_bilevel_options none = {0};
+    ht_bilevel *b = ht_bilevel_new(t->ctx, &t->random.problem, &none);
+    ht_set *v = trial_direction(t, bytes), *w = trial_direction(t, bytes);
+    FUZZ_REQUIRE(b && ht_bilevel_run(b, 3).gradient, "%s", said(t));
+    const ht_set *product = ht_bilevel_hvp(b, v);
+    FUZZ_REQUIRE(product, "%s", said(t));
+    double vw = set_dot(product, w), size = sqrt(set_dot(product, product));
+    unsigned long calls = t->memory.calls;
+    product = ht_bilevel_hvp(b, w);
+    double wv = set_dot(product, v);
+    size = fmax(size, sqrt(set_dot(product, product))) * sqrt(set_dot(v, v));
+    FUZZ_REQUIRE(t->memory.calls == calls, "a product allocates");
+    if (isfinite(size) && size < 1e6 * fabs(t->outer) && t->random.dtype == HT_F64)
+        FUZZ_REQUIRE(fabs(vw - wv) <= 1e-7 * fmax(size, t->least), "%.17g, not %.17g", vw,
+                     wv);
+    ht_set_free(v);
+    ht_set_free(w);
+    ht_bilevel_free(b);
+}
+
 /* Budgets. */
 
 /* The number behind `words` in what a budget of one byte is told. */
@@ -234,6 +298,8 @@ static void trial_go(trial *t, fuzz_bytes *bytes)
     } else {
         trial_ways(t, bytes);
         trial_budgets(t, most, bytes);
+        trial_implicit(t, bytes);
+        if (ht_set_elements(t->random.eta) <= few) trial_second(t, bytes);
     }
     if (ht_set_elements(t->random.eta) + ht_set_elements(t->random.theta) <= some)
         trial_check(t);
