@@ -20,6 +20,7 @@ typedef struct way {
     bool online, keep_best;
     int64_t every;
     double pause; /* seconds a step, at most */
+    ht_bilevel_options o;
 } way;
 
 static way at_hand;
@@ -54,7 +55,7 @@ static void child_runs(void *nothing)
 {
     (void)nothing;
     outer u;
-    outer_open(&u, HT_F32, (ht_bilevel_options){0});
+    outer_open(&u, HT_F32, at_hand.o);
     run_saved(&u, STEPS);
 }
 
@@ -133,24 +134,24 @@ static bool killed_twice(double *took, double first, double second)
     return both;
 }
 
-static void killed_at_random(way how)
+static void killed_at_random(way how, int kills)
 {
     static char want_log[1 << 16], got_log[1 << 16];
     outer whole;
     test_not_under_valgrind();
     at_hand = how;
     clean();
-    outer_open(&whole, HT_F32, (ht_bilevel_options){0});
+    outer_open(&whole, HT_F32, how.o);
     double began = now();
     ht_outer_result want = run_saved(&whole, STEPS);
     double took = now() - began;
     assert_int_equal(log_rows(want_log, sizeof want_log), STEPS + 1);
-    for (int k = 0; k < KILLS / 2; k++) {
+    for (int k = 0; k < kills / 2; k++) {
         outer u;
         do clean();
         while (!killed_twice(&took, random_part(whole.ctx, 2 * k),
                              random_part(whole.ctx, 2 * k + 1)));
-        outer_open(&u, HT_F32, (ht_bilevel_options){0});
+        outer_open(&u, HT_F32, how.o);
         ht_outer_result got = run_saved(&u, STEPS);
         assert_same_outer(&u, &whole);
         assert_same_bits(got.best_eta, want.best_eta, "the best eta");
@@ -168,13 +169,33 @@ static void killed_at_random(way how)
 static void minimize_killed_at_30_moments_ends_in_the_same_bits(void **state)
 {
     (void)state;
-    killed_at_random((way){.pause = 2e-3});
+    killed_at_random((way){.pause = 2e-3}, KILLS);
 }
 
 static void minimize_online_killed_at_30_moments_ends_in_the_same_bits(void **state)
 {
     (void)state;
-    killed_at_random((way){.online = true, .keep_best = true, .every = 3, .pause = 2e-3});
+    killed_at_random((way){.online = true, .keep_best = true, .every = 3, .pause = 2e-3},
+                     KILLS);
+}
+
+/* Every other method; what a warm run begins from is saved as well. */
+static const ht_bilevel_options methods[] = {
+    {.method = HT_REVERSE_REVERSE},
+    {.method = HT_FORWARD},
+    {.truncate = 3},
+    {.method = HT_ONE_STEP},
+    {.method = HT_FIRST_ORDER},
+    {.method = HT_IMPLICIT},
+    {.method = HT_IMPLICIT, .solver = HT_GMRES, .warm = true}};
+enum { METHODS = sizeof methods / sizeof *methods };
+
+static void minimize_by_every_method_killed_ends_in_the_same_bits(void **state)
+{
+    (void)state;
+    for (int k = 0; k < METHODS; k++)
+        killed_at_random((way){.pause = 2e-3, .o = methods[k]},
+                         methods[k].warm ? KILLS : 6);
 }
 
 /* In sittings of their own, and again when all is done. */
@@ -418,16 +439,16 @@ static bool measure(const ht_outer_step *step, void *user)
     return true;
 }
 
-static void minimize_10000_steps_take_no_more_memory_than_500(void **state)
+/* resident() is the most there ever was: later methods may not raise it either. */
+static void takes_no_more(ht_bilevel_options o, bool online)
 {
-    (void)state;
     outer u;
     int64_t steps = test_size(10000, EARLY + 100);
     clean();
-    outer_open(&u, HT_F32, (ht_bilevel_options){0});
+    outer_open(&u, HT_F32, o);
     ht_outer_result got =
         outer_minimize(&u, .steps = steps, .each = measure, .log = LOG, .save = SAVED,
-                       .save_every = 200, .online = true);
+                       .save_every = 200, .online = online);
     assert_int_equal(got.steps, steps);
     printf("# kB resident: %ld after %d steps, %ld after %lld\n", resident_early, EARLY,
            resident(), (long long)steps);
@@ -440,11 +461,19 @@ static void minimize_10000_steps_take_no_more_memory_than_500(void **state)
     clean();
 }
 
+static void minimize_10000_steps_take_no_more_memory_than_500(void **state)
+{
+    (void)state;
+    takes_no_more((ht_bilevel_options){0}, true);
+    for (int k = 0; k < METHODS; k++) takes_no_more(methods[k], false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(minimize_killed_at_30_moments_ends_in_the_same_bits),
         cmocka_unit_test(minimize_online_killed_at_30_moments_ends_in_the_same_bits),
+        cmocka_unit_test(minimize_by_every_method_killed_ends_in_the_same_bits),
         cmocka_unit_test(minimize_in_sittings_is_as_in_one),
         cmocka_unit_test(minimize_goes_on_counting_patience),
         cmocka_unit_test(minimize_goes_on_guarding_by_the_norms_of_before),
