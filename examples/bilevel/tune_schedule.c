@@ -12,14 +12,15 @@
  *   minimise  F(rate, momentum) = 1/V sum_j CE(validation image j; theta_T)
  *
  * moved by five steps of Adam, as ln rate and the logit of momentum, from a rate and a
- * momentum that are the same everywhere; the best of the five trainings is taken. The
- * controls choose on the same images: the best of a grid of 60 (one-cycle and cosine, six
- * rates, five momenta), and of as many random ones as cost what the gradient cost.
+ * momentum that are the same everywhere (the convnet: from a cosine amid the grid); the
+ * best of the five trainings is taken. The controls choose on the same images: the best
+ * of a grid of 60 (one-cycle and cosine, six rates, five momenta), and of as many random
+ * ones as cost what the gradient cost.
  *
  * Output of the default run, seed 1 (the last digits depend on the machine's BLAS):
  *
  *                        learns from                        test trainings
- *   constant          where learning begins           92.09 %        1
+ *   first schedule    where learning begins           92.09 %        1
  *   best of the grid  60 one-cycle and cosine         92.85 %       60
  *   best at random    as many as the gradient costs   92.29 %       15
  *   a rate a step     by the gradient                 92.92 %       15  best
@@ -30,21 +31,23 @@
 
 #include "demo.h"
 
-enum { CONSTANT, GRID, RANDOM, LEARNED, N_ENTRANTS };
-enum { BATCH = 100, LAYERS = 4, RATES = 6, MOMENTA = 5, SHAPES = 2 };
-static int64_t n_train = 3000, n_validation = 2000, hidden = 64, inner_steps = 200,
-               outer_steps = 5;
+enum { BEGIN, GRID, RANDOM, LEARNED, N_ENTRANTS };
+enum { BATCH = 100, MOST = 8, RATES = 6, MOMENTA = 5, SHAPES = 2 };
+enum { MLP, CONVNET };
+static const logits_fn network[] = {demo_mlp, demo_convnet};
+static int model, layers; /* that many parameter tensors */
+static int64_t n_train = 3000, n_validation = 0, hidden = 64, filters = 8,
+               inner_steps = 200, outer_steps = 5;
 static double outer_rate = 0.2;
-static demo_options options = {.common = {.seed = 1, .data = MNIST_DATA}};
+static demo_options options = {.common = {.seed = 1}};
 
 static entrant rows[] = {
-    {"constant", "constant", "where learning begins"},
+    {"begin", "first schedule", "where learning begins"},
     {"grid", "best of the grid", "60 one-cycle and cosine"},
     {"random", "best at random", "as many as the gradient costs"},
     {"learned", "a rate a step", "by the gradient", .learned = true}};
 static metrics steps = {.name = {"outer_step", "validation_loss", "inner_loss"}};
-static metrics schedule = {.name = {"step", "hidden.weight", "hidden.bias", "out.weight",
-                                    "out.bias", "momentum", "best of the grid"}};
+static metrics schedule = {.name = {"step", "momentum", "best of the grid"}};
 static demo run = {.name = "tune_schedule",
                    .title = "A learning rate for each step and layer",
                    .options = &options,
@@ -61,7 +64,7 @@ static judge *test_judge;
 static ht_var loss(const ht_vars *weights, const ht_vars *outer, const ht_vars *images,
                    void *user)
 {
-    return ht_mean(demo_losses(demo_mlp, weights, images));
+    return ht_mean(demo_losses(network[model], weights, images));
 }
 
 static ht_status fill_batch(uint64_t step, ht_set *to, void *user)
@@ -113,10 +116,10 @@ static double book_rate(const book *b, double at)
 
 static void set_book(const book *b)
 {
-    double n = (double)(LAYERS * inner_steps);
-    for (int64_t i = 0; i < LAYERS * inner_steps; i++)
+    double n = (double)(layers * inner_steps);
+    for (int64_t i = 0; i < layers * inner_steps; i++)
         ht_tensor_set(ht_set_at(eta, 0), i,
-                      log(book_rate(b, (double)(i - i % LAYERS) / n)));
+                      log(book_rate(b, (double)(i - i % layers) / n)));
     ht_tensor_fill(ht_set_at(eta, 1), log(b->momentum / (1 - b->momentum)));
 }
 
@@ -169,9 +172,9 @@ static void learn(ht_bilevel *training, double cost)
     adam.momentum = HT_FIXED(0.5); /* of five steps the first is soon forgotten */
     adam.beta2 = HT_FIXED(0.9);
     adam.eps = HT_FIXED(1e-12);
-    ht_tensor_fill(ht_set_at(eta, 0), log(0.2));
-    ht_tensor_fill(ht_set_at(eta, 1), log(0.8 / (1 - 0.8)));
-    entrant_judge(&rows[CONSTANT], test_judge, training, 1);
+    set_book(&(book){.peak = 0.5, .momentum = 0.8});
+    if (model == MLP) ht_tensor_fill(ht_set_at(eta, 0), log(0.2));
+    entrant_judge(&rows[BEGIN], test_judge, training, 1);
     demo_minimize(
         &run, LEARNED, training,
         (ht_outer_options){
@@ -183,12 +186,12 @@ static void learn(ht_bilevel *training, double cost)
 static void note_schedule(const book *grid)
 {
     for (int64_t t = 0; t < inner_steps; t++) {
-        double cell[LAYERS];
-        for (int64_t l = 0; l < LAYERS; l++)
-            cell[l] = exp(ht_tensor_get(ht_set_at(eta, 0), t * LAYERS + l));
-        METRICS_ROW(&schedule, (double)t, cell[0], cell[1], cell[2], cell[3],
-                    1 / (1 + exp(-ht_tensor_get(ht_set_at(eta, 1), t))),
-                    book_rate(grid, (double)t / (double)inner_steps));
+        double cell[3 + MOST] = {(double)t,
+                                 1 / (1 + exp(-ht_tensor_get(ht_set_at(eta, 1), t))),
+                                 book_rate(grid, (double)t / (double)inner_steps)};
+        for (int l = 0; l < layers; l++)
+            cell[3 + l] = exp(ht_tensor_get(ht_set_at(eta, 0), t * layers + l));
+        metrics_row(&schedule, 3 + layers, cell);
     }
 }
 
@@ -200,11 +203,11 @@ static void write_page(void)
         &page, &(report_figure){"Validation loss", "outer step"}, 2,
         (report_series[]){metrics_series(&steps, "validation_loss"),
                           {"best of the grid", 1, NULL, &rows[GRID].loss, true}});
-    report_series rates[LAYERS + 1], momentum = metrics_series(&schedule, "momentum");
-    for (int l = 0; l <= LAYERS; l++)
-        rates[l] = metrics_series(&schedule, schedule.name[l < LAYERS ? 1 + l : 6]);
-    rates[LAYERS].control = true;
-    report_curve(&page, &(report_figure){"Rates", "step", .log_y = true}, LAYERS + 1,
+    report_series rates[1 + MOST], momentum = metrics_series(&schedule, "momentum");
+    for (int l = 0; l <= layers; l++)
+        rates[l] = metrics_series(&schedule, schedule.name[l < layers ? 3 + l : 2]);
+    rates[layers].control = true;
+    report_curve(&page, &(report_figure){"Rates", "step", .log_y = true}, layers + 1,
                  rates);
     report_curve(&page, &(report_figure){"Momentum", "step"}, 1, &momentum);
     demo_page_end(&page, &run, eta, "schedule.safetensors");
@@ -212,10 +215,14 @@ static void write_page(void)
 
 static bool parse(int argc, char **argv, int *status)
 {
+    static const char *const models[] = {"mlp", "convnet", NULL};
     const flag flags[] = {
+        {"model", FLAG_CHOICE, &model, "mlp, of digits, or convnet, of photographs",
+         .choices = models},
         {"train", FLAG_COUNT, &n_train, "images to train on", BATCH, 1e6},
-        {"validation", FLAG_COUNT, &n_validation, "V, to choose schedules", 1, 1e6},
-        {"hidden", FLAG_COUNT, &hidden, "units of the network", 1, 1e5},
+        {"validation", FLAG_COUNT, &n_validation, "V; 0: the rest, 2000 at most", 0, 1e6},
+        {"hidden", FLAG_COUNT, &hidden, "units of the mlp", 1, 1e5},
+        {"filters", FLAG_COUNT, &filters, "of the convnet's first layer", 1, 1e4},
         {"inner-steps", FLAG_COUNT, &inner_steps, "T, of a training", 2, 1e6},
         {"outer-steps", FLAG_COUNT, &outer_steps, "of Adam on the schedule", 1, 1e6},
         {"outer-rate", FLAG_ABOVE, &outer_rate, "of Adam", 0, 100},
@@ -232,20 +239,25 @@ static bool parse(int argc, char **argv, int *status)
 
 static void set_up(const ht_images *images, const ht_images *others)
 {
+    int64_t rest = ht_tensor_count(images->labels) - n_train;
+    if (!n_validation) n_validation = rest < 2000 ? rest : 2000;
     int64_t *row = demo_rows(run.ctx, images, n_train + n_validation);
     train = demo_set(run.ctx, images, row, n_train);
     validation = demo_set(run.ctx, images, row + n_train, n_validation);
     batch = demo_room(train, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
     free(row);
-    theta = ht_set_new(run.ctx);
-    int64_t pixels = ht_tensor_shape(ht_set_tensor(test, "x")).dim[1];
-    demo_mlp_init(theta, pixels, hidden);
-    eta = ht_set_new(run.ctx);
-    ht_set_add(eta, "rate", HT_F64, HT_SHAPE(inner_steps, LAYERS));
+    theta = ht_set_new(run.ctx), eta = ht_set_new(run.ctx);
+    if (model == MLP)
+        demo_mlp_init(theta, ht_tensor_shape(ht_set_tensor(test, "x")).dim[1], hidden);
+    else
+        demo_convnet_init(theta, filters);
+    layers = ht_set_count(theta);
+    for (int l = 0; l < layers; l++) schedule.name[3 + l] = ht_set_name(theta, l);
+    ht_set_add(eta, "rate", HT_F64, HT_SHAPE(inner_steps, layers));
     ht_set_add(eta, "momentum", HT_F64, HT_SHAPE(inner_steps));
     ht_check(run.ctx);
-    test_judge = judge_new(theta, test, demo_mlp);
+    test_judge = judge_new(theta, test, network[model]);
 }
 
 static void compute(void)
@@ -270,8 +282,12 @@ int main(int argc, char **argv)
     int status;
     ht_images images, others;
     if (!parse(argc, argv, &status)) return status;
+    if (!options.common.data)
+        options.common.data = model == MLP ? MNIST_DATA : CIFAR_DATA;
     demo_begin(&run, files);
-    demo_read(run.ctx, options.common.data, n_train + n_validation, &images, &others);
+    (model == MLP ? demo_read : demo_read_photographs)(
+        run.ctx, options.common.data, n_train + (n_validation ? n_validation : 1),
+        &images, &others);
     set_up(&images, &others);
     compute();
     if (options.out) write_page();

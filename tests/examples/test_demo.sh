@@ -28,10 +28,18 @@ tune_penalty)
 tune_schedule)
     flags='--train 1000 --validation 500 --hidden 16 --inner-steps 60'
     steps=5 learned=learned beats=grid
-    keys='constant grid random learned'
+    keys='begin grid random learned'
     files='config.json metrics.csv report.html schedule.safetensors'
     wrong="--data $3/mnist --train 9501 --validation 500"
     said='mnist: 10001 images are asked for, there are 10000'
+    ;;
+tune_schedule_convnet)
+    flags='--model convnet --filters 3 --train 1000 --inner-steps 80'
+    flags="$flags --validation 500 --outer-rate 0.3"
+    steps=5 learned=learned beats=grid memory=8M data=$3/cifar
+    keys='begin grid random learned'
+    files='config.json metrics.csv report.html schedule.safetensors'
+    wrong="--model convnet --data $3/mnist" said="found MNIST's form, train-images-idx3-ubyte.gz"
     ;;
 distill)
     flags='--hidden 16 --inner-steps 10 --outer-steps 300'
