@@ -136,7 +136,9 @@ static ht_var project_open(ht_var x, ht_var *bound, const char *what, double mos
     if (hti_is_zero(*bound)) *bound = ht_number(0);
     if (hti_is_poison(x) || hti_is_poison(*bound)) return hti_poison(tape);
     if (!hti_needs_floats(x, name, site)) return hti_poison(tape);
-    if (hti_is_constant(*bound, &value) && !(value >= 0 && value <= most))
+    bool known = hti_is_constant(*bound, &value);
+    if (hti_type(x).dtype == HT_F32) value = (double)(float)value;
+    if (known && !(value >= 0 && value <= most))
         return hti_fail(tape, HT_ERROR_ARGUMENT, site, name, "needs %s >= 0%s, got %g",
                         what, isinf(most) ? "" : " and finite", value);
     return x;
@@ -166,10 +168,9 @@ static ht_var project_bound(ht_var x, ht_var bound, ht_shape column, const char 
 {
     ht_dtype dtype = hti_type(x).dtype;
     double value;
-    if (hti_is_number(bound) || (hti_is_weak(bound) && hti_is_constant(bound, &value)))
-        bound =
-            hti_constant(x.tape, hti_is_number(bound) ? hti_number_value(bound) : value,
-                         dtype, false, site);
+    bool constant = hti_is_constant(bound, &value);
+    if (constant && (hti_is_number(bound) || hti_is_weak(bound)))
+        bound = hti_constant(x.tape, value, dtype, false, site);
     else if (hti_is_weak(bound))
         bound = ht_cast_at(bound, dtype, site);
     return ht_broadcast_at(bound, column, site);

@@ -190,6 +190,7 @@ static void projections_that_do_not_fit_are_refused(void)
     BOUND(sub, soft_threshold, "t");
     REFUSED(sub, SHAPE, ht_soft_threshold(d->f, F64(4)), "t (4)", "x (2, 3)");
     REFUSED(project, ARGUMENT, ht_project_simplex(d->f, INFINITY), "and finite");
+    REFUSED(project, ARGUMENT, ht_project_simplex(d->f32, 1e300), "and finite");
     REFUSED(project, SHAPE, ht_project_simplex(F64(2, 0), 1), "at least one element");
     REFUSED(where, ARGUMENT, ht_project_box(d->f, 2, 1), "low 2", "high 1");
     const ht_op *op = &hti_op_project_slopes;
