@@ -37,6 +37,8 @@ static const struct bench_case {
     {"eager_scalar", "append and run a 0-d node", bench_eager_scalar, false},
     {"replay_scalar", "replay a 0-d node", bench_replay_scalar, false},
     {"order2", "layer by layer, hvp / gradient", bench_order2, false},
+    {"bilevel", "checkpoint schedules of 64 states, T = 10^2 .. 10^4, --full 10^5",
+     bench_schedules, true},
     {"tables", "hypergradients against T, N, width, depth (only when named)",
      bench_tables, true},
 };

@@ -83,5 +83,6 @@ bool bench_eager_scalar(void);
 bool bench_replay_scalar(void);
 bool bench_order2(void);
 bool bench_tables(void);
+bool bench_schedules(void);
 
 #endif
