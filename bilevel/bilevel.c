@@ -107,6 +107,8 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_resize(ctx, p->reach, n * sizeof *p->reach, 0);
     hti_resize(ctx, p->trained,
                (size_t)b->problem.loan[HTI_LENT_THETA].n * sizeof *p->trained, 0);
+    if (p->layers)
+        hti_resize(ctx, p->layers, (size_t)b->problem.state->n * sizeof *p->layers, 0);
     hti_resize(ctx, b->why, HTI_NOTE, 0);
     hti_problem_close(b);
     hti_retire(&b->owned, sizeof *b);

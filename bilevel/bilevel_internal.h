@@ -87,7 +87,10 @@ typedef struct hti_programs {
     uint8_t *reach;                /* by what each eta does, HTI_BY_... */
     hti_product *product;          /* that could be kept, most flops to a byte first */
     int n_products;
-    int n_kept;             /* how many of them are, beside the states in slots */
+    int n_kept; /* how many of them are, beside the states in slots */
+    /* Of HT_REVERSIBLE: layers of remainders there is room for, by parameter that trains;
+     * else NULL. */
+    int64_t *layers;
     const char *asymmetric; /* an op for which mixed mode was given up; NULL: none */
 } hti_programs;
 
@@ -148,6 +151,8 @@ typedef struct hti_run {
     double loss;         /* a program's 0-d output, either float type */
     double square;       /* the last step's HTI_SQUARE */
     int64_t last;        /* the step whose batch the inner loss sees */
+    double *speeds;      /* the step's HTI_SPEEDS */
+    int64_t left;        /* where integers no longer hold the training; -1: nowhere */
     double started;
     /* Of a linear system: how its solving ended, and what the outer loss would change
      * by if the training went on to its end. */
@@ -289,6 +294,8 @@ static inline bool hti_ends_early(const ht_bilevel *b)
 }
 double hti_seconds(void);
 unsigned char *hti_block(const ht_bilevel *b, int64_t block);
+/* One that nothing refers to; there is one. */
+int64_t hti_block_take(ht_bilevel *b);
 /* *place refers to block instead of what it did. */
 void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
 bool hti_run_initial(ht_bilevel *b);

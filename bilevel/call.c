@@ -121,6 +121,9 @@ static void **point_operand(ht_bilevel *b, hti_call_kind kind, hti_operand opera
         if (!hti_ends_early(b)) return to;
         *to = &b->run.square;
         return to + 1;
+    case HTI_SPEEDS:
+        *to = b->run.speeds;
+        return to + 1;
     case HTI_PRODUCTS:
         return point_products(b, to);
     case HTI_THETA_COTANGENT:

@@ -120,8 +120,24 @@ typedef struct ht_bilevel_problem {
  * Rates and initial values, which no such point depends on, get 0. HT_FIRST_ORDER goes
  * back through the updates as if inner gradients were constants (first-order MAML): no
  * second derivative, and a bias to match. HT_FORWARD carries one
- * tangent per outer element: for few of them, memory independent of steps. HT_AUTO:
- * HT_REVERSE. */
+ * tangent per outer element: for few of them, memory independent of steps.
+ *
+ * HT_REVERSIBLE keeps no state but runs the training backwards: theta and the velocity s
+ * of ht_momentum are integers, in units of a power of two, and
+ *   s = momentum s + round(g);  theta = theta - round(rate s)
+ * is undone in the same bits, as what momentum < 1 takes off s is kept (Maclaurin,
+ * Duvenaud & Adams, ICML 2015): log2(1 / momentum) bits a parameter and step, which
+ * ht_bilevel_bytes counts. Its training is HT_REVERSE's but for rounding, its gradient
+ * that training's, by the same program. A unit is 2^-50 of the largest element a tensor
+ * begins with, s of its first g, or of 1 if that is more. Past 4096 times that the
+ * training has left its range, which is reported as one that is not finite (bad_step).
+ * momentum, in 2^-16 .. 1, is the nearest fraction of a denominator up to 2^16: 0.9 is
+ * 9/10. An outer one, or one with a schedule, has room for a bit a step, as 1/2 takes; a
+ * run that takes more is an error. All parameters follow ht_momentum, with clips and
+ * decay if need be, or are frozen; another rule, after, tolerance, truncate, schedule and
+ * slots are refused. It takes a gradient a step more than HT_REVERSE.
+ *
+ * HT_AUTO: HT_REVERSE. */
 typedef enum ht_method {
     HT_AUTO,
     HT_REVERSE,
@@ -130,7 +146,8 @@ typedef enum ht_method {
     HT_TRUNCATED,
     HT_ONE_STEP,
     HT_IMPLICIT,
-    HT_FIRST_ORDER
+    HT_FIRST_ORDER,
+    HT_REVERSIBLE
 } ht_method;
 /* Which states are kept, and beside each matrix products of the step from it, as many as
  * the budget allows: all; about 2 sqrt(T), two-level; or so many slots, by binomial
@@ -228,6 +245,7 @@ typedef struct ht_bilevel_result {
     int64_t solver_steps;
     int64_t start;          /* steps of the training before this run's first */
     int64_t inner_steps;    /* to theta_T: problem.steps, or fewer by its tolerance */
+    double remainder_bits;  /* of HT_REVERSIBLE, kept by parameter and step; else 0 */
     int64_t bad_step;       /* first non-finite, -1 if none; steps: the outer loss; */
                             /* counted from start, as all steps here */
     const char *bad_op;     /* the op that made it; NULL if none */

@@ -44,7 +44,9 @@ typedef struct hti_method {
     hti_room (*room)(const ht_bilevel *b, hti_choice choice);
     /* Keeps the error that not even the least choice fits the budget. */
     void (*refuse)(const ht_bilevel *b, const ht_bilevel_options *options);
-    /* One inner training and its hypergradient, to b->run.result and the result sets. */
+    /* One inner training, as hti_train; NULL: that. */
+    bool (*train)(ht_bilevel *b);
+    /* The same and its hypergradient, to b->run.result and the result sets. */
     bool (*run)(ht_bilevel *b, uint64_t outer_step);
     /* What a result says of how it was come by, by hti_note. */
     void (*explain)(ht_bilevel *b);
@@ -58,7 +60,8 @@ typedef struct hti_method {
 /* All rows: hti_method_reverse and so on. */
 #define HTI_METHODS(X) \
     X(reverse)         \
-    X(reverse_reverse) X(forward) X(truncated) X(one_step) X(implicit) X(first_order)
+    X(reverse_reverse) \
+    X(forward) X(truncated) X(one_step) X(implicit) X(first_order) X(reversible)
 #define HTI_DECLARE(row) extern const hti_method hti_method_##row;
 HTI_METHODS(HTI_DECLARE)
 
@@ -79,6 +82,7 @@ bool hti_record_second(hti_recorder *r);
 bool hti_record_first_order(hti_recorder *r);
 bool hti_record_products(hti_recorder *r);  /* of it, without the training */
 bool hti_record_gradients(hti_recorder *r); /* first derivatives alone */
+bool hti_record_reversible(hti_recorder *r);
 /* And of what a row's own is made: a program by its signature, of what is on the tape, as
  * a call; and the end, where no products can be kept. */
 bool hti_cut_call(hti_recorder *r, hti_call_kind kind);

@@ -32,6 +32,7 @@ typedef enum hti_operand {
     HTI_LOSS,     /* 0-d, or of m outer losses */
     HTI_PICK,     /* which of m outer losses is derived, as their cotangent; or absent */
     HTI_SQUARE,   /* of the norm that problem.tolerance is for; 0-d f64, or absent */
+    HTI_SPEEDS,   /* rate and momentum of each parameter that trains, f64 */
     HTI_OPERANDS
 } hti_operand;
 
@@ -48,6 +49,8 @@ typedef enum hti_call_kind {
     HTI_INNER_LOSS,
     HTI_RESIDUAL,
     HTI_INNER_GRADIENT,
+    HTI_DESCENT,
+    HTI_SPEEDS_NOW,
     HTI_PRODUCT,
     HTI_TRANSPOSED,
     HTI_MIXED,

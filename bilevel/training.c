@@ -33,7 +33,7 @@ void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block)
     *place = block;
 }
 
-static int64_t block_take(ht_bilevel *b)
+int64_t hti_block_take(ht_bilevel *b)
 {
     HT_ASSERT(b->memory.n_free > 0, "no free block among %lld",
               (long long)b->memory.n_blocks);
@@ -115,7 +115,7 @@ bool hti_run_initial(ht_bilevel *b)
 {
     blocks_reset(b);
     b->run.batch_step = -1;
-    int64_t block = block_take(b);
+    int64_t block = hti_block_take(b);
     unsigned char *theta0 = hti_block(b, block);
     hti_block_move(b, &b->run.current, block);
     if (b->problem.begun)
@@ -152,7 +152,7 @@ bool hti_run_step(ht_bilevel *b, int64_t step)
     if (!hti_enter_step(b, step)) return false;
     hti_block_move(b, &run->before, HTI_NO_BLOCK);
     bool over = writes_over(b, &b->programs.call[kind], step);
-    int64_t to = over ? run->current : block_take(b);
+    int64_t to = over ? run->current : hti_block_take(b);
     hti_places at = {.in = {[HTI_THETA] = hti_block(b, run->current)},
                      .out = {[HTI_THETA] = hti_block(b, to)}};
     bool ok = hti_run_call(b, kind, &at, step);
@@ -277,5 +277,6 @@ bool hti_run_losses(ht_bilevel *b, uint64_t outer_step)
 
 bool hti_evaluate_run(ht_bilevel *b, uint64_t outer_step)
 {
-    return hti_train(b) && hti_run_losses(b, outer_step);
+    bool (*train)(ht_bilevel *) = b->method->train ? b->method->train : hti_train;
+    return train(b) && hti_run_losses(b, outer_step);
 }

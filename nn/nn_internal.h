@@ -151,5 +151,8 @@ bool hti_update_decays_itself(const ht_update *update, const ht_set *theta);
  * there. */
 void hti_update_descent(const ht_update *update, const ht_vars *theta, const ht_vars *eta,
                         int64_t steps, const ht_var *gradient, ht_var *descent);
+/* Rate and momentum of each parameter that trains, 0-d f64, one after the other. */
+void hti_update_speeds(const ht_update *update, const ht_vars *theta, const ht_vars *eta,
+                       int64_t steps, ht_var *speeds);
 
 #endif

@@ -261,3 +261,15 @@ void hti_update_descent(const ht_update *u, const ht_vars *theta, const ht_vars 
         descent[i] = decayed(decay, theta->var[i], gradient[i]);
     }
 }
+
+void hti_update_speeds(const ht_update *u, const ht_vars *theta, const ht_vars *eta,
+                       int64_t steps, ht_var *speeds)
+{
+    hti_emit e = {u, theta, eta, steps, theta->tape};
+    for (int i = 0; i < theta->n; i++) {
+        const ht_update *own = hti_update_of(u, theta->name[i]);
+        if (!own) continue;
+        *speeds++ = scalar_var(&e, &own->rate, i);
+        *speeds++ = scalar_var(&e, &own->momentum, i);
+    }
+}

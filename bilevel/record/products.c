@@ -189,13 +189,23 @@ static bool choose_measured(hti_recorder *r)
     return !b->programs.n_kept || cut_pair(r, b->programs.n_kept);
 }
 
+static bool fill_cotangents(hti_recorder *r)
+{
+    hti_fill_zeros(r, HTI_THETA_COTANGENT);
+    hti_fill_zeros(r, HTI_STATE_COTANGENT);
+    hti_add_sums(r, r->out[HTI_ETA_COTANGENT], r->b->programs.summed);
+    return r->b->ctx->status == HT_OK;
+}
+
+bool hti_cut_reverse_alone(hti_recorder *r)
+{
+    return fill_cotangents(r) && cut_over(r, HTI_REVERSE_STEP);
+}
+
 bool hti_cut_reverse(hti_recorder *r)
 {
     ht_bilevel *b = r->b;
-    hti_fill_zeros(r, HTI_THETA_COTANGENT);
-    hti_fill_zeros(r, HTI_STATE_COTANGENT);
-    hti_add_sums(r, r->out[HTI_ETA_COTANGENT], b->programs.summed);
-    if (b->ctx->status != HT_OK || !cut_over(r, HTI_FORWARD) ||
+    if (!fill_cotangents(r) || !cut_over(r, HTI_FORWARD) ||
         !cut_over(r, HTI_REVERSE_STEP) || !open_products(r))
         return false;
     set_levels(b);

@@ -76,8 +76,9 @@ bool hti_derive_step(hti_recorder *r);
  * descends, where that is all the step does; else the step itself. */
 bool hti_record_descent(hti_recorder *r);
 
-/* products.c: forward and reverse, and both again with as many products kept as are
- * chosen. */
+/* products.c: the reverse of the step, alone; forward and reverse, and both again with as
+ * many products kept as are chosen. */
+bool hti_cut_reverse_alone(hti_recorder *r);
 bool hti_cut_reverse(hti_recorder *r);
 
 #endif

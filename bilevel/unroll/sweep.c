@@ -48,7 +48,7 @@ static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
     hti_point_buffer(to, b->problem.state, &buffer);
 }
 
-static bool run_outer(ht_bilevel *b, uint64_t outer_step)
+bool hti_sweep_outer(ht_bilevel *b, uint64_t outer_step)
 {
     b->run.result.inner_seconds = hti_seconds() - b->run.started;
     memset(b->memory.cotangents[0], 0, (size_t)hti_outers(b) * b->memory.block_bytes);
@@ -62,7 +62,7 @@ static bool run_outer(ht_bilevel *b, uint64_t outer_step)
     return ok;
 }
 
-static bool run_back(ht_bilevel *b, int64_t step)
+bool hti_sweep_back(ht_bilevel *b, int64_t step)
 {
     bool ok = run_reverse(b, step);
     if (hti_growth_due(b, b->problem.steps - step))
@@ -94,9 +94,9 @@ static bool run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
         b->run.slot = a.slot; /* its products serve the reverse step that comes next */
         break;
     case HTI_OUTER:
-        return run_outer(b, outer_step);
+        return hti_sweep_outer(b, outer_step);
     case HTI_REVERSE:
-        return run_back(b, a.step);
+        return hti_sweep_back(b, a.step);
     case HTI_DONE:
         break;
     }
@@ -104,7 +104,7 @@ static bool run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
 }
 
 /* Cotangents of theta_0: a result, and through the initial values a part of eta's. */
-static bool run_initial_reverse(ht_bilevel *b)
+bool hti_sweep_initial(ht_bilevel *b)
 {
     hti_problem *p = &b->problem;
     ht_set *to = p->outers ? p->many_theta0 : p->gradient_theta0;
@@ -134,5 +134,5 @@ bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step)
         if (a.kind == HTI_DONE) break;
         if (!run_action(b, a, outer_step)) return false;
     }
-    return b->problem.first > 0 || run_initial_reverse(b);
+    return b->problem.first > 0 || hti_sweep_initial(b);
 }

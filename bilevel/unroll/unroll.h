@@ -30,6 +30,11 @@ void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *options);
 
 /* sweep.c */
 bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step);
+/* Its pieces. Both losses at current, which becomes `after`, and the cotangents of it;
+ * those of current, the state `step`, which becomes `after`; of eta by theta_0. */
+bool hti_sweep_outer(ht_bilevel *b, uint64_t outer_step);
+bool hti_sweep_back(ht_bilevel *b, int64_t step);
+bool hti_sweep_initial(ht_bilevel *b);
 
 /* methods.c: slots go with revolve; notes on truncation and on mixed mode given up. */
 bool hti_slots_fit(ht_context *ctx, const ht_bilevel_options *options);
