@@ -53,5 +53,5 @@ const problem bard_1988 = {
     .outer_steps = 200,
     .run = {{.x = {1.5}, .end = SOLVES},
             {.x = {3}, .end = SOLVES},
-            {.x = {4}, .end = LOCAL, .found = {5}, .value = 25}},
+            {.x = {4}, .end = OTHER, .found = {5}, .value = 25}},
 };

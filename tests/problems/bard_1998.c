@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bard_1998.c: J. F. Bard, Practical Bilevel Optimization, Kluwer 1998, an example of
- * the chapter on general problems; a lower level that answers x fifty-fold.
+/* bard_1998.c: J. F. Bard, Practical Bilevel Optimization, Kluwer 1998, an example; a
+ * lower level that answers x fifty-fold.
  *
  *   F = (x - 1)^2 + (y - 1)^2,   f = y^2/2 + 500 y - 50 x y,   x, y in [-100, 100].
  *
@@ -52,5 +52,5 @@ const problem bard_1998 = {
     .outer_steps = 3,
     .run = {{.x = {9}, .end = SOLVES},
             {.x = {11.9}, .end = SOLVES},
-            {.x = {7}, .end = LOCAL, .found = {1}, .value = 101 * 101}},
+            {.x = {7}, .end = OTHER, .found = {1}, .value = 101 * 101}},
 };

@@ -53,6 +53,6 @@ const problem clark_westerberg_1990 = {
     .outer_steps = 200,
     .run = {{.x = {0.5}, .end = SOLVES},
             {.x = {1.9}, .end = SOLVES},
-            {.x = {2.2}, .end = LOCAL, .found = {3}, .value = 9},
-            {.x = {5.9}, .end = LOCAL, .found = {4.4}, .value = 9.8}},
+            {.x = {2.2}, .end = OTHER, .found = {3}, .value = 9},
+            {.x = {5.9}, .end = OTHER, .found = {4.4}, .value = 9.8}},
 };

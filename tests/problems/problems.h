@@ -19,10 +19,16 @@ enum { PROBLEM_N = 2, PROBLEM_M = 4, PROBLEM_RUNS = 4 };
 typedef struct problem_run {
     double x[PROBLEM_N], y[PROBLEM_M]; /* it starts from */
     enum {
+        TRAINING, /* y by descent on f, from its start in each outer step */
+        CHOOSING, /* and the start is an outer variable: of many solutions F's own */
+        TWO       /* one from y and one from `second`; the better for f counts */
+    } by;
+    double second[PROBLEM_M];
+    enum {
         NOT_A_RUN,
         SOLVES, /* at the optimum */
-        LOCAL,  /* at another point (found, value) that is feasible: y solves f there */
-        MISLED  /* at one that is not: y is another stationary point of f */
+        OTHER,  /* at another point (found, value) whose y solves f too */
+        MISLED  /* at one whose y does not: it is another stationary point of f */
     } end;
     double found[PROBLEM_N], value;
 } problem_run;
@@ -38,10 +44,8 @@ typedef struct problem {
     double x[PROBLEM_N], value; /* the optimum */
     /* How it is solved. */
     ht_method method;
-    double
-        rate; /* of `steps` steps of descent on f, from y, or with choose from an outer */
-    int64_t steps; /* variable that starts as y: of several solutions F takes its own */
-    bool choose;
+    double rate; /* of `steps` steps of descent on f */
+    int64_t steps;
     int64_t newton;    /* of F; 0: descent, by outer_rate falling to 0 */
     double outer_rate; /* in outer_steps */
     int64_t outer_steps;
@@ -49,10 +53,23 @@ typedef struct problem {
 } problem;
 
 #define PROBLEMS(X)          \
+    X(aiyoshi_shimizu_1984)  \
     X(bard_1988)             \
+    X(bard_1991)             \
     X(bard_1998)             \
     X(clark_westerberg_1990) \
-    X(smd1)
+    X(de_silva_1978)         \
+    X(dempe_dutta_2012)      \
+    X(lucchetti_1987)        \
+    X(mirrlees_1999)         \
+    X(mitsos_barton_314)     \
+    X(mitsos_barton_319)     \
+    X(shimizu_aiyoshi_1981)  \
+    X(smd1)                  \
+    X(smd2)                  \
+    X(smd6)                  \
+    X(ye_zhu_2010)           \
+    X(yezza_1996)
 
 #define PROBLEM_DECLARED(name) extern const problem name;
 PROBLEMS(PROBLEM_DECLARED)
