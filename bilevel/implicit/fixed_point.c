@@ -18,11 +18,10 @@ static int64_t fixed_point_room(int64_t n, const hti_solver_options *options)
 /* The product that judges x is the one of the next step. */
 static bool fixed_point_improve(hti_system *s)
 {
+    s->worth = (double)INFINITY;
     hti_add_scaled(s->x, s->options->rate, s->r, s->a->n);
     return true;
 }
 
-const hti_solver hti_fixed_point = {.name = "fixed point",
-                                    .worth = (double)INFINITY,
-                                    .room = fixed_point_room,
-                                    .improve = fixed_point_improve};
+const hti_solver hti_fixed_point = {
+    .name = "fixed point", .room = fixed_point_room, .improve = fixed_point_improve};

@@ -29,6 +29,5 @@ static bool neumann_improve(hti_system *s)
 
 const hti_solver hti_neumann = {.name = "Neumann's series",
                                 .ignores_guess = true,
-                                .worth = 1,
                                 .room = neumann_room,
                                 .improve = neumann_improve};

@@ -83,6 +83,7 @@ static bool normal_improve(hti_system *s)
     hti_ritz t = hti_ritz_new(v + 3 * n, s->options->most + 1);
     double small = fmax(s->small, s->rounding * p.left);
     bool fine = true;
+    s->worth = 0.5; /* r was small, and what is left is rounding */
     hti_scale(r, 1 / p.left, n);
     memset(v, 0, 2 * (size_t)n * sizeof *v);
     while (fine && s->s.end == HTI_GOES_ON && p.left > small && hti_products_left(s) > 1)
@@ -93,6 +94,5 @@ static bool normal_improve(hti_system *s)
 
 const hti_solver hti_normal_gradient = {.name = "normal-equation CG",
                                         .least = 2,
-                                        .worth = 0.5,
                                         .room = normal_room,
                                         .improve = normal_improve};

@@ -36,14 +36,14 @@ static double nystroem_random(uint64_t seed, uint64_t at)
            131070;
 }
 
-/* Orthonormal columns. */
+/* Orthonormal columns, but for rounding: A_k depends on their span alone. */
 static void nystroem_sketch(double *w, int64_t n, int64_t k, uint64_t seed)
 {
     for (int64_t i = 0; i < n * k; i++) w[i] = nystroem_random(seed, (uint64_t)i);
     for (int64_t j = 0; j < k; j++) {
         double *column = w + j * n;
-        for (int64_t i = 0; i < 2 * j; i++) {
-            const double *before = w + i % j * n;
+        for (int64_t i = 0; i < j; i++) {
+            const double *before = w + i * n;
             hti_add_scaled(column, -hti_dot(column, before, n), before, n);
         }
         hti_scale(column, 1 / hti_norm(column, n), n);
@@ -177,7 +177,5 @@ static bool nystroem_improve(hti_system *s)
     return true;
 }
 
-const hti_solver hti_nystroem = {.name = "Nystroem's matrix",
-                                 .worth = 1,
-                                 .room = nystroem_room,
-                                 .improve = nystroem_improve};
+const hti_solver hti_nystroem = {
+    .name = "Nystroem's matrix", .room = nystroem_room, .improve = nystroem_improve};

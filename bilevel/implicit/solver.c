@@ -32,7 +32,7 @@ static hti_end solver_judge(const hti_solver *row, const hti_system *s, double l
     if (s->s.residual <= s->options->tolerance) return HTI_SOLVED;
     if (s->s.end != HTI_GOES_ON) return s->s.end;
     if (hti_products_left(s) < row->least) return HTI_OUT_OF_PRODUCTS;
-    return s->s.residual < row->worth * last ? HTI_GOES_ON : HTI_STALLED;
+    return s->s.residual < s->worth * last ? HTI_GOES_ON : HTI_STALLED;
 }
 
 static void solver_improve(const hti_solver *row, hti_system *s)
@@ -54,6 +54,7 @@ hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
     double norm = hti_norm(b, a->n), *r = work, none = (double)NAN;
     hti_system s = {.a = a, .options = options, .b = b, .x = x, .r = r, .work = r + a->n};
     s.rounding = fmax(a->rounding, DBL_EPSILON);
+    s.worth = 1;
     s.s = (hti_solution){.end = HTI_FAILED, .smallest = none, .largest = none};
     if (norm == 0 || row->ignores_guess) memset(x, 0, (size_t)a->n * sizeof *x);
     if (norm == 0) s.s.end = HTI_SOLVED;

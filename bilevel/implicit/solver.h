@@ -60,9 +60,6 @@ typedef struct hti_solver {
     const char *name;
     bool ignores_guess; /* it begins at 0 */
     int64_t least;      /* products without which there is no improvement */
-    /* What makes another improvement worth while: the residual is below this many times
-     * what it was before the last one. */
-    double worth;
     /* Doubles improve works in, beside b, x and the residual. */
     int64_t (*room)(int64_t n, const hti_solver_options *options);
     /* A better x, from x and its residual r; an end, if there is nothing more to be had.

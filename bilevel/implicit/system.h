@@ -17,6 +17,9 @@ struct hti_system {
     double rounding; /* of a product, relative */
     double *x, *r;   /* r = b - (A + damping I) x, when an improvement begins */
     double *work;    /* the row's room; r ends where it begins */
+    /* What makes another improvement worth while, as the last one has it: a residual of
+     * less than this many times what it was before. */
+    double worth;
     hti_solution s;
 };
 

@@ -620,6 +620,7 @@ static void solve_of_singular_matrices_ends(void **state)
             hti_solution s = run(kind, &d, b, x, options_of(1e-10, 3, 3));
             assert_near(s.residual, residual(&d, b, x), 1e-15);
             if (out) assert_false(s.solved);
+            if (kind <= GMRES || kind == NYSTROEM) assert_true(largest_of(x, 3) < 1e9);
             if (!out || kind == NORMAL || kind == NYSTROEM) {
                 assert_near(x[0], 1, 1e-9);
                 assert_near(x[1], 0.5, 1e-9);
@@ -713,6 +714,61 @@ static void solve_sees_the_extreme_eigenvalues(void **state)
             }
 }
 
+/* Without end, were it not for what rounding has made of r. */
+static void solve_to_no_tolerance_ends_when_nothing_more_is_had(void **state)
+{
+    (void)state;
+    seed = test_seed();
+    for (int kind = CG; kind <= GMRES; kind++)
+        for (int64_t n = 5; n <= MOST; n += 5) {
+            dense d;
+            double b[MOST], x[MOST] = {0};
+            dense_positive(&d, n, (double)n);
+            random_side(b);
+            hti_solution s = run(kind, &d, b, x, options_of(0, n, 1));
+            assert_near(s.residual, 0, 1e-14);
+            assert_in_range(s.products, 1, (kind == NORMAL ? 12 : 6) * (n + 1));
+        }
+}
+
+/* What two rounds take off r, one leaves to be divided by the damping. */
+static void nystroem_of_full_rank_is_exact_whatever_the_damping(void **state)
+{
+    (void)state;
+    seed = test_seed();
+    for (double damping = 1e-12; damping < 1e6; damping *= 1e3) {
+        dense d;
+        double b[MOST], x[MOST] = {0}, want[MOST];
+        dense_positive(&d, 40, 1);
+        d.damping = damping;
+        random_side(b);
+        dense_solve(&d, b, want);
+        hti_solution s = run(NYSTROEM, &d, b, x, options_of(1e-11, 40, 1));
+        assert_true(s.solved);
+        assert_vector(x, want, 40, 1e-11);
+    }
+}
+
+/* Rounding makes eigenvalues of 0 negative: not more so than it can. */
+static void solve_of_singular_matrices_in_f32_is_not_indefinite(void **state)
+{
+    (void)state;
+    seed = test_seed();
+    const int kinds[] = {CG, NORMAL, GMRES, NYSTROEM};
+    for (int k = 0; k < 80; k++) {
+        dense d = {.n = 40, .symmetric = true, .single = true, .rounding = FLT_EPSILON};
+        double m[40], b[MOST], x[MOST] = {0};
+        for (int rank = 0; rank < 10; rank++) {
+            for (int i = 0; i < 40; i++) m[i] = uniform();
+            for (int i = 0; i < 1600; i++) d.a[i] += m[i / 40] * m[i % 40];
+        }
+        random_side(b);
+        hti_solution s = run(kinds[k % 4], &d, b, x, options_of(1e-6, 30, 1));
+        assert_true(s.end != HTI_INDEFINITE && s.end != HTI_FAILED);
+        if (kinds[k % 4] != CG) assert_true(s.residual < 1);
+    }
+}
+
 /* Products in f32 are neither indefinite nor solved further than they can be. */
 static void solve_of_products_in_f32_is_as_good_as_they_are(void **state)
 {
@@ -793,6 +849,9 @@ int main(void)
         cmocka_unit_test(solve_where_a_product_fails_or_is_not_finite_is_not_solved),
         cmocka_unit_test(solve_of_a_side_or_guess_that_is_not_finite_is_not_solved),
         cmocka_unit_test(solve_sees_the_extreme_eigenvalues),
+        cmocka_unit_test(solve_to_no_tolerance_ends_when_nothing_more_is_had),
+        cmocka_unit_test(nystroem_of_full_rank_is_exact_whatever_the_damping),
+        cmocka_unit_test(solve_of_singular_matrices_in_f32_is_not_indefinite),
         cmocka_unit_test(solve_of_products_in_f32_is_as_good_as_they_are),
         cmocka_unit_test(solve_of_anything_says_what_is_so),
     };
