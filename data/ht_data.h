@@ -175,6 +175,15 @@ ht_status ht_images_rows_at(const ht_images *images, const int64_t *order, int64
                             int64_t n, ht_tensor *x, ht_tensor *labels, const char *site);
 #define ht_images_rows(...) ht_images_rows_at(__VA_ARGS__, HT_HERE)
 
+/* A picture of ht_image_read, u8 (height, width, 3) or (height, width), becomes a row of
+ * x (n, ...), f32 or f64, of as many elements a row: its colours as planes, / 255, the
+ * numbers that ht_folder_read and ht_images_rows give for it, and a network trained on
+ * those expects. Errors, kept by x's context, with x unchanged: HT_ERROR_SHAPE,
+ * HT_ERROR_DTYPE, HT_ERROR_ARGUMENT (no such row). */
+ht_status ht_image_row_at(const ht_tensor *picture, ht_tensor *x, int64_t row,
+                          const char *site);
+#define ht_image_row(...) ht_image_row_at(__VA_ARGS__, HT_HERE)
+
 /* Reads a PNG of 8 bits, grey or RGB, not interlaced, sides up to 2^20, as u8 (height,
  * width) or (height, width, 3). Owned; NULL after an error: HT_ERROR_FILE,
  * HT_ERROR_FORMAT or HT_ERROR_MEMORY. Chunks must be whole, with right checksums, in

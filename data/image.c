@@ -230,3 +230,52 @@ ht_status ht_images_rows_at(const ht_images *images, const int64_t *order, int64
     ctx->site = outer;
     return status;
 }
+
+/* One picture. */
+
+static ht_status image_row(const ht_tensor *picture, ht_tensor *x, int64_t row)
+{
+    char got[HT_SHAPE_TEXT], wanted[HT_SHAPE_TEXT];
+    ht_shape given = ht_tensor_shape(picture), to = ht_tensor_shape(x);
+    int64_t n = ht_tensor_count(picture), rows = to.rank ? to.dim[0] : 0;
+    bool picture_like = given.rank == 2 || (given.rank == 3 && given.dim[2] == 3);
+    if (!hti_dtype_is_float(ht_tensor_dtype(x)) || ht_tensor_dtype(picture) != HT_U8)
+        return ht_context_fail(
+            x->ctx, HT_ERROR_DTYPE, NULL,
+            "ht_image_row: expected a picture u8 and x f32 or f64, got "
+            "%s and %s\n  hint: the picture is ht_image_read's",
+            ht_dtype_name(ht_tensor_dtype(picture)), ht_dtype_name(ht_tensor_dtype(x)));
+    if (!picture_like || ht_tensor_count(x) != n * rows)
+        return ht_context_fail(
+            x->ctx, HT_ERROR_SHAPE, NULL,
+            "ht_image_row: expected a picture (height, width, 3) or (height, width) and "
+            "x "
+            "of as many elements a row, got %s and %s\n"
+            "  hint: ht_image_read with .width and .height as the network was trained on",
+            ht_shape_text(given, got), ht_shape_text(to, wanted));
+    if (row < 0 || row >= rows)
+        return ht_context_fail(x->ctx, HT_ERROR_ARGUMENT, NULL,
+                               "ht_image_row: expected a row in 0..%lld, got %lld\n"
+                               "  hint: x has one row a picture",
+                               (long long)rows - 1, (long long)row);
+    int64_t colours = given.rank == 3 ? 3 : 1;
+    const uint8_t *pixel = ht_tensor_data(picture);
+    hti_tensor_write(x, "ht_image_row", x->ctx->site);
+    ht_array array = ht_tensor_array(x);
+    bool single = ht_tensor_dtype(x) == HT_F32;
+    for (int64_t i = 0; i < n; i++)
+        hti_write(&array, row * n + i % colours * (n / colours) + i / colours,
+                  single ? (double)((float)pixel[i] / 255.0f) : pixel[i] / 255.0);
+    return HT_OK;
+}
+
+ht_status ht_image_row_at(const ht_tensor *picture, ht_tensor *x, int64_t row,
+                          const char *site)
+{
+    HT_ASSERT(picture && x, "ht_image_row: picture %p, x %p%s%s", (const void *)picture,
+              (void *)x, HTI_AT(site));
+    const char *outer = hti_enter(x->ctx, site);
+    ht_status status = image_row(picture, x, row);
+    x->ctx->site = outer;
+    return status;
+}

@@ -137,7 +137,7 @@ static ht_outer_result learn(ht_bilevel *training)
     const ht_set *first = ht_bilevel_run(training, 0).gradient;
     double squares = 0;
     for (int64_t i = 0; first && i < n_images; i++)
-        squares += pow(ht_tensor_get(ht_set_at((ht_set *)first, 0), i), 2);
+        squares += pow(ht_tensor_get(ht_set_at(first, 0), i), 2);
     double size = sqrt(squares / (double)n_images);
     double rate = size > 0 && isfinite(size) ? 0.2 / size : 1;
     return ht_bilevel_minimize(training,

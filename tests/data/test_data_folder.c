@@ -127,6 +127,49 @@ static void folder_read_by_options_brings_all_to_a_size(void **state)
     ht_images_free(&set);
 }
 
+/* A picture by itself is the row that the folder's are. */
+static void image_row_is_what_images_rows_gives(void **state)
+{
+    fixture *f = *state;
+    put_all(f, NAMES("a/1.jpg", "plain.jpg", "b/2.jpg", "turned6.jpg"));
+    for (int grey = 0; grey < 2; grey++)
+        for (int wide = 0; wide < 2; wide++) {
+            ht_folder_options o = {.image = {.width = 7, .height = 5, .grey = grey}};
+            ht_images set;
+            assert_int_equal(ht_folder_read(f->ctx, f->folder, &o, &set), HT_OK);
+            ht_dtype dtype = wide ? HT_F64 : HT_F32;
+            ht_shape shape = grey ? HT_SHAPE(2, 5, 7) : HT_SHAPE(2, 3, 5, 7);
+            ht_tensor *all = ht_tensor_new(f->ctx, dtype, shape);
+            ht_tensor *one = ht_tensor_new(f->ctx, dtype, shape);
+            ht_images_rows(&set, NULL, 0, 2, all, NULL);
+            for (int row = 1; row >= 0; row--) {
+                char path[PATH];
+                ht_tensor *x =
+                    ht_image_read(f->ctx, path_in(f, set.files[row], path), &o.image);
+                assert_int_equal(ht_image_row(x, one, row), HT_OK);
+                assert_int_equal(ht_image_row(x, one, 2), HT_ERROR_ARGUMENT);
+                assert_contains(ht_context_message(f->ctx),
+                                "expected a row in 0..1, got 2");
+                ht_context_clear(f->ctx);
+                ht_tensor_free(x);
+            }
+            assert_memory_equal(ht_tensor_data(one), ht_tensor_data(all),
+                                ht_tensor_bytes(all));
+            ht_tensor_free(all);
+            ht_tensor_free(one);
+            ht_images_free(&set);
+        }
+    ht_tensor *x = ht_tensor_new(f->ctx, HT_U8, HT_SHAPE(3, 5, 7));
+    ht_tensor *to = ht_tensor_new(f->ctx, HT_F32, HT_SHAPE(1, 105));
+    assert_int_equal(ht_image_row(x, to, 0), HT_ERROR_SHAPE);
+    assert_contains(ht_context_message(f->ctx), "got (3, 5, 7) and (1, 105)");
+    ht_context_clear(f->ctx);
+    assert_int_equal(ht_image_row(to, to, 0), HT_ERROR_DTYPE);
+    ht_context_clear(f->ctx);
+    ht_tensor_free(x);
+    ht_tensor_free(to);
+}
+
 /* Some of them are wrong: what is said is of the first by name, whoever met one first. */
 static void folder_read_on_threads_is_the_same(void **state)
 {
@@ -360,6 +403,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, folder_free)
         CASE(folder_read_is_in_the_order_of_names),
         CASE(folder_read_by_options_brings_all_to_a_size),
+        CASE(image_row_is_what_images_rows_gives),
         CASE(folder_read_on_threads_is_the_same),
         CASE(folder_read_of_other_layouts_is_refused),
         CASE(folder_read_with_a_damaged_picture_names_it),

@@ -91,6 +91,7 @@ verdict of_few_trusted_refused "$(run 1 noise one
 verdict of_no_place_to_write_refused "$(run 1 noise noise_clean nowhere/out
     says err 'nowhere/out/suspects.csv: cannot be written: No such file'
     grep 'outer step' err)"
+rm -f err && touch err
 "$program" pictures clean stopped >printed 2>err &
 while ! grep -q 'outer step  2' err; do sleep 0.1; done
 kill -INT $!

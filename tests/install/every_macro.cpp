@@ -169,6 +169,7 @@ static double measured(ht_context *ctx, ht_set *set, ht_var x, const ht_images *
     ht_single_free(ht_single_new(ctx, &problem, &loop));
     ht_confusion(logits, labels, counts);
     ht_images_rows(images, nullptr, 0, 1, counts, nullptr);
+    ht_image_row(counts, counts, 0);
     return ht_accuracy(logits, labels) + ht_item(x);
 }
 

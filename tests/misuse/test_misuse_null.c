@@ -470,6 +470,9 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_folder_read, ht_folder_read(NULL, "a", NULL, &images))                         \
     X(ht_folder_read, ht_folder_read(w.ctx, NULL, NULL, &images))                       \
     X(ht_folder_read, ht_folder_read(w.ctx, "a", NULL, NULL))                           \
+    X(ht_image_row, ht_image_row(NULL, w.x, 0))                                         \
+    X(ht_image_row, ht_image_row(w.x, NULL, 0))                                         \
+    X(ht_image_row, ht_image_row(w.x, w.x, -1))                                         \
     X(ht_images_rows, ht_images_rows(NULL, w.rows, 0, 1, w.x, w.i))                     \
     X(ht_images_rows, ht_images_rows(&images, w.rows, 0, 1, w.x, w.i))                  \
     X(ht_png_read, ht_png_read(NULL, "a"))                                              \
