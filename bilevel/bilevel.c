@@ -70,7 +70,8 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     b->ctx = ctx;
     b->method = method;
     b->options = *o;
-    if (bilevel_build(b, problem, o, base) && hti_tasks_open(b, problem, o)) {
+    if (bilevel_build(b, problem, o, base) && hti_tasks_open(b, problem, o) &&
+        hti_compare_open(b, problem, o)) {
         hti_note_made(b);
         return b;
     }
@@ -99,6 +100,7 @@ void ht_bilevel_free(ht_bilevel *b)
     hti_programs *p = &b->programs;
     size_t n = (size_t)b->problem.loan[HTI_LENT_ETA].n;
     hti_tasks_close(b);
+    ht_bilevel_free(b->twice);
     hti_memory_release(b);
     hti_curvature_free(b);
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &p->call[k]);
@@ -242,6 +244,7 @@ ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
     HTI_ALIVE(b, "ht_bilevel_run", "bilevel");
     ht_bilevel_result r = b->tasks ? hti_tasks_run(b, outer_step, false)
                                    : hti_run_whole(b, outer_step, false);
+    hti_compare_run(b, outer_step, &r);
     ht_set *gradient = hti_gradient(b);
     for (int i = 0; i < gradient->n; i++)
         hti_tensor_write(gradient->tensor[i], "ht_bilevel_run", NULL);

@@ -175,6 +175,7 @@ struct ht_bilevel {
     hti_programs programs;
     hti_memory memory;
     hti_run run;
+    ht_bilevel *twice;               /* of twice the steps; NULL: not compared */
     struct hti_tasks *tasks;         /* NULL: there is one */
     struct hti_curvature *curvature; /* for ht_bilevel_hvp; NULL before the first */
     hti_planning *planning;          /* NULL once it is made */
@@ -244,6 +245,10 @@ bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
 void hti_tasks_close(ht_bilevel *b);
 size_t hti_tasks_bytes(const ht_bilevel *b, bool making);
 ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluating);
+/* compare.c */
+bool hti_compare_open(ht_bilevel *b, const ht_bilevel_problem *problem,
+                      const ht_bilevel_options *options);
+void hti_compare_run(ht_bilevel *b, uint64_t outer_step, ht_bilevel_result *result);
 /* bilevel.c: a run of the one training, or its evaluation. */
 ht_bilevel_result hti_run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluating);
 

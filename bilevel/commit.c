@@ -13,6 +13,10 @@ static bool commit_valid(const ht_bilevel *b)
         return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
                            "ht_bilevel_commit: problem.tasks are trainings each from its "
                            "beginning\n  hint: a bilevel of one task goes on");
+    if (b->twice)
+        return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                           "ht_bilevel_commit: options.compare is set, and its second "
+                           "training does not go on\n  hint: leave compare 0");
     if (p->theta == p->eta)
         return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
                            "ht_bilevel_commit: theta is eta, which the parameters of a "

@@ -182,15 +182,19 @@ typedef struct ht_bilevel_options {
     ht_method method;
     ht_schedule schedule;
     int64_t truncate; /* last K steps; 0: all */
-    size_t bytes;     /* budget for ht_bilevel_bytes; 0: none */
-    int64_t slots;    /* of HT_REVOLVE, else an error; 0: from the budget */
-    int at_once;      /* of problem.tasks: how many run side by side; 0: as many as the
+    /* Of HT_TRUNCATED: each run also differentiates 2 K steps (a second bilevel, whose
+     * bytes and time come to it), and note says how far the two gradients are apart: a
+     * part of the bias, and about all of it where the training forgets geometrically. */
+    bool compare;
+    size_t bytes;  /* budget for ht_bilevel_bytes; 0: none */
+    int64_t slots; /* of HT_REVOLVE, else an error; 0: from the budget */
+    int at_once;   /* of problem.tasks: how many run side by side; 0: as many as the
                          context has threads. bytes is the budget of each */
     /* Of HT_IMPLICIT; with another method they are an error. */
     ht_solver solver;
     int64_t solver_steps;    /* products with A at most; 0: 2 n + 20, of n unknowns, or
                                 1,000 if that is less */
-    double solver_tolerance; /* |b - A v| / |b|; 0: 1e-10, where theta has f32 1e-5 */
+    double solver_tolerance; /* |b - A v| / |b|; 0: 1e-12, where theta has f32 1e-6 */
     double damping;          /* A + damping; 0: none, and exact where A is not singular */
     double solver_rate;      /* of HT_NEUMANN and HT_FIXED_POINT; 0: 1 for a whole step */
     int64_t rank;            /* of HT_NYSTROM; steps until HT_GMRES restarts, 0: 30 */

@@ -254,6 +254,66 @@ static void implicit_in_f32_is_as_near_as_f32_is(void **state)
     trial_close(&t);
 }
 
+/* Weighted least squares, the weights outer variables, W = diag(sigmoid(e)):
+ *   L = sum w_i (x_i v - y_i)^2 / 2,   H = X^T W X + 1e-2,
+ *   dF/dw_i = -(x_i H^-1 dF/dv) (x_i v - y_i),  dw_i/de_i = w_i (1 - w_i) */
+static ht_var weighted_inner(const ht_vars *theta, const ht_vars *eta,
+                             const ht_vars *batch, void *user)
+{
+    (void)user;
+    ht_var v = ht_get(theta, "w");
+    ht_var off = ht_sub(ht_matmul(ht_get(batch, "x"), v), ht_get(batch, "y"));
+    ht_var loss = ht_sum(ht_mul(ht_sigmoid(ht_get(eta, "e")), ht_square(off)));
+    return ht_mul(ht_add(loss, ht_mul(ht_sum(ht_square(v)), 1e-2)), 0.5);
+}
+
+static void implicit_weighted_least_squares_match_closed_form(void **state)
+{
+    (void)state;
+    for (int trials = 0; trials < 10; trials++) {
+        enum { N = 5, DATA = 14 };
+        trial t;
+        ridge g;
+        double e[DATA], b[MOST] = {0}, v[MOST], adjoint[MOST], right[MOST] = {0},
+                        want[DATA];
+        ridge_open(&t, &g, DATA, N, HT_F64);
+        matrix h = {.rows = N, .columns = N};
+        const ht_tensor *xv = ht_set_tensor(t.problem.inner_data, "xv"),
+                        *yv = ht_set_tensor(t.problem.inner_data, "yv");
+        for (int i = 0; i < DATA; i++) e[i] = 2 * draw();
+        for (int i = 0; i < DATA; i++)
+            for (int j = 0; j < N; j++) {
+                double w = 1 / (1 + exp(-e[i]));
+                b[j] += w * g.x.at[i][j] * g.y[i];
+                for (int k = 0; k < N; k++) h.at[j][k] += w * g.x.at[i][j] * g.x.at[i][k];
+            }
+        for (int j = 0; j < N; j++) h.at[j][j] += 1e-2;
+        matrix_solve(&h, b, v);
+        for (int i = 0; i < DATA; i++) {
+            double off = -ht_tensor_get(yv, i);
+            for (int j = 0; j < N; j++) off += ht_tensor_get(xv, i * N + j) * v[j];
+            for (int j = 0; j < N; j++) right[j] += ht_tensor_get(xv, i * N + j) * off;
+        }
+        matrix_solve(&h, right, adjoint);
+        for (int i = 0; i < DATA; i++) {
+            double w = 1 / (1 + exp(-e[i])), off = -g.y[i], along = 0;
+            for (int j = 0; j < N; j++) off += g.x.at[i][j] * v[j];
+            for (int j = 0; j < N; j++) along += g.x.at[i][j] * adjoint[j];
+            want[i] = -along * off * w * (1 - w);
+        }
+        ht_set_free(t.problem.eta);
+        t.problem.eta = ht_set_new(t.ctx);
+        ht_tensor *weight = ht_set_add(t.problem.eta, "e", HT_F64, HT_SHAPE(DATA, 1));
+        for (int i = 0; i < DATA; i++) ht_tensor_set(weight, i, e[i]);
+        t.problem.inner = weighted_inner;
+        ht_bilevel *bilevel =
+            trial_bilevel(&t, (ht_bilevel_options){.method = HT_IMPLICIT});
+        assert_all(ht_bilevel_run(bilevel, 0), "e", want, DATA, 1e-10);
+        ht_bilevel_free(bilevel);
+        trial_close(&t);
+    }
+}
+
 /* One step is the last of a truncated run, bit for bit. */
 static void one_step_is_a_truncation_of_one(void **state)
 {
@@ -277,10 +337,62 @@ static void one_step_is_a_truncation_of_one(void **state)
     trial_close(&t);
 }
 
+/* Of one parameter that contracts by rho a step, K steps give 1 - rho^K of the whole. */
+static ht_var pull(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                   void *user)
+{
+    (void)batch, (void)user;
+    return ht_mul(ht_square(ht_sub(ht_get(theta, "w"), ht_get(eta, "e"))), 0.5);
+}
+
+static ht_var end(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                  void *user)
+{
+    (void)eta, (void)batch, (void)user;
+    return ht_mul(ht_get(theta, "w"), 1.0);
+}
+
+static void truncation_is_compared_with_twice_the_steps(void **state)
+{
+    (void)state;
+    trial t;
+    char want[64];
+    double rho = 0.9;
+    trial_open(&t);
+    t.problem.inner = pull;
+    t.problem.outer = end;
+    t.problem.steps = 40;
+    t.problem.outer_data = t.problem.inner_data;
+    ht_set_add(t.problem.theta, "w", HT_F64, HT_SCALAR);
+    ht_tensor_fill(ht_set_add(t.problem.eta, "e", HT_F64, HT_SCALAR), 1);
+    size_t base = t.memory.live;
+    t.memory.peak = base;
+    ht_bilevel *b =
+        trial_bilevel(&t, (ht_bilevel_options){.truncate = 5, .compare = true});
+    uint64_t calls = t.memory.calls;
+    ht_bilevel_result r = ht_bilevel_run(b, 0);
+    double few = 1 - pow(rho, 5), twice = 1 - pow(rho, 10);
+    snprintf(want, sizeof want, "by 10 steps the gradient is %.1e, %.1e of it away",
+             twice, (twice - few) / twice);
+    assert_contains(r.note, want);
+    assert_near(found(r, "e", 0), few, 1e-14);
+    assert_int_equal(t.memory.calls, calls);
+    assert_int_equal(t.memory.peak - base, ht_bilevel_bytes(b));
+    ht_bilevel_free(b);
+    assert_null(
+        ht_bilevel_new(t.ctx, &t.problem, &(ht_bilevel_options){.compare = true}));
+    assert_contains(ht_context_message(t.ctx),
+                    "options.compare is set, but options.trunc");
+    ht_context_clear(t.ctx);
+    trial_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(implicit_ridge_matches_closed_form_by_every_solver),
+        cmocka_unit_test(implicit_weighted_least_squares_match_closed_form),
+        cmocka_unit_test(truncation_is_compared_with_twice_the_steps),
         cmocka_unit_test(implicit_quadratic_blocks_match_closed_form),
         cmocka_unit_test(implicit_bound_holds_and_is_near),
         cmocka_unit_test(implicit_lasso_path_is_that_of_the_whole_step),
