@@ -37,21 +37,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem aiyoshi_shimizu_1984 = {
-    .name = "aiyoshi_shimizu_1984",
-    .n = 2,
-    .m = 2,
-    .high = {50, 50},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {0, 0},
-    .value = 0,
-    .method = HT_IMPLICIT,
-    .rate = 0.25,
-    .steps = 80,
-    .outer_rate = 0.5,
-    .outer_steps = 400,
+    .size = {2, 2},
+    .box = {{0}, {50, 50}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{0, 0}, 0},
+    .follower = {HT_IMPLICIT, .rate = 0.25, .steps = 80},
+    .leader = {.rate = 0.5, .steps = 400},
     .run = {{.x = {5, 5}, .end = SOLVES},
             {.x = {9, 20}, .end = OTHER, .found = {0, 30}, .value = 0}},
 };

@@ -38,22 +38,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem bard_1991 = {
-    .name = "bard_1991",
-    .n = 1,
-    .m = 2,
-    .low = {2},
-    .high = {4},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {2},
-    .value = 2,
-    .method = HT_REVERSE,
-    .rate = 2000,
-    .steps = 100,
-    .newton = 1,
-    .outer_steps = 40,
+    .size = {1, 2},
+    .box = {{2}, {4}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{2}, 2},
+    .follower = {HT_REVERSE, .rate = 2000, .steps = 100},
+    .leader = {.newton = 1, .steps = 40},
     .run = {{.x = {4}, .y = {6, 0}, .end = SOLVES},
             {.x = {3}, .y = {1, 5}, .end = SOLVES}},
 };

@@ -36,21 +36,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem de_silva_1978 = {
-    .name = "de_silva_1978",
-    .n = 2,
-    .m = 2,
-    .high = {2, 2},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {0.5, 0.5},
-    .value = -1,
-    .method = HT_IMPLICIT,
-    .rate = 0.25,
-    .steps = 60,
-    .outer_rate = 0.1,
-    .outer_steps = 100,
+    .size = {2, 2},
+    .box = {{0}, {2, 2}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{0.5, 0.5}, -1},
+    .follower = {HT_IMPLICIT, .rate = 0.25, .steps = 60},
+    .leader = {.rate = 0.1, .steps = 100},
     .run = {{.x = {0.1, 1}, .y = {1, 1}, .end = SOLVES},
             {.x = {2, 1.4}, .y = {1, 1}, .end = SOLVES}},
 };

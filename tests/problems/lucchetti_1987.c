@@ -34,21 +34,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem lucchetti_1987 = {
-    .name = "lucchetti_1987",
-    .n = 1,
-    .m = 1,
-    .high = {1},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {1},
-    .value = 0,
-    .method = HT_REVERSE,
-    .rate = 1,
-    .steps = 20,
-    .outer_rate = 0.1,
-    .outer_steps = 60,
+    .size = {1, 1},
+    .box = {{0}, {1}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{1}, 0},
+    .follower = {HT_REVERSE, .rate = 1, .steps = 20},
+    .leader = {.rate = 0.1, .steps = 60},
     .run = {{.x = {1}, .y = {0.5}, .by = CHOOSING, .end = SOLVES},
             {.x = {0.5}, .y = {0.5}, .end = OTHER, .found = {0}, .value = 0.5}},
 };

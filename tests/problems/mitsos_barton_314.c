@@ -38,22 +38,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem mitsos_barton_314 = {
-    .name = "mitsos_barton_314",
-    .n = 1,
-    .m = 1,
-    .low = {-1},
-    .high = {1},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {0.25},
-    .value = 0.25,
-    .method = HT_REVERSE,
-    .rate = 0.4,
-    .steps = 100,
-    .newton = 1,
-    .outer_steps = 40,
+    .size = {1, 1},
+    .box = {{-1}, {1}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{0.25}, 0.25},
+    .follower = {HT_REVERSE, .rate = 0.4, .steps = 100},
+    .leader = {.newton = 1, .steps = 40},
     .run = {{.x = {0.9}, .y = {0.5}, .by = TWO, .second = {-1}, .end = SOLVES},
             {.x = {0.6}, .y = {-1}, .end = OTHER, .found = {0.25}, .value = 1}},
 };

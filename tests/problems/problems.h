@@ -34,21 +34,29 @@ typedef struct problem_run {
 } problem_run;
 
 typedef struct problem {
-    const char *name;
-    int n, m; /* elements of x and of y */
-    double low[PROBLEM_N], high[PROBLEM_N];
-    ht_var (*upper)(ht_var x, ht_var y), (*lower)(ht_var x, ht_var y); /* F, f: 0-d */
-    ht_var (*set)(ht_var x, ht_var y); /* the point of Y(x) nearest to y; NULL: R^m */
-    /* By derivation: the y that solves f for x, of several one that is best for F. */
-    void (*reaction)(const double *x, double *y);
-    double x[PROBLEM_N], value; /* the optimum */
-    /* How it is solved. */
-    ht_method method;
-    double rate; /* of `steps` steps of descent on f */
-    int64_t steps;
-    int64_t newton;    /* of F; 0: descent, by outer_rate falling to 0 */
-    double outer_rate; /* in outer_steps */
-    int64_t outer_steps;
+    int size[2]; /* of x, of y */
+    struct {
+        double low[PROBLEM_N], high[PROBLEM_N];
+    } box; /* of x */
+    struct {
+        ht_var (*upper)(ht_var x, ht_var y), (*lower)(ht_var x, ht_var y); /* F, f: 0-d */
+        ht_var (*set)(ht_var x, ht_var y); /* point of Y(x) nearest to y; NULL: R^m */
+        /* Derived: the y that solves f for x, of several one that is best for F. */
+        void (*reaction)(const double *x, double *y);
+    } maps;
+    struct {
+        double x[PROBLEM_N], value;
+    } optimum;
+    struct { /* descent on f */
+        ht_method method;
+        double rate;
+        int64_t steps;
+    } follower;
+    struct { /* on F: Newton's method, or descent by a rate that falls to 0 */
+        int64_t newton;
+        double rate;
+        int64_t steps;
+    } leader;
     problem_run run[PROBLEM_RUNS];
 } problem;
 
@@ -91,7 +99,8 @@ static inline double clamped(double x, double low, double high)
     return fmin(fmax(x, low), high);
 }
 
-void problem_check(const problem *p); /* the derivation, by brute force */
-void problem_solve(const problem *p); /* the runs, by ht_bilevel_minimize */
+void problem_check(const problem *p);  /* the derivation, by brute force */
+void problem_differ(const problem *p); /* gradients, by differences of the derivation */
+void problem_solve(const problem *p);  /* the runs, by ht_bilevel_minimize */
 
 #endif

@@ -34,21 +34,11 @@ static void reaction(const double *x, double *y)
 }
 
 const problem shimizu_aiyoshi_1981 = {
-    .name = "shimizu_aiyoshi_1981",
-    .n = 1,
-    .m = 1,
-    .low = {10},
-    .high = {15},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {10},
-    .value = 100,
-    .method = HT_IMPLICIT,
-    .rate = 0.1,
-    .steps = 100,
-    .outer_rate = 0.05,
-    .outer_steps = 60,
+    .size = {1, 1},
+    .box = {{10}, {15}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{10}, 100},
+    .follower = {HT_IMPLICIT, .rate = 0.1, .steps = 100},
+    .leader = {.rate = 0.05, .steps = 60},
     .run = {{.x = {15}, .end = SOLVES}, {.x = {11}, .y = {5}, .end = SOLVES}},
 };

@@ -36,21 +36,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem smd1 = {
-    .name = "smd1",
-    .n = 2,
-    .m = 2,
-    .low = {-5, -5},
-    .high = {10, 10},
-    .upper = upper,
-    .lower = lower,
-    .reaction = reaction,
-    .x = {0, 0},
-    .value = 0,
-    .method = HT_IMPLICIT,
-    .rate = 0.005,
-    .steps = 2000,
-    .outer_rate = 0.1,
-    .outer_steps = 200,
+    .size = {2, 2},
+    .box = {{-5, -5}, {10, 10}},
+    .maps = {upper, lower, NULL, reaction},
+    .optimum = {{0, 0}, 0},
+    .follower = {HT_IMPLICIT, .rate = 0.005, .steps = 2000},
+    .leader = {.rate = 0.1, .steps = 200},
     .run = {{.x = {2, 3}, .y = {1, 1}, .end = SOLVES},
             {.x = {-4, -3}, .y = {2, 1}, .end = SOLVES}},
 };

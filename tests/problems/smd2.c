@@ -42,22 +42,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem smd2 = {
-    .name = "smd2",
-    .n = 2,
-    .m = 2,
-    .low = {-5, -5},
-    .high = {10, 1},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {0, 0},
-    .value = 0,
-    .method = HT_IMPLICIT,
-    .rate = 0.1,
-    .steps = 800,
-    .outer_rate = 0.1,
-    .outer_steps = 200,
+    .size = {2, 2},
+    .box = {{-5, -5}, {10, 1}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{0, 0}, 0},
+    .follower = {HT_IMPLICIT, .rate = 0.1, .steps = 800},
+    .leader = {.rate = 0.1, .steps = 200},
     .run = {{.x = {3, 1}, .y = {1, 1}, .end = SOLVES},
             {.x = {-4, -1}, .y = {1, 1}, .end = SOLVES}},
 };

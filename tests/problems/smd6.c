@@ -40,21 +40,12 @@ static void reaction(const double *x, double *y)
 }
 
 const problem smd6 = {
-    .name = "smd6",
-    .n = 2,
-    .m = 4,
-    .low = {-5, -5},
-    .high = {10, 10},
-    .upper = upper,
-    .lower = lower,
-    .reaction = reaction,
-    .x = {0, 0},
-    .value = 0,
-    .method = HT_REVERSE,
-    .rate = 0.2,
-    .steps = 100,
-    .outer_rate = 0.1,
-    .outer_steps = 200,
+    .size = {2, 4},
+    .box = {{-5, -5}, {10, 10}},
+    .maps = {upper, lower, NULL, reaction},
+    .optimum = {{0, 0}, 0},
+    .follower = {HT_REVERSE, .rate = 0.2, .steps = 100},
+    .leader = {.rate = 0.1, .steps = 200},
     .run = {{.x = {2, 3}, .y = {1, 1, 2, 1}, .by = CHOOSING, .end = SOLVES},
             {.x = {2, 3}, .y = {1, 1, 2, 1}, .end = OTHER, .value = 4.5}},
 };

@@ -9,14 +9,23 @@ static void optimum_is_the_lowest(void **state)
     problem_check(*state);
 }
 
+static void gradients_are_those_derived(void **state)
+{
+    problem_differ(*state);
+}
+
 static void runs_end_where_said(void **state)
 {
     problem_solve(*state);
 }
 
-#define CASES(name)                                                                      \
-    {#name ": optimum_is_the_lowest", optimum_is_the_lowest, NULL, NULL, (void *)&name}, \
-        {#name ": runs_end_where_said", runs_end_where_said, NULL, NULL, (void *)&name},
+#define CASE(name, f)                               \
+    {                                               \
+#name ": " #f, f, NULL, NULL, (void *)&name \
+    }
+#define CASES(name)                                                             \
+    CASE(name, optimum_is_the_lowest), CASE(name, gradients_are_those_derived), \
+        CASE(name, runs_end_where_said),
 
 int main(void)
 {

@@ -36,20 +36,11 @@ static void reaction(const double *x, double *y)
 }
 
 const problem yezza_1996 = {
-    .name = "yezza_1996",
-    .n = 1,
-    .m = 1,
-    .high = {1},
-    .upper = upper,
-    .lower = lower,
-    .set = set,
-    .reaction = reaction,
-    .x = {0.25},
-    .value = 1.5,
-    .method = HT_REVERSE,
-    .rate = 1e4,
-    .steps = 20,
-    .newton = 1,
-    .outer_steps = 40,
+    .size = {1, 1},
+    .box = {{0}, {1}},
+    .maps = {upper, lower, set, reaction},
+    .optimum = {{0.25}, 1.5},
+    .follower = {HT_REVERSE, .rate = 1e4, .steps = 20},
+    .leader = {.newton = 1, .steps = 40},
     .run = {{.x = {0.9}, .end = SOLVES}, {.x = {0.1}, .end = SOLVES}},
 };
