@@ -401,6 +401,24 @@ static void bounds_are_one_a_row_and_broadcast(void **state)
     ht_context_free(ctx);
 }
 
+static void tapes_notice_what_is_projected_in_place(void **state)
+{
+    (void)state;
+    for (int k = 0; k < MAPS; k++) {
+        ht_context *ctx = ht_context_new(NULL);
+        ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
+        ht_tensor *x = filled(ctx, HT_F64, HT_SHAPE(3), (const double[]){3, -1, 2});
+        ht_var v = ht_input(tape, x);
+        assert_int_equal(maps[k].in_place(x, 1), HT_OK);
+        ht_neg(v);
+        assert_int_equal(ht_context_status(ctx), HT_ERROR_ARGUMENT);
+        assert_contains(ht_context_message(ctx), k < 2 ? "box" : maps[k].name);
+        ht_tape_free(tape);
+        ht_tensor_free(x);
+        ht_context_free(ctx);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +427,7 @@ int main(void)
         cmocka_unit_test(second_derivatives_are_those_of_differences),
         cmocka_unit_test(lasso_path_moves_against_the_sign_on_the_support),
         cmocka_unit_test(values_of_what_is_not_finite_are_the_documented_ones),
+        cmocka_unit_test(tapes_notice_what_is_projected_in_place),
         cmocka_unit_test(bounds_are_one_a_row_and_broadcast),
     };
     return TEST_MAIN(tests);
