@@ -41,11 +41,10 @@ bool hti_ratio_of(double x, hti_ratio *ratio)
 /* c / d with the symmetric remainder, of which there are d. */
 static inline int64_t divide(int64_t c, int64_t d, int64_t *remainder)
 {
-    int64_t r = c % d;
-    if (r > (d - 1) / 2) r -= d;
-    if (r < -(d / 2)) r += d;
-    *remainder = r;
-    return (c - r) / d;
+    int64_t q = c / d, r = c - q * d;
+    int64_t more = (r > (d - 1) / 2) - (r < -(d / 2));
+    *remainder = r - more * d;
+    return q + more;
 }
 
 /* A digit of base `kept` for one of base `used`. */

@@ -225,6 +225,7 @@ static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
     all->solver_steps += r->solver_steps;
     all->inner_residual = fmax(all->inner_residual, r->inner_residual);
     all->solver_residual = fmax(all->solver_residual, r->solver_residual);
+    all->remainder_bits = fmax(all->remainder_bits, r->remainder_bits);
     all->error_bound += r->error_bound / t->n; /* NaN stays */
     if (all->bad_where == HT_BAD_NONE && r->bad_where != HT_BAD_NONE) {
         all->bad_where = r->bad_where;

@@ -73,7 +73,7 @@ hti_integers hti_integers_open(const ht_bilevel *b, unsigned char *own)
         for (int64_t k = 0; k < n; k++) {                                               \
             double y = (double)x[k] * scale;                                            \
             bool fits = fabs(y) < limit;                                                \
-            to[k] += fits ? (int64_t)nearbyint(y) : 0;                                  \
+            to[k] += fits ? llrint(y) : 0;                                              \
             within = within && fits && to[k] < INT64_MAX / 2 && to[k] > -INT64_MAX / 2; \
         }                                                                               \
         return within;                                                                  \

@@ -185,6 +185,15 @@ static const ht_update adam = {.rule = &ht_adam,
                                .beta2 = {.value = 0.99},
                                .eps = {.value = 1e-6}};
 
+static const ht_update heavy = {
+    .rule = &ht_momentum, .rate = {.value = 0.1}, .momentum = {.value = 0.9}};
+
+/* HT_REVERSIBLE takes no other rule than momentum. */
+static const ht_update *update_for(ht_bilevel_options o, const ht_update *other)
+{
+    return o.method == HT_REVERSIBLE ? &heavy : other;
+}
+
 /* Every method and schedule. */
 static const ht_bilevel_options ways[] = {
     {.schedule = HT_STORE_ALL},
@@ -193,6 +202,7 @@ static const ht_bilevel_options ways[] = {
     {.method = HT_REVERSE_REVERSE},
     {.truncate = 7},
     {.method = HT_FORWARD},
+    {.method = HT_REVERSIBLE},
 };
 enum { N_WAYS = sizeof ways / sizeof *ways };
 #define STEPS test_size(30, 8)
@@ -205,8 +215,9 @@ static void bilevel_run_asks_no_memory_of_the_allocator(void **state)
     ht_images images = mnist_images(ctx);
     for (int k = 0; k < 2 * N_WAYS; k++) {
         cleaning c;
-        assert_true(cleaning_new(&c, ctx, &images, k < N_WAYS ? &plain : &adam, STEPS,
-                                 ways[k % N_WAYS]));
+        ht_bilevel_options way = ways[k % N_WAYS];
+        const ht_update *update = update_for(way, k < N_WAYS ? &plain : &adam);
+        assert_true(cleaning_new(&c, ctx, &images, update, STEPS, way));
         uint64_t calls = memory.calls, allocations = ht_context_allocations(ctx);
         size_t live = memory.live;
         for (uint64_t step = 0; step < 3; step++) {
@@ -240,8 +251,9 @@ static void bilevel_run_asks_no_memory_of_malloc(void **state)
     ht_images images = mnist_images(ctx);
     for (int k = 0; k < 2 * N_WAYS; k++) {
         cleaning c;
-        assert_true(cleaning_new(&c, ctx, &images, k < N_WAYS ? &plain : &adam, STEPS,
-                                 ways[k % N_WAYS]));
+        ht_bilevel_options way = ways[k % N_WAYS];
+        const ht_update *update = update_for(way, k < N_WAYS ? &plain : &adam);
+        assert_true(cleaning_new(&c, ctx, &images, update, STEPS, way));
         ht_bilevel_run(c.bilevel, 0);
         before = heap_calls;
         ht_bilevel_result r = ht_bilevel_run(c.bilevel, 1);
@@ -302,7 +314,7 @@ static bool cleaning_whole(ht_context *ctx, const ht_images *images, const char 
                            ht_bilevel_options options)
 {
     cleaning c;
-    bool ok = cleaning_new(&c, ctx, images, &adam, 4, options);
+    bool ok = cleaning_new(&c, ctx, images, update_for(options, &adam), 4, options);
     for (uint64_t step = 0; ok && step < 2; step++) ok = cleaning_step(&c, step);
     ok = ok && ht_set_write(c.eta, path) == HT_OK;
     cleaning_free(&c);
@@ -335,11 +347,10 @@ static uint64_t fail_each_call(const fixture *f, const ht_images *images,
 static void bilevel_any_failed_allocation_is_a_clean_error(void **state)
 {
     fixture *f = *state;
-    const ht_bilevel_options options[] = {{.schedule = HT_STORE_ALL},
-                                          {.schedule = HT_REVOLVE, .slots = 2},
-                                          {.schedule = HT_TWO_LEVEL},
-                                          {.method = HT_REVERSE_REVERSE},
-                                          {.bytes = 1100000}};
+    const ht_bilevel_options options[] = {
+        {.schedule = HT_STORE_ALL}, {.schedule = HT_REVOLVE, .slots = 2},
+        {.schedule = HT_TWO_LEVEL}, {.method = HT_REVERSE_REVERSE},
+        {.method = HT_REVERSIBLE},  {.bytes = 1100000}};
     ht_images images = mnist_images(f->ctx);
     for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
         uint64_t n = fail_each_call(f, &images, options[k]);

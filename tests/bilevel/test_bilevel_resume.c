@@ -186,6 +186,7 @@ static const ht_bilevel_options methods[] = {
     {.truncate = 3},
     {.method = HT_ONE_STEP},
     {.method = HT_FIRST_ORDER},
+    {.method = HT_REVERSIBLE},
     {.method = HT_IMPLICIT},
     {.method = HT_IMPLICIT, .solver = HT_GMRES, .warm = true}};
 enum { METHODS = sizeof methods / sizeof *methods };

@@ -160,6 +160,24 @@ static void tasks_have_the_same_bits_by_any_number_of_threads(void **state)
     }
 }
 
+static void tasks_run_backwards_match_those_that_are_kept(void **state)
+{
+    (void)state;
+    meta m;
+    meta_open(&m, 3);
+    m.t.problem.update = HT_MOMENTUM(0.1, 0.5);
+    ht_bilevel *b = trial_bilevel(&m.t, (ht_bilevel_options){.method = HT_REVERSIBLE}),
+               *kept = trial_bilevel(&m.t, (ht_bilevel_options){0});
+    ht_bilevel_result r = ht_bilevel_run(b, 0), want = ht_bilevel_run(kept, 0);
+    for (int i = 0; i < SIZE; i++)
+        assert_near(found(r, "m", i), found(want, "m", i), 1e-13);
+    assert_near(r.outer, want.outer, 1e-13);
+    assert_true(r.remainder_bits > 0 && want.remainder_bits == 0);
+    ht_bilevel_free(b);
+    ht_bilevel_free(kept);
+    meta_close(&m);
+}
+
 /* The implicit form: L = |w - c|^2 / 2 + |w - m|^2, trained to its end: w = (c + 2 m) /
  * 3, dF/dm = 2 / 3 (w - c'). */
 static ht_var proximal_inner(const ht_vars *theta, const ht_vars *eta,
@@ -253,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tasks_of_maml_match_closed_form),
         cmocka_unit_test(tasks_have_the_same_bits_by_any_number_of_threads),
+        cmocka_unit_test(tasks_run_backwards_match_those_that_are_kept),
         cmocka_unit_test(tasks_of_implicit_maml_match_closed_form),
         cmocka_unit_test(tasks_refuse_what_is_of_one_training),
         cmocka_unit_test(tasks_take_what_they_say),

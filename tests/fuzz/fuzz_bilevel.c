@@ -231,6 +231,27 @@ static void trial_offer_holds(trial *t, ht_bilevel_options o, const char *words)
     ht_context_clear(t->ctx);
 }
 
+/* Where every rule is momentum. The training is rounded to other units, and its momentum
+ * to a fraction, so that numbers are compared where nothing magnifies that. */
+static void trial_reversible(trial *t)
+{
+    const ht_update *u = &t->random.problem.update;
+    if (u->rule != &ht_momentum || (u->n_groups && u->groups[0].update)) return;
+    ht_bilevel *b;
+    int64_t truncate = t->truncate;
+    t->truncate = 0;
+    trial_offer_holds(t, (ht_bilevel_options){.method = HT_REVERSIBLE}, "it needs ");
+    ht_bilevel_result r = trial_run(t, (ht_bilevel_options){.method = HT_REVERSIBLE}, &b);
+    t->truncate = truncate;
+    FUZZ_REQUIRE(b, "%s", said(t));
+    double norm = set_norm(t->want, NULL), off = set_norm(r.gradient, t->want);
+    bool like = !truncate && !t->random.kinks && t->random.dtype == HT_F64;
+    if (like && r.bad_step < 0 && norm < 1e2 * fabs(t->outer))
+        FUZZ_REQUIRE(off <= 1e-5 * fmax(norm, t->least), "reversible: %g off, of %g", off,
+                     norm);
+    ht_bilevel_free(b);
+}
+
 static void trial_budgets(trial *t, size_t most, fuzz_bytes *bytes)
 {
     const ht_bilevel_options o[] = {{.schedule = HT_REVOLVE},
@@ -299,6 +320,7 @@ static void trial_go(trial *t, fuzz_bytes *bytes)
         trial_ways(t, bytes);
         trial_budgets(t, most, bytes);
         trial_implicit(t, bytes);
+        trial_reversible(t);
         if (ht_set_elements(t->random.eta) <= few) trial_second(t, bytes);
     }
     if (ht_set_elements(t->random.eta) + ht_set_elements(t->random.theta) <= some)
