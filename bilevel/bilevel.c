@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bilevel.c: making, running and freeing a bilevel of any method. Read next:
- * problem.c, record/record.c (programs), unroll/memory.c, training.c. */
+/* bilevel.c: making, running and freeing a bilevel of any method, of one training. Read
+ * next: problem.c, record/record.c (programs), unroll/memory.c, training.c; front.c. */
 #include <math.h>
 
 #include "bilevel_internal.h"
@@ -70,37 +70,20 @@ ht_bilevel *hti_bilevel_new(ht_context *ctx, const hti_method *method,
     b->ctx = ctx;
     b->method = method;
     b->options = *o;
-    if (bilevel_build(b, problem, o, base) && hti_tasks_open(b, problem, o) &&
-        hti_compare_open(b, problem, o)) {
+    if (bilevel_build(b, problem, o, base)) {
         hti_note_made(b);
         return b;
     }
-    ht_bilevel_free(b);
+    hti_bilevel_free(b);
     return NULL;
 }
 
-ht_bilevel *ht_bilevel_new_at(ht_context *ctx, const ht_bilevel_problem *problem,
-                              const ht_bilevel_options *options, const char *site)
-{
-    HT_ASSERT(ctx && problem, "ht_bilevel_new: ctx or problem is NULL%s%s", HTI_AT(site));
-    ht_bilevel_options none = {0}, o = options ? *options : none;
-    const char *outer = hti_enter(ctx, site);
-    ht_bilevel *b = hti_bilevel_new(ctx, hti_method_of(&o), problem, &o);
-    ctx->site = outer;
-    return b;
-}
-
-void ht_bilevel_free(ht_bilevel *b)
+void hti_bilevel_free(ht_bilevel *b)
 {
     if (!b) return;
-    HTI_ALIVE(b, "ht_bilevel_free", "bilevel");
-    HT_ASSERT(!b->run.running && !b->minimizing,
-              "ht_bilevel_free: called by a callback of the bilevel's run");
     ht_context *ctx = b->ctx;
     hti_programs *p = &b->programs;
     size_t n = (size_t)b->problem.loan[HTI_LENT_ETA].n;
-    hti_tasks_close(b);
-    ht_bilevel_free(b->twice);
     hti_memory_release(b);
     hti_curvature_free(b);
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(ctx, &p->call[k]);
@@ -120,34 +103,13 @@ void ht_bilevel_free(ht_bilevel *b)
 static size_t most_bytes(const ht_bilevel *b, size_t run)
 {
     const hti_memory *m = &b->memory;
-    size_t bytes = m->allocated_bytes + run + hti_tasks_bytes(b, false);
-    size_t making = m->allocated_bytes + hti_tasks_bytes(b, true);
-    if (bytes < making) bytes = making;
+    size_t bytes = m->allocated_bytes + run;
     return bytes < m->recorded_peak ? m->recorded_peak : bytes;
 }
 
-size_t ht_bilevel_bytes(const ht_bilevel *b)
+size_t hti_bilevel_bytes(const ht_bilevel *b)
 {
-    HT_ASSERT(b, "ht_bilevel_bytes: bilevel is NULL");
-    HTI_ALIVE(b, "ht_bilevel_bytes", "bilevel");
     return most_bytes(b, 0);
-}
-
-void ht_bilevel_print(const ht_bilevel *b, FILE *f)
-{
-    HT_ASSERT(b && f, "ht_bilevel_print: bilevel %p, file %p", (const void *)b,
-              (void *)f);
-    HTI_ALIVE(b, "ht_bilevel_print", "bilevel");
-    for (int k = 0; k < HTI_CALLS; k++) {
-        if (!b->programs.call[k].program) continue;
-        fprintf(f, "--- %s\n", hti_signatures[k].title);
-        ht_program_print(b->programs.call[k].program, f);
-    }
-    fprintf(
-        f, "--- %lld blocks of %zu bytes, %zu bytes of products a step; predicted peak ",
-        (long long)b->memory.n_blocks, b->memory.block_bytes, b->memory.product_bytes);
-    hti_print_bytes(f, (double)most_bytes(b, 0));
-    fprintf(f, "\n");
 }
 
 /* Running. */
@@ -235,33 +197,4 @@ ht_bilevel_result hti_run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluat
     run_end(b, ok, ctx->peak - live);
     if (ctx->peak < peak) ctx->peak = peak;
     return b->run.result;
-}
-
-ht_bilevel_result ht_bilevel_run(ht_bilevel *b, uint64_t outer_step)
-{
-    HT_ASSERT(b,
-              "ht_bilevel_run: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
-    HTI_ALIVE(b, "ht_bilevel_run", "bilevel");
-    ht_bilevel_result r = b->tasks ? hti_tasks_run(b, outer_step, false)
-                                   : hti_run_whole(b, outer_step, false);
-    hti_compare_run(b, outer_step, &r);
-    ht_set *gradient = hti_gradient(b);
-    for (int i = 0; i < gradient->n; i++)
-        hti_tensor_write(gradient->tensor[i], "ht_bilevel_run", NULL);
-    return r;
-}
-
-ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *b, uint64_t outer_step)
-{
-    HT_ASSERT(
-        b,
-        "ht_bilevel_evaluate: bilevel is NULL (did ht_bilevel_new fail? see ht_check)");
-    HTI_ALIVE(b, "ht_bilevel_evaluate", "bilevel");
-    ht_bilevel_result r = b->tasks ? hti_tasks_run(b, outer_step, true)
-                                   : hti_run_whole(b, outer_step, true);
-    /* What an earlier run gave shares its memory with the outer loss's own part. */
-    ht_set *gradient = hti_gradient(b);
-    for (int i = 0; i < gradient->n; i++)
-        ht_tensor_fill(gradient->tensor[i], (double)NAN);
-    return r;
 }

@@ -238,18 +238,20 @@ bool hti_coordinate_bounded(const ht_coordinate *c);
  * the step stands on its tape, so that no callback is called again. */
 bool hti_record(ht_bilevel *b, const ht_bilevel_options *options);
 
-/* tasks.c: false after an error. Bytes beside the bilevel's own context: live, or at most
- * while they are made. */
+/* tasks.c: false after an error. Bytes: of all contexts together, at most. */
 bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
                     const ht_bilevel_options *options);
 void hti_tasks_close(ht_bilevel *b);
-size_t hti_tasks_bytes(const ht_bilevel *b, bool making);
+size_t hti_tasks_bytes(const ht_bilevel *b);
 ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluating);
 /* compare.c */
 bool hti_compare_open(ht_bilevel *b, const ht_bilevel_problem *problem,
                       const ht_bilevel_options *options);
 void hti_compare_run(ht_bilevel *b, uint64_t outer_step, ht_bilevel_result *result);
-/* bilevel.c: a run of the one training, or its evaluation. */
+/* bilevel.c: of the one training: what it takes at most, its end (NULL: nothing), and a
+ * run or an evaluation. */
+size_t hti_bilevel_bytes(const ht_bilevel *b);
+void hti_bilevel_free(ht_bilevel *b);
 ht_bilevel_result hti_run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluating);
 
 /* record/tangent.c: the program of a kind with its derivative: it reads tangents behind

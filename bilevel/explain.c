@@ -76,3 +76,20 @@ void ht_bilevel_explain(const ht_bilevel *b, FILE *f)
     tell_bytes(b, f);
     for (int j = 0; j < p->eta->n; j++) tell_outer(b, j, f);
 }
+
+void ht_bilevel_print(const ht_bilevel *b, FILE *f)
+{
+    HT_ASSERT(b && f, "ht_bilevel_print: bilevel %p, file %p", (const void *)b,
+              (void *)f);
+    HTI_ALIVE(b, "ht_bilevel_print", "bilevel");
+    for (int k = 0; k < HTI_CALLS; k++) {
+        if (!b->programs.call[k].program) continue;
+        fprintf(f, "--- %s\n", hti_signatures[k].title);
+        ht_program_print(b->programs.call[k].program, f);
+    }
+    fprintf(
+        f, "--- %lld blocks of %zu bytes, %zu bytes of products a step; predicted peak ",
+        (long long)b->memory.n_blocks, b->memory.block_bytes, b->memory.product_bytes);
+    hti_print_bytes(f, (double)ht_bilevel_bytes(b));
+    fprintf(f, "\n");
+}

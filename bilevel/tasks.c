@@ -92,7 +92,7 @@ static bool worker_open(ht_bilevel *b, worker *w, const hti_method *method,
 
 static void worker_close(worker *w)
 {
-    ht_bilevel_free(w->bilevel);
+    hti_bilevel_free(w->bilevel);
     for (int k = 0; k < 4; k++) ht_set_free(w->set[k]);
     ht_context_free(w->ctx);
 }
@@ -157,9 +157,12 @@ void hti_tasks_close(ht_bilevel *b)
     hti_resize(b->ctx, t, sizeof *t + (size_t)t->n_workers * sizeof *t->worker, 0);
 }
 
-size_t hti_tasks_bytes(const ht_bilevel *b, bool making)
+size_t hti_tasks_bytes(const ht_bilevel *b)
 {
-    return !b->tasks ? 0 : making ? b->tasks->peak : b->tasks->bytes;
+    const struct hti_tasks *t = b->tasks;
+    size_t beside = t->bytes > t->peak ? t->bytes : t->peak;
+    size_t bytes = b->memory.allocated_bytes + beside, first = hti_bilevel_bytes(b);
+    return bytes > first ? bytes : first;
 }
 
 /* Running. */
@@ -269,7 +272,7 @@ ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluat
     }
     all.method = b->method->kind;
     all.schedule = b->memory.choice.schedule;
-    all.predicted_bytes = all.peak_bytes = ht_bilevel_bytes(b);
+    all.predicted_bytes = all.peak_bytes = hti_tasks_bytes(b);
     all.seconds = hti_seconds() - began;
     if (!ok)
         return (ht_bilevel_result){

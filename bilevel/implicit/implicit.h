@@ -43,7 +43,12 @@ void hti_vector_move(const hti_implicit *m, unsigned char *block, double scale,
 void hti_add_elements(const ht_tensor *t, unsigned char *to, double scale,
                       const unsigned char *from);
 
-/* implicit.c. False after an error. */
+/* product.c. False after an error. */
+
+/* A program of second derivatives along x, at m->here. */
+bool hti_implicit_second(hti_implicit *m, hti_call_kind kind, const double *x);
+/* Of a relative residual, where no tolerance is asked for. */
+double hti_usual_tolerance(const ht_bilevel *b);
 
 /* y = A x at m->here, of a linear system; user is the hti_implicit. */
 bool hti_implicit_product(const double *x, double *y, void *user);
