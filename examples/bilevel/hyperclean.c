@@ -203,6 +203,7 @@ static void write_page(void)
 {
     report page;
     report_series loss = metrics_series(&steps, "validation_loss");
+    loss.name = "by the weights";
     if (!demo_page(&page, &run)) return;
     report_curve(
         &page, &(report_figure){"Validation loss of the trained model", "outer step"}, 2,

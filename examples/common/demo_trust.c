@@ -133,6 +133,11 @@ static void put_weights(report *page, const trust *t)
         value[is_wrong(t, i) ? --wrong : right++] =
             t->logarithm ? log10(weight_at(t, i)) : weight_at(t, i);
     report_section(page, "Weights");
+    report_text(page,
+                "Every image in doubt has a weight, moved so that a training by the "
+                "weights does well on clean ones.");
+    if (t->below > 0)
+        report_text(page, "A weight below %g says that the label is wrong.", t->below);
     report_histogram(page,
                      &(report_figure){"Weights where labels are in doubt",
                                       t->logarithm ? "log10 w" : "weight", "labels",

@@ -269,11 +269,12 @@ static void show_rows(report *page, const demo *d)
                     n, bar);
 }
 
-/* What it finds; and how far the learned row has come from its control to one that knows
- * all. */
+/* Of all rows; or what it finds, and how far the learned row has come from its control to
+ * one that knows all. */
 static void show_numbers(report *page, const demo *d)
 {
     const entrant *learned = &d->entrant[d->learned], *from = &d->entrant[d->control];
+    char name[64], note[64];
     trust_score s = {.f1 = (double)NAN, .precision = (double)NAN, .recall = (double)NAN};
     if (d->trust && d->steps->rows) s = trust_measure(d->trust);
     if (isfinite(s.f1))
@@ -285,12 +286,17 @@ static void show_numbers(report *page, const demo *d)
         report_number(page, "recall", "of the wrong are found", "%.1f %%",
                       100 * s.recall);
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
-        if (row->n) report_number(page, row->name, row->how, "%.2f %%", row->accuracy);
-    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
-        if (row->knows_all && row->n && learned->n && row->accuracy > from->accuracy)
-            report_number(page, "way to it", row->name, "%.0f %%",
-                          100 * (learned->accuracy - from->accuracy) /
-                              (row->accuracy - from->accuracy));
+        if (row->n && !d->trust)
+            report_number(page, row->name, row->how, "%.2f %%", row->accuracy);
+    for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
+        if (!row->knows_all || !row->n || !learned->n) continue;
+        double way = row->accuracy - from->accuracy;
+        snprintf(name, sizeof name, "way to %s", said(row));
+        snprintf(note, sizeof note, "done, from %s", said(from));
+        if (way > 0)
+            report_number(page, name, note, "%.0f %%",
+                          100 * (learned->accuracy - from->accuracy) / way);
+    }
 }
 
 bool demo_page(report *page, demo *d)
