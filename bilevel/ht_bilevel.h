@@ -244,7 +244,7 @@ typedef struct ht_bilevel_result {
      * theta and v until what is left of both residuals cannot matter (two solves more,
      * and no constants of the problem; after Ehrhardt & Roberts, IMA J. Numer. Anal.
      * 2024, with the correction's own size in the place of Lipschitz constants); NaN: not
-     * known, as with damping. */
+     * known, as with damping or where A is singular. */
     double inner_residual, solver_residual, error_bound;
     int64_t solver_steps;
     int64_t start;          /* steps of the training before this run's first */

@@ -9,7 +9,8 @@
  * without any constant of the problem, nor a norm of its mixed derivative: where the
  * bound of M. J. Ehrhardt and L. Roberts (IMA J. Numer. Anal., 2024; arXiv 2301.04764)
  * has the worst directions, this has the ones at hand. To it comes what rounding makes of
- * h. Where q is not below a half nothing is said. */
+ * h. Where q is not below a half nothing is said, nor where A is singular: what has no
+ * solution cannot be corrected. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -163,7 +164,8 @@ bool hti_implicit_bound(hti_implicit *m, const hti_solution *s, uint64_t outer_s
                     .largest = s->largest,
                     .epsilon = m->f64 ? DBL_EPSILON : (double)FLT_EPSILON};
     double q;
-    if (m->b->options.no_bound || m->b->options.damping > 0 || m->b->run.watch)
+    if (m->b->options.no_bound || m->b->options.damping > 0 || m->b->run.watch ||
+        s->end == HTI_SINGULAR)
         return true;
     memcpy(m->corrected.at, m->here.at, m->b->memory.block_bytes);
     memcpy(m->corrected.next, m->here.next, m->b->memory.block_bytes);

@@ -47,6 +47,16 @@ static void solver_improve(const hti_solver *row, hti_system *s)
     s->s.end = HTI_FAILED;
 }
 
+/* A step along a direction that A all but ignores may lead farther from the solution than
+ * 0 is. */
+static void solver_drop_worse(hti_system *s)
+{
+    bool broke = s->s.end == HTI_SINGULAR || s->s.end == HTI_INDEFINITE;
+    if (!broke || s->s.residual <= 1) return;
+    memset(s->x, 0, (size_t)s->a->n * sizeof *s->x);
+    s->s.residual = 1;
+}
+
 hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
                        const hti_solver_options *options, const double *b, double *x,
                        void *work)
@@ -65,6 +75,7 @@ hti_solution hti_solve(const hti_solver *row, const hti_linear *a,
         s.s.end = HTI_GOES_ON;
         hti_scale(x, s.scale, a->n);
         solver_improve(row, &s);
+        solver_drop_worse(&s);
         hti_scale(x, 1 / s.scale, a->n);
     }
     if (!hti_finite(x, a->n)) s.s.end = HTI_FAILED;

@@ -341,3 +341,16 @@ void problem_solve(const problem *p)
         check_end(p, run, &at);
     }
 }
+
+void problem_breaks(const problem *p)
+{
+    play g;
+    problem_run from = p->run[0];
+    from.by = TRAINING;
+    play_open(&g, p, &from, HT_IMPLICIT);
+    ht_bilevel_result r = ht_bilevel_run(g.bilevel, 0);
+    assert_contains(r.note, "A is singular");
+    assert_near(r.solver_residual, 1, 1e-12);
+    assert_true(isnan(r.error_bound));
+    play_close(&g);
+}

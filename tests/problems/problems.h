@@ -102,5 +102,8 @@ static inline double clamped(double x, double low, double high)
 void problem_check(const problem *p);  /* the derivation, by brute force */
 void problem_differ(const problem *p); /* gradients, by differences of the derivation */
 void problem_solve(const problem *p);  /* the runs, by ht_bilevel_minimize */
+/* Where y's solutions are many and F's slope among them is not 0, as at the first start,
+ * the implicit system has no solution: the result says so, and that no bound is known. */
+void problem_breaks(const problem *p);
 
 #endif

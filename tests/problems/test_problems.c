@@ -19,16 +19,21 @@ static void runs_end_where_said(void **state)
     problem_solve(*state);
 }
 
-#define CASE(name, f)                               \
-    {                                               \
-#name ": " #f, f, NULL, NULL, (void *)&name \
-    }
+static void implicit_says_singular(void **state)
+{
+    problem_breaks(*state);
+}
+
+#define CASE(name, f) ((struct CMUnitTest){#name ": " #f, f, NULL, NULL, (void *)&name})
 #define CASES(name)                                                             \
     CASE(name, optimum_is_the_lowest), CASE(name, gradients_are_those_derived), \
         CASE(name, runs_end_where_said),
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {PROBLEMS(CASES)};
+    const struct CMUnitTest tests[] = {
+        PROBLEMS(CASES) CASE(lucchetti_1987, implicit_says_singular),
+        CASE(smd6, implicit_says_singular),
+    };
     return TEST_MAIN(tests);
 }
