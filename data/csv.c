@@ -7,6 +7,7 @@
  * strtod round correctly, and read as the calling thread's locale is, which is "C"
  * meanwhile. Read next: csv_text.c. */
 #include "csv_text.h"
+#include "json.h"
 
 #include <locale.h>
 #include <math.h>
@@ -84,6 +85,18 @@ static ht_status csv_fail_cell(csv_table *t, int column, const char *expected,
     return hti_csv_fail(&t->text, wanted, got, hint);
 }
 
+/* Names of columns and of classes: in another encoding they would differ from the same
+ * names in another file. */
+static ht_status csv_check_text(csv_table *t)
+{
+    const char *c = t->text.field;
+    int n = 1;
+    while (*c && n > 0) c += n = hti_utf8_length(c);
+    return n > 0 ? HT_OK
+                 : hti_csv_fail(&t->text, "text in UTF-8", "another encoding",
+                                "save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)");
+}
+
 /* Header. */
 
 static ht_status csv_fail_name(csv_table *t, const char *what, const char *name)
@@ -138,6 +151,7 @@ static ht_status csv_add_column(csv_table *t, hti_names *seen)
     int at = 0, n = t->columns.n;
     char name[24];
     const char *field = t->text.field;
+    if (csv_check_text(t)) return t->text.status;
     snprintf(name, sizeof name, "%d", n);
     if (t->options->no_header) field = name;
     if (n == HTI_MOST_NAMES)
@@ -291,6 +305,7 @@ static ht_status csv_learn_cell(csv_table *t, int column)
     if (t->role[column] != CSV_LABEL || hti_names_find(&t->classes, t->text.field, &at) ||
         csv_is_missing(t->text.field))
         return HT_OK;
+    if (csv_check_text(t)) return t->text.status;
     if (t->classes.n == HTI_MOST_NAMES)
         return csv_fail_cell(t, column, "at most 65536 different classes",
                              "is this a number to predict? Then it is the .target");

@@ -66,6 +66,8 @@ static ht_status csv_check_kind(hti_csv_text *text)
     } kinds[] = {
         {"\xff\xfe", "UTF-16", "save it as UTF-8"},
         {"\xfe\xff", "UTF-16", "save it as UTF-8"},
+        {"\x89PNG", "a picture", "pictures are read from a folder a class"},
+        {"\xff\xd8\xff", "a picture", "pictures are read from a folder a class"},
         {"PK\3\4", "a zip or a workbook", "save the sheet as CSV, or unpack it"},
     };
     csv_begin_field(text);

@@ -15,28 +15,37 @@
 
 #include "picture.h"
 
+enum { FOLDER_TOLD = 10 };
+
 typedef struct folder_reader {
     ht_context *ctx;
     const char *root;
     const ht_folder_options *options;
     ht_images *out;
-    hti_names classes, files; /* files: with their class's folder before */
-    int64_t *end;             /* of each class, among the files */
-    ht_shape shape;           /* of a picture, colours last */
-    pthread_mutex_t lock;     /* of the context and what follows */
-    int64_t failed;           /* the first file that did, or INT64_MAX */
+    hti_names classes, files;    /* files: with their class's folder before */
+    int64_t *end;                /* of each class, among the files */
+    ht_shape shape;              /* of a picture, colours last */
+    pthread_mutex_t lock;        /* of the context and what follows */
+    int64_t failed[FOLDER_TOLD]; /* the first files that did, in order */
+    int64_t n_failed;            /* all that did */
     ht_status status;
     char message[HTI_MESSAGE];
 } folder_reader;
 
+static ht_status folder_fail_hint(folder_reader *r, const char *path,
+                                  const char *expected, const char *got, const char *hint)
+{
+    return ht_context_fail(r->ctx, HT_ERROR_FORMAT, NULL,
+                           "%s: expected %s, got %s\n  hint: %s", path, expected, got,
+                           hint);
+}
+
 static ht_status folder_fail(folder_reader *r, const char *path, const char *expected,
                              const char *got)
 {
-    return ht_context_fail(r->ctx, HT_ERROR_FORMAT, NULL,
-                           "%s: expected %s, got %s\n"
-                           "  hint: each class is a folder of its pictures, as in "
-                           "cat/1.jpg, dog/1.png",
-                           path, expected, got);
+    return folder_fail_hint(r, path, expected, got,
+                            "each class is a folder of its pictures, as in cat/1.jpg, "
+                            "dog/1.png");
 }
 
 /* Names. */
@@ -59,6 +68,12 @@ static int folder_compare(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static const char *folder_hint(int error)
+{
+    return error == ENOTDIR ? "a file: name the folder that has a folder for each class"
+                            : hti_hint_of_reading(error);
+}
+
 /* What is in a folder, in order, but what is hidden. */
 static ht_status folder_list(folder_reader *r, const char *path, hti_names *names)
 {
@@ -72,11 +87,10 @@ static ht_status folder_list(folder_reader *r, const char *path, hti_names *name
             status = hti_names_insert(names, names->n, e->d_name);
     } while (e && !status);
     if (!status && errno)
-        status =
-            ht_context_fail(r->ctx, HT_ERROR_FILE, NULL,
-                            "%s: cannot be read as a folder: %s\n"
-                            "  hint: is the path right, seen from the current folder?",
-                            path, strerror(errno));
+        status = ht_context_fail(r->ctx, HT_ERROR_FILE, NULL,
+                                 "%s: cannot be read as a folder: %s\n"
+                                 "  hint: %s",
+                                 path, strerror(errno), folder_hint(errno));
     if (folder) closedir(folder);
     if (names->n > 1)
         qsort(names->name, (size_t)names->n, sizeof *names->name, folder_compare);
@@ -97,6 +111,18 @@ static ht_status folder_path(folder_reader *r, const char *inner,
     return n < HTI_MOST_PATH ? HT_OK : folder_fail(r, inner, "a path below 4096", "more");
 }
 
+/* A folder within a class's: often that is train/ or val/, with classes in it. */
+static ht_status folder_fail_inner(folder_reader *r, const char *class, const char *path)
+{
+    char hint[HTI_MOST_PATH];
+    snprintf(
+        hint, sizeof hint,
+        "each class is a folder of its pictures alone; if %.99s is a part of the data, "
+        "such as train, with a folder for each class, name it: %.400s/%.99s",
+        class, r->root, class);
+    return folder_fail_hint(r, path, "pictures of one class", "a folder", hint);
+}
+
 /* The pictures of a class. */
 static ht_status folder_take_class(folder_reader *r, const char *class)
 {
@@ -112,9 +138,12 @@ static ht_status folder_take_class(folder_reader *r, const char *class)
         if (n >= HTI_MOST_PATH || folder_path(r, inner, path))
             status = folder_fail(r, class, "a path below 4096", "more");
         else if (folder_is_folder(path))
-            status = folder_fail(r, path, "pictures of one class", "a folder");
+            status = folder_fail_inner(r, class, path);
         else if (folder_ends(name, folder_others))
-            status = folder_fail(r, path, "PNG or JPEG", "a name of another kind");
+            status = folder_fail_hint(
+                r, path, "PNG or JPEG", "a name of another kind",
+                "convert it (Pillow: Image.open(...).convert('RGB').save('x.png'); "
+                "ImageMagick: mogrify -format png FILES), or take it out of the folder");
         else if (taken)
             status = hti_names_insert(&r->files, r->files.n, inner);
     }
@@ -222,12 +251,19 @@ static void *folder_alloc(void *user, void *old, size_t old_size, size_t new_siz
     return block;
 }
 
-/* The first file that fails, whichever does so first in time, is what is said. */
+/* The first file that fails, whichever does so first in time, is what is said, and the
+ * next ones are named. */
 static void folder_keep(folder_reader *r, int64_t file, ht_context *own)
 {
     pthread_mutex_lock(&r->lock);
-    if (file < r->failed) {
-        r->failed = file;
+    int at = r->n_failed < FOLDER_TOLD ? (int)r->n_failed : FOLDER_TOLD - 1;
+    if (r->n_failed < FOLDER_TOLD || file < r->failed[at]) {
+        for (; at > 0 && r->failed[at - 1] > file; at--)
+            r->failed[at] = r->failed[at - 1];
+        r->failed[at] = file;
+    }
+    r->n_failed++;
+    if (file == r->failed[0]) {
         r->status = own ? ht_context_status(own) : HT_ERROR_MEMORY;
         snprintf(r->message, sizeof r->message, "%s",
                  own ? ht_context_message(own) : "no memory to decode a picture");
@@ -269,10 +305,6 @@ static void folder_decode(const void *work, int64_t first, int64_t last)
 {
     folder_reader *r = (folder_reader *)(uintptr_t)work; /* its results are written */
     for (int64_t file = first; file < last; file++) {
-        pthread_mutex_lock(&r->lock);
-        bool late = r->failed < file;
-        pthread_mutex_unlock(&r->lock);
-        if (late) continue;
         ht_context *own = ht_context_new(
             &(ht_context_options){.alloc = folder_alloc, .user = r, .threads = 1});
         if (own) folder_decode_file(r, file, own);
@@ -299,6 +331,24 @@ static ht_status folder_find_shape(folder_reader *r)
     return HT_OK;
 }
 
+/* What is wrong with the first, and the names of nine more. */
+static ht_status folder_fail_files(folder_reader *r)
+{
+    char more[HTI_MESSAGE / 2] = "", shown[HTI_SHOWN];
+    int64_t n = r->n_failed, named = 1;
+    int used = 0;
+    if (n > 1)
+        used = snprintf(more, sizeof more,
+                        "\n  %lld more cannot be read either:", (long long)n - 1);
+    for (; named < n && named < FOLDER_TOLD; named++)
+        used += snprintf(more + used, sizeof more - (size_t)used, "%s %s",
+                         named > 1 ? "," : "",
+                         hti_shown(r->files.name[r->failed[named]], shown));
+    if (named < n) snprintf(more + used, sizeof more - (size_t)used, ", ...");
+    return ht_context_fail(r->ctx, r->status, NULL, "%.*s%s",
+                           (int)(HTI_MESSAGE - 1 - strlen(more)), r->message, more);
+}
+
 static ht_status folder_take_pictures(folder_reader *r)
 {
     int64_t n = r->files.n, height = r->shape.dim[0], width = r->shape.dim[1];
@@ -309,11 +359,10 @@ static ht_status folder_take_pictures(folder_reader *r)
     if (!r->out->labels) return ht_context_status(r->ctx);
     ht_status status = folder_take_labels(r);
     if (status) return status;
-    r->failed = INT64_MAX;
     pthread_mutex_init(&r->lock, NULL);
     hti_share(r->ctx, n, folder_decode, r);
     pthread_mutex_destroy(&r->lock);
-    if (r->status) return ht_context_fail(r->ctx, r->status, NULL, "%s", r->message);
+    if (r->status) return folder_fail_files(r);
     return folder_give_names(r);
 }
 

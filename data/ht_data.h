@@ -108,10 +108,11 @@ typedef struct ht_table {
  * ht_table_free) and is all zero after an error: HT_ERROR_FILE; HT_ERROR_FORMAT, with
  * path:line:column and the column's name (a field too many or too few, text where a
  * number should be, missing, a quote not closed, names missing or twice, a first line
- * that is numbers, more than 65536 columns or classes, no rows, other columns or classes
- * than `like`); HT_ERROR_ARGUMENT (a column that does not exist or is named twice);
- * HT_ERROR_DTYPE; HT_ERROR_MEMORY. The text is gone over twice and not kept: memory is
- * what comes, at most 8 bytes for each of the text, the names, and 0.3 MB. */
+ * that is numbers, names not in UTF-8, more than 65536 columns or classes, no rows, other
+ * columns or classes than `like`); HT_ERROR_ARGUMENT (a column that does not exist or is
+ * named twice); HT_ERROR_DTYPE; HT_ERROR_MEMORY. The text is gone over twice and not
+ * kept: memory is what comes, at most 8 bytes for each of the text, the names, and 0.3
+ * MB. */
 ht_status ht_csv_read(ht_context *ctx, const char *path, const ht_csv_options *options,
                       ht_table *out);
 /* Frees all that is in it and zeroes *table, which may be all zero already. NULL:
@@ -238,10 +239,10 @@ typedef struct ht_folder_options {
  * pictures by their name are passed over. Pixels are (n, 3, height, width) or, grey, (n,
  * height, width). They are decoded on the context's threads; the result does not depend
  * on how many. *out is written (owned: ht_images_free) and is all zero after an error: as
- * ht_image_read, of the first file that is wrong; HT_ERROR_FORMAT for sizes that differ
- * where none was asked for, no classes, a class without pictures, pictures beside the
- * folders or in folders within, pictures of other kinds by their name. options NULL: all
- * zero. */
+ * ht_image_read, of the first file that is wrong, beside the names of nine more that are;
+ * HT_ERROR_FORMAT for sizes that differ where none was asked for, no classes, a class
+ * without pictures, pictures beside the folders or in folders within, pictures of other
+ * kinds by their name. options NULL: all zero. */
 ht_status ht_folder_read(ht_context *ctx, const char *root,
                          const ht_folder_options *options, ht_images *out);
 

@@ -42,6 +42,13 @@ static ht_status jpeg_fail(const jpeg_file *jpeg, const char *expected, const ch
         expected, got);
 }
 
+static ht_status jpeg_fail_size(const jpeg_file *jpeg, const char *got)
+{
+    return hti_input_fail(&jpeg->in, jpeg->at,
+                          "expected at most 67108864 pixels, got %s\n  hint: %s", got,
+                          HTI_SMALLER);
+}
+
 static unsigned jpeg_number(const unsigned char *b, int bytes, bool little)
 {
     unsigned value = 0;
@@ -85,7 +92,7 @@ static ht_status jpeg_take_frame(jpeg_file *jpeg, int marker, int64_t n)
     snprintf(text, sizeof text, "%d x %d", (int)jpeg->width, (int)jpeg->height);
     if (jpeg->width == 0 || jpeg->height == 0) return jpeg_fail(jpeg, "pixels", text);
     int64_t pixels = jpeg->width * jpeg->height;
-    if (pixels > HTI_MOST_PIXELS) return jpeg_fail(jpeg, "at most 67108864 pixels", text);
+    if (pixels > HTI_MOST_PIXELS) return jpeg_fail_size(jpeg, text);
     if (pixels / JPEG_RATIO > jpeg->n)
         return jpeg_fail(jpeg, "an image that the file can hold", text);
     return HT_OK;

@@ -8,6 +8,9 @@
 
 /* The most pixels of a picture that is decoded: what it takes stays below a gigabyte. */
 #define HTI_MOST_PIXELS ((int64_t)1 << 26)
+#define HTI_SMALLER                                            \
+    "make it smaller, it is scaled down in any case (Pillow: " \
+    "im.thumbnail((4096, 4096)); ImageMagick: mogrify -resize '4096x4096>' FILE)"
 
 /* What a PNG's chunks say of its pixels. */
 typedef struct hti_png {

@@ -350,7 +350,9 @@ static ht_status png_plan(png_file *png)
         return png_fail(png, PNG_SIGNATURE + 8, "an image that the file can hold",
                         "a larger one");
     if (png->any && pixels > HTI_MOST_PIXELS)
-        return png_fail(png, PNG_SIGNATURE + 8, "at most 67108864 pixels", "more");
+        return hti_input_fail(&png->in, PNG_SIGNATURE + 8,
+                              "expected at most 67108864 pixels, got more\n  hint: %s",
+                              HTI_SMALLER);
     return HT_OK;
 }
 

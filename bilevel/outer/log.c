@@ -18,9 +18,8 @@ static bool log_fail(const hti_outer *r, const char *what)
 {
     ht_context_fail(r->ctx, HT_ERROR_FILE, NULL,
                     "ht_bilevel_minimize: options.log, %s: %s: %s\n"
-                    "  hint: does the folder exist, may you write in it, and is there "
-                    "room?",
-                    r->o->log, what, strerror(errno));
+                    "  hint: %s",
+                    r->o->log, what, strerror(errno), hti_hint_of_writing(errno));
     return false;
 }
 

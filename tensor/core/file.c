@@ -11,6 +11,26 @@
 
 #include "tensor_internal.h"
 
+const char *hti_hint_of_reading(int error)
+{
+    if (error == EACCES || error == EPERM)
+        return "you may not read it, or not enter its folder: ls -ld shows who may, "
+               "chmod "
+               "u+rX allows you";
+    if (error == ENOTDIR) return "a part of the path is a file, and was to be a folder";
+    if (error == EMFILE || error == ENFILE) return "too many files are open: ulimit -n";
+    return "is the path right, seen from the current folder?";
+}
+
+const char *hti_hint_of_writing(int error)
+{
+    if (error == ENOENT) return "does the folder exist? mkdir -p makes it";
+    if (error == EACCES || error == EPERM || error == EROFS)
+        return "may you write in the folder? ls -ld shows who may";
+    if (error == ENOSPC) return "is there room? df shows how much";
+    return "does the folder exist, may you write in it, and is there room?";
+}
+
 static ht_status file_examine(ht_context *ctx, const char *path, int descriptor,
                               int64_t *bytes)
 {
@@ -37,8 +57,8 @@ static void file_fail_opening(ht_context *ctx, const char *path)
 {
     ht_context_fail(ctx, HT_ERROR_FILE, NULL,
                     "%s: cannot be opened for reading: %s\n"
-                    "  hint: is the path right, seen from the current folder?",
-                    path, strerror(errno));
+                    "  hint: %s",
+                    path, strerror(errno), hti_hint_of_reading(errno));
 }
 
 /* Opening a pipe would wait for someone to write into it; O_NONBLOCK does not wait, and
@@ -61,11 +81,11 @@ FILE *hti_file_open(ht_context *ctx, const char *path, int64_t *bytes)
 
 static void draft_fail(hti_draft *draft, const char *what)
 {
-    draft->status = ht_context_fail(draft->ctx, HT_ERROR_FILE, NULL,
-                                    "%s: %s: %s\n"
-                                    "  hint: does the folder exist, may you write in it, "
-                                    "and is there room?",
-                                    draft->path, what, strerror(errno));
+    draft->status =
+        ht_context_fail(draft->ctx, HT_ERROR_FILE, NULL,
+                        "%s: %s: %s\n"
+                        "  hint: %s",
+                        draft->path, what, strerror(errno), hti_hint_of_writing(errno));
 }
 
 /* A link stays: what it leads to is written, be it there already or not. */

@@ -282,6 +282,9 @@ static inline size_t hti_round_up(size_t bytes, size_t to)
 
 /* A regular file that is not empty, open for reading, and its size; NULL after an error.
  */
+/* What to do where the system says so: of what is there to be read, or to come to be. */
+const char *hti_hint_of_reading(int error);
+const char *hti_hint_of_writing(int error);
 FILE *hti_file_open(ht_context *ctx, const char *path, int64_t *bytes);
 
 enum { HTI_MOST_PATH = 4096 };

@@ -363,6 +363,17 @@ static void csv_read_of_what_is_no_table_is_refused(void **state)
         {"\xfe\xff"
          "a",
          NULL, ":1:1: expected text in UTF-8, got UTF-16\n  hint: save it as UTF-8"},
+        {"\x89PNG\r\n\x1a\n", NULL,
+         ":1:1: expected text in UTF-8, got a picture\n  hint: pictures are read from a "
+         "folder a class"},
+        {"a,gr\xf6\xdf"
+         "e\n1,2\n",
+         NULL,
+         ":1:3: expected text in UTF-8, got another encoding\n"
+         "  hint: save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"},
+        {"a,b\n1,K\xe4se\n", "b",
+         ":2:3: expected text in UTF-8, got another encoding\n"
+         "  hint: save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"},
         {"PK\3\4....", NULL,
          ":1:1: expected text in UTF-8, got a zip or a workbook\n"
          "  hint: save the sheet as CSV, or unpack it"},

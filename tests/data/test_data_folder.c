@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* test_data_folder.c: pictures in folders, a folder a class: names, sizes, threads, and
  * what must be refused. Read next: data/folder.c. */
+#include "tensor_internal.h"
 #include "test_data.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 enum { MOST = 1 << 15 };
@@ -235,8 +237,11 @@ static void folder_read_of_other_layouts_is_refused(void **state)
         {{"a/1.png", NULL, "b/notes.txt", NULL},
          "/b: expected a folder with pictures (png, jpg, jpeg), got none\n"},
         {{"a/b/1.png", NULL}, "/a/b: expected pictures of one class, got a folder\n"},
+        {{"train/b/1.png", NULL, "val/b/1.png", NULL},
+         " with a folder for each class, name it: "},
         {{"a/1.png", NULL, "a/2.gif", NULL},
-         "/a/2.gif: expected PNG or JPEG, got a name"},
+         "/a/2.gif: expected PNG or JPEG, got a name of another kind\n  hint: convert "
+         "it "},
         {{"a/1.webp", NULL}, "/a/1.webp: expected PNG or JPEG, got a name of another ki"},
         {{"a/1.png", NULL, "a/2.png", "plain.jpg"},
          "/a/2.png: expected 11 x 9 pixels as a/1.png has, got 45 x 37\n"},
@@ -264,14 +269,21 @@ static void folder_read_of_other_layouts_is_refused(void **state)
     chmod(path, 0);
     if (access(path, R_OK) != 0) /* the superuser reads everything */
         expect_refusal(f, NULL, HT_ERROR_FILE,
-                       "/a/2.png: cannot be opened for reading: P");
+                       "/a/2.png: cannot be opened for reading: Permission denied\n"
+                       "  hint: you may not read it, ");
+    assert_contains(hti_hint_of_reading(EACCES), "chmod u+rX allows you");
+    assert_contains(hti_hint_of_writing(EACCES), "may you write in the folder?");
+    assert_contains(hti_hint_of_writing(ENOSPC), "is there room?");
+    chmod(path, 0700);
     ht_images set;
     assert_int_equal(ht_folder_read(f->ctx, "no such folder", NULL, &set), HT_ERROR_FILE);
     assert_contains(ht_context_message(f->ctx),
                     "no such folder: cannot be read as a folder: No such file or");
     ht_context_clear(f->ctx);
     assert_int_equal(ht_folder_read(f->ctx, path, NULL, &set), HT_ERROR_FILE);
-    assert_contains(ht_context_message(f->ctx), "cannot be read as a folder: Not a dir");
+    assert_contains(ht_context_message(f->ctx),
+                    "cannot be read as a folder: Not a directory\n"
+                    "  hint: a file: name the folder that has a folder for each class");
     ht_context_clear(f->ctx);
 }
 
@@ -355,6 +367,32 @@ static void folder_read_with_a_damaged_picture_names_it(void **state)
     }
 }
 
+/* Of several the first says why; of those behind it nine are named. */
+static void folder_read_with_many_damaged_names_ten(void **state)
+{
+    fixture *f = *state;
+    char name[64];
+    for (int i = 0; i < 40; i++) {
+        snprintf(name, sizeof name, "a/%02d.png", i);
+        put(f, name, i % 3 == 1 ? "cmyk.jpg" : "p2_8.png");
+        if (i == 4)
+            expect_refusal(f, NULL, HT_ERROR_FORMAT,
+                           "fetch it again\n  1 more cannot be read either: ");
+    }
+    ht_images set;
+    for (int threads = 1; threads < 5; threads++) {
+        ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
+        assert_int_equal(ht_folder_read(ctx, f->folder, NULL, &set), HT_ERROR_FORMAT);
+        assert_contains(ht_context_message(ctx), "/a/01.png: offset ");
+        assert_contains(ht_context_message(ctx),
+                        "fetch it again\n  12 more cannot be read either: a/04.png, "
+                        "a/07.png, a/10.png, a/13.png, a/16.png, a/19.png, a/22.png, "
+                        "a/25.png, a/28.png, ...");
+        ht_context_clear(ctx);
+        ht_context_free(ctx);
+    }
+}
+
 /* Of one thread or several: memory that runs out in a picture is said, and given back. */
 static void folder_read_within_a_limit_says_where_it_ends(void **state)
 {
@@ -407,6 +445,7 @@ int main(void)
         CASE(folder_read_on_threads_is_the_same),
         CASE(folder_read_of_other_layouts_is_refused),
         CASE(folder_read_with_a_damaged_picture_names_it),
+        CASE(folder_read_with_many_damaged_names_ten),
         CASE(folder_read_within_a_limit_says_where_it_ends),
         CASE(folder_read_keeps_an_error_of_each_allocation),
     };

@@ -331,8 +331,9 @@ static void image_read_of_a_png_bomb_is_refused(void **state)
     memcpy(bytes + 45 + n, "\0\0\0\0IEND", 8);
     sign_chunks(bytes, n + 57);
     ht_context_reset_peak(f->ctx);
-    expect_refusal(f, "x.png", bytes, n + 57,
-                   "expected at most 67108864 pixels, got more");
+    expect_refusal(
+        f, "x.png", bytes, n + 57,
+        "expected at most 67108864 pixels, got more\n  hint: make it smaller, ");
     assert_in_range(ht_context_peak_bytes(f->ctx), f->live, f->live + 200000);
 }
 
@@ -404,7 +405,9 @@ static void image_read_of_wrong_jpegs_is_refused(void **state)
     expect_refusal(f, "x.jpg", bytes, n, "expected 1 colour or 3, got CMYK, of 4\n");
     n = get_bytes("progressive.jpg", bytes);
     memset(bytes + find_marker(bytes, n, 0xc2) + 5, 0xff, 4);
-    expect_refusal(f, "x.jpg", bytes, n, "at most 67108864 pixels, got 65535 x 65535");
+    expect_refusal(
+        f, "x.jpg", bytes, n,
+        "at most 67108864 pixels, got 65535 x 65535\n  hint: make it smaller, ");
     /* A second frame. */
     n = get_bytes("grey.jpg", bytes);
     size_t at = find_marker(bytes, n, 0xc0);
