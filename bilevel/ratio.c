@@ -47,13 +47,19 @@ static inline int64_t divide(int64_t c, int64_t d, int64_t *remainder)
     return q + more;
 }
 
+/* a b + c; modulo 2^64 where what is undone was never done, which is found out later. */
+static inline int64_t wrapped(int64_t a, int64_t b, int64_t c)
+{
+    return (int64_t)((uint64_t)a * (uint64_t)b + (uint64_t)c);
+}
+
 /* A digit of base `kept` for one of base `used`. */
 static void exchange(int64_t count, int64_t *rest, int64_t *v, int64_t kept, int64_t used)
 {
     for (int64_t k = 0; k < count; k++) {
         int64_t digit, high = divide(v[k], kept, &digit);
-        rest[k] = divide(rest[k] * kept + digit, used, &digit);
-        v[k] = high * used + digit;
+        rest[k] = divide(wrapped(rest[k], kept, digit), used, &digit);
+        v[k] = wrapped(high, used, digit);
     }
 }
 
@@ -123,7 +129,7 @@ void hti_ratio_undo(hti_remainders *r, hti_ratio q, int64_t *v)
     if (r->layers == 0 || r->layer_times[r->layers - 1] != r->times) return;
     const int32_t *layer = r->layer + --r->layers * r->count;
     for (int64_t k = 0; k < r->count; k++)
-        r->rest[k] = r->rest[k] * ((int64_t)1 << LAYER_BITS) + layer[k];
+        r->rest[k] = wrapped(r->rest[k], (int64_t)1 << LAYER_BITS, layer[k]);
 }
 
 bool hti_remainders_none(const hti_remainders *r)

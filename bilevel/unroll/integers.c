@@ -63,8 +63,8 @@ hti_integers hti_integers_open(const ht_bilevel *b, unsigned char *own)
 
 /* Arithmetic. */
 
-/* to += round(x scale); whether all of it stays in range. What is added for a scale is
- * taken away by its negative, as rounding to even is symmetric. */
+/* to += round(x scale), modulo 2^64 as in ratio.c; whether all stays in range. What is
+ * added for a scale is taken away by its negative: rounding to even is symmetric. */
 #define ADD(name, type)                                                                 \
     static bool name(int64_t *to, const void *from, int64_t n, double scale)            \
     {                                                                                   \
@@ -73,7 +73,7 @@ hti_integers hti_integers_open(const ht_bilevel *b, unsigned char *own)
         for (int64_t k = 0; k < n; k++) {                                               \
             double y = (double)x[k] * scale;                                            \
             bool fits = fabs(y) < limit;                                                \
-            to[k] += fits ? llrint(y) : 0;                                              \
+            to[k] = (int64_t)((uint64_t)to[k] + (uint64_t)(fits ? llrint(y) : 0));      \
             within = within && fits && to[k] < INT64_MAX / 2 && to[k] > -INT64_MAX / 2; \
         }                                                                               \
         return within;                                                                  \

@@ -650,17 +650,20 @@ static void reversible_run_refuses_a_batch_that_changes(void **state)
 {
     (void)state;
     trial t;
-    trial_new(&t, 0, HT_F64, 10, PLAIN);
-    t.problem.inner_batch = trial_batch;
-    t.impure = true;
-    ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){.method = HT_REVERSIBLE});
-    assert_null(ht_bilevel_run(b, 0).gradient);
-    assert_contains(ht_context_message(t.ctx), "did not come back to where it began");
-    ht_context_clear(t.ctx);
-    t.impure = false;
-    trial_run(&t, b);
-    ht_bilevel_free(b);
-    trial_free(&t);
+    for (int64_t steps = 2; steps < 900; steps *= 3) { /* errors grow as 2^steps */
+        trial_new(&t, 0, HT_F64, steps, PLAIN);
+        t.problem.update.momentum.value = 0.5;
+        t.problem.inner_batch = trial_batch;
+        t.impure = true;
+        ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){.method = HT_REVERSIBLE});
+        assert_null(ht_bilevel_run(b, 0).gradient);
+        assert_contains(ht_context_message(t.ctx), "did not come back to where it began");
+        ht_context_clear(t.ctx);
+        t.impure = false;
+        trial_run(&t, b);
+        ht_bilevel_free(b);
+        trial_free(&t);
+    }
 }
 
 /* With others. */
