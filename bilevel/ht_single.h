@@ -50,7 +50,10 @@ typedef struct ht_single_options {
                         O(1/penalty); BOME: how fast G nears its minimum, 0.5 is usual */
     double momentum; /* MRBO, FSLA: of the last direction, in (0, 1); 0.9 is usual */
     int64_t inner_steps, linear_steps; /* in a step, of theta; products for v */
-    double decay; /* rates of step k = 0, 1, ... are rate / (1 + k)^decay, 0 .. 1 */
+    /* Rates of step k = 0, 1, ... are rate / (1 + k)^decay, decay in 0 .. 1, not those
+     * of what begins anew in each step: the Neumann sum, z of BOME and PBGD. MRBO, FSLA:
+     * momentum_k = 1 - (1 - momentum) / (1 + k)^(2 decay). */
+    double decay;
     /* SABA, VRBO: how many different batches there are; callbacks are given a number
      * below. Where there is no callback: 1. */
     int64_t inner_batches, outer_batches;

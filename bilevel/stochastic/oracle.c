@@ -68,37 +68,45 @@ void hti_single_store(ht_single *s)
 
 /* Batches. */
 
-/* The number also stands in a file, which may hold anything. */
-static bool number_valid(const ht_single *s, double number)
+/* Numbers also stand in a file, which may hold anything. */
+static bool is_number(double number)
 {
-    return (number >= 0 && number < HTI_MAX_STEPS) ||
+    return number >= 0 && number < HTI_MAX_STEPS;
+}
+
+static bool number_valid(const ht_single *s, int64_t number)
+{
+    return is_number((double)number) ||
            HTI_REFUSED(s->ctx, HT_ERROR_ARGUMENT,
-                       "ht_single_step: batch %.0f, but they lie in 0 .. 2^30 - 1",
-                       number);
+                       "ht_single_step: batch %lld, but they lie in 0 .. 2^30 - 1",
+                       (long long)number);
+}
+
+int64_t hti_take(ht_single *s, int of, int64_t n)
+{
+    double first = *s->count[of];
+    *s->count[of] = first + (double)n;
+    return is_number(first) ? (int64_t)first : -1;
 }
 
 bool hti_inner_batch(ht_single *s, int64_t number)
 {
-    return number_valid(s, (double)number) && hti_enter_step(s->b, number);
+    return number_valid(s, number) && hti_enter_step(s->b, number);
 }
 
 bool hti_outer_batch(ht_single *s, int64_t number)
 {
-    return number_valid(s, (double)number) && hti_enter_outer(s->b, (uint64_t)number);
+    return number_valid(s, number) && hti_enter_outer(s->b, (uint64_t)number);
 }
 
 bool hti_next_inner(ht_single *s)
 {
-    double number = *s->count[HTI_INNER];
-    *s->count[HTI_INNER] = number + 1;
-    return number_valid(s, number) && hti_inner_batch(s, (int64_t)number);
+    return hti_inner_batch(s, hti_take(s, HTI_INNER, 1));
 }
 
 bool hti_next_outer(ht_single *s)
 {
-    double number = *s->count[HTI_OUTER];
-    *s->count[HTI_OUTER] = number + 1;
-    return number_valid(s, number) && hti_outer_batch(s, (int64_t)number);
+    return hti_outer_batch(s, hti_take(s, HTI_OUTER, 1));
 }
 
 /* At a point. */
@@ -171,7 +179,19 @@ bool hti_less_mixed(ht_single *s, hti_point at, const double *v, double *d)
     return true;
 }
 
+void hti_point_copy(const ht_single *s, hti_point to, hti_point from)
+{
+    memcpy(to.theta, from.theta, (size_t)s->n * sizeof *to.theta);
+    memcpy(to.eta, from.eta, (size_t)s->m * sizeof *to.eta);
+}
+
 double hti_rate(const ht_single *s, double rate)
 {
     return rate / pow(1 + *s->count[HTI_STEPS], s->options.decay);
+}
+
+double hti_momentum(const ht_single *s)
+{
+    double fresh = 1 - s->options.momentum;
+    return 1 - fresh / pow(1 + *s->count[HTI_STEPS], 2 * s->options.decay);
 }

@@ -11,6 +11,14 @@
  *                      theta = theta - rate_inner / lambda (@F/@theta + lambda @G/@theta)
  *   eta = eta - rate_outer d/d eta
  * with lambda = penalty (1 + k)^growth. theta and z see the same inner batches.
+ *
+ * V-PBGD (Shen and Chen, ICML 2023, arXiv 2302.05185): z comes from theta in each step by
+ * inner_steps of rate_inner, then with q = G(theta, eta) - G(z, eta), z held fixed,
+ *   (theta, eta) = (theta, eta) - rate_outer (dF + lambda dq),   lambda as above
+ *
+ * BOME (Liu, Ye, Wright, Stone and Liu, NeurIPS 2022, arXiv 2209.08709): the same, but
+ *   lambda = max(penalty - <dF, dq> / |dq|^2, 0),
+ * the least with which q falls at the rate penalty |dq|^2.
  * Read next: the table of README.md. */
 #include <math.h>
 #include <string.h>
@@ -60,12 +68,64 @@ static bool f2sa_step(ht_single *s)
     return true;
 }
 
-const hti_single_row hti_single_f2sa = {
-    .kind = HT_F2SA,
-    .name = "HT_F2SA",
-    .needs = HTI_TAKES(rate_inner) | HTI_TAKES(rate_outer) | HTI_TAKES(penalty) |
-             HTI_TAKES(inner_steps),
-    .may = HTI_TAKES(growth),
-    .kept = f2sa_kept,
-    .work = 3,
-    .step = f2sa_step};
+/* dF and dq at the point at hand, on fresh batches. */
+static bool gap(ht_single *s, hti_point f, hti_point q)
+{
+    hti_point z = beside(s, s->work[2].theta), g = s->work[3];
+    double rate = s->options.rate_inner; /* z begins anew, and must get as far */
+    memcpy(z.theta, s->at.theta, (size_t)s->n * sizeof *z.theta);
+    for (int64_t t = 0; t < s->options.inner_steps; t++) {
+        if (!hti_next_inner(s) || !hti_inner_gradient(s, z, g.theta)) return false;
+        hti_add_scaled(z.theta, -rate, g.theta, s->n);
+    }
+    if (!hti_next_outer(s) || !hti_outer_gradients(s, s->at, f) || !hti_next_inner(s) ||
+        !hti_inner_gradients(s, s->at, q) || !hti_inner_gradients(s, z, g))
+        return false;
+    hti_add_scaled(q.eta, -1, g.eta, s->m);
+    return true;
+}
+
+static bool pbgd_step(ht_single *s)
+{
+    hti_point f = s->work[0], q = s->work[1];
+    double rate = hti_rate(s, s->options.rate_outer);
+    if (!gap(s, f, q)) return false;
+    hti_add_scaled(s->at.theta, -rate, f.theta, s->n + s->m);
+    hti_add_scaled(s->at.theta, -rate * penalty(s), q.theta, s->n + s->m);
+    return true;
+}
+
+static bool bome_step(ht_single *s)
+{
+    hti_point f = s->work[0], q = s->work[1];
+    int64_t n = s->n + s->m;
+    double rate = hti_rate(s, s->options.rate_outer);
+    if (!gap(s, f, q)) return false;
+    double square = hti_dot(q.theta, q.theta, n), along = hti_dot(f.theta, q.theta, n);
+    double lambda = square > 0 ? fmax(s->options.penalty - along / square, 0) : 0;
+    hti_add_scaled(s->at.theta, -rate, f.theta, n);
+    hti_add_scaled(s->at.theta, -rate * lambda, q.theta, n);
+    return true;
+}
+
+#define NEEDS                                                             \
+    (HTI_TAKES(rate_inner) | HTI_TAKES(rate_outer) | HTI_TAKES(penalty) | \
+     HTI_TAKES(inner_steps))
+
+const hti_single_row hti_single_f2sa = {.kind = HT_F2SA,
+                                        .name = "HT_F2SA",
+                                        .needs = NEEDS,
+                                        .may = HTI_TAKES(growth),
+                                        .kept = f2sa_kept,
+                                        .work = 3,
+                                        .step = f2sa_step};
+
+const hti_single_row hti_single_bome = {
+    .kind = HT_BOME, .name = "HT_BOME", .needs = NEEDS, .work = 4, .step = bome_step};
+
+const hti_single_row hti_single_pbgd = {.kind = HT_PBGD,
+                                        .name = "HT_PBGD",
+                                        .needs = NEEDS,
+                                        .may = HTI_TAKES(growth),
+                                        .work = 4,
+                                        .step = pbgd_step};

@@ -70,7 +70,7 @@ static bool kept_open(ht_single *s)
         ht_tensor *t = ht_set_add_at(s->state, count_name[k], HT_F64, HT_SCALAR, NULL);
         if (t) s->count[k] = ht_tensor_data(t);
     }
-    for (int k = 0; s->row->kept[k].name; k++) {
+    for (int k = 0; s->row->kept && s->row->kept[k].name; k++) {
         const hti_kept *of = &s->row->kept[k];
         int64_t n = of->like == HTI_LIKE_THETA ? s->n : s->m;
         s->kept[k] = add_vector(s, of->name, times[of->times], n);

@@ -30,7 +30,8 @@ enum { HTI_SINGLE_OPTIONS(HTI_OPTION) HTI_OPTION_COUNT };
 
 enum { HTI_KEPT = 12, HTI_WORK = 6 };
 
-/* theta and eta, or what is like them, each as one vector in f64. */
+/* theta and eta, or what is like them, each as one vector in f64; eta lies behind theta
+ * but for parts of the state. */
 typedef struct hti_point {
     double *theta, *eta;
 } hti_point;
@@ -47,12 +48,13 @@ typedef struct hti_single_row {
     const char *name;     /* of the kind, in messages */
     unsigned needs, may;  /* HTI_TAKES of options; decay goes with all */
     bool second;          /* by products with second derivatives; else by gradients */
-    const hti_kept *kept; /* the last has no name */
+    const hti_kept *kept; /* the last has no name; NULL: none */
     int work;             /* points that a step works in */
     bool (*step)(ht_single *s); /* moves s->at; false after an error */
 } hti_single_row;
 
-#define HTI_SINGLE_ROWS(X)      X(soba) X(f2sa)
+#define HTI_SINGLE_ROWS(X) \
+    X(soba) X(saba) X(stocbio) X(mrbo) X(vrbo) X(fsla) X(amigo) X(f2sa) X(bome) X(pbgd)
 #define HTI_DECLARE_SINGLE(row) extern const hti_single_row hti_single_##row;
 HTI_SINGLE_ROWS(HTI_DECLARE_SINGLE)
 
@@ -86,6 +88,8 @@ const hti_single_row *hti_single_valid(ht_context *ctx, const ht_bilevel_problem
 /* oracle.c: sets to s->at and back. */
 void hti_single_load(ht_single *s);
 void hti_single_store(ht_single *s);
+/* The first of n fresh batch numbers, of inner or of outer ones. */
+int64_t hti_take(ht_single *s, int of, int64_t n);
 /* The batch that what follows is on: by number, or the next one. False, here as below,
  * after an error. */
 bool hti_inner_batch(ht_single *s, int64_t number);
@@ -99,7 +103,20 @@ bool hti_inner_gradients(ht_single *s, hti_point at, hti_point g);
 bool hti_outer_gradients(ht_single *s, hti_point at, hti_point f);
 bool hti_hessian(ht_single *s, hti_point at, const double *v, double *h);
 bool hti_less_mixed(ht_single *s, hti_point at, const double *v, double *d);
-/* A rate in this step. */
+void hti_point_copy(const ht_single *s, hti_point to, hti_point from);
+/* A rate in this step; the momentum. */
 double hti_rate(const ht_single *s, double rate);
+double hti_momentum(const ht_single *s);
+
+/* stocbio.c: batches inner .. inner + n_inner - 1, and outer ones likewise. Of one inner
+ * batch a series takes those behind it as well. */
+typedef struct hti_sample {
+    int64_t inner, n_inner, outer, n_outer;
+} hti_sample;
+/* Fresh ones for a series; g = @G/@theta, d = the hypergradient by a series, both means,
+ * by the work from 2 on. */
+hti_sample hti_sample_next(ht_single *s);
+bool hti_mean_gradient(ht_single *s, hti_point at, hti_sample of, double *g);
+bool hti_series(ht_single *s, hti_point at, hti_sample of, double *d);
 
 #endif
