@@ -51,6 +51,7 @@ static bool bilevel_open(ht_single *s, const ht_bilevel_problem *problem)
 
 /* Memory. */
 
+static const char *const count_name[] = {"step", "inner_batch", "outer_batch"};
 static hti_loan state_owner = {.borrower = "single loop", .role = "state"};
 
 static double *add_vector(ht_single *s, const char *name, int64_t times, int64_t n)
@@ -62,7 +63,6 @@ static double *add_vector(ht_single *s, const char *name, int64_t times, int64_t
 
 static bool kept_open(ht_single *s)
 {
-    static const char *const count_name[] = {"step", "inner_batch", "outer_batch"};
     const int64_t times[] = {0, s->options.inner_batches, s->options.outer_batches};
     s->state = ht_set_new(s->ctx);
     if (!s->state) return false;
@@ -191,11 +191,28 @@ const ht_set *ht_single_state(const ht_single *s)
     return s->state;
 }
 
+/* A file may hold anything, and these count. */
+static bool counts_valid(const ht_set *state)
+{
+    for (int k = 0; k < HTI_COUNTS; k++) {
+        const ht_tensor *t = ht_set_tensor_at(state, count_name[k], NULL);
+        if (!t) return false;
+        double count = ht_tensor_count(t) == 1 ? ht_tensor_get(t, 0) : -1;
+        if (count >= 0 && count < HTI_MAX_STEPS && floor(count) == count) continue;
+        return HTI_REFUSED(state->ctx, HT_ERROR_ARGUMENT,
+                           "ht_single_restore: \"%s\" of the state counts nothing\n"
+                           "  hint: ht_single_state, as it was then",
+                           count_name[k]);
+    }
+    return true;
+}
+
 ht_status ht_single_restore(ht_single *s, const ht_set *state)
 {
     HT_ASSERT(s && state, "ht_single_restore: single %p, state %p", (void *)s,
               (const void *)state);
     HTI_ALIVE(s, "ht_single_restore", "single loop");
+    if (s->ctx->status != HT_OK || !counts_valid(state)) return s->ctx->status;
     s->b->run.batch_step = -1;
     return ht_set_copy(s->state, state);
 }

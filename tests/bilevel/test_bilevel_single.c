@@ -383,6 +383,8 @@ static void free_copies(ht_set *copy[3])
     for (int k = 0; k < 3; k++) ht_set_free(copy[k]);
 }
 
+#define SAVED "test_bilevel_single.safetensors"
+
 static void a_restored_loop_goes_on_to_the_same_bits(void **state)
 {
     (void)state;
@@ -393,17 +395,22 @@ static void a_restored_loop_goes_on_to_the_same_bits(void **state)
         ht_single *single = loop_open(&p, &recipes[k].noisy);
         loop_run(&p, single, 37);
         save(&p, single, half);
+        assert_int_equal(ht_set_write(half[2], SAVED), HT_OK);
         loop_run(&p, single, 23);
         save(&p, single, end);
         ht_single_free(single);
         ht_set_copy(p.t.problem.theta, half[0]);
         ht_set_copy(p.t.problem.eta, half[1]);
         single = loop_open(&p, &recipes[k].noisy);
-        assert_int_equal(ht_single_restore(single, half[2]), HT_OK);
+        ht_set *read = ht_set_clone(end[2], 0);
+        ht_set_read(read, SAVED);
+        assert_int_equal(ht_single_restore(single, read), HT_OK);
+        ht_set_free(read);
         loop_run(&p, single, 23);
         save(&p, single, again);
         for (int i = 0; i < 3; i++) assert_same(end[i], again[i]);
         assert_int_equal(ht_tensor_get(ht_set_tensor(again[2], "step"), 0), 60);
+        remove(SAVED);
         free_copies(half), free_copies(end), free_copies(again);
         ht_single_free(single);
         split_close(&p);
@@ -586,6 +593,12 @@ static void a_state_of_another_loop_is_refused(void **state)
               *other = loop_open(&p, &recipes[RECIPES - 1].noisy);
     assert_int_not_equal(ht_single_restore(single, ht_single_state(other)), HT_OK);
     ht_context_clear(p.t.ctx);
+    ht_set *copy = ht_set_clone(ht_single_state(single), 0);
+    ht_tensor_fill(ht_set_tensor(copy, "step"), (double)NAN);
+    assert_int_not_equal(ht_single_restore(single, copy), HT_OK);
+    assert_non_null(strstr(ht_context_message(p.t.ctx), "\"step\" of the state"));
+    ht_context_clear(p.t.ctx);
+    ht_set_free(copy);
     ht_single_free(single);
     ht_single_free(other);
     split_close(&p);
