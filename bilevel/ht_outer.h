@@ -57,7 +57,8 @@ typedef struct ht_outer_step {
 /* What to do with a step whose gradient is not finite, or in norm over 1000 times the
  * median of the last 9 that were followed (from the third on). */
 typedef enum ht_guard {
-    HT_GUARD_REFUSE, /* eta stays and the next step is tried; 3 in a row end the run */
+    HT_GUARD_REFUSE, /* eta stays and the next step is tried; 3 in a row end the run, and
+                        2 where there are no batch callbacks and both gave the same */
     HT_GUARD_CLIP,   /* one that is finite is shortened to 1000 times the median */
     HT_GUARD_STOP,   /* the first ends the run */
     HT_GUARD_OFF     /* only what is not finite is refused, as by HT_GUARD_REFUSE */

@@ -45,6 +45,20 @@ static bool options_valid(ht_context *ctx, const ht_outer_options *o)
 
 /* A step. */
 
+static bool is_same(double a, double b)
+{
+    return a == b || (isnan(a) && isnan(b));
+}
+
+/* A step that was refused left eta as it was. If nothing else changes either, no batch
+ * and no dropout of the outer loss, the next gives the same numbers, and so would all. */
+static bool repeats(const hti_outer *r, double value, double gradient)
+{
+    const ht_bilevel_problem *p = &r->b->problem.asked;
+    return r->at.in_a_row > 0 && !p->inner_batch && !p->outer_batch && !r->o->online &&
+           is_same(r->at.outer, value) && is_same(r->at.gradient, gradient);
+}
+
 /* What eta is worth. In callbacks that see the run's result no other run may replace it.
  */
 static void judge(hti_outer *r)
@@ -52,8 +66,10 @@ static void judge(hti_outer *r)
     hti_numbers *at = &r->at;
     ht_outer_step *now = &r->now;
     double value = now->result.outer;
+    now->gradient = hti_set_norm(r->b->problem.gradient);
+    r->repeated = repeats(r, value, now->gradient);
     at->outer = value;
-    at->gradient = now->gradient = hti_set_norm(r->b->problem.gradient);
+    at->gradient = now->gradient;
     at->unimproved++;
     now->best = at->best;
     now->best_step = (int64_t)at->best_step;
@@ -93,7 +109,9 @@ static bool move(hti_outer *r)
     ht_bilevel *b = r->b;
     bool stays = is_met(r) && r->now.result.bad_step < 0;
     ht_outer_did did = r->now.did = stays ? HT_OUTER_STAYED : hti_guard(r);
-    at->in_a_row = did == HT_OUTER_REFUSED ? at->in_a_row + 1 : 0;
+    at->in_a_row = did != HT_OUTER_REFUSED ? 0
+                   : r->repeated           ? fmax(HTI_IN_A_ROW, at->in_a_row + 1)
+                                           : at->in_a_row + 1;
     at->refused += did == HT_OUTER_REFUSED;
     at->clipped += did == HT_OUTER_CLIPPED;
     if (did == HT_OUTER_STAYED || did == HT_OUTER_REFUSED) return true;
@@ -145,8 +163,16 @@ static ht_outer_end say_guard(hti_outer *r)
 {
     char last[HTI_NOTE / 2];
     snprintf(last, sizeof last, "%s", r->now.why ? r->now.why : "see the log");
-    hti_outer_say(r, "%.0f step%s in a row refused: %s", r->at.in_a_row,
-                  r->at.in_a_row == 1 ? "" : "s", last);
+    if (r->repeated)
+        hti_outer_say(
+            r,
+            "refused, run again with the same numbers, and so it would be for "
+            "ever, as nothing changes from run to run: %s; a lower rate, of this "
+            "run or of the training, or fewer steps of it may help",
+            last);
+    else
+        hti_outer_say(r, "%.0f step%s in a row refused: %s", r->at.in_a_row,
+                      r->at.in_a_row == 1 ? "" : "s", last);
     r->at.in_a_row = 0; /* who goes on tries again */
     return HT_OUTER_GUARD;
 }
@@ -159,7 +185,10 @@ static bool has_ended(hti_outer *r, ht_outer_end *end)
     int most = o->guard == HT_GUARD_STOP ? 1 : HTI_IN_A_ROW;
     if (o->steps && at->step >= (double)o->steps) {
         *end = HT_OUTER_STEPS;
-        hti_outer_say(r, "all %.0f steps are done", at->step);
+        hti_outer_say(r, "all %.0f steps are done%s", at->step,
+                      at->step > 1 && at->best_step <= 0
+                          ? ", and none was better than where it began"
+                          : "");
     } else if (at->in_a_row >= most) {
         *end = say_guard(r);
     } else if (is_met(r)) {

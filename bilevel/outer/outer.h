@@ -30,7 +30,8 @@ typedef struct hti_outer {
     ht_optimizer *optimizer; /* of eta */
     hti_numbers at;
     ht_outer_step now;
-    ht_set *file;       /* of `save`: memory for all of it; NULL: not saved */
+    bool repeated; /* the step gave the numbers of the one before, which was refused */
+    ht_set *file;  /* of `save`: memory for all of it; NULL: not saved */
     ht_set *run, *rule; /* of it: numbers, and one tensor whose name is the rule's */
     struct hti_newton *newton; /* NULL: an update rule moves eta */
     FILE *log;

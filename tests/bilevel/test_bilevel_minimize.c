@@ -226,6 +226,59 @@ static void minimize_of_a_diverging_training_ends_and_says_where(void **state)
         }
 }
 
+static bool mends_the_rate(const ht_outer_step *step, void *user)
+{
+    outer *u = user;
+    if (step->step == 0) ht_tensor_fill(ht_set_tensor(u->eta, "rate"), 0.1);
+    return true;
+}
+
+/* What each run computes is known by the second, unless someone changes something. */
+static void minimize_without_batches_ends_where_a_refused_step_repeats(void **state)
+{
+    (void)state;
+    for (int mended = 0; mended < 2; mended++) {
+        outer u;
+        outer_open(&u, HT_F32, (ht_bilevel_options){0});
+        ht_bilevel_free(u.bilevel);
+        u.problem.inner_batch = NULL;
+        outer_fill(0, u.batch, &u);
+        u.bilevel = ht_bilevel_new(u.ctx, &u.problem, NULL);
+        test_no_error(u.ctx);
+        ht_tensor_fill(ht_set_tensor(u.eta, "rate"), 1e30);
+        ht_outer_result got =
+            outer_minimize(&u, .steps = 20, .each = mended ? mends_the_rate : NULL);
+        assert_int_equal(got.end, mended ? HT_OUTER_STEPS : HT_OUTER_GUARD);
+        assert_int_equal(got.steps, mended ? 20 : 2);
+        assert_int_equal(got.refused, mended ? 1 : 2);
+        assert_contains(got.why, mended ? "all 20 steps are done"
+                                        : "refused, run again with the same numbers, ");
+        if (!mended) assert_contains(got.why, "the inner training is not finite");
+        outer_close(&u);
+    }
+}
+
+static bool spoils_the_rate(const ht_outer_step *step, void *user)
+{
+    (void)step;
+    ht_tensor_fill(ht_set_tensor(((outer *)user)->eta, "rate"), 1e-4);
+    return true;
+}
+
+static void minimize_without_a_better_step_says_so(void **state)
+{
+    (void)state;
+    outer u;
+    outer_open(&u, HT_F64, (ht_bilevel_options){0});
+    u.unprojected = true;
+    ht_outer_result got =
+        outer_minimize(&u, .steps = 3, .each = spoils_the_rate, .keep_best = true);
+    assert_int_equal(got.best_step, 0);
+    assert_contains(got.why,
+                    "all 3 steps are done, and none was better than where it be");
+    outer_close(&u);
+}
+
 /* Options. */
 
 static void minimize_options_that_cannot_be_meant_are_refused(void **state)
@@ -387,6 +440,8 @@ int main(void)
         cmocka_unit_test(minimize_guard_clips_what_grows_to_a_thousand_times_the_median),
         cmocka_unit_test(minimize_guard_stops_at_the_first_or_follows_all),
         cmocka_unit_test(minimize_of_a_diverging_training_ends_and_says_where),
+        cmocka_unit_test(minimize_without_batches_ends_where_a_refused_step_repeats),
+        cmocka_unit_test(minimize_without_a_better_step_says_so),
         cmocka_unit_test(minimize_options_that_cannot_be_meant_are_refused),
         cmocka_unit_test(minimize_without_a_finite_number_says_so),
         cmocka_unit_test(minimize_without_memory_says_so_and_leaks_nothing),
