@@ -58,7 +58,8 @@ static demo run = {.name = "tune_schedule",
                    .steps = &steps};
 static const ht_coordinate coordinate[] = {{"rate", HT_LOG, 0, 0},
                                            {"momentum", HT_SIGMOID, 0, 1}};
-static ht_set *train, *validation, *test, *batch, *theta, *eta;
+static ht_set *train, *validation, *test, *theta, *eta;
+static demo_batches batches;
 static judge *test_judge;
 
 static ht_var loss(const ht_vars *weights, const ht_vars *outer, const ht_vars *images,
@@ -67,22 +68,16 @@ static ht_var loss(const ht_vars *weights, const ht_vars *outer, const ht_vars *
     return ht_mean(demo_losses(network[model], weights, images));
 }
 
-static ht_status fill_batch(uint64_t step, ht_set *to, void *user)
-{
-    int64_t order[BATCH];
-    ht_batch_order(options.common.seed, step, n_train, BATCH, order);
-    return demo_fill(to, train, order, 0);
-}
-
 static ht_bilevel *training_new(void)
 {
     const ht_bilevel_problem problem = {.inner = loss,
                                         .outer = loss,
                                         .theta = theta,
                                         .eta = eta,
-                                        .inner_data = batch,
+                                        .inner_data = batches.room,
                                         .outer_data = validation,
-                                        .inner_batch = fill_batch,
+                                        .inner_batch = demo_batch,
+                                        .user = &batches,
                                         .update = {.rule = &ht_momentum,
                                                    .rate = HT_OUTER("rate"),
                                                    .momentum = HT_OUTER("momentum")},
@@ -244,7 +239,7 @@ static void set_up(const ht_images *images, const ht_images *others)
     int64_t *row = demo_rows(run.ctx, images, n_train + n_validation);
     train = demo_set(run.ctx, images, row, n_train);
     validation = demo_set(run.ctx, images, row + n_train, n_validation);
-    batch = demo_room(train, BATCH);
+    batches = demo_batches_new(train, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
     free(row);
     theta = ht_set_new(run.ctx), eta = ht_set_new(run.ctx);
