@@ -51,9 +51,11 @@ ht_status ht_coordinate_from_value(const ht_coordinate *c, ht_tensor *x)
         if (!coordinate_inside(c, ht_tensor_get(x, k)))
             status = ht_context_fail(
                 ht_tensor_context(x), HT_ERROR_ARGUMENT, NULL,
-                "coordinate: element %lld is %g, outside the open range "
-                "(%g, %g)",
-                (long long)k, ht_tensor_get(x, k), c->kind == HT_LOG ? 0 : c->low,
+                "coordinate: \"%s\": element %lld is %g, outside the open range (%g, "
+                "%g)\n"
+                "  hint: values that begin at an end of the range could not move",
+                c->outer ? c->outer : "", (long long)k, ht_tensor_get(x, k),
+                c->kind == HT_LOG ? 0 : c->low,
                 c->kind == HT_LOG ? (double)INFINITY : c->high);
     for (int64_t k = 0; status == HT_OK && k < n; k++)
         ht_tensor_set(x, k, coordinate_of(c, ht_tensor_get(x, k)));

@@ -124,7 +124,7 @@ static void coordinate_from_value_outside_changes_nothing(void **state)
         {{"x", HT_LOG, 0, 0}, 1, -0.5, "is -0.5, outside the open range (0, inf)"},
         {{"x", HT_LOG, 0, 0}, 1, inf, "is inf, outside the open range (0, inf)"},
         {{"x", HT_LOG, 0, 0}, 1, nan, "nan, outside the open range (0, inf)"},
-        {{"x", HT_SIGMOID, 0, 1}, 0.5, 0, "is 0, outside the open range (0, 1)"},
+        {{"x", HT_SIGMOID, 0, 1}, 0.5, 0, "\"x\": element 2 is 0, outside the open"},
         {{"x", HT_SIGMOID, 0, 1}, 0.5, 1, "is 1, outside the open range (0, 1)"},
         {{"x", HT_SIGMOID, -2, 1}, 0, 1.5, "is 1.5, outside the open range (-2, 1)"},
         {{"x", HT_SIGMOID, -2, 1}, 0, -3, "is -3, outside the open range (-2, 1)"},

@@ -58,11 +58,15 @@ cc_shared() { # <program>
 
 # By the lines their first comments give, and loaded by those too; they then ask for data.
 own_programs() {
-    for name in own_problem own_labels; do
+    for run in 'own_problem no' 'own_labels no no'; do
+        # shellcheck disable=SC2086 # a list of words
+        set -- $run
+        name=$1
+        shift
         source=$share/doc/hypertape/examples/$name.c
         line=$(sed -n '/^ \*   cc /,/[^\\]$/p' "$source" | sed 's/^ \* *//')
         (mkdir -p "$work/own" && cd "$work/own" && cp "$source" . && unset LD_LIBRARY_PATH &&
-            eval "$line" && "./$name" "$work/no" "$work/no" 2>&1 |
+            eval "$line" && "./$name" "$@" 2>&1 |
             grep 'cannot be read as a folder') || return
     done
 }
@@ -115,7 +119,7 @@ headers() { # <compiler and flags>
 # Of those that are a header's guard, or other macros' parts, nobody would write a use.
 macros() {
     sed -nE 's/^ *#define +([Hh][Tt]_[A-Za-z0-9_]+).*/\1/p' "$include"/*.h | sort -u |
-        grep -vE '^HT_(OP_[12]|STRING_?|LITERAL|COUNTED|VERSION.*|[A-Z]+_H)$' >"$work/macros"
+        grep -vE '^HT_(OP_[12]|OP_BOUND|STRING_?|LITERAL|COUNTED|VERSION.*|[A-Z]+_H)$' >"$work/macros"
     [ "$(wc -l <"$work/macros")" -gt 100 ] || return
     while read -r macro; do
         grep -qw "$macro" "$here/every_macro.cpp" ||
