@@ -282,7 +282,8 @@ static const char page_head[] =
     "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
     "<title>Suspects</title><style>body{font:16px sans-serif;margin:1em}figure{display:"
     "inline-block;width:10em;margin:.4em;vertical-align:top;overflow-wrap:anywhere}img{"
-    "width:10em;height:10em;object-fit:contain;background:#ddd}</style><h1>Suspects</h1>";
+    "width:10em;height:10em;object-fit:contain;background:#ddd}</style><h1>Suspects</"
+    "h1><p>";
 
 static int by_weight(const void *a, const void *b)
 {
