@@ -19,6 +19,17 @@ static void get_floats(double *to, const ht_tensor *like, const void *from)
         for (int64_t k = 0; k < n; k++) to[k] = (double)narrow[k];
 }
 
+static void floats_onto(double *to, const ht_tensor *like, const void *from)
+{
+    int64_t n = ht_tensor_count(like);
+    const double *wide = from;
+    const float *narrow = from;
+    if (ht_tensor_dtype(like) == HT_F64)
+        for (int64_t k = 0; k < n; k++) to[k] += wide[k];
+    else
+        for (int64_t k = 0; k < n; k++) to[k] += (double)narrow[k];
+}
+
 static void put_floats(void *to, const ht_tensor *like, const double *from)
 {
     int64_t n = ht_tensor_count(like);
@@ -173,9 +184,10 @@ bool hti_less_mixed(ht_single *s, hti_point at, const double *v, double *d)
     if (!s->b->programs.call[HTI_MIXED].program) return true;
     for (int j = 0; j < gradient->n; j++) ht_tensor_fill(gradient->tensor[j], 0);
     if (!run_along(s, HTI_MIXED, at, v)) return false;
-    for (int j = 0; j < gradient->n; j++)
-        for (int64_t k = 0, n = ht_tensor_count(gradient->tensor[j]); k < n; k++)
-            *d++ += ht_tensor_get(gradient->tensor[j], k);
+    for (int j = 0; j < gradient->n; j++) {
+        floats_onto(d, gradient->tensor[j], gradient->tensor[j]->array.data);
+        d += ht_tensor_count(gradient->tensor[j]);
+    }
     return true;
 }
 
