@@ -8,7 +8,7 @@
  *
  * Two squares in f depend on y: y1 = 0, y2 = atan x2 make both 0, unique. Then F =
  * |x|^2: x = 0, F = 0. f is not convex, and its slope by y2 grows as tan' = 1 + tan^2: a
- * rate that is right for x2 = 3 (curvature 2 (1 + x2^2)^2 = 200) is slow at 0. */
+ * rate that is right for x2 = 2 (curvature 2 (1 + x2^2)^2 = 50) is slow at 0. */
 #include "problems.h"
 
 static ht_var off_tangent(ht_var x, ht_var y)
@@ -40,8 +40,8 @@ const problem smd1 = {
     .box = {{-5, -5}, {10, 10}},
     .maps = {upper, lower, NULL, reaction},
     .optimum = {{0, 0}, 0},
-    .follower = {HT_IMPLICIT, .rate = 0.005, .steps = 2000},
+    .follower = {HT_IMPLICIT, .rate = 0.02, .steps = 500},
     .leader = {.rate = 0.1, .steps = 200},
-    .run = {{.x = {2, 3}, .y = {1, 1}, .end = SOLVES},
-            {.x = {-4, -3}, .y = {2, 1}, .end = SOLVES}},
+    .run = {{.x = {2, 2}, .y = {1, 1}, .end = SOLVES},
+            {.x = {-4, -2}, .y = {2, 1}, .end = SOLVES}},
 };
