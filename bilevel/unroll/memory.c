@@ -126,7 +126,7 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
     m->blocks = carve(&at, (size_t)m->n_blocks * m->block_bytes);
     m->products = carve(&at, (size_t)m->choice.slots * m->product_bytes);
     size_t cotangents = (size_t)hti_outers(b) * m->block_bytes;
-    m->cotangents[0] = carve(&at, cotangents);
+    m->cotangents[0] = carve(&at, room.cotangents > 0 ? cotangents : 0);
     m->cotangents[1] = m->cotangents[0];
     if (room.cotangents == 2) m->cotangents[1] = carve(&at, cotangents);
     m->arena = carve(&at, arena_bytes(b, c));

@@ -438,6 +438,42 @@ static void steps_allocate_nothing_and_bytes_are_the_most_there_are(void **state
     }
 }
 
+static ht_var wide_loss(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                        void *user)
+{
+    (void)user;
+    ht_var w = ht_get(theta, "w"), off = ht_sub(ht_matmul(ht_get(batch, "x"), w), 1);
+    return ht_add(ht_mean(ht_square(off)),
+                  ht_mul(ht_sum(ht_square(w)), ht_get(eta, "e")));
+}
+
+/* More of theta than memory is rounded up by: what is written behind it is noticed. */
+static void a_wide_theta_stays_within_its_memory(void **state)
+{
+    (void)state;
+    counted memory = {0};
+    ht_context *ctx = counted_context(&memory, 1);
+    ht_set *theta = ht_set_new(ctx), *eta = ht_set_new(ctx), *data = ht_set_new(ctx);
+    ht_tensor_fill(ht_set_add(theta, "w", HT_F32, HT_SHAPE(300, 1)), 0);
+    ht_tensor_fill(ht_set_add(eta, "e", HT_F32, HT_SCALAR), 1);
+    ht_tensor_fill(ht_set_add(data, "x", HT_F32, HT_SHAPE(4, 300)), 0.1);
+    ht_bilevel_problem problem = {.inner = wide_loss,
+                                  .outer = wide_loss,
+                                  .theta = theta,
+                                  .eta = eta,
+                                  .inner_data = data,
+                                  .outer_data = data};
+    ht_single *single = ht_single_new(
+        ctx, &problem, &(ht_single_options){.method = HT_SOBA, RATES(0.01, 0.01, 0.01)});
+    for (int k = 0; k < 3; k++) assert_int_equal(ht_single_step(single), HT_OK);
+    ht_single_free(single);
+    ht_set_free(theta);
+    ht_set_free(eta);
+    ht_set_free(data);
+    ht_context_free(ctx);
+    assert_int_equal(memory.live, 0);
+}
+
 /* Memory that is not to be had is an error, wherever it is, and all is given back. */
 static void each_failed_allocation_is_an_error(void **state)
 {
@@ -612,6 +648,7 @@ int main(void)
         cmocka_unit_test(penalty_bias_halves_when_the_penalty_doubles),
         cmocka_unit_test(a_restored_loop_goes_on_to_the_same_bits),
         cmocka_unit_test(steps_allocate_nothing_and_bytes_are_the_most_there_are),
+        cmocka_unit_test(a_wide_theta_stays_within_its_memory),
         cmocka_unit_test(each_failed_allocation_is_an_error),
         cmocka_unit_test(single_precision_is_solved_to_its_rounding),
         cmocka_unit_test(options_that_do_not_go_together_are_refused),

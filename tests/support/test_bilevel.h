@@ -9,23 +9,37 @@
 #include "test.h"
 
 /* The user pointer of counted_alloc: bytes live, the most there ever were, and calls that
- * asked for memory; the call numbered fail_at gets none. */
+ * asked for memory; the call numbered fail_at gets none. Behind each block is a fence,
+ * and whoever has written there ends the program when the block is given back. */
+enum { COUNTED_FENCE = 64, COUNTED_POST = 0xA7 };
 typedef struct counted {
     size_t live, peak;
     uint64_t calls, fail_at;
 } counted;
 
+static inline void counted_check(const void *block, size_t size)
+{
+    const unsigned char *post = (const unsigned char *)block + size;
+    for (int i = 0; i < COUNTED_FENCE; i++)
+        if (post[i] != COUNTED_POST) {
+            fprintf(stderr, "written %d bytes behind a block of %zu\n", i + 1, size);
+            abort();
+        }
+}
+
 static inline void *counted_alloc(void *user, void *old, size_t old_size, size_t new_size)
 {
     counted *c = user;
+    if (old) counted_check(old, old_size);
     if (new_size == 0) {
         c->live -= old_size;
         free(old);
         return NULL;
     }
     if (++c->calls == c->fail_at) return NULL;
-    void *block = realloc(old, new_size);
+    void *block = realloc(old, new_size + COUNTED_FENCE);
     if (!block) return NULL;
+    memset((unsigned char *)block + new_size, COUNTED_POST, COUNTED_FENCE);
     c->live += new_size - old_size;
     if (c->live > c->peak) c->peak = c->live;
     return block;
