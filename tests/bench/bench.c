@@ -6,6 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool bench_bilevel(void)
+{
+    bool ok = bench_schedules();
+    return bench_single() && ok;
+}
+
 static const struct bench_case {
     const char *name, *what;
     bool (*run)(void);
@@ -37,8 +43,10 @@ static const struct bench_case {
     {"eager_scalar", "append and run a 0-d node", bench_eager_scalar, false},
     {"replay_scalar", "replay a 0-d node", bench_replay_scalar, false},
     {"order2", "layer by layer, hvp / gradient", bench_order2, false},
-    {"bilevel", "checkpoint schedules of 64 states, T = 10^2 .. 10^4, --full 10^5",
+    {"bilevel", "the next two", bench_bilevel, true},
+    {"schedules", "checkpoint schedules of 64 states, T = 10^2 .. 10^4, --full 10^5",
      bench_schedules, true},
+    {"single", "ten single loops, and CG: quadratics, data cleaning", bench_single, true},
     {"tables", "hypergradients against T, N, width, depth (only when named)",
      bench_tables, true},
 };

@@ -84,5 +84,6 @@ bool bench_replay_scalar(void);
 bool bench_order2(void);
 bool bench_tables(void);
 bool bench_schedules(void);
+bool bench_single(void);
 
 #endif
