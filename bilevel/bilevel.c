@@ -189,7 +189,7 @@ ht_bilevel_result hti_run_whole(ht_bilevel *b, uint64_t outer_step, bool evaluat
     size_t peak = ctx->peak, live = ctx->live;
     ctx->peak = live;
     run_begin(b, evaluating);
-    b->run.outer_step = outer_step;
+    if (!evaluating) b->run.outer_step = outer_step;
     bool ok = ctx->status == HT_OK && hti_sets_hold(b, NULL) && hti_within_horizon(b) &&
               run_once(b, outer_step);
     b->run.result.seconds = hti_seconds() - b->run.started;

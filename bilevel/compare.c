@@ -12,12 +12,20 @@ bool hti_compare_open(ht_bilevel *b, const ht_bilevel_problem *problem,
     ht_context *ctx = b->ctx;
     ht_bilevel_options twice = *options;
     int64_t k = options->truncate;
-    if (b->method->kind != HT_TRUNCATED || problem->n_tasks)
+    if (b->method->kind != HT_TRUNCATED)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
-                           "options.compare is set, but %s\n"
-                           "  hint: it goes with options.truncate, of one task",
-                           problem->n_tasks ? "so is problem.tasks"
-                                            : "options.truncate is not");
+                           "options.compare is set, but options.method is %s\n"
+                           "  hint: it goes with HT_TRUNCATED and options.truncate",
+                           b->method->name);
+    if (problem->n_tasks)
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "options.compare is set, and so is problem.tasks\n"
+                           "  hint: compare the training of one task");
+    if (options->bytes)
+        return HTI_REFUSED(
+            ctx, HT_ERROR_ARGUMENT,
+            "options.compare is set, and so is options.bytes, but it takes "
+            "a second bilevel\n  hint: slots of HT_REVOLVE, which both get");
     twice.compare = false;
     twice.truncate = k <= problem->steps / 2 ? 2 * k : problem->steps;
     size_t live = ctx->live, peak = ctx->peak, before = b->memory.allocated_bytes;

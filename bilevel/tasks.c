@@ -19,6 +19,7 @@ typedef struct worker {
 struct hti_tasks {
     void *const *user;
     int n, n_workers;
+    char note[HTI_NOTE]; /* of the first task that has something to say */
     size_t bytes,
         peak; /* of all contexts but the first: live, and while they were made */
     double *outer, *sum; /* n; of the gradient's elements */
@@ -97,14 +98,20 @@ static void worker_close(worker *w)
     ht_context_free(w->ctx);
 }
 
-static bool tasks_valid(ht_context *ctx, const ht_bilevel_problem *p,
+static bool tasks_valid(const ht_bilevel *b, const ht_bilevel_problem *p,
                         const ht_bilevel_options *o)
 {
-    if (p->n_tasks < 0 || !p->tasks || o->at_once < 0)
+    ht_context *ctx = b->ctx;
+    if (p->n_tasks <= 0 || !p->tasks || o->at_once < 0)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
                            "problem.n_tasks is %d, problem.tasks %s, options.at_once %d: "
                            "tasks are as many pointers as n_tasks says",
                            p->n_tasks, p->tasks ? "given" : "NULL", o->at_once);
+    if (b->problem.outers)
+        return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "the outer loss is %lld losses, and problem.tasks is set, but "
+                           "a task has one\n  hint: ht_sum of them, in outer",
+                           (long long)b->problem.outers);
     if (o->warm)
         return HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
                            "options.warm is set, and so is problem.tasks, but a run "
@@ -116,8 +123,14 @@ bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
                     const ht_bilevel_options *o)
 {
     ht_context *ctx = b->ctx;
-    if (!p->n_tasks && !p->tasks) return true;
-    if (!tasks_valid(ctx, p, o)) return false;
+    if (!p->n_tasks && !p->tasks) {
+        return !o->at_once || HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                                          "options.at_once is %d, but problem.tasks is "
+                                          "NULL: there is one training\n"
+                                          "  hint: leave at_once 0",
+                                          o->at_once);
+    }
+    if (!tasks_valid(b, p, o)) return false;
     int most = o->at_once ? o->at_once : ctx->options.threads;
     int n_workers = most < p->n_tasks ? most : p->n_tasks;
     size_t live = ctx->live;
@@ -226,8 +239,11 @@ static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
     all->forward_steps += r->forward_steps;
     all->reverse_steps += r->reverse_steps;
     all->solver_steps += r->solver_steps;
-    all->inner_residual = fmax(all->inner_residual, r->inner_residual);
-    all->solver_residual = fmax(all->solver_residual, r->solver_residual);
+    if (task == 0 || !(r->inner_residual <= all->inner_residual))
+        all->inner_residual = r->inner_residual; /* the largest, or NaN */
+    if (task == 0 || !(r->solver_residual <= all->solver_residual))
+        all->solver_residual = r->solver_residual;
+    if (r->inner_steps > all->inner_steps) all->inner_steps = r->inner_steps;
     all->remainder_bits = fmax(all->remainder_bits, r->remainder_bits);
     all->error_bound += r->error_bound / t->n; /* NaN stays */
     if (all->bad_where == HT_BAD_NONE && r->bad_where != HT_BAD_NONE) {
@@ -236,10 +252,8 @@ static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
         all->bad_op = r->bad_op;
     }
     if (!r->note || all->note) return;
-    char said[HTI_NOTE - 24];
-    snprintf(said, sizeof said, "%s", r->note);
-    snprintf(b->note, sizeof b->note, "task %d: %s", task, said);
-    all->note = b->note;
+    snprintf(t->note, sizeof t->note, "task %d: %.*s", task, HTI_NOTE - 24, r->note);
+    all->note = t->note;
 }
 
 static bool run_wave(wave *now, ht_bilevel_result *all)
@@ -260,7 +274,7 @@ static bool run_wave(wave *now, ht_bilevel_result *all)
 ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluating)
 {
     struct hti_tasks *t = b->tasks;
-    ht_bilevel_result all = {.bad_step = -1, .inner_steps = b->problem.steps};
+    ht_bilevel_result all = {.bad_step = -1, .start = b->problem.start};
     double began = hti_seconds();
     bool ok = b->ctx->status == HT_OK && hti_sets_hold(b, NULL);
     memset(t->sum, 0, t->n_sum * sizeof *t->sum);

@@ -17,7 +17,8 @@
 
 #include "implicit.h"
 
-enum { PASSES = 4, STEPS = 400 };
+enum { PASSES = 4 };
+static const double deep = 1e-10;  /* of a residual: flat directions may hold little */
 static const double part = 0.1;    /* q that is aimed at */
 static const double unseen = 10;   /* kappa by what a solver saw of it */
 static const double rounding = 64; /* last bits of what h is made of */
@@ -72,7 +73,7 @@ static bool solve(correction *c, bool transposed)
     hti_implicit *m = c->m;
     hti_linear a = hti_implicit_system(m);
     hti_solver_options o = m->correcting;
-    o.tolerance = fmax(part / condition(c) / 2, c->epsilon);
+    o.tolerance = fmax(fmin(part / condition(c), deep), c->epsilon);
     memset(m->correction, 0, (size_t)m->n * sizeof *m->correction);
     m->transposed = transposed;
     hti_solution s = hti_solve(m->corrector, &a, &o, m->residual, m->correction, m->work);
@@ -98,27 +99,11 @@ static bool correct_theta(correction *c)
     double before = hti_norm(m->residual, m->n);
     for (int pass = 0; before > 0 && pass < PASSES; pass++) {
         if (!solve(c, !m->b->programs.symmetric)) return false;
-        hti_vector_move(m, m->here.at, -1, m->correction);
+        hti_vector_move(m, m->here.at, m->b->programs.whole_step ? 1 : -1, m->correction);
         if (!hti_implicit_residual(m)) return false;
         hti_vector_get(m, m->right, m->here.at);
         if (!goes_on(c, before, hti_norm(m->right, m->n))) break;
     }
-    return true;
-}
-
-/* Theta by steps of the training itself, the whole of which is what is solved for. */
-static bool correct_fixed(correction *c)
-{
-    hti_implicit *m = c->m;
-    double before = hti_norm(m->residual, m->n), aim = part / condition(c) * before;
-    for (int k = 0; before > 0 && k < STEPS; k++) {
-        memcpy(m->here.at, m->here.next, m->b->memory.block_bytes);
-        if (!hti_implicit_residual(m)) return false;
-        if (hti_norm(m->residual, m->n) <= aim) break;
-    }
-    hti_vector_get(m, m->right, m->here.at);
-    memcpy(m->correction, m->residual, (size_t)m->n * sizeof *m->correction);
-    goes_on(c, before, hti_norm(m->right, m->n));
     return true;
 }
 
@@ -145,7 +130,7 @@ static bool correct(correction *c, uint64_t outer_step, double *q)
     hti_implicit *m = c->m;
     ht_bilevel *b = m->b;
     double again;
-    if (!(b->programs.whole_step ? correct_fixed(c) : correct_theta(c))) return false;
+    if (!(correct_theta(c))) return false;
     *q = c->left;
     c->left = 0;
     if (!hti_run_outer(b, m->here.at, outer_step, &again)) return false;

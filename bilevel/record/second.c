@@ -116,7 +116,6 @@ static bool record_fixed(hti_recorder *r)
     for (int j = 0; j < r->n_eta; j++) any = any || summed[j];
     if (!hti_cut_call(r, HTI_PRODUCT) || (any && !hti_cut_call(r, HTI_MIXED)))
         return false;
-    if (r->options->solver != HT_NORMAL_CG) return true;
     int n = r->n_theta + r->n_state;
     ht_var *dy = hti_made(r, TANGENTS);
     if (!dy || !hti_jvp(r->tape, n, r->in[HTI_THETA], r->in[HTI_THETA_TANGENT], n,

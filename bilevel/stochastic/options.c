@@ -103,6 +103,8 @@ static bool problem_fits(ht_context *ctx, const ht_bilevel_problem *p)
         {"state", "ht_single_restore goes on from a loop's own", p->state},
         {"start", "ht_single_restore goes on from a loop's own", p->start},
         {"tolerance", "the caller ends the loop", p->tolerance != 0},
+        {"tasks", "a loop is one training; HT_IMPLICIT takes many tasks",
+         p->tasks || p->n_tasks},
         {"update.groups", "all of theta trains: what stays is data", p->update.n_groups},
         {"update.decay", "put the penalty into the inner loss",
          !hti_scalar_is_zero(&p->update.decay)}};

@@ -10,8 +10,8 @@
 #include "unroll.h"
 
 typedef struct hti_curvature {
-    hti_call call[HTI_CALLS]; /* with tangents; those that are used */
-    ht_set *gradient, *product;
+    hti_call call[HTI_CALLS];           /* with tangents; those that are used */
+    ht_set *gradient, *product, *along; /* the last: v, which may be the product before */
     size_t bytes;
     unsigned char *allocation, *arena, *zeros;
     unsigned char *state[2], *cotangent[2]; /* and their tangents */
@@ -70,7 +70,8 @@ static bool curvature_make(ht_bilevel *b, hti_curvature *c)
 {
     c->gradient = ht_set_clone(b->problem.eta, 0);
     c->product = ht_set_clone(b->problem.eta, 0);
-    if (!c->gradient || !c->product || !make_programs(b, c)) return false;
+    c->along = ht_set_clone(b->problem.eta, 0);
+    if (!c->gradient || !c->product || !c->along || !make_programs(b, c)) return false;
     hti_set_own(c->product, &owner);
     curvature_carve(b, c, (unsigned char *)(uintptr_t)HTI_ALIGN);
     c->allocation = hti_resize(b->ctx, NULL, 0, c->bytes);
@@ -90,6 +91,7 @@ void hti_curvature_free(ht_bilevel *b)
     if (!c) return;
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(b->ctx, &c->call[k]);
     ht_set_free(c->gradient);
+    ht_set_free(c->along);
     if (c->allocation) hti_set_disown(c->product, &owner);
     ht_set_free(c->product);
     if (c->allocation) hti_resize(b->ctx, c->allocation, c->bytes, 0);
@@ -308,7 +310,8 @@ const ht_set *ht_bilevel_hvp(ht_bilevel *b, const ht_set *v)
         !hti_sets_hold(b, NULL) || !hti_within_horizon(b) || !curvature_open(b))
         return NULL;
     b->run.running = true;
-    bool ok = run_all(b, v);
+    bool ok =
+        ht_set_copy(b->curvature->along, v) == HT_OK && run_all(b, b->curvature->along);
     b->run.running = false;
     for (int j = 0; j < b->curvature->product->n; j++)
         hti_tensor_write(b->curvature->product->tensor[j], "ht_bilevel_hvp", NULL);

@@ -232,6 +232,29 @@ static void minimize_by_newton_goes_down_a_network(void **state)
     trial_close(&t);
 }
 
+/* v may be what the last call gave, as in a power iteration. */
+static void hvp_of_a_product_is_that_of_its_copy(void **state)
+{
+    (void)state;
+    trial t;
+    mlp_open(&t, HT_SGD(0.1));
+    ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){0});
+    ht_bilevel_run(b, 0);
+    ht_set *v = direction(t.problem.eta);
+    ht_set *once = ht_set_clone(ht_bilevel_hvp(b, v), 0);
+    ht_set *want = ht_set_clone(ht_bilevel_hvp(b, once), 0);
+    const ht_set *twice = ht_bilevel_hvp(b, ht_bilevel_hvp(b, v));
+    for (int j = 0; j < ht_set_count(want); j++)
+        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(want, j)); k++)
+            assert_true(ht_tensor_get(ht_set_at(twice, j), k) ==
+                        ht_tensor_get(ht_set_at(want, j), k));
+    ht_set_free(v);
+    ht_set_free(once);
+    ht_set_free(want);
+    ht_bilevel_free(b);
+    trial_close(&t);
+}
+
 static void hvp_refuses_what_it_cannot_derive(void **state)
 {
     (void)state;
@@ -263,6 +286,7 @@ int main(void)
         cmocka_unit_test(hvp_of_quadratic_blocks_matches_closed_form),
         cmocka_unit_test(minimize_by_newton_solves_a_quadratic_in_two_steps),
         cmocka_unit_test(minimize_by_newton_goes_down_a_network),
+        cmocka_unit_test(hvp_of_a_product_is_that_of_its_copy),
         cmocka_unit_test(hvp_refuses_what_it_cannot_derive),
     };
     return TEST_MAIN(tests);

@@ -134,6 +134,59 @@ static void implicit_lasso_path_is_that_of_the_whole_step(void **state)
         }
 }
 
+/* Directions that are nearly flat hold little of the residual and most of the error:
+ *   L = (x - e)^2 / 2 + flat (y - e)^2 / 2,  F = (x - 3)^2 / 2 + y^4 / 4
+ *   dF/de = (e - 3) + e^3 at the end, which few steps are far from in y. */
+static ht_var flat_inner(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                         void *user)
+{
+    const trial *t = user;
+    (void)batch;
+    ht_var e = ht_get(eta, "e"), x = ht_square(ht_sub(ht_get(theta, "x"), e)),
+           y = ht_square(ht_sub(ht_get(theta, "y"), e));
+    return ht_mul(ht_add(x, ht_mul(y, t->rate)), 0.5);
+}
+
+static ht_var flat_outer(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                         void *user)
+{
+    (void)eta, (void)batch, (void)user;
+    ht_var x = ht_square(ht_sub(ht_get(theta, "x"), 3));
+    return ht_add(ht_mul(x, 0.5), ht_mul(ht_square(ht_square(ht_get(theta, "y"))), 0.25));
+}
+
+static void flat_after(const ht_vars *eta, ht_vars *theta, void *user)
+{
+    (void)eta, (void)user;
+    ht_vars_set(theta, "x", ht_project_box(ht_get(theta, "x"), -10, 10));
+}
+
+static void implicit_bound_holds_in_flat_directions(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 16; k++) {
+        trial t;
+        trial_open(&t);
+        t.rate = pow(10, -1 - k / 2);
+        t.problem.inner = flat_inner;
+        t.problem.outer = flat_outer;
+        t.problem.after = k % 2 ? flat_after : NULL;
+        t.problem.update = HT_SGD(0.5);
+        t.problem.steps = 9;
+        ht_set_add(t.problem.theta, "x", HT_F64, HT_SCALAR);
+        ht_set_add(t.problem.theta, "y", HT_F64, HT_SCALAR);
+        ht_tensor_fill(ht_set_add(t.problem.eta, "e", HT_F64, HT_SCALAR), 1);
+        ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){.method = HT_IMPLICIT});
+        ht_bilevel_result r = ht_bilevel_run(b, 0);
+        double off = fabs(found(r, "e", 0) + 1);
+        if (!(off <= r.error_bound && r.error_bound <= 3 * off + 1e-9))
+            fail_msg("flat %g, way %d: off by %.3e, bound %.3e", t.rate, k % 2, off,
+                     r.error_bound);
+        ht_bilevel_free(b);
+        trial_close(&t);
+    }
+}
+
 /* And of a long unrolled run, whose recorded map is differentiated step by step. */
 static void after_is_differentiated_by_every_method(void **state)
 {
@@ -382,7 +435,7 @@ static void truncation_is_compared_with_twice_the_steps(void **state)
     assert_null(
         ht_bilevel_new(t.ctx, &t.problem, &(ht_bilevel_options){.compare = true}));
     assert_contains(ht_context_message(t.ctx),
-                    "options.compare is set, but options.trunc");
+                    "options.compare is set, but options.method is");
     ht_context_clear(t.ctx);
     trial_close(&t);
 }
@@ -395,6 +448,7 @@ int main(void)
         cmocka_unit_test(truncation_is_compared_with_twice_the_steps),
         cmocka_unit_test(implicit_quadratic_blocks_match_closed_form),
         cmocka_unit_test(implicit_bound_holds_and_is_near),
+        cmocka_unit_test(implicit_bound_holds_in_flat_directions),
         cmocka_unit_test(implicit_lasso_path_is_that_of_the_whole_step),
         cmocka_unit_test(after_is_differentiated_by_every_method),
         cmocka_unit_test(implicit_decay_is_part_of_what_is_descended),

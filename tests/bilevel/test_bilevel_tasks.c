@@ -213,6 +213,32 @@ static ht_status failing_batch(uint64_t step, ht_set *batch, void *user)
     return HT_ERROR_FILE;
 }
 
+static ht_var two_losses(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                         void *user)
+{
+    ht_var one = ht_reshape(meta_inner(theta, eta, batch, user), HT_SHAPE(1));
+    return ht_concat(2, ((ht_var[]){one, one}), 0);
+}
+
+/* A task that is not finite is named, whoever ran it. */
+static void tasks_name_what_is_not_finite(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        meta m;
+        meta_open(&m, threads);
+        m.centre[4].at[1] = (double)NAN;
+        ht_bilevel *b = trial_bilevel(&m.t, (ht_bilevel_options){0});
+        ht_bilevel_result r = ht_bilevel_run(b, 0);
+        assert_contains(r.note, "task 4: the training is not finite from step 0 on");
+        assert_int_equal(r.bad_where, HT_BAD_TRAINING);
+        assert_true(isnan(r.inner_residual) && isnan(r.outer));
+        assert_int_equal(r.inner_steps, 6);
+        ht_bilevel_free(b);
+        meta_close(&m);
+    }
+}
+
 static void assert_said(meta *m, const char *words)
 {
     assert_contains(ht_context_message(m->t.ctx), words);
@@ -243,6 +269,17 @@ static void tasks_refuse_what_is_of_one_training(void **state)
     assert_said(&m, "problem.tasks are trainings each");
     assert_null(ht_bilevel_hvp(b, m.t.problem.eta));
     assert_said(&m, "but one training has a second derivative");
+    m.t.problem.outer = two_losses;
+    assert_null(ht_bilevel_new(m.t.ctx, &m.t.problem, NULL));
+    assert_said(&m, "the outer loss is 2 losses, and problem.tasks is set");
+    m.t.problem.outer = meta_inner;
+    m.t.problem.tasks = NULL;
+    m.t.problem.n_tasks = 0;
+    const ht_bilevel_options side = {.at_once = 2};
+    assert_null(ht_bilevel_new(m.t.ctx, &m.t.problem, &side));
+    assert_said(&m, "options.at_once is 2, but problem.tasks is NULL");
+    m.t.problem.tasks = m.user;
+    m.t.problem.n_tasks = TASKS;
     assert_true(ht_bilevel_check(m.t.ctx, &m.t.problem, 2, NULL));
     ht_bilevel_free(b);
     meta_close(&m);
@@ -274,6 +311,7 @@ int main(void)
         cmocka_unit_test(tasks_run_backwards_match_those_that_are_kept),
         cmocka_unit_test(tasks_of_implicit_maml_match_closed_form),
         cmocka_unit_test(tasks_refuse_what_is_of_one_training),
+        cmocka_unit_test(tasks_name_what_is_not_finite),
         cmocka_unit_test(tasks_take_what_they_say),
     };
     return TEST_MAIN(tests);
