@@ -131,8 +131,10 @@ typedef struct ht_bilevel_problem {
  * that training's, by the same program. A unit is 2^-50 of the largest element a tensor
  * begins with, s of its first g, or of 1 if that is more. Past 4096 times that the
  * training has left its range, which is reported as one that is not finite (bad_step).
- * momentum, in 2^-16 .. 1, is the nearest fraction of a denominator up to 2^16: 0.9 is
- * 9/10. An outer one, or one with a schedule, has room for a bit a step, as 1/2 takes; a
+ * momentum, in 2^-16 .. 1, is the nearest fraction of a denominator up to 2^16, there and
+ * back: 0.9 is 9/10, 0.99999 is 65535/65536 (result.note says where 1 - momentum changes
+ * by more than 1e-3 of itself); the gradient by an outer one is the slope there.
+ * An outer one, or one with a schedule, has room for a bit a step, as 1/2 takes; a
  * run that takes more is an error. All parameters follow ht_momentum, with clips and
  * decay if need be, or are frozen; another rule, after, tolerance, truncate, schedule and
  * slots are refused. It takes a gradient a step more than HT_REVERSE.

@@ -37,6 +37,8 @@ typedef struct hti_method {
     /* Whether these options go with the method and with each other; else an error that
      * names both. */
     bool (*fits)(ht_context *ctx, const ht_bilevel_options *options);
+    /* What a training runs with for an update's momentum; NULL: itself. */
+    ht_var (*momentum)(ht_var momentum);
     /* Cuts the derivative of the initial values; of the step, and ends by hti_choose_all
      * or hti_record_end. The recorder's tape holds them. */
     bool (*record_initial)(hti_recorder *r);
@@ -83,6 +85,7 @@ bool hti_record_first_order(hti_recorder *r);
 bool hti_record_products(hti_recorder *r);  /* of it, without the training */
 bool hti_record_gradients(hti_recorder *r); /* first derivatives alone */
 bool hti_record_reversible(hti_recorder *r);
+ht_var hti_momentum_ratio(ht_var momentum); /* the fraction that integers take */
 /* And of what a row's own is made: a program by its signature, of what is on the tape, as
  * a call; and the end, where no products can be kept. */
 bool hti_cut_call(hti_recorder *r, hti_call_kind kind);

@@ -140,10 +140,10 @@ bool hti_update_check(ht_context *ctx, const ht_update *update, const ht_set *th
 ht_set *hti_update_state(const ht_update *update, const ht_set *theta);
 /* Appends one step: theta->n new parameters and as many states as hti_update_state has,
  * in its order. A frozen parameter is its own new one, and its gradient is not looked at.
- * eta may be NULL. */
+ * eta may be NULL. Rules are given what `momentum` makes of theirs; NULL: itself. */
 void hti_update_emit(const ht_update *update, const ht_vars *theta, const ht_vars *state,
                      const ht_vars *eta, int64_t steps, const ht_var *gradient,
-                     ht_var *new_theta, ht_var *new_state);
+                     ht_var (*momentum)(ht_var), ht_var *new_theta, ht_var *new_state);
 /* Whether a parameter's rule decays it beside its gradient. */
 bool hti_update_decays_itself(const ht_update *update, const ht_set *theta);
 /* By parameter, what a rule is given to descend: g + decay w; HT_ZERO if it is frozen. It

@@ -60,7 +60,8 @@ static bool optimizer_record(ht_optimizer *o, const ht_update *update)
         if (gradient) {
             ht_var *out = in + o->n_in;
             in[at] = step;
-            hti_update_emit(update, theta, state, NULL, 0, gradient->var, out, out + n);
+            hti_update_emit(update, theta, state, NULL, 0, gradient->var, NULL, out,
+                            out + n);
             for (int k = 0; k < n_trained; k++) out[k] = out[o->trained[k]];
             memmove(out + n_trained, out + n, (size_t)n_state * sizeof *out);
             if (hti_loan_holds(&o->loan, "a schedule"))

@@ -112,6 +112,7 @@ typedef struct hti_emit {
     const ht_vars *theta, *eta;
     int64_t steps;
     ht_tape *tape;
+    ht_var (*momentum)(ht_var);
 } hti_emit;
 
 /* The scalar for parameter tensor i, before its schedule, 0-d f64. */
@@ -213,6 +214,7 @@ static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht
     if (!rule->decays_itself) s.g = decayed(s.decay, s.w, s.g);
     s.rate = scalar_var(e, &own->rate, i);
     if (rule->has_momentum) s.momentum = scalar_var(e, &own->momentum, i);
+    if (rule->has_momentum && e->momentum) s.momentum = e->momentum(s.momentum);
     if (rule->has_beta2) s.beta2 = scalar_var(e, &own->beta2, i);
     if (rule->has_eps) s.eps = scalar_var(e, &own->eps, i);
     s.t = ht_add(ht_cast(e->theta->step, HT_F64), 1.0);
@@ -221,9 +223,9 @@ static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht
 
 void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *state,
                      const ht_vars *eta, int64_t steps, const ht_var *gradient,
-                     ht_var *new_theta, ht_var *new_state)
+                     ht_var (*momentum)(ht_var), ht_var *new_theta, ht_var *new_state)
 {
-    hti_emit e = {u, theta, eta, steps, theta->tape};
+    hti_emit e = {u, theta, eta, steps, theta->tape, momentum};
     ht_var norm = clip_norm(&e, gradient);
     int at = 0;
     for (int i = 0; i < theta->n; i++) {
@@ -252,7 +254,7 @@ bool hti_update_decays_itself(const ht_update *u, const ht_set *theta)
 void hti_update_descent(const ht_update *u, const ht_vars *theta, const ht_vars *eta,
                         int64_t steps, const ht_var *gradient, ht_var *descent)
 {
-    hti_emit e = {u, theta, eta, steps, theta->tape};
+    hti_emit e = {u, theta, eta, steps, theta->tape, NULL};
     for (int i = 0; i < theta->n; i++) {
         const ht_update *own = hti_update_of(u, theta->name[i]);
         if (!own) continue;
@@ -265,7 +267,7 @@ void hti_update_descent(const ht_update *u, const ht_vars *theta, const ht_vars 
 void hti_update_speeds(const ht_update *u, const ht_vars *theta, const ht_vars *eta,
                        int64_t steps, ht_var *speeds)
 {
-    hti_emit e = {u, theta, eta, steps, theta->tape};
+    hti_emit e = {u, theta, eta, steps, theta->tape, NULL};
     for (int i = 0; i < theta->n; i++) {
         const ht_update *own = hti_update_of(u, theta->name[i]);
         if (!own) continue;

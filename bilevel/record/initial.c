@@ -53,7 +53,8 @@ bool hti_record_update(hti_recorder *r)
     r->in[HTI_NEXT_THETA] = r->out[HTI_THETA];
     r->in[HTI_NEXT_STATE] = r->out[HTI_STATE];
     hti_update_emit(&p->asked.update, r->theta, r->state, r->eta, hti_horizon(&p->asked),
-                    r->in[HTI_THETA_GRADIENT], r->out[HTI_THETA], r->out[HTI_STATE]);
+                    r->in[HTI_THETA_GRADIENT], r->b->method->momentum, r->out[HTI_THETA],
+                    r->out[HTI_STATE]);
     if (!hti_sets_hold(r->b, "a schedule") || !call_after(r)) return false;
     r->update = hti_cut_program(r, HTI_UPDATE);
     return r->update && record_update_vjp(r, cotangent);

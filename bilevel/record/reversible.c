@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* reversible.c: what a training by momentum needs to be run in integers and back: what
  * its velocity adds up, its rate and momentum as numbers, and the reverse of a step at
- * states that are known. Read next: ../unroll/integers.h. */
+ * states that are known, by the fraction that ran for a momentum. Read next:
+ * ../unroll/integers.h. */
 #include "ratio.h"
 #include "record.h"
 
@@ -26,6 +27,53 @@ static bool step_undoes(const hti_recorder *r)
             p->theta->name[i], own->rule->name);
     }
     return true;
+}
+
+/* The momentum of a run in integers. */
+
+static bool infer_ratio(ht_infer *it)
+{
+    it->out = it->in[0];
+    return true;
+}
+
+/* x that has none is refused in the run. */
+static double nearest_ratio(double x)
+{
+    hti_ratio ratio;
+    return hti_ratio_of(x, &ratio) ? (double)ratio.n / (double)ratio.d : x;
+}
+
+static void run_ratio(const ht_run *r)
+{
+    *(double *)r->out.data = nearest_ratio(*(const double *)r->in[0]->data);
+}
+
+static void ratio_vjp(ht_rule *r)
+{
+    r->d[0] = r->v;
+}
+
+static ht_var ratio_jvp(const ht_rule *r)
+{
+    return r->t[0];
+}
+
+/* Of a 0-d f64. Its slope is 1, that of what it rounds. */
+static const ht_op nearest = {.name = "nearest_ratio",
+                              .flags = HT_OP_STOPS,
+                              .infer = infer_ratio,
+                              .run = run_ratio,
+                              .vjp = ratio_vjp,
+                              .jvp = ratio_jvp};
+
+/* So that what is differentiated is the training that ran. */
+ht_var hti_momentum_ratio(ht_var momentum)
+{
+    double fixed;
+    if (!hti_is_constant(momentum, &fixed))
+        return ht_apply(&nearest, 1, &momentum, NULL, HT_HERE);
+    return hti_constant(momentum.tape, nearest_ratio(fixed), HT_F64, false, NULL);
 }
 
 /* Layers for all steps: of a momentum that is known, or as 1/2 takes and one for digits

@@ -208,11 +208,21 @@ static bool move_theta(const hti_integer *x, double rate)
     return add_i64(x->theta, x->s, x->count, -units);
 }
 
-static hti_stepped step(const hti_integers *m, hti_integer *x, const double *speeds)
+static void keep_off(hti_integers *m, double momentum, hti_ratio ratio)
+{
+    double off = fabs((double)ratio.n / (double)ratio.d - momentum);
+    if (!(off > m->off * (1 - momentum))) return;
+    m->off = off / (1 - momentum);
+    m->momentum = momentum;
+    m->ratio = ratio;
+}
+
+static hti_stepped step(hti_integers *m, hti_integer *x, const double *speeds)
 {
     hti_ratio ratio;
     if (!hti_ratio_of(speeds[1], &ratio))
         return isfinite(speeds[1]) ? HTI_NO_RATIO : HTI_BEYOND;
+    keep_off(m, speeds[1], ratio);
     if (!hti_ratio_multiply(&x->remainders, ratio, x->s)) return HTI_NO_LAYER;
     bool within = add_floats(x, x->s, gradient_of(m, x), ldexp(1, x->s_bits)) &&
                   move_theta(x, speeds[0]);

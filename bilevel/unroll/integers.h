@@ -28,6 +28,9 @@ typedef struct hti_integers {
     double *speeds;          /* rate and momentum of each */
     size_t bytes;            /* of all, this included */
     uint64_t start;          /* digest of where the training began */
+    /* The momentum whose ratio is off by the most of 1 - momentum. */
+    double momentum, off;
+    hti_ratio ratio;
 } hti_integers;
 
 /* How a step went. */

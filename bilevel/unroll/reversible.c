@@ -9,6 +9,8 @@
 #include "integers.h"
 #include "unroll.h"
 
+#define MOMENTUM_SAID 1e-3 /* of 1 - momentum */
+
 static bool reversible_fits(ht_context *ctx, const ht_bilevel_options *o)
 {
     const char *other = o->truncate                       ? "truncate"
@@ -173,9 +175,23 @@ static bool reversible_run(ht_bilevel *b, uint64_t outer_step)
 
 /* Words. */
 
+/* 1 / (1 - momentum) is how far a step goes in the end. */
+static void note_momentum(ht_bilevel *b)
+{
+    const hti_integers *m = integers(b);
+    if (m->off <= MOMENTUM_SAID) return;
+    hti_note(
+        b,
+        "reversible: update.momentum %.9g ran as %lld/%lld, the nearest fraction of a "
+        "denominator up to 2^16, and the gradient is that training's; 1 - momentum is "
+        "off by %.2g %%: HT_REVERSE takes it as it is",
+        m->momentum, (long long)m->ratio.n, (long long)m->ratio.d, 100 * m->off);
+}
+
 static void reversible_explain_run(ht_bilevel *b)
 {
     const ht_bilevel_result *r = &b->run.result;
+    note_momentum(b);
     if (r->bad_where != HT_BAD_TRAINING || !r->bad_op || strcmp(r->bad_op, "fixed point"))
         return;
     hti_note(
@@ -206,6 +222,7 @@ const hti_method hti_method_reversible = {.kind = HT_REVERSIBLE,
                                           .name = "HT_REVERSIBLE",
                                           .many = true,
                                           .fits = reversible_fits,
+                                          .momentum = hti_momentum_ratio,
                                           .record_initial = hti_record_initial_reverse,
                                           .record = hti_record_reversible,
                                           .room = reversible_room,

@@ -37,7 +37,7 @@ void bench_plain_record(bench_plain *p)
     int n_theta = ht_vars_count(theta), n_out = n_theta + ht_vars_count(state);
     ht_var loss = q->inner(theta, eta, batch, q->user);
     ht_vars_grad(loss, theta, gradient);
-    hti_update_emit(&q->update, theta, state, eta, q->steps, gradient, out,
+    hti_update_emit(&q->update, theta, state, eta, q->steps, gradient, NULL, out,
                     out + n_theta);
     if (p->loss) out[n_out++] = loss;
     int n = plain_list(state, plain_list(theta, 0, in), in);

@@ -292,7 +292,7 @@ static void check_second(ht_context *ctx, const edge *e, int of)
     for (int i = 0; i < g->n; i++) x[n++] = g->var[i];
     for (int i = 0; i < theta->n; i++) x[n++] = theta->var[i];
     for (int i = 1; i < eta->n; i++) x[n++] = eta->var[i];
-    hti_update_emit(&p.problem.update, theta, vars_of(tape, state), eta, 1, g->var,
+    hti_update_emit(&p.problem.update, theta, vars_of(tape, state), eta, 1, g->var, NULL,
                     new_theta, new_state);
     bool first = of < e->n_p;
     ht_var y = ht_slice(new_theta[!first], 0, first ? of : of - e->n_p, 1, 1);

@@ -85,7 +85,8 @@ static void emit_step(const ht_update *u, ht_set *theta, ht_set *s, const ht_set
     ht_vars *eta_vars = ht_vars_input(tape, eta, step);
     for (int i = 0; i < ht_set_count(gradient); i++)
         g[i] = ht_input(tape, ht_set_at(gradient, i));
-    hti_update_emit(u, theta_vars, state_vars, eta_vars, steps, g, new_theta, new_state);
+    hti_update_emit(u, theta_vars, state_vars, eta_vars, steps, g, NULL, new_theta,
+                    new_state);
     test_no_error(ctx);
     for (int i = 0; i < ht_set_count(theta); i++)
         ht_tensor_copy(ht_set_at(next, i), ht_value(new_theta[i]));
@@ -283,7 +284,7 @@ static ht_var unrolled_loss(ht_tape *tape, int n, const ht_var *x, void *user)
         for (int k = 0; k < ht_set_count(r->state); k++) state_vars->var[k] = states[k];
         for (int k = 0; k < n - 2; k++) eta_vars->var[k] = x[2 + k];
         hti_update_emit(&r->update, theta_vars, state_vars, eta_vars, UNROLLED, &gradient,
-                        &w, states);
+                        NULL, &w, states);
     }
     return ht_mean(ht_add(ht_mul(ht_square(w), 0.5), w));
 }
