@@ -184,7 +184,7 @@ static void note_momentum(ht_bilevel *b)
         b,
         "reversible: update.momentum %.9g ran as %lld/%lld, the nearest fraction of a "
         "denominator up to 2^16, and the gradient is that training's; 1 - momentum is "
-        "off by %.2g %%: HT_REVERSE takes it as it is",
+        "off by %.3g %%: HT_REVERSE takes it as it is",
         m->momentum, (long long)m->ratio.n, (long long)m->ratio.d, 100 * m->off);
 }
 

@@ -301,7 +301,7 @@ static void reversible_run_differentiates_the_fraction_that_ran(void **state)
     (void)state;
     const between some[] = {
         {0.99999, 65535, 65536, 2000, "momentum 0.99999 ran as 65535/65536"},
-        {0.999995, 1, 1, 2000, "momentum 0.999995 ran as 1/1"},
+        {0.999995, 1, 1, 2000, "is off by 100 %: HT_REVERSE takes"},
         {0.999903, 41233, 41237, 2000, NULL},
         {0.9999, 9999, 10000, 2000, NULL},
         {0.500003, 1, 2, 20, NULL}};
