@@ -56,7 +56,7 @@ void hti_compare_run(ht_bilevel *b, uint64_t outer_step, ht_bilevel_result *resu
     if (!b->twice || !result->gradient) return;
     ht_bilevel_result twice = hti_run_whole(b->twice, outer_step, false);
     if (!twice.gradient) {
-        result->gradient = NULL;
+        result->gradient = result->gradient_theta0 = result->theta = NULL;
         return;
     }
     apart(result->gradient, twice.gradient, &off, &size);

@@ -194,13 +194,14 @@ typedef struct ht_bilevel_options {
                          context has threads. bytes is the budget of each */
     /* Of HT_IMPLICIT; with another method they are an error. */
     ht_solver solver;
-    int64_t solver_steps;    /* products with A at most; 0: 2 n + 20, of n unknowns, or
-                                1,000 if that is less */
+    int64_t solver_steps;    /* products with A at most; 0: 2 n + 20, of n unknowns,
+                                1,000 at most (HT_NORMAL_CG twice, HT_NYSTROM rank more;
+                                1,000 by series and fixed point) */
     double solver_tolerance; /* |b - A v| / |b|; 0: 1e-12, where theta has f32 1e-6 */
     double damping;          /* A + damping; 0: none, and exact where A is not singular */
     double solver_rate;      /* of HT_NEUMANN and HT_FIXED_POINT; 0: 1 for a whole step */
     int64_t rank;            /* of HT_NYSTROM; steps until HT_GMRES restarts, 0: 30 */
-    bool no_bound;           /* error_bound stays NaN, and its two solves are spared */
+    bool no_bound;           /* error_bound stays NaN, and its solves are spared */
     bool warm; /* theta and v begin where the last run's ended, its state at zeros */
 } ht_bilevel_options;
 
@@ -220,7 +221,8 @@ typedef struct ht_bilevel_result {
     double outer, inner; /* F; the inner loss at theta_T on the last step's batch */
     /* Borrowed until the next run or evaluation, which leaves the gradient NaN. gradient:
      * dF/d eta, in coordinates, by name. gradient_theta0: dF/d theta_0; NULL when
-     * truncated or in forward mode. theta: theta_T. */
+     * truncated, in forward mode, implicit, or out of a reversible training's range.
+     * theta: theta_T. */
     const ht_set *gradient, *gradient_theta0, *theta;
     /* Of an outer loss of shape (m): its m values, of which `outer` is the sum, else
      * NULL. The gradients then have a leading axis m. One training and its states serve
@@ -243,10 +245,10 @@ typedef struct ht_bilevel_result {
     /* Of HT_IMPLICIT, else NaN and 0. inner_residual: the norm problem.tolerance is for,
      * at theta_T. solver_residual: |b - A v| / |b| of the v used; solver_steps: products
      * it took. error_bound: of |gradient - that of an exact solution|, by correcting
-     * theta and v until what is left of both residuals cannot matter (two solves more,
-     * and no constants of the problem; after Ehrhardt & Roberts, IMA J. Numer. Anal.
-     * 2024, with the correction's own size in the place of Lipschitz constants); NaN: not
-     * known, as with damping or where A is singular. */
+     * theta and v until what is left of both residuals cannot matter (as a rule two
+     * solves more, at most eight, and no constants of the problem; after Ehrhardt &
+     * Roberts, IMA J. Numer. Anal. 2024, with the correction's own size in the place of
+     * Lipschitz constants); NaN: not known, as with damping. */
     double inner_residual, solver_residual, error_bound;
     int64_t solver_steps;
     int64_t start;          /* steps of the training before this run's first */
@@ -307,9 +309,9 @@ const ht_set *ht_bilevel_state(const ht_bilevel *bilevel);
 /* The steps of the training that were committed: problem.start, as it goes on. */
 int64_t ht_bilevel_start(const ht_bilevel *bilevel);
 /* What was chosen and why: method, schedule and products within the budget, or solver;
- * steps a run makes, bytes and flops; and by which way each outer variable reaches the
- * outer loss (the initial value, the inner loss, the update rule, the outer loss
- * itself), with those ways the method does not follow. */
+ * steps a run makes, bytes, flops of a swept step; and by which way each outer variable
+ * reaches the outer loss (the initial value, the inner loss, the update rule, the outer
+ * loss itself), with those ways the method does not follow. */
 void ht_bilevel_explain(const ht_bilevel *bilevel, FILE *f);
 /* The programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);

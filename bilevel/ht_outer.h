@@ -70,11 +70,12 @@ typedef struct ht_outer_options {
     ht_update update; /* of eta, all scalars fixed, with schedules or without; its groups
                          may freeze some of it */
     /* Newton's method in the place of update: a direction d by conjugate gradients on
-     * (d2F/d eta2) d = -gradient, of at most so many ht_bilevel_hvp (until the residual
-     * is 1e-8 of the gradient, or curvature is negative), halved until F falls by 1e-4 of
-     * what the slope promises (Armijo). A step that finds no such point is refused. For
-     * outer losses that do not change from step to step; three runs a product, and an
-     * evaluation a halving. Not with update, nor online. 0: update. */
+     * (d2F/d eta2) d = -gradient, of at most so many ht_bilevel_hvp and one that judges
+     * (until the residual is 1e-8 of the gradient, or curvature is negative), halved
+     * until F falls by 1e-4 of what the slope promises (Armijo). A step that finds no
+     * such point is refused. For outer losses that do not change from step to step; three
+     * runs a product, and an evaluation a halving. Not with update, nor online. 0:
+     * update. */
     int64_t newton;
     int64_t steps; /* in all sittings together; 0: no limit */
     /* After each step that moved eta; what it does to eta is not differentiated. Sets to
@@ -131,8 +132,9 @@ typedef struct ht_outer_result {
  * at which the lowest value was seen. In online mode values at different steps are of
  * different theta, so that the best is a matter of when as well.
  * A step costs a run, and for eta's size a few passes; it allocates nothing, but while a
- * state is written. Beside the bilevel: the rule's state and a copy of eta; where it is
- * saved, once more what is saved.
+ * state is written, and for the second derivative's first product by newton. Beside the
+ * bilevel: the rule's state and a copy of eta; where it is saved, once more what is
+ * saved; by newton three copies of eta, one of theta, and five vectors of eta's elements.
  * A saved run, killed at any moment and called again with the same problem and options,
  * ends in the same bits. The file holds eta, its rule's state, the best eta, counts and
  * norms, `more`, and in online mode theta, its rule's state and step; it is replaced as

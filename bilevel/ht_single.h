@@ -66,14 +66,15 @@ typedef struct ht_single ht_single; /* a problem's programs, and where the loop 
  * outer, the sets, the batch callbacks, coordinates and user; theta begins as it stands
  * and all of it trains. steps and update may be set, for they say how another method
  * trains, but not what moves the end of a training: update.decay, update.groups, init,
- * after, state, start and tolerance are errors. inner_batch and outer_batch are each
- * given 0, 1, 2, ..., batch by batch (SABA, VRBO: see inner_batches), again when one is
- * needed again. Owned; NULL after an error. */
+ * after, state, start, tolerance and tasks are errors. inner_batch and outer_batch are
+ * each given 0, 1, 2, ..., batch by batch (SABA, VRBO: see inner_batches), again when one
+ * is needed again. Owned; NULL after an error. */
 ht_single *ht_single_new_at(ht_context *ctx, const ht_bilevel_problem *problem,
                             const ht_single_options *options, const char *site);
 #define ht_single_new(...) ht_single_new_at(__VA_ARGS__, HT_HERE)
 /* theta and eta, where they lie, one step on. They may be changed in between: projected,
- * say. Allocates nothing. After an error they are as they were. A loop that diverges is
+ * say. Allocates nothing. After an error they are as they were, and the loop's own state
+ * is to be restored before another step. A loop that diverges is
  * no error: the values say so. */
 ht_status ht_single_step(ht_single *single);
 /* The outer loss that the last step saw, on its last batch; NaN before the first. */

@@ -228,6 +228,12 @@ static void put_mean(ht_bilevel *b)
             ht_tensor_set(gradient->tensor[j], k, *sum++ / b->tasks->n);
 }
 
+/* The largest so far; a NaN stays. */
+static void larger(int task, double *most, double x)
+{
+    if (task == 0 || (!isnan(*most) && !(x <= *most))) *most = x;
+}
+
 /* What a task's run adds to that of all. */
 static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
                  ht_bilevel_result *all)
@@ -239,10 +245,9 @@ static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
     all->forward_steps += r->forward_steps;
     all->reverse_steps += r->reverse_steps;
     all->solver_steps += r->solver_steps;
-    if (task == 0 || !(r->inner_residual <= all->inner_residual))
-        all->inner_residual = r->inner_residual; /* the largest, or NaN */
-    if (task == 0 || !(r->solver_residual <= all->solver_residual))
-        all->solver_residual = r->solver_residual;
+    larger(task, &all->inner_residual, r->inner_residual);
+    larger(task, &all->solver_residual, r->solver_residual);
+    all->inner_seconds += r->inner_seconds;
     if (r->inner_steps > all->inner_steps) all->inner_steps = r->inner_steps;
     all->remainder_bits = fmax(all->remainder_bits, r->remainder_bits);
     all->error_bound += r->error_bound / t->n; /* NaN stays */
@@ -261,10 +266,11 @@ static bool run_wave(wave *now, ht_bilevel_result *all)
     ht_bilevel *b = now->b;
     bool ok = true;
     hti_share(b->ctx, now->n, run_pieces, now);
+    for (int k = 1; k < now->n; k++) /* each worker's error is taken off it */
+        ok = pass_error(b, &b->tasks->worker[k], now->first + k) && ok;
+    ok = ok && b->ctx->status == HT_OK;
     for (int k = 0; ok && k < now->n; k++) {
         worker *w = &b->tasks->worker[k];
-        ok = k == 0 ? b->ctx->status == HT_OK : pass_error(b, w, now->first + k);
-        if (!ok) break;
         join(b, now->first + k, &w->result, all);
         if (!now->evaluating) add_task(b, w->result.gradient);
     }
@@ -289,8 +295,12 @@ ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluat
     all.predicted_bytes = all.peak_bytes = hti_tasks_bytes(b);
     all.seconds = hti_seconds() - began;
     if (!ok)
-        return (ht_bilevel_result){
-            .outer = (double)NAN, .inner = (double)NAN, .bad_step = -1};
+        return (ht_bilevel_result){.outer = (double)NAN,
+                                   .inner = (double)NAN,
+                                   .inner_residual = (double)NAN,
+                                   .solver_residual = (double)NAN,
+                                   .error_bound = (double)NAN,
+                                   .bad_step = -1};
     all.outers = t->outer;
     if (evaluating) return all;
     put_mean(b);

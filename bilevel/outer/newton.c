@@ -16,7 +16,8 @@ typedef struct hti_newton {
     ht_set *eta, *gradient, *final, *along; /* as the step began; a direction */
     double *right, *d;
     void *work;
-    size_t bytes; /* of the three */
+    size_t bytes;        /* of the three */
+    char note[HTI_NOTE]; /* of the run that began the step */
 } hti_newton;
 
 static hti_solver_options options_of(const hti_outer *r)
@@ -119,8 +120,11 @@ static double try_step(hti_outer *r, double t)
 /* What the caller sees of the run is what it found, not what was tried since. */
 static void give_back(hti_outer *r)
 {
-    ht_set_copy(r->b->problem.gradient, r->newton->gradient);
-    ht_set_copy(r->b->problem.final, r->newton->final);
+    ht_bilevel *b = r->b;
+    ht_set_copy(b->problem.gradient, r->newton->gradient);
+    ht_set_copy(b->problem.final, r->newton->final);
+    memcpy(b->note, r->newton->note, sizeof b->note);
+    b->run.ended = false; /* theta's and the state's ends are of different runs */
 }
 
 bool hti_newton_move(hti_outer *r, ht_outer_did *did)
@@ -131,6 +135,7 @@ bool hti_newton_move(hti_outer *r, ht_outer_did *did)
     ht_set_copy(w->eta, p->eta);
     ht_set_copy(w->gradient, p->gradient);
     ht_set_copy(w->final, p->final);
+    memcpy(w->note, r->b->note, sizeof w->note);
     bool ok = find_direction(r, &slope);
     for (int k = 0; ok && k < HALVINGS; k++, t /= 2) {
         double after = try_step(r, t);
@@ -144,6 +149,7 @@ bool hti_newton_move(hti_outer *r, ht_outer_did *did)
                                    t);
         ht_set_copy(p->eta, w->eta);
     }
+    if (!ok) ht_set_copy(p->eta, w->eta);
     give_back(r);
     return ok;
 }

@@ -92,7 +92,7 @@ void hti_curvature_free(ht_bilevel *b)
     for (int k = 0; k < HTI_CALLS; k++) hti_call_free(b->ctx, &c->call[k]);
     ht_set_free(c->gradient);
     ht_set_free(c->along);
-    if (c->allocation) hti_set_disown(c->product, &owner);
+    hti_set_disown(c->product, &owner);
     ht_set_free(c->product);
     if (c->allocation) hti_resize(b->ctx, c->allocation, c->bytes, 0);
     hti_resize(b->ctx, c, sizeof *c, 0);

@@ -255,6 +255,31 @@ static void hvp_of_a_product_is_that_of_its_copy(void **state)
     trial_close(&t);
 }
 
+/* Each request for memory of the first product, failing, is an error and no more. */
+static void hvp_each_failed_allocation_is_an_error(void **state)
+{
+    (void)state;
+    trial t;
+    mlp_open(&t, HT_SGD(0.1));
+    const ht_set *product = NULL;
+    for (uint64_t k = 1; !product; k++) {
+        ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){0});
+        ht_bilevel_run(b, 0);
+        size_t live = t.memory.live;
+        t.memory.fail_at = t.memory.calls + k;
+        product = ht_bilevel_hvp(b, t.problem.eta);
+        t.memory.fail_at = 0;
+        if (!product) {
+            assert_int_equal(ht_context_status(t.ctx), HT_ERROR_MEMORY);
+            assert_int_equal(t.memory.live, live);
+            ht_context_clear(t.ctx);
+            assert_non_null(ht_bilevel_run(b, 0).gradient);
+        }
+        ht_bilevel_free(b);
+    }
+    trial_close(&t);
+}
+
 static void hvp_refuses_what_it_cannot_derive(void **state)
 {
     (void)state;
@@ -287,6 +312,7 @@ int main(void)
         cmocka_unit_test(minimize_by_newton_solves_a_quadratic_in_two_steps),
         cmocka_unit_test(minimize_by_newton_goes_down_a_network),
         cmocka_unit_test(hvp_of_a_product_is_that_of_its_copy),
+        cmocka_unit_test(hvp_each_failed_allocation_is_an_error),
         cmocka_unit_test(hvp_refuses_what_it_cannot_derive),
     };
     return TEST_MAIN(tests);

@@ -254,6 +254,8 @@ static void tasks_refuse_what_is_of_one_training(void **state)
     ht_bilevel *b = trial_bilevel(&m.t, (ht_bilevel_options){0});
     assert_null(ht_bilevel_run(b, 0).gradient);
     assert_said(&m, "outer_batch failed");
+    assert_null(ht_bilevel_run(b, 0).gradient); /* no worker kept an error of before */
+    assert_said(&m, "outer_batch failed");
     ht_bilevel_free(b);
     m.t.problem.outer_batch = meta_outer_batch;
     const ht_bilevel_options warm = {.method = HT_IMPLICIT, .warm = true};
