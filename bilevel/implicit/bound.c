@@ -30,19 +30,6 @@ typedef struct correction {
     double left;              /* p */
 } correction;
 
-/* Elements of eta's gradient, to a vector or back. */
-static void gradient_move(hti_implicit *m, bool back)
-{
-    ht_set *set = m->b->problem.gradient;
-    double *to = m->gradient;
-    for (int j = 0; j < set->n; j++)
-        for (int64_t k = 0, n = ht_tensor_count(set->tensor[j]); k < n; k++, to++)
-            if (back)
-                ht_tensor_set(set->tensor[j], k, *to);
-            else
-                *to = ht_tensor_get(set->tensor[j], k);
-}
-
 /* |kept gradient - the set's|. */
 static double gradient_moved(const hti_implicit *m)
 {
@@ -155,10 +142,10 @@ bool hti_implicit_bound(hti_implicit *m, const hti_solution *s, uint64_t outer_s
     memcpy(m->corrected.at, m->here.at, m->b->memory.block_bytes);
     memcpy(m->corrected.next, m->here.next, m->b->memory.block_bytes);
     m->here = m->corrected;
-    gradient_move(m, false);
+    hti_set_get(m->gradient, m->b->problem.gradient);
     bool ok = correct(&c, outer_step, &q);
     double moved = gradient_moved(m), size = hti_norm(m->gradient, m->n_eta);
-    gradient_move(m, true);
+    hti_set_put(m->b->problem.gradient, m->gradient);
     if (ok && q < 0.5)
         *bound = moved / (1 - q) + rounding * c.epsilon * condition(&c) * size;
     return ok;

@@ -52,13 +52,6 @@ static void choose(hti_implicit *m)
     if (o->rank) s->rank = o->rank;
 }
 
-static void *carve_from(unsigned char *own, size_t *at, size_t bytes)
-{
-    unsigned char *part = own ? own + *at : NULL;
-    *at += hti_round_up(bytes, HTI_ALIGN);
-    return part;
-}
-
 hti_implicit hti_implicit_open(const ht_bilevel *b, unsigned char *own)
 {
     hti_implicit m = {.b = (ht_bilevel *)(uintptr_t)b};
@@ -69,14 +62,14 @@ hti_implicit hti_implicit_open(const ht_bilevel *b, unsigned char *own)
     choose(&m);
     size_t vector = (size_t)m.n * sizeof(double), block = b->memory.block_bytes;
     double **const vectors[] = {&m.right, &m.v, &m.correction, &m.residual};
-    for (int k = 0; k < 4; k++) *vectors[k] = carve_from(own, &m.bytes, vector);
-    m.gradient = carve_from(own, &m.bytes, (size_t)m.n_eta * sizeof(double));
+    for (int k = 0; k < 4; k++) *vectors[k] = hti_carve_own(own, &m.bytes, vector);
+    m.gradient = hti_carve_own(own, &m.bytes, (size_t)m.n_eta * sizeof(double));
     size_t work = hti_solver_room(m.row, m.n, &m.options),
            correct = hti_solver_room(m.corrector, m.n, &m.correcting);
-    m.work = carve_from(own, &m.bytes, work > correct ? work : correct);
+    m.work = hti_carve_own(own, &m.bytes, work > correct ? work : correct);
     unsigned char **const buffers[] = {&m.in, &m.out, &m.here.next, &m.corrected.at,
                                        &m.corrected.next};
-    for (int k = 0; k < 5; k++) *buffers[k] = carve_from(own, &m.bytes, block);
+    for (int k = 0; k < 5; k++) *buffers[k] = hti_carve_own(own, &m.bytes, block);
     return m;
 }
 

@@ -49,18 +49,22 @@ static void set_element(const ht_tensor *t, unsigned char *at, int64_t k, double
 void hti_vector_get(const hti_implicit *m, double *v, const unsigned char *block)
 {
     walk w = {.m = m, .at = (unsigned char *)(uintptr_t)block};
-    while (walk_next(&w))
-        for (int64_t k = 0, n = ht_tensor_count(w.tensor); w.unknown && k < n; k++)
-            *v++ = value_at(w.tensor, w.at, k);
+    while (walk_next(&w)) {
+        if (!w.unknown) continue;
+        hti_floats_get(v, w.tensor, w.at);
+        v += ht_tensor_count(w.tensor);
+    }
 }
 
 void hti_vector_put(const hti_implicit *m, unsigned char *block, const double *v)
 {
     walk w = {.m = m, .at = block};
     memset(block, 0, m->b->memory.block_bytes);
-    while (walk_next(&w))
-        for (int64_t k = 0, n = ht_tensor_count(w.tensor); w.unknown && k < n; k++)
-            set_element(w.tensor, w.at, k, *v++);
+    while (walk_next(&w)) {
+        if (!w.unknown) continue;
+        hti_floats_put(w.at, w.tensor, v);
+        v += ht_tensor_count(w.tensor);
+    }
 }
 
 void hti_vector_move(const hti_implicit *m, unsigned char *block, double scale,

@@ -59,14 +59,7 @@ void hti_newton_close(hti_outer *r)
     r->newton = NULL;
 }
 
-/* A set's elements as a vector, and back: to = from + scale x, of a set and a vector. */
-static void newton_get(const ht_set *set, double *x)
-{
-    for (int j = 0; j < set->n; j++)
-        for (int64_t k = 0, n = ht_tensor_count(set->tensor[j]); k < n; k++)
-            *x++ = ht_tensor_get(set->tensor[j], k);
-}
-
+/* to = from + scale x, of sets and a vector; from NULL: zeros. */
 static void newton_set(ht_set *to, const ht_set *from, double scale, const double *x)
 {
     for (int j = 0; j < to->n; j++)
@@ -81,7 +74,7 @@ static bool newton_product(const double *x, double *y, void *user)
     hti_outer *r = user;
     newton_set(r->newton->along, NULL, 1, x);
     const ht_set *found = ht_bilevel_hvp(r->b, r->newton->along);
-    if (found) newton_get(found, y);
+    if (found) hti_set_get(y, found);
     return found != NULL;
 }
 
@@ -91,7 +84,7 @@ static bool find_direction(hti_outer *r, double *slope)
     hti_newton *w = r->newton;
     hti_linear a = {.n = w->n, .product = newton_product, .user = r};
     hti_solver_options o = options_of(r);
-    newton_get(w->gradient, w->right);
+    hti_set_get(w->right, w->gradient);
     memset(w->d, 0, (size_t)w->n * sizeof *w->d);
     hti_solve(&hti_conjugate_gradient, &a, &o, w->right, w->d, w->work);
     if (r->ctx->status != HT_OK) return false;

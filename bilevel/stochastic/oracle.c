@@ -9,16 +9,6 @@
 
 /* Vectors and tensors. */
 
-static void get_floats(double *to, const ht_tensor *like, const void *from)
-{
-    int64_t n = ht_tensor_count(like);
-    const float *narrow = from;
-    if (ht_tensor_dtype(like) == HT_F64)
-        memcpy(to, from, (size_t)n * sizeof *to);
-    else
-        for (int64_t k = 0; k < n; k++) to[k] = (double)narrow[k];
-}
-
 static void floats_onto(double *to, const ht_tensor *like, const void *from)
 {
     int64_t n = ht_tensor_count(like);
@@ -30,22 +20,12 @@ static void floats_onto(double *to, const ht_tensor *like, const void *from)
         for (int64_t k = 0; k < n; k++) to[k] += (double)narrow[k];
 }
 
-static void put_floats(void *to, const ht_tensor *like, const double *from)
-{
-    int64_t n = ht_tensor_count(like);
-    float *narrow = to;
-    if (ht_tensor_dtype(like) == HT_F64)
-        memcpy(to, from, (size_t)n * sizeof *from);
-    else
-        for (int64_t k = 0; k < n; k++) narrow[k] = (float)from[k];
-}
-
 /* A set's tensors, or those like them in a buffer, from a vector. */
 static void put(const ht_set *set, unsigned char *buffer, const double *v)
 {
     for (int i = 0; i < set->n; i++) {
         const ht_tensor *t = set->tensor[i];
-        put_floats(buffer ? buffer : t->array.data, t, v);
+        hti_floats_put(buffer ? buffer : t->array.data, t, v);
         v += ht_tensor_count(t);
         if (buffer) buffer += hti_round_up(ht_tensor_bytes(t), HTI_ALIGN);
     }
@@ -55,7 +35,7 @@ static void get(double *v, const ht_set *set, const unsigned char *buffer)
 {
     for (int i = 0; i < set->n; i++) {
         const ht_tensor *t = set->tensor[i];
-        get_floats(v, t, buffer ? buffer : t->array.data);
+        hti_floats_get(v, t, buffer ? buffer : t->array.data);
         v += ht_tensor_count(t);
         if (buffer) buffer += hti_round_up(ht_tensor_bytes(t), HTI_ALIGN);
     }

@@ -31,13 +31,6 @@ enum { USED = sizeof used / sizeof *used };
 
 /* Making. */
 
-static unsigned char *curvature_part(unsigned char **at, size_t bytes)
-{
-    unsigned char *part = *at;
-    *at += hti_round_up(bytes, HTI_ALIGN);
-    return part;
-}
-
 /* T + 1 states, two cotangents, zeros, an arena; of all but the last two a tangent. */
 static void curvature_carve(ht_bilevel *b, hti_curvature *c, unsigned char *at)
 {
@@ -48,11 +41,11 @@ static void curvature_carve(ht_bilevel *b, hti_curvature *c, unsigned char *at)
         if (p && ht_program_bytes(p) > arena) arena = ht_program_bytes(p);
     }
     for (int k = 0; k < 2; k++) {
-        c->state[k] = curvature_part(&at, (size_t)(b->problem.steps + 1) * block);
-        c->cotangent[k] = curvature_part(&at, 2 * block);
+        c->state[k] = hti_carve(&at, (size_t)(b->problem.steps + 1) * block);
+        c->cotangent[k] = hti_carve(&at, 2 * block);
     }
-    c->zeros = curvature_part(&at, block);
-    c->arena = curvature_part(&at, arena);
+    c->zeros = hti_carve(&at, block);
+    c->arena = hti_carve(&at, arena);
     c->bytes = (size_t)(at - begin) + HTI_ALIGN;
 }
 

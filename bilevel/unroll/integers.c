@@ -13,21 +13,14 @@ static const double limit = (double)((int64_t)1 << HTI_WIDE);
 
 /* Memory. */
 
-static void *part_of(unsigned char *own, size_t *at, size_t bytes)
-{
-    unsigned char *part = own ? own + *at : NULL;
-    *at += hti_round_up(bytes, HTI_ALIGN);
-    return part;
-}
-
 static hti_remainders open_remainders(unsigned char *own, size_t *at, int64_t count,
                                       int64_t most)
 {
     hti_remainders r = {.count = count, .most = most};
     size_t layers = (size_t)most;
-    r.rest = part_of(own, at, (size_t)count * sizeof *r.rest);
-    r.layer = part_of(own, at, layers * (size_t)count * sizeof *r.layer);
-    r.layer_times = part_of(own, at, layers * sizeof *r.layer_times);
+    r.rest = hti_carve_own(own, at, (size_t)count * sizeof *r.rest);
+    r.layer = hti_carve_own(own, at, layers * (size_t)count * sizeof *r.layer);
+    r.layer_times = hti_carve_own(own, at, layers * sizeof *r.layer_times);
     return r;
 }
 
@@ -41,10 +34,10 @@ hti_integers hti_integers_open(const ht_bilevel *b, unsigned char *own)
     const ht_set *theta = b->problem.theta, *state = b->problem.state;
     hti_integers m = {.n = state->n};
     size_t theta_at = 0, s_at = hti_set_bytes(theta), *at = &m.bytes;
-    part_of(own, at, sizeof m);
-    m.tensor = part_of(own, at, (size_t)m.n * sizeof *m.tensor);
-    m.speeds = part_of(own, at, 2 * (size_t)m.n * sizeof *m.speeds);
-    m.gradient = part_of(own, at, hti_set_bytes(state));
+    hti_carve_own(own, at, sizeof m);
+    m.tensor = hti_carve_own(own, at, (size_t)m.n * sizeof *m.tensor);
+    m.speeds = hti_carve_own(own, at, 2 * (size_t)m.n * sizeof *m.speeds);
+    m.gradient = hti_carve_own(own, at, hti_set_bytes(state));
     for (int i = 0, k = 0; i < theta->n; i++) {
         const ht_tensor *t = theta->tensor[i];
         hti_integer x = {.theta_at = theta_at, .s_at = s_at, .count = ht_tensor_count(t)};
@@ -52,8 +45,8 @@ hti_integers hti_integers_open(const ht_bilevel *b, unsigned char *own)
         if (!b->programs.trained[i]) continue;
         s_at += padded(t);
         x.f64 = ht_tensor_dtype(t) == HT_F64;
-        x.theta = part_of(own, at, (size_t)x.count * sizeof *x.theta);
-        x.s = part_of(own, at, (size_t)x.count * sizeof *x.s);
+        x.theta = hti_carve_own(own, at, (size_t)x.count * sizeof *x.theta);
+        x.s = hti_carve_own(own, at, (size_t)x.count * sizeof *x.s);
         x.remainders = open_remainders(own, at, x.count, b->programs.layers[k]);
         if (own) m.tensor[k] = x;
         k++;

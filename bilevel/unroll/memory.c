@@ -99,13 +99,6 @@ size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c)
 
 /* The allocation. */
 
-static unsigned char *carve(unsigned char **at, size_t bytes)
-{
-    unsigned char *part = *at;
-    *at += hti_round_up(bytes, HTI_ALIGN);
-    return part;
-}
-
 /* Tables of pointers and numbers, the widest first. */
 static void carve_tables(ht_bilevel *b, unsigned char *at)
 {
@@ -123,14 +116,14 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
     hti_memory *m = &b->memory;
     unsigned char *at =
         (unsigned char *)hti_round_up((uintptr_t)m->allocation, HTI_ALIGN);
-    m->blocks = carve(&at, (size_t)m->n_blocks * m->block_bytes);
-    m->products = carve(&at, (size_t)m->choice.slots * m->product_bytes);
+    m->blocks = hti_carve(&at, (size_t)m->n_blocks * m->block_bytes);
+    m->products = hti_carve(&at, (size_t)m->choice.slots * m->product_bytes);
     size_t cotangents = (size_t)hti_outers(b) * m->block_bytes;
-    m->cotangents[0] = carve(&at, room.cotangents > 0 ? cotangents : 0);
+    m->cotangents[0] = hti_carve(&at, room.cotangents > 0 ? cotangents : 0);
     m->cotangents[1] = m->cotangents[0];
-    if (room.cotangents == 2) m->cotangents[1] = carve(&at, cotangents);
-    m->arena = carve(&at, arena_bytes(b, c));
-    m->own = carve(&at, room.own);
+    if (room.cotangents == 2) m->cotangents[1] = hti_carve(&at, cotangents);
+    m->arena = hti_carve(&at, arena_bytes(b, c));
+    m->own = hti_carve(&at, room.own);
     carve_tables(b, at);
 }
 
