@@ -156,7 +156,7 @@ fi
 
 # No library is installed: a new program gets one that is put in the build folder.
 mkdir "$work/repository/examples"
-cp -R "$root/examples/new" "$root/examples/learn" "$work/repository/examples"
+cp -R "$root/examples/new" "$root/examples/learn" "$root/examples/first" "$work/repository/examples"
 where=$here/build/installed/lib/pkgconfig
 cat >"$work/bin/pkg-config" <<'EOF'
 #!/bin/sh

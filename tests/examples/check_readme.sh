@@ -39,7 +39,7 @@ alike() { # <part> <file> <file>
 program() { # <k> <name> <most lines> <part that numbers may differ by>
     [ "$2" != "$without" ] || return 0
     block '```c' "$1" >"$work/shown"
-    diff "$work/shown" "$root/examples/learn/$2.c" >"$work/why"
+    diff "$work/shown" "$root/examples/first/$2.c" >"$work/why"
     result $? "readme_shows_$2"
     lines=$(wc -l <"$work/shown")
     echo "$lines lines, $3 at most" >"$work/why"

@@ -5,7 +5,7 @@
 # Usage: test_minibatch.sh <built minibatch_bilevel> <repository>
 set -u
 program=$1 root=$2 failed=0
-source=$root/examples/learn/05_minibatch_bilevel.c
+source=$root/examples/first/05_minibatch_bilevel.c
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -46,8 +46,8 @@ usual_places() {
         ls "$share/hypertape/mnist/train-images-idx3-ubyte.gz" \
             "$share/doc/hypertape/README.md" "$share/doc/hypertape/LICENSE" \
             "$share/doc/hypertape/autograd/ops/README.md" \
-            "$share/doc/hypertape/examples/learn/04_hypergradient.c" &&
-        cc_shared "$share/doc/hypertape/examples/learn/04_hypergradient.c" &&
+            "$share/doc/hypertape/examples/first/04_hypergradient.c" &&
+        cc_shared "$share/doc/hypertape/examples/first/04_hypergradient.c" &&
         "$work/shared"
 }
 

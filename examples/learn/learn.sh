@@ -1,0 +1,163 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# learn.sh: the course. Copies an exercise, builds it beside its check, marks it.
+# Usage: learn.sh <repository> <folder of the built library> [arguments of ./dev learn]
+set -eu
+root=$1 out=$2
+shift 2
+learn=$root/examples/learn
+remembered=$out/learn-folder
+
+usage() {
+    cat <<'EOF'
+usage: ./dev learn                    the lessons, and how far you are
+       ./dev learn N --lesson [--html FILE]
+                                      run lesson N; write a page that shows its tape
+       ./dev learn N [DIR] [--hint]   exercise N: copied to DIR if it is not there (the last
+                                      DIR if none is named; ./learn at first), built, marked;
+                                      with --hint one hint more for what is wrong first
+       ./dev learn --report DIR       every folder in DIR marked: a CSV, a row a learner
+                                      and exercise
+EOF
+}
+
+refuse() {
+    printf 'dev: learn: %s\n' "$*" >&2
+    exit 2
+}
+
+# "<NN> <lesson's file>", one a line.
+lessons() {
+    for file in "$learn"/[0-9][0-9]_*.c; do
+        name=${file##*/}
+        echo "${name%%_*} $file"
+    done
+}
+
+title() { # <lesson's file>: what its first comment says after its name
+    sed -n "2s|^/\* ${1##*/}: \(.*\)|\1|p" "$1" | sed 's| \*/$||; s|\.$||'
+}
+
+number() { # two digits of what was typed, if there is such a lesson
+    case $1 in
+    *[!0-9]* | '') refuse "expected the number of a lesson, got '$1' (./dev learn lists them)" ;;
+    esac
+    two=$(printf %02d "${1#0}")
+    lessons | grep -q "^$two " || refuse "there is no lesson $1 (./dev learn lists them)"
+    echo "$two"
+}
+
+# Prints the program that marks <file> as exercise <NN>, built into <folder>.
+# shellcheck disable=SC2086 # flags are a list
+build_exercise() {
+    "${CC:-gcc}" -std=c11 -O1 -g -Wall -Wextra -Wno-unused-parameter -D_DEFAULT_SOURCE \
+        ${LEARN_FLAGS-} "-DEXERCISE=\"$2\"" \
+        -I"$learn/exercises" -I"$learn" -I"$root" -I"$root/tensor" -I"$root/autograd" \
+        -I"$root/nn" -I"$root/bilevel" -I"$root/data" -I"$out/tensor" \
+        "$learn/exercises/check/$1.c" "$learn/exercises/mark.c" -o "$3/mark-$1" \
+        -L"$out" -lhypertape "-Wl,-rpath,$out" -lm && echo "$3/mark-$1"
+}
+
+mark() { # <NN> <folder> [flags of the marker]
+    nn=$1 folder=$2
+    shift 2
+    work=$(mktemp -d)
+    status=0
+    if program=$(build_exercise "$nn" "$folder/$nn.c" "$work"); then
+        "$program" --marks "$folder/marks.csv" "$@" || status=$?
+    else
+        echo "$nn.c does not compile: its errors are above"
+        status=1
+    fi
+    rm -rf "$work"
+    return "$status"
+}
+
+progress() {
+    folder=$(cat "$remembered" 2>/dev/null || true)
+    lessons | while read -r nn file; do
+        exercise=$learn/exercises/$nn.c
+        holes=0 right=0
+        [ ! -f "$exercise" ] || holes=$(grep -c 'UNWRITTEN;' "$exercise")
+        [ -z "$folder" ] || [ ! -f "$folder/marks.csv" ] ||
+            right=$(grep -c "^$((1$nn - 100)),[^,]*,1," "$folder/marks.csv" || true)
+        printf '%s  %s of %s  %s\n' "$nn" "$right" "$holes" "$(title "$file")"
+    done
+    if [ -n "$folder" ]; then echo "yours are in $folder"; else
+        echo 'begin: ./dev learn 1 --lesson, then ./dev learn 1'
+    fi
+}
+
+report() { # <folder of folders>
+    [ -d "$1" ] || refuse "--report: expected a folder with a folder for each learner, got '$1'"
+    echo 'learner,exercise,right,holes,hints,first_wrong'
+    for student in "$1"/*/; do
+        student=${student%/}
+        for file in "$student"/[0-9][0-9].c; do
+            [ -f "$file" ] || continue
+            nn=${file##*/} nn=${nn%.c}
+            [ -f "$learn/exercises/$nn.c" ] || continue
+            said=$(mark "$nn" "$student" 2>/dev/null || true)
+            holes=$(grep -c 'UNWRITTEN;' "$learn/exercises/$nn.c")
+            right=$(printf '%s\n' "$said" | grep -c '^  right ' || true)
+            wrong=$(printf '%s\n' "$said" | sed -n 's/^  wrong //p' | head -n 1 | tr '"' "'")
+            case $said in *'does not compile'*) wrong='does not compile' ;; esac
+            hints=$(awk -F, -v n="$((1$nn - 100))" '$1 == n { s += $4 } END { print s + 0 }' \
+                "$student/marks.csv" 2>/dev/null || echo 0)
+            printf '"%s",%s,%s,%s,%s,"%s"\n' "${student##*/}" "$nn" "$right" "$holes" \
+                "$hints" "$wrong"
+        done
+    done
+}
+
+lesson() { # <NN> [--html FILE]
+    nn=$1
+    shift
+    file=$(lessons | sed -n "s/^$nn //p")
+    name=${file##*/}
+    exec "$out/examples/${name%.c}" "$@"
+}
+
+exercise() { # <NN> [DIR] [--hint]
+    nn=$1 folder= hint=
+    shift
+    for argument in "$@"; do
+        case $argument in
+        --hint) hint=--hint ;;
+        -*) refuse "no flag is called '$argument' (./dev learn --help)" ;;
+        *) folder=$argument ;;
+        esac
+    done
+    [ -f "$learn/exercises/$nn.c" ] || refuse "lesson $nn has no exercise"
+    [ -n "$folder" ] || folder=$(cat "$remembered" 2>/dev/null || echo learn)
+    mkdir -p "$folder"
+    folder=$(cd "$folder" && pwd)
+    printf '%s\n' "$folder" >"$remembered"
+    if [ ! -f "$folder/$nn.c" ]; then
+        cat "$learn/exercises/$nn.c" >"$folder/$nn.c"
+        echo "$folder/$nn.c is yours to fill; then again: ./dev learn $nn"
+    fi
+    mark "$nn" "$folder" ${hint:+"$hint"}
+}
+
+case ${1-} in
+'') progress ;;
+-h | --help) usage ;;
+--report)
+    [ $# = 2 ] || refuse 'usage: ./dev learn --report DIR'
+    report "$2"
+    ;;
+--build) # <NN> <file> <folder>: for the tests
+    build_exercise "$2" "$3" "$4"
+    ;;
+-*) refuse "no flag is called '$1' (./dev learn --help)" ;;
+*)
+    nn=$(number "$1")
+    shift
+    if [ "${1-}" = --lesson ]; then
+        shift
+        lesson "$nn" "$@"
+    fi
+    exercise "$nn" "$@"
+    ;;
+esac
