@@ -58,13 +58,13 @@ build_exercise() {
         -L"$out" -lhypertape "-Wl,-rpath,$out" -lm && echo "$3/mark-$1"
 }
 
-mark() { # <NN> <folder> [flags of the marker]
-    nn=$1 folder=$2
-    shift 2
+mark() { # <NN> <folder, from the root> <file of marks; none if empty> [flags of the marker]
+    nn=$1 folder=$2 marks=$3
+    shift 3
     work=$(mktemp -d)
     status=0
     if program=$(build_exercise "$nn" "$folder/$nn.c" "$work"); then
-        "$program" --marks "$folder/marks.csv" "$@" || status=$?
+        "$program" ${marks:+--marks "$marks"} "$@" || status=$?
     else
         echo "$nn.c does not compile: its errors are above"
         status=1
@@ -75,13 +75,13 @@ mark() { # <NN> <folder> [flags of the marker]
 
 progress() {
     folder=$(cat "$remembered" 2>/dev/null || true)
-    lessons | while read -r nn file; do
-        exercise=$learn/exercises/$nn.c
+    lessons | while read -r two file; do
+        exercise=$learn/exercises/$two.c
         holes=0 right=0
         [ ! -f "$exercise" ] || holes=$(grep -c 'UNWRITTEN;' "$exercise")
         [ -z "$folder" ] || [ ! -f "$folder/marks.csv" ] ||
-            right=$(grep -c "^$((1$nn - 100)),[^,]*,1," "$folder/marks.csv" || true)
-        printf '%s  %s of %s  %s\n' "$nn" "$right" "$holes" "$(title "$file")"
+            right=$(grep -c "^$((1$two - 100)),[^,]*,1," "$folder/marks.csv" || true)
+        printf '%s  %s of %s  %s\n' "$two" "$right" "$holes" "$(title "$file")"
     done
     if [ -n "$folder" ]; then echo "yours are in $folder"; else
         echo 'begin: ./dev learn 1 --lesson, then ./dev learn 1'
@@ -91,13 +91,13 @@ progress() {
 report() { # <folder of folders>
     [ -d "$1" ] || refuse "--report: expected a folder with a folder for each learner, got '$1'"
     echo 'learner,exercise,right,holes,hints,first_wrong'
-    for student in "$1"/*/; do
+    for student in "$(cd "$1" && pwd)"/*/; do
         student=${student%/}
         for file in "$student"/[0-9][0-9].c; do
             [ -f "$file" ] || continue
             nn=${file##*/} nn=${nn%.c}
             [ -f "$learn/exercises/$nn.c" ] || continue
-            said=$(mark "$nn" "$student" 2>/dev/null || true)
+            said=$(mark "$nn" "$student" "" 2>/dev/null || true)
             holes=$(grep -c 'UNWRITTEN;' "$learn/exercises/$nn.c")
             right=$(printf '%s\n' "$said" | grep -c '^  right ' || true)
             wrong=$(printf '%s\n' "$said" | sed -n 's/^  wrong //p' | head -n 1 | tr '"' "'")
@@ -119,7 +119,7 @@ lesson() { # <NN> [--html FILE]
 }
 
 exercise() { # <NN> [DIR] [--hint]
-    nn=$1 folder= hint=
+    nn=$1 folder='' hint=''
     shift
     for argument in "$@"; do
         case $argument in
@@ -137,7 +137,7 @@ exercise() { # <NN> [DIR] [--hint]
         cat "$learn/exercises/$nn.c" >"$folder/$nn.c"
         echo "$folder/$nn.c is yours to fill; then again: ./dev learn $nn"
     fi
-    mark "$nn" "$folder" ${hint:+"$hint"}
+    mark "$nn" "$folder" "$folder/marks.csv" ${hint:+"$hint"}
 }
 
 case ${1-} in

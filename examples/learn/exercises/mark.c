@@ -8,8 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SECONDS = 20, LINE = 2000, HOLES = 16 };
+#ifndef MARK_SECONDS /* what a check may take */
+#define MARK_SECONDS 20
+#endif
+enum { LINE = 2000 };
 
+/* A check that comes to its end writes this; what ends the program before is no pass. */
+static const char passed[] = "=";
 static int report_to = -1; /* where a check writes its line; the parent reads it */
 
 const char *mark_text(const char *format, ...)
@@ -28,7 +33,7 @@ void mark_wrong_at(const char *line)
 {
     fflush(stdout);
     if (write(report_to, line, strlen(line)) < 0) perror("mark");
-    _exit(1);
+    _exit(0);
 }
 
 void mark_unwritten(void)
@@ -70,11 +75,11 @@ ht_context *mark_context(void)
 /* How a check ended that wrote no line. */
 static const char *ending(int status)
 {
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
     if (WIFEXITED(status)) return "your code ended the program (exit)";
     switch (WTERMSIG(status)) {
     case SIGALRM:
-        return "your code ran for 20 seconds: is there a loop that never ends?";
+        return mark_text("your code ran for %d seconds: is there a loop that never ends?",
+                         MARK_SECONDS);
     case SIGSEGV:
     case SIGBUS:
         return "your code read or wrote memory that is not its own (a wrong index, or a "
@@ -101,10 +106,9 @@ static const char *check(const hole *h)
     if (!child) {
         close(ends[0]);
         report_to = ends[1];
-        alarm(SECONDS);
+        alarm(MARK_SECONDS);
         h->check();
-        fflush(stdout);
-        _exit(0);
+        mark_wrong_at(passed);
     }
     close(ends[1]);
     for (ssize_t got; (got = read(ends[0], line + n, LINE - 1 - n)) > 0;)
@@ -112,6 +116,7 @@ static const char *check(const hole *h)
     line[n] = 0;
     close(ends[0]);
     waitpid(child, &status, 0);
+    if (!strcmp(line, passed)) return "";
     return n ? line : ending(status);
 }
 
