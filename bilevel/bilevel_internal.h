@@ -227,6 +227,9 @@ bool hti_state_begin(ht_bilevel *b, int64_t start);
 bool hti_best_open(ht_bilevel *b);
 /* Whether outer values have an element for every step of the next run; else an error. */
 bool hti_within_horizon(const ht_bilevel *b);
+/* Whether v, which messages call `who`, has eta's names, types and shapes; else an error.
+ */
+bool hti_like_eta(const ht_bilevel *b, const ht_set *v, const char *who);
 /* Whether every set has as many tensors as programs and pointer lists were made for; else
  * an error kept, which says where one grew. Asked after each callback. */
 bool hti_sets_hold(const ht_bilevel *b, const char *where);
@@ -264,6 +267,12 @@ bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
                     const ht_bilevel_options *options);
 void hti_tasks_close(ht_bilevel *b);
 size_t hti_tasks_bytes(const ht_bilevel *b);
+/* What other contexts than the bilevel's hold of it; how many tasks there are, or 0. */
+size_t hti_tasks_beside(const ht_bilevel *b);
+int hti_tasks_count(const ht_bilevel *b);
+/* Where each task's theta_T is put by runs from here on, one after the other; NULL:
+ * nowhere. */
+void hti_tasks_keep(ht_bilevel *b, double *theta);
 ht_bilevel_result hti_tasks_run(ht_bilevel *b, uint64_t outer_step, bool evaluating);
 /* compare.c */
 bool hti_compare_open(ht_bilevel *b, const ht_bilevel_problem *problem,

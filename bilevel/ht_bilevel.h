@@ -289,6 +289,35 @@ ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
  * memory, which ht_bilevel_bytes counts from then on, and costs its programs; later ones
  * some three runs each and no memory. NULL after an error. */
 const ht_set *ht_bilevel_hvp(ht_bilevel *bilevel, const ht_set *v);
+/* Whether the training answers a change of eta as smoothly as a hypergradient supposes,
+ * by three evaluations x_k at eta + k h v, k = 0, 1, 2, of all outer losses together (of
+ * one alone: a sign; of tasks: theirs) and of theta_T (Engstrom et al. 2025, arXiv
+ * 2503.13751, definitions 2 and 1):
+ *   S^ = sum_i sign(x1_i - x0_i) sign(x2_i - x1_i) d_i / sum_i d_i,   d_i = |x2_i - x0_i|
+ *   S  = |F2 - 2 F1 + F0| / h^2
+ * 1: all that moves goes on moving the same way, as what is linear does. Kinks (relu,
+ * max, a clip) that are passed, and a training that amplifies rounding, lower it: at a
+ * small h too. So does one that memorises (`inner` near 0), at a step as large as the
+ * change that is asked about. */
+typedef struct ht_smoothness {
+    double outer, theta; /* S^ in [-1, 1]; NaN where nothing moves, or not finite */
+    double second;       /* S of result.outer */
+    double moved;        /* |theta(eta + h v) - theta(eta)| */
+    double inner;        /* the training's loss, result.inner at eta */
+    double at[3];        /* F at eta, eta + h v, eta + 2 h v */
+    const char *note;    /* why one is NaN, a constant; NULL: none is */
+} ht_smoothness;
+/* v is `direction`, of eta's names, types and shapes (it may be the last run's gradient);
+ * NULL: random signs by the context's seed, the same in each call. h > 0. Both are in
+ * coordinates: by HT_LOG h v is a relative change. What is asked should be what is to be
+ * done: for weights that fall from 1 to 0 a direction of -1 there, and h = 0.5. No
+ * projection of an outer run is applied. The outer step is the last run's. eta is moved
+ * and put back, the same bits, also after an error; no other set changes. The bilevel is
+ * as after ht_bilevel_evaluate, which it calls for eta last: a commit takes that one.
+ * Takes memory for the call, 3 eta, 3 theta (of each task) and 3 m in f64, which
+ * ht_bilevel_bytes counts from then on. All NaN after an error. */
+ht_smoothness ht_bilevel_smoothness(ht_bilevel *bilevel, const ht_set *direction,
+                                    double h);
 /* The training goes on from where the last run (or evaluation) ended: its theta_T is
  * copied to the problem's theta, the rule's state and the step count (Adam's bias
  * correction, batches, dropout, schedules, outer scalars a step) are taken over, and the

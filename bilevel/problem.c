@@ -318,6 +318,26 @@ bool hti_outers_open(ht_bilevel *b, int64_t m, ht_dtype dtype)
     return ctx->status == HT_OK;
 }
 
+bool hti_like_eta(const ht_bilevel *b, const ht_set *v, const char *who)
+{
+    const ht_set *eta = b->problem.eta;
+    HT_ASSERT(v->ctx == b->ctx, "%s is on another context", who);
+    for (int j = 0; j < eta->n; j++) {
+        const ht_tensor *like = eta->tensor[j];
+        if (j >= v->n || strcmp(v->name[j], eta->name[j]) != 0 ||
+            ht_tensor_dtype(v->tensor[j]) != ht_tensor_dtype(like) ||
+            !ht_shape_equal(ht_tensor_shape(v->tensor[j]), ht_tensor_shape(like)))
+            return HTI_REFUSED(b->ctx, HT_ERROR_SHAPE,
+                               "%s has no \"%s\" like eta's at place %d\n"
+                               "  hint: ht_set_clone(eta, 0) is of eta's form",
+                               who, eta->name[j], j);
+    }
+    return v->n == eta->n || HTI_REFUSED(b->ctx, HT_ERROR_SHAPE,
+                                         "%s has \"%s\", which eta has not\n"
+                                         "  hint: ht_set_clone(eta, 0) is of eta's form",
+                                         who, v->name[eta->n]);
+}
+
 int64_t hti_trained_elements(const ht_bilevel *b)
 {
     int64_t n = 0;

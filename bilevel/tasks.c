@@ -24,6 +24,7 @@ struct hti_tasks {
         peak; /* of all contexts but the first: live, and while they were made */
     double *outer, *sum; /* n; of the gradient's elements */
     size_t n_sum;
+    double *theta;   /* where theta_T of each is put; NULL: nowhere */
     worker worker[]; /* the first: the bilevel's own */
 };
 
@@ -170,12 +171,28 @@ void hti_tasks_close(ht_bilevel *b)
     hti_resize(b->ctx, t, sizeof *t + (size_t)t->n_workers * sizeof *t->worker, 0);
 }
 
-size_t hti_tasks_bytes(const ht_bilevel *b)
+size_t hti_tasks_beside(const ht_bilevel *b)
 {
     const struct hti_tasks *t = b->tasks;
-    size_t beside = t->bytes > t->peak ? t->bytes : t->peak;
-    size_t bytes = b->memory.allocated_bytes + beside, first = hti_bilevel_bytes(b);
+    if (!t) return 0;
+    return t->bytes > t->peak ? t->bytes : t->peak;
+}
+
+size_t hti_tasks_bytes(const ht_bilevel *b)
+{
+    size_t bytes = b->memory.allocated_bytes + hti_tasks_beside(b);
+    size_t first = hti_bilevel_bytes(b);
     return bytes > first ? bytes : first;
+}
+
+int hti_tasks_count(const ht_bilevel *b)
+{
+    return b->tasks ? b->tasks->n : 0;
+}
+
+void hti_tasks_keep(ht_bilevel *b, double *theta)
+{
+    if (b->tasks) b->tasks->theta = theta;
 }
 
 /* Running. */
@@ -234,6 +251,12 @@ static void larger(int task, double *most, double x)
     if (task == 0 || (!isnan(*most) && !(x <= *most))) *most = x;
 }
 
+static void keep_theta(const struct hti_tasks *t, int task, const worker *w)
+{
+    const ht_set *theta = w->bilevel->problem.final;
+    if (t->theta) hti_set_get(t->theta + task * ht_set_elements(theta), theta);
+}
+
 /* What a task's run adds to that of all. */
 static void join(ht_bilevel *b, int task, const ht_bilevel_result *r,
                  ht_bilevel_result *all)
@@ -272,6 +295,7 @@ static bool run_wave(wave *now, ht_bilevel_result *all)
     for (int k = 0; ok && k < now->n; k++) {
         worker *w = &b->tasks->worker[k];
         join(b, now->first + k, &w->result, all);
+        keep_theta(b->tasks, now->first + k, w);
         if (!now->evaluating) add_task(b, w->result.gradient);
     }
     return ok;

@@ -277,30 +277,14 @@ static bool method_fits(const ht_bilevel *b)
                        b->method->name);
 }
 
-static bool direction_fits(const ht_bilevel *b, const ht_set *v)
-{
-    const ht_set *eta = b->problem.eta;
-    HT_ASSERT(v->ctx == b->ctx, "ht_bilevel_hvp: v is on another context");
-    for (int j = 0; j < eta->n; j++) {
-        const ht_tensor *like = eta->tensor[j];
-        if (j >= v->n || strcmp(v->name[j], eta->name[j]) != 0 ||
-            ht_tensor_dtype(v->tensor[j]) != ht_tensor_dtype(like) ||
-            !ht_shape_equal(ht_tensor_shape(v->tensor[j]), ht_tensor_shape(like)))
-            return HTI_REFUSED(b->ctx, HT_ERROR_SHAPE,
-                               "ht_bilevel_hvp: v has no \"%s\" like eta's at place %d\n"
-                               "  hint: ht_set_clone(eta, 0) is of eta's form",
-                               eta->name[j], j);
-    }
-    return true;
-}
-
 const ht_set *ht_bilevel_hvp(ht_bilevel *b, const ht_set *v)
 {
     HT_ASSERT(b && v, "ht_bilevel_hvp: bilevel %p, v %p", (void *)b, (const void *)v);
     HTI_ALIVE(b, "ht_bilevel_hvp", "bilevel");
     HT_ASSERT(!b->run.running, "ht_bilevel_hvp: called by a callback of its run");
-    if (b->ctx->status != HT_OK || !method_fits(b) || !direction_fits(b, v) ||
-        !hti_sets_hold(b, NULL) || !hti_within_horizon(b) || !curvature_open(b))
+    if (b->ctx->status != HT_OK || !method_fits(b) ||
+        !hti_like_eta(b, v, "ht_bilevel_hvp: v") || !hti_sets_hold(b, NULL) ||
+        !hti_within_horizon(b) || !curvature_open(b))
         return NULL;
     b->run.running = true;
     bool ok =

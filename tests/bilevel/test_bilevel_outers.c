@@ -86,7 +86,11 @@ static void check_outers(ht_dtype dtype, ht_update update, ht_bilevel_options o)
         ht_bilevel_free(single);
     }
     assert_true(sum == r.outer);
-    assert_true(ht_bilevel_evaluate(b, 0).outer == sum);
+    double each[OUTERS];
+    memcpy(each, r.outers, sizeof each);
+    r = ht_bilevel_evaluate(b, 0);
+    assert_true(r.outer == sum && r.outers && !r.gradient);
+    assert_memory_equal(r.outers, each, sizeof each);
     ht_bilevel_free(b);
     trial_close(&t);
 }

@@ -434,6 +434,7 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_single_state, ht_single_state(NULL))                                           \
     X(ht_single_restore, ht_single_restore(NULL, w.set))                                \
     X(ht_single_bytes, ht_single_bytes(NULL))                                           \
+    X(ht_bilevel_smoothness, ht_bilevel_smoothness(NULL, w.set, 1))                     \
     X(ht_bilevel_hvp, ht_bilevel_hvp(NULL, w.set))                                      \
     X(ht_bilevel_explain, ht_bilevel_explain(NULL, w.sink))                             \
     X(ht_bilevel_print, ht_bilevel_print(NULL, w.sink))                                 \
