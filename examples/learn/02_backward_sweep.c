@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* 02_backward_sweep.c: the backward sweep, and why fan-out is a sum.
  *
- * A tape of scalars: node i has a value v_i, inputs a and b with smaller numbers, and the
- * slopes dv_i/da and dv_i/db, known when the node is made (lesson 1). What moves the last
- * node y when x moves? Every path from x to y does, and each contributes the product of
- * the slopes along it:
+ * The tape of lesson 1: node i has a value v_i, inputs a and b with smaller numbers, and
+ * the slopes dv_i/da and dv_i/db, known when the node is made. (Here who appends a node
+ * says them; nothing is computed again.) What moves the last node y when x moves? Every
+ * path from x to y does, and each contributes the product of the slopes along it:
  *
  *     dy/dx = sum over paths from x to y of  product of slopes on the path
  *

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* Marks exercise 1: slopes against differences, a recorded polynomial against the sum it
+ * is, also when the list is computed again, and that against a list recorded anew. */
+#include EXERCISE
+
+#define BEFORE "that is what stood there before: nothing was written"
+
+static void check_more(void)
+{
+    const double as[] = {0.5, -1.25, 2}, bs[] = {2, 0.75, -1}, h = 1e-5;
+    for (int i = 0; i < 3; i++) {
+        double a = as[i], b = bs[i], v = -7, slope[2] = {-7, -7};
+        const char *at = mark_text("a - b at a = %g, b = %g", a, b);
+        compute_more(SUB, a, b, &v, slope);
+        mark_number(v, a - b, 1e-12, SLIPS({b - a, "that is b - a"}, {-7, BEFORE}),
+                    "%s: the value", at);
+        mark_number(slope[0], 1, 1e-12,
+                    SLIPS({a, "that is the input; how much does a - b move with it?"},
+                          {-7, BEFORE}),
+                    "%s: the slope by a", at);
+        mark_number(slope[1], -1, 1e-12,
+                    SLIPS({1, "the sign: a - b falls when b rises"},
+                          {-b, "that is an input; how much does a - b move with it?"},
+                          {-7, BEFORE}),
+                    "%s: the slope by b", at);
+        v = slope[0] = slope[1] = -7;
+        at = mark_text("tanh a at a = %g", a);
+        compute_more(TANH, a, 0, &v, slope);
+        mark_number(v, tanh(a), 1e-12, SLIPS({-7, BEFORE}), "%s: the value", at);
+        mark_number(
+            slope[0], (tanh(a + h) - tanh(a - h)) / (2 * h), 1e-8,
+            SLIPS({1 - a * a, "the slope is 1 - v v with the value v, not the input a"},
+                  {v * v - 1, "the sign: tanh rises everywhere"},
+                  {1 - v, "the slope is 1 - v v: v is to be squared"},
+                  {v, "that is the value; only e^a is its own slope"}, {-7, BEFORE}),
+            "%s: the slope, which differences have", at);
+    }
+}
+
+enum { MOST = 5 };
+
+/* What the polynomial is by its definition. */
+static double sum_of_powers(const tape *t, int x, int n, const int *c)
+{
+    double sum = 0;
+    for (int k = 0; k < n; k++) sum += t->value[c[k]] * pow(t->value[x], k);
+    return sum;
+}
+
+/* c[k] = 3, -2, 0.5, 4, ... on a new tape, and x. */
+static int coefficients(tape *t, int n, int *c, double at)
+{
+    const double value[MOST] = {3, -2, 0.5, 4, -1.5};
+    *t = (tape){0};
+    for (int k = 0; k < n; k++) c[k] = leaf(t, value[k]);
+    return leaf(t, at);
+}
+
+static void check_value(const tape *t, int y, int x, int n, const int *c)
+{
+    double reversed = 0, first = 0, at = t->value[x];
+    for (int k = 0; k < n; k++) {
+        reversed += t->value[c[k]] * pow(at, n - 1 - k);
+        first += t->value[c[k]] * (k ? at : 1);
+    }
+    if (y < 0 || y >= t->n)
+        mark_wrong("with n = %d: %d was returned, which is no node: there are 0 to %d", n,
+                   y, t->n - 1);
+    mark_number(t->value[y], sum_of_powers(t, x, n, c), 1e-12,
+                SLIPS({reversed,
+                       "c[0] has no x: the powers are given to the c in the wrong order"},
+                      {first, "x is there to the first power only"},
+                      {sum_of_powers(t, x, n - 1, c), "the last term is missing"},
+                      {at * sum_of_powers(t, x, n, c), "that is once too often times x"},
+                      {at, "that is x itself"}),
+                "with n = %d at x = %g: the value", n, at);
+}
+
+/* Each leaf moved by itself, and the list computed again. */
+static void check_again(tape *t, int y, int x, int n, const int *c)
+{
+    double was = t->value[y];
+    for (int k = -1; k < n; k++) {
+        int moved = k < 0 ? x : c[k];
+        double old = t->value[moved], right;
+        if (t->op[moved] != INPUT) mark_wrong("leaf %d is no leaf any more", moved);
+        t->value[moved] = old + 1;
+        for (int i = 0; i < t->n; i++) compute(t, i);
+        right = sum_of_powers(t, x, n, c);
+        const char *name = k < 0 ? "x" : mark_text("c_%d", k);
+        mark_number(
+            t->value[y], right, 1e-12,
+            SLIPS({was, "it does not move: a number that was taken out by "
+                        "t->value[] has forgotten where it came from; use add "
+                        "and mul on the nodes themselves"}),
+            "with n = %d, %s moved from %g to %g and the list computed again: the "
+            "value (before: %g)",
+            n, name, old, old + 1, was);
+        t->value[moved] = old;
+        for (int i = 0; i < t->n; i++) compute(t, i);
+    }
+}
+
+static void check_polynomial(void)
+{
+    for (int n = MOST; n >= 1; n--) {
+        tape t;
+        int c[MOST], x = coefficients(&t, n, c, 1.5), y = polynomial(&t, x, n, c);
+        check_value(&t, y, x, n, c);
+        check_again(&t, y, x, n, c);
+    }
+}
+
+/* node 2 = x z, 3 = e^(x z), 4 = e^(x z) + x, 5 = node 4 times node 3 */
+static void record(tape *t, double x, double z)
+{
+    *t = (tape){0};
+    leaf(t, x), leaf(t, z);
+    mul(t, 0, 1), append(t, EXP, 2, -1), add(t, 3, 0), mul(t, 4, 3);
+}
+
+static void check_run_again(void)
+{
+    tape t, was, right;
+    record(&t, 1.5, -0.5), record(&was, 1.5, -0.5), record(&right, 2.5, -0.5);
+    run_again(&t, 0, 2.5);
+    if (t.n != right.n)
+        mark_wrong("the list is to be computed again, not to be made longer: it has %d "
+                   "nodes where %d are right",
+                   t.n, right.n);
+    const char *at = "x = 1.5 recorded, 2.5 asked for";
+    const int order[] = {0, 1, 4, 2, 3, 5}; /* 4 first: it tells what it was made of */
+    for (int j = 0; j < t.n; j++) {
+        int i = order[j];
+        mark_number(
+            t.value[i], right.value[i], 1e-12,
+            SLIPS({was.value[i], i ? "that is still its value at x = 1.5"
+                                   : "leaf x is to be given the new value first"},
+                  {i == 4 ? was.value[3] + 2.5 : was.value[i],
+                   "its input node 3 was not computed yet: go from the first node to the "
+                   "last"}),
+            "%s: the value of node %d", at, i);
+        for (int k = 0; k < 2; k++)
+            mark_number(t.slope[i][k], right.slope[i][k], 1e-12,
+                        SLIPS({was.slope[i][k],
+                               "that is still its slope at x = 1.5; compute has both"}),
+                        "%s: slope %d of node %d", at, k, i);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const hole holes[] = {
+        {"compute_more",
+         check_more,
+         {"which operation it is stands in op: if (op == SUB) ..., as compute does it",
+          "a - b: by a the slope is 1, by b it is -1; the slope of tanh a can be said by "
+          "its value",
+          "tanh: *v = tanh(a) and slope[0] = 1 - *v * *v"}},
+        {"polynomial",
+         check_polynomial,
+         {"y = add(t, y, ...) and mul(t, y, x) in a loop of C's; a double is not needed",
+          "c0 + c1 x + c2 x x = c0 + x (c1 + x c2): begin with the last c",
+          "int y = c[n - 1]; and for k from n - 2 down to 0, "
+          "y = add(t, mul(t, y, x), c[k])"}},
+        {"run_again",
+         check_run_again,
+         {"who gives a node its value and slopes? compute(t, i)",
+          "inputs have smaller numbers than what is made of them: which order is right?",
+          "t->value[x] = value; then compute(t, i) for i from 0 to t->n - 1"}},
+    };
+    return mark_exercise(argc, argv, 1, holes, sizeof holes / sizeof *holes);
+}
