@@ -95,6 +95,11 @@ void ht_tape_dot(const ht_tape *tape, FILE *f);
 /* The same of what these n variables of the tape are made of (0: all of it); `moves`
  * false: past reshape, permute and broadcast that have no name and start nothing. */
 void ht_tape_dot_of(const ht_tape *tape, int n, const ht_var *y, bool moves, FILE *f);
+/* What ht_tape_print says as one page for a browser, which needs no network: to step
+ * through, forward as nodes came to be and backward along the cotangents, with the rules
+ * of every op. Some 200 bytes a node beside 60 kB. Where the file cannot be written,
+ * HT_ERROR_FILE, and what stood there stays. */
+ht_status ht_tape_write_html(const ht_tape *tape, const char *path);
 
 /* Numbers, absent values. */
 
@@ -200,6 +205,9 @@ void ht_call_at(ht_tape *tape, const ht_program *program, const ht_var *in, ht_v
 #define ht_call(...) ht_call_at(__VA_ARGS__, HT_HERE)
 /* Its instructions: formula, type, place in the arena, flops, and what runs together. */
 void ht_program_print(const ht_program *program, FILE *f);
+/* The same as a page, as ht_tape_write_html, with the arena as a picture: what lives
+ * where, and how long. */
+ht_status ht_program_write_html(const ht_program *program, const char *path);
 /* Bytes of the arena one run works in (inputs and outputs are the caller's). */
 size_t ht_program_bytes(const ht_program *program);
 int64_t ht_program_nodes(const ht_program *program); /* instructions, views included */

@@ -42,4 +42,27 @@ const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
 /* "12.3 kB" */
 void hti_print_bytes(FILE *f, double bytes);
 
+/* Pages. */
+
+/* A page in the making: parts of it, each a JSON object of its kind. */
+typedef struct hti_page {
+    hti_draft draft;
+    const char *comma; /* before the next part */
+} hti_page;
+enum { HTI_PAGE_TEXT = 512 }; /* bytes, the most of one hti_page_print */
+void hti_page_open(hti_page *page, ht_context *ctx, const char *path);
+/* The next part, whose further fields and closing brace the caller writes. */
+void hti_page_part(hti_page *page, const char *kind, const char *title);
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void
+hti_page_print(hti_page *page, const char *format, ...);
+void hti_page_text(hti_page *page, const char *text); /* as a JSON string */
+/* A field behind others; none if there is no text. */
+void hti_page_field(hti_page *page, const char *key, const char *text);
+/* A part that is a program. */
+void hti_page_program(hti_page *page, const ht_program *program, const char *title);
+ht_status hti_page_close(hti_page *page);
+
 #endif

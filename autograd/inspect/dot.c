@@ -52,15 +52,9 @@ static void graph_value(ht_tape *tape, uint32_t i, FILE *f)
         hti_print_values(a, f);
         return;
     }
-    double least = hti_element(a, 0), most = least, sum = 0;
-    for (int64_t k = 0; k < n; k++) {
-        double x = hti_element(a, k);
-        least = x < least ? x : least;
-        most = x > most ? x : most;
-        sum += x;
-    }
-    fprintf(f, "%.6g .. %.6g, mean %.6g", hti_printed(least), hti_printed(most),
-            hti_printed(sum / (double)n));
+    hti_range r = hti_range_of(a);
+    fprintf(f, "%.6g .. %.6g, mean %.6g", hti_printed(r.least), hti_printed(r.most),
+            hti_printed(r.mean));
 }
 
 static const char *graph_colour(const ht_tape *tape, uint32_t i)

@@ -33,11 +33,25 @@ void hti_formula(const ht_op *op, const void *attributes, uint32_t n, const uint
 enum { HTI_FORMULA = 240, HTI_SHOWN = 6 };
 /* The first HTI_SHOWN elements. */
 void hti_print_values(const ht_array *a, FILE *f);
+typedef struct hti_range {
+    double least, mean, most;
+} hti_range;
+hti_range hti_range_of(const ht_array *a);
+/* "file.c:12"; "": not known. */
+const char *hti_site_name(const char *site);
 /* Of each node the order of a derivative that starts there, or 0: in the tape's scratch.
  * NULL after an error. */
 uint32_t *hti_starts(ht_tape *tape);
 /* "d1 by %4": what made node i; "d2 starts": what does there, `before` each. */
 void hti_print_origin(ht_tape *tape, uint32_t i, uint32_t starts, const char *before,
                       FILE *f);
+
+/* Pages. */
+
+/* The lines of page/viewer.html before its data and behind them; the last is NULL. */
+extern const char *const hti_page_before[], *const hti_page_behind[];
+/* What a node or an instruction is: fields of a JSON object, "i" the first of all. */
+void hti_page_inputs(hti_page *page, uint32_t n, const uint32_t *in);
+void hti_page_type(hti_page *page, const ht_type *type);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* print.c: tapes and programs as text: what a node is, how large, what it is called,
  * which line of the caller made it or which node's rule. Read next: dot.c. */
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "inspect.h"
 
-static const char *site_name(const char *site)
+const char *hti_site_name(const char *site)
 {
     const char *slash = site ? strrchr(site, '/') : NULL;
     return slash ? slash + 1 : site ? site : "";
@@ -76,6 +77,21 @@ static void print_line(FILE *f, uint32_t name, const char *formula, const ht_typ
 
 /* Tapes. */
 
+hti_range hti_range_of(const ht_array *a)
+{
+    int64_t n = hti_count(&a->shape);
+    double first = n ? hti_element(a, 0) : (double)NAN, sum = 0;
+    hti_range r = {first, first, first};
+    for (int64_t k = 0; k < n; k++) {
+        double x = hti_element(a, k);
+        r.least = x < r.least ? x : r.least;
+        r.most = x > r.most ? x : r.most;
+        sum += x;
+    }
+    r.mean = sum / (double)n;
+    return r;
+}
+
 void hti_print_values(const ht_array *a, FILE *f)
 {
     int64_t n = ht_shape_count(a->shape);
@@ -115,7 +131,7 @@ static void print_node(ht_tape *tape, uint32_t i, uint32_t starts, FILE *f)
     hti_formula(tape->op[i], tape->attributes[i], tape->n_in[i], hti_inputs(tape, i),
                 formula, sizeof formula);
     print_line(f, i, formula, &tape->type[i]);
-    fprintf(f, "%s  %s", hti_quoted(tape, i, name), site_name(tape->site[i]));
+    fprintf(f, "%s  %s", hti_quoted(tape, i, name), hti_site_name(tape->site[i]));
     hti_print_origin(tape, i, starts, "  ", f);
     const ht_tensor *changed = hti_changed(tape, i);
     if (changed)
@@ -227,7 +243,7 @@ void ht_program_print(const ht_program *p, FILE *f)
             fprintf(f, "  ");
             print_flops(f, flops);
         }
-        fprintf(f, "  %s\n", site_name(v->site));
+        fprintf(f, "  %s\n", hti_site_name(v->site));
     }
     print_passes(p, f);
 }

@@ -505,7 +505,7 @@ static void call_look(void)
     static FILE *sink;
     if (!sink) sink = fopen("/dev/null", "w");
     ht_var x = var();
-    switch (fuzz_below(&w.bytes, 7)) {
+    switch (fuzz_below(&w.bytes, 8)) {
     case 0:
         ht_print(x, sink);
         break;
@@ -523,6 +523,9 @@ static void call_look(void)
         break;
     case 5:
         ht_tape_dot_of(w.tape[fuzz_below(&w.bytes, 2)], 1, &x, rarely(), sink);
+        break;
+    case 6:
+        ht_tape_write_html(w.tape[fuzz_below(&w.bytes, 2)], "fuzz_calls.html");
         break;
     default:
         ht_tape_dot(w.tape[fuzz_below(&w.bytes, 2)], sink);

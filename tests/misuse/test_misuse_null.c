@@ -190,6 +190,10 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_tape_dot_of, ht_tape_dot_of(w.tape, 1, NULL, true, w.sink))                    \
     X(ht_tape_dot_of, ht_tape_dot_of(NULL, 1, &w.v, true, w.sink))                      \
     X(ht_tape_dot, ht_tape_dot(w.tape, NULL))                                           \
+    X(ht_tape_write_html, ht_tape_write_html(NULL, "a"))                                \
+    X(ht_tape_write_html, ht_tape_write_html(w.tape, NULL))                             \
+    X(ht_program_write_html, ht_program_write_html(NULL, "a"))                          \
+    X(ht_program_write_html, ht_program_write_html(w.program, NULL))                    \
     X(grad, ht_grad(w.s, 1, NULL, OUT))                                                 \
     X(grad, ht_grad(w.s, 1, V, NULL))                                                   \
     X(grad, ht_grad(w.s, -1, V, OUT))                                                   \
