@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* 05_rules_emit_nodes.c: a rule emits nodes: the backward step of a matrix product.
+ *
+ * Nodes are matrices now. L is one number, computed somewhere from Y. V = dL/dY has the
+ * shape of Y: V_ij = dL/dY_ij. With <P, Q> = sum over i, j of P_ij Q_ij, a small change
+ * of Y changes L by dL = <V, dY>. The *vjp* of an op (vector times Jacobian) says what V
+ * becomes at its inputs. For Y = A B, (m x p) = (m x k) (k x p), hold B, then A:
+ *
+ *     dL = <V, dA B> = sum over i, j, l of V_ij dA_il B_lj = <V B^T, dA>
+ *     dL = <V, A dB> = sum over i, j, l of V_ij A_il dB_lj = <A^T V, dB>
+ *
+ *     so  dL/dA = V B^T   (m x p)(p x k)        dL/dB = A^T V   (k x m)(m x p)
+ *
+ * The shapes decide: where m, k and p differ, there is no other product of V and B, or
+ * one of them transposed, that has A's shape. In the same way, element by element,
+ * Y = exp X has dL/dX = V Y, and Y = X X has dL/dX = V X + V X.
+ *
+ * The sweep of lesson 2 kept slopes as numbers. Here a rule is a function that *appends
+ * nodes*: for V B^T a transpose and a matmul. The gradient stands on the tape like what
+ * it is the gradient of, computed from A and B by the ops there are, which have rules.
+ * So it has a gradient itself, and nobody wrote one. With a number it would have none:
+ *
+ *     y = exp x   x --- exp --- y                  x --- exp --- y
+ *                               |                                (read: 1.6487)
+ *     dy/dx            v ---- mul --- g                 v ---- mul --- g
+ *                      g = v y: made of x              g = 1.6487 v: a constant
+ *
+ * Both g are right. But on the right the path from g back to x is cut (*detached*), and
+ * dg/dx is 0. In a larger net one path of many is cut: the second derivative is then not
+ * 0 but wrong, and no check of first derivatives can tell.
+ *
+ * The engine is engine.c beside this file: sections 2 (tape, op, place), 3 (ops) and 4
+ * (vjp, grad). A rule is told the node's inputs p.x[0] and p.x[1], its result p.y, V as
+ * p.v, and which input, p.k, it is about. It needs lesson 2; lesson 6 goes forward. */
+#include "lesson.h"
+
+#define ENGINE_NO_MAIN
+#pragma GCC diagnostic ignored "-Wunused-function" /* training, which comes in lesson 9 */
+#include "engine.c"
+
+/* Y = A B, with its vjp as it should be. */
+static var product_vjp(place p)
+{
+    return p.k == 0 ? v_matmul(p.v, v_transpose(p.x[1]))
+                    : v_matmul(v_transpose(p.x[0]), p.v);
+}
+static const op op_product = {"product", 2, product_vjp, NULL, .run = matmul_run};
+
+/* The same numbers, but A and B are read and made constants: value() and constant() lead
+ * out of the tape, and back in with nothing remembered. */
+static var detached_vjp(place p)
+{
+    var a = constant(p.v.tape, value(p.x[0])), b = constant(p.v.tape, value(p.x[1]));
+    return p.k == 0 ? v_matmul(p.v, v_transpose(b)) : v_matmul(v_transpose(a), p.v);
+}
+static const op op_detached = {"product", 2, detached_vjp, NULL, .run = matmul_run};
+
+/* One op more: y = exp x with the rule that reads a number. */
+static var cut_vjp(place p) { return v_mul(p.v, constant(p.v.tape, value(p.y))); }
+static const op op_cut_exp = {"exp", 1, cut_vjp, NULL, .f1 = exp};
+
+static void second_of_exp(const char *name, const op *f)
+{
+    double half = 0.5;
+    tape *t = tape_new();
+    var x = input(t, (matrix){1, 1, &half}), y = unary(f, x), g, gg;
+    grad(y, 1, &x, &g);
+    int first = t->n;
+    grad(g, 1, &x, &gg);
+    printf("%s: y = %.4f, dy/dx = %.4f, d2y/dx2 = %.4f\n", name, *value(y).data,
+           *value(g).data, *value(gg).data);
+    for (int i = 0; i < first; i++) {
+        const node *n = &t->nodes[i];
+        printf("   %d  %s", i, n->op->name);
+        for (int k = 0; k < n->op->n_in; k++) printf(" %d", n->x[k]);
+        printf("%s\n", i == y.index ? "  (y)" : i == g.index ? "  (g)" : "");
+    }
+    tape_free(t);
+}
+
+static double a_data[] = {.5, -1, 2, 1, .3, -.7}, b_data[] = {1, .2, -.4, .6, .9, -.3};
+static double u_data[] = {.1, -.2, .3, .4, -.5, .6}; /* a direction for A */
+
+/* L = sum of exp(A B), A 2 by 3, B 3 by 2; its gradients; and the gradient by B of
+ * <dL/dA, U>, which is a second derivative. */
+typedef struct result {
+    double a[6], b[6], mixed[6], along; /* along: <dL/dA, U> */
+} result;
+static result differentiate(const op *f)
+{
+    result r;
+    tape *t = tape_new();
+    var x[2] = {input(t, (matrix){2, 3, a_data}), input(t, (matrix){3, 2, b_data})};
+    var y = append(t, f, shape(2, 2), x[0], x[1]), g[2], mixed;
+    grad(v_sum(v_exp(y)), 2, x, g);
+    var along = v_sum(v_mul(g[0], constant(t, (matrix){2, 3, u_data})));
+    grad(along, 1, &x[1], &mixed);
+    memcpy(r.a, value(g[0]).data, sizeof r.a);
+    memcpy(r.b, value(g[1]).data, sizeof r.b);
+    memcpy(r.mixed, value(mixed).data, sizeof r.mixed);
+    r.along = *value(along).data;
+    tape_free(t);
+    return r;
+}
+
+static void print(const char *name, const double *x)
+{
+    printf("%-34s", name);
+    for (int i = 0; i < 6; i++) printf(" %8.4f", x[i]);
+    puts("");
+}
+
+/* The right rule; the number in the wrong place; and what differences say of the second
+ * derivative (lesson 3), from <dL/dA, U> at B a little aside. */
+static void second_of_product(void)
+{
+    result right = differentiate(&op_product), cut_off = differentiate(&op_detached);
+    double differences[6], h = 1e-5;
+    for (int i = 0; i < 6; i++) {
+        double was = b_data[i], ends[2];
+        for (int k = 0; k < 2; k++) {
+            b_data[i] = was + (k ? -h : h);
+            ends[k] = differentiate(&op_product).along;
+        }
+        b_data[i] = was;
+        differences[i] = (ends[0] - ends[1]) / (2 * h);
+    }
+    puts("\nL = sum of exp(A B)");
+    print("dL/dA = V B^T", right.a), print("  detached", cut_off.a);
+    print("dL/dB = A^T V", right.b), print("  detached", cut_off.b);
+    print("d<dL/dA, U>/dB", right.mixed), print("  differences", differences);
+    print("  detached: wrong", cut_off.mixed);
+}
+
+int main(int argc, char **argv)
+{
+    (void)lesson_page(argc, argv);
+    second_of_exp("exp, its rule emits nodes", &op_exp);
+    second_of_exp("exp, its rule reads a number", &op_cut_exp);
+    second_of_product();
+}
