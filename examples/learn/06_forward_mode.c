@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* 06_forward_mode.c: forward mode, and the dot test that ties it to the backward sweep.
+ *
+ * f takes n numbers x to m numbers y. Its Jacobian J has m rows and n columns,
+ * J_ji = dy_j/dx_i. Two sweeps multiply by it, and neither makes it:
+ *
+ *     jvp      u --> [ x ... op ... op ... y ] --> J u     (J u)_j   = sum_i J_ji u_i
+ *     vjp  J^T v <-- [ x ... op ... op ... y ] <-- v       (J^T v)_i = sum_j v_j J_ji
+ *
+ * The lower one is lessons 2 and 5. For the upper one let x move, dx/ds = u, as s grows.
+ * Then each node moves; its speed is its *tangent*. By the chain rule the tangent of
+ * node j is a sum over its inputs k, known when the sweep, first to last, comes to j:
+ *
+ *     dv_j/ds = sum over inputs k of  dv_j/dv_k  dv_k/ds
+ *
+ * The jvp rule of an op says what the tangent of one input gives to that of the result:
+ *
+ *     y = a b      from a: da b     from b: a db        (v stands for da, or db: it is
+ *     Y = A B      from A: dA B     from B: A dB         p.v, and p.k says of which
+ *     y = exp x    from x: dx y                          input; the engine adds up)
+ *
+ * Rules of one op are written apart, V B^T and dA B, and either may be wrong. But for
+ * every u and v
+ *
+ *     <v, J u> = sum over j, i of v_j J_ji u_i = <J^T v, u>
+ *
+ * The left side is made by jvp rules alone, the right side by vjp rules alone. That is
+ * the *dot test*: take any u and v, compare two numbers. There is no step h as in lesson
+ * 3: it holds to rounding, at each op and at each net. It does not see rules that are
+ * wrong alike; one difference along u tests the jvp, and then the dot test has tested
+ * the vjp.
+ *
+ * J itself: u = (0 .. 1 .. 0) gives a column, v = (0 .. 1 .. 0) a row. So all of J costs
+ * n sweeps forward or m sweeps backward, each a small multiple of f. The gradient of a
+ * loss, m = 1, is one sweep backward; how 1000 outputs move with one rate, one forward.
+ *
+ * The engine is engine.c: jvp(n, x, u, m, y, ju) and vjp(m, y, v, n, x, g) in section 4.
+ * It needs lesson 5; lesson 7 runs one sweep over the other. */
+#include "lesson.h"
+
+#define ENGINE_NO_MAIN
+#pragma GCC diagnostic ignored "-Wunused-function" /* training, which comes in lesson 9 */
+#include "engine.c"
+
+/* Y = A B: from A, dA B; from B, A dB. And one that forgets that B moves too. */
+static var product_jvp(place p)
+{
+    return p.k == 0 ? v_matmul(p.v, p.x[1]) : v_matmul(p.x[0], p.v);
+}
+static var forgetful_jvp(place p) { return p.k == 0 ? v_matmul(p.v, p.x[1]) : zero(p.y); }
+static const op op_product = {"product", 2, matmul_vjp, product_jvp, .run = matmul_run};
+static const op op_forgetful = {"product", 2, matmul_vjp, forgetful_jvp,
+                                .run = matmul_run};
+
+static double a[] = {.5, -1, 2, 1, .3, -.7}, b[] = {.4, -.2, .6}, v_data[] = {.7, -1.1};
+static double u_a[] = {.1, -.2, .3, .4, -.5, .6}, u_b[] = {1, -.3, .5};
+
+/* y = x x e^x of lesson 2, node by node, with dx/ds = 1. */
+static void tangents(void)
+{
+    double at = 1.5;
+    tape *t = tape_new();
+    var n[4] = {input(t, (matrix){1, 1, &at})}, tangent[4], one = number(t, 1);
+    n[1] = v_mul(n[0], n[0]);
+    n[2] = v_exp(n[0]);
+    n[3] = v_mul(n[1], n[2]);
+    jvp(1, n, &one, 4, n, tangent);
+    const char *names[] = {"x", "x x", "e^x", "x x e^x"};
+    puts("y = x x e^x at x = 1.5\nnode        value      tangent");
+    for (int i = 0; i < 4; i++)
+        printf("%-8s %8.4f %12.4f\n", names[i], *value(n[i]).data,
+               *value(tangent[i]).data);
+    printf("by hand: dy/dx = (2 x + x x) e^x = %.4f\n\n", (2 * at + at * at) * exp(at));
+    tape_free(t);
+}
+
+/* f: x = (A, B), 2 by 3 and 3 by 1, to y = exp(A B), 2 by 1: n = 9, m = 2. */
+typedef struct function {
+    tape *tape;
+    var x[2], y;
+} function;
+static function function_new(const op *product)
+{
+    function f = {.tape = tape_new()};
+    f.x[0] = input(f.tape, (matrix){2, 3, a});
+    f.x[1] = input(f.tape, (matrix){3, 1, b});
+    f.y = v_exp(append(f.tape, product, shape(2, 1), f.x[0], f.x[1]));
+    return f;
+}
+
+static double inner(var p, var q) { return *value(v_sum(v_mul(p, q))).data; }
+
+static void dot_test(const char *name, const op *product)
+{
+    function f = function_new(product);
+    var u[2] = {constant(f.tape, (matrix){2, 3, u_a}),
+                constant(f.tape, (matrix){3, 1, u_b})};
+    var v = constant(f.tape, (matrix){2, 1, v_data}), ju, g[2];
+    jvp(2, f.x, u, 1, &f.y, &ju);
+    vjp(1, &f.y, &v, 2, f.x, g);
+    double left = inner(v, ju), right = inner(g[0], u[0]) + inner(g[1], u[1]);
+    printf("%s: <v, J u> = %.4f, <J^T v, u> = %.4f: %s\n", name, left, right,
+           fabs(left - right) < 1e-12 ? "equal" : "a rule is wrong");
+    tape_free(f.tape);
+}
+
+/* Column i of dy/dB by a sweep forward, or row i by one backward. */
+static void sweep(bool forward, int i, double *out)
+{
+    function f = function_new(&op_product);
+    double one[3] = {0};
+    one[i] = 1;
+    var e = constant(f.tape, (matrix){forward ? 3 : 2, 1, one}), r;
+    if (forward)
+        jvp(1, &f.x[1], &e, 1, &f.y, &r);
+    else
+        vjp(1, &f.y, &e, 1, &f.x[1], &r);
+    for (int k = 0; k < matrix_size(value(r)); k++) out[k] = value(r).data[k];
+    tape_free(f.tape);
+}
+
+static void jacobian(void)
+{
+    double column[3][2], row[2][3];
+    for (int i = 0; i < 3; i++) sweep(true, i, column[i]);
+    for (int j = 0; j < 2; j++) sweep(false, j, row[j]);
+    puts("\ndy_j/dB_i: 3 sweeps forward, 2 backward, by hand y_j A_ji");
+    for (int j = 0; j < 2; j++)
+        for (int i = 0; i < 3; i++) {
+            double *r = a + 3 * j, y = exp(r[0] * b[0] + r[1] * b[1] + r[2] * b[2]);
+            printf("    %d, %d %14.4f %11.4f %12.4f\n", j, i, column[i][j], row[j][i],
+                   y * r[i]);
+        }
+}
+
+int main(int argc, char **argv)
+{
+    (void)lesson_page(argc, argv);
+    tangents();
+    dot_test("right rules", &op_product);
+    dot_test("one that forgets B", &op_forgetful);
+    jacobian();
+}
