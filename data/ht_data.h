@@ -198,7 +198,7 @@ ht_tensor *ht_png_read(ht_context *ctx, const char *path);
  * HT_ERROR_MEMORY. */
 ht_status ht_png_write(ht_context *ctx, const char *path, const ht_tensor *image);
 
-/* Pictures of any kind, by their first bytes, whatever the name: PNG of every depth and
+/* Pictures. Of any kind, by their first bytes, whatever the name: PNG of every depth and
  * colour, with a palette or interlaced; JPEG, baseline or progressive, grey or colour. Of
  * 16 bits the upper 8 are taken. What EXIF says of how a camera was held is done: the
  * picture is upright. Profiles of colours and gamma are not looked at. */

@@ -358,7 +358,7 @@ ht_status ht_checkpoint_write(const char *path, const ht_optimizer *optimizer,
  * this seed. On an error nothing is changed. */
 ht_status ht_checkpoint_read(const char *path, ht_optimizer *optimizer, ht_set *more);
 
-/* Measures, of values; they have no gradient. Logits are (n, classes) f32 or f64, labels
+/* Measures. Of values; they have no gradient. Logits are (n, classes) f32 or f64, labels
  * (n) i32 in 0 .. classes - 1, or it is an error. A row predicts the first of its largest
  * numbers; one with a NaN nothing. */
 

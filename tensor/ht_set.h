@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-/* In the order they were added. */
+/* Named tensors. In the order they were added. */
 
 typedef struct ht_set ht_set;        /* names and tensors */
 ht_set *ht_set_new(ht_context *ctx); /* owned; NULL after an error */

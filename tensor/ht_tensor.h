@@ -204,10 +204,11 @@ void ht_tensor_print(const ht_tensor *x, FILE *f);
 #define ht_tensor_fill(...) ht_tensor_fill_at(__VA_ARGS__, HT_HERE)
 #define ht_tensor_copy(...) ht_tensor_copy_at(__VA_ARGS__, HT_HERE)
 
-/* In place: the ops of those names (ht_ops.h), by the last axis, to their bits; for what
- * moves outside of tapes, as outer variables do. On an error x is unchanged: elements
- * that are not finite, a bound below 0, dtypes but f32 and f64, or no memory for a row of
- * doubles, which sets by sums ask for where a row is outside; the others ask for none. */
+/* Projections in place: the ops of those names (ht_ops.h), by the last axis, to their
+ * bits; for what moves outside of tapes, as outer variables do. On an error x is
+ * unchanged: elements that are not finite, a bound below 0, dtypes but f32 and f64, or no
+ * memory for a row of doubles, which sets by sums ask for where a row is outside; the
+ * others ask for none. */
 
 /* low <= x <= high; by 0 and INFINITY what is not negative. low > high is an error. */
 ht_status ht_tensor_project_box(ht_tensor *x, double low, double high);

@@ -20,7 +20,7 @@ c_files() {
 
 all_files() {
     # shellcheck disable=SC2086 # a list of folders
-    find dev .ci meson.build meson_options.txt ./*.md $library tests examples -type f \
+    find dev .ci meson.build meson_options.txt ./*.md $library tests examples docs -type f \
         ! -path 'data/bundled/*' ! -path 'data/full/*' \
         \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \
         -o -name '*.md' -o -name 'meson*' -o -name dev -o -name run \) | sort

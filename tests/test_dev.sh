@@ -174,6 +174,19 @@ found new_program_reads_where_digits_are 'argc > 1 ? argv[1] : DIGITS;' "$work/m
 found new_makefile_finds_it "export PKG_CONFIG_PATH = $where" "$work/mine/Makefile"
 found new_meson_build_finds_it "'pkg_config_path=$where'" "$work/mine/meson.build"
 
+# Pages are made of headers and chapters; what Doxygen warns of is shown, and no page said.
+(cd "$root" && tar -cf - docs tensor/*.h* autograd/*.h nn/*.h bilevel/*.h \
+    data/*.h) | tar -xf - -C "$work/repository"
+printf '#!/bin/sh\nexit 0\n' >"$work/bin/doxygen"
+chmod +x "$work/bin/doxygen"
+CC=gcc PATH="$work/bin:$PATH" "$work/repository/dev" docs >"$work/out" 2>"$work/err"
+found docs_says_where_to_begin "$here/build/docs/html/index.html" "$work/out"
+found docs_joins_an_op_and_its_macro 'ht_var ht_exp(ht_var x);' \
+    "$work/repository/build/docs/input/ht_ops.h"
+printf '#!/bin/sh\necho "ht_ops.h:9: error: x is not documented"\nexit 1\n' >"$work/bin/doxygen"
+says docs_shows_what_is_wrong 1 'ht_ops.h:9: error: x is not documented' \
+    env CC=gcc PATH="$work/bin:$PATH" "$work/repository/dev" docs
+
 demo demo_finds_the_bundled_data repository/dev
 demo demo_through_a_link_finds_the_repository link
 

@@ -277,6 +277,9 @@ typedef struct report_series {
 void report_curve(report *page, const report_figure *figure, int n,
                   const report_series *series);
 report_series metrics_series(const metrics *log, const char *name);
+/* The curves as an SVG by themselves, for a slide or a chapter. */
+ht_status curve_write(ht_context *ctx, const char *path, const report_figure *figure,
+                      int n, const report_series *series);
 
 /* Bars from zero, or dots where that would hide what differs. error: a standard error; 0,
  * there is none. */
@@ -320,8 +323,9 @@ void report_table(report *page, const report_figure *figure, int n_columns,
                   const char *const *heading, int n_rows, const char *const *cell);
 
 /* For figures of another kind, which are closed by "</figure>". */
-extern const char *const report_head[]; /* NULL after the last */
-enum { REPORT_BYTES = 1900000 };        /* what galleries may fill; text is little */
+extern const char *const report_head[];               /* NULL after the last */
+extern const char report_colours[], report_drawing[]; /* parts of it */
+enum { REPORT_BYTES = 1900000 }; /* what galleries may fill; text is little */
 void report_put(report *page, const char *text); /* escaped */
 void report_within(report *page, const char *group);
 void report_figure_begin(report *page, const report_figure *figure);

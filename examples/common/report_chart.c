@@ -316,6 +316,48 @@ void report_curve(report *page, const report_figure *figure, int n,
     fputs("</figure>\n", page->out.file);
 }
 
+/* A name for each series in a line of its own, beside a sample. */
+static void put_names(report *page, int n, const report_series *series)
+{
+    for (int k = 0; k < n; k++) {
+        int y = HIGH + 6 + 18 * k;
+        fprintf(page->out.file, "<path class=\"%ss%d\" d=\"M%d %dh28\"/>",
+                series[k].control ? "control " : "", k % STYLES, LEFT, y);
+        fprintf(page->out.file, "<text class=\"name\" x=\"%d\" y=\"%d\">", LEFT + 36,
+                y + 4);
+        report_put(page, series[k].name);
+        fputs("</text>\n", page->out.file);
+    }
+}
+
+ht_status curve_write(ht_context *ctx, const char *path, const report_figure *figure,
+                      int n, const report_series *series)
+{
+    report page = {0};
+    axis x, y;
+    if (!output_open(&page.out, ctx, path, false)) return ht_context_status(ctx);
+    FILE *f = page.out.file;
+    curve_axes(figure, n, series, &x, &y);
+    fprintf(f,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-12 0 %d %d\" "
+            "font-family=\"system-ui,sans-serif\" role=\"img\">\n<title>",
+            WIDE + 24, HIGH + 30 + 18 * n);
+    report_put(&page, figure->title);
+    for (int k = 0; k < n; k++) say_series(&page, &series[k]);
+    fprintf(f, "</title>\n<style>%s%s.paper{fill:var(--paper)}</style>\n", report_colours,
+            report_drawing);
+    fprintf(f, "<rect class=\"paper\" x=\"-12\" width=\"%d\" height=\"%d\"/>\n",
+            WIDE + 24, HIGH + 30 + 18 * n);
+    fputs("<text class=\"name\" x=\"10\" y=\"18\" font-weight=\"600\">", f);
+    report_put(&page, figure->title);
+    fputs("</text>\n<g transform=\"translate(0 24)\">\n", f);
+    put_axes(&page, figure, &x, &y);
+    for (int k = 0; k < n; k++) put_series(&page, &series[k], &x, &y, k % STYLES);
+    put_names(&page, n, series);
+    fputs("</g></svg>\n", f);
+    return output_close(&page.out, true);
+}
+
 /* Bars. */
 
 /* From zero; but where values differ by less than half of the largest, bars would look

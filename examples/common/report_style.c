@@ -5,12 +5,7 @@
  * Read next: report.c. */
 #include "common.h"
 
-const char *const report_head[] = {
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-    "img-src data:; style-src 'unsafe-inline'\">\n"
-    "<link rel=\"icon\" href=\"data:,\">\n<style>\n"
+const char report_colours[] =
     ":root{color-scheme:light dark;--ink:#1d2127;--dim:#59626d;--paper:#fff;"
     "--card:#f5f6f8;--line:#d5d9df;--good:#0f6b34;--bad:#a8142c;--mixed:#7a4d00;"
     "--c0:#0b63c5;--c1:#c2500a;--c2:#0a7d55;--c3:#9a3f8c;--c4:#8a6d00;--c5:#3f6f8f;"
@@ -18,7 +13,32 @@ const char *const report_head[] = {
     "@media(prefers-color-scheme:dark){:root{--ink:#e4e7eb;--dim:#a3acb7;--paper:#14171b;"
     "--card:#1d2126;--line:#3a414a;--good:#57c785;--bad:#ff8a94;--mixed:#e5b454;"
     "--c0:#6db1ff;--c1:#ff9f5f;--c2:#4fcf9f;--c3:#e090d5;--c4:#dcc04a;--c5:#8fc3e3;"
-    "--shade:109,177,255}}\n"
+    "--shade:109,177,255}}\n";
+
+/* Of a chart, in a page or by itself. */
+const char report_drawing[] =
+    "svg text{font-size:11.5px;fill:var(--dim)}"
+    "svg .name{fill:var(--ink);font-size:12.5px}"
+    ".grid{stroke:var(--line);stroke-width:1}\n"
+    ".s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3)}"
+    ".s4{--c:var(--c4)}.s5{--c:var(--c5)}.control{--c:var(--dim)}\n"
+    "path{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}"
+    "rect,circle{fill:var(--c)}.whisker{stroke:var(--c);stroke-width:1.5}\n"
+    "path.s1{stroke-dasharray:9 3}path.s2{stroke-dasharray:3 2}"
+    "path.s3{stroke-dasharray:9 3 2 3}path.s4{stroke-dasharray:1 3}"
+    "path.s5{stroke-dasharray:14 4}path.control{stroke-width:1.5;stroke-dasharray:6 "
+    "5}path.whisker{stroke-dasharray:none}"
+    "path.control.s1,path.control.s5{stroke-dasharray:2 4}"
+    "path.control.s2{stroke-dasharray:12 4}"
+    "path.control.s3{stroke-dasharray:10 3 2 3}\n";
+
+const char *const report_head[] = {
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+    "img-src data:; style-src 'unsafe-inline'\">\n"
+    "<link rel=\"icon\" href=\"data:,\">\n<style>\n",
+    report_colours,
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,"
     "-apple-system,\"Segoe UI\",\"DejaVu Sans\",sans-serif}\n"
@@ -47,21 +67,8 @@ const char *const report_head[] = {
     "padding:.8rem;border-radius:6px}\n"
     "figcaption{font-weight:600;line-height:1.35;margin-bottom:.4rem}"
     "figcaption p{font-weight:400;margin:.1rem 0}\n"
-    "figure>svg{display:block;width:100%;height:auto}"
-    "svg text{font-size:11.5px;fill:var(--dim)}"
-    "svg .name{fill:var(--ink);font-size:12.5px}"
-    ".grid{stroke:var(--line);stroke-width:1}\n"
-    ".s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3)}"
-    ".s4{--c:var(--c4)}.s5{--c:var(--c5)}.control{--c:var(--dim)}\n"
-    "path{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}"
-    "rect,circle{fill:var(--c)}.whisker{stroke:var(--c);stroke-width:1.5}\n"
-    "path.s1{stroke-dasharray:9 3}path.s2{stroke-dasharray:3 2}"
-    "path.s3{stroke-dasharray:9 3 2 3}path.s4{stroke-dasharray:1 3}"
-    "path.s5{stroke-dasharray:14 4}path.control{stroke-width:1.5;stroke-dasharray:6 "
-    "5}path.whisker{stroke-dasharray:none}"
-    "path.control.s1,path.control.s5{stroke-dasharray:2 4}"
-    "path.control.s2{stroke-dasharray:12 4}"
-    "path.control.s3{stroke-dasharray:10 3 2 3}\n"
+    "figure>svg{display:block;width:100%;height:auto}",
+    report_drawing,
     ".legend{list-style:none;display:flex;flex-wrap:wrap;gap:.1rem .9rem;padding:0;"
     "margin:.3rem 0 0;font-size:.86rem}"
     ".legend svg{width:28px;height:10px;margin-right:.35rem}\n"

@@ -16,6 +16,7 @@ usage: ./dev learn                    the lessons, and how far you are
        ./dev learn N [DIR] [--hint]   exercise N: copied to DIR if it is not there (the last
                                       DIR if none is named; ./learn at first), built, marked;
                                       with --hint one hint more for what is wrong first
+       ./dev learn --figures DIR      the drawings of the course, for slides, computed anew
        ./dev learn --report DIR       every folder in DIR marked: a CSV, a row a learner
                                       and exercise
 EOF
@@ -146,6 +147,10 @@ case ${1-} in
 --report)
     [ $# = 2 ] || refuse 'usage: ./dev learn --report DIR'
     report "$2"
+    ;;
+--figures)
+    [ $# = 2 ] || refuse 'usage: ./dev learn --figures DIR'
+    exec "$out/examples/figures" "$2"
     ;;
 --build) # <NN> <file> <folder>: for the tests
     build_exercise "$2" "$3" "$4"

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""doxygen.py FOLDER: the headers, chapters and programs as Doxygen takes them, in FOLDER,
+which an absolute path names.
+
+The headers' comments are plain: here they get Doxygen's marks, a section becomes a group,
+an op and its macro one function, and parameters what words.txt says of their names.
+Chapters keep their Markdown; links between files become links between pages. Read next:
+headers.py, Doxyfile.
+"""
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import headers
+import words
+
+ROOT = headers.ROOT
+# Those that are read first, in order; then what other Markdown there is.
+CHAPTERS = """README.md tensor/README.md autograd/README.md autograd/ops/README.md
+    nn/README.md bilevel/README.md data/README.md examples/README.md
+    examples/train/README.md examples/learn/README.md CONTRIBUTING.md
+    tests/README.md""".split()
+PARTS = "Errors Cost Memory Gradient Source".split()
+
+
+def identifier(text):
+    return re.sub(r"\W+", "_", text).strip("_").lower()
+
+
+def group_of(section):
+    header = Path(headers.file_name(section.header)).stem
+    return header if section.title.endswith(".h") else f"{header}_{identifier(section.title)}"
+
+
+def escaped(text):
+    """Prose whose letters mean themselves, but for `code` and *emphasis*."""
+    def plain(part):
+        part = re.sub(r"([\\@<>#%&])", r"\\\1", part)
+        part = re.sub(r"(?<![\w*])\*(\w+)\*(?![\w*])", r"<em>\1</em>", part)
+        part = re.sub(r"\*", r"\\*", part)
+        return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", part)
+    return "".join(part if at % 2 else plain(part)
+                   for at, part in enumerate(re.split(r"(`[^`\n]+`)", text)))
+
+
+def paragraphs(text):
+    """Prose as Doxygen's: what is indented stays as it stands, a list is a list, and a
+    sentence that begins with a part's name, "Errors: ", has a heading of its own."""
+    out, block = [], []
+
+    def close():
+        if block:
+            code = any(re.search(r"\w\(.*;|;$|\{$", line) for line in block)
+            kind = "code{.c}" if code else "verbatim"
+            out.extend([f"@{kind}", *block, "@endcode" if code else "@endverbatim"])
+            block.clear()
+    for line in text.split("\n"):
+        if line.startswith("  ") and line.strip() and not (out and re.match(r"- ", out[-1])):
+            block.append(line[2:])
+            continue
+        if not line and block:
+            block.append("")
+            continue
+        close()
+        if re.match(r"[-+*] |\d+\. ", line) and not line.startswith("- "):
+            line = "\u2060" + line  # no list
+        out.append(escaped(line))
+    close()
+    text = "\n".join(out)
+    return re.sub(rf"(?:^|(?<=[.;:)]\s))({'|'.join(PARTS)}): ", r"\n@par \1\n", text)
+
+
+def comment(text):
+    return "/**\n" + text.replace("*/", "* /").rstrip() + "\n*/\n"
+
+
+def member_text(item, owner):
+    if item.doc:
+        return paragraphs(item.doc + ("\n\n" + item.shared if item.shared else ""))
+    return f"See @ref {owner} above." if owner else ""
+
+
+def type_text(item):
+    out = [comment(paragraphs(item.doc or item.shared))]
+    keyword = {"struct": "struct", "enum": "enum"}[item.kind]
+    out.append(f"{keyword} {item.name} {{\n")
+    end = "," if item.kind == "enum" else ";"
+    for member in item.members:
+        out.append(comment(member_text(member, item.name)))
+        code = re.sub(r"\{.*\}", "", member.code).replace("struct", "").strip() \
+            if member.members else member.code
+        out.append(f"{code}{end}\n")
+    return "".join(out) + "};\n"
+
+
+def parameter_text(item, kind, name):
+    text = words.of(item, kind, name)
+    if name in item.numbers:
+        text += " A number will do."
+    return f"@param {name} {escaped(text)}\n" if text else ""
+
+
+def function_text(item):
+    text = paragraphs(item.doc)
+    if item.shared:
+        text += "\n\n" + paragraphs(item.shared)
+    text += "\n\n" + "".join(parameter_text(item, *pair) for pair in item.parameters)
+    result = words.result(item)
+    text += f"@return {escaped(result)}\n" if result else ""
+    if item.at:
+        text += f"@note A macro: {item.at} is the function, whose last argument is the " \
+                "call's place (#HT_HERE).\n"
+    pairs = ", ".join(prototype(*pair) for pair in item.parameters) or "void"
+    gap = "" if item.result.endswith("*") else " "
+    return comment(text) + f"{item.result}{gap}{item.name}({pairs});\n"
+
+
+def prototype(kind, name):
+    if kind == "...":
+        return kind
+    array = re.search(r"(\[.*\])$", kind)
+    kind = kind[:array.start()] if array else kind
+    gap = "" if kind.endswith("*") else " "
+    return f"{kind}{gap}{name}{array.group() if array else ''}"
+
+
+def item_text(item):
+    if item.kind == "function":
+        return function_text(item)
+    if item.kind in ("struct", "enum"):
+        return type_text(item)
+    text = comment(paragraphs(item.doc or item.shared))
+    if item.kind == "macro":
+        text = comment(paragraphs(item.doc or item.shared) +
+                       "\n\n" + "".join(parameter_text(item, *p) for p in item.parameters))
+        return f"{text}{item.code}\n"
+    if item.kind == "callback":
+        text = comment(paragraphs(item.doc) + "\n\n" +
+                       "".join(parameter_text(item, *p) for p in item.parameters))
+    code = item.code
+    if item.kind == "handle" and not code.startswith("typedef"):
+        code = f"typedef struct {item.name} {item.name}"
+    return f"{text}{code};\n"
+
+
+def header_text(header):
+    """A file of Doxygen's comments and declarations, by groups."""
+    out = ["/** @file */\n"]
+    file_group = Path(headers.file_name(header)).stem
+    for section in headers.read(header):
+        group = group_of(section)
+        within = "" if group == file_group else f"@ingroup {file_group}\n"
+        doc, title = section.doc, section.title
+        if group == file_group:
+            title, doc = opening(section)
+        out.append(comment(f"@defgroup {group} {title}\n{within}{paragraphs(doc)}"))
+        out.append(f"/** @addtogroup {group}\n@{{ */\n")
+        out += [item_text(item) for item in section.items]
+        out.append("/** @} */\n")
+    return "".join(out)
+
+
+def opening(section):
+    """The header's title, its name and first clause, and the rest of its first comment."""
+    first, _, rest = section.doc.partition("\n\n")
+    first = " ".join(first.split("\n"))
+    title = re.match(r"(.*?)(\.(?= |$)|, included by| Read next)", first).group(1)
+    return title, first[len(title):].lstrip(". ") + "\n\n" + rest
+
+
+# Pages.
+
+def found(*patterns):
+    paths = [path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()]
+    names = [path.relative_to(ROOT).as_posix() for path in paths]
+    return [name for name in sorted(names) if not re.match(r"build|docs/|data/full", name)]
+
+
+class Pages:
+    """Chapters, and the programs they lead to; every link ends at a page or at nothing."""
+
+    def __init__(self, folder, html):
+        self.folder, self.html = folder, html
+        self.chapters = [path for path in CHAPTERS if (ROOT / path).is_file()]
+        self.chapters += [path for path in found("*.md", "*/*.md", "*/*/*.md")
+                          if path not in self.chapters and path != "CHEATSHEET.md"]
+        self.sources, self.dead = {}, []
+        self.lessons = found("examples/learn/*.c")
+
+    def write(self, name, text):
+        (self.folder / name).write_text(text)
+
+    def chapter_id(self, path):
+        return "chapter_" + identifier(path.replace("README.md", "").replace(".md", "")
+                                       or "hypertape")
+
+    def target(self, path):
+        """The page of a file of the repository, or None."""
+        if path in headers.HEADERS:
+            return Path(path).stem
+        if (ROOT / path).is_dir():
+            path = f"{path}/README.md".lstrip("/")
+        if path in self.chapters:
+            return self.chapter_id(path)
+        if (ROOT / path).is_file() and re.search(r"\.(c|h|cpp|py|def|sh|txt|build)$", path):
+            self.sources[path] = "source_" + identifier(path)
+            return self.sources[path]
+        return None
+
+    def link(self, chapter, match):
+        bang, text, url = match.groups()
+        if re.match(r"\w+:", url):
+            return match.group()
+        path = (ROOT / chapter).parent / url.split("#")[0]
+        if not path.exists():
+            self.dead.append(f"{chapter}: a link to {url}, which is not there")
+            return text
+        path = path.resolve().relative_to(ROOT).as_posix()
+        if bang:
+            shutil.copy(ROOT / path, self.html)
+            alt = text.replace('"', "'")
+            return f'<img src="{Path(path).name}" alt="{alt}"/>'
+        page = self.target(path)
+        return f"[{text}](@ref {page})" if page else text
+
+    def chapter(self, path):
+        text = (ROOT / path).read_text()
+        title, _, body = text.partition("\n")
+        out, fence = [], False
+        for line in body.split("\n"):
+            fence ^= line.startswith("```")
+            if not fence and not line.startswith("    "):
+                line = re.sub(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^) ]+)\)",
+                              lambda match: self.link(path, match), line)
+                line = re.sub(r"(?<!\()@(?!ref)", r"\\@", line)
+            out.append(line)
+        title = title.lstrip("# ").strip()
+        self.write(self.chapter_id(path) + ".md",
+                   f"# {title} {{#{self.chapter_id(path)}}}\n" + "\n".join(out))
+
+    def listing(self, path, page, title, intro=""):
+        """The file as it is, its names linked, below what introduces it."""
+        self.write(page + ".md", f"# {title} {{#{page}}}\n\n{intro}\n\n`{path}`\n\n"
+                   f"@include{{lineno}} {path}\n")
+
+    def lesson(self, path):
+        text = (ROOT / path).read_text()
+        first = re.search(r"/\* (\w+\.c): (.*?)\*/", text, re.S)
+        prose = headers.prose("/* " + first.group(2) + "*/") if first else path
+        title, _, rest = prose.partition(".")
+        page = "lesson_" + identifier(Path(path).stem)
+        name = Path(path).stem.replace("_", " ")
+        self.listing(path, page, f"{name}: {escaped(' '.join(title.split()))}",
+                     paragraphs(rest.strip()))
+        return page
+
+    def all(self):
+        for path in self.chapters:
+            self.chapter(path)
+        pages = [self.lesson(path) for path in self.lessons]
+        self.write("lessons.md", "# Lessons {#lessons}\n\n" +
+                   "\n".join(f"- @subpage {page}" for page in pages) + "\n")
+        self.write("chapters.md", "# Chapters {#chapters}\n\n" + "\n".join(
+            f"- @subpage {self.chapter_id(path)}" for path in self.chapters) + "\n")
+        for path, page in self.sources.items():
+            self.listing(path, page, path)
+        self.write("sources.md", "# Programs {#programs}\n\n" + "\n".join(
+            f"- @subpage {page}" for page in self.sources.values()) + "\n")
+
+
+def main(folder):
+    folder = Path(folder)
+    source, html = folder / "input", folder / "html"
+    for part in (source, html):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    for header in headers.HEADERS:
+        (source / headers.file_name(header)).write_text(header_text(header))
+    pages = Pages(source, html)
+    pages.all()
+    if pages.dead:
+        sys.exit("\n".join(pages.dead))
+    shutil.copy(ROOT / "docs/index.md", source)
+    order = [source / headers.file_name(header) for header in headers.HEADERS]
+    text = sorted(path for path in source.iterdir() if path.suffix == ".md")
+    (folder / "Doxyfile").write_text(
+        (ROOT / "docs/Doxyfile").read_text() + f"OUTPUT_DIRECTORY = {folder}\n"
+        f"EXAMPLE_PATH = {ROOT}\n"
+        "INPUT = " + " ".join(f'"{path}"' for path in order + text) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
