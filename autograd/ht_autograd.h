@@ -39,12 +39,13 @@ typedef struct ht_type {
     ht_shape shape;
 } ht_type;
 
-/* Tapes. */
+/* Tapes. Cost: a node's time and bytes do not grow with the tape; what prints or draws
+ * goes over all of it. */
 
-/* Owned. NULL after an error. Holds up to 2^31 nodes, and 2^32 - 1 inputs of theirs; one
- * more is HT_ERROR_MEMORY. */
+/* An empty tape, owned; NULL after an error. Holds up to 2^31 nodes, and 2^32 - 1 inputs
+ * of theirs; one more is HT_ERROR_MEMORY. */
 ht_tape *ht_tape_new(ht_context *ctx, ht_policy policy);
-void ht_tape_free(ht_tape *tape); /* NULL: nothing */
+void ht_tape_free(ht_tape *tape); /* frees it and its nodes; NULL: nothing */
 /* Forgets every node and every borrow; memory is kept for the next use. Variables made
  * before are stale: using one stops the program. */
 void ht_tape_reset(ht_tape *tape);
@@ -61,7 +62,7 @@ uint32_t ht_tape_nodes(const ht_tape *tape); /* how many there are, leaves inclu
  * after that is HT_ERROR_ARGUMENT. Recorded: only its type is looked at. */
 ht_var ht_input_at(ht_tape *tape, const ht_tensor *value, const char *site);
 #define ht_input(tape, value) ht_input_at(tape, value, HT_HERE)
-/* A leaf of a recorded tape, by type alone. */
+/* A leaf of a recorded tape, by type alone; if that is none HT_ERROR_SHAPE or _DTYPE. */
 ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site);
 #define ht_input_like(...) ht_input_like_at(__VA_ARGS__, HT_HERE)
 /* A 0-d number as a node. Its dtype is *weak*: that of its partner in an op, f64 where it
@@ -69,24 +70,24 @@ ht_var ht_input_like_at(ht_tape *tape, ht_type type, const char *site);
  * quotients of constants are constants. */
 ht_var ht_constant(ht_tape *tape, double value);
 
-ht_shape ht_var_shape(ht_var x); /* () of a poisoned one, */
-ht_dtype ht_var_dtype(ht_var x); /* and f32 */
-/* Its value, borrowed until the next reset or rewind. Eager only: recorded, an error,
- * because it would freeze a branch. NULL after an error. */
+ht_shape ht_var_shape(ht_var x); /* its shape, () of a poisoned one */
+ht_dtype ht_var_dtype(ht_var x); /* its dtype, f32 of a poisoned one */
+/* A node's value, borrowed until the next reset or rewind. Eager only: recorded, an
+ * error, because it would freeze a branch. NULL after an error. */
 const ht_tensor *ht_value_at(ht_var x, const char *site);
 #define ht_value(x) ht_value_at(x, HT_HERE)
-/* That of one element, as a double; else HT_ERROR_SHAPE. NaN after an error. */
+/* The value of one element, as a double; else HT_ERROR_SHAPE. NaN after an error. */
 double ht_item_at(ht_var x, const char *site);
 #define ht_item(x) ht_item_at(x, HT_HERE)
 /* x, called so from now on in listings, graphs and errors, as a set's tensors are by
  * their names there; of two names the newer. The text is copied; forgotten with x, and by
  * a rewind past the call. */
 ht_var ht_name(ht_var x, const char *name);
-/* Type, formula, call site and, if eager, the value, as ht_tensor_print has it. */
+/* Prints type, formula, call site and, if eager, the value, as ht_tensor_print. */
 void ht_print(ht_var x, FILE *f);
-/* Every node: formula, type, bytes, name, call site and, if eager, the first values. "d1
- * starts": of this node a derivative was taken, the first; "d1 by %4": node 4's rule made
- * this one; "d1 of %7", "d1 along %0": the derivative's beginning itself. */
+/* Prints every node: formula, type, bytes, name, call site and, if eager, the first
+ * values. "d1 starts": of this node a derivative was taken, the first; "d1 by %4": node
+ * 4's rule made this one; "d1 of %7", "d1 along %0": the derivative's beginning. */
 void ht_tape_print(const ht_tape *tape, FILE *f);
 /* The tape as a Graphviz digraph: `dot -Tsvg`. Leaves are blue, constants grey, what a
  * first, second, third derivative made yellow, orange, red; a thick frame is where one
@@ -144,13 +145,14 @@ bool ht_is_zero(ht_var x); /* whether x is HT_ZERO; numbers and nodes of 0 are n
  * count. An x that is a reshape, permute or broadcast of something y also uses otherwise
  * is refused: differentiate by that. So is a constant, since equal ones are one node. All
  * variables are of one tape, and so are results, whose list may be that of the variables
- * or vectors. */
+ * or vectors; the same rules make derivatives of derivatives. Cost: a sweep (forward:
+ * Wengert 1964; reverse: Linnainmaa 1970) takes a small multiple of what made y, however
+ * many x or y there are; of a product, two more. */
 
 /* dx[i] = dy/dx[i], of x[i]'s type, of a 0-d y (any other shape: HT_ERROR_SHAPE). An x
- * that y does not depend on, or of i32 or u8, is HT_ERROR_NO_GRADIENT. Its cost is a
- * small multiple of y's, whatever n (of a product, two more). */
+ * that y does not depend on, or of i32 or u8, is HT_ERROR_NO_GRADIENT. */
 void ht_grad_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
-/* The same with zeros for such an x. */
+/* ht_grad with zeros for an x that y does not depend on. */
 void ht_grad_or_zero_at(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site);
 /* Reverse mode: dx[i] = sum_j v[j] . dy[j]/dx[i]; v[j] has y[j]'s type, or is a number or
  * HT_ZERO; a y[j] of HT_ZERO counts for nothing. Zeros if unreached. */
@@ -161,10 +163,10 @@ void ht_vjp_at(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
 void ht_jvp_at(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
                ht_var *dy, const char *site);
 /* hv[i] = sum_k d2y/dx[i]dx[k] . v[k] of a 0-d y: the tangent of the gradient (forward
- * over reverse; Pearlmutter 1994), without the matrix. */
+ * over reverse; Pearlmutter 1994), two sweeps and no matrix. */
 void ht_hvp_at(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
                const char *site);
-/* The matrix, of y's dtype and shape y.shape + x.shape, element (j, i) being dy_j/dx_i:
+/* dy_j/dx_i as element (j, i) of one matrix, of y's dtype and shape y.shape + x.shape:
  * min(m, n) sweeps for m elements of y and n of x, each as dear as ht_jvp (n <= m) or
  * ht_vjp and with nodes of its own, so that it can be differentiated again. More than
  * 4096 sweeps is HT_ERROR_ARGUMENT, more than 6 axes HT_ERROR_SHAPE, an x that y does not
@@ -185,28 +187,30 @@ ht_var ht_hessian_at(ht_var y, ht_var x, const char *site);
 
 /* Programs. */
 
-/* Owned; NULL after an error. Copies what `out` needs, back to `in` (any nodes; a cut
- * there ends the search), from a recorded tape, which may be reset afterwards. A leaf
- * needed but not in `in` is an error. Memory is planned here: ht_program_bytes is known
- * before anything runs. */
+/* Cuts a program out of a recorded tape, which may be reset afterwards: copies what `out`
+ * needs, back to `in` (any nodes; a cut there ends the search). Owned; NULL after an
+ * error. A leaf needed but not in `in` is an error. Memory is planned here:
+ * ht_program_bytes is known before anything runs. */
 ht_program *ht_program_new_at(ht_tape *recorded, int n_in, const ht_var *in, int n_out,
                               const ht_var *out, const char *site);
 #define ht_program_new(...) ht_program_new_at(__VA_ARGS__, HT_HERE)
-void ht_program_free(ht_program *program); /* NULL: nothing */
-/* Writes out; allocates on the first run only. An out may be the same tensor as an in
- * which the program has finished reading by then (a parameter and its update); where it
- * has not, HT_ERROR_ARGUMENT. */
+void ht_program_free(ht_program *program); /* frees it; NULL: nothing */
+/* Computes out from in; allocates on the first run only. An out may be the same tensor as
+ * an in which the program has finished reading by then (a parameter and its update);
+ * where it has not, HT_ERROR_ARGUMENT. */
 ht_status ht_program_run_at(ht_program *program, const ht_tensor *const *in,
                             ht_tensor *const *out, const char *site);
 #define ht_program_run(...) ht_program_run_at(__VA_ARGS__, HT_HERE)
-/* Appends the program to a tape (eager or recorded) with other inputs. */
+/* Appends the program's ops to a tape (eager or recorded) with other inputs, of its
+ * types (else HT_ERROR_SHAPE or _DTYPE), at the cost of those ops. */
 void ht_call_at(ht_tape *tape, const ht_program *program, const ht_var *in, ht_var *out,
                 const char *site);
 #define ht_call(...) ht_call_at(__VA_ARGS__, HT_HERE)
-/* Its instructions: formula, type, place in the arena, flops, and what runs together. */
+/* Prints its instructions: formula, type, place in the arena, flops, and what runs
+ * together. */
 void ht_program_print(const ht_program *program, FILE *f);
-/* The same as a page, as ht_tape_write_html, with the arena as a picture: what lives
- * where, and how long. */
+/* The same as a page, at the cost and with the error of ht_tape_write_html, and with the
+ * arena as a picture: what lives where, and how long. */
 ht_status ht_program_write_html(const ht_program *program, const char *path);
 /* Bytes of the arena one run works in (inputs and outputs are the caller's). */
 size_t ht_program_bytes(const ht_program *program);
@@ -375,7 +379,8 @@ typedef ht_var (*ht_scalar_fn)(ht_tape *tape, int n, const ht_var *x, void *user
 /* f's gradient against central differences and its Hessian (along random directions)
  * against differences of the gradient, its symmetry, and forward against reverse; in f64
  * whatever the tensors' dtype, which are not changed. i32/u8 tensors are passed on as
- * they are. One line per check to report (NULL: none). True if all hold. */
+ * they are. One line per check to report (NULL: none). True if all hold. Some dozens of
+ * evaluations, gradients and Hessian products, whatever n. */
 bool ht_gradient_check(ht_context *ctx, ht_scalar_fn f, int n, const ht_tensor *const *at,
                        void *user, FILE *report);
 

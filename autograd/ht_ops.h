@@ -32,22 +32,26 @@ extern "C" {
  * slope, clamp's 1 to x. Derivatives at kinks are by decree. In reverse mode 0 times
  * infinity is NaN: an element that is not chosen (by where, relu, maximum, clamp, slice,
  * gather, tril ...) must not stand where what came before has an infinite slope; choose
- * first. */
+ * first.
+ *
+ * pow: at a = 0 slopes are their limit where finite, and d/db is 0 wherever a <= 0. A
+ * variable b that b - 1 rounds costs d/da |ln a| units in the last place; u of gelu_tanh
+ * costs its second derivative 2 |u|. */
 #define HT_OP_1(name) ht_var ht_##name##_at(ht_var x, const char *site)
 #define HT_OP_2(name) ht_var ht_##name##_at(ht_var a, ht_var b, const char *site)
 HT_OP_1(neg);        /* -x */
 HT_OP_1(abs);        /* |x|; y' = sign x, 0 at 0 */
 HT_OP_1(square);     /* x^2; of i32 too */
-HT_OP_1(sqrt);       /* y' = 1/(2 y), but 0 at 0, where Adam stays finite; NaN below */
+HT_OP_1(sqrt);       /* sqrt x; y' = 1/(2 y), but 0 at 0 (for Adam's sake); NaN below */
 HT_OP_1(rsqrt);      /* 1 / sqrt x; inf with slope -inf at 0, NaN below */
 HT_OP_1(reciprocal); /* 1 / x; inf with slope -inf at 0, -inf at -0 */
 HT_OP_1(exp);        /* e^x; subnormal down to 0; inf above 88.7 (f32), 709.7 (f64) */
 HT_OP_1(expm1);      /* e^x - 1, not cancelling around 0; y' = e^x where y is -1 too */
 HT_OP_1(log);        /* ln x; -inf with slope inf at 0; NaN below, where y' stays 1/x */
 HT_OP_1(log1p);      /* ln(1 + x), not cancelling around 0; at -1 as log at 0 */
-HT_OP_1(sin);        /* of any finite x; NaN at infinity, as is the next */
-HT_OP_1(cos);        /* y' = -sin x */
-HT_OP_1(tanh);       /* y' by exp(-2 |x|), not 1 - y^2 of the rounded y: 1.7e-17 at 20 */
+HT_OP_1(sin);        /* sin x of any finite x; NaN at infinity, as is the next */
+HT_OP_1(cos);        /* cos x; y' = -sin x */
+HT_OP_1(tanh);       /* tanh x; y' by exp(-2 |x|), not 1 - y^2: 1.7e-17 at 20 */
 HT_OP_1(sigmoid);    /* 1/(1 + e^-x); so here: y' is 4.2e-18 at 40 and at -40 */
 HT_OP_1(softplus);   /* ln(1 + e^x), finite where e^x is not; y' = sigmoid x */
 HT_OP_1(erf);        /* 2/sqrt(pi) int_0^x e^(-t^2) dt; y' by e^(-x^2), x^2 not rounded */
@@ -62,16 +66,13 @@ HT_OP_1(stop_gradient);
 HT_OP_2(add);           /* a + b */
 HT_OP_2(sub);           /* a - b */
 HT_OP_2(mul);           /* a b; 0 inf = NaN */
-HT_OP_2(maximum);       /* of two that are equal each has half the slope, */
-HT_OP_2(minimum);       /* and so here */
+HT_OP_2(maximum);       /* max(a, b); of two that are equal each has half the slope */
+HT_OP_2(minimum);       /* min(a, b); so here */
 HT_OP_2(div);           /* a / b; slopes 1/b and -(a/b)/b, without b^2; 0/0 = NaN */
 HT_OP_2(pow);           /* a^b as C's pow; slopes b a^(b-1) and a^b ln a, below */
 HT_OP_2(equal);         /* a == b as u8, 1 where true; no gradient, as the next two */
 HT_OP_2(greater);       /* a > b; u8 too, as all three */
 HT_OP_2(greater_equal); /* a >= b */
-/* pow: at a = 0 slopes are their limit where finite, and d/db is 0 wherever a <= 0. A
- * variable b that b - 1 rounds costs d/da |ln a| units in the last place; u above costs
- * the second derivative of gelu_tanh 2 |u|. */
 #define ht_neg(x)              ht_neg_at(x, HT_HERE)
 #define ht_abs(x)              ht_abs_at(x, HT_HERE)
 #define ht_square(x)           ht_square_at(x, HT_HERE)
@@ -136,11 +137,12 @@ typedef struct ht_axes {
 #define HT_AXES(...) HT_COUNTED(ht_axes, int, __VA_ARGS__)
 /* Of all elements, 0-d; f32 in short sums that f64 adds up. A total may leave the dtype's
  * range on its way and come back. */
-HT_OP_1(sum);  /* 0 of nothing */
+HT_OP_1(sum);  /* x_1 + ... + x_n; 0 of nothing */
 HT_OP_1(mean); /* sum / n; of equal numbers that number, NaN of nothing */
 #define ht_sum(x)  ht_sum_at(x, HT_HERE)
 #define ht_mean(x) ht_mean_at(x, HT_HERE)
-/* These over the given axes, which stay with size 1 if keep; axes {0} are none. */
+/* The sum over some axes; here and below they stay, with size 1, if keep; axes {0} are
+ * none. */
 ht_var ht_sum_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 /* The mean of each group, as ht_mean. */
 ht_var ht_mean_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
@@ -171,8 +173,8 @@ ht_var ht_norm_axes_at(ht_var x, ht_axes axes, bool keep, const char *site);
 ht_var ht_cumsum_at(ht_var x, int axis, const char *site);
 #define ht_cumsum(x, axis) ht_cumsum_at(x, axis, HT_HERE)
 /* Index (i32) along the last axis, of at least one element; no gradient. */
-HT_OP_1(argmax); /* of the first largest, NaN above all */
-HT_OP_1(argmin); /* of the first smallest, NaN below all */
+HT_OP_1(argmax); /* where the first largest is, NaN above all */
+HT_OP_1(argmin); /* where the first smallest is, NaN below all */
 #define ht_argmax(x) ht_argmax_at(x, HT_HERE)
 #define ht_argmin(x) ht_argmin_at(x, HT_HERE)
 
@@ -298,10 +300,10 @@ typedef struct ht_pool_options {
     int64_t kernel[2], stride[2]; /* stride 0: the kernel, windows side by side */
     int64_t padding[2];           /* at most half the kernel */
 } ht_pool_options;
-/* Of each window the first largest, which takes all of the gradient; NaN is largest, and
+/* The first largest of each window, which takes all of the gradient; NaN is largest, and
  * padding never is. */
 ht_var ht_max_pool2d_at(ht_var x, ht_pool_options options, const char *site);
-/* Of each window sum / (kh kw): zeros of the padding count. */
+/* sum / (kh kw) of each window: zeros of the padding count. */
 ht_var ht_avg_pool2d_at(ht_var x, ht_pool_options options, const char *site);
 HT_OP_1(global_avg_pool2d); /* the mean of each plane, (n, c) */
 #define ht_max_pool2d(...)      ht_max_pool2d_at(__VA_ARGS__, HT_HERE)
@@ -313,20 +315,20 @@ HT_OP_1(global_avg_pool2d); /* the mean of each plane, (n, c) */
  * s = 1/sqrt(variance + eps): y' v = s (v - mean v - y mean(y v)). Equal numbers give 0
  * exactly; squares may leave the range, x be up to 1e37 and 1e300. */
 
-/* Rows are the last axis; gain and shift broadcast (Ba, Kiros & Hinton 2016). */
+/* y of rows, the last axis; gain and shift broadcast (Ba, Kiros & Hinton 2016). */
 ht_var ht_layernorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site);
-/* The same without the mean: x / sqrt(mean x^2 + eps) (Zhang & Sennrich 2019). */
+/* x / sqrt(mean x^2 + eps), without the mean (Zhang & Sennrich 2019). */
 ht_var ht_rmsnorm_at(ht_var x, ht_var gain, double eps, const char *site);
 /* x (n, channels, ...), gain and shift (channels): a row is a group of neighbouring
  * channels of one example; groups divides channels (Wu & He 2018). */
 ht_var ht_groupnorm_at(ht_var x, int64_t groups, ht_var gain, ht_var shift, double eps,
                        const char *site);
-/* The same x; a row is a channel of the whole batch (Ioffe & Szegedy 2015). */
+/* y of the same x; a row is a channel of the whole batch (Ioffe & Szegedy 2015). */
 ht_var ht_batchnorm_at(ht_var x, ht_var gain, ht_var shift, double eps, const char *site);
 /* A batch's mean and variance (1/n), each (channels), both differentiable: to be averaged
  * by the caller, who keeps them, for evaluation. */
 void ht_batch_statistics_at(ht_var x, ht_var *mean, ht_var *variance, const char *site);
-/* That: (x - mean)/sqrt(variance + eps) by channel, differentiable by all three;
+/* (x - mean)/sqrt(variance + eps) by channel, of such two, differentiable by all three;
  * eps is not 0 in x's dtype. */
 ht_var ht_batchnorm_given_at(ht_var x, ht_var mean, ht_var variance, double eps,
                              const char *site);
@@ -367,9 +369,9 @@ ht_var ht_attention_at(ht_var q, ht_var k, ht_var v, ht_var mask, bool causal,
  * however often, they are computed. No gradient. Ops of one stream and step are equal.
  * type is f32 or f64, below 2^32 elements (Philox: Salmon et al. 2011). */
 
-/* 0 <= x < 1, f32 too, so that log(1 - x) is finite; x is 0 once in 2^53 draws. */
+/* Uniform, 0 <= x < 1, f32 too, so that log(1 - x) is finite; 0 once in 2^53 draws. */
 ht_var ht_uniform_at(ht_var step, ht_type type, uint64_t stream, const char *site);
-/* Mean 0 and deviation 1, |x| < 8.6 (Box & Muller 1958). */
+/* Normal, of mean 0 and deviation 1, |x| < 8.6 (Box & Muller 1958). */
 ht_var ht_normal_at(ht_var step, ht_type type, uint64_t stream, const char *site);
 #define ht_uniform(...) ht_uniform_at(__VA_ARGS__, HT_HERE)
 #define ht_normal(...)  ht_normal_at(__VA_ARGS__, HT_HERE)

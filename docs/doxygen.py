@@ -76,9 +76,9 @@ def comment(text):
 
 
 def member_text(item, owner):
-    if item.doc:
-        return paragraphs(item.doc + ("\n\n" + item.shared if item.shared else ""))
-    return f"See @ref {owner} above." if owner else ""
+    text = item.doc + ("\n\n" + item.shared if item.doc and item.shared else "")
+    text = text or words.of(owner, "", item.name)
+    return paragraphs(text) if text else f"See @ref {owner.name} above."
 
 
 def type_text(item):
@@ -87,7 +87,7 @@ def type_text(item):
     out.append(f"{keyword} {item.name} {{\n")
     end = "," if item.kind == "enum" else ";"
     for member in item.members:
-        out.append(comment(member_text(member, item.name)))
+        out.append(comment(member_text(member, item)))
         code = re.sub(r"\{.*\}", "", member.code).replace("struct", "").strip() \
             if member.members else member.code
         out.append(f"{code}{end}\n")

@@ -12,25 +12,27 @@
 extern "C" {
 #endif
 
-/* Named tensors. In the order they were added. */
+/* Named tensors. In the order they were added. Cost: a name is found in the time of its
+ * length, whatever the set's size; what copies, reads, writes or prints goes over the
+ * elements once. */
 
 typedef struct ht_set ht_set;        /* names and tensors */
-ht_set *ht_set_new(ht_context *ctx); /* owned; NULL after an error */
-/* Its tensors too; NULL: nothing. A set that a live bilevel, optimizer or tape borrows
- * stops the program, which then says as what. */
+ht_set *ht_set_new(ht_context *ctx); /* an empty set, owned; NULL after an error */
+/* Frees it and its tensors; NULL: nothing. A set that a live bilevel, optimizer or tape
+ * borrows stops the program, which then says as what. */
 void ht_set_free(ht_set *set);
-/* Zeros, owned by the set. A name is not empty and stands once. NULL after an error. */
+/* Adds a tensor of zeros, owned by the set. A name is not empty and stands once. NULL
+ * after an error. */
 ht_tensor *ht_set_add_at(ht_set *set, const char *name, ht_dtype dtype, ht_shape shape,
                          const char *site);
 #define ht_set_add(...) ht_set_add_at(__VA_ARGS__, HT_HERE)
-/* NULL and an error listing the names if there is none of that name. */
+/* The tensor of a name; NULL and an error listing the names if there is none of it. */
 ht_tensor *ht_set_tensor_at(const ht_set *set, const char *name, const char *site);
 #define ht_set_tensor(...) ht_set_tensor_at(__VA_ARGS__, HT_HERE)
 int ht_set_count(const ht_set *set);               /* tensors */
 ht_tensor *ht_set_at(const ht_set *set, int i);    /* the i-th added, 0 <= i < count */
 const char *ht_set_name(const ht_set *set, int i); /* borrowed until ht_set_free */
-/* Its i; -1: no such name, no error. In time of the name's length, whatever the set's
- * size. */
+/* The i of a name; -1: no such name, no error. */
 int ht_set_find(const ht_set *set, const char *name);
 int64_t ht_set_elements(const ht_set *set); /* of all tensors */
 /* How much there is of something. */
@@ -39,13 +41,14 @@ typedef struct ht_counts {
     int64_t elements;
     size_t bytes;
 } ht_counts;
-/* Of the tensors whose names match (ht_name_matches; NULL: all). */
+/* How much there is of the tensors whose names match (ht_name_matches; NULL: all). */
 ht_counts ht_set_counts(const ht_set *set, const char *pattern);
 /* A table: name, dtype, shape, elements and bytes of each tensor, and the total. */
 void ht_set_print(const ht_set *set, FILE *f);
 ht_context *ht_set_context(const ht_set *set); /* that it was made on */
 /* A new set of the same names, shapes and values (a gradient's too, until it is written:
- * ht_optimizer_step); dtype 0 keeps dtypes, else floats become it. Owned. */
+ * ht_optimizer_step); dtype 0 keeps dtypes, else floats become it. Owned; NULL after an
+ * error. */
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);
 /* Values from a set of the same names and shapes, in any order, converted. On an error
  * nothing is copied. */
@@ -67,7 +70,7 @@ ht_status ht_set_read(ht_set *set, const char *path);
  * alone, to the data and at most 9 times the header's bytes (ht_set_read 14). */
 ht_set *ht_set_load(ht_context *ctx, const char *path);
 
-/* Shell patterns: * is any text, ? any character. */
+/* Whether a name fits a shell pattern: * is any text, ? any character. */
 bool ht_name_matches(const char *pattern, const char *name);
 
 #ifdef __cplusplus

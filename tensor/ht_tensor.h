@@ -106,13 +106,14 @@ typedef struct ht_context_options {
     unsigned passes_off;
 } ht_context_options;
 
-/* Owned. options NULL: all zero. NULL if there is no memory for the context itself. One
- * thread at a time may use a context and what was made on it. */
+/* A context. Owned. options NULL: all zero. NULL if there is no memory for the context
+ * itself. One thread at a time may use it and what was made on it. */
 ht_context *ht_context_new(const ht_context_options *options);
-/* Everything made on the context must have been freed before: the program stops, and some
- * of what was not is named. An error that neither on_error nor a reader of its message
- * saw is printed here, or at the program's end. Using what was freed stops the program
- * too, as long as that memory serves nothing else: for 64 frees. NULL: nothing. */
+/* Frees it. Everything made on it must have been freed before: the program stops, and
+ * some of what was not is named. An error that neither on_error nor a reader of its
+ * message saw is printed here, or at the program's end. Using what was freed stops the
+ * program too, as long as that memory serves nothing else: for 64 frees. NULL: nothing.
+ */
 void ht_context_free(ht_context *ctx);
 
 /* The first error since the last ht_context_clear; later ones are not kept. */
@@ -157,16 +158,18 @@ const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT]);
 const char *ht_dtype_name(ht_dtype dtype); /* "f32" */
 size_t ht_dtype_bytes(ht_dtype dtype);     /* of an element: 4, 8, 4, 1; else 0 */
 
-/* Tensors. */
+/* Tensors. Cost: what makes, fills, copies or prints goes over the elements once; what
+ * asks does not. */
 
-/* Owned, zeros, 64-byte aligned. NULL after an error (kept on the context). */
+/* A tensor of zeros, 64-byte aligned. Owned. NULL after an error. */
 ht_tensor *ht_tensor_new(ht_context *ctx, ht_dtype dtype, ht_shape shape);
-/* Owned; its data is borrowed until ht_tensor_free: row-major, at least shape's bytes. */
+/* A tensor of memory that is there. Owned; data is borrowed until ht_tensor_free:
+ * row-major, at least shape's bytes, aligned for dtype. NULL after an error. */
 ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void *data);
-/* NULL: nothing. A tensor that a live tape still borrows stops the program, and so does
- * one that is not the caller's to free: a set's (ht_set_free does that), a tape's value;
- * and one that was freed before, if it was malloc's and few others have been since; so
- * for sets, tapes and optimizers. */
+/* Frees it; NULL: nothing. One that a live tape still borrows stops the program, and so
+ * does one that is not the caller's to free: a set's (ht_set_free does that), a tape's
+ * value; and one that was freed before, if it was malloc's and few others have been
+ * since; so for sets, tapes and optimizers. */
 void ht_tensor_free(ht_tensor *x);
 ht_shape ht_tensor_shape(const ht_tensor *x);      /* as it was made */
 ht_dtype ht_tensor_dtype(const ht_tensor *x);      /* as it was made */
@@ -186,7 +189,7 @@ double ht_tensor_get(const ht_tensor *x, int64_t i);
  * rule for all: a number that is outside the dtype's range then, or NaN, is
  * HT_ERROR_ARGUMENT, and nothing is written. */
 void ht_tensor_set_at(ht_tensor *x, int64_t i, double value, const char *site);
-/* Every element so. */
+/* Every element so, with that error. */
 void ht_tensor_fill_at(ht_tensor *x, double value, const char *site);
 /* to = from, converted to to's dtype; shapes must be equal, else HT_ERROR_SHAPE. */
 ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *site);
@@ -208,7 +211,8 @@ void ht_tensor_print(const ht_tensor *x, FILE *f);
  * bits; for what moves outside of tapes, as outer variables do. On an error x is
  * unchanged: elements that are not finite, a bound below 0, dtypes but f32 and f64, or no
  * memory for a row of doubles, which sets by sums ask for where a row is outside; the
- * others ask for none. */
+ * others ask for none. Cost: a pass; of simplex, capped and l1 n log n for a row of n
+ * that is outside. */
 
 /* low <= x <= high; by 0 and INFINITY what is not negative. low > high is an error. */
 ht_status ht_tensor_project_box(ht_tensor *x, double low, double high);
@@ -225,7 +229,8 @@ void ht_project_capped_simplex(ht_tensor *x, double radius);
 
 /* Random numbers: Philox4x32-10 (Salmon, Moraes, Dror & Shaw, SC 2011), keyed by (seed,
  * stream): a pure function of its arguments, so order and threads never change a value.
- */
+ * Cost: ten rounds of integer products a draw. Errors: fills take f32 and f64, finite
+ * bounds with low <= high, and deviation >= 0; else HT_ERROR_DTYPE or _ARGUMENT. */
 
 /* 64 random bits, the `index`-th of a stream. */
 uint64_t ht_random_bits(uint64_t seed, uint64_t stream, uint64_t index);
@@ -240,7 +245,7 @@ void ht_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *o
  * rounded f64 ones. low <= x < high; what would round to another end is its neighbour
  * (low, rounded, if the type has nothing between them, or low = high). */
 ht_status ht_tensor_uniform(ht_tensor *x, uint64_t stream, double low, double high);
-/* So by Box & Muller (1958): within 8.6 deviations of the mean. */
+/* Normal numbers so, by Box & Muller (1958): within 8.6 deviations of the mean. */
 ht_status ht_tensor_normal(ht_tensor *x, uint64_t stream, double mean, double deviation);
 
 #ifdef __cplusplus
