@@ -48,11 +48,12 @@ typedef struct ht_coordinate {
     ht_coordinate_kind kind;
     double low, high; /* HT_SIGMOID: low < high */
 } ht_coordinate;
-/* Turns a tensor of values (f32 or f64) into coordinates in place: ln x, or ln((x - low)
- * / (high - x)). A value outside the open range is HT_ERROR_ARGUMENT and leaves x as it
- * was. */
+/* Turns a tensor of values (f32 or f64) into coordinates in place, in one pass: ln x, or
+ * ln((x - low) / (high - x)). A value outside the open range is HT_ERROR_ARGUMENT and
+ * leaves x as it was. */
 ht_status ht_coordinate_from_value(const ht_coordinate *coordinate, ht_tensor *x);
-/* And back; a value that x's dtype does not hold is such an error. */
+/* Turns coordinates into values, in one pass; one that x's dtype does not hold is that
+ * error. */
 ht_status ht_coordinate_to_value(const ht_coordinate *coordinate, ht_tensor *x);
 
 /* A borrowed set may change its values between runs, which read them again, but not grow:
@@ -270,15 +271,16 @@ typedef struct ht_bilevel ht_bilevel; /* a problem's programs and the memory of 
 ht_bilevel *ht_bilevel_new_at(ht_context *ctx, const ht_bilevel_problem *problem,
                               const ht_bilevel_options *options, const char *site);
 #define ht_bilevel_new(...) ht_bilevel_new_at(__VA_ARGS__, HT_HERE)
-void ht_bilevel_free(ht_bilevel *bilevel); /* NULL: nothing */
+void ht_bilevel_free(ht_bilevel *bilevel); /* frees it; NULL: nothing */
 /* Predicted peak bytes of everything the bilevel asks of the allocator. */
 size_t ht_bilevel_bytes(const ht_bilevel *bilevel);
 /* One inner training from theta_0 and its hypergradient. outer_step is what outer_batch
  * and the outer loss (dropout) are given for `step`: as a rule the number of updates of
- * eta so far. theta and eta are read, not changed. Allocates nothing. Divergence is a
- * result (bad_step); an error leaves sets NULL. */
+ * eta so far. theta and eta are read, not changed. Allocates nothing. Cost: about two
+ * trainings where all states are kept, more where fewer are (forward_steps). Divergence
+ * is a result (bad_step); an error leaves sets NULL. */
 ht_bilevel_result ht_bilevel_run(ht_bilevel *bilevel, uint64_t outer_step);
-/* The same training and outer loss without a gradient (gradient sets NULL). */
+/* The same training and outer loss without a gradient (gradient sets NULL): T steps. */
 ht_bilevel_result ht_bilevel_evaluate(ht_bilevel *bilevel, uint64_t outer_step);
 /* (d2F/d eta2) v, the derivative of the hypergradient along v, a set of eta's names,
  * types and shapes, in coordinates: a forward sweep through step and reverse programs
@@ -337,27 +339,28 @@ ht_status ht_bilevel_commit(ht_bilevel *bilevel);
 const ht_set *ht_bilevel_state(const ht_bilevel *bilevel);
 /* The steps of the training that were committed: problem.start, as it goes on. */
 int64_t ht_bilevel_start(const ht_bilevel *bilevel);
-/* What was chosen and why: method, schedule and products within the budget, or solver;
- * steps a run makes, bytes, flops of a swept step; and by which way each outer variable
- * reaches the outer loss (the initial value, the inner loss, the update rule, the outer
- * loss itself), with those ways the method does not follow. */
+/* Prints what was chosen and why: method, schedule and products within the budget, or
+ * solver; steps a run makes, bytes, flops of a swept step; and by which way each outer
+ * variable reaches the outer loss (the initial value, the inner loss, the update rule,
+ * the outer loss itself), with those ways the method does not follow. */
 void ht_bilevel_explain(const ht_bilevel *bilevel, FILE *f);
-/* The programs a run replays, with bytes and flops. */
+/* Prints the programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
 
-/* The problem again in f64, callbacks and all: the hypergradient against differences
- * along random directions, mixed mode against reverse-over-reverse and forward mode,
- * schedules against each other. One line each to report (NULL: none), "ok", "WRONG" or
- * "undecided"; where that takes long, also how far it is, after 3 s, 6 s, and so on.
- * Where a central difference of step 1e-5 is off, twelve steps from 1e-3 to 1e-9 are
- * extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on another
- * slope. Undecided, with the reason: they do not settle (bends and jumps on their scale,
- * as of relu in a long training; rounding), or on two slopes (a kink: relu at 0); the
- * other modes then decide. Modes too are undecided where the last bits of theta and eta
- * move the gradient as far. Errors are relative to the gradient, or to 1e-6 of the outer
- * loss if that is more. If two runs with the same eta differ, that alone is said: a batch
- * callback is no function of step then. False: something is WRONG, the run is not finite
- * or not repeated, or an error. */
+/* Checks the problem again in f64, callbacks and all: the hypergradient against
+ * differences along random directions, mixed mode against reverse-over-reverse and
+ * forward mode, schedules against each other. One line each to report (NULL: none), "ok",
+ * "WRONG" or "undecided"; where that takes long, also how far it is, after 3 s, 6 s, and
+ * so on. Where a central difference of step 1e-5 is off, twelve steps from 1e-3 to 1e-9
+ * are extrapolated to 0 (Ridders 1982). WRONG: differences to both sides settle, on
+ * another slope. Undecided, with the reason: they do not settle (bends and jumps on their
+ * scale, as of relu in a long training; rounding), or on two slopes (a kink: relu at 0);
+ * the other modes then decide. Modes too are undecided where the last bits of theta and
+ * eta move the gradient as far. Errors are relative to the gradient, or to 1e-6 of the
+ * outer loss if that is more. If two runs with the same eta differ, that alone is said: a
+ * batch callback is no function of step then. Cost: some five runs in f64, and two
+ * evaluations a direction, more where one is off. False: something is WRONG, the run is
+ * not finite or not repeated, or an error. */
 bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
                       int n_directions, FILE *report);
 

@@ -72,10 +72,10 @@ typedef struct ht_single ht_single; /* a problem's programs, and where the loop 
 ht_single *ht_single_new_at(ht_context *ctx, const ht_bilevel_problem *problem,
                             const ht_single_options *options, const char *site);
 #define ht_single_new(...) ht_single_new_at(__VA_ARGS__, HT_HERE)
-/* theta and eta, where they lie, one step on. They may be changed in between: projected,
- * say. Allocates nothing. After an error they are as they were, and the loop's own state
- * is to be restored before another step. A loop that diverges is
- * no error: the values say so. */
+/* Moves theta and eta, where they lie, one step on. They may be changed in between:
+ * projected, say. Allocates nothing. After an error they are as they were, and the loop's
+ * own state is to be restored before another step. A loop that diverges is no error: the
+ * values say so. */
 ht_status ht_single_step(ht_single *single);
 /* The outer loss that the last step saw, on its last batch; NaN before the first. */
 double ht_single_outer(const ht_single *single);
@@ -87,7 +87,7 @@ const ht_set *ht_single_state(const ht_single *single);
 ht_status ht_single_restore(ht_single *single, const ht_set *state);
 /* The most bytes it asks of the allocator, the recording included. */
 size_t ht_single_bytes(const ht_single *single);
-void ht_single_free(ht_single *single); /* NULL: nothing */
+void ht_single_free(ht_single *single); /* frees it; NULL: nothing */
 
 #ifdef __cplusplus
 }

@@ -8,7 +8,8 @@
  * devices are refused. Of programs that write one path the last to end wins, and what
  * killed ones left is removed by the next. A failure is kept on the context with the
  * path, the offset, what was expected and what was found, and a hint. Whatever is random
- * here is a pure function of its seed.
+ * here is a pure function of its seed. Cost: time goes with a file's bytes, or with the
+ * elements written; memory is what comes of it, and what is said.
  * Read next: data/README.md, ht_nn.h. */
 #ifndef HT_DATA_H
 #define HT_DATA_H
@@ -37,9 +38,9 @@ ht_tensor *ht_idx_read(ht_context *ctx, const char *path);
  * HT_ERROR_SHAPE (an axis longer than 2^32 - 1). */
 ht_status ht_idx_write(const ht_tensor *x, const char *path);
 
-/* A file as it is, u8 (n): text whose letters are bytes (ht_tensor_copy makes i32 of it,
- * which embeddings take). Owned; NULL after an error: HT_ERROR_FILE, HT_ERROR_FORMAT (an
- * empty file), HT_ERROR_MEMORY. Memory: the file's size. */
+/* Reads a file as it is, u8 (n): text whose letters are bytes (ht_tensor_copy makes i32
+ * of it, which embeddings take). Owned; NULL after an error: HT_ERROR_FILE,
+ * HT_ERROR_FORMAT (an empty file), HT_ERROR_MEMORY. Memory: the file's size. */
 ht_tensor *ht_bytes_read(ht_context *ctx, const char *path);
 
 /* numpy.
@@ -121,12 +122,12 @@ void ht_table_free(ht_table *table);
 
 /* Normalisation. */
 
-/* What takes each column of x (n, columns, ...), of images (n, c, h, w) each channel, to
- * mean 0 and deviation 1 (by 1/n): a set (owned) of "mean" and "deviation", both f64
- * (columns), to be kept or written beside the model. x is f32 or f64, of training rows
- * alone. Numbers that are all equal, to 12 digits, have deviation 1. NULL after an error:
- * HT_ERROR_SHAPE, HT_ERROR_DTYPE, HT_ERROR_ARGUMENT (a column with a NaN),
- * HT_ERROR_MEMORY. Goes over x three times. */
+/* What ht_normalize takes each column by, of x (n, columns, ...), of images (n, c, h, w)
+ * each channel, to mean 0 and deviation 1 (by 1/n): a set (owned) of "mean" and
+ * "deviation", both f64 (columns), to be kept or written beside the model. x is f32 or
+ * f64, of training rows alone. Numbers that are all equal, to 12 digits, have deviation
+ * 1. NULL after an error: HT_ERROR_SHAPE, HT_ERROR_DTYPE, HT_ERROR_ARGUMENT (a column
+ * with a NaN), HT_ERROR_MEMORY. Goes over x three times. */
 ht_set *ht_normalizer_new(const ht_tensor *x);
 /* x = (x - mean) / deviation by column, in place; other sets too by the training set's.
  * HT_ERROR_SHAPE (another number of columns), HT_ERROR_DTYPE: nothing is changed. */
@@ -176,8 +177,8 @@ ht_status ht_images_rows_at(const ht_images *images, const int64_t *order, int64
                             int64_t n, ht_tensor *x, ht_tensor *labels, const char *site);
 #define ht_images_rows(...) ht_images_rows_at(__VA_ARGS__, HT_HERE)
 
-/* A picture of ht_image_read, u8 (height, width, 3) or (height, width), becomes a row of
- * x (n, ...), f32 or f64, of as many elements a row: its colours as planes, / 255, the
+/* Makes a picture of ht_image_read, u8 (height, width, 3) or (height, width), a row of x
+ * (n, ...), f32 or f64, of as many elements a row: its colours as planes, / 255, the
  * numbers that ht_folder_read and ht_images_rows give for it, and a network trained on
  * those expects. Errors, kept by x's context, with x unchanged: HT_ERROR_SHAPE,
  * HT_ERROR_DTYPE, HT_ERROR_ARGUMENT (no such row). */
@@ -217,12 +218,12 @@ typedef struct ht_image_options {
     ht_alpha alpha;
 } ht_image_options;
 
-/* One picture, as u8 (height, width, 3) or, grey, (height, width). options NULL: all
- * zero. Owned; NULL after an error: HT_ERROR_FILE; HT_ERROR_FORMAT (neither PNG nor JPEG,
- * damaged, incomplete, a JPEG of CMYK or 12 bits, transparent pixels that are refused,
- * more than 2^26 pixels, or more than a file of that size can hold); HT_ERROR_ARGUMENT;
- * HT_ERROR_MEMORY. PNG is held against all its checksums; JPEG has none, but it must be
- * whole. Memory: about 20 bytes a pixel, and the file. */
+/* Reads one picture, as u8 (height, width, 3) or, grey, (height, width). options NULL:
+ * all zero. Owned; NULL after an error: HT_ERROR_FILE; HT_ERROR_FORMAT (neither PNG nor
+ * JPEG, damaged, incomplete, a JPEG of CMYK or 12 bits, transparent pixels that are
+ * refused, more than 2^26 pixels, or more than a file of that size can hold);
+ * HT_ERROR_ARGUMENT; HT_ERROR_MEMORY. PNG is held against all its checksums; JPEG has
+ * none, but it must be whole. Memory: about 20 bytes a pixel, and the file. */
 ht_tensor *ht_image_read(ht_context *ctx, const char *path,
                          const ht_image_options *options);
 
@@ -250,16 +251,16 @@ ht_status ht_folder_read(ht_context *ctx, const char *root,
  * Drawn from (seed, stream) by a permutation computed one row at a time, without memory
  * ("Ciphers with arbitrary finite domains", Black & Rogaway, CT-RSA 2002), by Philox. */
 
-/* Disjoint random parts of 0 .. n-1: parts[p][0 .. sizes[p]-1], in random order. A part's
- * rows do not depend on the sizes of later parts. HT_ERROR_ARGUMENT if a size is negative
- * or they sum to more than n. */
+/* Makes disjoint random parts of 0 .. n-1: parts[p][0 .. sizes[p]-1], in random order. A
+ * part's rows do not depend on the sizes of later parts. HT_ERROR_ARGUMENT if a size is
+ * negative or they sum to more than n. */
 ht_status ht_split(ht_context *ctx, uint64_t stream, int64_t n, int n_parts,
                    const int64_t *sizes, int64_t *const *parts);
 
-/* rows[0 .. batch-1]: the step-th batch of 0 .. n-1, a pure function of (seed, step). An
- * epoch is n / batch steps in a fresh random order; what is left over is dropped,
- * different rows each epoch. 0 < batch <= n, or the program stops. Cost: below half a
- * microsecond a row. */
+/* Fills rows[0 .. batch-1] with the step-th batch of 0 .. n-1, a pure function of (seed,
+ * step). An epoch is n / batch steps in a fresh random order; what is left over is
+ * dropped, different rows each epoch. 0 < batch <= n, or the program stops. Cost: below
+ * half a microsecond a row. */
 void ht_batch_order(uint64_t seed, uint64_t step, int64_t n, int64_t batch,
                     int64_t *rows);
 
@@ -269,20 +270,20 @@ typedef ht_status (*ht_fill_fn)(uint64_t step, ht_set *batch, void *user);
 
 /* A second batch, and a thread that fills it. */
 typedef struct ht_prefetch ht_prefetch;
-/* Batches made ahead, on a thread: while a step is computed, the batch of the next one is
- * filled into a second set, to the same bits as without. fill(step, set, user) has to be
- * a pure function of `step`; it is called on the thread, with a set of a context of its
- * own, while the caller's program goes on, so it may read what that does not change (data
- * sets, images) and write its set alone. Two calls of it never overlap. The thread takes
- * no signal; a process forked off goes on without it. `batch`: which tensors there are.
- * Owned: ht_prefetch_free, before the context of `batch`. NULL on HT_ERROR_MEMORY.
+/* Makes batches ahead, on a thread: while a step is computed, the batch of the next one
+ * is filled into a second set, to the same bits as without. fill(step, set, user) has to
+ * be a pure function of `step`; it is called on the thread, with a set of a context of
+ * its own, while the caller's program goes on, so it may read what that does not change
+ * (data sets, images) and write its set alone. Two calls of it never overlap. The thread
+ * takes no signal; a process forked off goes on without it. `batch`: which tensors there
+ * are. Owned: ht_prefetch_free, before the context of `batch`. NULL on HT_ERROR_MEMORY.
  * Memory: a second batch, of malloc. */
 ht_prefetch *ht_prefetch_new(const ht_set *batch, ht_fill_fn fill, void *user);
-/* Batch `step` into `to`, of the same tensors. Steps that go up by one, or down, are made
- * ahead; others when asked for. Errors: fill's, for a step that is taken; HT_ERROR_SHAPE.
- * Cost: a copy of the batch, if it is there. */
+/* Puts batch `step` into `to`, of the same tensors. Steps that go up by one, or down, are
+ * made ahead; others when asked for. Errors: fill's, for a step that is taken;
+ * HT_ERROR_SHAPE. Cost: a copy of the batch, if it is there. */
 ht_status ht_prefetch_take(ht_prefetch *prefetch, uint64_t step, ht_set *to);
-/* Waits for a batch that is being made. NULL: nothing. */
+/* Frees it, once a batch that is being made is done. NULL: nothing. */
 void ht_prefetch_free(ht_prefetch *prefetch);
 
 /* Gives exactly round(fraction * n) rows of labels (n) i32, chosen at random, a

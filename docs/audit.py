@@ -21,19 +21,22 @@ SAYS = {
 
 
 def can_fail(item):
+    if item.kind != "function":
+        return False
     owned = re.match(r"(?!const).*\*$", item.result) and not (
         item.parameters and item.parameters[0][0].startswith("const"))
     return item.result == "ht_status" or bool(item.at) or bool(owned)
 
 
 def is_op(item):
-    return item.result == "ht_var" or any(kind == "ht_var *" for kind, _ in item.parameters)
+    return item.kind == "function" and (item.result == "ht_var" or any(
+        kind == "ht_var *" for kind, _ in item.parameters))
 
 
 def grows(item):
     """Whether time or memory can: what only answers, or frees, takes neither."""
     writes = any(kind in ("FILE *", "ht_set *", "ht_tensor *") for kind, _ in item.parameters)
-    return item.kind == "function" and (can_fail(item) or writes) and not item.name.endswith(("_free", "_message"))
+    return (can_fail(item) or writes) and not item.name.endswith(("_free", "_message"))
 
 
 def lacks(item, wider):

@@ -12,8 +12,9 @@
  * All are made of ops, differentiable by x and by s to any order for the draws that were
  * made (path-wise); at kinks the derivative is that towards a larger s, so that a
  * strength of 0 can leave it. What does not fit is HT_ERROR_SHAPE, _DTYPE or _ARGUMENT
- * with the caller's line. After Cubuk et al. 2020 (RandAugment), made differentiable as
- * by Hataya et al. 2020 (Faster AutoAugment). Read next: nn/augment.c. */
+ * with the caller's line. Cost: a pass or two over x; a shift as ht_translate. After
+ * Cubuk et al. 2020 (RandAugment), made differentiable as by Hataya et al. 2020 (Faster
+ * AutoAugment). Read next: nn/augment.c. */
 #ifndef HT_AUGMENT_H
 #define HT_AUGMENT_H
 
@@ -30,7 +31,7 @@ extern "C" {
  * towards more. */
 ht_var ht_translate_at(ht_var x, ht_var dy, ht_var dx, const char *site);
 #define ht_translate(x, dy, dx) ht_translate_at(x, HT_VAR(dy), HT_VAR(dx), HT_HERE)
-/* So by dy = s u and dx = s v pixels, u and v uniform in -1 .. 1. */
+/* ht_translate by dy = s u and dx = s v pixels, u and v uniform in -1 .. 1. */
 ht_var ht_random_shift_at(ht_var x, ht_var strength, uint64_t stream, ht_var step,
                           const char *site);
 /* Left and right exchanged where u < probability, u uniform in 0 .. 1. A draw of yes or

@@ -13,30 +13,32 @@
 extern "C" {
 #endif
 
-/* Variables: a set on a tape. */
+/* Variables: a set on a tape. Cost: a leaf a tensor, a copy of none; a name is found in
+ * the time of its length; gradients as ht_grad. */
 
 typedef struct ht_vars ht_vars; /* dies with its tape's nodes */
-/* Each tensor as ht_input, names and number as they are now: the set may grow. Belongs to
- * the tape. Eager: the set is borrowed until reset; recorded: it is not. step is the
- * counter ht_step gives. NULL after an error. */
+/* Each tensor of a set as ht_input, names and number as they are now: the set may grow.
+ * Belongs to the tape. Eager: the set is borrowed until reset; recorded: it is not. step
+ * is the counter ht_step gives. NULL after an error. */
 ht_vars *ht_vars_input_at(ht_tape *tape, const ht_set *set, int32_t step,
                           const char *site);
 #define ht_vars_input(tape, set, step) ht_vars_input_at(tape, set, step, HT_HERE)
-/* An unknown name is an error with the caller's line and the names there are. */
+/* The variable of a name, a leaf; an unknown one is an error with the caller's line and
+ * the names there are. */
 ht_var ht_get_at(const ht_vars *vars, const char *name, const char *site);
 #define ht_get(vars, name) ht_get_at(vars, name, HT_HERE)
-/* The step counter, an i32 0-d variable; 0 in the first step. */
+/* The step counter, an i32 0-d variable without gradient; 0 in the first step. */
 ht_var ht_step(const ht_vars *vars);
-int ht_vars_count(const ht_vars *vars);        /* as of the set, when it was made */
-ht_var ht_vars_at(const ht_vars *vars, int i); /* in the set's order, 0 <= i < count */
-const char *ht_vars_name(const ht_vars *vars, int i); /* borrowed as vars is */
+int ht_vars_count(const ht_vars *vars);        /* how many the set had when it was made */
+ht_var ht_vars_at(const ht_vars *vars, int i); /* a leaf, in the set's order, i < count */
+const char *ht_vars_name(const ht_vars *vars, int i); /* its name, borrowed as vars is */
 ht_tape *ht_vars_tape(const ht_vars *vars);           /* that they are on */
-/* Another variable of the same type under a name that exists: how an initial value is
- * made a function of outer variables (ht_init_fn). Another type or name is an error with
- * the caller's line. */
+/* Puts another variable of the same type under a name that exists: how an initial value
+ * is made a function of outer variables (ht_init_fn). Another type or name is an error
+ * with the caller's line. */
 void ht_vars_set_at(ht_vars *vars, const char *name, ht_var value, const char *site);
 #define ht_vars_set(vars, name, value) ht_vars_set_at(vars, name, value, HT_HERE)
-/* ht_grad of a 0-d y by every variable of the set, in its order. */
+/* ht_grad of a 0-d y by every variable of the set, in its order, with its errors. */
 void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char *site);
 #define ht_vars_grad(y, vars, gradient) ht_vars_grad_at(y, vars, gradient, HT_HERE)
 
@@ -46,7 +48,8 @@ void ht_vars_grad_at(ht_var y, const ht_vars *vars, ht_var *gradient, const char
  * error nothing is written. */
 void ht_backward_at(ht_var loss, const ht_vars *vars, ht_set *gradient, const char *site);
 #define ht_backward(loss, vars, gradient) ht_backward_at(loss, vars, gradient, HT_HERE)
-/* The same as variables, on either tape: those of `gradient` are replaced. */
+/* That gradient as variables, on either tape: those of `gradient` are replaced. Errors as
+ * of ht_backward. */
 void ht_vars_backward_at(ht_var loss, const ht_vars *vars, ht_vars *gradient,
                          const char *site);
 #define ht_vars_backward(loss, vars, gradient) \
@@ -59,22 +62,24 @@ typedef struct ht_recording ht_recording;
  * are written becomes: ht_vars_set(out[0], "loss", loss), ht_vars_backward(loss,
  * in[0], out[1]). The ht_step of all is the `step` of a run. */
 typedef void (*ht_record_fn)(const ht_vars *const *in, ht_vars *const *out, void *user);
-/* Both lists end with NULL; a set may stand in both. The sets are borrowed until
- * ht_recording_free, and may not grow. Calls f at once, and not later. Owned; NULL
+/* Records f. Both lists end with NULL; a set may stand in both. The sets are borrowed
+ * until ht_recording_free, and may not grow. Calls f at once, and not later. Owned; NULL
  * after an error. */
 ht_recording *ht_recording_new(const ht_set *const *in, ht_set *const *out,
                                ht_record_fn f, void *user);
-/* From the sets as they are now; allocates nothing after the first. */
+/* Replays it from the sets as they are now; allocates nothing after the first run. Errors
+ * as ht_program_run. */
 ht_status ht_recording_run_at(ht_recording *recording, int32_t step, const char *site);
 #define ht_recording_run(recording, step) ht_recording_run_at(recording, step, HT_HERE)
-/* To print, or ask for its bytes. */
+/* Its program, to print, or ask for its bytes. */
 const ht_program *ht_recording_program(const ht_recording *recording);
-void ht_recording_free(ht_recording *recording); /* NULL: nothing */
+void ht_recording_free(ht_recording *recording); /* frees it; NULL: nothing */
 
 /* Layers. All take x and variables of one float type, and are differentiable by both to
  * any order. A name that is missing, or a shape or dtype that does not fit x, is an error
  * with the layer, both types, what is expected and the caller's line. The ht_*_init add
- * all of a layer's tensors or, with an error, none. */
+ * all of a layer's tensors or, with an error, none. Cost: that of the ops it is made of,
+ * of whose products the flops are 2 m k n; an init goes over its tensors once. */
 
 /* x (..., n_in) . name.weight (n_in, n_out) + name.bias (n_out), the bias if there is
  * one. */
@@ -89,8 +94,8 @@ void ht_linear_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_i
 ht_var ht_conv2d_layer_at(ht_var x, const ht_vars *theta, const char *name,
                           ht_conv_options options, const char *site);
 #define ht_conv2d_layer(...) ht_conv2d_layer_at(__VA_ARGS__, HT_HERE)
-/* Adds both, uniform in +-1/sqrt(n_in) of the n_in = c / groups kh kw inputs (torch); for
- * He's, ht_he_normal of the weight after. */
+/* Adds its weight and bias, both uniform in +-1/sqrt(n_in) of the n_in = c / groups kh kw
+ * inputs (torch); for He's, ht_he_normal of the weight after. */
 void ht_conv2d_init(ht_set *theta, const char *name, ht_dtype dtype, ht_shape weight);
 /* Rows index (i32, any shape) of name.weight (n, width): (..., width), by ht_gather. */
 ht_var ht_embedding_at(ht_var index, const ht_vars *theta, const char *name,
@@ -129,7 +134,7 @@ ht_var ht_batchnorm_layer_at(ht_var x, const ht_vars *theta, const char *name, d
     ht_batchnorm_layer_at(x, theta, name, eps, HT_HERE)
 /* Adds name.gain, ones, and name.shift, zeros, both (n), for any of them. */
 void ht_norm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
-/* Adds the gain alone. */
+/* Adds name.gain alone, ones, for ht_rmsnorm_layer. */
 void ht_rmsnorm_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n);
 
 /* Running statistics are a set of the caller's: this adds name.mean and name.variance
@@ -164,7 +169,7 @@ ht_var ht_multi_head_attention_at(ht_var x, ht_var context, const ht_vars *theta
                                   const char *site);
 /* (x, context, theta, name, &(ht_heads){.heads = 4, .causal = true}) */
 #define ht_multi_head_attention(...) ht_multi_head_attention_at(__VA_ARGS__, HT_HERE)
-/* Adds the four, weights (width, width) Glorot uniform, biases zero. */
+/* Adds its four linear layers, weights (width, width) Glorot uniform, biases zero. */
 void ht_multi_head_attention_init(ht_set *theta, const char *name, ht_dtype dtype,
                                   int64_t width);
 
@@ -182,7 +187,7 @@ typedef struct ht_transformer_options {
 ht_var ht_transformer_block_at(ht_var x, const ht_vars *theta, const char *name,
                                const ht_transformer_options *options, const char *site);
 #define ht_transformer_block(...) ht_transformer_block_at(__VA_ARGS__, HT_HERE)
-/* Adds the five parts, as each starts by itself. */
+/* Adds the block's five parts, as each starts by itself. */
 void ht_transformer_block_init(ht_set *theta, const char *name, ht_dtype dtype,
                                int64_t width, int64_t hidden);
 
@@ -204,7 +209,7 @@ void ht_gru_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n
 void ht_lstm_cell_at(ht_var x, ht_var *h, ht_var *c, const ht_vars *theta,
                      const char *name, const char *site);
 #define ht_lstm_cell(x, h, c, theta, name) ht_lstm_cell_at(x, h, c, theta, name, HT_HERE)
-/* As for a gru, with 4 gates. */
+/* Adds the tensors of a gru, with 4 gates. */
 void ht_lstm_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                        int64_t n_hidden);
 
@@ -215,13 +220,14 @@ uint64_t ht_stream(const char *name);
  * out kh kw, uniform in +-sqrt(6/(n_in + n_out)) (Glorot & Bengio 2010). Another rank, or
  * no input, is HT_ERROR_SHAPE. */
 ht_status ht_glorot_uniform(ht_tensor *weight, uint64_t stream);
-/* So, normal of mean 0 and deviation sqrt(2/n_in) (He et al. 2015). */
+/* Fills it so, normal of mean 0 and deviation sqrt(2/n_in) (He et al. 2015). */
 ht_status ht_he_normal(ht_tensor *weight, uint64_t stream);
 
 #include "ht_augment.h"
 #include "ht_losses.h"
 
-/* Update rules. */
+/* Update rules. Cost: a step is a pass over theta, gradient and state each; a schedule a
+ * number, which has no gradient by the step. */
 
 /* A schedule: the factor, 0-d, of a scalar at a step (i32, 0 in the first). */
 typedef ht_var (*ht_schedule_fn)(ht_var step, const void *options);
@@ -232,6 +238,7 @@ typedef struct ht_scalar {
     ht_schedule_fn schedule; /* value or outer times this; NULL: as it is */
     const void *user;        /* the schedule's options */
 } ht_scalar;
+/* A number as it is; the outer variable of a name. */
 #define HT_FIXED(v)    HT_LITERAL(ht_scalar, (double)(v), NULL, NULL, NULL)
 #define HT_OUTER(name) HT_LITERAL(ht_scalar, 0, (name), NULL, NULL)
 
@@ -248,7 +255,7 @@ typedef struct ht_rate {
     double factor;
     double rise; /* of the steps; 0.3 is usual */
 } ht_rate;
-ht_var ht_rate_constant(ht_var step, const void *options); /* 1 */
+ht_var ht_rate_constant(ht_var step, const void *options); /* 1, after the warmup */
 ht_var ht_rate_step(ht_var step, const void *options);     /* factor^floor(t / every) */
 /* From 1 to final in `steps`, and no further: final + (1 - final)(1 + cos(pi t/steps))/2
  * (Loshchilov & Hutter 2017, no restarts). */
@@ -326,9 +333,9 @@ ht_update ht_update_of(const ht_update_rule *rule, double rate, double momentum,
 #define HT_ADAGRAD(rate)            ht_update_of(&ht_adagrad, rate, 0, 0, 1e-10, 0)
 
 typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a program */
-/* Plain training. theta is borrowed until ht_optimizer_free (ht_set_free checks), and may
- * not grow till then: an error of the next step. Of update every scalar is fixed, with a
- * schedule or without. Owned; NULL after an error. */
+/* Plain training of theta, which is borrowed until ht_optimizer_free (ht_set_free
+ * checks), and may not grow till then: an error of the next step. Of update every scalar
+ * is fixed, with a schedule or without. Owned; NULL after an error. */
 ht_optimizer *ht_optimizer_new_at(ht_set *theta, const ht_update *update,
                                   const char *site);
 #define ht_optimizer_new(...) ht_optimizer_new_at(__VA_ARGS__, HT_HERE)
@@ -340,33 +347,33 @@ ht_optimizer *ht_optimizer_new_at(ht_set *theta, const ht_update *update,
 ht_status ht_optimizer_step_at(ht_optimizer *optimizer, const ht_set *gradient,
                                const char *site);
 #define ht_optimizer_step(...) ht_optimizer_step_at(__VA_ARGS__, HT_HERE)
-int64_t ht_optimizer_steps(const ht_optimizer *optimizer); /* made, or restored to */
-/* "<parameter>.<m or u or s>" tensors, borrowed until ht_optimizer_free. */
+int64_t ht_optimizer_steps(const ht_optimizer *optimizer); /* made so far, or restored */
+/* Its state, tensors "<parameter>.<m or u or s>", borrowed until ht_optimizer_free. */
 const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);
-/* As if `steps` steps had led to this state, of the same names and types: with theta as
- * it was then, training goes on bit for bit. On an error nothing is copied. */
+/* Goes on as if `steps` steps had led to this state, of the same names and types: with
+ * theta as it was then, training goes on bit for bit. On an error nothing is copied. */
 ht_status ht_optimizer_restore(ht_optimizer *optimizer, const ht_set *state,
                                int64_t steps);
-void ht_optimizer_free(ht_optimizer *optimizer); /* NULL: nothing */
+void ht_optimizer_free(ht_optimizer *optimizer); /* frees it; NULL: nothing */
 
-/* A training as one file (safetensors): theta.<name>, state.<name>, more.<name>, run.step
- * and run.seed, the context's. From it training goes on bit for bit. `more` are the
- * caller's own (running statistics, where a loop has come to); NULL: none. */
+/* Writes a training as one file (safetensors): theta.<name>, state.<name>, more.<name>,
+ * run.step and run.seed, the context's. From it training goes on bit for bit. `more` are
+ * the caller's own (running statistics, where a loop has come to); NULL: none. */
 ht_status ht_checkpoint_write(const char *path, const ht_optimizer *optimizer,
                               const ht_set *more);
-/* Everything back in its place. The file must be of exactly these names and types, and of
- * this seed. On an error nothing is changed. */
+/* Puts everything back in its place. The file must be of exactly these names and types,
+ * and of this seed. On an error nothing is changed. */
 ht_status ht_checkpoint_read(const char *path, ht_optimizer *optimizer, ht_set *more);
 
 /* Measures. Of values; they have no gradient. Logits are (n, classes) f32 or f64, labels
  * (n) i32 in 0 .. classes - 1, or it is an error. A row predicts the first of its largest
- * numbers; one with a NaN nothing. */
+ * numbers; one with a NaN nothing. Cost: a pass over the logits. */
 
 /* The part of the rows that is right, in 0 .. 1; NaN after an error or of no rows. */
 double ht_accuracy_at(const ht_tensor *logits, const ht_tensor *labels, const char *site);
 #define ht_accuracy(...) ht_accuracy_at(__VA_ARGS__, HT_HERE)
-/* counts (classes, classes) i32, label by prediction: the rows are added, so that batches
- * add up. */
+/* Counts predictions: counts (classes, classes) i32, label by prediction, to which the
+ * rows are added, so that batches add up. */
 ht_status ht_confusion_at(const ht_tensor *logits, const ht_tensor *labels,
                           ht_tensor *counts, const char *site);
 #define ht_confusion(...) ht_confusion_at(__VA_ARGS__, HT_HERE)
