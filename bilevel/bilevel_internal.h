@@ -37,9 +37,10 @@ typedef struct hti_problem {
     ht_set *theta, *eta, *inner_data, *outer_data; /* borrowed; no data: empty */
     hti_loan loan[HTI_ROLES];
     ht_set *empty; /* owned, as are the rest */
-    /* The update rule's state: that a run starts from (zeros until it has begun, whatever
-     * the set holds), and that the last run ended with. One set until it has begun. */
-    ht_set *state, *ended;
+    /* The update rule's state: that a run starts from (`initial` until it has begun,
+     * whatever the set holds), and that the last run ended with, one set until it has
+     * begun; and the rule's initial values, NULL: zeros. */
+    ht_set *state, *ended, *initial;
     ht_set *gradient, *gradient_theta0, *final; /* results */
     /* Of m outer losses: results with a leading axis m, their values (m), and what the
      * program gives and takes for them, of the losses' type. m = 0: there is one, and

@@ -334,8 +334,8 @@ ht_smoothness ht_bilevel_smoothness(ht_bilevel *bilevel, const ht_set *direction
  * which ht_bilevel_bytes counts from then on, the others none. */
 ht_status ht_bilevel_commit(ht_bilevel *bilevel);
 /* The update rule's state that the next run starts from, "<parameter>.<m or u or s>",
- * borrowed until the next commit; NULL: zeros, nothing was committed. With theta and the
- * next it is what a bilevel, or ht_bilevel_check, needs to go on there. */
+ * borrowed until the next commit; NULL: its first values, nothing was committed. With
+ * theta and the next it is what a bilevel, or ht_bilevel_check, needs to go on there. */
 const ht_set *ht_bilevel_state(const ht_bilevel *bilevel);
 /* The steps of the training that were committed: problem.start, as it goes on. */
 int64_t ht_bilevel_start(const ht_bilevel *bilevel);

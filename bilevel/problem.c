@@ -265,10 +265,13 @@ bool hti_problem_open(ht_bilevel *b, const ht_bilevel_problem *asked, int64_t tr
     if (!p->inner_data) p->inner_data = p->empty;
     if (!p->outer_data) p->outer_data = p->empty;
     p->state = hti_update_state(&asked->update, p->theta);
+    if (p->state && hti_largest(p->state, NULL) != 0)
+        p->initial = ht_set_clone(p->state, 0);
     p->gradient = ht_set_clone(p->eta, 0);
     p->gradient_theta0 = ht_set_clone(p->theta, 0);
     p->final = ht_set_clone(p->theta, 0);
     hti_set_own(p->state, &result_owner);
+    hti_set_own(p->initial, &result_owner);
     hti_set_own(p->gradient, &result_owner);
     hti_set_own(p->gradient_theta0, &result_owner);
     hti_set_own(p->final, &result_owner);
@@ -368,11 +371,17 @@ bool hti_warm_open(ht_bilevel *b)
 void hti_problem_close(ht_bilevel *b)
 {
     hti_problem *p = &b->problem;
-    ht_set *const own[] = {p->many,       p->many_theta0,
-                           p->gradient,   p->gradient_theta0,
-                           p->final,      p->best,
-                           p->warm_theta, p->warm,
-                           p->state,      p->ended != p->state ? p->ended : NULL};
+    ht_set *const own[] = {p->many,
+                           p->many_theta0,
+                           p->gradient,
+                           p->gradient_theta0,
+                           p->final,
+                           p->best,
+                           p->warm_theta,
+                           p->warm,
+                           p->initial,
+                           p->state,
+                           p->ended != p->state ? p->ended : NULL};
     for (int k = 0; k < HTI_ROLES; k++) hti_set_return(&p->loan[k]);
     ht_set_free(p->empty);
     if (p->outer_value)

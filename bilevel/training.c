@@ -110,7 +110,7 @@ static unsigned char *set_in(unsigned char *to, const ht_set *set)
 }
 
 /* (theta_0, s_0) into a block, which becomes current: what was committed, or what init
- * makes and zeros. */
+ * makes and the rule's initial values. */
 bool hti_run_initial(ht_bilevel *b)
 {
     blocks_reset(b);
@@ -121,6 +121,7 @@ bool hti_run_initial(ht_bilevel *b)
     if (b->problem.begun)
         return set_in(set_in(theta0, b->problem.theta), b->problem.state) != NULL;
     memset(theta0, 0, b->memory.block_bytes);
+    if (b->problem.initial) set_in(set_in(theta0, b->problem.theta), b->problem.initial);
     if (b->problem.warm && ht_tensor_get(b->problem.warm->tensor[1], 0) != 0)
         return set_in(theta0, b->problem.warm_theta) != NULL;
     return hti_run_call(b, HTI_INITIAL, &(hti_places){.out = {[HTI_THETA] = theta0}}, 0);

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # In the order in which they are read.
 HEADERS = """tensor/ht_version.h.in tensor/ht_status.h tensor/ht_tensor.h tensor/ht_set.h autograd/ht_autograd.h
-    autograd/ht_ops.h nn/ht_nn.h nn/ht_losses.h nn/ht_augment.h bilevel/ht_bilevel.h
+    autograd/ht_ops.h nn/ht_nn.h nn/ht_losses.h nn/ht_augment.h nn/ht_update.h bilevel/ht_bilevel.h
     bilevel/ht_outer.h bilevel/ht_single.h data/ht_data.h""".split()
 KEPT = "\1"  # stands for what is left out of a line, which is then no blank line
 

@@ -75,26 +75,6 @@ bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype d
 
 /* Update rules. */
 
-enum { HTI_MAX_STATE = 2 };
-
-/* One parameter tensor's step: inputs, then what the rule gives. Scalars are 0-d f64; t
- * is the step counted from 1. */
-typedef struct hti_step {
-    ht_var w, g, state[HTI_MAX_STATE];
-    ht_var rate, momentum, beta2, eps, t;
-    ht_var decay; /* for rules that decay themselves; HT_ZERO: none */
-    ht_var new_w, new_state[HTI_MAX_STATE];
-} hti_step;
-
-struct ht_update_rule {
-    const char *name, *usual; /* usual: a call that has the usual numbers; NULL: none */
-    int n_state;
-    const char *state[HTI_MAX_STATE];
-    bool has_momentum, has_beta2, has_eps;
-    bool decays_itself; /* else decay w has been added to g */
-    void (*apply)(hti_step *s);
-};
-
 /* A 0-d f64 scalar for use beside x. */
 ht_var hti_beside(ht_var scalar, ht_var x);
 
@@ -106,6 +86,16 @@ typedef struct hti_scalar_axes {
 hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n);
 /* Fixed at zero: off. */
 bool hti_scalar_is_zero(const ht_scalar *s);
+
+/* A field of an update that is a scalar: whether its rule has it, and may not be off. */
+typedef struct hti_field {
+    const char *name;
+    const ht_scalar *scalar;
+    bool used, needed;
+} hti_field;
+enum { HTI_FIELDS = 8 + HT_UPDATE_OWN };
+/* All of them; one that the rule does not have is named too. */
+void hti_update_fields(const ht_update *update, hti_field field[HTI_FIELDS]);
 /* The update a parameter of this name follows, by the groups; NULL: frozen. */
 const ht_update *hti_update_of(const ht_update *update, const char *name);
 

@@ -5,7 +5,7 @@
  * Read next: README.md, "Add an update rule". */
 #include "nn_internal.h"
 
-static void averaged_apply(hti_step *s)
+static void averaged_apply(ht_update_step *s)
 {
     ht_var kept = hti_beside(s->momentum, s->w);
     ht_var added = hti_beside(ht_sub(1.0, s->momentum), s->w); /* formed in f64 */

@@ -35,6 +35,27 @@ bool hti_scalar_is_zero(const ht_scalar *s)
     return !s->outer && s->value == 0;
 }
 
+void hti_update_fields(const ht_update *u, hti_field field[HTI_FIELDS])
+{
+    const ht_update_rule *r = u->rule;
+    bool rooted = r->has_eps && !hti_scalar_is_zero(&u->eps_root);
+    const hti_field first[] = {
+        {"rate", &u->rate, true, true},
+        {"momentum", &u->momentum, r->has_momentum, true},
+        {"beta2", &u->beta2, r->has_beta2, true},
+        {"eps", &u->eps, r->has_eps, !rooted},
+        {"decay", &u->decay, true, false},
+        {"clip", &u->clip, true, false},
+        {"clip_value", &u->clip_value, true, false},
+        {"eps_root", &u->eps_root, r->has_eps, false},
+    };
+    memcpy(field, first, sizeof first);
+    for (int k = 0; k < HT_UPDATE_OWN; k++) {
+        const char *own = r->own[k];
+        field[8 + k] = (hti_field){own ? own : "own", &u->own[k], own != NULL, true};
+    }
+}
+
 hti_scalar_axes hti_scalar_layout(ht_shape shape, int64_t steps, int64_t n)
 {
     hti_scalar_axes a = {.valid = shape.rank == 0};
@@ -63,10 +84,10 @@ static bool scalar_by_step(const ht_scalar *s, const ht_set *theta, const ht_set
 bool hti_update_by_step(const ht_update *u, const ht_set *theta, const ht_set *eta,
                         int64_t steps)
 {
-    const ht_scalar *const scalar[] = {&u->rate,  &u->momentum, &u->beta2,     &u->eps,
-                                       &u->decay, &u->clip,     &u->clip_value};
-    for (size_t k = 0; k < sizeof scalar / sizeof *scalar; k++)
-        if (scalar_by_step(scalar[k], theta, eta, steps)) return true;
+    hti_field field[HTI_FIELDS];
+    hti_update_fields(u, field);
+    for (int k = 0; k < HTI_FIELDS; k++)
+        if (scalar_by_step(field[k].scalar, theta, eta, steps)) return true;
     for (int k = 0; k < u->n_groups; k++)
         if (u->groups[k].update &&
             hti_update_by_step(u->groups[k].update, theta, eta, steps))
@@ -76,18 +97,22 @@ bool hti_update_by_step(const ht_update *u, const ht_set *theta, const ht_set *e
 
 /* State. */
 
-/* Adds zeros like parameter i's under "name.part". */
-static bool state_add(ht_set *state, const ht_set *theta, int i, const char *part)
+/* Adds state k of parameter i under "name.part", as it begins. */
+static bool state_add(ht_set *state, const ht_set *theta, int i,
+                      const ht_update_rule *rule, int k)
 {
     const ht_tensor *w = theta->tensor[i];
+    const char *part = rule->state[k];
+    ht_shape shape = ht_tensor_shape(w);
+    if (rule->shape) shape = rule->shape(k, shape);
     size_t bytes = strlen(theta->name[i]) + strlen(part) + 2;
     char *name = hti_resize(state->ctx, NULL, 0, bytes);
     if (!name) return false;
     snprintf(name, bytes, "%s.%s", theta->name[i], part);
-    bool done =
-        ht_set_add_at(state, name, ht_tensor_dtype(w), ht_tensor_shape(w), NULL) != NULL;
+    ht_tensor *added = ht_set_add_at(state, name, ht_tensor_dtype(w), shape, NULL);
     hti_resize(state->ctx, name, bytes, 0);
-    return done;
+    if (added && rule->initial[k] != 0) ht_tensor_fill(added, rule->initial[k]);
+    return added != NULL;
 }
 
 ht_set *hti_update_state(const ht_update *u, const ht_set *theta)
@@ -96,7 +121,7 @@ ht_set *hti_update_state(const ht_update *u, const ht_set *theta)
     for (int i = 0; state && i < theta->n; i++) {
         const ht_update *own = hti_update_of(u, theta->name[i]);
         for (int k = 0; own && k < own->rule->n_state; k++) {
-            if (state_add(state, theta, i, own->rule->state[k])) continue;
+            if (state_add(state, theta, i, own->rule, k)) continue;
             ht_set_free(state);
             return NULL;
         }
@@ -203,12 +228,21 @@ static ht_var decayed(ht_var decay, ht_var w, ht_var g)
     return ht_is_zero(decay) ? g : ht_add(g, ht_mul(hti_beside(decay, w), w));
 }
 
+/* All that a row may not have. */
+static ht_update_step step_empty(ht_var w)
+{
+    ht_update_step s = {.w = w};
+    s.momentum = s.beta2 = s.eps = s.eps_root = s.decay = HT_ZERO;
+    for (int k = 0; k < HT_UPDATE_OWN; k++) s.own[k] = HT_ZERO;
+    return s;
+}
+
 /* Parameter i's step but for its state. */
-static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht_var g,
-                        int i)
+static ht_update_step step_of(const hti_emit *e, const ht_update *own, ht_var norm,
+                              ht_var g, int i)
 {
     const ht_update_rule *rule = own->rule;
-    hti_step s = {.w = e->theta->var[i], .decay = HT_ZERO};
+    ht_update_step s = step_empty(e->theta->var[i]);
     s.g = clipped(e, norm, clip_value(e, own, g, i), i);
     if (!hti_scalar_is_zero(&own->decay)) s.decay = scalar_var(e, &own->decay, i);
     if (!rule->decays_itself) s.g = decayed(s.decay, s.w, s.g);
@@ -217,8 +251,31 @@ static hti_step step_of(const hti_emit *e, const ht_update *own, ht_var norm, ht
     if (rule->has_momentum && e->momentum) s.momentum = e->momentum(s.momentum);
     if (rule->has_beta2) s.beta2 = scalar_var(e, &own->beta2, i);
     if (rule->has_eps) s.eps = scalar_var(e, &own->eps, i);
+    if (!hti_scalar_is_zero(&own->eps_root))
+        s.eps_root = scalar_var(e, &own->eps_root, i);
+    for (int k = 0; k < HT_UPDATE_OWN; k++)
+        if (rule->own[k]) s.own[k] = scalar_var(e, &own->own[k], i);
+    s.eta = rule->reads_eta ? e->eta : NULL;
+    s.user = own->user;
     s.t = ht_add(ht_cast(e->theta->step, HT_F64), 1.0);
     return s;
+}
+
+/* What a rule made in place of `was`, of its type; or an error that calls it `what`. */
+static ht_var made(const hti_emit *e, const ht_update_rule *rule, int i, const char *what,
+                   ht_var was, ht_var now)
+{
+    if (hti_is_poison(now) || ht_is_zero(now)) return now;
+    char got[HTI_TYPE_TEXT], want[HTI_TYPE_TEXT];
+    bool set = now.tape == e->tape;
+    ht_type type = set ? hti_type(now) : (ht_type){0}, like = hti_type(was);
+    if (set && hti_same_type(&type, &like)) return now;
+    ht_context_fail(ht_tape_context(e->tape), set ? HT_ERROR_SHAPE : HT_ERROR_ARGUMENT,
+                    NULL, "update rule %s: %s of parameter \"%s\" is %s; it must be %s%s",
+                    rule->name, what, e->theta->name[i],
+                    set ? hti_type_text(type, got) : "not set",
+                    set ? "" : "a variable of this tape, ", hti_type_text(like, want));
+    return hti_poison(e->tape);
 }
 
 void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *state,
@@ -233,11 +290,14 @@ void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *st
         new_theta[i] = theta->var[i];
         if (!own) continue;
         int n_state = own->rule->n_state;
-        hti_step s = step_of(&e, own, norm, gradient[i], i);
+        ht_update_step s = step_of(&e, own, norm, gradient[i], i);
         for (int k = 0; k < n_state; k++) s.state[k] = state->var[at + k];
+        ht_var w = s.w;
         own->rule->apply(&s);
-        new_theta[i] = s.new_w;
-        for (int k = 0; k < n_state; k++) new_state[at++] = s.new_state[k];
+        new_theta[i] = made(&e, own->rule, i, "new_w", w, s.new_w);
+        for (int k = 0; k < n_state; k++, at++)
+            new_state[at] = made(&e, own->rule, i, own->rule->state[k], state->var[at],
+                                 s.new_state[k]);
     }
 }
 

@@ -121,36 +121,46 @@ static bool zero_complain(const hti_examined *x, const char *field)
                            usual ? " has the usual numbers; " : "");
 }
 
+static bool field_check(const hti_examined *x, const hti_field *f)
+{
+    bool zero = hti_scalar_is_zero(f->scalar);
+    if (!f->used && !zero)
+        return update_complain(x, HT_ERROR_ARGUMENT,
+                               "%s is set, but the rule has no such number\n"
+                               "  hint: leave it out, or take a rule that has it "
+                               "(ht_momentum, ht_adam, ht_adamw, ...)",
+                               f->name);
+    if (f->used && f->needed && zero) return zero_complain(x, f->name);
+    return fixed_check(x, f->name, f->scalar) && outer_check(x, f->name, f->scalar);
+}
+
+/* A row as it may be; users write their own. */
+static bool row_check(const hti_examined *x)
+{
+    const ht_update_rule *r = x->u->rule;
+    const char *wrong = NULL;
+    HT_ASSERT(r->name && r->apply, "an update rule's name or apply is NULL%s%s",
+              HTI_AT(x->ctx->site));
+    if (r->n_state < 0 || r->n_state > HT_UPDATE_STATES)
+        wrong = "n_state must lie in 0 .. HT_UPDATE_STATES";
+    for (int k = 0; !wrong && k < r->n_state; k++) {
+        if (!r->state[k]) wrong = "a state has no name: there are n_state";
+        if (!isfinite(r->initial[k])) wrong = "a state's initial value is not finite";
+    }
+    for (int k = 1; !wrong && k < HT_UPDATE_OWN; k++)
+        if (r->own[k] && !r->own[k - 1]) wrong = "own has a gap: names come first";
+    if (!wrong && r->reads_eta && !x->eta)
+        wrong = "it reads outer variables, and plain training has none: a bilevel has";
+    return !wrong || update_complain(x, HT_ERROR_ARGUMENT, "%s", wrong);
+}
+
 static bool fields_check(const hti_examined *x)
 {
-    const ht_update *u = x->u;
-    const struct {
-        const char *name;
-        const ht_scalar *scalar;
-        bool used, needed;
-    } field[] = {
-        {"rate", &u->rate, true, true},
-        {"momentum", &u->momentum, u->rule->has_momentum, true},
-        {"beta2", &u->beta2, u->rule->has_beta2, true},
-        {"eps", &u->eps, u->rule->has_eps, true},
-        {"decay", &u->decay, true, false},
-        {"clip", &u->clip, true, false},
-        {"clip_value", &u->clip_value, true, false},
-    };
-    for (size_t k = 0; k < sizeof field / sizeof field[0]; k++) {
-        bool zero = hti_scalar_is_zero(field[k].scalar);
-        if (!field[k].used && !zero)
-            return update_complain(x, HT_ERROR_ARGUMENT,
-                                   "%s is set, but the rule has no such number\n"
-                                   "  hint: leave it out, or take a rule that has it "
-                                   "(ht_momentum, ht_adam, ht_adamw, ...)",
-                                   field[k].name);
-        if (field[k].used && field[k].needed && zero)
-            return zero_complain(x, field[k].name);
-        if (!fixed_check(x, field[k].name, field[k].scalar) ||
-            !outer_check(x, field[k].name, field[k].scalar))
-            return false;
-    }
+    hti_field field[HTI_FIELDS];
+    if (!row_check(x)) return false;
+    hti_update_fields(x->u, field);
+    for (int k = 0; k < HTI_FIELDS; k++)
+        if (!field_check(x, &field[k])) return false;
     return true;
 }
 

@@ -11,25 +11,25 @@ ht_var hti_beside(ht_var scalar, ht_var x)
     return ht_cast(scalar, ht_var_dtype(x));
 }
 
-static void sgd_apply(hti_step *s)
+static void sgd_apply(ht_update_step *s)
 {
     s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), s->g));
 }
 
 /* momentum s + x */
-static ht_var gather_speed(const hti_step *s, ht_var speed, ht_var x)
+static ht_var gather_speed(const ht_update_step *s, ht_var speed, ht_var x)
 {
     return ht_add(ht_mul(hti_beside(s->momentum, s->w), speed), x);
 }
 
-static void momentum_apply(hti_step *s)
+static void momentum_apply(ht_update_step *s)
 {
     s->new_state[0] = gather_speed(s, s->state[0], s->g);
     s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), s->new_state[0]));
 }
 
 /* Not w - rate (g + momentum s): a small rate keeps in range what that sum is not. */
-static void nesterov_apply(hti_step *s)
+static void nesterov_apply(ht_update_step *s)
 {
     s->new_state[0] = gather_speed(s, s->state[0], s->g);
     ht_var ahead = hti_beside(ht_mul(s->rate, s->momentum), s->w);
@@ -53,13 +53,22 @@ static ht_var moving_root(ht_var beta, ht_var u, ht_var g)
                               HT_HERE);
 }
 
-/* m / (scale u + eps). A fixed eps is not 0; where an outer one is, and u too, the
- * element has had no gradient: it does not move, and no derivative goes through it. */
-static ht_var divided_by_root(const hti_step *s, ht_var m, ht_var scaled)
+/* m / (root + eps), root = sqrt(scaled^2 + eps_root): its slope by `scaled` is bounded,
+ * and 0 where `scaled` has its kink. Fixed, eps and eps_root are not both 0; where outer
+ * ones are, and u too, the element has had no gradient: it does not move, and no
+ * derivative goes through it. */
+static ht_var divided_by_root(const ht_update_step *s, ht_var m, ht_var scaled)
 {
-    double fixed;
-    ht_var below = ht_add(scaled, hti_beside(s->eps, s->w));
-    if (hti_is_constant(s->eps, &fixed)) return ht_div(m, below);
+    double eps = 0, under = 0;
+    ht_var one = ht_number(1), root = scaled;
+    if (!ht_is_zero(s->eps_root)) {
+        hti_is_constant(s->eps_root, &under);
+        root =
+            hti_weighted_hypot(one, scaled, hti_beside(s->eps_root, s->w), one, HT_HERE);
+    }
+    ht_var below = ht_add(root, hti_beside(s->eps, s->w));
+    if ((hti_is_constant(s->eps, &eps) && eps != 0) || under != 0)
+        return ht_div(m, below);
     ht_var none = ht_equal(below, 0.0);
     return ht_where(none, HT_ZERO, ht_div(m, ht_where(none, 1.0, below)));
 }
@@ -78,7 +87,7 @@ static ht_var correction(ht_var beta, ht_var t)
     return ht_where(near, ht_neg(ht_expm1(power)), far);
 }
 
-static void adam_apply(hti_step *s)
+static void adam_apply(ht_update_step *s)
 {
     ht_var correction1 = correction(s->momentum, s->t);
     ht_var correction2 = correction(s->beta2, s->t);
@@ -93,7 +102,7 @@ static void adam_apply(hti_step *s)
 }
 
 /* Not w (1 - rate decay): in f32 that factor would lose the digits of a small decay. */
-static void adamw_apply(hti_step *s)
+static void adamw_apply(ht_update_step *s)
 {
     if (!ht_is_zero(s->decay)) {
         ht_var part = hti_beside(ht_mul(s->rate, s->decay), s->w);
@@ -103,19 +112,19 @@ static void adamw_apply(hti_step *s)
 }
 
 /* w - rate g / (u + eps) */
-static void scaled_apply(hti_step *s, ht_var u)
+static void scaled_apply(ht_update_step *s, ht_var u)
 {
     s->new_state[0] = u;
     s->new_w =
         ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), divided_by_root(s, s->g, u)));
 }
 
-static void rmsprop_apply(hti_step *s)
+static void rmsprop_apply(ht_update_step *s)
 {
     scaled_apply(s, moving_root(s->beta2, s->state[0], s->g));
 }
 
-static void adagrad_apply(hti_step *s)
+static void adagrad_apply(ht_update_step *s)
 {
     ht_var one = ht_number(1);
     scaled_apply(s, hti_weighted_hypot(one, s->state[0], one, s->g, HT_HERE));

@@ -26,7 +26,8 @@ static ht_update update_of(const ht_update_rule *rule, const numbers *x)
                        .eps = HT_FIXED(x->eps),
                        .decay = HT_FIXED(x->decay),
                        .clip = HT_FIXED(x->clip),
-                       .clip_value = HT_FIXED(x->clip_value)};
+                       .clip_value = HT_FIXED(x->clip_value),
+                       .eps_root = HT_FIXED(x->eps_root)};
 }
 
 /* Plain training. */
@@ -36,27 +37,32 @@ static const struct rule_case {
     const ht_update_rule *rule;
     numbers x;
 } rule_cases[] = {
-    {"sgd", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0}},
-    {"sgd, decay", &ht_sgd, {0.1, 0, 0, 0, 0.3, 0, 0}},
-    {"sgd, clip", &ht_sgd, {0.1, 0, 0, 0, 0, 2.5, 0}},
-    {"sgd, clip never reached", &ht_sgd, {0.1, 0, 0, 0, 0, 1e6, 0}},
-    {"sgd, clip value", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0.5}},
-    {"momentum", &ht_momentum, {0.05, 0.9, 0, 0, 0, 0, 0}},
-    {"momentum next to none", &ht_momentum, {0.05, 1e-3, 0, 0, 0, 0, 0}},
-    {"momentum, decay, both clips", &ht_momentum, {0.05, 0.9, 0, 0, 0.2, 3, 0.75}},
-    {"nesterov", &ht_nesterov, {0.05, 0.9, 0, 0, 0, 0, 0}},
-    {"nesterov, decay, clip", &ht_nesterov, {0.05, 0.8, 0, 0, 0.2, 3, 0}},
-    {"adam", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0}},
-    {"adam, beta1 next to none", &ht_adam, {0.01, 1e-3, 0.99, 1e-8, 0, 0, 0}},
-    {"adam, large eps", &ht_adam, {0.1, 0.8, 0.9, 0.5, 0, 0, 0}},
-    {"adam, decay", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 0, 0}},
-    {"adam, decay, clip", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 2, 0}},
-    {"adamw", &ht_adamw, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0}},
-    {"adamw, decay, clip value", &ht_adamw, {0.01, 0.9, 0.99, 1e-8, 0.5, 0, 0.5}},
-    {"rmsprop", &ht_rmsprop, {0.01, 0, 0.99, 1e-8, 0, 0, 0}},
-    {"rmsprop, decay, clip", &ht_rmsprop, {0.01, 0, 0.9, 1e-4, 0.1, 2, 0}},
-    {"adagrad", &ht_adagrad, {0.1, 0, 0, 1e-10, 0, 0, 0}},
-    {"adagrad, decay, clip", &ht_adagrad, {0.1, 0, 0, 1e-3, 0.1, 2, 0}},
+    {"sgd", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0, 0}},
+    {"sgd, decay", &ht_sgd, {0.1, 0, 0, 0, 0.3, 0, 0, 0}},
+    {"sgd, clip", &ht_sgd, {0.1, 0, 0, 0, 0, 2.5, 0, 0}},
+    {"sgd, clip never reached", &ht_sgd, {0.1, 0, 0, 0, 0, 1e6, 0, 0}},
+    {"sgd, clip value", &ht_sgd, {0.1, 0, 0, 0, 0, 0, 0.5, 0}},
+    {"momentum", &ht_momentum, {0.05, 0.9, 0, 0, 0, 0, 0, 0}},
+    {"momentum next to none", &ht_momentum, {0.05, 1e-3, 0, 0, 0, 0, 0, 0}},
+    {"momentum, decay, both clips", &ht_momentum, {0.05, 0.9, 0, 0, 0.2, 3, 0.75, 0}},
+    {"nesterov", &ht_nesterov, {0.05, 0.9, 0, 0, 0, 0, 0, 0}},
+    {"nesterov, decay, clip", &ht_nesterov, {0.05, 0.8, 0, 0, 0.2, 3, 0, 0}},
+    {"adam", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0, 0}},
+    {"adam, beta1 next to none", &ht_adam, {0.01, 1e-3, 0.99, 1e-8, 0, 0, 0, 0}},
+    {"adam, large eps", &ht_adam, {0.1, 0.8, 0.9, 0.5, 0, 0, 0, 0}},
+    {"adam, decay", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 0, 0, 0}},
+    {"adam, decay, clip", &ht_adam, {0.01, 0.9, 0.999, 1e-8, 0.1, 2, 0, 0}},
+    {"adamw", &ht_adamw, {0.01, 0.9, 0.999, 1e-8, 0, 0, 0, 0}},
+    {"adamw, decay, clip value", &ht_adamw, {0.01, 0.9, 0.99, 1e-8, 0.5, 0, 0.5, 0}},
+    {"rmsprop", &ht_rmsprop, {0.01, 0, 0.99, 1e-8, 0, 0, 0, 0}},
+    {"rmsprop, decay, clip", &ht_rmsprop, {0.01, 0, 0.9, 1e-4, 0.1, 2, 0, 0}},
+    {"adagrad", &ht_adagrad, {0.1, 0, 0, 1e-10, 0, 0, 0, 0}},
+    {"adam, eps root", &ht_adam, {0.01, 0.9, 0.99, 1e-8, 0, 0, 0, 0.01}},
+    {"adam, eps root alone", &ht_adam, {0.01, 0.9, 0.99, 0, 0.1, 2, 0, 1e-4}},
+    {"adamw, eps root", &ht_adamw, {0.01, 0.9, 0.99, 1e-3, 0.5, 0, 0, 1e-2}},
+    {"rmsprop, eps root", &ht_rmsprop, {0.01, 0, 0.9, 0, 0, 0, 0, 0.1}},
+    {"adagrad, eps root", &ht_adagrad, {0.1, 0, 0, 1e-10, 0.1, 0, 0, 0.5}},
+    {"adagrad, decay, clip", &ht_adagrad, {0.1, 0, 0, 1e-3, 0.1, 2, 0, 0}},
 };
 enum { N_RULE_CASES = sizeof rule_cases / sizeof rule_cases[0], STEPS = 9 };
 
@@ -130,7 +136,7 @@ static void optimizer_step_ten_times_agrees_with_pytorch(void **state)
         double v[7], want[5];
         assert_int_equal(reference_numbers(&r, "scalars", 7, v), 7);
         assert_int_equal(reference_numbers(&r, "w", 5, want), 5);
-        numbers x = {v[0], v[1], v[2], v[3], v[4], v[5], v[6]};
+        numbers x = {v[0], v[1], v[2], v[3], v[4], v[5], v[6], 0};
         ht_update update = update_of(rule, &x);
         ht_set *theta = ht_set_new(f->ctx), *gradient = ht_set_new(f->ctx);
         ht_tensor *w = ht_set_add(theta, "w", HT_F64, HT_SHAPE(5));
@@ -364,6 +370,14 @@ static void optimizer_new_of_wrong_numbers_names_rule_and_field(void **state)
         {{.rule = &ht_adagrad, .rate = x, .eps = x, .beta2 = x},
          "adagrad: beta2 is set, but"},
         {{.rule = &ht_sgd, .rate = HT_FIXED(-0.1)}, "rate is negative"},
+        {{.rule = &ht_momentum, .rate = x, .momentum = x, .eps_root = x},
+         "momentum: eps_root is set, but"},
+        {{.rule = &ht_adagrad, .rate = x, .eps_root = HT_FIXED(-1)},
+         "adagrad: eps_root is negative"},
+        {{.rule = &ht_adagrad, .rate = x, .eps_root = HT_FIXED(1e-46)},
+         "eps_root is 1e-46, which is 0 beside parameter \"p0\""},
+        {{.rule = &ht_adagrad, .rate = x, .eps_root = rate},
+         "eps_root is an outer variable; plain training"},
         {{.rule = &ht_adam,
           .rate = x,
           .momentum = HT_FIXED(1.5),
@@ -391,17 +405,17 @@ static void usual_numbers_by_name_are_those_written_out(void **state)
         {HT_SGD(0.5), &ht_sgd, {.rate = 0.5}},
         {HT_MOMENTUM(0.5, 0.8), &ht_momentum, {.rate = 0.5, .momentum = 0.8}},
         {HT_NESTEROV(0.5, 0.8), &ht_nesterov, {.rate = 0.5, .momentum = 0.8}},
-        {HT_ADAM(0.5), &ht_adam, {0.5, 0.9, 0.999, 1e-8, 0, 0, 0}},
-        {HT_ADAMW(0.5, 0.1), &ht_adamw, {0.5, 0.9, 0.999, 1e-8, 0.1, 0, 0}},
-        {HT_RMSPROP(0.5), &ht_rmsprop, {0.5, 0, 0.99, 1e-8, 0, 0, 0}},
-        {HT_ADAGRAD(0.5), &ht_adagrad, {0.5, 0, 0, 1e-10, 0, 0, 0}},
+        {HT_ADAM(0.5), &ht_adam, {0.5, 0.9, 0.999, 1e-8, 0, 0, 0, 0}},
+        {HT_ADAMW(0.5, 0.1), &ht_adamw, {0.5, 0.9, 0.999, 1e-8, 0.1, 0, 0, 0}},
+        {HT_RMSPROP(0.5), &ht_rmsprop, {0.5, 0, 0.99, 1e-8, 0, 0, 0, 0}},
+        {HT_ADAGRAD(0.5), &ht_adagrad, {0.5, 0, 0, 1e-10, 0, 0, 0, 0}},
     };
     ht_set *theta = random_set(f->ctx, HT_F32, 1);
     for (size_t k = 0; k < sizeof usual / sizeof usual[0]; k++) {
         ht_update want = update_of(usual[k].rule, &usual[k].x), got = usual[k].update;
         assert_ptr_equal(got.rule, want.rule);
         const ht_scalar *a = &got.rate, *b = &want.rate;
-        for (int i = 0; i < 7; i++) assert_near(a[i].value, b[i].value, 0);
+        for (int i = 0; i < 8; i++) assert_near(a[i].value, b[i].value, 0);
         ht_optimizer_free(ht_optimizer_new(theta, &got));
         test_no_error(f->ctx);
     }

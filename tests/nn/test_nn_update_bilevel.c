@@ -11,8 +11,9 @@ static const ht_update_rule *const rules[] = {
     &ht_sgd, &ht_momentum, &ht_nesterov, &ht_adam, &ht_adamw, &ht_rmsprop, &ht_adagrad};
 enum { N_RULES = sizeof rules / sizeof rules[0], STEPS = 7, N_W = 5 };
 /* What is asked for beside what the rule has. */
-enum { DECAY = 1, CLIP = 2, CLIP_VALUE = 4 };
-static const int asked_for[] = {0, DECAY, CLIP, CLIP_VALUE, DECAY | CLIP | CLIP_VALUE};
+enum { DECAY = 1, CLIP = 2, CLIP_VALUE = 4, EPS_ROOT = 8 };
+static const int asked_for[] = {
+    0, DECAY, CLIP, CLIP_VALUE, DECAY | CLIP | CLIP_VALUE, EPS_ROOT, EPS_ROOT | DECAY};
 enum { N_ASKED = sizeof asked_for / sizeof asked_for[0] };
 
 /* inner: scale sum_i m_i (sin(w_i) w_i + w_i sum_j m_j w_j / 4), m = (0, 0, 1, 1, 1): the
@@ -76,6 +77,8 @@ static void masked_open(masked *m, ht_context *ctx, const ht_update_rule *rule, 
     if (asked & DECAY) u.decay = masked_scalar(m->eta, "decay", 0.2);
     if (asked & CLIP) u.clip = masked_scalar(m->eta, "clip", 1.9);
     if (asked & CLIP_VALUE) u.clip_value = masked_scalar(m->eta, "clip_value", 1.3);
+    if (asked & EPS_ROOT && rule->has_eps)
+        u.eps_root = masked_scalar(m->eta, "eps_root", 0.02);
     m->problem = (ht_bilevel_problem){.inner = masked_inner,
                                       .outer = masked_outer,
                                       .init = masked_init,
@@ -115,7 +118,8 @@ static int64_t masked_gradient(ht_context *ctx, const masked *m, ht_method metho
 }
 
 /* Central differences by all of eta; but where decay joins a gradient that is zero with
- * its parameter, sqrt(v) has a kink, and no differences say what the slope is. */
+ * its parameter, sqrt(v) has a kink, and no differences say what the slope is, unless it
+ * is sqrt(v + eps_root). */
 static void masked_differences(ht_context *ctx, const masked *m, bool kink,
                                const double *gradient, double *slope)
 {
@@ -146,7 +150,8 @@ static void check_masked(ht_context *ctx, const ht_update_rule *rule, int asked)
                      mixed[k]);
     /* Element 0 is the start of a coordinate that is not moved, w_0 - goal_0 there. */
     if (!(asked & DECAY)) assert_near(mixed[0], -0.3, 1e-15);
-    bool kink = asked & DECAY && !rule->decays_itself && rule->has_eps;
+    bool kink =
+        asked & DECAY && !(asked & EPS_ROOT) && !rule->decays_itself && rule->has_eps;
     masked_differences(ctx, &m, kink, mixed, slope);
     assert_distance(norm_distance(n, mixed, twice), 1e-13, "%s, asked %d: reverse twice",
                     rule->name, asked);

@@ -23,8 +23,8 @@ static int64_t layout_place(enum layout layout, int64_t n, int64_t step, int64_t
 }
 
 /* Outer variables in one layout, and the same numbers looked up by hand. */
-static const char *const scalar_names[] = {"rate",  "momentum", "beta2",     "eps",
-                                           "decay", "clip",     "clip_value"};
+static const char *const scalar_names[] = {"rate",  "momentum", "beta2",      "eps",
+                                           "decay", "clip",     "clip_value", "eps_root"};
 enum { N_SCALARS = sizeof scalar_names / sizeof scalar_names[0] };
 
 static const ht_update_rule *const rules[] = {
@@ -34,7 +34,7 @@ enum { N_RULES = sizeof rules / sizeof rules[0] };
 static ht_set *layout_eta(ht_context *ctx, enum layout layout, int64_t steps, int64_t n,
                           ht_dtype dtype)
 {
-    static const double low[] = {0.05, 0.7, 0.8, 0.01, 0.1, 1.5, 0.8};
+    static const double low[] = {0.05, 0.7, 0.8, 0.01, 0.1, 1.5, 0.8, 0.02};
     ht_set *eta = ht_set_new(ctx);
     for (int k = 0; k < N_SCALARS; k++) {
         ht_tensor *x =
@@ -54,11 +54,12 @@ static numbers layout_numbers(const ht_update_rule *rule, const ht_set *eta, int
                      rule->has_eps ? x[3] : 0,
                      x[4],
                      x[5],
-                     x[6]};
+                     x[6],
+                     rule->has_eps ? x[7] : 0};
 }
 
-/* Rate, what the rule has, and of decay and the clips those asked for. */
-enum { DECAY = 1, CLIP = 2, CLIP_VALUE = 4 };
+/* Rate, what the rule has, and of decay, the clips and eps_root those asked for. */
+enum { DECAY = 1, CLIP = 2, CLIP_VALUE = 4, EPS_ROOT = 8 };
 
 static ht_update outer_update(const ht_update_rule *rule, int asked)
 {
@@ -69,6 +70,7 @@ static ht_update outer_update(const ht_update_rule *rule, int asked)
     if (asked & DECAY) u.decay = HT_OUTER("decay");
     if (asked & CLIP) u.clip = HT_OUTER("clip");
     if (asked & CLIP_VALUE) u.clip_value = HT_OUTER("clip_value");
+    if (asked & EPS_ROOT && rule->has_eps) u.eps_root = HT_OUTER("eps_root");
     return u;
 }
 
@@ -119,7 +121,7 @@ static void check_layout(ht_context *ctx, const ht_update_rule *rule, enum layou
              rule->name, (int)layout, (int)steps, n, ht_dtype_name(dtype));
     ht_set *theta = first_of(ctx, dtype, 300, n), *gradient = first_of(ctx, dtype, 0, n);
     ht_set *eta = layout_eta(ctx, layout, steps, n, dtype);
-    ht_update update = outer_update(rule, DECAY | CLIP | CLIP_VALUE);
+    ht_update update = outer_update(rule, DECAY | CLIP | CLIP_VALUE | EPS_ROOT);
     assert_true(hti_update_check(ctx, &update, theta, eta, steps));
     ht_set *s = hti_update_state(&update, theta);
     loop l = loop_of(rule, theta);
@@ -238,10 +240,10 @@ typedef struct unrolled {
 static unrolled unrolled_new(ht_context *ctx, const ht_update_rule *rule, int asked)
 {
     /* Of values and of norms some are cut and some are not. */
-    static const double at[] = {0.05, 0.8, 0.9, 1e-2, 0.3, 1.38, 1.3};
+    static const double at[] = {0.05, 0.8, 0.9, 1e-2, 0.3, 1.38, 1.3, 0.04};
     const ht_update u = outer_update(rule, asked);
-    const ht_scalar *const field[] = {&u.rate,  &u.momentum, &u.beta2,     &u.eps,
-                                      &u.decay, &u.clip,     &u.clip_value};
+    const ht_scalar *const field[] = {&u.rate,  &u.momentum, &u.beta2,      &u.eps,
+                                      &u.decay, &u.clip,     &u.clip_value, &u.eps_root};
     unrolled r = {.update = u,
                   .point = ht_set_new(ctx),
                   .theta = ht_set_new(ctx),
@@ -289,7 +291,8 @@ static ht_var unrolled_loss(ht_tape *tape, int n, const ht_var *x, void *user)
     return ht_mean(ht_add(ht_mul(ht_square(w), 0.5), w));
 }
 
-static const int asked_for[] = {0, DECAY, CLIP, CLIP_VALUE, DECAY | CLIP | CLIP_VALUE};
+static const int asked_for[] = {
+    0, DECAY, CLIP, CLIP_VALUE, DECAY | CLIP | CLIP_VALUE, EPS_ROOT, EPS_ROOT | DECAY};
 enum { N_ASKED = sizeof asked_for / sizeof asked_for[0] };
 
 static void check_finite(ht_context *ctx, const ht_update_rule *rule, int asked)

@@ -7,7 +7,7 @@ their derivatives, by mpmath at 50 digits:
 
 A case is `steps` steps of a rule with gradients g and all scalars it has. Its line says
 
-    rule dtype steps n_p n_q, rate momentum beta2 eps decay clip clip_value, w0, g by steps,
+    rule dtype steps n_p n_q, rate momentum beta2 eps decay clip clip_value eps_root, w0, g by steps,
     y: the parameters at the end, then the state; d: of each parameter by g, by w0 and by each
     scalar that is not `-`; h: the same twice, row by row, where asked for; digits of each kind
 
@@ -137,6 +137,13 @@ def clipped(c, g):
     return [as_wide(mul(x, scale), False) for x in wide]
 
 
+def below(c, u):
+    """root(u) + eps."""
+    if "eps_root" in c:
+        u = hypot(ONE, u, c["eps_root"], ONE)
+    return add(u, c["eps"]) if "eps" in c else u
+
+
 def average(beta, a, b):
     return add(mul(beta, a), mul(add(ONE, beta, -1), b))
 
@@ -156,19 +163,19 @@ def step(rule, c, t, w, g, s):
         return add(w, mul(c["rate"], ahead), -1), [speed]
     if rule == "adagrad":
         u = hypot(ONE, s[0], ONE, g)
-        return add(w, mul(c["rate"], div(g, add(u, c["eps"]))), -1), [u]
+        return add(w, mul(c["rate"], div(g, below(c, u))), -1), [u]
     u = hypot(c["beta2"], s[-1], add(ONE, c["beta2"], -1), g)
     if rule == "rmsprop":
-        return add(w, mul(c["rate"], div(g, add(u, c["eps"]))), -1), [u]
+        return add(w, mul(c["rate"], div(g, below(c, u))), -1), [u]
     m = average(c["momentum"], s[0], g)
-    below = add(div(u, root(correction(c["beta2"], t))), c["eps"])
+    under = below(c, div(u, root(correction(c["beta2"], t))))
     size = div(c["rate"], correction(c["momentum"], t))
-    return add(w, mul(size, div(m, below)), -1), [m, u]
+    return add(w, mul(size, div(m, under)), -1), [m, u]
 
 
 STATES = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "rmsprop": 1,
           "adagrad": 1}
-SCALARS = ["rate", "momentum", "beta2", "eps", "decay", "clip", "clip_value"]
+SCALARS = ["rate", "momentum", "beta2", "eps", "decay", "clip", "clip_value", "eps_root"]
 HAS = {"sgd": [], "momentum": ["momentum"], "nesterov": ["momentum"],
        "adam": ["momentum", "beta2", "eps"], "adamw": ["momentum", "beta2", "eps"],
        "rmsprop": ["beta2", "eps"], "adagrad": ["eps"]}
@@ -259,6 +266,22 @@ def scalars_of(rule, **more):
     return {**{name: USUAL[name] for name in ["rate"] + HAS[rule]}, **more}
 
 
+def rooted(table, rule, dtype):
+    """eps_root beside gradients of its size and far from it; without an eps too."""
+    usual = scalars_of(rule)
+    alone = {k: x for k, x in usual.items() if k != "eps"}
+    for size in SIZES[dtype]:
+        for sequence in SEQUENCES:
+            table.case(rule, dtype, [[x * size] for x in sequence], [0],
+                       {**usual, "eps_root": 1e-8})
+        table.case(rule, dtype, [[size], [-size]], [0], {**alone, "eps_root": 1e-30})
+    for sequence in JUMPS[dtype]:
+        table.case(rule, dtype, [[x] for x in sequence], [0.75],
+                   {**alone, "eps_root": 1e-3, "decay": 0.125})
+    for size in (0, 1e-8, 1, 1e8):
+        table.case(rule, dtype, [[size]], [0.5], {**usual, "eps_root": 1e-3}, second=True)
+
+
 def fill(table):
     for rule in STATES:
         for dtype in ("f32", "f64"):
@@ -291,6 +314,8 @@ def fill(table):
                            HAS[rule] else scalars_of(rule), second=True)
                 table.case(rule, dtype, [[3 * size, 4 * size]], [0.5, 0.25],
                            scalars_of(rule, clip=size, decay=0.125), split=1, second=True)
+            if "eps" in HAS[rule]:
+                rooted(table, rule, dtype)
             if "beta2" in HAS[rule]:
                 for beta2 in (0, 1e-9, 1 - 1e-9):
                     table.case(rule, dtype, [[2], [3]], [0], scalars_of(rule, beta2=beta2))

@@ -9,7 +9,7 @@
 #include "test_nn.h"
 
 typedef struct numbers {
-    double rate, momentum, beta2, eps, decay, clip, clip_value;
+    double rate, momentum, beta2, eps, decay, clip, clip_value, eps_root;
 } numbers;
 
 /* What clip_value leaves of a gradient. */
@@ -24,39 +24,45 @@ static inline double root_of(double a, double x, double b, double y)
     return (double)sqrtl((long double)a * x * x + (long double)b * y * y);
 }
 
+/* sqrt(u^2 + eps_root); u itself, where there is none. */
+static inline double rooted(double u, double eps_root)
+{
+    return eps_root > 0 ? root_of(1, u, eps_root, 1) : u;
+}
+
 /* One tensor's step t = 1, 2, ... in type `real`; scalars are made in f64, as documented.
  * s holds n elements of each state. */
-#define LOOP_STEP(real)                                                               \
-    static inline void loop_step_##real(const ht_update_rule *rule, const numbers *x, \
-                                        double scale, int t, int64_t n, real *w,      \
-                                        const real *gradient, real *s)                \
-    {                                                                                 \
-        real rate = (real)x->rate, beta = (real)x->momentum, beta2 = (real)x->beta2;  \
-        real size = (real)(x->rate / (1 - pow(x->momentum, t)));                      \
-        real below = (real)sqrt(1 - pow(x->beta2, t)), eps = (real)x->eps;            \
-        real decay = (real)x->decay, rest = (real)(1 - x->beta2);                     \
-        for (int64_t i = 0; i < n; i++) {                                             \
-            real g = (real)cut_of(gradient[i], (real)x->clip_value) * (real)scale;    \
-            if (rule == &ht_adamw)                                                    \
-                w[i] -= (real)(x->rate * x->decay) * w[i];                            \
-            else                                                                      \
-                g += decay * w[i];                                                    \
-            if (rule == &ht_sgd) {                                                    \
-                w[i] -= rate * g;                                                     \
-            } else if (rule == &ht_momentum || rule == &ht_nesterov) {                \
-                s[i] = beta * s[i] + g;                                               \
-                w[i] -= rate * (rule == &ht_momentum ? s[i] : g + beta * s[i]);       \
-            } else if (rule == &ht_rmsprop || rule == &ht_adagrad) {                  \
-                bool all = rule == &ht_adagrad;                                       \
-                s[i] = (real)root_of(all ? 1 : beta2, s[i], all ? 1 : rest, g);       \
-                w[i] -= rate * (g / (s[i] + eps));                                    \
-            } else {                                                                  \
-                real *m = s, *u = s + n;                                              \
-                m[i] = beta * m[i] + (real)(1 - x->momentum) * g;                     \
-                u[i] = (real)root_of(beta2, u[i], rest, g);                           \
-                w[i] -= size * (m[i] / (u[i] / below + eps));                         \
-            }                                                                         \
-        }                                                                             \
+#define LOOP_STEP(real)                                                                  \
+    static inline void loop_step_##real(const ht_update_rule *rule, const numbers *x,    \
+                                        double scale, int t, int64_t n, real *w,         \
+                                        const real *gradient, real *s)                   \
+    {                                                                                    \
+        real rate = (real)x->rate, beta = (real)x->momentum, beta2 = (real)x->beta2;     \
+        real size = (real)(x->rate / (1 - pow(x->momentum, t)));                         \
+        real below = (real)sqrt(1 - pow(x->beta2, t)), eps = (real)x->eps;               \
+        real decay = (real)x->decay, rest = (real)(1 - x->beta2);                        \
+        for (int64_t i = 0; i < n; i++) {                                                \
+            real g = (real)cut_of(gradient[i], (real)x->clip_value) * (real)scale;       \
+            if (rule == &ht_adamw)                                                       \
+                w[i] -= (real)(x->rate * x->decay) * w[i];                               \
+            else                                                                         \
+                g += decay * w[i];                                                       \
+            if (rule == &ht_sgd) {                                                       \
+                w[i] -= rate * g;                                                        \
+            } else if (rule == &ht_momentum || rule == &ht_nesterov) {                   \
+                s[i] = beta * s[i] + g;                                                  \
+                w[i] -= rate * (rule == &ht_momentum ? s[i] : g + beta * s[i]);          \
+            } else if (rule == &ht_rmsprop || rule == &ht_adagrad) {                     \
+                bool all = rule == &ht_adagrad;                                          \
+                s[i] = (real)root_of(all ? 1 : beta2, s[i], all ? 1 : rest, g);          \
+                w[i] -= rate * (g / ((real)rooted(s[i], x->eps_root) + eps));            \
+            } else {                                                                     \
+                real *m = s, *u = s + n;                                                 \
+                m[i] = beta * m[i] + (real)(1 - x->momentum) * g;                        \
+                u[i] = (real)root_of(beta2, u[i], rest, g);                              \
+                w[i] -= size * (m[i] / ((real)rooted(u[i] / below, x->eps_root) + eps)); \
+            }                                                                            \
+        }                                                                                \
     }
 LOOP_STEP(double)
 LOOP_STEP(float)
