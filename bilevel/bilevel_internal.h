@@ -242,12 +242,6 @@ bool hti_coordinate_bounded(const ht_coordinate *c);
  * the step stands on its tape, so that no callback is called again. */
 bool hti_record(ht_bilevel *b, const ht_bilevel_options *options);
 
-/* floats.c: elements of a tensor's type, as f64, and back; of all of a set's tensors one
- * after the other, which are written without a word to who watches writes. */
-void hti_floats_get(double *to, const ht_tensor *like, const void *from);
-void hti_floats_put(void *to, const ht_tensor *like, const double *from);
-void hti_set_get(double *v, const ht_set *set);
-void hti_set_put(const ht_set *set, const double *v);
 /* The next part of memory; of a method's own, at `own` from *at on (NULL: for its size
  * alone). */
 static inline unsigned char *hti_carve(unsigned char **at, size_t bytes)

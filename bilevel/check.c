@@ -78,25 +78,6 @@ static void double_close(hti_double *d)
 
 /* Numbers of f64 sets. */
 
-static double set_dot(const ht_set *a, const ht_set *b)
-{
-    double sum = 0;
-    for (int i = 0; i < a->n; i++) {
-        const double *x = ht_tensor_data(a->tensor[i]), *y = ht_tensor_data(b->tensor[i]);
-        for (int64_t k = ht_tensor_count(a->tensor[i]); k-- > 0;) sum += *x++ * *y++;
-    }
-    return sum;
-}
-
-static void set_move(ht_set *a, const ht_set *along, double scale)
-{
-    for (int i = 0; i < a->n; i++) {
-        double *x = ht_tensor_data(a->tensor[i]);
-        const double *d = ht_tensor_data(along->tensor[i]);
-        for (int64_t k = ht_tensor_count(a->tensor[i]); k-- > 0;) *x++ += scale * *d++;
-    }
-}
-
 /* |a|, or |a - b|, in units of `size`, the largest element there is: squares of large
  * elements overflow and of small ones vanish. */
 static double set_norm(const ht_set *a, const ht_set *b, double size)
@@ -230,7 +211,7 @@ static bool double_compare(hti_double *d, const char *what, ht_bilevel_options o
 static double double_along(double h, void *user)
 {
     hti_double *d = user;
-    set_move(d->problem.eta, d->direction, h * d->scale);
+    ht_set_axpy(h * d->scale, d->direction, d->problem.eta);
     double outer = ht_bilevel_evaluate(d->evaluated, 0).outer;
     double_progress(d, differences);
     ht_set_copy(d->problem.eta, d->other);
@@ -272,7 +253,7 @@ static bool double_differences(hti_double *d, int n_directions)
         for (int i = 0; i < d->direction->n; i++)
             ht_tensor_normal(d->direction->tensor[i], (uint64_t)k * 1000 + (uint64_t)i, 0,
                              1);
-        double slope = d->scale * set_dot(d->gradient, d->direction);
+        double slope = d->scale * ht_set_dot(d->gradient, d->direction);
         hti_judgement j = hti_judge_slope(double_along, d, slope, tolerance * unit);
         bool worse = j.verdict == worst.verdict ? !(j.off <= worst.off)
                                                 : j.verdict > worst.verdict;

@@ -54,6 +54,18 @@ ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);
  * nothing is copied. */
 ht_status ht_set_copy(ht_set *to, const ht_set *from);
 
+/* Sets of f32 and f64 as vectors, computed in f64, in O(elements). Two sets must have the
+ * same names and shapes, in any order; after an error nothing is changed. The first is
+ * sum_i a_i b_i, tensor by tensor as a has them; NaN after an error. */
+double ht_set_dot(const ht_set *a, const ht_set *b);
+/* y += alpha x, rounded once; x may be y. */
+ht_status ht_set_axpy(double alpha, const ht_set *x, ht_set *y);
+/* All elements, tensor by tensor in the set's order, each row-major, to one tensor of
+ * shape (ht_set_elements), f32 or f64. */
+ht_status ht_set_flatten(const ht_set *set, ht_tensor *to);
+/* And back: the set's elements from such a tensor. */
+ht_status ht_set_unflatten(ht_set *set, const ht_tensor *from);
+
 /* safetensors (Hugging Face, format of 2022): u64 header length, JSON header, row-major
  * data. Written as ht_data.h says: the whole file or nothing, the old one's permissions
  * kept. A name that no reader would take is refused: one not UTF-8, "__metadata__". */

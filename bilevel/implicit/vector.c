@@ -27,25 +27,6 @@ static bool walk_next(walk *w)
     return true;
 }
 
-static double value_at(const ht_tensor *t, const unsigned char *at, int64_t k)
-{
-    float narrow;
-    double wide;
-    if (ht_tensor_dtype(t) == HT_F64)
-        return memcpy(&wide, at + k * (int64_t)sizeof wide, sizeof wide), wide;
-    return memcpy(&narrow, at + k * (int64_t)sizeof narrow, sizeof narrow),
-           (double)narrow;
-}
-
-static void set_element(const ht_tensor *t, unsigned char *at, int64_t k, double wide)
-{
-    float narrow = (float)wide;
-    if (ht_tensor_dtype(t) == HT_F64)
-        memcpy(at + k * (int64_t)sizeof wide, &wide, sizeof wide);
-    else
-        memcpy(at + k * (int64_t)sizeof narrow, &narrow, sizeof narrow);
-}
-
 void hti_vector_get(const hti_implicit *m, double *v, const unsigned char *block)
 {
     walk w = {.m = m, .at = (unsigned char *)(uintptr_t)block};
@@ -73,12 +54,13 @@ void hti_vector_move(const hti_implicit *m, unsigned char *block, double scale,
     walk w = {.m = m, .at = block};
     while (walk_next(&w))
         for (int64_t k = 0, n = ht_tensor_count(w.tensor); w.unknown && k < n; k++)
-            set_element(w.tensor, w.at, k, value_at(w.tensor, w.at, k) + scale * *v++);
+            hti_float_to(w.tensor, w.at, k,
+                         hti_float_at(w.tensor, w.at, k) + scale * *v++);
 }
 
 void hti_add_elements(const ht_tensor *t, unsigned char *to, double scale,
                       const unsigned char *from)
 {
     for (int64_t k = 0, n = ht_tensor_count(t); k < n; k++)
-        set_element(t, to, k, value_at(t, to, k) + scale * value_at(t, from, k));
+        hti_float_to(t, to, k, hti_float_at(t, to, k) + scale * hti_float_at(t, from, k));
 }

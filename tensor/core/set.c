@@ -329,53 +329,55 @@ ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype)
     return clone;
 }
 
-/* Whether `set`, the one copied `which` way, has every name of the other. */
-static ht_status set_check_names(ht_context *ctx, const ht_set *set, const ht_set *other,
-                                 const char *which)
+/* Whether `set` has every name of the other. */
+static ht_status set_has_names(ht_context *ctx, const ht_set *set, const ht_set *other,
+                               const char *who, const char *called)
 {
     char names[HTI_MESSAGE / 2];
     for (int i = 0; i < other->n; i++) {
         if (ht_set_find(set, other->name[i]) >= 0) continue;
         hti_set_names(names, sizeof names, set->n, set->name);
         return ht_context_fail(ctx, HT_ERROR_ARGUMENT, NULL,
-                               "ht_set_copy: no tensor \"%s\" in the set copied %s, "
-                               "which has: %s\n"
+                               "%s: no tensor \"%s\" in the set %s, which has: %s\n"
                                "  hint: both sets must have the same names",
-                               other->name[i], which, names);
+                               who, other->name[i], called, names);
     }
     return HT_OK;
 }
 
-static ht_status set_check_shapes(const ht_set *to, const ht_set *from)
+ht_status hti_set_alike(const ht_set *a, const ht_set *b, const char *who,
+                        const char *const called[2])
 {
     char expected[HT_SHAPE_TEXT], got[HT_SHAPE_TEXT];
-    for (int i = 0; i < to->n; i++) {
-        ht_shape shape = ht_tensor_shape(to->tensor[i]);
-        ht_shape other = ht_tensor_shape(from->tensor[ht_set_find(from, to->name[i])]);
+    ht_status status = set_has_names(a->ctx, b, a, who, called[1]);
+    if (!status) status = set_has_names(a->ctx, a, b, who, called[0]);
+    for (int i = 0; i < a->n && !status; i++) {
+        ht_shape shape = ht_tensor_shape(a->tensor[i]);
+        ht_shape other = ht_tensor_shape(b->tensor[ht_set_find(b, a->name[i])]);
         if (!ht_shape_equal(shape, other))
-            return ht_context_fail(
-                to->ctx, HT_ERROR_SHAPE, NULL,
-                "ht_set_copy: tensor \"%s\": expected shape %s, got %s", to->name[i],
-                ht_shape_text(shape, expected), ht_shape_text(other, got));
+            status = ht_context_fail(a->ctx, HT_ERROR_SHAPE, NULL,
+                                     "%s: tensor \"%s\": expected shape %s, got %s", who,
+                                     a->name[i], ht_shape_text(shape, expected),
+                                     ht_shape_text(other, got));
     }
-    return HT_OK;
+    return status;
 }
 
 ht_status ht_set_copy(ht_set *to, const ht_set *from)
 {
+    static const char who[] = "ht_set_copy";
     HT_ASSERT(to && from, "ht_set_copy: to %p, from %p", (void *)to, (const void *)from);
-    HTI_ALIVE(to, "ht_set_copy", "set");
-    HTI_ALIVE(from, "ht_set_copy", "set");
-    ht_status status = set_check_names(to->ctx, from, to, "from");
-    if (!status) status = set_check_names(to->ctx, to, from, "to");
-    if (!status) status = set_check_shapes(to, from);
+    HTI_ALIVE(to, who, "set");
+    HTI_ALIVE(from, who, "set");
+    ht_status status =
+        hti_set_alike(to, from, who, (const char *[]){"copied to", "copied from"});
     for (int i = 0; i < to->n && !status; i++)
-        status = hti_tensor_holds(
-            to->tensor[i], from->tensor[ht_set_find(from, to->name[i])], "ht_set_copy");
+        status = hti_tensor_holds(to->tensor[i],
+                                  from->tensor[ht_set_find(from, to->name[i])], who);
     for (int i = 0; i < to->n && !status; i++) {
         status =
             ht_tensor_copy(to->tensor[i], from->tensor[ht_set_find(from, to->name[i])]);
-        hti_tensor_write(to->tensor[i], "ht_set_copy", NULL);
+        hti_tensor_write(to->tensor[i], who, NULL);
     }
     return status;
 }

@@ -3,6 +3,8 @@
 #ifndef HTI_SET_H
 #define HTI_SET_H
 
+#include <string.h>
+
 #include "ht_set.h"
 #include "tensor_internal.h"
 
@@ -47,6 +49,40 @@ void hti_set_index_drop(ht_set *set, int i);
 bool hti_set_reserve(ht_set *set, int n);
 /* Frees the last n tensors. */
 void hti_set_drop(ht_set *set, int n);
+
+/* Whether two sets have the same names and shapes, in any order; else an error of `who`,
+ * which calls them what `called` says, on a's context. */
+ht_status hti_set_alike(const ht_set *a, const ht_set *b, const char *who,
+                        const char *const called[2]);
+
+/* floats.c: an element of a float tensor, or of what `like` is the type of; the first
+ * n of them, as many as `like` has; of all of a set's tensors one after the other, which
+ * are written without a word to who watches writes. */
+static inline double hti_float_at(const ht_tensor *like, const void *data, int64_t k)
+{
+    const unsigned char *at = data;
+    float narrow;
+    double wide;
+    if (like->array.dtype == HT_F64)
+        return memcpy(&wide, at + k * (int64_t)sizeof wide, sizeof wide), wide;
+    return memcpy(&narrow, at + k * (int64_t)sizeof narrow, sizeof narrow),
+           (double)narrow;
+}
+
+static inline void hti_float_to(const ht_tensor *like, void *data, int64_t k, double wide)
+{
+    unsigned char *at = data;
+    float narrow = (float)wide;
+    if (like->array.dtype == HT_F64)
+        memcpy(at + k * (int64_t)sizeof wide, &wide, sizeof wide);
+    else
+        memcpy(at + k * (int64_t)sizeof narrow, &narrow, sizeof narrow);
+}
+
+void hti_floats_get(double *to, const ht_tensor *like, const void *from);
+void hti_floats_put(void *to, const ht_tensor *like, const double *from);
+void hti_set_get(double *v, const ht_set *set);
+void hti_set_put(const ht_set *set, const double *v);
 
 void hti_set_lend(ht_set *set, hti_loan *loan, const char *borrower, const char *role);
 void hti_set_return(hti_loan *loan); /* of no set: nothing */

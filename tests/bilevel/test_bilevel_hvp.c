@@ -67,15 +67,6 @@ static void mlp_open(trial *t, ht_update update)
     t->problem.steps = 12;
 }
 
-static double set_dot(const ht_set *a, const ht_set *b)
-{
-    double sum = 0;
-    for (int j = 0; j < ht_set_count(a); j++)
-        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(a, j)); k++)
-            sum += ht_tensor_get(ht_set_at(a, j), k) * ht_tensor_get(ht_set_at(b, j), k);
-    return sum;
-}
-
 static ht_set *direction(const ht_set *eta)
 {
     ht_set *v = ht_set_clone(eta, 0);
@@ -87,13 +78,9 @@ static ht_set *direction(const ht_set *eta)
 
 static void move(ht_set *eta, const ht_set *from, const ht_set *v, double h)
 {
-    for (int j = 0; j < ht_set_count(eta); j++)
-        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(eta, j)); k++)
-            ht_tensor_set(ht_set_at(eta, j), k,
-                          ht_tensor_get(ht_set_at(from, j), k) +
-                              h * ht_tensor_get(ht_set_at(v, j), k));
+    ht_set_copy(eta, from);
+    ht_set_axpy(h, v, eta);
 }
-
 /* w . (G(eta + h v) - G(eta - h v)) / 2 h, extrapolated from h and h / 2. */
 static double differences(trial *t, ht_bilevel *b, const ht_set *v, const ht_set *w)
 {
@@ -101,9 +88,9 @@ static double differences(trial *t, ht_bilevel *b, const ht_set *v, const ht_set
     double h = 2e-4, found[2];
     for (int k = 0; k < 2; k++, h /= 2) {
         move(t->problem.eta, eta, v, h);
-        double up = set_dot(ht_bilevel_run(b, 0).gradient, w);
+        double up = ht_set_dot(ht_bilevel_run(b, 0).gradient, w);
         move(t->problem.eta, eta, v, -h);
-        found[k] = (up - set_dot(ht_bilevel_run(b, 0).gradient, w)) / (2 * h);
+        found[k] = (up - ht_set_dot(ht_bilevel_run(b, 0).gradient, w)) / (2 * h);
     }
     ht_set_copy(t->problem.eta, eta);
     ht_set_free(eta);
@@ -123,10 +110,10 @@ static void check_problem(trial *t, ht_bilevel_options o)
         for (int64_t k = 0; k < ht_tensor_count(ht_set_at(gradient, j)); k++)
             assert_true(ht_tensor_get(ht_set_at(gradient, j), k) ==
                         ht_tensor_get(ht_set_at(r.gradient, j), k));
-    double vw = set_dot(product, w), size = sqrt(set_dot(product, product));
+    double vw = ht_set_dot(product, w), size = sqrt(ht_set_dot(product, product));
     size_t bytes = ht_bilevel_bytes(b);
     uint64_t calls = t->memory.calls;
-    double wv = set_dot(ht_bilevel_hvp(b, w), v);
+    double wv = ht_set_dot(ht_bilevel_hvp(b, w), v);
     assert_int_equal(t->memory.calls, calls);
     assert_int_equal(ht_bilevel_bytes(b), bytes);
     if (!(fabs(vw - want) <= 1e-7 * size)) fail_msg("%.15g, not %.15g", vw, want);
@@ -199,7 +186,7 @@ static void minimize_by_newton_solves_a_quadratic_in_two_steps(void **state)
         t.problem.steps = 600;
         ht_bilevel *b = trial_bilevel(&t, (ht_bilevel_options){0});
         const ht_set *gradient = ht_bilevel_run(b, 0).gradient;
-        double before = sqrt(set_dot(gradient, gradient));
+        double before = sqrt(ht_set_dot(gradient, gradient));
         ht_outer_result r = ht_bilevel_minimize(
             b, &(ht_outer_options){.newton = 40, .steps = 3, .tolerance = 1e-9 * before});
         if (r.end != HT_OUTER_TOLERANCE || r.steps > 3)

@@ -157,15 +157,6 @@ static void trial_implicit(trial *t, fuzz_bytes *bytes)
     ht_bilevel_free(b);
 }
 
-static double set_dot(const ht_set *a, const ht_set *b)
-{
-    double sum = 0;
-    for (int i = 0; i < ht_set_count(a); i++)
-        for (int64_t k = 0; k < ht_tensor_count(ht_set_at(a, i)); k++)
-            sum += ht_tensor_get(ht_set_at(a, i), k) * ht_tensor_get(ht_set_at(b, i), k);
-    return sum;
-}
-
 /* A direction of eta, of signs that bytes give. */
 static ht_set *trial_direction(trial *t, fuzz_bytes *bytes)
 {
@@ -185,11 +176,11 @@ static void trial_second(trial *t, fuzz_bytes *bytes)
     FUZZ_REQUIRE(b && ht_bilevel_run(b, 3).gradient, "%s", said(t));
     const ht_set *product = ht_bilevel_hvp(b, v);
     FUZZ_REQUIRE(product, "%s", said(t));
-    double vw = set_dot(product, w), size = sqrt(set_dot(product, product));
+    double vw = ht_set_dot(product, w), size = sqrt(ht_set_dot(product, product));
     unsigned long calls = t->memory.calls;
     product = ht_bilevel_hvp(b, w);
-    double wv = set_dot(product, v);
-    size = fmax(size, sqrt(set_dot(product, product))) * sqrt(set_dot(v, v));
+    double wv = ht_set_dot(product, v);
+    size = fmax(size, sqrt(ht_set_dot(product, product))) * sqrt(ht_set_dot(v, v));
     FUZZ_REQUIRE(t->memory.calls == calls, "a product allocates");
     if (isfinite(size) && size < 1e6 * fabs(t->outer) && t->random.dtype == HT_F64)
         FUZZ_REQUIRE(fabs(vw - wv) <= 1e-7 * fmax(size, t->least), "%.17g, not %.17g", vw,

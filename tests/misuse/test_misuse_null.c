@@ -285,6 +285,15 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_set_clone, ht_set_clone(w.set, (ht_dtype)9))                                   \
     X(ht_set_copy, ht_set_copy(NULL, w.set))                                            \
     X(ht_set_copy, ht_set_copy(w.set, NULL))                                            \
+    X(ht_set_dot, ht_set_dot(NULL, w.set))                                              \
+    X(ht_set_dot, ht_set_dot(w.set, NULL))                                              \
+    X(ht_set_axpy, ht_set_axpy(1, NULL, w.set))                                         \
+    X(ht_set_axpy, ht_set_axpy(1, w.set, NULL))                                         \
+    X(ht_set_flatten, ht_set_flatten(NULL, w.x))                                        \
+    X(ht_set_flatten, ht_set_flatten(w.set, NULL))                                      \
+    X(ht_set_flatten, ht_set_flatten(w.set, w.x))                                       \
+    X(ht_set_unflatten, ht_set_unflatten(NULL, w.x))                                    \
+    X(ht_set_unflatten, ht_set_unflatten(w.set, NULL))                                  \
     X(ht_set_write, ht_set_write(NULL, "a"))                                            \
     X(ht_set_write, ht_set_write(w.set, NULL))                                          \
     X(ht_set_read, ht_set_read(NULL, "a"))                                              \

@@ -57,6 +57,10 @@ AFTER(tensor_of_a_freed_set, ht_set_tensor(gone_set(d), "w"))
 AFTER(first_of_a_freed_set, ht_set_at(gone_set(d), 0))
 AFTER(clone_of_a_freed_set, ht_set_clone(gone_set(d), HT_F32))
 AFTER(copy_from_a_freed_set, ht_set_copy(d->theta, gone_set(d)))
+AFTER(product_with_a_freed_set, ht_set_dot(d->theta, gone_set(d)))
+AFTER(sum_with_a_freed_set, ht_set_axpy(1, gone_set(d), d->theta))
+AFTER(elements_of_a_freed_set, ht_set_flatten(gone_set(d), TENSOR(HT_F32, 3)))
+AFTER(set_from_a_freed_tensor, ht_set_unflatten(d->theta, gone(d)))
 AFTER(variables_of_a_freed_set, ht_vars_input(d->eager, gone_set(d), 0))
 AFTER(print_of_a_freed_set, ht_set_print(gone_set(d), stdout))
 
@@ -215,6 +219,10 @@ static const mistake mistakes[] = {
     GONE(first_of_a_freed_set, "ht_set_at"),
     GONE(clone_of_a_freed_set, "ht_set_clone"),
     GONE(copy_from_a_freed_set, "ht_set_copy"),
+    GONE(product_with_a_freed_set, "ht_set_dot"),
+    GONE(sum_with_a_freed_set, "ht_set_axpy"),
+    GONE(elements_of_a_freed_set, "ht_set_flatten"),
+    GONE(set_from_a_freed_tensor, "ht_set_unflatten"),
     GONE(variables_of_a_freed_set, "ht_vars_input"),
     GONE(print_of_a_freed_set, "ht_set_print"),
     GONE(reset_of_a_freed_tape, "ht_tape_reset"),

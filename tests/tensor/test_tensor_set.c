@@ -236,6 +236,113 @@ static void set_copy_of_other_names_or_shapes_copies_nothing(void **state)
     ht_set_free(to);
 }
 
+/* Seven elements, by name in another order and type: weight k + 1, bias -2 and 4, and a
+ * large one; and as many of the other, of 0.5, 3 and a small one. */
+static ht_set *vector(ht_context *ctx, bool other)
+{
+    ht_set *set = ht_set_new(ctx);
+    if (other) ht_tensor_fill(ht_set_add(set, "bias", HT_F64, HT_SHAPE(2)), 3);
+    ht_tensor *weight = ht_set_add(set, "weight", HT_F32, HT_SHAPE(2, 2));
+    if (!other) ht_set_add(set, "bias", HT_F32, HT_SHAPE(2));
+    ht_tensor *step = ht_set_add(set, "step", HT_F64, HT_SCALAR);
+    for (int k = 0; k < 4; k++) ht_tensor_set(weight, k, other ? 0.5 : k + 1);
+    ht_tensor_fill(step, other ? 0x1p-60 : 0x1p60);
+    if (other) return set;
+    ht_tensor_set(ht_set_tensor(set, "bias"), 0, -2);
+    ht_tensor_set(ht_set_tensor(set, "bias"), 1, 4);
+    return set;
+}
+
+static void set_vector_sums_and_multiples_are_by_name(void **state)
+{
+    fixture *f = *state;
+    ht_set *a = vector(f->ctx, false), *b = vector(f->ctx, true);
+    assert_near(ht_set_dot(a, b), 0.5 * (1 + 2 + 3 + 4) + 3 * (4 - 2) + 1, 0);
+    assert_near(ht_set_dot(b, a), 12, 0);
+    assert_int_equal(ht_set_axpy(-2, b, a), HT_OK);
+    for (int k = 0; k < 4; k++)
+        assert_near(ht_tensor_get(ht_set_tensor(a, "weight"), k), k, 0);
+    assert_near(ht_tensor_get(ht_set_tensor(a, "bias"), 0), -8, 0);
+    assert_near(ht_tensor_get(ht_set_tensor(a, "bias"), 1), -2, 0);
+    assert_int_equal(ht_set_axpy(2, b, b), HT_OK);
+    assert_near(ht_tensor_get(ht_set_tensor(b, "bias"), 1), 9, 0);
+    assert_near(ht_set_dot(b, b), 4 * 2.25 + 2 * 81, 0);
+    ht_set_free(a);
+    ht_set_free(b);
+}
+
+/* 2^24 and two ones: an f32 sum would not tell the ones. */
+static void set_vector_sums_are_in_f64(void **state)
+{
+    fixture *f = *state;
+    ht_set *set = ht_set_new(f->ctx);
+    ht_tensor *x = ht_set_add(set, "x", HT_F32, HT_SHAPE(3));
+    ht_tensor_fill(x, 1);
+    ht_tensor_set(x, 0, 4096);
+    assert_near(ht_set_dot(set, set), 0x1p24 + 2, 0);
+    ht_set_free(set);
+}
+
+static void set_vector_flattens_and_back(void **state)
+{
+    fixture *f = *state;
+    ht_set *a = vector(f->ctx, false), *b = vector(f->ctx, false);
+    ht_tensor *flat = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(7));
+    const double want[] = {1, 2, 3, 4, -2, 4, 0x1p60};
+    assert_int_equal(ht_set_flatten(a, flat), HT_OK);
+    for (int k = 0; k < 7; k++) assert_near(ht_tensor_get(flat, k), want[k], 0);
+    for (int j = 0; j < 3; j++) ht_tensor_fill(ht_set_at(b, j), 0);
+    assert_int_equal(ht_set_unflatten(b, flat), HT_OK);
+    assert_int_equal(ht_set_axpy(-1, a, b), HT_OK);
+    assert_near(ht_set_dot(b, b), 0, 0);
+    ht_set_free(a);
+    ht_set_free(b);
+    ht_tensor_free(flat);
+}
+
+static void set_vectors_of_two_forms_are_refused(void **state)
+{
+    fixture *f = *state;
+    ht_set *a = vector(f->ctx, false), *b = vector(f->ctx, false);
+    ht_tensor *bias = ht_set_tensor(b, "bias");
+    ht_set_add(b, "more", HT_F32, HT_SHAPE(2));
+    assert_true(isnan(ht_set_dot(a, b)));
+    expect_error(f, HT_ERROR_ARGUMENT, "ht_set_dot: no tensor \"more\" in the set a");
+    assert_int_equal(ht_set_axpy(1, a, b), HT_ERROR_ARGUMENT);
+    expect_error(f, HT_ERROR_ARGUMENT, "ht_set_axpy: no tensor \"more\" in the set x");
+    ht_set_add(a, "more", HT_F32, HT_SHAPE(3));
+    assert_int_equal(ht_set_axpy(1, a, b), HT_ERROR_SHAPE);
+    expect_error(f, HT_ERROR_SHAPE, "\"more\": expected shape (2), got (3)");
+    assert_near(ht_tensor_get(bias, 1), 4, 0);
+    ht_set_free(a);
+    ht_set_free(b);
+}
+
+static void set_vector_of_another_size_or_type_is_refused(void **state)
+{
+    fixture *f = *state;
+    ht_set *a = vector(f->ctx, false), *labels = ht_set_new(f->ctx);
+    ht_tensor *six = ht_tensor_new(f->ctx, HT_F64, HT_SHAPE(6)),
+              *whole = ht_tensor_new(f->ctx, HT_I32, HT_SHAPE(7)),
+              *column = ht_tensor_new(f->ctx, HT_F32, HT_SHAPE(7, 1));
+    ht_set_add(labels, "label", HT_I32, HT_SHAPE(6));
+    assert_int_equal(ht_set_flatten(a, six), HT_ERROR_SHAPE);
+    expect_error(f, HT_ERROR_SHAPE, "ht_set_flatten: expected a tensor of shape (7)");
+    assert_int_equal(ht_set_unflatten(a, column), HT_ERROR_SHAPE);
+    expect_error(f, HT_ERROR_SHAPE, "got (7, 1)");
+    assert_int_equal(ht_set_flatten(a, whole), HT_ERROR_DTYPE);
+    expect_error(f, HT_ERROR_DTYPE, "ht_set_flatten: expected a tensor of f32 or f64");
+    assert_int_equal(ht_set_unflatten(labels, six), HT_ERROR_DTYPE);
+    expect_error(f, HT_ERROR_DTYPE, "tensor \"label\" is i32");
+    assert_true(isnan(ht_set_dot(labels, labels)));
+    expect_error(f, HT_ERROR_DTYPE, "ht_set_dot: tensor \"label\" is i32");
+    ht_set_free(a);
+    ht_set_free(labels);
+    ht_tensor_free(six);
+    ht_tensor_free(whole);
+    ht_tensor_free(column);
+}
+
 static void set_counts_by_pattern_adds_up(void **state)
 {
     fixture *f = *state;
@@ -425,6 +532,11 @@ int main(void)
         CASE(set_clone_converts_floats_only),
         CASE(set_copy_in_another_order_converts),
         CASE(set_copy_of_other_names_or_shapes_copies_nothing),
+        CASE(set_vector_sums_and_multiples_are_by_name),
+        CASE(set_vector_sums_are_in_f64),
+        CASE(set_vector_flattens_and_back),
+        CASE(set_vectors_of_two_forms_are_refused),
+        CASE(set_vector_of_another_size_or_type_is_refused),
         CASE(set_counts_by_pattern_adds_up),
         CASE(set_print_of_names_and_shapes_aligns_columns),
         CASE(stream_of_known_names_is_fnv1a),

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* floats.c: what programs compute with, in either float type, and vectors in f64 that
- * solvers and loops compute with. Read next: implicit/vector.c, stochastic/oracle.c. */
+/* floats.c: elements of either float type as f64 and back, a tensor's, or all of a set's
+ * one after the other. Read next: ../kernels/set_vector.c. */
 #include <string.h>
 
-#include "bilevel_internal.h"
+#include "set.h"
 
 void hti_floats_get(double *to, const ht_tensor *like, const void *from)
 {
     int64_t n = ht_tensor_count(like);
     const float *narrow = from;
-    if (ht_tensor_dtype(like) == HT_F64)
+    if (like->array.dtype == HT_F64)
         memcpy(to, from, (size_t)n * sizeof *to);
     else
         for (int64_t k = 0; k < n; k++) to[k] = (double)narrow[k];
@@ -19,7 +19,7 @@ void hti_floats_put(void *to, const ht_tensor *like, const double *from)
 {
     int64_t n = ht_tensor_count(like);
     float *narrow = to;
-    if (ht_tensor_dtype(like) == HT_F64)
+    if (like->array.dtype == HT_F64)
         memcpy(to, from, (size_t)n * sizeof *from);
     else
         for (int64_t k = 0; k < n; k++) narrow[k] = (float)from[k];
