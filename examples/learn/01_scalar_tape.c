@@ -125,7 +125,7 @@ static void by_the_library(const char *page)
     for (int i = 0; i < 2; i++) y = ht_mul(y, x);
     y = ht_item(y) > 1 ? ht_add(y, x) : ht_exp(y); /* ht_item: C takes a number out */
     printf("\nf by the library: %.4f, %d nodes\n", ht_item(y), (int)ht_tape_nodes(t));
-    (void)page;
+    if (page) ht_tape_write_html(t, page);
     ht_var z[2] = {ht_mul(x, x), ht_mul(x, ht_item(x))}, g[2];
     for (int i = 0; i < 2; i++) ht_grad(z[i], 1, &x, &g[i]); /* dz/dx; how: lesson 2 */
     printf("slope of x x: %.4f; of x times ht_item(x): %.4f; by hand 2 x = 3.0000\n",

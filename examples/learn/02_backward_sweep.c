@@ -106,7 +106,7 @@ static void by_the_library(double at, const char *page)
     ht_var y = ht_name(ht_mul(ht_mul(x, x), ht_exp(x)), "y");
     ht_grad(y, 1, &x, &g);
     printf("by the library: y = %.4f, dy/dx = %.4f\n", ht_item(y), ht_item(g));
-    (void)page;
+    if (page) ht_tape_write_html(t, page);
     ht_tape_free(t);
     ht_tensor_free(number);
     ht_context_free(ctx);
