@@ -79,63 +79,70 @@ static void second_of_exp(const char *name, const op *f)
 }
 
 static double a_data[] = {.5, -1, 2, 1, .3, -.7}, b_data[] = {1, .2, -.4, .6, .9, -.3};
-static double u_data[] = {.1, -.2, .3, .4, -.5, .6}; /* a direction for A */
 
-/* L = sum of exp(A B), A 2 by 3, B 3 by 2; its gradients; and the gradient by B of
- * <dL/dA, U>, which is a second derivative. */
+/* L = sum of exp(A B), by an op for the product; A is 2 by 3; all of B, 3 by 2, is raised
+ * by h. dL/dA; the sum of its elements; and how fast that moves with h, which is a second
+ * derivative: the sum of its gradient by B. */
 typedef struct result {
-    double a[6], b[6], mixed[6], along; /* along: <dL/dA, U> */
+    double a[6], sum, second;
 } result;
-static result differentiate(const op *f)
+static result differentiate(const op *f, double h)
 {
     result r;
+    double raised[6];
+    for (int i = 0; i < 6; i++) raised[i] = b_data[i] + h;
     tape *t = tape_new();
-    var x[2] = {input(t, (matrix){2, 3, a_data}), input(t, (matrix){3, 2, b_data})};
-    var y = append(t, f, shape(2, 2), x[0], x[1]), g[2], mixed;
-    grad(v_sum(v_exp(y)), 2, x, g);
-    var along = v_sum(v_mul(g[0], constant(t, (matrix){2, 3, u_data})));
-    grad(along, 1, &x[1], &mixed);
-    memcpy(r.a, value(g[0]).data, sizeof r.a);
-    memcpy(r.b, value(g[1]).data, sizeof r.b);
-    memcpy(r.mixed, value(mixed).data, sizeof r.mixed);
-    r.along = *value(along).data;
+    var a = input(t, (matrix){2, 3, a_data}), b = input(t, (matrix){3, 2, raised}), g, gg;
+    grad(v_sum(v_exp(append(t, f, shape(2, 2), a, b))), 1, &a, &g);
+    grad(v_sum(g), 1, &b, &gg);
+    memcpy(r.a, value(g).data, sizeof r.a);
+    r.sum = *value(v_sum(g)).data;
+    r.second = *value(v_sum(gg)).data;
     tape_free(t);
     return r;
 }
 
-static void print(const char *name, const double *x)
+static void print(const char *name, result r)
 {
-    printf("%-34s", name);
-    for (int i = 0; i < 6; i++) printf(" %8.4f", x[i]);
-    puts("");
+    printf("%-7s  dL/dA", name);
+    for (int i = 0; i < 6; i++) printf(" %8.4f", r.a[i]);
+    printf("\n         its sum moves with B by %.4f\n", r.second);
 }
 
-/* The right rule; the number in the wrong place; and what differences say of the second
- * derivative (lesson 3), from <dL/dA, U> at B a little aside. */
 static void second_of_product(void)
 {
-    result right = differentiate(&op_product), cut_off = differentiate(&op_detached);
-    double differences[6], h = 1e-5;
-    for (int i = 0; i < 6; i++) {
-        double was = b_data[i], ends[2];
-        for (int k = 0; k < 2; k++) {
-            b_data[i] = was + (k ? -h : h);
-            ends[k] = differentiate(&op_product).along;
-        }
-        b_data[i] = was;
-        differences[i] = (ends[0] - ends[1]) / (2 * h);
-    }
+    double h = 1e-5, plus = differentiate(&op_product, h).sum;
+    double minus = differentiate(&op_product, -h).sum;
     puts("\nL = sum of exp(A B)");
-    print("dL/dA = V B^T", right.a), print("  detached", cut_off.a);
-    print("dL/dB = A^T V", right.b), print("  detached", cut_off.b);
-    print("d<dL/dA, U>/dB", right.mixed), print("  differences", differences);
-    print("  detached: wrong", cut_off.mixed);
+    print("nodes", differentiate(&op_product, 0));
+    print("numbers", differentiate(&op_detached, 0));
+    printf("by differences (lesson 3) %.4f\n", (plus - minus) / (2 * h));
+}
+
+/* The library's rules emit nodes too: its page shows L, dL/dA, and what is made of it. */
+static void by_the_library(const char *page)
+{
+    ht_context *ctx = lesson_context();
+    ht_tape *t = ht_tape_new(ctx, HT_EAGER);
+    ht_tensor *a_value = ht_tensor_wrap(ctx, HT_F64, HT_SHAPE(2, 3), a_data);
+    ht_tensor *b_value = ht_tensor_wrap(ctx, HT_F64, HT_SHAPE(3, 2), b_data);
+    ht_var a = ht_name(ht_input(t, a_value), "A"), b = ht_name(ht_input(t, b_value), "B");
+    ht_var l = ht_name(ht_sum(ht_exp(ht_matmul(a, b))), "L"), g, gg;
+    ht_grad(l, 1, &a, &g);
+    ht_grad(ht_sum(ht_name(g, "dL/dA")), 1, &b, &gg);
+    printf("by the library            %.4f\n", ht_item(ht_sum(gg)));
+    if (page) ht_tape_write_html(t, page);
+    ht_tape_free(t);
+    ht_tensor_free(a_value);
+    ht_tensor_free(b_value);
+    ht_context_free(ctx);
 }
 
 int main(int argc, char **argv)
 {
-    (void)lesson_page(argc, argv);
+    const char *page = lesson_page(argc, argv);
     second_of_exp("exp, its rule emits nodes", &op_exp);
     second_of_exp("exp, its rule reads a number", &op_cut_exp);
     second_of_product();
+    by_the_library(page);
 }

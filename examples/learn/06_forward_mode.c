@@ -34,8 +34,9 @@
  * n sweeps forward or m sweeps backward, each a small multiple of f. The gradient of a
  * loss, m = 1, is one sweep backward; how 1000 outputs move with one rate, one forward.
  *
- * The engine is engine.c: jvp(n, x, u, m, y, ju) and vjp(m, y, v, n, x, g) in section 4.
- * It needs lesson 5; lesson 7 runs one sweep over the other. */
+ * The engine is engine.c: jvp(n, x, u, m, y, ju) and vjp(m, y, v, n, x, g) in section 4;
+ * the library has ht_jvp and ht_vjp. It needs lesson 5; lesson 7 runs one sweep over
+ * the other. */
 #include "lesson.h"
 
 #define ENGINE_NO_MAIN
@@ -54,25 +55,6 @@ static const op op_forgetful = {"product", 2, matmul_vjp, forgetful_jvp,
 
 static double a[] = {.5, -1, 2, 1, .3, -.7}, b[] = {.4, -.2, .6}, v_data[] = {.7, -1.1};
 static double u_a[] = {.1, -.2, .3, .4, -.5, .6}, u_b[] = {1, -.3, .5};
-
-/* y = x x e^x of lesson 2, node by node, with dx/ds = 1. */
-static void tangents(void)
-{
-    double at = 1.5;
-    tape *t = tape_new();
-    var n[4] = {input(t, (matrix){1, 1, &at})}, tangent[4], one = number(t, 1);
-    n[1] = v_mul(n[0], n[0]);
-    n[2] = v_exp(n[0]);
-    n[3] = v_mul(n[1], n[2]);
-    jvp(1, n, &one, 4, n, tangent);
-    const char *names[] = {"x", "x x", "e^x", "x x e^x"};
-    puts("y = x x e^x at x = 1.5\nnode        value      tangent");
-    for (int i = 0; i < 4; i++)
-        printf("%-8s %8.4f %12.4f\n", names[i], *value(n[i]).data,
-               *value(tangent[i]).data);
-    printf("by hand: dy/dx = (2 x + x x) e^x = %.4f\n\n", (2 * at + at * at) * exp(at));
-    tape_free(t);
-}
 
 /* f: x = (A, B), 2 by 3 and 3 by 1, to y = exp(A B), 2 by 1: n = 9, m = 2. */
 typedef struct function {
@@ -133,10 +115,31 @@ static void jacobian(void)
         }
 }
 
+/* y = x x e^x of lesson 2 by the library, node by node, with dx/ds = 1. */
+static void tangents(double at, const char *page)
+{
+    ht_context *ctx = lesson_context();
+    ht_tape *t = ht_tape_new(ctx, HT_EAGER);
+    ht_tensor *x = ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, &at);
+    ht_var n[4] = {ht_name(ht_input(t, x), "x")}, one = ht_number(1), tangent[4];
+    n[1] = ht_mul(n[0], n[0]);
+    n[2] = ht_exp(n[0]);
+    n[3] = ht_name(ht_mul(n[1], n[2]), "y");
+    ht_jvp(1, n, &one, 4, n, tangent);
+    const char *names[] = {"x", "x x", "e^x", "y"};
+    puts("y = x x e^x at x = 1.5\nnode     value      tangent");
+    for (int i = 0; i < 4; i++)
+        printf("%-4s %9.4f %12.4f\n", names[i], ht_item(n[i]), ht_item(tangent[i]));
+    printf("by hand: dy/dx = (2 x + x x) e^x = %.4f\n\n", (2 * at + at * at) * exp(at));
+    if (page) ht_tape_write_html(t, page);
+    ht_tape_free(t);
+    ht_tensor_free(x);
+    ht_context_free(ctx);
+}
+
 int main(int argc, char **argv)
 {
-    (void)lesson_page(argc, argv);
-    tangents();
+    tangents(1.5, lesson_page(argc, argv));
     dot_test("right rules", &op_product);
     dot_test("one that forgets B", &op_forgetful);
     jacobian();

@@ -122,14 +122,16 @@ static void newton(const ht_var *x, double *at)
 
 int main(int argc, char **argv)
 {
-    (void)lesson_page(argc, argv);
+    const char *page = lesson_page(argc, argv);
     ht_context *ctx = lesson_context();
     ht_tape *t = ht_tape_new(ctx, HT_EAGER);
-    double at[2] = {-0.5, 0.8};
+    double at[2] = {-0.5, 0.6};
     ht_tensor *a = ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, at);
     ht_tensor *b = ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, at + 1);
-    puts("y = (1 - a)^2 + 10 (b - a a)^2 at (-0.5, 0.8); u = (0.6, -1), w = (1, 0.5)");
-    products((ht_var[]){ht_input(t, a), ht_input(t, b)}, at[0], at[1]);
+    puts("y = (1 - a)^2 + 10 (b - a a)^2 at (-0.5, 0.6); u = (0.6, -1), w = (1, 0.5)");
+    ht_var x[] = {ht_name(ht_input(t, a), "a"), ht_name(ht_input(t, b), "b")};
+    products(x, at[0], at[1]);
+    if (page) ht_tape_write_html(t, page);
     puts("\nNewton:     a          b               y");
     at[0] = 1.5, at[1] = 2;
     for (int step = 0; step < 6; step++) {
