@@ -346,6 +346,10 @@ int64_t ht_bilevel_start(const ht_bilevel *bilevel);
 void ht_bilevel_explain(const ht_bilevel *bilevel, FILE *f);
 /* Prints the programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
+/* Both as a page, as ht_tape_write_html: what a run does step by step, which states are
+ * kept and what is run again, and its programs. Beyond 100,000 actions, and 10,000
+ * instructions of all programs, it says what it leaves out. */
+ht_status ht_bilevel_write_html(const ht_bilevel *bilevel, const char *path);
 
 /* Checks the problem again in f64, callbacks and all: the hypergradient against
  * differences along random directions, mixed mode against reverse-over-reverse and

@@ -128,12 +128,16 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
 }
 
 /* Revolve of as many slots as states keeps them all. */
+hti_schedule *hti_schedule_of(const ht_bilevel *b, hti_choice c)
+{
+    ht_schedule kind = stores_all(b, c) ? HT_STORE_ALL : c.schedule;
+    return hti_schedule_new(b->ctx, kind, b->problem.first, b->problem.steps, c.slots);
+}
+
 static bool open_plan(ht_bilevel *b, hti_choice c)
 {
     if (!b->method->keeps_states) return true;
-    ht_schedule kind = stores_all(b, c) ? HT_STORE_ALL : c.schedule;
-    b->memory.plan =
-        hti_schedule_new(b->ctx, kind, b->problem.first, b->problem.steps, c.slots);
+    b->memory.plan = hti_schedule_of(b, c);
     return b->memory.plan != NULL;
 }
 

@@ -191,6 +191,20 @@ static void program_write_html_says_where_values_live(void **state)
     ht_program_free(p);
 }
 
+/* What the page says of rules, it says of every row there is. */
+static void page_has_a_rule_in_words_for_every_op(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(ht_tape_write_html(f->eager, path), HT_OK);
+    char *text = file_text(path), wanted[80];
+    for (int i = 0; ht_op_at(i); i++) {
+        snprintf(wanted, sizeof wanted, "\n    %s: ['", ht_op_at(i)->name);
+        if (!strstr(text, wanted))
+            fail_msg("rules.js does not say %s", ht_op_at(i)->name);
+    }
+    free(text);
+}
+
 static void assert_unwritable(fixture *f, ht_status status)
 {
     assert_int_equal(status, HT_ERROR_FILE);
@@ -243,6 +257,7 @@ int main(void)
         TEST(tape_write_html_of_an_empty_tape_is_a_page),
         TEST(tape_write_html_of_a_changed_input_says_who_changed_it),
         TEST(program_write_html_says_where_values_live),
+        TEST(page_has_a_rule_in_words_for_every_op),
         TEST(pages_that_cannot_be_written_are_errors_with_a_hint),
         TEST(tape_write_html_replaces_a_page_whole_or_not_at_all),
     };

@@ -449,6 +449,7 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_single_bytes, ht_single_bytes(NULL))                                           \
     X(ht_bilevel_smoothness, ht_bilevel_smoothness(NULL, w.set, 1))                     \
     X(ht_bilevel_hvp, ht_bilevel_hvp(NULL, w.set))                                      \
+    X(ht_bilevel_write_html, ht_bilevel_write_html(NULL, "a"))                          \
     X(ht_bilevel_explain, ht_bilevel_explain(NULL, w.sink))                             \
     X(ht_bilevel_print, ht_bilevel_print(NULL, w.sink))                                 \
     X(ht_bilevel_check, ht_bilevel_check(NULL, PROBLEM(FULL), 1, w.sink))               \

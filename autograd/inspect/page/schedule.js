@@ -1,0 +1,191 @@
+// schedule.js: what a run of a bilevel does. Its picture has time to the right and the steps of
+// the training upward: runs of the steps climb, the reverse sweep comes down, and a line from
+// left to right is a state that is kept meanwhile. The column at the right is the strip of all
+// states at the moment.
+const ADVANCE = 0, SAVE = 1, LOAD = 2, DROP = 3, OUTER = 4, REVERSE = 5
+
+// Moments: every step of an advance by itself, and what else is done.
+function scheduleMoments(part) {
+    const moments = [], kept = [], open = new Map()
+    let furthest = 0
+    for (const [kind, step, to, slot] of part.actions) {
+        if (kind === ADVANCE)
+            for (let t = step; t < to; t++) {
+                moments.push({kind, step: t, again: t < furthest})
+                furthest = Math.max(furthest, t + 1)
+            }
+        else {
+            if (kind === SAVE) open.set(slot, {state: step, from: moments.length, to: Infinity, slot})
+            if (kind === SAVE) kept.push(open.get(slot))
+            if (kind === DROP) open.get(slot).to = moments.length
+            moments.push({kind, step: kind === DROP ? open.get(slot).state : step, slot})
+        }
+    }
+    return {moments, kept}
+}
+
+VIEWS.schedule = (part) => {
+    const {moments, kept} = scheduleMoments(part), n = moments.length, T = part.steps
+    const runs = moments.filter((m) => m.kind === ADVANCE).length
+    const again = moments.filter((m) => m.again).length
+    const back = moments.filter((m) => m.kind === REVERSE).length
+    const held = (at) => kept.filter((k) => k.from <= at && at < k.to)
+    let most = 0
+    for (let i = 0, now = 0; i < n; i++) {
+        now += moments[i].kind === SAVE ? 1 : moments[i].kind === DROP ? -1 : 0
+        most = Math.max(most, now)
+    }
+    const colour = (m) => m.kind === REVERSE ? '--input' : m.kind === ADVANCE ? m.again ? '--order2' : '--order0' :
+        m.kind === OUTER ? '--order3' : '--constant'
+    const what = (m) => ({
+        [ADVANCE]: `step ${m.step}${m.again ? ', again' : ''}`,
+        [SAVE]: `keep state ${m.step}`, [LOAD]: `go back to state ${m.step}`, [DROP]: `forget state ${m.step}`,
+        [OUTER]: 'the outer loss and its gradient', [REVERSE]: `step ${m.step}, backward`,
+    })[m.kind]
+    const sentence = (m) => ({
+        [ADVANCE]: `step ${m.step} is run${m.again ? ' again' : ''}: state ${m.step} becomes state ${m.step + 1}`,
+        [SAVE]: `state ${m.step} is kept, in slot ${m.slot}`, [LOAD]: `back to state ${m.step}, from slot ${m.slot}`,
+        [DROP]: `state ${m.step} is forgotten, slot ${m.slot} is free`,
+        [OUTER]: `the outer loss is taken at state ${m.step}, and its gradient is where the sweep back begins`,
+        [REVERSE]: `the derivative of step ${m.step}: the cotangent of state ${m.step + 1} becomes that of state ${m.step}`,
+    })[m.kind]
+    const say = (i) => `${i + 1} of ${n}: ${sentence(moments[i])}.` +
+        (kept.length ? ` ${many(held(i).length, 'state is kept', 'states are kept')}.` : '')
+
+    const left = 34, right = 26
+    const xOf = (i, pen) => left + i / Math.max(n, 1) * (pen.width - left - right - 10)
+    const yOf = (state, pen) => pen.height - 24 - state / Math.max(T, 1) * (pen.height - 40)
+    const line = (pen, x0, y0, x1, y1, name, wide) => {
+        const g = pen.context
+        g.strokeStyle = pen.colour(name)
+        g.lineWidth = wide
+        g.beginPath()
+        g.moveTo(x0, y0)
+        g.lineTo(x1, y1)
+        g.stroke()
+    }
+    // Of one kind those from `from` to before `to`, as one path.
+    const path = (pen, from, to, name, test, rises) => {
+        const g = pen.context, thin = (xOf(1, pen) - xOf(0, pen)) < 3
+        g.strokeStyle = pen.colour(name)
+        g.lineWidth = thin ? 1.6 : 2.6
+        g.setLineDash(rises || thin ? [] : [4, 2])
+        g.beginPath()
+        for (let i = from; i < to; i++) {
+            if (!test(moments[i])) continue
+            g.moveTo(xOf(i, pen), yOf(moments[i].step + (rises ? 0 : 1), pen))
+            g.lineTo(xOf(i + 1, pen), yOf(moments[i].step + (rises ? 1 : 0), pen))
+        }
+        g.stroke()
+        g.setLineDash([])
+    }
+    const paths = (pen, from, to, alpha) => {
+        const g = pen.context
+        g.globalAlpha = alpha
+        path(pen, from, to, '--order0', (m) => m.kind === ADVANCE && !m.again, true)
+        path(pen, from, to, '--order2', (m) => m.kind === ADVANCE && m.again, true)
+        path(pen, from, to, '--input', (m) => m.kind === REVERSE, false)
+        if (outer >= from && outer < to) {
+            g.fillStyle = pen.colour('--order3')
+            g.beginPath()
+            g.arc(xOf(outer + 0.5, pen), yOf(moments[outer].step, pen), 5, 0, 7)
+            g.fill()
+        }
+        g.globalAlpha = 1
+    }
+    const keptLines = (pen) => {
+        const g = pen.context
+        for (const k of kept) {
+            const end = Math.min(k.to, n), y = yOf(k.state, pen), seen = Math.min(end, pen.at + 1)
+            g.globalAlpha = 0.3
+            line(pen, xOf(k.from, pen), y, xOf(end, pen), y, '--dim', 1)
+            g.globalAlpha = 1
+            if (k.from > pen.at) continue
+            line(pen, xOf(k.from, pen), y, xOf(seen, pen), y, '--dim', pen.at < k.to ? 2.5 : 1.2)
+            if (T > 120) continue
+            g.fillStyle = pen.colour('--dim')
+            g.beginPath()
+            g.arc(xOf(k.from, pen), y, 3, 0, 7)
+            g.fill()
+        }
+    }
+    // All states now: kept, current, or done with.
+    const strip = (pen) => {
+        const g = pen.context, x = pen.width - right, high = Math.abs(yOf(1, pen) - yOf(0, pen))
+        const m = moments[pen.at], now = m.kind === ADVANCE ? m.step + 1 : m.step
+        const swept = moments.slice(0, pen.at + 1).filter((k) => k.kind === REVERSE || k.kind === OUTER).pop()
+        const tall = Math.max(Math.min(high - 1, 14), 1)
+        for (let state = 0; state <= T; state++) {
+            if (high < 1 && state % Math.ceil(1 / high)) continue
+            g.fillStyle = pen.colour(swept && state >= swept.step ? '--input' : '--line')
+            g.globalAlpha = swept && state >= swept.step ? 0.55 : 1
+            g.fillRect(x, yOf(state, pen) - tall / 2, right - 6, tall)
+        }
+        g.globalAlpha = 1
+        g.fillStyle = pen.colour('--ink')
+        for (const k of held(pen.at)) g.fillRect(x + 4, yOf(k.state, pen) - Math.max(tall, 2) / 2, right - 14, Math.max(tall, 2))
+        g.strokeStyle = pen.colour(colour(m))
+        g.lineWidth = 2.5
+        g.strokeRect(x - 1, yOf(now, pen) - Math.max(tall, 4) / 2 - 1, right - 4, Math.max(tall, 4) + 2)
+    }
+    const draw = (pen) => {
+        const g = pen.context
+        g.fillStyle = pen.colour('--dim')
+        g.textAlign = 'right'
+        for (const state of new Set([0, Math.round(T / 2), T])) g.fillText(String(state), left - 8, yOf(state, pen) + 4)
+        g.fillText('time →', pen.width - right - 10, pen.height - 5)
+        g.textAlign = 'left'
+        g.fillText('state ↑', 0, pen.height - 5)
+        keptLines(pen)
+        paths(pen, pen.at + 1, n, 0.28)
+        paths(pen, 0, pen.at + 1, 1)
+        strip(pen)
+        const x = xOf(pen.at + 0.5, pen)
+        g.setLineDash([2, 3])
+        line(pen, x, 6, x, pen.height - 18, '--ink', 1)
+        g.setLineDash([])
+    }
+    const detail = (i) => {
+        const now = held(i), chips = now.map((k) => k.state).sort((a, b) => a - b)
+        const so = moments.slice(0, i + 1), count = (test) => so.filter(test).length
+        return [el('h2', null, what(moments[i])), el('p', null, sentence(moments[i]) + '.'),
+            listOf([
+                ['steps run so far', `${count((m) => m.kind === ADVANCE && !m.again)} of ${T}`],
+                ['run again', again ? `${count((m) => m.again)} of ${again}` : undefined],
+                ['backward', back ? `${count((m) => m.kind === REVERSE)} of ${back}` : undefined],
+                ['states kept now', kept.length ? `${now.length}, ${bytesText(now.length * part.state)}` : undefined]]),
+            ...chips.length ? [el('ul', {class: 'chips', 'aria-label': 'The states that are kept'},
+                chips.slice(0, 60).map((s) => el('li', null, s)), chips.length > 60 ? el('li', null, `and ${chips.length - 60} more`) : '')] : []]
+    }
+    const outer = moments.findIndex((m) => m.kind === OUTER)
+    const marks = [[0, 'the beginning'], ...outer > 0 ? [[outer, 'the outer loss']] : []]
+    for (let i = 1; i < n; i++)
+        if (moments[i].again && !moments[i - 1].again && marks.length < 200) marks.push([i, `again from state ${moments[i].step}`])
+    const left_ = part.left.length ? ` Too large to be here: ${part.left.join('; ')}.` : ''
+    const cut = part.n > part.actions.length ? ` Here are the first ${part.actions.length.toLocaleString('en')} of ${part.n.toLocaleString('en')} actions.` : ''
+    const keeps = kept.length ? `${part.schedule}: at most ${many(most, 'state', 'states')} of ${bytesText(part.state)} are kept at one time` +
+        (part.products ? `, with ${many(part.products, 'product', 'products')} each` : '') + '.' :
+        (back ? 'No state is kept: each is recovered from the one after it.' : 'No state is kept.') +
+        (part.solves ? ' Where the training ends, a linear system is solved.' : '')
+    return {
+        n, unit: 'moment', title: 'A bilevel run', about: `${part.method}, ${many(T, 'step', 'steps')}. ${keeps}${cut}${left_}`,
+        tiles: [['steps run', runs.toLocaleString('en')], ['of them again', again.toLocaleString('en')], ['steps backward', back.toLocaleString('en')],
+            ['states kept at most', most.toLocaleString('en')], ['in all', bytesText(part.bytes)],
+            ...part.budget ? [['the budget', bytesText(part.budget)]] : [],
+            ...part.forward ? [['flops of a step', flopsText(part.forward)]] : [], ...part.reverse ? [['of one backward', flopsText(part.reverse)]] : []],
+        caption: 'What is run, what is kept, what is run again',
+        hint: 'To the right time, upward the states of the training. At the right edge, all states as they are now.',
+        height: (width) => width < 520 ? 250 : 330,
+        legend: [['--order0', 'run', 'bar'], ...again ? [['--order2', 'run again', 'bar']] : [], ...back ? [['--input', 'backward', 'bar']] : [],
+            ['--order3', 'outer loss'], ...kept.length ? [['--dim', 'a state kept', 'bar'], ['--ink', 'kept now']] : []],
+        marks, draw, say, detail,
+        find: (x, y, pen) => Math.max(0, Math.min(n - 1, Math.floor((x - left) / (pen.width - left - right - 10) * n))),
+        tip: (i) => what(moments[i]),
+        row: (i) => ({
+            key: String(i + 1), name: what(moments[i]), main: what(moments[i]), side: kept.length ? `${held(i).length} kept` : '',
+            tag: ['run', 'keep', 'load', 'forget', 'outer', 'back'][moments[i].kind], more: '', colour: colour(moments[i]),
+        }),
+        state: (i, now) => i > now ? 'later' : '',
+        text: (i) => what(moments[i]),
+    }
+}
