@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* A solution of exercise 4, and wrong ones with what is said of each:
+ * wrong 1: axis axes[k] of x is to become axis k
+ * wrong 2: a side takes its stride with it
+ * wrong 3: their shares are added, not written over each other
+ * wrong 4: it held 100 before: clear it first
+ * wrong 5: that is the vjp of a sum; here each counts 1/3 of it
+ * wrong 6: which element of v belongs to this one? broadcast tells
+ * wrong 7: b is missing: dy/da is b
+ * wrong 8: strides not row after row
+ * wrong 9: that is the mean of the shares; their sum is right
+ */
+view permute(view x, const int *axes)
+{
+    view y = x;
+    for (int k = 0; k < x.rank; k++) {
+        int to = WRONG == 1 ? axes[k] : k, from = WRONG == 1 ? k : axes[k];
+        y.dim[to] = x.dim[from];
+        if (WRONG != 2) y.stride[to] = x.stride[from];
+    }
+    return y;
+}
+
+void broadcast_vjp(view dx, view v)
+{
+    view all = broadcast(dx, v);
+    double times = WRONG == 9 ? count(v) / count(dx) : 1;
+    for (int e = 0; e < count(dx) && WRONG != 4; e++) *element(dx, e) = 0;
+    for (int e = 0; e < count(v); e++) {
+        double share = (WRONG == 8 ? v.first[e] : *element(v, e)) / times;
+        *element(all, e) = WRONG == 3 ? share : *element(all, e) + share;
+    }
+}
+
+void mean_vjp(view dx, view v)
+{
+    view all = broadcast(v, dx);
+    int n = WRONG == 5 ? 1 : count(dx) / count(v);
+    for (int e = 0; e < count(dx); e++)
+        *element(dx, e) =
+            WRONG == 6 ? *element(v, e % count(v)) / n : *element(all, e) / n;
+}
+
+void mul_vjp(view da, view b, view v)
+{
+    view all = broadcast(da, v), factor = broadcast(b, v);
+    for (int e = 0; e < count(da); e++) *element(da, e) = 0;
+    for (int e = 0; e < count(v); e++)
+        *element(all, e) += *element(v, e) * (WRONG == 7 ? 1 : *element(factor, e));
+}
