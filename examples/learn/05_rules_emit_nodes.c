@@ -13,7 +13,8 @@
  *
  * The shapes decide: where m, k and p differ, there is no other product of V and B, or
  * one of them transposed, that has A's shape. In the same way, element by element,
- * Y = exp X has dL/dX = V Y, and Y = X X has dL/dX = V X + V X.
+ * y = exp x has dL/dx = v y. Where an input stands twice in a formula, as in y = x x, its
+ * rule adds both shares: v x + v x.
  *
  * The sweep of lesson 2 kept slopes as numbers. Here a rule is a function that *appends
  * nodes*: for V B^T a transpose and a matmul. The gradient stands on the tape like what
@@ -46,8 +47,7 @@ static var product_vjp(place p)
 }
 static const op op_product = {"product", 2, product_vjp, NULL, .run = matmul_run};
 
-/* The same numbers, but A and B are read and made constants: value() and constant() lead
- * out of the tape, and back in with nothing remembered. */
+/* The same numbers, but A and B are read by value() and put back as constants. */
 static var detached_vjp(place p)
 {
     var a = constant(p.v.tape, value(p.x[0])), b = constant(p.v.tape, value(p.x[1]));
@@ -55,7 +55,7 @@ static var detached_vjp(place p)
 }
 static const op op_detached = {"product", 2, detached_vjp, NULL, .run = matmul_run};
 
-/* One op more: y = exp x with the rule that reads a number. */
+/* y = exp x with a rule that reads a number. */
 static var cut_vjp(place p) { return v_mul(p.v, constant(p.v.tape, value(p.y))); }
 static const op op_cut_exp = {"exp", 1, cut_vjp, NULL, .f1 = exp};
 
@@ -127,8 +127,8 @@ static void by_the_library(const char *page)
     ht_tensor *a_value = ht_tensor_wrap(ctx, HT_F64, HT_SHAPE(2, 3), a_data);
     ht_tensor *b_value = ht_tensor_wrap(ctx, HT_F64, HT_SHAPE(3, 2), b_data);
     ht_var a = ht_name(ht_input(t, a_value), "A"), b = ht_name(ht_input(t, b_value), "B");
-    ht_var l = ht_name(ht_sum(ht_exp(ht_matmul(a, b))), "L"), g, gg;
-    ht_grad(l, 1, &a, &g);
+    ht_var g, gg;
+    ht_grad(ht_name(ht_sum(ht_exp(ht_matmul(a, b))), "L"), 1, &a, &g);
     ht_grad(ht_sum(ht_name(g, "dL/dA")), 1, &b, &gg);
     printf("by the library            %.4f\n", ht_item(ht_sum(gg)));
     if (page) ht_tape_write_html(t, page);

@@ -46,7 +46,8 @@ static ht_var valley(const ht_var *x)
     return ht_add(ht_mul(p, p), ht_mul(10, ht_mul(q, q)));
 }
 
-/* In these lists: a part for each of x = (a, b). */
+/* Lists have a part for each of x = (a, b), here one number. Where it is many, ht_sum of
+ * each product. */
 static ht_var inner(const ht_var *p, const ht_var *q)
 {
     return ht_add(ht_mul(p[0], q[0]), ht_mul(p[1], q[1]));

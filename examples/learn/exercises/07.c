@@ -2,10 +2,10 @@
 /* Exercise 7: second and third derivatives. Fill the four holes; ./dev learn 7 marks
  * them.
  *
- * On the tape there are ht_grad(y, n, x, g) and ht_jvp(n, x, u, m, y, ju) as in lesson 7,
- * ht_add, ht_sub, ht_mul, ht_div, ht_sum, ht_number(c), HT_ZERO (HT_ZERO + z = z), and
- * ht_item(z), the number of a node that has one element. ht_hvp is what you write here;
- * so it is taken away. */
+ * On the tape there are ht_grad(y, n, x, g) and ht_jvp(n, x, u, m, y, ju) as in lesson 7;
+ * ht_add, ht_sub, ht_mul and ht_div, element by element; ht_sum(z), of all elements;
+ * ht_number(c); HT_ZERO, nothing yet: HT_ZERO + z = z; and ht_item(z), the number of a
+ * node that has one element. ht_hvp is what you write here; so it is taken away. */
 #include "mark.h"
 
 #undef ht_hvp
@@ -13,7 +13,7 @@
 
 /* hu[k] = the part for x[k] of H u, k < n: H the Hessian of the one number y by all n of
  * the x together; u[k] has the shape of x[k], which may have many elements. Nodes, so
- * that they can be differentiated again. */
+ * that they can be differentiated again. Here and below n is at most 8. */
 void hessian_times(ht_var y, int n, const ht_var *x, const ht_var *u, ht_var *hu)
 {
     /* your code */
@@ -22,8 +22,8 @@ void hessian_times(ht_var y, int n, const ht_var *x, const ht_var *u, ht_var *hu
 }
 
 /* hu = H u without a tape, from gradient(x, g), which writes the n parts of the gradient
- * at x to g: by differences whose error becomes a quarter when h is halved. n is at most
- * 8; x may not be changed. */
+ * at x to g: by differences whose error becomes a quarter when h is halved. x may not
+ * be changed. */
 void by_differences(void (*gradient)(const double *x, double *g), int n, const double *x,
                     const double *u, double h, double *hu)
 {
