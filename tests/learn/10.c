@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* A solution of exercise 10, and wrong ones with what is said of each:
+ * wrong 1: the sign: theta' has - rate g in it
+ * wrong 2: the rate is missing: g stands in theta' as rate g
+ * wrong 3: its share is a sum, ht_sum
+ * wrong 4: to which v comes unchanged: v is missing
+ * wrong 5: that is the tangent along v; it is to be along d_g
+ * wrong 6: that is dL/dw itself, l_i; its tangent along d_g is wanted
+ * wrong 7: w has a tangent too; only theta has one
+ * wrong 8: the sum begins with F's derivative by w, theta_T held still, not with 0
+ * wrong 9: w's way through the training is counted twice
+ * wrong 10: they are added, the last is not to be written over the others
+ * wrong 11: it is theta_t, the state before
+ * wrong 12: every step was given dF/dtheta_T
+ * wrong 13: the sign: theta' falls by rate g, so the slope is -g
+ * wrong 14: d_w is still what it was before your code
+ */
+void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
+{
+    *d_g = WRONG == 2 ? ht_neg(v) : ht_neg(ht_mul(rate, v));
+    if (WRONG == 1) *d_g = ht_mul(rate, v);
+    *d_rate = ht_neg(WRONG == 3 ? ht_mul(g, v) : ht_sum(ht_mul(g, v)));
+    if (WRONG == 13) *d_rate = ht_neg(*d_rate);
+}
+
+void second_order(ht_var theta, ht_var w, ht_var v, ht_var d_g, ht_var *d_theta,
+                  ht_var *d_w)
+{
+    ht_var x[2] = {theta, w}, joint[2], d[2], along[2] = {WRONG == 5 ? v : d_g, d_g};
+    ht_grad(loss(theta, w), 2, x, joint);
+    ht_jvp(WRONG == 7 ? 2 : 1, x, along, 2, joint, d);
+    *d_theta = WRONG == 4 ? d[0] : ht_add(v, d[0]);
+    if (WRONG != 14) *d_w = WRONG == 6 ? joint[1] : d[1];
+}
+
+void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var rate,
+                   ht_var F, ht_var *d)
+{
+    ht_var x[3] = {theta[T], w, rate}, e[3];
+    ht_grad_or_zero(F, 3, x, d);
+    ht_var last = d[0];
+    if (WRONG == 8) d[1] = ht_mul(w, 0);
+    if (WRONG == 9) ht_grad(F, 1, &w, &d[1]);
+    for (int t = T - 1; t >= 0; t--) {
+        back(theta[WRONG == 11 ? t + 1 : t], w, rate, WRONG == 12 ? last : d[0], e);
+        d[0] = e[0];
+        for (int k = 1; k < 3; k++) d[k] = WRONG == 10 ? e[k] : ht_add(d[k], e[k]);
+    }
+}
