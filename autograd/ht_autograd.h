@@ -53,7 +53,7 @@ ht_mark ht_tape_mark(ht_tape *tape); /* a point to come back to */
 /* Forgets what was appended after the mark, and what it borrowed. A mark of another tape,
  * or rewound past, stops the program. */
 void ht_tape_rewind(ht_tape *tape, ht_mark mark);
-ht_context *ht_tape_context(const ht_tape *tape); /* that it was made on */
+ht_context *ht_tape_context(const ht_tape *tape); /* the one it was made on */
 uint32_t ht_tape_nodes(const ht_tape *tape); /* how many there are, leaves included */
 
 /* A leaf. Eager: value is borrowed until reset, and must live that long. What is written
@@ -89,17 +89,18 @@ void ht_print(ht_var x, FILE *f);
  * values. "d1 starts": of this node a derivative was taken, the first; "d1 by %4": node
  * 4's rule made this one; "d1 of %7", "d1 along %0": the derivative's beginning. */
 void ht_tape_print(const ht_tape *tape, FILE *f);
-/* The tape as a Graphviz digraph: `dot -Tsvg`. Leaves are blue, constants grey, what a
- * first, second, third derivative made yellow, orange, red; a thick frame is where one
- * starts. Eager: with values, of more than a few the least, the mean and the largest. */
+/* Prints the tape as a Graphviz digraph: `dot -Tsvg`. Leaves are blue, constants grey,
+ * what a first, second, third derivative made yellow, orange, red; a thick frame is where
+ * one starts. Eager: with values, of more than a few the least, the mean and the largest.
+ */
 void ht_tape_dot(const ht_tape *tape, FILE *f);
-/* The same of what these n variables of the tape are made of (0: all of it); `moves`
+/* Prints that of what these n variables of the tape are made of (0: all of it); `moves`
  * false: past reshape, permute and broadcast that have no name and start nothing. */
 void ht_tape_dot_of(const ht_tape *tape, int n, const ht_var *y, bool moves, FILE *f);
-/* What ht_tape_print says as one page for a browser, which needs no network: to step
- * through, forward as nodes came to be and backward along the cotangents, with the rules
- * of every op. Some 200 bytes a node beside 60 kB. Where the file cannot be written,
- * HT_ERROR_FILE, and what stood there stays. */
+/* Writes what ht_tape_print says as one page for a browser, which needs no network: to
+ * step through, forward as nodes came to be and backward along the cotangents, with the
+ * rules of every op. Some 200 bytes a node beside 60 kB. Where the file cannot be
+ * written, HT_ERROR_FILE, and what stood there stays. */
 ht_status ht_tape_write_html(const ht_tape *tape, const char *path);
 
 /* Numbers, absent values. */
@@ -212,10 +213,10 @@ void ht_program_print(const ht_program *program, FILE *f);
 /* The same as a page, at the cost and with the error of ht_tape_write_html, and with the
  * arena as a picture: what lives where, and how long. */
 ht_status ht_program_write_html(const ht_program *program, const char *path);
-/* Bytes of the arena one run works in (inputs and outputs are the caller's). */
+/* Bytes of the arena a run works in (inputs and outputs are the caller's). */
 size_t ht_program_bytes(const ht_program *program);
-int64_t ht_program_nodes(const ht_program *program); /* instructions, views included */
-double ht_program_flops(const ht_program *program);  /* of its products, per run */
+int64_t ht_program_nodes(const ht_program *program); /* instructions, with views */
+double ht_program_flops(const ht_program *program);  /* of its products, a run */
 /* What makes a program faster than its ops one by one, and no bit other: a bit each, for
  * ht_context_options.passes_off. Without all of them an instruction is a call of its op's
  * run, and every value has memory of its own. */
@@ -376,11 +377,11 @@ bool ht_op_check(ht_context *ctx, const ht_op *op, FILE *report, int64_t *cases)
 
 /* A 0-d function of n variables, written in ops. */
 typedef ht_var (*ht_scalar_fn)(ht_tape *tape, int n, const ht_var *x, void *user);
-/* f's gradient against central differences and its Hessian (along random directions)
- * against differences of the gradient, its symmetry, and forward against reverse; in f64
- * whatever the tensors' dtype, which are not changed. i32/u8 tensors are passed on as
- * they are. One line per check to report (NULL: none). True if all hold. Some dozens of
- * evaluations, gradients and Hessian products, whatever n. */
+/* Checks f's gradient against central differences and its Hessian (along random
+ * directions) against differences of the gradient, its symmetry, and forward against
+ * reverse; in f64 whatever the tensors' dtype, which are not changed. i32/u8 tensors are
+ * passed on as they are. One line per check to report (NULL: none). True if all hold.
+ * Some dozens of evaluations, gradients and Hessian products, whatever n. */
 bool ht_gradient_check(ht_context *ctx, ht_scalar_fn f, int n, const ht_tensor *const *at,
                        void *user, FILE *report);
 

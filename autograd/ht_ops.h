@@ -69,7 +69,7 @@ HT_OP_2(mul);           /* a b; 0 inf = NaN */
 HT_OP_2(maximum);       /* max(a, b); of two that are equal each has half the slope */
 HT_OP_2(minimum);       /* min(a, b); so here */
 HT_OP_2(div);           /* a / b; slopes 1/b and -(a/b)/b, without b^2; 0/0 = NaN */
-HT_OP_2(pow);           /* a^b as C's pow; slopes b a^(b-1) and a^b ln a, below */
+HT_OP_2(pow);           /* a^b as C's pow; slopes b a^(b-1) and a^b ln a, above */
 HT_OP_2(equal);         /* a == b as u8, 1 where true; no gradient, as the next two */
 HT_OP_2(greater);       /* a > b; u8 too, as all three */
 HT_OP_2(greater_equal); /* a >= b */
@@ -213,8 +213,8 @@ ht_var ht_flip_at(ht_var x, int axis, const char *site);
 
 /* Ops: indices. i32 from 0 up; one outside is HT_ERROR_ARGUMENT when run. */
 
-/* a's rows by index b: y[i...] = a[b[i...]], b's shape, then a's without its first axis.
- * a of any dtype. Its transpose is the next from zeros. */
+/* x's rows by index: y[i...] = x[index[i...]], index's shape, then x's without its first
+ * axis. x of any dtype. Its transpose is the next from zeros. */
 HT_OP_2(gather);
 #define ht_gather(x, index) ht_gather_at(x, index, HT_HERE)
 /* base with base[index[i...]] += updates[i...], in order of i: equal indices add up. */
@@ -224,7 +224,7 @@ ht_var ht_scatter_add_at(ht_var base, ht_var index, ht_var updates, const char *
 /* 1 at the label, else 0: labels' shape, then classes, in f32 or f64; no gradient. */
 ht_var ht_one_hot_at(ht_var labels, int64_t classes, ht_dtype dtype, const char *site);
 #define ht_one_hot(labels, classes, dtype) ht_one_hot_at(labels, classes, dtype, HT_HERE)
-/* y[..., k] = a[..., b[..., k]]: gather in each row by itself; leading axes equal. */
+/* y[..., k] = x[..., index[..., k]]: gather in each row by itself; leading axes equal. */
 HT_OP_2(take_last);
 #define ht_take_last(x, index) ht_take_last_at(x, index, HT_HERE)
 
@@ -242,8 +242,8 @@ HT_OP_1(softmax);     /* p = e^x / sum e^x;   y' v = p (v - sum p v) */
 HT_OP_1(log_softmax); /* x - ln sum e^x;      y' v = v - sum p v */
 #define ht_softmax(x)     ht_softmax_at(x, HT_HERE)
 #define ht_log_softmax(x) ht_log_softmax_at(x, HT_HERE)
-/* logits a (n, classes), labels b (n) i32 -> (n): -log softmax at the label, per row,
- * with gradient softmax - one_hot; a label outside is HT_ERROR_ARGUMENT when run. Or b of
+/* logits (n, classes), labels (n) i32 -> (n): -log softmax at the label, per row, with
+ * gradient softmax - one_hot; a label outside is HT_ERROR_ARGUMENT when run. Or labels of
  * the logits' type, a distribution p each row: -sum p log softmax, with a gradient to
  * both; 0 log 0 = 0, with derivatives 0. */
 HT_OP_2(cross_entropy);

@@ -309,15 +309,15 @@ typedef struct ht_smoothness {
     double at[3];        /* F at eta, eta + h v, eta + 2 h v */
     const char *note;    /* why one is NaN, a constant; NULL: none is */
 } ht_smoothness;
-/* v is `direction`, of eta's names, types and shapes (it may be the last run's gradient);
- * NULL: random signs by the context's seed, the same in each call. h > 0. Both are in
- * coordinates: by HT_LOG h v is a relative change. What is asked should be what is to be
- * done: for weights that fall from 1 to 0 a direction of -1 there, and h = 0.5. No
- * projection of an outer run is applied. The outer step is the last run's. eta is moved
- * and put back, the same bits, also after an error; no other set changes. The bilevel is
- * as after ht_bilevel_evaluate, which it calls for eta last: a commit takes that one.
- * Takes memory for the call, 3 eta, 3 theta (of each task) and 3 m in f64, which
- * ht_bilevel_bytes counts from then on. All NaN after an error. */
+/* Measures it along v, `direction`, of eta's names, types and shapes (it may be the last
+ * run's gradient); NULL: random signs by the context's seed, the same in each call. h >
+ * 0. Both are in coordinates: by HT_LOG h v is a relative change. What is asked should be
+ * what is to be done: for weights that fall from 1 to 0 a direction of -1 there, and h =
+ * 0.5. No projection of an outer run is applied. The outer step is the last run's. eta is
+ * moved and put back, the same bits, also after an error; no other set changes. The
+ * bilevel is as after ht_bilevel_evaluate, which it calls for eta last: a commit takes
+ * that one. Takes memory for the call, 3 eta, 3 theta (of each task) and 3 m in f64,
+ * which ht_bilevel_bytes counts from then on. All NaN after an error. */
 ht_smoothness ht_bilevel_smoothness(ht_bilevel *bilevel, const ht_set *direction,
                                     double h);
 /* The training goes on from where the last run (or evaluation) ended: its theta_T is
@@ -346,9 +346,10 @@ int64_t ht_bilevel_start(const ht_bilevel *bilevel);
 void ht_bilevel_explain(const ht_bilevel *bilevel, FILE *f);
 /* Prints the programs a run replays, with bytes and flops. */
 void ht_bilevel_print(const ht_bilevel *bilevel, FILE *f);
-/* Both as a page, as ht_tape_write_html: what a run does step by step, which states are
- * kept and what is run again, and its programs. Beyond 100,000 actions, and 10,000
- * instructions of all programs, it says what it leaves out. */
+/* Writes both as a page, at the cost and with the error of ht_tape_write_html: what a run
+ * does step by step, which states are kept and what is run again, and its programs.
+ * Beyond 100,000 actions, and 10,000 instructions of all programs, it says what it leaves
+ * out. */
 ht_status ht_bilevel_write_html(const ht_bilevel *bilevel, const char *path);
 
 /* Checks the problem again in f64, callbacks and all: the hypergradient against

@@ -100,7 +100,7 @@ typedef struct ht_table {
     char **class_names;  /* NULL: classes are numbers, the labels themselves */
 } ht_table;
 
-/* Reads a table. options NULL: all zero. Numbers are decimal, -1234.5e-6, whatever the
+/* Reads a table; options NULL: all zero. Numbers are decimal, -1234.5e-6, whatever the
  * process's locale, and rounded correctly to dtype; hexadecimal, inf and numbers beyond
  * the dtype are refused. Missing are an empty field, NA, N/A, NaN, NULL, None and the
  * spellings of them that pandas knows. Labels that are whole numbers from 0 stay as they

@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cheatsheet
 import headers
 import words
 
@@ -153,20 +154,12 @@ def header_text(header):
         within = "" if group == file_group else f"@ingroup {file_group}\n"
         doc, title = section.doc, section.title
         if group == file_group:
-            title, doc = opening(section)
+            title, doc = headers.opening(section)
         out.append(comment(f"@defgroup {group} {title}\n{within}{paragraphs(doc)}"))
         out.append(f"/** @addtogroup {group}\n@{{ */\n")
         out += [item_text(item) for item in section.items]
         out.append("/** @} */\n")
     return "".join(out)
-
-
-def opening(section):
-    """The header's title, its name and first clause, and the rest of its first comment."""
-    first, _, rest = section.doc.partition("\n\n")
-    first = " ".join(first.split("\n"))
-    title = re.match(r"(.*?)(\.(?= |$)|, included by| Read next)", first).group(1)
-    return title, first[len(title):].lstrip(". ") + "\n\n" + rest
 
 
 # Pages.
@@ -255,7 +248,16 @@ class Pages:
                      paragraphs(rest.strip()))
         return page
 
+    def cheatsheet(self):
+        """CHEATSHEET.md, its names linked."""
+        def link(item, text):
+            name = f'@ref {item.name} "{item.name}"'
+            return f"<code>{escaped(text).replace(item.name, name, 1)}</code>"
+        title, _, body = cheatsheet.sheet(link).partition("\n")
+        self.write("cheatsheet.md", f"{title} {{#cheatsheet}}\n{body}")
+
     def all(self):
+        self.cheatsheet()
         for path in self.chapters:
             self.chapter(path)
         pages = [self.lesson(path) for path in self.lessons]

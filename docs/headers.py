@@ -12,9 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # In the order in which they are read.
-HEADERS = """tensor/ht_version.h.in tensor/ht_status.h tensor/ht_tensor.h tensor/ht_set.h autograd/ht_autograd.h
-    autograd/ht_ops.h nn/ht_nn.h nn/ht_losses.h nn/ht_augment.h nn/ht_update.h bilevel/ht_bilevel.h
-    bilevel/ht_outer.h bilevel/ht_single.h data/ht_data.h""".split()
+HEADERS = """tensor/ht_version.h.in tensor/ht_status.h tensor/ht_tensor.h tensor/ht_set.h
+    autograd/ht_autograd.h autograd/ht_ops.h nn/ht_nn.h nn/ht_losses.h nn/ht_augment.h
+    nn/ht_update.h bilevel/ht_bilevel.h bilevel/ht_outer.h bilevel/ht_single.h
+    data/ht_data.h""".split()
 KEPT = "\1"  # stands for what is left out of a line, which is then no blank line
 
 
@@ -33,7 +34,7 @@ class Item:
     parameters: list = field(default_factory=list)  # (type, name), without the site
     numbers: set = field(default_factory=set)  # parameters that may be numbers
     at: str = ""  # the function under the macro
-    section: object = None
+    inherited: bool = False  # the comment is that of the macro above
 
 
 def file_name(header):
@@ -288,12 +289,13 @@ def read(header):
         elif not beside and not code.startswith("#"):
             shared = ""
         doc = prose(beside or above) if beside or above else ""
+        inherited = False
         if not doc and code.startswith("#") and before and before.kind == "macro":
-            doc = before.doc  # one comment for several
+            doc, inherited = before.doc, True  # one comment for several
         for item in items_of(expanded(code, macros), doc, line):
             before = item
             item.shared = shared
-            item.section = sections[-1]
+            item.inherited = inherited
             sections[-1].items.append(item)
     for section in sections:
         join(section, [item for one in sections for item in one.items])
@@ -321,3 +323,11 @@ def join(section, everything):
 
 def everything():
     return [section for header in HEADERS for section in read(header)]
+
+
+def opening(section):
+    """The header's title, its name and first clause, and the rest of its first comment."""
+    first, _, rest = section.doc.partition("\n\n")
+    first = " ".join(first.split("\n"))
+    title = re.match(r"(.*?)(\.(?= |$)|, included by| Read next)", first).group(1)
+    return title, first[len(title):].lstrip(". ") + "\n\n" + rest

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ht_nn.h: sets on a tape, layers, and update rules written as tape functions, so
- * that one text serves plain training and training that is differentiated.
+/* ht_nn.h: sets on a tape, layers and update rules. All are tape functions, so that one
+ * text serves plain training and training that is differentiated.
  *
  * Read next: nn/README.md, ht_bilevel.h. */
 #ifndef HT_NN_H
@@ -32,7 +32,7 @@ ht_var ht_step(const ht_vars *vars);
 int ht_vars_count(const ht_vars *vars);        /* how many the set had when it was made */
 ht_var ht_vars_at(const ht_vars *vars, int i); /* a leaf, in the set's order, i < count */
 const char *ht_vars_name(const ht_vars *vars, int i); /* its name, borrowed as vars is */
-ht_tape *ht_vars_tape(const ht_vars *vars);           /* that they are on */
+ht_tape *ht_vars_tape(const ht_vars *vars);           /* the one they are on */
 /* Puts another variable of the same type under a name that exists: how an initial value
  * is made a function of outer variables (ht_init_fn). Another type or name is an error
  * with the caller's line. */
@@ -203,7 +203,8 @@ ht_var ht_gru_cell_at(ht_var x, ht_var h, const ht_vars *theta, const char *name
  * +-1/sqrt(n_hidden) (torch). */
 void ht_gru_cell_init(ht_set *theta, const char *name, ht_dtype dtype, int64_t n_in,
                       int64_t n_hidden);
-/* The same with gates i, f, g, o = a + b: h and c (n, n_hidden) are read and replaced by
+/* One step of an LSTM, so, with gates i, f, g, o = a + b: h and c (n, n_hidden) are read
+ * and replaced by
  *   c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c')
  * (Hochreiter & Schmidhuber 1997, Gers et al. 2000). */
 void ht_lstm_cell_at(ht_var x, ht_var *h, ht_var *c, const ht_vars *theta,

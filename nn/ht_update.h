@@ -22,8 +22,9 @@ typedef struct ht_scalar {
     ht_schedule_fn schedule; /* value or outer times this; NULL: as it is */
     const void *user;        /* the schedule's options */
 } ht_scalar;
-/* A number as it is; the outer variable of a name. */
-#define HT_FIXED(v)    HT_LITERAL(ht_scalar, (double)(v), NULL, NULL, NULL)
+/* The number v. */
+#define HT_FIXED(v) HT_LITERAL(ht_scalar, (double)(v), NULL, NULL, NULL)
+/* The outer variable of that name. */
 #define HT_OUTER(name) HT_LITERAL(ht_scalar, 0, (name), NULL, NULL)
 
 /* Options of the schedules: {0.1, .schedule = ht_rate_cosine, .user = &(ht_rate){.steps =
@@ -123,13 +124,12 @@ typedef struct ht_update_group
  * not zero may be 0 or infinite in a parameter's type (eps 1e-46 in f32). Zero is off
  * (decay, clips, eps_root) or an error (rate; momentum, beta2, eps of rules that have
  * them, but for eps beside an eps_root, and own scalars). A field the rule has no use for
- * must be zero. Scalars, 1 - beta and 1 - beta^t are
- * formed in f64: betas next to 1 keep their digits in f32 too. Outer values are taken as
- * they come; of Adam a beta of exactly 1, which leaves 0/0, gives NaN. An outer scalar's
- * tensor in eta is () for one value, (steps) per step, (n) per parameter tensor in the
- * order of theta, or (steps, n) for both; where steps = n, (steps, 1) and (1, n) say
- * which. What an update points to is read while an optimizer or a bilevel is made, and
- * not later. */
+ * must be zero. Scalars, 1 - beta and 1 - beta^t are formed in f64: betas next to 1 keep
+ * their digits in f32 too. Outer values are taken as they come; of Adam a beta of exactly
+ * 1, which leaves 0/0, gives NaN. An outer scalar's tensor in eta is () for one value,
+ * (steps) per step, (n) per parameter tensor in the order of theta, or (steps, n) for
+ * both; where steps = n, (steps, 1) and (1, n) say which. What an update points to is
+ * read while an optimizer or a bilevel is made, and not later. */
 typedef struct ht_update {
     const ht_update_rule *rule;
     ht_scalar rate, momentum /* beta1 */, beta2, eps, decay, clip, clip_value, eps_root,
@@ -175,22 +175,22 @@ ht_optimizer *ht_optimizer_new_at(ht_set *theta, const ht_update *update,
 ht_status ht_optimizer_step_at(ht_optimizer *optimizer, const ht_set *gradient,
                                const char *site);
 #define ht_optimizer_step(...) ht_optimizer_step_at(__VA_ARGS__, HT_HERE)
-int64_t ht_optimizer_steps(const ht_optimizer *optimizer); /* made, or restored to */
-/* "<parameter>.<m or u or s>" tensors, borrowed until ht_optimizer_free. */
+int64_t ht_optimizer_steps(const ht_optimizer *optimizer); /* made so far, or restored */
+/* Its state, tensors "<parameter>.<m or u or s>", borrowed until ht_optimizer_free. */
 const ht_set *ht_optimizer_state(const ht_optimizer *optimizer);
-/* As if `steps` steps had led to this state, of the same names and types: with theta as
- * it was then, training goes on bit for bit. On an error nothing is copied. */
+/* Goes on as if `steps` steps had led to this state, of the same names and types: with
+ * theta as it was then, training goes on bit for bit. On an error nothing is copied. */
 ht_status ht_optimizer_restore(ht_optimizer *optimizer, const ht_set *state,
                                int64_t steps);
-void ht_optimizer_free(ht_optimizer *optimizer); /* NULL: nothing */
+void ht_optimizer_free(ht_optimizer *optimizer); /* frees it; NULL: nothing */
 
-/* A training as one file (safetensors): theta.<name>, state.<name>, more.<name>, run.step
- * and run.seed, the context's. From it training goes on bit for bit. `more` are the
- * caller's own (running statistics, where a loop has come to); NULL: none. */
+/* Writes a training as one file (safetensors): theta.<name>, state.<name>, more.<name>,
+ * run.step and run.seed, the context's. From it training goes on bit for bit. `more` are
+ * the caller's own (running statistics, where a loop has come to); NULL: none. */
 ht_status ht_checkpoint_write(const char *path, const ht_optimizer *optimizer,
                               const ht_set *more);
-/* Everything back in its place. The file must be of exactly these names and types, and of
- * this seed. On an error nothing is changed. */
+/* Puts everything back in its place. The file must be of exactly these names and types,
+ * and of this seed. On an error nothing is changed. */
 ht_status ht_checkpoint_read(const char *path, ht_optimizer *optimizer, ht_set *more);
 
 #ifdef __cplusplus

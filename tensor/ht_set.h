@@ -29,12 +29,12 @@ ht_tensor *ht_set_add_at(ht_set *set, const char *name, ht_dtype dtype, ht_shape
 /* The tensor of a name; NULL and an error listing the names if there is none of it. */
 ht_tensor *ht_set_tensor_at(const ht_set *set, const char *name, const char *site);
 #define ht_set_tensor(...) ht_set_tensor_at(__VA_ARGS__, HT_HERE)
-int ht_set_count(const ht_set *set);               /* tensors */
+int ht_set_count(const ht_set *set);               /* how many tensors */
 ht_tensor *ht_set_at(const ht_set *set, int i);    /* the i-th added, 0 <= i < count */
-const char *ht_set_name(const ht_set *set, int i); /* borrowed until ht_set_free */
+const char *ht_set_name(const ht_set *set, int i); /* its name, borrowed as the set is */
 /* The i of a name; -1: no such name, no error. */
 int ht_set_find(const ht_set *set, const char *name);
-int64_t ht_set_elements(const ht_set *set); /* of all tensors */
+int64_t ht_set_elements(const ht_set *set); /* how many, of all tensors */
 /* How much there is of something. */
 typedef struct ht_counts {
     int tensors;
@@ -43,32 +43,35 @@ typedef struct ht_counts {
 } ht_counts;
 /* How much there is of the tensors whose names match (ht_name_matches; NULL: all). */
 ht_counts ht_set_counts(const ht_set *set, const char *pattern);
-/* A table: name, dtype, shape, elements and bytes of each tensor, and the total. */
+/* Prints a table: name, dtype, shape, elements and bytes of each tensor, and the total.
+ */
 void ht_set_print(const ht_set *set, FILE *f);
-ht_context *ht_set_context(const ht_set *set); /* that it was made on */
+ht_context *ht_set_context(const ht_set *set); /* the one it was made on */
 /* A new set of the same names, shapes and values (a gradient's too, until it is written:
  * ht_optimizer_step); dtype 0 keeps dtypes, else floats become it. Owned; NULL after an
  * error. */
 ht_set *ht_set_clone(const ht_set *set, ht_dtype dtype);
-/* Values from a set of the same names and shapes, in any order, converted. On an error
- * nothing is copied. */
+/* Copies values from a set of the same names and shapes, in any order, converted. On an
+ * error nothing is copied. */
 ht_status ht_set_copy(ht_set *to, const ht_set *from);
 
-/* Sets of f32 and f64 as vectors, computed in f64, in O(elements). Two sets must have the
- * same names and shapes, in any order; after an error nothing is changed. The first is
- * sum_i a_i b_i, tensor by tensor as a has them; NaN after an error. */
+/* Sets as vectors. Of f32 and f64, computed in f64, in O(elements). Two sets must have
+ * the same names and shapes, in any order; after an error nothing is changed. */
+
+/* sum_i a_i b_i, tensor by tensor as a has them; NaN after an error. */
 double ht_set_dot(const ht_set *a, const ht_set *b);
 /* y += alpha x, rounded once; x may be y. */
 ht_status ht_set_axpy(double alpha, const ht_set *x, ht_set *y);
-/* All elements, tensor by tensor in the set's order, each row-major, to one tensor of
- * shape (ht_set_elements), f32 or f64. */
+/* Copies all elements, tensor by tensor in the set's order, each row-major, to one tensor
+ * of shape (ht_set_elements), f32 or f64. */
 ht_status ht_set_flatten(const ht_set *set, ht_tensor *to);
-/* And back: the set's elements from such a tensor. */
+/* Copies them back: the set's elements from such a tensor. */
 ht_status ht_set_unflatten(ht_set *set, const ht_tensor *from);
 
-/* safetensors (Hugging Face, format of 2022): u64 header length, JSON header, row-major
- * data. Written as ht_data.h says: the whole file or nothing, the old one's permissions
- * kept. A name that no reader would take is refused: one not UTF-8, "__metadata__". */
+/* Writes safetensors (Hugging Face, format of 2022): u64 header length, JSON header,
+ * row-major data. Written as ht_data.h says: the whole file or nothing, the old one's
+ * permissions kept. A name that no reader would take is refused: one not UTF-8,
+ * "__metadata__". */
 ht_status ht_set_write(const ht_set *set, const char *path);
 /* Fills set from a file of exactly its names, dtypes and shapes; unchanged on an error.
  */

@@ -31,7 +31,8 @@ const char *ht_status_name(ht_status status);
 #define HT_STRING(x)  HT_STRING_(x)
 #define HT_HERE       __FILE__ ":" HT_STRING(__LINE__)
 
-/* Always on. `...` is a printf format and its values: print both sides. */
+/* Stops the program where the condition does not hold. `...` is a printf format and its
+ * values: print both sides. */
 #define HT_ASSERT(condition, ...) \
     ((condition) ? (void)0 : ht_assertion_failed(HT_HERE, #condition, __VA_ARGS__))
 

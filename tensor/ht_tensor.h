@@ -45,9 +45,10 @@ typedef struct ht_shape {
     int rank;
     int64_t dim[HT_MAX_RANK];
 } ht_shape;
-/* Written in place: HT_SHAPE(64, 784); and that of a single number. */
+/* A shape written in place: HT_SHAPE(64, 784). */
 #define HT_SHAPE(...) HT_COUNTED(ht_shape, int64_t, __VA_ARGS__)
-#define HT_SCALAR     HT_LITERAL(ht_shape, 0, {0})
+/* That of a single number, (). */
+#define HT_SCALAR HT_LITERAL(ht_shape, 0, {0})
 
 typedef struct ht_context ht_context; /* allocator, seed, threads and the first error */
 typedef struct ht_tensor ht_tensor;   /* a contiguous array, made on a context */
@@ -118,10 +119,10 @@ void ht_context_free(ht_context *ctx);
 
 /* The first error since the last ht_context_clear; later ones are not kept. */
 ht_status ht_context_status(const ht_context *ctx);
-/* Its message, lines of what, where, expected, found and a hint; "" while HT_OK. Borrowed
- * until the next error or clear. */
+/* That error's message, lines of what, where, expected, found and a hint; "" while HT_OK.
+ * Borrowed until the next error or clear. */
 const char *ht_context_message(const ht_context *ctx);
-/* Back to HT_OK; within on_error: nothing. */
+/* The context is back at HT_OK; within on_error: nothing. */
 void ht_context_clear(ht_context *ctx);
 /* Prints the message to stderr and exits with 1 if there was an error. */
 void ht_check(const ht_context *ctx);
@@ -137,26 +138,26 @@ ht_status
 ht_context_fail(ht_context *ctx, ht_status status, const char *site, const char *format,
                 ...);
 
-uint64_t ht_context_seed(const ht_context *ctx); /* that of the options */
-int ht_context_threads(const ht_context *ctx);   /* those it has, 1 or more */
+uint64_t ht_context_seed(const ht_context *ctx); /* the seed of the options */
+int ht_context_threads(const ht_context *ctx);   /* how many it has, 1 or more */
 /* Bytes asked of the allocator and not yet given back. */
 size_t ht_context_live_bytes(const ht_context *ctx);
 /* The most there ever were since the context was made or the peak was reset. */
 size_t ht_context_peak_bytes(const ht_context *ctx);
 void ht_context_reset_peak(ht_context *ctx);            /* peak = live */
-uint64_t ht_context_allocations(const ht_context *ctx); /* calls that asked for memory */
+uint64_t ht_context_allocations(const ht_context *ctx); /* how many, of memory */
 
 /* Shapes. */
 
 /* Number of elements, 1 for a scalar; -1 if rank or a dimension is out of range or the
  * product overflows. */
 int64_t ht_shape_count(ht_shape shape);
-bool ht_shape_equal(ht_shape a, ht_shape b); /* same rank, same sizes */
+bool ht_shape_equal(ht_shape a, ht_shape b); /* the same rank and sizes? */
 enum { HT_SHAPE_TEXT = 160 };                /* characters of the longest text */
 /* Writes "(64, 784)", "()" for a scalar, and returns text. */
 const char *ht_shape_text(ht_shape shape, char text[HT_SHAPE_TEXT]);
-const char *ht_dtype_name(ht_dtype dtype); /* "f32" */
-size_t ht_dtype_bytes(ht_dtype dtype);     /* of an element: 4, 8, 4, 1; else 0 */
+const char *ht_dtype_name(ht_dtype dtype); /* its name, "f32" */
+size_t ht_dtype_bytes(ht_dtype dtype);     /* bytes of an element: 4, 8, 4, 1; or 0 */
 
 /* Tensors. Cost: what makes, fills, copies or prints goes over the elements once; what
  * asks does not. */
@@ -171,16 +172,16 @@ ht_tensor *ht_tensor_wrap(ht_context *ctx, ht_dtype dtype, ht_shape shape, void 
  * value; and one that was freed before, if it was malloc's and few others have been
  * since; so for sets, tapes and optimizers. */
 void ht_tensor_free(ht_tensor *x);
-ht_shape ht_tensor_shape(const ht_tensor *x);      /* as it was made */
-ht_dtype ht_tensor_dtype(const ht_tensor *x);      /* as it was made */
-int64_t ht_tensor_count(const ht_tensor *x);       /* elements */
-size_t ht_tensor_bytes(const ht_tensor *x);        /* of its elements */
-ht_context *ht_tensor_context(const ht_tensor *x); /* that it was made on */
+ht_shape ht_tensor_shape(const ht_tensor *x);      /* its shape */
+ht_dtype ht_tensor_dtype(const ht_tensor *x);      /* its dtype */
+int64_t ht_tensor_count(const ht_tensor *x);       /* how many elements */
+size_t ht_tensor_bytes(const ht_tensor *x);        /* bytes of its elements */
+ht_context *ht_tensor_context(const ht_tensor *x); /* the one it was made on */
 /* Its memory, row-major and contiguous, borrowed until the tensor is freed. Written to
  * freely, but while a live tape borrows it: nobody would notice (a write to this tensor
  * by any function of the library is noticed: ht_input). */
 void *ht_tensor_data(const ht_tensor *x);
-ht_array ht_tensor_array(const ht_tensor *x); /* the same with shape and strides */
+ht_array ht_tensor_array(const ht_tensor *x); /* that, with shape and strides */
 
 /* Element i in row-major order as a double (exactly); i outside stops the program. */
 double ht_tensor_get(const ht_tensor *x, int64_t i);
@@ -189,19 +190,19 @@ double ht_tensor_get(const ht_tensor *x, int64_t i);
  * rule for all: a number that is outside the dtype's range then, or NaN, is
  * HT_ERROR_ARGUMENT, and nothing is written. */
 void ht_tensor_set_at(ht_tensor *x, int64_t i, double value, const char *site);
-/* Every element so, with that error. */
+/* x_i = value for every i, with that error. */
 void ht_tensor_fill_at(ht_tensor *x, double value, const char *site);
 /* to = from, converted to to's dtype; shapes must be equal, else HT_ERROR_SHAPE. */
 ht_status ht_tensor_copy_at(ht_tensor *to, const ht_tensor *from, const char *site);
-/* Rows of any tensor: to (n, ...) becomes the rows order[first] .. order[first + n -
- * 1] of from (rows, ...), in any order and as often as asked; order NULL: first ..
+/* Copies rows of any tensor: to (n, ...) becomes the rows order[first] .. order[first + n
+ * - 1] of from (rows, ...), in any order and as often as asked; order NULL: first ..
  * first + n - 1. Converted, but not to what may not hold them (HT_ERROR_DTYPE); a row
  * that does not exist is HT_ERROR_ARGUMENT. On an error nothing is written. */
 ht_status ht_rows_at(ht_tensor *to, const ht_tensor *from, const int64_t *order,
                      int64_t first, int64_t n, const char *site);
 #define ht_rows(...) ht_rows_at(__VA_ARGS__, HT_HERE)
-/* Its name in a set, type, and elements as aligned nested lists, six digits each; of more
- * than 1000 the middle is left out. */
+/* Prints its name in a set, type, and elements as aligned nested lists, six digits each;
+ * of more than 1000 the middle is left out. */
 void ht_tensor_print(const ht_tensor *x, FILE *f);
 #define ht_tensor_set(...)  ht_tensor_set_at(__VA_ARGS__, HT_HERE)
 #define ht_tensor_fill(...) ht_tensor_fill_at(__VA_ARGS__, HT_HERE)

@@ -206,6 +206,13 @@ documented() {
         }'
 }
 
+# Public functions are said whole and shown somewhere; the cheat sheet is as they are.
+reference() {
+    export PYTHONDONTWRITEBYTECODE=1
+    python3 docs/audit.py
+    python3 docs/cheatsheet.py --check 2>&1
+}
+
 # Line counts in chapters, and how much is tested.
 counts() {
     sh tests/check_counts.sh
@@ -218,7 +225,7 @@ if [ "${1-}" = --figures ]; then
 fi
 for rule in spdx_line line_width file_length function_length function_figures unfinished \
     includes rows_by_macro ops_have_macros unique_statics private_names documented \
-    counts; do
+    reference counts; do
     "$rule" || true
 done >"$offenders"
 cat "$offenders"

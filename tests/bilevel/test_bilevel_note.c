@@ -369,6 +369,35 @@ static void bilevel_run_forward_mode_has_no_schedule(void **state)
     line_free(&l);
 }
 
+/* A listing has every program that a run replays, and ends with what it takes. */
+static void bilevel_print_lists_what_a_run_replays(void **state)
+{
+    (void)state;
+    char text[16384] = "";
+    line l = line_new(HT_F64, 0.5, 4);
+    l.problem.user = &l;
+    ht_bilevel *b = ht_bilevel_new(l.ctx, &l.problem, NULL);
+    test_no_error(l.ctx);
+    FILE *f = tmpfile();
+    ht_bilevel_print(b, f);
+    rewind(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    const char *const words[] = {"--- initial values\n",
+                                 "--- initial values, reverse\n",
+                                 "--- step\n",
+                                 "--- step, reverse\n",
+                                 "--- outer loss and its gradient\n",
+                                 "lambda",
+                                 "blocks of ",
+                                 "; predicted peak "};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (!strstr(text, words[k])) fail_msg("no \"%s\" in:\n%s", words[k], text);
+    assert_null(strstr(text, "tangent")); /* of methods that were not asked for */
+    ht_bilevel_free(b);
+    line_free(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +412,7 @@ int main(void)
         cmocka_unit_test(bilevel_run_outer_loss_not_finite_is_told),
         cmocka_unit_test(bilevel_run_overflow_of_the_last_sum_is_the_derivatives),
         cmocka_unit_test(bilevel_run_forward_mode_has_no_schedule),
+        cmocka_unit_test(bilevel_print_lists_what_a_run_replays),
     };
     return TEST_MAIN(tests);
 }
