@@ -38,11 +38,14 @@ static entrant rows[] = {
     {"half", "half of it", "where learning begins"},
     {"learned", "learned strengths", "by the gradient", .learned = true}};
 static metrics curve[N_ENTRANTS]; /* the learned one's has the strengths too */
-static demo run = {"augment_vit", "How strongly to distort what a transformer sees",
-                   &options,      NULL,
-                   rows,          N_ENTRANTS,
-                   LEARNED,       HAND,
-                   NULL,          &curve[LEARNED]};
+static demo run = {.name = "augment_vit",
+                   .title = "How strongly to distort what a transformer sees",
+                   .options = &options,
+                   .entrant = rows,
+                   .n_entrants = N_ENTRANTS,
+                   .learned = LEARNED,
+                   .control = HAND,
+                   .steps = &curve[LEARNED]};
 
 /* The outer variables: how large they can be, and are in papers. Shift is in pixels of
  * 16, colours in deviations, cutout in parts of a side. Decays have no upper end. */
@@ -177,10 +180,7 @@ static double learn(ht_bilevel *training)
     ht_outer_options outer = {.each = each, .online = true, .steps = windows};
     outer.update = ht_update_of(&ht_adam, outer_rate, 0.9, 0.99, 1e-8, 0);
     outer.save_every = run.state ? 10 : 0;
-    double cost = HYPERGRADIENT / (double)windows,
-           found = demo_minimize(&run, LEARNED, training, outer, cost);
-    run.predicted_bytes = ht_bilevel_bytes(training); /* a commit takes some */
-    return found;
+    return demo_minimize(&run, LEARNED, training, outer, HYPERGRADIENT / (double)windows);
 }
 
 /* The strengths as they are; gives the validation loss of the last window. */
@@ -266,7 +266,7 @@ static void set_up(const ht_images *others)
     ht_norm_init(theta, "norm", HT_F32, WIDTH);
     ht_linear_init(theta, "out", HT_F32, WIDTH, 10);
     start = ht_set_clone(theta, 0);
-    eta = ht_set_new(run.ctx);
+    run.eta = eta = ht_set_new(run.ctx);
     for (int i = 0; i < N_OUTER; i++)
         ht_set_add(eta, coordinate[i].outer, HT_F32, HT_SCALAR);
     for (int k = 0; k < N_ENTRANTS; k++)

@@ -255,7 +255,7 @@ static void set_up(const ht_images *others)
     int64_t pixels = ht_tensor_count(images.pixels) / ht_tensor_count(images.labels);
     theta = ht_set_new(run.ctx);
     demo_mlp_init(theta, pixels, hidden);
-    eta = ht_set_new(run.ctx);
+    run.eta = eta = ht_set_new(run.ctx);
     ht_set_add(eta, "images", HT_F32, HT_SHAPE(10, pixels));
     ht_set_add(eta, "labels", HT_F32, HT_SHAPE(10, 10));
     ht_set_add(eta, "rate", HT_F32, HT_SHAPE(inner_steps));

@@ -264,7 +264,7 @@ static void set_up(const ht_images *images, const ht_images *others)
     logits = demo_model(model, theta, images, hidden);
     trained = ht_set_clone(theta, 0);
     test_judge = judge_new(theta, test, logits);
-    eta = ht_set_new(run.ctx);
+    run.eta = eta = ht_set_new(run.ctx);
     weights = ht_set_new(run.ctx);
     ht_tensor *lambda = ht_set_add(eta, "lambda", HT_F32, HT_SHAPE(n_train));
     ht_set_add(weights, "w", HT_F32, HT_SHAPE(n_train));

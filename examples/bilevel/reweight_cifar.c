@@ -247,7 +247,7 @@ static void set_up(const ht_images *images, const ht_images *others)
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
     theta = ht_set_new(run.ctx);
     demo_convnet_init(theta, FILTERS);
-    eta = ht_set_new(run.ctx);
+    run.eta = eta = ht_set_new(run.ctx);
     ht_set_add(eta, "class", HT_F32, HT_SHAPE(2 * CLASSES));
     ht_set_add(eta, "example", HT_F32, HT_SHAPE(data.n));
     confusion = ht_tensor_new(run.ctx, HT_I32, HT_SHAPE(CLASSES, CLASSES));

@@ -155,6 +155,7 @@ static void learn(int which)
     adam.eps = HT_FIXED(1e-12); /* gradients by ln lambda are small where lambda is */
     ht_tensor_fill(ht_set_at(eta[which], 0), fmax(best_single, log(BEGIN)));
     ht_bilevel *training = training_new(which, train);
+    run.eta = eta[which];
     demo_minimize(&run, which, training,
                   (ht_outer_options){.update = adam,
                                      .steps = outer_steps,

@@ -242,7 +242,7 @@ static void set_up(const ht_images *images, const ht_images *others)
     batches = demo_batches_new(train, BATCH);
     test = demo_set(run.ctx, others, NULL, ht_tensor_count(others->labels));
     free(row);
-    theta = ht_set_new(run.ctx), eta = ht_set_new(run.ctx);
+    theta = ht_set_new(run.ctx), run.eta = eta = ht_set_new(run.ctx);
     if (model == MLP)
         demo_mlp_init(theta, ht_tensor_shape(ht_set_tensor(test, "x")).dim[1], hidden);
     else

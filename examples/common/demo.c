@@ -327,7 +327,7 @@ ht_bilevel_result demo_evaluate(demo *d, ht_bilevel *training, int64_t steps)
     stopwatch_add(&d->plain, stopwatch_since(began));
     d->n_plain++;
     demo_finite(d, &got, steps);
-    d->predicted_bytes = ht_bilevel_bytes(training);
+    if (!d->asked) d->predicted_bytes = ht_bilevel_bytes(training);
     d->schedule = demo_schedules[got.schedule];
     return got;
 }

@@ -2,7 +2,7 @@
 /* demo.h: what the demos of bilevel/ share beside common.h: their flags, images as sets,
  * who is right about the test images, the table that says whether what was learned or a
  * control has won, and which labels learned weights trust.
- * Read next: demo.c, demo_state.c, demo_verdict.c, demo_trust.c, and then
+ * Read next: demo.c, demo_state.c, demo_verdict.c, demo_smooth.c, demo_trust.c, and then
  * ../bilevel/tune_penalty.c. */
 #ifndef DEMO_H
 #define DEMO_H
@@ -168,6 +168,7 @@ typedef struct demo {
     const char *name, *title; /* of the program; of what it says */
     const demo_options *options;
     ht_context *ctx;
+    ht_set *eta; /* what is learned */
     entrant *entrant;
     int n_entrants, learned, control; /* those that the verdict is about first */
     const char *note;                 /* on the table's words; NULL: none */
@@ -181,7 +182,9 @@ typedef struct demo {
     size_t predicted_bytes, peak_bytes;
     const char *schedule; /* of checkpoints in demo_evaluate; NULL: none yet */
     stopwatch began, run_began, plain, hypergradients;
-    int64_t n_plain, n_hypergradients; /* of this sitting, those that are timed */
+    int64_t n_plain, n_hypergradients;  /* of this sitting, those that are timed */
+    ht_smoothness smooth, smooth_small; /* of d->learned, if it was asked */
+    bool asked;
     bool earlier, written; /* files of --out: are there from before; have been begun */
 } demo;
 /* After the flags: threads, seed, Ctrl-C, that all files asked for can be written (NULL:
@@ -195,6 +198,15 @@ void demo_kept_begin(demo *d);
  * and what else is in d->more. Only outer.each gets outer.user. Gives the last loss. */
 double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options outer,
                      double cost);
+/* Whether what a step of the run changes goes on to change the same way in the next (S^
+ * of weights and outer loss): d->learned is asked when it has learned, where it began,
+ * and also at a change of 0.001, which tells why not. Six trainings, or windows. eta is
+ * put back. Then whether it is so; and in words, and as numbers. */
+void demo_smooth(demo *d, ht_bilevel *training, const ht_set *begin);
+bool demo_believes(const demo *d);
+enum { DEMO_SENTENCE = 640 };
+void demo_smooth_say(char text[DEMO_SENTENCE], const demo *d);
+void demo_smooth_json(output *out, const demo *d);
 /* More trainings are done: the line of progress. loss NaN: there is none. */
 void demo_worked(demo *d, double trainings, const char *what, int64_t step, int64_t n,
                  double loss);

@@ -146,11 +146,15 @@ double demo_minimize(demo *d, int which, ht_bilevel *training, ht_outer_options 
         outer.save = d->state;
         outer.more = d->more;
     }
+    ht_set *begin = ht_set_clone(d->eta, 0);
+    ht_check(d->ctx);
     d->n_steps = outer.steps;
-    d->predicted_bytes = ht_bilevel_bytes(training);
     d->run_began = stopwatch_now();
     double found = ht_bilevel_minimize(training, &outer).outer;
     ht_check(d->ctx);
+    d->predicted_bytes = ht_bilevel_bytes(training);
+    if (which == d->learned && !interrupted()) demo_smooth(d, training, begin);
+    ht_set_free(begin);
     if (f.peak_bytes) d->peak_bytes = (size_t)ht_tensor_get(f.peak_bytes, 0);
     return found;
 }

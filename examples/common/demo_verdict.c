@@ -233,7 +233,7 @@ static void print_end(FILE *f, const demo *d)
 void demo_print(const demo *d)
 {
     FILE *f = command_text(&d->options->common);
-    char text[SENTENCE];
+    char text[DEMO_SENTENCE];
     double ratio = demo_ratio(d);
     progress_end();
     say_verdict(text, d);
@@ -243,6 +243,11 @@ void demo_print(const demo *d)
     print_table(f, d);
     if (d->note) fprintf(f, "  %s\n", d->note);
     if (d->entrant[d->learned].n) print_leads(f, d);
+    if (d->asked) {
+        demo_smooth_say(text, d);
+        fputc('\n', f);
+        print_wrapped(f, "Gradient: ", text);
+    }
     print_end(f, d);
     stopwatch spent = stopwatch_since(d->began);
     fprintf(f,
@@ -377,7 +382,14 @@ ht_status demo_write(const demo *d, const char *name, const ht_set *set)
 ht_status demo_page_end(report *page, const demo *d, const ht_set *learned,
                         const char *name)
 {
+    char text[DEMO_SENTENCE];
     double ratio = demo_ratio(d);
+    if (d->asked) {
+        demo_smooth_say(text, d);
+        *text = (char)toupper(*text);
+        report_section(page, "Whether to believe the gradient");
+        report_text(page, "%s.", text);
+    }
     report_section(page, "Memory and time");
     report_fact(page, "cost of all rows", "%.0f trainings", d->trainings);
     report_fact(page, "the unroll held", "%.1f MB", (double)d->peak_bytes / 1e6);
@@ -468,6 +480,7 @@ static void write_json(const demo *d)
     json_number(&out, "lead_error", l.error);
     put_entrants(&out, d);
     put_numbers(&out, d);
+    demo_smooth_json(&out, d);
     put_settings(&out);
     put_account(&out, d);
     json_close(&out);

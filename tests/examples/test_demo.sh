@@ -12,6 +12,7 @@ n=0 failed=0
 work=$(mktemp -d)
 running=
 memory=1M
+trusted= # whether its gradient is to be believed; empty: it is near the edge
 beats= # a control with more loss; empty: the verdict's, in accuracy
 trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -19,7 +20,7 @@ cd "$work" || exit 1
 case $name in
 tune_penalty)
     flags='--train 100 --validation 300 --inner-steps 40 --outer-steps 30 --grid 8'
-    steps=30 learned=weight
+    steps=30 learned=weight trusted=true
     keys='no_penalty single class weight joined joined_weight'
     files='config.json metrics.csv penalties.safetensors report.html'
     wrong="--data $3/mnist --train 9000 --validation 1001"
@@ -27,7 +28,7 @@ tune_penalty)
     ;;
 tune_schedule)
     flags='--train 1000 --validation 500 --hidden 16 --inner-steps 60'
-    steps=5 learned=learned beats=grid
+    steps=5 learned=learned beats=grid trusted=false
     keys='begin grid random learned'
     files='config.json metrics.csv report.html schedule.safetensors'
     wrong="--data $3/mnist --train 9501 --validation 500"
@@ -43,7 +44,7 @@ tune_schedule_convnet)
     ;;
 distill)
     flags='--hidden 16 --inner-steps 10 --outer-steps 300'
-    steps=300 learned=distilled
+    steps=300 learned=distilled trusted=false
     keys='real means distilled'
     files='config.json distilled.safetensors forming.png metrics.csv report.html'
     wrong='--data hundred'
@@ -119,6 +120,16 @@ verdict json_has_every_row "$(
     done
     differs outer_steps "$steps" "$(field whole outer_steps)"
     differs interrupted false "$(field whole interrupted)"
+)"
+verdict report_and_json_say_whether_to_believe_the_gradient "$(
+    is=$(field whole trusted)
+    [ -z "$trusted" ] || differs trusted "$trusted" "$is"
+    case $is in true) said_so='To be believed' ;; *) said_so='Do not trust it' ;; esac
+    grep -q "<p>$said_so" result/report.html || echo "the page does not say: $said_so"
+    grep -qi "^Gradient: $said_so" err || echo "stderr does not say: $said_so"
+    for key in smooth_weights smooth_outer smooth_weights_small training_loss; do
+        case $(field whole "$key") in [0-9-]*) ;; *) echo "$key is no number" ;; esac
+    done
 )"
 verdict json_alone_stands_on_stdout "$(differs lines 1 "$(wc -l <whole | tr -d ' ')")"
 verdict out_holds_every_file "$(
