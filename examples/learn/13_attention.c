@@ -143,7 +143,7 @@ int main(int argc, char **argv)
         x[i] = ht_name(ht_input(t, number[i]), name[i]);
     }
     show(x, x + 3, x[6]);
-    (void)page;
+    if (page) ht_tape_write_html(t, page);
     ht_tape_free(t);
     for (int i = 0; i < 7; i++) ht_tensor_free(number[i]);
     ht_context_free(ctx);

@@ -20,8 +20,7 @@
  * H is not made. Conjugate gradients solve H v = b by products H p (lesson 7), at most n:
  *     begin   v = 0,  r = p = b                      r = b - H v is what is left
  *     step    a = r'r / p'H p;   v = v + a p;   s = r - a H p
- *             p = s + (s's / r'r) p;   r = s         p'H p_before = 0: no step undoes
- *                                                    what another has done
+ *             p = s + (s's / r'r) p;   r = s         p'H p_before = 0: none undoes others
  * M' v is the vjp of g by eta (lesson 5), v a fixed cotangent whatever it came from.
  * Nothing here depends on T. The price: training stops before it arrives, H, M and b are
  * those of w_T, and the error is in proportion to the |g| that is left. The unroll is
@@ -34,6 +33,7 @@
 enum { N = 12, D = 3 };
 static ht_bilevel_problem the;
 static ht_set *end; /* w_T of the last training */
+static const char *page;
 
 /* Regression; eta is a weight for each example. */
 static ht_var squares(const ht_vars *p, const ht_vars *data)
@@ -82,6 +82,7 @@ static double on_paper(double *gradient)
     ht_vjp(1, &g, &v, 1, &weight, &mixed);
     for (int i = 0; i < N; i++) gradient[i] = -ht_tensor_get(ht_value(mixed), i);
     double norm = sqrt(dot(g, g));
+    if (page) ht_tape_write_html(t, page);
     ht_tape_free(t);
     return norm;
 }
@@ -127,7 +128,7 @@ static void show(void)
 
 int main(int argc, char **argv)
 {
-    const char *page = lesson_page(argc, argv);
+    page = lesson_page(argc, argv);
     ht_context *ctx = lesson_context();
     ht_set *set[4]; /* to learn from, to judge by, parameters, eta */
     for (int k = 0; k < 4; k++) {
@@ -143,7 +144,6 @@ int main(int argc, char **argv)
     the.theta = set[2], the.eta = set[3], the.update = HT_SGD(0.02);
     end = ht_set_clone(the.theta, 0);
     show();
-    (void)page;
     ht_set_free(end);
     for (int k = 0; k < 4; k++) ht_set_free(set[k]);
     ht_context_free(ctx);

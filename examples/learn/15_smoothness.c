@@ -32,6 +32,7 @@
  * With tanh and too large a rate it is, about, from h = 0.001 down: too small to help. */
 #include "lesson.h"
 
+static const char *page;
 enum { ROWS = 12, UNITS = 6, THETA = 3 * UNITS + 1 };
 
 /* The slope by the chain rule, step by step, as lesson 9 has it. */
@@ -105,6 +106,7 @@ static void judge(ht_bilevel_problem b, bool relu, double rate, const ht_set *di
         printf("%6g  %11.3f  %7.2g  %7.2g  %5.2f  %5.2f\n", h, (F[1] - F[0]) / h,
                fabs(F[2] - 2 * F[1] + F[0]) / (h * h), s.second, agreement(x), s.theta);
     }
+    if (page) ht_bilevel_write_html(training, page);
     ht_bilevel_free(training);
 }
 
@@ -129,7 +131,7 @@ static void nets(ht_bilevel_problem b, ht_set *direction)
 
 int main(int argc, char **argv)
 {
-    const char *page = lesson_page(argc, argv);
+    page = lesson_page(argc, argv);
     ht_context *ctx = lesson_context();
     ht_set *set[4];
     for (int k = 0; k < 4; k++) set[k] = ht_set_new(ctx);
@@ -137,7 +139,6 @@ int main(int argc, char **argv)
     b.inner_data = b.outer_data = set[2];
     chaos();
     nets(b, set[3]);
-    (void)page;
     for (int k = 0; k < 4; k++) ht_set_free(set[k]);
     ht_context_free(ctx);
 }
