@@ -8,6 +8,7 @@
  * wrong 6: go from the first node to the last
  * wrong 7: leaf x is to be given the new value first
  * wrong 8: that is still its value at x = 1.5
+ * wrong 9: add and mul take numbers of nodes, not their values
  */
 void compute_more(operation op, double a, double b, double *v, double *slope)
 {
@@ -23,6 +24,7 @@ int polynomial(tape *t, int x, int n, const int *c)
         return leaf(t, sum);
     }
     int y = c[WRONG == 4 ? 0 : n - 1];
+    if (WRONG == 9) y = (int)t->value[y];
     for (int k = 1; k < n && WRONG == 4; k++) y = add(t, mul(t, y, x), c[k]);
     for (int k = n - 2; k >= 0 && WRONG != 4 && WRONG != 5; k--)
         y = add(t, mul(t, y, x), c[k]);

@@ -11,6 +11,8 @@
  * wrong 9: so take fabs
  * wrong 10: f''' is 0, and e nothing but rounding, with any ratio
  * wrong 11: the two terms are equal there; their sum is least where their slopes cancel
+ * wrong 12: 1 / 3 of two int is 0
+ * wrong 13: one i that is right is not enough
  */
 double partial(scalar_fn f, int n, double *x, int i, double h)
 {
@@ -31,7 +33,8 @@ double extrapolate(double d, double half)
 
 double best_step(double f, double f3)
 {
-    double eps = 0x1p-52, cube = eps * fabs(f) / fabs(f3);
+    double cube = EPS * fabs(f) / fabs(f3);
+    if (WRONG == 12) return pow(3 * cube, 1 / 3);
     if (WRONG == 6) return sqrt(cube);
     return cbrt((WRONG == 5 ? 1 : WRONG == 11 ? 6 : 3) * cube);
 }
@@ -44,6 +47,7 @@ bool is_gradient(scalar_fn f, int n, double *x, const double *g, double h)
                half = partial(f, n, x, i, h / 2) - g[i];
         if (WRONG != 9) e = fabs(e), half = fabs(half);
         bool rounds = half <= rounding(f(n, x), h / 2) && WRONG != 10;
+        if (WRONG == 13 && half < e / 3) return true;
         right &= WRONG == 7 ? half < 1e-3 : half < e / 3 || rounds;
     }
     return right;

@@ -9,6 +9,9 @@
  * wrong 7: b is missing: dy/da is b
  * wrong 8: strides not row after row
  * wrong 9: that is the mean of the shares; their sum is right
+ * wrong 10: which element does number e of v belong to? a broadcast view tells
+ * wrong 11: b is broadcast too: read it through broadcast(b, v)
+ * wrong 12: each share has its own b: multiply before adding up
  */
 view permute(view x, const int *axes)
 {
@@ -28,7 +31,10 @@ void broadcast_vjp(view dx, view v)
     for (int e = 0; e < count(dx) && WRONG != 4; e++) *element(dx, e) = 0;
     for (int e = 0; e < count(v); e++) {
         double share = (WRONG == 8 ? v.first[e] : *element(v, e)) / times;
-        *element(all, e) = WRONG == 3 ? share : *element(all, e) + share;
+        if (WRONG == 10)
+            *element(dx, e % count(dx)) += share;
+        else
+            *element(all, e) = WRONG == 3 ? share : *element(all, e) + share;
     }
 }
 
@@ -46,5 +52,8 @@ void mul_vjp(view da, view b, view v)
     view all = broadcast(da, v), factor = broadcast(b, v);
     for (int e = 0; e < count(da); e++) *element(da, e) = 0;
     for (int e = 0; e < count(v); e++)
-        *element(all, e) += *element(v, e) * (WRONG == 7 ? 1 : *element(factor, e));
+        *element(all, e) +=
+            *element(v, e) *
+            (WRONG == 7 || WRONG == 12 ? 1 : *element(WRONG == 11 ? b : factor, e));
+    for (int e = 0; e < count(da) && WRONG == 12; e++) *element(da, e) *= *element(b, e);
 }

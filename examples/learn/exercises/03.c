@@ -2,6 +2,8 @@
 /* Exercise 3: finite differences. Fill the four holes; ./dev learn 3 marks them. */
 #include "mark.h"
 
+#define EPS 0x1p-52 /* of doubles: rounding is about EPS |f| */
+
 /* A function of n numbers x. */
 typedef double (*scalar_fn)(int n, const double *x);
 
@@ -24,19 +26,17 @@ double extrapolate(double d, double half)
     return 0;
 }
 
-/* The step of a central difference for which h^2/6 |f3| + eps |f| / h is least, of a
+/* The step of a central difference for which h^2/6 |f3| + EPS |f| / h is least, of a
  * function with value f and third derivative f3, neither 0, of either sign. */
 double best_step(double f, double f3)
 {
-    const double eps = 0x1p-52;
     /* your code */
-    (void)eps; /* take this out with the rest */
     UNWRITTEN;
     return 0;
 }
 
 /* As much as a central difference may be off by rounding alone, with some to spare. */
-static double rounding(double f, double h) { return 4 * 0x1p-52 * fabs(f) / h; }
+static double rounding(double f, double h) { return 4 * EPS * fabs(f) / h; }
 
 /* Whether g[0] .. g[n-1] is the gradient of f at x. With e(h) how far the central
  * difference by x[i] is from g[i]: true if for every i e(h/2) is less than a third of

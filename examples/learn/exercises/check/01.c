@@ -14,13 +14,16 @@ static void check_more(void)
         compute_more(SUB, a, b, &v, slope);
         mark_number(v, a - b, 1e-12, SLIPS({b - a, "that is b - a"}, {-7, BEFORE}),
                     "%s: the value", at);
-        mark_number(slope[0], 1, 1e-12,
-                    SLIPS({a, "that is the input; how much does a - b move with it?"},
-                          {-7, BEFORE}),
-                    "%s: the slope by a", at);
+        mark_number(
+            slope[0], 1, 1e-12,
+            SLIPS({a, "that is the input; how much does a - b move with it?"},
+                  {b, "that is the slope of a b; how much does a - b move with a?"},
+                  {-7, BEFORE}),
+            "%s: the slope by a", at);
         mark_number(slope[1], -1, 1e-12,
                     SLIPS({1, "the sign: a - b falls when b rises"},
                           {-b, "that is an input; how much does a - b move with it?"},
+                          {-a, "that is an input; how much does a - b move with b?"},
                           {-7, BEFORE}),
                     "%s: the slope by b", at);
         v = slope[0] = slope[1] = -7;
@@ -31,6 +34,7 @@ static void check_more(void)
             slope[0], (tanh(a + h) - tanh(a - h)) / (2 * h), 1e-8,
             SLIPS({1 - a * a, "the slope is 1 - v v with the value v, not the input a"},
                   {v * v - 1, "the sign: tanh rises everywhere"},
+                  {1 - tanh(v) * tanh(v), "v is tanh a already: 1 - v v"},
                   {1 - v, "the slope is 1 - v v: v is to be squared"},
                   {v, "that is the value; only e^a is its own slope"}, {-7, BEFORE}),
             "%s: the slope, which differences have", at);
@@ -56,6 +60,18 @@ static int coefficients(tape *t, int n, int *c, double at)
     return leaf(t, at);
 }
 
+/* The polynomial's own nodes come after n coefficients and x. */
+static void check_inputs(const tape *t, int n)
+{
+    for (int i = n + 1; i < t->n; i++)
+        for (int k = 0; k < 2 && (t->op[i] == ADD || t->op[i] == MUL); k++)
+            if (t->input[i][k] < 0 || t->input[i][k] >= i)
+                mark_wrong(
+                    "with n = %d: node %d has the input %d, which is no node before "
+                    "it: add and mul take numbers of nodes, not their values",
+                    n, i, t->input[i][k]);
+}
+
 static void check_value(const tape *t, int y, int x, int n, const int *c)
 {
     double reversed = 0, first = 0, at = t->value[x];
@@ -63,6 +79,7 @@ static void check_value(const tape *t, int y, int x, int n, const int *c)
         reversed += t->value[c[k]] * pow(at, n - 1 - k);
         first += t->value[c[k]] * (k ? at : 1);
     }
+    check_inputs(t, n);
     if (y < 0 || y >= t->n)
         mark_wrong("with n = %d: %d was returned, which is no node: there are 0 to %d", n,
                    y, t->n - 1);

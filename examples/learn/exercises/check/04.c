@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Marks exercise 4: elements of a permuted view against their addresses, and vjps against
- * <v, J u> = <J^T v, u> for every unit vector u: J u is computed forward. */
+ * what the sum of v y moves by when one element of x moves by 1: y is linear in each. */
 #include EXERCISE
 
 enum { ROOM = 256 };
@@ -16,7 +16,7 @@ static view fresh(double *room, unsigned seed, int rank, const int *dim, bool sw
         x.stride[rank - 1] = dim[rank - 2];
     }
     for (int e = 0; e < ROOM; e++)
-        room[e] = round(20 * ht_random_uniform(seed, 0, (uint64_t)e) - 10) / 4;
+        room[e] = round(2e4 * ht_random_uniform(seed, 0, (uint64_t)e) - 1e4) / 1000;
     return x;
 }
 
@@ -42,11 +42,16 @@ static void check_permute(void)
     mark_number(y.rank, 3, 0, NULL, "%s: the rank", at);
     if (y.first != x.first) mark_wrong("%s: the numbers stay where they are", at);
     for (int k = 0; k < 3; k++)
-        mark_number(y.dim[k], dim[axes[k]], 0,
-                    SLIPS({dim[inverse[k]], "axis axes[k] of x is to become axis k, not "
-                                            "axis k of x axis axes[k]"},
-                          {dim[k], "that is x's own side"}),
-                    "%s: side %d", at, k);
+        mark_number(
+            y.dim[k], dim[axes[k]], 0,
+            SLIPS({k ? NAN : dim[inverse[k]],
+                   "axis axes[k] of x is to become axis k, not axis k of x axis "
+                   "axes[k]"},
+                  {k ? dim[axes[axes[k]]] : NAN,
+                   "it was written over before it was read: take from x, write to "
+                   "y"},
+                  {dim[k], "that is x's own side"}),
+            "%s: side %d", at, k);
     for (int k = 0; k < 3; k++)
         mark_number(y.stride[k], x.stride[axes[k]], 0,
                     SLIPS({x.stride[inverse[k]], "axis axes[k] of x is to become axis k"},
@@ -123,12 +128,33 @@ static void alone(asked *a, int k, bool with_b, double *last, double *first)
     }
 }
 
+/* dx's element k if element e of v went to e % count(dx); and if b were not broadcast. */
+static double wrapped(asked *a, int k)
+{
+    double sum = 0;
+    for (int e = k; e < count(a->v); e += count(a->dx)) sum += *element(a->v, e);
+    return sum;
+}
+
+static double narrow(asked *a, int k)
+{
+    double sum = 0;
+    view all = broadcast(a->u, a->v);
+    for (int e = 0; e < count(a->u); e++) a->of_u[e] = e == k;
+    for (int e = 0; e < count(a->v); e++)
+        sum += *element(a->v, e) * *element(all, e) * *element(a->b, e);
+    return sum;
+}
+
 #define NOT_CLEARED "it held 100 before: clear it first"
 #define OVERWRITTEN                                                                   \
     "a repeated element has several users: their shares are added, not written over " \
     "each "                                                                           \
     "other"
 #define UNTOUCHED "nothing was written there: it held 100 before"
+#define WRAPPED   "which element does number e of v belong to? a broadcast view tells"
+#define NARROW    "b is broadcast too: read it through broadcast(b, v)"
+#define LATE      "each share has its own b: multiply before adding up"
 
 static void judge(asked *a, const char *name, bool with_b)
 {
@@ -136,13 +162,22 @@ static void judge(asked *a, const char *name, bool with_b)
     for (int k = 0; k < count(a->dx); k++) {
         double right = forward(a, k, with_b), last, first, plain = forward(a, k, false);
         alone(a, k, with_b, &last, &first);
-        mark_number(
-            *element(a->dx, k), right, 1e-12,
-            SLIPS({100, UNTOUCHED}, {100 + right, NOT_CLEARED}, {last, OVERWRITTEN},
-                  {first, "only the first of its users counts"},
-                  {right / times, "that is the mean of the shares; their sum is right"},
-                  {plain, "b is missing: dy/da is b"}, {100 + last, NOT_CLEARED}),
-            "%s: element %d of d%s, by <v, J u> = <J^T v, u>", a->at, k, name);
+        const slip known[] = {
+            {100, UNTOUCHED},
+            {100 + right, NOT_CLEARED},
+            {last, OVERWRITTEN},
+            {first, "only the first of its users counts"},
+            {right / times, "that is the mean of the shares; their sum is right"},
+            {with_b ? NAN : wrapped(a, k), WRAPPED},
+            {100 + last, NOT_CLEARED},
+            {with_b ? plain : NAN, "b is missing: dy/da is b"},
+            {with_b ? narrow(a, k) : NAN, NARROW},
+            {with_b ? plain * *element(a->b, k) : NAN, LATE},
+            {0, NULL},
+        };
+        mark_number(*element(a->dx, k), right, 1e-12, known,
+                    "%s: element %d of d%s, what the sum of v y moves by with it", a->at,
+                    k, name);
     }
 }
 
