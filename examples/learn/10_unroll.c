@@ -132,7 +132,7 @@ int main(int argc, char **argv)
     for (int i = 0; i <= N; i++)
         printf("%-4s %d %10.4f %10.4f %10.4f\n", i < N ? "w" : "rate", i % N, found[0][i],
                found[1][i], ht_tensor_get(ht_set_at(gradient, i / N), i % N));
-    (void)page;
+    if (page) ht_bilevel_write_html(library, page);
     ht_bilevel_free(library);
     for (int i = 0; i < 3; i++) ht_set_free(sets[i]);
     ht_context_free(ctx);

@@ -20,12 +20,12 @@ static void says(const char *name, int part, long long n)
     printf("%s %d %lld\n", name, part, n);
 }
 
-/* x^2 y, x = y = 2, and its first and second derivative by x. */
+/* tanh(x^2 y) e^(x/y) at 1/2, and its first and second derivative by x. */
 static void make_scalars(void)
 {
-    double two = 2;
+    double half = 0.5;
     ht_tape *tape = ht_tape_new(ctx, HT_EAGER);
-    ht_tensor *at = ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, &two);
+    ht_tensor *at = ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, &half);
     ht_var x = ht_name(ht_input(tape, at), "x"), y = ht_name(ht_input(tape, at), "y"), g,
            h;
     ht_var z =

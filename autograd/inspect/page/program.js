@@ -1,21 +1,19 @@
 // program.js: a program. Its picture is the arena: bytes from the bottom up, instructions from
 // left to right, and a rectangle for every value that lives in it, from the instruction that
 // makes it to the last that reads it.
-const PLACES = {out: 'an output', constant: 'a constant', arena: 'the arena'}
+const PLACES = {out: 'an output', arena: 'the arena'}
 
 // Bytes alive at each instruction. What is written over what it reads counts once.
 function liveBytes(part) {
     const n = part.nodes.length, change = new Float64Array(n + 1), over = new Map()
-    for (const node of part.nodes)
-        if (node.a) over.set(`${node.a[3]} ${node.a[0]}`, Math.max(over.get(`${node.a[3]} ${node.a[0]}`) ?? 0, node.a[1]))
-    for (const node of part.nodes) {
-        if (!node.a) continue
-        const [offset, bytes, from, to] = node.a
-        change[from] += bytes
+    const lives = part.nodes.map((node) => node.a).filter(Boolean)
+    for (const [offset, bytes, from, to] of lives)
+        if (from < to) over.set(to + ' ' + offset, bytes)
+    for (const [offset, bytes, from, to] of lives) {
+        const before = Math.min(over.get(from + ' ' + offset) ?? 0, bytes)
+        change[from] += bytes - before
+        change[from + 1] += before
         change[to + 1] -= bytes
-        const before = from === to ? 0 : over.get(`${from} ${offset}`) ?? 0
-        change[from] -= Math.min(before, bytes)
-        change[from + 1] += Math.min(before, bytes)
     }
     for (const [when, , bytes] of part.work) {
         change[when] += bytes
@@ -32,7 +30,14 @@ VIEWS.program = (part) => {
     const peak = live.reduce((best, bytes, i) => bytes > live[best] ? i : best, 0)
     const out = new Map(part.out.map((i, k) => [i, k]))
     const boxes = nodes.map((node, i) => node.a && {i, offset: node.a[0], bytes: node.a[1], from: node.a[2], to: node.a[3]}).filter(Boolean)
-    const work = part.work.map(([when, offset, bytes]) => ({i: when, offset, bytes, from: when, to: when, work: true}))
+    // What one is written over ends where that begins: in the middle of the instruction.
+    const begins = new Set(boxes.map((b) => b.from + ' ' + b.offset))
+    const ends = new Set(boxes.filter((b) => b.from < b.to).map((b) => b.to + ' ' + b.offset))
+    for (const b of boxes) {
+        b.left = b.from + (ends.has(b.from + ' ' + b.offset) ? 0.5 : 0)
+        b.right = b.to + (b.from < b.to && begins.has(b.to + ' ' + b.offset) ? 0.5 : 1)
+    }
+    const work = part.work.map(([when, offset, bytes]) => ({i: when, offset, bytes, from: when, to: when, left: when, right: when + 1, work: true}))
     const when = (i) => nodes[i].x
     const with_ = nodes.map(() => [])
     nodes.forEach((node, i) => { if (i >= inputs && node.x !== i) with_[node.x].push(i) })
@@ -48,13 +53,13 @@ VIEWS.program = (part) => {
         const node = nodes[i]
         if (node.p === 'in') return `${i + 1} of ${n}: %${i} is input ${node.k}, ${type(node)}.`
         const where = node.p === 'tile' ? `made and read within the group that runs at %${when(i)}` :
-            (node.p === 'view' ? `a view of %${node.k}` : `in ${PLACES[node.p]}`) + (when(i) === i ? '' : `, with %${when(i)}`)
+            (node.p === 'view' ? `a view of %${node.k}` : node.p === 'constant' ? 'a constant' : `in ${PLACES[node.p]}`) + (when(i) === i ? '' : `, with %${when(i)}`)
         return `${i + 1} of ${n}: %${i} = ${node.f}, ${type(node)}, ${where}; ` +
             `${bytesText(live[when(i)])} of the arena are alive.`
     }
     const box = (b, pen) => {
-        const x = xOf(b.from, pen), y = yOf(b.offset + b.bytes, pen)
-        return {x, y, wide: Math.max(xOf(b.to + 1, pen) - x, 1), high: Math.max(yOf(b.offset, pen) - y, 1)}
+        const x = xOf(b.left, pen), y = yOf(b.offset + b.bytes, pen)
+        return {x, y, wide: Math.max(xOf(b.right, pen) - x, 1), high: Math.max(yOf(b.offset, pen) - y, 1)}
     }
     const draw = (pen) => {
         const g = pen.context, now = Math.max(when(pen.at), inputs)

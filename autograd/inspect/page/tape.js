@@ -92,6 +92,7 @@ VIEWS.tape = (part) => {
 
     const fill = (pen, i, alpha) => {
         const c = cell(i, pen), g = pen.context, gap = c.wide > 6 ? 1 : 0
+        if (c.wide < 6) c.wide = Math.ceil(c.x + c.wide) - (c.x = Math.floor(c.x)) // no seams
         g.globalAlpha = alpha
         g.fillStyle = pen.colour(tapeColour(nodes[i], made[i]))
         g.fillRect(c.x + gap, c.y + (c.high > 4 ? 1 : 0), Math.max(c.wide - 2 * gap, 0.7), Math.max(c.high - (c.high > 4 ? 2 : 0), 0.7))
@@ -212,7 +213,21 @@ VIEWS.tape = (part) => {
             [m.order ? 'by the call at' : 'called at', node.l],
             ['derivative', m.order ? `${nth(m.order)}` : undefined], ['made by', by],
             ['a derivative starts here', starts.length ? starts.slice(0, 8).flatMap((s) => [link(s.first, sweepName(s)), ' ']) : undefined]]))
-        result.push(...ruleOf(node))
+        if (m.kind === BY_RULE && nodes[m.node].o !== node.o) result.push(...ruleOf(nodes[m.node], ` of %${m.node}, which made this`))
+        result.push(...ruleOf(node, m.kind === BY_RULE && nodes[m.node].o === node.o ? `, whose rule made this` : ''))
+        // Of the sweep that made this, what the same rule read and did not make: what came in.
+        const rule = m.kind === BY_RULE ? rulesMade.get(m.node).filter((k) => sweepAt(k) === sweepAt(i)) : []
+        const came = new Set(rule.flatMap((k) => nodes[k].i)
+            .filter((k) => made[k].order === m.order && !rule.includes(k)))
+        if (came.size)
+            result.push(el('h3', null, `What came in to the rule of %${m.node}`), el('ul', {class: 'made mono'},
+                [...came].slice(0, 8).map((k) => el('li', null, link(k), ` = ${nodes[k].f}`))))
+        if (rule.length > 1)
+            result.push(el('h3', null, `All that the rule of %${m.node} made here`), el('ul', {class: 'made mono'},
+                rule.slice(0, 24).map((k) => el('li', null, k === i ? `%${k}` : link(k), ` = ${nodes[k].f}`))))
+        if (rule.length)
+            result.push(el('p', {class: 'dim'}, 'What exists already is not made again; where cotangents come by ' +
+                'several ways, their sum is made with the last.'))
         if (out.length)
             result.push(el('h3', null, 'What its rule made'), el('ul', {class: 'made mono'},
                 out.slice(0, 24).map((k) => el('li', null, link(k), ` = ${nodes[k].f} `, el('span', {class: 'dim'}, `d${made[k].order}`))),

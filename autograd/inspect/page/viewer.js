@@ -50,9 +50,15 @@ const many = (n, one, more) => n.toLocaleString('en') + ' ' + (n === 1 ? one : m
 const nth = (k) => ['', 'first', 'second', 'third', 'fourth', 'fifth'][k] ?? k + 'th'
 const orderColour = (k) => '--order' + Math.min(k, 3)
 
+// Goes there from within the step in full, which is made anew: the focus stays in it.
+function follow(i) {
+    go(i)
+    $('detail').focus({preventScroll: true})
+}
+
 // A step as a link to it.
 function link(i, text) {
-    return el('button', {class: 'link', type: 'button', onclick: () => go(i)}, text ?? '%' + i)
+    return el('button', {class: 'link', type: 'button', onclick: () => follow(i)}, text ?? '%' + i)
 }
 
 // A formula, its %3 as links.
@@ -73,7 +79,7 @@ function neighbours(i, inputs, users) {
     const shown = (list) => list.length <= MOST ? list : list.slice(0, MOST - 1)
     const box = (k) => {
         const row = view.row(k)
-        return el('button', {type: 'button', style: `--c:var(${row.colour})`, onclick: () => go(k)},
+        return el('button', {type: 'button', style: `--c:var(${row.colour})`, onclick: () => follow(k)},
             row.key + ' ' + row.name)
     }
     const column = (list, none) => el('div', null, list.length ? shown(list).map(box) :
@@ -109,14 +115,15 @@ function usersOf(nodes) {
     return users
 }
 
-function ruleOf(node) {
+// The op of a node, and its rules; `of` what is to be said of it besides.
+function ruleOf(node, of) {
     const rule = RULES[node.o]
     const part = (title, text) => el('div', {class: 'rule'}, el('b', null, title),
         text.startsWith('-') ? 'none' + text.slice(1) : text)
     if (!rule)
-        return [el('h3', null, `The op ${node.o}`),
+        return [el('h3', null, `The op ${node.o}${of ?? ''}`),
             el('p', {class: 'dim'}, 'A row of the program’s own. What its rule is shows in the nodes it made.')]
-    return [el('h3', null, `The op ${node.o}`, rule[0] ? `: ${rule[0]}` : ''),
+    return [el('h3', null, `The op ${node.o}${of ?? ''}`, rule[0] ? `: ${rule[0]}` : ''),
         part('backward (vjp): from the cotangent v', rule[1]),
         part('forward (jvp): from the tangent t', rule[2])]
 }
@@ -198,6 +205,9 @@ function showStep() {
     const said = view.n ? view.say(at) : `There is no ${view.unit}.`
     $('slider').value = at
     $('slider').setAttribute('aria-valuetext', said)
+    // What the slider and the list say themselves, and what plays, is not said again.
+    const quiet = timer || ['slider', 'list'].includes(document.activeElement?.id)
+    $('said').setAttribute('aria-live', quiet ? 'off' : 'polite')
     $('said').textContent = said
     for (const [id, off] of [['first', at <= 0], ['back', at <= 0], ['next', at >= view.n - 1],
         ['last', at >= view.n - 1], ['play', view.n < 2]]) $(id).disabled = off
@@ -300,6 +310,7 @@ function showPart(k) {
         el('li', {style: `--c:var(${colour})`}, el('i', {class: shape ?? ''}), name)))
     $('figure').hidden = view.n === 0
     $('controls').hidden = view.n === 0
+    $('columns').hidden = view.n === 0
     $('picture').setAttribute('aria-label', `${view.caption}. ${view.hint} The list below says the same in words.`)
     $('list').setAttribute('aria-label', `Every ${view.unit}, in order`)
     $('slider').max = Math.max(0, view.n - 1)
@@ -308,6 +319,7 @@ function showPart(k) {
     for (const tab of $('tabs').children) {
         tab.setAttribute('aria-selected', String(tab.id === 'tab' + k))
         tab.tabIndex = tab.id === 'tab' + k ? 0 : -1
+        if (!tab.tabIndex) tab.scrollIntoView({block: 'nearest', inline: 'center'})
     }
     if (parts.length > 1) $('part').setAttribute('aria-labelledby', 'tab' + k)
     $('list').scrollTop = 0
