@@ -88,7 +88,7 @@ static training record(ht_context *ctx, const char *page)
     p.step = ht_program_new(t, 2, in, 1, &next);  /* theta, rate to theta' */
     p.back = ht_program_new(t, 3, in, 2, back);   /* theta, rate, v to v', rate's share */
     p.outer = ht_program_new(t, 1, in, 2, outer); /* theta to F, dF/dtheta */
-    (void)page;
+    if (page) ht_tape_write_html(t, page);
     ht_tape_free(t);
     return p;
 }
