@@ -2,9 +2,9 @@
 /* 01_scalar_tape.c: a tape: arithmetic written down as it is done.
  *
  * To differentiate what a program computed, one has to know what it computed. So each
- * operation does its sum and also appends a node to a list, the tape. Node i has its
- * operation; its inputs, nodes a and b with smaller numbers than i; its value v_i; and
- * slopes: how much v_i moves when one input alone moves, by first-year calculus,
+ * operation also appends a node to a list, the tape. Node i has its operation; its
+ * inputs, nodes a and b with smaller numbers than i; its value v_i; and slopes: how much
+ * v_i moves when one input alone moves, by first-year calculus,
  *
  *     v_i       dv_i/da   dv_i/db
  *     a + b     1         1

@@ -2,7 +2,7 @@
 /* 03_finite_differences.c: finite differences, and why a halved step quarters the error.
  *
  * Run f beside x, and subtract: that is a slope without any calculus, and so a judge of
- * derivatives that were made with it. How good a judge says Taylor's series of f at x,
+ * derivatives that were made with it. How good a judge, Taylor's series of f at x says:
  *
  *     f(x + h) = f + h f' + h^2/2 f'' + h^3/6 f''' + ...
  *     f(x - h) = f - h f' + h^2/2 f'' - h^3/6 f''' + ...
@@ -78,11 +78,11 @@ static void halve(void)
            0.025 * 0.025 / 6 * exp(1));
 }
 
-/* The worst error of 128 points from 1 to 2 beside the sum of both terms. */
+/* The worst error at 128 points from 1 to 2 beside both terms of its bound. */
 static void shrink(void)
 {
     const double eps = ldexp(1, -52);
-    puts("h = 2^-k    h^2/6 f'''   eps f / h    is it 0.1 to 1 of both");
+    puts("h = 2^-k    h^2/6 f'''   eps f / h    error is 0.1 to 1 of their sum");
     for (int k = 4; k <= 44; k += 8) {
         double h = ldexp(1, -k), by_h = h * h / 6 * exp(2 + h), by_eps = eps / h * exp(2),
                worst = 0;

@@ -5,8 +5,8 @@
  *
  *     address = first + i_0 s_0 + i_1 s_1 + ...        s_k: the stride of axis k
  *
- * Row after row, as C has it, the last stride is 1, and each other one what is right of
- * it times that side. But strides can say more, without a number being moved or copied:
+ * Row after row, as C has it, the last stride is 1, and each other one is the one to its
+ * right times that axis's side. But strides can say more, and no number is moved for it:
  *
  *     0 1 2     x          shape (2, 3)   strides (3, 1)
  *     3 4 5
@@ -21,8 +21,10 @@
  * An op of two arrays broadcasts both to one shape. Counted from the last axis, sides are
  * equal, or one is 1 or not there, and repeats. So a row b is added to all rows of x.
  *
- * Derivatives. Let y be b broadcast, y_ij = b_j, and v_ij = dL/dy_ij the cotangents of y
- * (lesson 2). b_j has as many users as there are rows, and fan-out is a sum:
+ * The vjp of an op takes cotangents back past it, from dL/dy to dL/dx (lesson 2). Let y
+ * be b broadcast, y_ij = b_j, and v_ij = dL/dy_ij. b_j has as many users as there are
+ * rows, and fan-out is a sum:
+ *
  *     y_ij = b_j             dL/db_j  = sum over i of v_ij      broadcast -> sum
  *     y_j  = sum_i x_ij      dL/dx_ij = v_j                     sum -> broadcast
  *
@@ -36,8 +38,6 @@
  *     sum_ij v_ij (broadcast b)_ij = sum_j (sum v)_j b_j
  *
  * Next, lesson 5: rules that give nodes instead of numbers. Needs: lesson 2. */
-#include <assert.h>
-
 #include "lesson.h"
 
 enum { AXES = 4 };

@@ -4,6 +4,7 @@
 #ifndef LESSON_H
 #define LESSON_H
 
+#include <assert.h>
 #include <hypertape.h>
 #include <math.h>
 #include <stdio.h>
