@@ -257,6 +257,22 @@ static inline void *hti_carve_own(unsigned char *own, size_t *at, size_t bytes)
     return part;
 }
 
+/* worker.c: a bilevel on a context and sets of its own. An error of its making or of its
+ * runs stays on its context until hti_worker_error passes it on as "<what> <k>". */
+typedef struct hti_worker {
+    ht_context *ctx;
+    ht_set *set[4]; /* theta, eta, inner and outer data; one that stands twice, once */
+    ht_bilevel *bilevel;
+    ht_bilevel_result result;
+} hti_worker;
+/* Its sets begin as the problem's stand. False: not even a context. */
+bool hti_worker_open(ht_context *ctx, hti_worker *w, const hti_method *method,
+                     ht_bilevel_problem p, const ht_bilevel_options *o);
+void hti_worker_close(hti_worker *w);
+bool hti_worker_error(ht_context *ctx, const hti_worker *w, const char *what, int64_t k);
+/* Its sets become what the bilevel's are, where no callback fills them. */
+void hti_worker_refresh(const hti_worker *w, const ht_bilevel *b);
+
 /* tasks.c: false after an error. Bytes: of all contexts together, at most. */
 bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
                     const ht_bilevel_options *options);

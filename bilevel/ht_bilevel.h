@@ -373,6 +373,7 @@ bool ht_bilevel_check(ht_context *ctx, const ht_bilevel_problem *problem,
 }
 #endif
 
+#include "ht_influence.h"
 #include "ht_outer.h"
 #include "ht_single.h"
 #endif

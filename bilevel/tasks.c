@@ -9,13 +9,6 @@
 
 #include "bilevel_internal.h"
 
-typedef struct worker {
-    ht_context *ctx;
-    ht_set *set[4]; /* theta, eta, inner and outer data; one that stands twice, once */
-    ht_bilevel *bilevel;
-    ht_bilevel_result result;
-} worker;
-
 struct hti_tasks {
     void *const *user;
     int n, n_workers;
@@ -24,8 +17,8 @@ struct hti_tasks {
         peak; /* of all contexts but the first: live, and while they were made */
     double *outer, *sum; /* n; of the gradient's elements */
     size_t n_sum;
-    double *theta;   /* where theta_T of each is put; NULL: nowhere */
-    worker worker[]; /* the first: the bilevel's own */
+    double *theta;       /* where theta_T of each is put; NULL: nowhere */
+    hti_worker worker[]; /* the first: the bilevel's own */
 };
 
 /* A wave at hand. */
@@ -38,65 +31,14 @@ typedef struct wave {
 
 /* Making. */
 
-static ht_set *clone_on(ht_context *ctx, const ht_set *set)
+static bool task_open(ht_bilevel *b, hti_worker *w, ht_bilevel_problem p,
+                      const ht_bilevel_options *o)
 {
-    ht_set *clone = ht_set_new(ctx);
-    for (int i = 0; clone && i < set->n; i++) {
-        const ht_tensor *from = set->tensor[i];
-        ht_tensor *to = ht_set_add_at(clone, set->name[i], ht_tensor_dtype(from),
-                                      ht_tensor_shape(from), NULL);
-        if (to) memcpy(to->array.data, from->array.data, ht_tensor_bytes(from));
-    }
-    return clone;
-}
-
-static void clone_sets(worker *w, ht_bilevel_problem *p)
-{
-    ht_set **const at[] = {&p->theta, &p->eta, &p->inner_data, &p->outer_data};
-    ht_set *from[4];
-    for (int k = 0; k < 4; k++) {
-        from[k] = *at[k];
-        int same = 0;
-        while (from[same] != from[k]) same++;
-        if (same == k && from[k]) w->set[k] = clone_on(w->ctx, from[k]);
-        *at[k] = w->set[same];
-    }
-}
-
-/* An error of a worker's, told by the bilevel's context. */
-static bool pass_error(ht_bilevel *b, const worker *w, int task)
-{
-    ht_status status = ht_context_status(w->ctx);
-    if (status == HT_OK) return true;
-    ht_context_fail(b->ctx, status, NULL, "bilevel: task %d: %s", task,
-                    ht_context_message(w->ctx));
-    ht_context_clear(w->ctx);
-    return false;
-}
-
-static bool worker_open(ht_bilevel *b, worker *w, const hti_method *method,
-                        ht_bilevel_problem p, const ht_bilevel_options *o)
-{
-    ht_context_options own = b->ctx->options;
-    own.threads = 1;
-    own.on_error = NULL;
-    w->ctx = ht_context_new(&own);
-    if (!w->ctx)
-        return HTI_REFUSED(b->ctx, HT_ERROR_MEMORY, "no memory for a worker's context");
-    clone_sets(w, &p);
     p.user = p.tasks[0];
     p.tasks = NULL;
     p.n_tasks = 0;
-    if (ht_context_status(w->ctx) == HT_OK)
-        w->bilevel = hti_bilevel_new(w->ctx, method, &p, o);
-    return pass_error(b, w, 0);
-}
-
-static void worker_close(worker *w)
-{
-    hti_bilevel_free(w->bilevel);
-    for (int k = 0; k < 4; k++) ht_set_free(w->set[k]);
-    ht_context_free(w->ctx);
+    return hti_worker_open(b->ctx, w, b->method, p, o) &&
+           hti_worker_error(b->ctx, w, "task", 0);
 }
 
 static bool tasks_valid(const ht_bilevel *b, const ht_bilevel_problem *p,
@@ -150,8 +92,8 @@ bool hti_tasks_open(ht_bilevel *b, const ht_bilevel_problem *p,
     b->memory.allocated_bytes += ctx->live - live;
     bool ok = t->outer && t->sum;
     for (int k = 1; ok && k < n_workers; k++) {
-        worker *w = &t->worker[k];
-        ok = worker_open(b, w, b->method, *p, o);
+        hti_worker *w = &t->worker[k];
+        ok = task_open(b, w, *p, o);
         if (!w->ctx) break;
         size_t peak = t->bytes + w->ctx->peak;
         t->bytes += w->ctx->live;
@@ -165,7 +107,7 @@ void hti_tasks_close(ht_bilevel *b)
     struct hti_tasks *t = b->tasks;
     if (!t) return;
     b->tasks = NULL;
-    for (int k = 1; k < t->n_workers; k++) worker_close(&t->worker[k]);
+    for (int k = 1; k < t->n_workers; k++) hti_worker_close(&t->worker[k]);
     if (t->outer) hti_resize(b->ctx, t->outer, (size_t)t->n * sizeof *t->outer, 0);
     if (t->sum) hti_resize(b->ctx, t->sum, t->n_sum * sizeof *t->sum, 0);
     hti_resize(b->ctx, t, sizeof *t + (size_t)t->n_workers * sizeof *t->worker, 0);
@@ -197,23 +139,11 @@ void hti_tasks_keep(ht_bilevel *b, double *theta)
 
 /* Running. */
 
-static void copy_values(const ht_set *to, const ht_set *from)
-{
-    for (int i = 0; i < from->n; i++)
-        memcpy(to->tensor[i]->array.data, from->tensor[i]->array.data,
-               ht_tensor_bytes(from->tensor[i]));
-}
-
 /* A worker's data are what the problem's are, where no callback fills them. */
 static void refresh(ht_bilevel *b)
 {
-    const ht_bilevel_problem *p = &b->problem.asked;
-    const ht_set *from[] = {b->problem.theta, b->problem.eta, p->inner_data,
-                            p->outer_data};
     for (int k = 1; k < b->tasks->n_workers; k++)
-        for (int j = 0; j < 4; j++)
-            if (b->tasks->worker[k].set[j] && !(j == 2 && p->inner_batch))
-                copy_values(b->tasks->worker[k].set[j], from[j]);
+        hti_worker_refresh(&b->tasks->worker[k], b);
 }
 
 static void run_pieces(const void *work, int64_t begin, int64_t end)
@@ -221,7 +151,7 @@ static void run_pieces(const void *work, int64_t begin, int64_t end)
     const wave *now = work;
     struct hti_tasks *t = now->b->tasks;
     for (int64_t k = begin; k < end; k++) {
-        worker *w = &t->worker[k];
+        hti_worker *w = &t->worker[k];
         w->bilevel->problem.asked.user = t->user[now->first + (int)k];
         w->result = hti_run_whole(w->bilevel, now->outer_step, now->evaluating);
     }
@@ -251,7 +181,7 @@ static void larger(int task, double *most, double x)
     if (task == 0 || (!isnan(*most) && !(x <= *most))) *most = x;
 }
 
-static void keep_theta(const struct hti_tasks *t, int task, const worker *w)
+static void keep_theta(const struct hti_tasks *t, int task, const hti_worker *w)
 {
     const ht_set *theta = w->bilevel->problem.final;
     if (t->theta) hti_set_get(t->theta + task * ht_set_elements(theta), theta);
@@ -290,10 +220,10 @@ static bool run_wave(wave *now, ht_bilevel_result *all)
     bool ok = true;
     hti_share(b->ctx, now->n, run_pieces, now);
     for (int k = 1; k < now->n; k++) /* each worker's error is taken off it */
-        ok = pass_error(b, &b->tasks->worker[k], now->first + k) && ok;
+        ok = hti_worker_error(b->ctx, &b->tasks->worker[k], "task", now->first + k) && ok;
     ok = ok && b->ctx->status == HT_OK;
     for (int k = 0; ok && k < now->n; k++) {
-        worker *w = &b->tasks->worker[k];
+        hti_worker *w = &b->tasks->worker[k];
         join(b, now->first + k, &w->result, all);
         keep_theta(b->tasks, now->first + k, w);
         if (!now->evaluating) add_task(b, w->result.gradient);

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADERS = """tensor/ht_version.h.in tensor/ht_status.h tensor/ht_tensor.h tensor/ht_set.h
     autograd/ht_autograd.h autograd/ht_ops.h nn/ht_nn.h nn/ht_losses.h nn/ht_augment.h
     nn/ht_update.h bilevel/ht_bilevel.h bilevel/ht_outer.h bilevel/ht_single.h
-    data/ht_data.h""".split()
+    bilevel/ht_influence.h data/ht_data.h""".split()
 KEPT = "\1"  # stands for what is left out of a line, which is then no blank line
 
 

@@ -442,6 +442,20 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
       ht_single_new(w.ctx, PROBLEM(FULL),                                               \
                     (&(ht_single_options){.method = (ht_single_method)99})))            \
     X(options.rate_inner, ht_single_new(w.ctx, PROBLEM(FULL), &(ht_single_options){0})) \
+    X(ht_influence_new, ht_influence_new(NULL, PROBLEM(FULL), &influence))              \
+    X(ht_influence_new, ht_influence_new(w.ctx, NULL, &influence))                      \
+    X(ht_influence_new, ht_influence_new(w.ctx, PROBLEM(FULL), NULL))                   \
+    X(problem.eta, ht_influence_new(w.ctx, PROBLEM(.theta = w.set), &influence))        \
+    X(ht_influence_new, ht_influence_new(w.ctx, PROBLEM(FULL), &influence))             \
+    X(ht_influence_scores, ht_influence_scores(NULL, w.x))                              \
+    X(ht_influence_smoothness, ht_influence_smoothness(NULL, 0.1, 1))                   \
+    X(ht_influence_retrain, ht_influence_retrain(NULL, w.x, w.x))                       \
+    X(ht_influence_random, ht_influence_random(NULL, 1, 1))                             \
+    X(ht_influence_random, ht_influence_random(w.x, 1, 1))                              \
+    X(ht_influence_lds, ht_influence_lds(NULL, w.x, w.x, 0, 1))                         \
+    X(ht_influence_lds, ht_influence_lds(w.x, NULL, w.x, 0, 1))                         \
+    X(ht_influence_lds, ht_influence_lds(w.x, w.x, NULL, 0, 1))                         \
+    X(ht_influence_lds, ht_influence_lds(w.x, w.x, w.x, 0, 1))                          \
     X(ht_single_step, ht_single_step(NULL))                                             \
     X(ht_single_outer, ht_single_outer(NULL))                                           \
     X(ht_single_state, ht_single_state(NULL))                                           \
@@ -535,6 +549,7 @@ static void try_call(void *data)
     static ht_table table;
     ht_bilevel_problem lossless = {.theta = w.set, .eta = w.set, .steps = 1};
     ht_single_options loop = {.rate_inner = 1, .rate_linear = 1, .rate_outer = 1};
+    ht_influence_options influence = {.weight = "none"};
     ht_bilevel_problem endless = {
         loss, loss, .theta = w.set, .eta = w.set, .update = w.update, .steps = -1};
     int64_t *parts[1] = {w.rows};
@@ -574,10 +589,10 @@ static void null_and_senseless_arguments_are_refused_by_name(void **state)
 static const char *const without[] = {
     "ht_context_free", "ht_tensor_free", "ht_tape_free", "ht_program_free", "ht_set_free",
     "ht_optimizer_free", "ht_recording_free", "ht_bilevel_free", "ht_single_free",
-    "ht_images_free", "ht_prefetch_free", "ht_table_free", "ht_status_name",
-    "ht_shape_count", "ht_shape_equal", "ht_dtype_name", "ht_dtype_bytes",
-    "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero", "ht_same",
-    "ht_number", "ht_counted", "ht_assertion_failed",
+    "ht_influence_free", "ht_images_free", "ht_prefetch_free", "ht_table_free",
+    "ht_status_name", "ht_shape_count", "ht_shape_equal", "ht_dtype_name",
+    "ht_dtype_bytes", "ht_random_bits", "ht_random_uniform", "ht_op_at", "ht_is_zero",
+    "ht_same", "ht_number", "ht_counted", "ht_assertion_failed",
     /* of variables alone: test_misuse_inputs.c */
     "ht_var_shape", "ht_var_dtype", "ht_value", "ht_item", "ht_jacobian", "ht_hessian",
     NULL};
@@ -606,7 +621,8 @@ static void every_function_of_the_headers_is_tried(void **state)
     static const char *const headers[] = {
         "tensor/ht_status.h", "tensor/ht_tensor.h",  "autograd/ht_autograd.h",
         "nn/ht_nn.h",         "nn/ht_update.h",      "bilevel/ht_bilevel.h",
-        "bilevel/ht_outer.h", "bilevel/ht_single.h", "data/ht_data.h"};
+        "bilevel/ht_outer.h", "bilevel/ht_single.h", "bilevel/ht_influence.h",
+        "data/ht_data.h"};
     for (size_t k = 0; k < sizeof headers / sizeof *headers; k++)
         misuse_functions(headers[k], check_is_tried);
     printf("# %d declarations\n", seen);

@@ -14,7 +14,7 @@ set -eu
 source=$1
 build=$2
 # Public headers in two files, the first of each pair includes the second.
-split='ht_autograd.h ht_ops.h ht_nn.h ht_losses.h ht_nn.h ht_augment.h ht_nn.h ht_update.h ht_bilevel.h ht_outer.h ht_bilevel.h ht_single.h'
+split='ht_autograd.h ht_ops.h ht_nn.h ht_losses.h ht_nn.h ht_augment.h ht_nn.h ht_update.h ht_bilevel.h ht_outer.h ht_bilevel.h ht_single.h ht_bilevel.h ht_influence.h'
 language='autograd/ht_ops.h autograd/ops' # its functions are what files there are written in
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -29,6 +29,7 @@ bilevel/record: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/unroll: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/implicit: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/outer: tensor tensor/core autograd autograd/graph nn bilevel bilevel/implicit
+bilevel/influence: tensor tensor/core autograd autograd/graph nn bilevel
 bilevel/stochastic: tensor tensor/core autograd autograd/graph nn bilevel bilevel/implicit
 data: tensor tensor/core
 END

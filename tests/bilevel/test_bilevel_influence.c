@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/* test_bilevel_influence.c: scores and trainings without examples, against ridge
+ * regression's closed form; rank correlations by hand. Read next:
+ * bilevel/influence/influence.c. */
+#include "test_stationary.h"
+
+enum { N = 20, P = 4, Q = 3, S = 40 };
+
+/* Weighted ridge regression,
+ *   L = sum_i w_i (x_i a - y_i)^2 / 2 + |a|^2 / 2,   H = sum_i w_i x_i x_i^T + 1
+ *   F_k = (z_k a)^2 / 2,   a = H^-1 sum_i w_i y_i x_i
+ *   dF_k/dw_i = -(z_k a) z_k H^-1 x_i (x_i a - y_i) */
+typedef struct weighted_ridge {
+    matrix x, z;
+    double y[MOST], w[MOST];
+} weighted_ridge;
+
+static ht_var residuals(const ht_vars *theta, const ht_vars *batch)
+{
+    return ht_reshape(
+        ht_sub(ht_matmul(ht_get(batch, "x"), ht_get(theta, "a")), ht_get(batch, "y")),
+        HT_SHAPE(N));
+}
+
+static ht_var influence_inner(const ht_vars *theta, const ht_vars *eta,
+                              const ht_vars *batch, void *user)
+{
+    (void)user;
+    ht_var off = ht_square(residuals(theta, batch));
+    ht_var all = ht_add(ht_sum(ht_mul(ht_get(eta, "w"), off)),
+                        ht_sum(ht_square(ht_get(theta, "a"))));
+    return ht_mul(all, 0.5);
+}
+
+static ht_var influence_queries(const ht_vars *theta, const ht_vars *eta,
+                                const ht_vars *batch, void *user)
+{
+    (void)eta, (void)user;
+    ht_var at =
+        ht_reshape(ht_matmul(ht_get(batch, "z"), ht_get(theta, "a")), HT_SHAPE(Q));
+    return ht_mul(ht_square(at), 0.5);
+}
+
+static ht_var influence_query(const ht_vars *theta, const ht_vars *eta,
+                              const ht_vars *batch, void *user)
+{
+    return ht_sum(influence_queries(theta, eta, batch, user));
+}
+
+static void influence_open(trial *t, weighted_ridge *g)
+{
+    trial_open(t);
+    ht_set *data = t->problem.inner_data;
+    matrix_draw(&g->x, N, P);
+    matrix_draw(&g->z, Q, P);
+    matrix_to(ht_set_add(data, "x", HT_F64, HT_SHAPE(N, P)), &g->x);
+    matrix_to(ht_set_add(data, "z", HT_F64, HT_SHAPE(Q, P)), &g->z);
+    ht_tensor *y = ht_set_add(data, "y", HT_F64, HT_SHAPE(N, 1)),
+              *w = ht_set_add(t->problem.eta, "w", HT_F64, HT_SHAPE(N));
+    for (int i = 0; i < N; i++) {
+        g->w[i] = 1 + 0.5 * draw();
+        g->y[i] = draw();
+        ht_tensor_set(y, i, g->y[i]);
+        ht_tensor_set(w, i, g->w[i]);
+    }
+    ht_set_add(t->problem.theta, "a", HT_F64, HT_SHAPE(P, 1));
+    t->problem.inner = influence_inner;
+    t->problem.outer = influence_queries;
+    t->problem.update = HT_SGD(0.05);
+    t->problem.steps = 700;
+}
+
+/* a, and where wanted u = H^-1 z for a z. */
+static void solve(const weighted_ridge *g, const double *w, double *a, const double *z,
+                  double *u)
+{
+    matrix h = {.rows = P, .columns = P};
+    double right[P] = {0};
+    for (int j = 0; j < P; j++)
+        for (int i = 0; i < N; i++) {
+            right[j] += w[i] * g->y[i] * g->x.at[i][j];
+            for (int k = 0; k < P; k++)
+                h.at[j][k] += w[i] * g->x.at[i][j] * g->x.at[i][k];
+        }
+    for (int j = 0; j < P; j++) h.at[j][j] += 1;
+    matrix_solve(&h, right, a);
+    if (z) matrix_solve(&h, z, u);
+}
+
+static double along(const double *x, const double *a)
+{
+    double sum = 0;
+    for (int j = 0; j < P; j++) sum += x[j] * a[j];
+    return sum;
+}
+
+static double loss_of(const weighted_ridge *g, const double *w, int k)
+{
+    double a[P];
+    solve(g, w, a, NULL, NULL);
+    return along(g->z.at[k], a) * along(g->z.at[k], a) / 2;
+}
+
+static double score_of(const weighted_ridge *g, int k, int i)
+{
+    double a[P], u[P];
+    solve(g, g->w, a, g->z.at[k], u);
+    return g->w[i] * along(g->z.at[k], a) * along(g->x.at[i], u) *
+           (along(g->x.at[i], a) - g->y[i]);
+}
+
+static ht_influence *influence_of(trial *t, int at_once)
+{
+    ht_influence *f = ht_influence_new(
+        t->ctx, &t->problem, &(ht_influence_options){.weight = "w", .at_once = at_once});
+    if (!f) fail_msg("%s", ht_context_message(t->ctx));
+    return f;
+}
+
+static void near(double found, double want, double tolerance)
+{
+    if (!(fabs(found - want) <= tolerance)) fail_msg("%.17g, not %.17g", found, want);
+}
+
+static void scores_are_those_of_the_closed_form(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    ht_influence *f = influence_of(&t, 1);
+    ht_tensor *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N));
+    assert_int_equal(ht_influence_scores(f, scores), HT_OK);
+    for (int k = 0; k < Q; k++)
+        for (int i = 0; i < N; i++)
+            near(ht_tensor_get(scores, k * N + i), score_of(&g, k, i), 1e-10);
+    ht_influence_free(f);
+    ht_tensor_free(scores);
+    trial_close(&t);
+}
+
+static void trainings_without_examples_are_those_of_the_closed_form(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    ht_tensor *left_out = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(S, N)),
+              *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(S, Q)),
+              *again = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(S, Q));
+    assert_int_equal(ht_influence_random(left_out, 3, 7), HT_OK);
+    ht_influence *f = influence_of(&t, 1);
+    assert_int_equal(ht_influence_retrain(f, left_out, changes), HT_OK);
+    for (int s = 0; s < S; s++) {
+        double w[N], out = 0;
+        for (int i = 0; i < N; i++) {
+            double is = ht_tensor_get(left_out, s * N + i);
+            w[i] = is > 0 ? 0 : g.w[i];
+            out += is;
+        }
+        near(out, 3, 0);
+        for (int k = 0; k < Q; k++)
+            near(ht_tensor_get(changes, s * Q + k),
+                 loss_of(&g, w, k) - loss_of(&g, g.w, k), 1e-10);
+    }
+    ht_influence_free(f);
+    for (int at_once = 2; at_once <= 5; at_once += 3) {
+        f = influence_of(&t, at_once);
+        assert_int_equal(ht_influence_retrain(f, left_out, again), HT_OK);
+        assert_memory_equal(ht_tensor_data(again), ht_tensor_data(changes),
+                            ht_tensor_bytes(again));
+        ht_influence_free(f);
+    }
+    for (int i = 0; i < N; i++)
+        near(ht_tensor_get(ht_set_tensor(t.problem.eta, "w"), i), g.w[i], 0);
+    ht_tensor_free(left_out);
+    ht_tensor_free(changes);
+    ht_tensor_free(again);
+    trial_close(&t);
+}
+
+static void ranks_of(const double *x, double *rank)
+{
+    for (int i = 0; i < N; i++) {
+        rank[i] = 0;
+        for (int j = 0; j < N; j++) rank[i] += x[j] < x[i] ? 1 : x[j] > x[i] ? 0 : 0.5;
+    }
+}
+
+static double correlation_of(const double *x, const double *y)
+{
+    double sum[5] = {0};
+    for (int i = 0; i < N; i++) {
+        const double term[] = {x[i], y[i], x[i] * x[i], y[i] * y[i], x[i] * y[i]};
+        for (int k = 0; k < 5; k++) sum[k] += term[k] / N;
+    }
+    return (sum[4] - sum[0] * sum[1]) /
+           sqrt((sum[2] - sum[0] * sum[0]) * (sum[3] - sum[1] * sum[1]));
+}
+
+/* Both correlations of both closed forms, the mean over queries. */
+static void leave_one_out_is_compared_as_the_closed_forms_are(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    double spearman = 0, pearson = 0;
+    for (int k = 0; k < Q; k++) {
+        double score[N], change[N], rank[2][N], w[N];
+        for (int i = 0; i < N; i++) {
+            memcpy(w, g.w, sizeof w);
+            w[i] = 0;
+            score[i] = score_of(&g, k, i);
+            change[i] = loss_of(&g, w, k) - loss_of(&g, g.w, k);
+        }
+        ranks_of(score, rank[0]);
+        ranks_of(change, rank[1]);
+        spearman += correlation_of(rank[0], rank[1]) / Q;
+        pearson += correlation_of(score, change) / Q;
+    }
+    ht_tensor *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N)),
+              *one = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(N, N)),
+              *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(N, Q));
+    ht_influence *f = influence_of(&t, 2);
+    ht_influence_scores(f, scores);
+    ht_influence_random(one, 1, 1);
+    for (int i = 0; i < N * N; i++) near(ht_tensor_get(one, i), i % (N + 1) == 0, 0);
+    ht_influence_retrain(f, one, changes);
+    ht_lds lds = ht_influence_lds(scores, one, changes, 400, 1);
+    assert_string_equal(ht_context_message(t.ctx), "");
+    near(lds.mean, spearman, 1e-12);
+    near(lds.pearson, pearson, 1e-7);
+    assert_true(lds.low < lds.mean && lds.mean < lds.high && lds.high <= 1);
+    ht_influence_free(f);
+    ht_tensor_free(scores);
+    ht_tensor_free(one);
+    ht_tensor_free(changes);
+    trial_close(&t);
+}
+
+/* Three trainings with part of the weights as they are, halved, and 0. */
+static void smoothness_is_asked_along_weights_that_vanish(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    ht_influence *f = influence_of(&t, 1);
+    ht_smoothness s = ht_influence_smoothness(f, 0.3, 3);
+    int part = 0;
+    for (int step = 0; step < 3; step++) {
+        double w[N], sum = 0;
+        for (int i = 0; i < N; i++) {
+            bool of_part = ht_random_uniform(3, 0, (uint64_t)i) < 0.3;
+            w[i] = g.w[i] * (of_part ? 1 - 0.5 * step : 1);
+            part += of_part;
+        }
+        for (int k = 0; k < Q; k++) sum += loss_of(&g, w, k);
+        near(s.at[step], sum, 1e-10);
+    }
+    assert_in_range(part, 3, 3 * N - 3);
+    ht_influence_free(f);
+    trial_close(&t);
+}
+
+/* One loss is a query of its own: scores are sums of those of many. */
+static void one_loss_is_one_query(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    t.problem.outer = influence_query;
+    ht_influence *f = influence_of(&t, 1);
+    ht_tensor *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(1, N));
+    assert_int_equal(ht_influence_scores(f, scores), HT_OK);
+    for (int i = 0; i < N; i++) {
+        double want = 0;
+        for (int k = 0; k < Q; k++) want += score_of(&g, k, i);
+        near(ht_tensor_get(scores, i), want, 1e-10);
+    }
+    ht_influence_free(f);
+    ht_tensor_free(scores);
+    trial_close(&t);
+}
+
+/* Correlations by hand. Four subsets of one example each: foretold 1 2 2 4, found 1 3 2
+ * 10. Ranks 0 1.5 1.5 3 and 0 2 1 3: (2.25 + 0 + 0 + 2.25) / sqrt(4.5 * 5); Pearson of
+ * deviations -1.25 -.25 -.25 1.75 and -3 -1 -2 6: 15 / sqrt(4.75 * 50). */
+static void lds_is_a_rank_correlation_with_shared_ranks(void **state)
+{
+    (void)state;
+    trial t;
+    trial_open(&t);
+    ht_tensor *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(1, 4)),
+              *one = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(4, 4)),
+              *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(4, 1));
+    const double foretold[] = {1, 2, 2, 4}, found_is[] = {1, 3, 2, 10};
+    for (int i = 0; i < 4; i++) {
+        ht_tensor_set(scores, i, foretold[i]);
+        ht_tensor_set(changes, i, found_is[i]);
+    }
+    ht_influence_random(one, 1, 1);
+    ht_lds lds = ht_influence_lds(scores, one, changes, 0, 1);
+    near(lds.mean, 4.5 / sqrt(4.5 * 5), 1e-15);
+    near(lds.pearson, 15 / sqrt(4.75 * 50), 1e-15);
+    assert_true(isnan(lds.low) && isnan(lds.high));
+    ht_tensor_fill(changes, 1); /* all alike */
+    assert_true(isnan(ht_influence_lds(scores, one, changes, 20, 1).mean));
+    ht_tensor_set(changes, 2, (double)NAN);
+    assert_true(isnan(ht_influence_lds(scores, one, changes, 20, 1).mean));
+    for (int i = 0; i < 4; i++) ht_tensor_set(changes, i, -foretold[i] * foretold[i]);
+    near(ht_influence_lds(scores, one, changes, 0, 1).mean, -1, 1e-15);
+    ht_tensor_free(scores);
+    ht_tensor_free(one);
+    ht_tensor_free(changes);
+    trial_close(&t);
+}
+
+static void influence_of_no_weights_is_refused(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    const ht_coordinate log_of = {"w", HT_LOG, 0, 0};
+    void *tasks[] = {&t};
+    assert_null(ht_influence_new(t.ctx, &t.problem, &(ht_influence_options){0}));
+    assert_non_null(strstr(ht_context_message(t.ctx), "options.weight is NULL"));
+    ht_context_clear(t.ctx);
+    t.problem.coordinates = &log_of;
+    t.problem.n_coordinates = 1;
+    assert_null(
+        ht_influence_new(t.ctx, &t.problem, &(ht_influence_options){.weight = "w"}));
+    assert_non_null(strstr(ht_context_message(t.ctx), "in which no weight is 0"));
+    ht_context_clear(t.ctx);
+    t.problem.coordinates = NULL;
+    t.problem.n_coordinates = 0;
+    t.problem.tasks = tasks;
+    t.problem.n_tasks = 1;
+    assert_null(
+        ht_influence_new(t.ctx, &t.problem, &(ht_influence_options){.weight = "w"}));
+    assert_non_null(strstr(ht_context_message(t.ctx), "problem.tasks is set"));
+    ht_context_clear(t.ctx);
+    t.problem.tasks = NULL;
+    t.problem.n_tasks = 0;
+    ht_influence *f = influence_of(&t, 1);
+    ht_tensor *wrong = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(N, Q));
+    assert_int_equal(ht_influence_scores(f, wrong), HT_ERROR_SHAPE);
+    assert_non_null(
+        strstr(ht_context_message(t.ctx), "expected f64 (3, 20), got f64 (20, 3)"));
+    ht_context_clear(t.ctx);
+    assert_int_equal(ht_influence_retrain(f, wrong, wrong), HT_ERROR_SHAPE);
+    ht_context_clear(t.ctx);
+    assert_true(isnan(ht_influence_smoothness(f, 0, 1).outer));
+    ht_context_clear(t.ctx);
+    ht_influence_free(f);
+    ht_tensor_free(wrong);
+    trial_close(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scores_are_those_of_the_closed_form),
+        cmocka_unit_test(trainings_without_examples_are_those_of_the_closed_form),
+        cmocka_unit_test(leave_one_out_is_compared_as_the_closed_forms_are),
+        cmocka_unit_test(smoothness_is_asked_along_weights_that_vanish),
+        cmocka_unit_test(one_loss_is_one_query),
+        cmocka_unit_test(lds_is_a_rank_correlation_with_shared_ranks),
+        cmocka_unit_test(influence_of_no_weights_is_refused),
+    };
+    return TEST_MAIN(tests);
+}
