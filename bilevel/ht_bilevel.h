@@ -56,9 +56,10 @@ ht_status ht_coordinate_from_value(const ht_coordinate *coordinate, ht_tensor *x
  * error. */
 ht_status ht_coordinate_to_value(const ht_coordinate *coordinate, ht_tensor *x);
 
-/* A borrowed set may change its values between runs, which read them again, but not grow:
- * a tensor added since, or by a callback, is an error of ht_bilevel_new or of the run;
- * freeing the set first stops the program (ht_set_free). One set in two places:
+/* What is trained, and judged. A borrowed set may change its values between runs, which
+ * read them again, but not grow: a tensor added since, or by a callback, is an error of
+ * ht_bilevel_new or of the run; freeing the set first stops the program (ht_set_free).
+ * One set in two places:
  *   inner_data = outer_data  with both batch callbacks each fills it before its loss
  *                            reads it; with inner_batch alone the outer loss sees the
  *                            last step's batch; with outer_batch alone it is refused

@@ -3,8 +3,9 @@
 
 A comment says what a function does; where it can fail, how; of an op, its derivative; where
 time or memory grow with something, how. What holds for a whole section, or a whole header,
-is said there once. A program or a test calls it as it is meant. Every parameter's name is in words.txt; so is that of a field that has
-no comment beside it and is not named in that of its struct. Read next: headers.py.
+is said there once. A program or a test calls it as it is meant.
+Every parameter's name is in words.txt; so is that of a field that has no comment beside it
+and is not named in that of its struct. Read next: headers.py.
 """
 import re
 import sys
@@ -13,7 +14,8 @@ import headers
 import words
 
 SAYS = {
-    "how it fails": r"HT_ERROR|\b[Ee]rrors?\b|[Rr]efused|stops the program|\bNULL\b|poison|NaN after",
+    "how it fails": r"HT_ERROR|\b[Ee]rrors?\b|[Rr]efused|stops the program|\bNULL\b|"
+                    r"poison|NaN after",
     "its derivative, or that it has none": r"[Dd]eriv|[Gg]radient|slope|y'|linear|differentiable",
     "what it costs": r"\b[Cc]osts?\b|O\(|flops|\bpass(es)?\b|\btime\b|[Mm]emory|allocates|"
                      r"\b[A-Za-z]+ log [a-z]+|products|seconds",

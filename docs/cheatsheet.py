@@ -21,8 +21,7 @@ is said. This file is made from the headers by `python3 docs/cheatsheet.py --men
 
 def sentence(text):
     """The first one, and of a long one its first clauses."""
-    text = " ".join(text.split("\n\n")[0].split())
-    text = re.split(r"(?<=[\w)\"'`])(?<!\bal)\.(?= |$)", text)[0]
+    text = headers.first_sentence(" ".join(text.split("\n\n")[0].split()))[0]
     depth, end = 0, {";:,": 0, "(": 0}
     for at, letter in enumerate(text[:MOST]):
         if depth == 0 and at > 20 and text[at - 1:at + 1] == " (":
@@ -46,18 +45,18 @@ def call(item):
     return f"{kind}{gap}{item.name}({', '.join(names)})"
 
 
-def row(item, link):
-    text = escaped(sentence(item.doc or item.shared))
-    if item.inherited and len(item.result) < 70:
+def row(item, link, plain):
+    text = plain(sentence(item.doc or item.shared))
+    if item.inherited and item.result.startswith("ht_"):
         text = f"`{item.result}`"
     return f"| {link(item, call(item))} | {text} |"
 
 
-def sheet(link=lambda item, text: f"`{text}`"):
+def sheet(link=lambda item, text: f"`{text}`", plain=escaped):
     out = [OPENING]
     for header in headers.HEADERS:
         for section in headers.read(header):
-            rows = [row(item, link) for item in section.items
+            rows = [row(item, link, plain) for item in section.items
                     if item.kind in ("function", "macro")]
             rules = [item.name for item in section.items if item.kind == "variable"]
             top = section.title.endswith(".h")

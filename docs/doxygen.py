@@ -7,6 +7,7 @@ an op and its macro one function, and parameters what words.txt says of their na
 Chapters keep their Markdown; links between files become links between pages. Read next:
 headers.py, Doxyfile.
 """
+import html
 import re
 import shutil
 import sys
@@ -37,36 +38,42 @@ def group_of(section):
 def escaped(text):
     """Prose whose letters mean themselves, but for `code` and *emphasis*."""
     def plain(part):
-        part = re.sub(r"([\\@<>#%&])", r"\\\1", part)
-        part = re.sub(r"(?<![\w*])\*(\w+)\*(?![\w*])", r"<em>\1</em>", part)
+        part = re.sub(r"([\\@#%])", r"\\\1", html.escape(part, quote=False))
+        part = re.sub(r"(?<![\w*])\*(\w|\w[\w\s]*\w)\*(?![\w*])", r"<em>\1</em>", part)
         part = re.sub(r"\*", r"\\*", part)
         return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", part)
-    return "".join(part if at % 2 else plain(part)
-                   for at, part in enumerate(re.split(r"(`[^`\n]+`)", text)))
+    # In quotation marks Doxygen takes letters as they are, but for tags.
+    parts = re.split(r"(`[^`\n]+`|\"[^\"\n]*\")", text)
+    return "".join(plain(part) if at % 2 == 0 else html.escape(part, quote=False)
+                   if part[0] == '"' else part for at, part in enumerate(parts))
 
 
 def paragraphs(text):
     """Prose as Doxygen's: what is indented stays as it stands, a list is a list, and a
     sentence that begins with a part's name, "Errors: ", has a heading of its own."""
-    out, block = [], []
+    out, block, plain = [], [], []
 
     def close():
+        if plain:
+            out.append(escaped("\n".join(plain)))
+            plain.clear()
         if block:
             code = any(re.search(r"\w\(.*;|;$|\{$", line) for line in block)
             kind = "code{.c}" if code else "verbatim"
             out.extend([f"@{kind}", *block, "@endcode" if code else "@endverbatim"])
             block.clear()
     for line in text.split("\n"):
-        if line.startswith("  ") and line.strip() and not (out and re.match(r"- ", out[-1])):
+        if line.startswith("  ") and not (plain and plain[-1].startswith("- ")):
+            if plain:
+                close()
             block.append(line[2:])
-            continue
-        if not line and block:
+        elif not line and block:
             block.append("")
-            continue
-        close()
-        if re.match(r"[-+*] |\d+\. ", line) and not line.startswith("- "):
-            line = "\u2060" + line  # no list
-        out.append(escaped(line))
+        else:
+            if block:
+                close()
+            no_list = re.match(r"[+*] |\d+\. ", line)
+            plain.append("\u2060" + line if no_list else line)
     close()
     text = "\n".join(out)
     return re.sub(rf"(?:^|(?<=[.;:)]\s))({'|'.join(PARTS)}): ", r"\n@par \1\n", text)
@@ -76,14 +83,21 @@ def comment(text):
     return "/**\n" + text.replace("*/", "* /").rstrip() + "\n*/\n"
 
 
+def described(text):
+    """Its first sentence as what lists show, then all the rest."""
+    first, rest = headers.first_sentence(text)
+    end = "" if first.endswith(":") else "."
+    return f"@brief {escaped(' '.join(first.split()))}{end}\n\n{paragraphs(rest)}" if first else ""
+
+
 def member_text(item, owner):
     text = item.doc + ("\n\n" + item.shared if item.doc and item.shared else "")
     text = text or words.of(owner, "", item.name)
-    return paragraphs(text) if text else f"See @ref {owner.name} above."
+    return described(text) if text else f"@brief See @ref {owner.name}."
 
 
 def type_text(item):
-    out = [comment(paragraphs(item.doc or item.shared))]
+    out = [comment(described(item.doc or item.shared))]
     keyword = {"struct": "struct", "enum": "enum"}[item.kind]
     out.append(f"{keyword} {item.name} {{\n")
     end = "," if item.kind == "enum" else ";"
@@ -103,7 +117,7 @@ def parameter_text(item, kind, name):
 
 
 def function_text(item):
-    text = paragraphs(item.doc)
+    text = described(item.doc)
     if item.shared:
         text += "\n\n" + paragraphs(item.shared)
     text += "\n\n" + "".join(parameter_text(item, *pair) for pair in item.parameters)
@@ -131,14 +145,10 @@ def item_text(item):
         return function_text(item)
     if item.kind in ("struct", "enum"):
         return type_text(item)
-    text = comment(paragraphs(item.doc or item.shared))
+    text = comment(described(item.doc or item.shared) + "\n\n" +
+                   "".join(parameter_text(item, *pair) for pair in item.parameters))
     if item.kind == "macro":
-        text = comment(paragraphs(item.doc or item.shared) +
-                       "\n\n" + "".join(parameter_text(item, *p) for p in item.parameters))
         return f"{text}{item.code}\n"
-    if item.kind == "callback":
-        text = comment(paragraphs(item.doc) + "\n\n" +
-                       "".join(parameter_text(item, *p) for p in item.parameters))
     code = item.code
     if item.kind == "handle" and not code.startswith("typedef"):
         code = f"typedef struct {item.name} {item.name}"
@@ -155,7 +165,8 @@ def header_text(header):
         doc, title = section.doc, section.title
         if group == file_group:
             title, doc = headers.opening(section)
-        out.append(comment(f"@defgroup {group} {title}\n{within}{paragraphs(doc)}"))
+        about = paragraphs(doc) if doc.strip() else f"What holds for all of it: @ref {file_group}."
+        out.append(comment(f"@defgroup {group} {title}\n{within}{about}"))
         out.append(f"/** @addtogroup {group}\n@{{ */\n")
         out += [item_text(item) for item in section.items]
         out.append("/** @} */\n")
@@ -173,12 +184,12 @@ def found(*patterns):
 class Pages:
     """Chapters, and the programs they lead to; every link ends at a page or at nothing."""
 
-    def __init__(self, folder, html):
-        self.folder, self.html = folder, html
+    def __init__(self, folder, pages):
+        self.folder, self.html = folder, pages
         self.chapters = [path for path in CHAPTERS if (ROOT / path).is_file()]
         self.chapters += [path for path in found("*.md", "*/*.md", "*/*/*.md")
                           if path not in self.chapters and path != "CHEATSHEET.md"]
-        self.sources, self.dead = {}, []
+        self.sources, self.dead, self.menu = {}, [], {}
         self.lessons = found("examples/learn/*.c")
 
     def write(self, name, text):
@@ -231,6 +242,7 @@ class Pages:
         title = title.lstrip("# ").strip()
         self.write(self.chapter_id(path) + ".md",
                    f"# {title} {{#{self.chapter_id(path)}}}\n" + "\n".join(out))
+        return title
 
     def listing(self, path, page, title, intro=""):
         """The file as it is, its names linked, below what introduces it."""
@@ -238,57 +250,94 @@ class Pages:
                    f"@include{{lineno}} {path}\n")
 
     def lesson(self, path):
+        """The program's first comment as prose, the rest of it, and what it prints."""
+        stem = Path(path).stem
         text = (ROOT / path).read_text()
-        first = re.search(r"/\* (\w+\.c): (.*?)\*/", text, re.S)
-        prose = headers.prose("/* " + first.group(2) + "*/") if first else path
-        title, _, rest = prose.partition(".")
-        page = "lesson_" + identifier(Path(path).stem)
-        name = Path(path).stem.replace("_", " ")
-        self.listing(path, page, f"{name}: {escaped(' '.join(title.split()))}",
-                     paragraphs(rest.strip()))
-        return page
+        first = re.search(r"/\* (\S+\.c): (.*?)\*/\n", text, re.S)
+        title, _, prose = headers.prose("/* " + first.group(2) + "*/").partition(".")
+        number = re.match(r"(\d+)_", stem)
+        name = f"Lesson {int(number.group(1))}: " if number else f"{stem}.c: "
+        title = name + escaped(" ".join(title.split()))
+        out = [paragraphs(prose.strip()), f"`{path}`",
+               f"```c\n{text[first.end():].strip()}\n```"]
+        if number:
+            out += self.beside(number.group(1), stem)
+        page = "lesson_" + identifier(stem)
+        self.write(page + ".md", f"# {title} {{#{page}}}\n\n" + "\n\n".join(out) + "\n")
+        return page, title
+
+    def beside(self, number, stem):
+        """What goes with a lesson, as far as it is there."""
+        learn = ROOT / "examples/learn"
+        expected = learn / f"expected/{number}.txt"
+        if expected.is_file():
+            yield f"It prints:\n\n```\n{expected.read_text().rstrip()}\n```"
+        exercise = f"examples/learn/exercises/{number}.c"
+        if (ROOT / exercise).is_file():
+            yield f"The [exercise](@ref {self.target(exercise)}) is done and marked by " \
+                f"`./dev learn {int(number)}`."
+        viewer = self.folder.parent / f"viewer/{stem}.html"
+        if viewer.is_file():
+            shutil.copy(viewer, self.html / f"viewer_{stem}.html")
+            yield f'<a href="viewer_{stem}.html">Its tape, to step through</a>'
 
     def cheatsheet(self):
         """CHEATSHEET.md, its names linked."""
         def link(item, text):
             name = f'@ref {item.name} "{item.name}"'
             return f"<code>{escaped(text).replace(item.name, name, 1)}</code>"
-        title, _, body = cheatsheet.sheet(link).partition("\n")
+        def plain(text):
+            return escaped(text).replace("|", "\\|")
+        title, _, body = cheatsheet.sheet(link, plain).partition("\n")
         self.write("cheatsheet.md", f"{title} {{#cheatsheet}}\n{body}")
+
+    def list(self, page, title, pages):
+        """A page of pages (id, title), and its place in the menu."""
+        self.write(page + ".md", f"# {title} {{#{page}}}\n\n" +
+                   "\n".join(f"- @subpage {one}" for one, _ in pages) + "\n")
+        self.menu[page] = f'<tab type="usergroup" visible="yes" url="@ref {page}" ' \
+            f'title="{title}">' + "".join(
+                f'<tab type="user" visible="yes" url="@ref {one}" title="{quoted(name)}"/>'
+                for one, name in pages) + "</tab>"
 
     def all(self):
         self.cheatsheet()
-        for path in self.chapters:
-            self.chapter(path)
-        pages = [self.lesson(path) for path in self.lessons]
-        self.write("lessons.md", "# Lessons {#lessons}\n\n" +
-                   "\n".join(f"- @subpage {page}" for page in pages) + "\n")
-        self.write("chapters.md", "# Chapters {#chapters}\n\n" + "\n".join(
-            f"- @subpage {self.chapter_id(path)}" for path in self.chapters) + "\n")
+        chapters = [(self.chapter_id(path), self.chapter(path)) for path in self.chapters]
+        self.list("chapters", "Chapters", chapters)
+        self.list("lessons", "Lessons", [self.lesson(path) for path in self.lessons])
         for path, page in self.sources.items():
             self.listing(path, page, path)
-        self.write("sources.md", "# Programs {#programs}\n\n" + "\n".join(
-            f"- @subpage {page}" for page in self.sources.values()) + "\n")
+        self.list("programs", "Programs", [(page, path) for path, page
+                                           in sorted(self.sources.items())])
+
+    def layout(self):
+        return re.sub(r"<!-- (\w+) -->", lambda place: self.menu[place.group(1)],
+                      (ROOT / "docs/layout.xml").read_text())
+
+
+def quoted(text):
+    return html.escape(text.replace("\\", ""), quote=False).replace('"', "&quot;")
 
 
 def main(folder):
     folder = Path(folder)
-    source, html = folder / "input", folder / "html"
-    for part in (source, html):
+    source, shown = folder / "input", folder / "html"
+    for part in (source, shown):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     for header in headers.HEADERS:
         (source / headers.file_name(header)).write_text(header_text(header))
-    pages = Pages(source, html)
+    pages = Pages(source, shown)
     pages.all()
     if pages.dead:
         sys.exit("\n".join(pages.dead))
     shutil.copy(ROOT / "docs/index.md", source)
     order = [source / headers.file_name(header) for header in headers.HEADERS]
     text = sorted(path for path in source.iterdir() if path.suffix == ".md")
+    (folder / "layout.xml").write_text(pages.layout())
     (folder / "Doxyfile").write_text(
         (ROOT / "docs/Doxyfile").read_text() + f"OUTPUT_DIRECTORY = {folder}\n"
-        f"EXAMPLE_PATH = {ROOT}\n"
+        f"EXAMPLE_PATH = {ROOT}\nLAYOUT_FILE = {folder / 'layout.xml'}\n"
         "INPUT = " + " ".join(f'"{path}"' for path in order + text) + "\n")
 
 

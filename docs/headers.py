@@ -331,3 +331,10 @@ def opening(section):
     first = " ".join(first.split("\n"))
     title = re.match(r"(.*?)(\.(?= |$)|, included by| Read next)", first).group(1)
     return title, first[len(title):].lstrip(". ") + "\n\n" + rest
+
+
+def first_sentence(text):
+    """It, without its full stop, and the rest."""
+    stop = r"(?<=[\w)\"'`\]])(?<!\bal)\.(?=\s|$)"
+    first = re.match(rf"(.+?)(?:{stop}|(?=\n\n|\n  )|\Z)\s?", text, re.S)
+    return (first.group(1), text[first.end():]) if first else ("", text)
