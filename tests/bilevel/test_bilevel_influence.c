@@ -318,6 +318,110 @@ static void lds_is_a_rank_correlation_with_shared_ranks(void **state)
     trial_close(&t);
 }
 
+/* A problem on a context of its own; false, with the error kept, if there is no memory.
+ */
+static bool whole_influence(ht_context *ctx, void *user)
+{
+    const int *at_once = user;
+    enum { ROWS = 3 };
+    ht_set *theta = ht_set_new(ctx), *eta = ht_set_new(ctx), *data = ht_set_new(ctx);
+    ht_tensor *w = NULL, *x = NULL, *out = NULL, *changes = NULL, *scores = NULL;
+    ht_influence *f = NULL;
+    bool ok = theta && eta && data && ht_set_add(theta, "a", HT_F64, HT_SHAPE(P, 1)) &&
+              (w = ht_set_add(eta, "w", HT_F64, HT_SHAPE(N))) &&
+              (x = ht_set_add(data, "x", HT_F64, HT_SHAPE(N, P))) &&
+              ht_set_add(data, "y", HT_F64, HT_SHAPE(N, 1)) &&
+              ht_set_add(data, "z", HT_F64, HT_SHAPE(Q, P)) &&
+              (out = ht_tensor_new(ctx, HT_U8, HT_SHAPE(ROWS, N))) &&
+              (changes = ht_tensor_new(ctx, HT_F64, HT_SHAPE(ROWS, Q))) &&
+              (scores = ht_tensor_new(ctx, HT_F64, HT_SHAPE(Q, N)));
+    if (ok) {
+        ht_tensor_fill(w, 1);
+        ht_tensor_uniform(x, 1, -1, 1);
+        ht_tensor_uniform(ht_set_at(data, 1), 2, -1, 1);
+        ht_tensor_uniform(ht_set_at(data, 2), 3, -1, 1);
+        const ht_bilevel_problem p = {.inner = influence_inner,
+                                      .outer = influence_queries,
+                                      .theta = theta,
+                                      .eta = eta,
+                                      .inner_data = data,
+                                      .outer_data = data,
+                                      .update = HT_SGD(0.05),
+                                      .steps = 3};
+        f = ht_influence_new(ctx, &p,
+                             &(ht_influence_options){.weight = "w", .at_once = *at_once});
+    }
+    ok = f && !ht_influence_random(out, 2, 1) && !ht_influence_scores(f, scores) &&
+         !ht_influence_retrain(f, out, changes) &&
+         isfinite(ht_influence_smoothness(f, 0.5, 1).theta) &&
+         !isnan(ht_influence_lds(scores, out, changes, 5, 1).mean);
+    ht_influence_free(f);
+    ht_set *const set[] = {theta, eta, data};
+    ht_tensor *const tensor[] = {out, changes, scores};
+    for (int k = 0; k < 3; k++) ht_set_free(set[k]), ht_tensor_free(tensor[k]);
+    return ok;
+}
+
+/* Those of the workers' contexts as well. */
+static void influence_with_any_allocation_failing_leaks_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t fail_at = 2;; fail_at++) {
+        counted memory = {.fail_at = fail_at};
+        ht_context *ctx = ht_context_new(
+            &(ht_context_options){.alloc = counted_alloc, .user = &memory, .threads = 1});
+        bool done = whole_influence(ctx, &(int){2});
+        assert_int_equal(ht_context_status(ctx), done ? HT_OK : HT_ERROR_MEMORY);
+        ht_context_free(ctx);
+        assert_int_equal(memory.live, 0);
+        if (!done) continue;
+        printf("# %llu calls, each failed once\n", (unsigned long long)fail_at - 2);
+        assert_true(memory.calls < fail_at && fail_at > 100);
+        break;
+    }
+}
+
+/* On threads that are there: the same bits, run after run. */
+static void trainings_on_threads_have_the_same_bits(void **state)
+{
+    (void)state;
+    enum { ROWS = 30 };
+    double first[ROWS * Q];
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    t.problem.steps = 40;
+    for (int threads = 1; threads <= 4; threads++) {
+        ht_context *ctx = ht_context_new(&(ht_context_options){.threads = threads});
+        ht_bilevel_problem p = t.problem;
+        ht_set **const set[] = {&p.theta, &p.eta, &p.inner_data};
+        for (int k = 0; k < 3; k++) { /* on that context */
+            const ht_set *from = *set[k];
+            *set[k] = ht_set_new(ctx);
+            for (int j = 0; j < ht_set_count(from); j++)
+                ht_tensor_copy(ht_set_add(*set[k], ht_set_name(from, j), HT_F64,
+                                          ht_tensor_shape(ht_set_at(from, j))),
+                               ht_set_at(from, j));
+        }
+        p.outer_data = p.inner_data;
+        ht_influence *f = ht_influence_new(
+            ctx, &p, &(ht_influence_options){.weight = "w", .outer_step = 3});
+        ht_tensor *out = ht_tensor_new(ctx, HT_U8, HT_SHAPE(ROWS, N)),
+                  *changes = ht_tensor_new(ctx, HT_F64, HT_SHAPE(ROWS, Q));
+        ht_influence_random(out, 5, 1);
+        ht_influence_retrain(f, out, changes);
+        assert_string_equal(ht_context_message(ctx), "");
+        if (threads == 1) memcpy(first, ht_tensor_data(changes), sizeof first);
+        assert_memory_equal(ht_tensor_data(changes), first, sizeof first);
+        ht_influence_free(f);
+        ht_tensor_free(out);
+        ht_tensor_free(changes);
+        for (int k = 0; k < 3; k++) ht_set_free(*set[k]);
+        ht_context_free(ctx);
+    }
+    trial_close(&t);
+}
+
 static void influence_of_no_weights_is_refused(void **state)
 {
     (void)state;
@@ -369,6 +473,8 @@ int main(void)
         cmocka_unit_test(smoothness_is_asked_along_weights_that_vanish),
         cmocka_unit_test(one_loss_is_one_query),
         cmocka_unit_test(lds_is_a_rank_correlation_with_shared_ranks),
+        cmocka_unit_test(trainings_on_threads_have_the_same_bits),
+        cmocka_unit_test(influence_with_any_allocation_failing_leaks_nothing),
         cmocka_unit_test(influence_of_no_weights_is_refused),
     };
     return TEST_MAIN(tests);
