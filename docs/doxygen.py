@@ -254,7 +254,8 @@ class Pages:
         stem = Path(path).stem
         text = (ROOT / path).read_text()
         first = re.search(r"/\* (\S+\.c): (.*?)\*/\n", text, re.S)
-        title, _, prose = headers.prose("/* " + first.group(2) + "*/").partition(".")
+        title, prose = re.match(r"(.*?)[.?!](?=\s|$)(.*)",
+                                headers.prose("/* " + first.group(2) + "*/"), re.S).groups()
         number = re.match(r"(\d+)_", stem)
         name = f"Lesson {int(number.group(1))}: " if number else f"{stem}.c: "
         title = name + escaped(" ".join(title.split()))
