@@ -55,8 +55,8 @@ def lacks(item, wider):
 def members_lack(item):
     said = item.doc + " " + item.shared
     for member in item.members:
-        if not (member.doc or words.of(item, "", member.name) or
-                re.search(rf"\b{member.name}\b", said)):
+        row = "" if member.doc else words.of(item, "", member.name)
+        if not (member.doc or row or re.search(rf"\b{member.name}\b", said)):
             yield f"a comment for '{member.name}', or words in docs/words.txt"
 
 
@@ -89,8 +89,11 @@ def findings():
                              else members_lack(item))
                 if item.kind in ("function", "macro") and not {item.name, item.at} & called:
                     found.append("a program or a test that shows it")
+                words.result(item)
                 for lack in found:
                     yield f"{header}:{item.line}: {item.name or 'enum'} lacks {lack}"
+    for row in words.ROWS.keys() - words.used:
+        yield f"docs/words.txt: nothing is called '{row}'"
 
 
 if __name__ == "__main__":

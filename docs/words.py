@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """words.py: what the names of parameters mean, from words.txt."""
+import fnmatch
 from pathlib import Path
 
 
@@ -9,20 +10,27 @@ def table():
         if line.strip() and not line.startswith("#"):
             names, _, meaning = line.partition(": ")
             for name in names.split(", "):
-                rows[name.strip()] = meaning.strip()
+                if name in rows:
+                    raise SystemExit(f"docs/words.txt: '{name}' stands twice")
+                rows[name] = meaning.strip()
     return rows
 
 
 ROWS = table()
+used = set()
 
 
 def of(item, kind, name):
-    """By function, type and name, the closest first; "" if none has it."""
-    for key in (f"{item.name}({name})", f"{kind} {name}", name):
+    """By function, by a pattern of functions, by type, by name alone; "" if none has it."""
+    call = f"{item.name}({name})"
+    patterns = [key for key in ROWS if "*" in key and fnmatch.fnmatchcase(call, key)]
+    for key in (call, *patterns, f"{kind} {name}", name):
         if key in ROWS:
+            used.add(key)
             return ROWS[key]
     return ""
 
 
 def result(item):
+    used.add(f"return {item.result}")
     return ROWS.get(f"return {item.result}", "")
