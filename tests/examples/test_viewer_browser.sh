@@ -76,7 +76,8 @@ function contrast(w, x) {
     const [a, b] = [light(colour(w.getComputedStyle(x).color)), light(ground(w, x))]
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
 }
-function measure(w, d) {
+const wait = (ms) => new Promise((done) => setTimeout(done, ms))
+async function measure(w, d) {
     const all = (what, from) => [...(from ?? d).querySelectorAll(what)]
     const $ = (id) => d.getElementById(id)
     const seen = (x) => x.offsetParent !== null
@@ -120,6 +121,21 @@ function measure(w, d) {
         found.detail = all('h2', $('detail')).length
         found.still = w.getComputedStyle(active).transitionDuration
         for (let k = 0; k < 40 && k < found.steps; k++) { key('ArrowRight'); look() }
+        key('Home')
+        const wanted = all('.row')[2].querySelector('.side').textContent
+        $('find').value = wanted
+        key('Enter', $('find'))
+        found.searched = now() > 0 && $('row' + now()).textContent.includes(wanted)
+        $('find').value = 'nothing has this'
+        key('Enter', $('find'))
+        found.missed = $('find').getAttribute('aria-invalid')
+        key('Home')
+        key('p')
+        await wait(2500)
+        const reached = now()
+        key('p')
+        await wait(2500)
+        found.played = reached > 0 && now() === reached
     }
     found.tiles = all('#tiles p').map((x) => x.textContent).join('|')
     const bytes = (text) => (text ?? [0, 0, 'B'])[1] * {B: 1, kB: 1e3, MB: 1e6, GB: 1e9}[(text ?? [0, 0, 'B'])[2]]
@@ -127,6 +143,8 @@ function measure(w, d) {
     found.arena = bytes(found.tiles.match(/([\d.]+) (\w*B)arena/))
     found.wide = d.documentElement.scrollWidth
     for (const tab of tabs) { tab.click(); key('ArrowRight'); look() }
+    if (tabs.length) key('ArrowRight', tabs[tabs.length - 1])
+    found.turned = tabs.length === 0 || tabs[0].getAttribute('aria-selected')
     found.said = found.said.size
     found.trail = found.trail.join(',')
     const text = Object.entries(found).map((x) => x.join(' ')).join('\n')
@@ -138,7 +156,7 @@ function measure(w, d) {
 </script>
 END
     shift 2
-    browse "$@" --dump-dom "file://$work/frame.html"
+    browse "$@" --virtual-time-budget=20000 --dump-dom "file://$work/frame.html"
 }
 
 measured() { # <name>
@@ -155,6 +173,10 @@ page_is_driven() {
             within 'milliseconds to open' 0 2000 "$(measured opened)"
             differs 'steps after Home, right, right, left, End, first, next, down, slider, back, the first row' \
                 "0,1,2,1,$(($2 - 1)),0,1,2,5,4,0" "$(measured trail)"
+            differs 'whether find finds' true "$(measured searched)"
+            differs 'whether find says that it does not' true "$(measured missed)"
+            differs 'whether it plays, and pauses' true "$(measured played)"
+            differs 'whether tabs turn by keys' true "$(measured turned)"
             differs 'whether ] goes on' true "$(measured mark)"
             within 'sentences said' $(($2 < 20 ? $2 - 1 : 20)) 1000 "$(measured said)"
             within 'colours of the picture' 4 100000 "$(measured colours)"

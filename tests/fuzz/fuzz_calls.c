@@ -525,7 +525,8 @@ static void call_look(void)
         ht_tape_dot_of(w.tape[fuzz_below(&w.bytes, 2)], 1, &x, rarely(), sink);
         break;
     case 6:
-        ht_tape_write_html(w.tape[fuzz_below(&w.bytes, 2)], "fuzz_calls.html");
+        if (rarely()) ht_tape_write_html(w.tape[w.side], "fuzz_calls.html");
+        remove("fuzz_calls.html");
         break;
     default:
         ht_tape_dot(w.tape[fuzz_below(&w.bytes, 2)], sink);

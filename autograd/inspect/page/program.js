@@ -159,6 +159,5 @@ VIEWS.program = (part) => {
             more: nodes[i].h ? flopsText(nodes[i].h) : nodes[i].l ?? '', colour: colour(i),
         }),
         state: (i, now) => nodes[now].i.includes(i) ? 'linked' : i > now ? 'later' : '',
-        text: (i) => `%${i} ${nodes[i].o} ${nodes[i].f} ${nodes[i].l ?? ''} ${nodes[i].s} ${nodes[i].p}`,
     }
 }

@@ -186,6 +186,5 @@ VIEWS.schedule = (part) => {
             tag: ['run', 'keep', 'load', 'forget', 'outer', 'back'][moments[i].kind], more: '', colour: colour(moments[i]),
         }),
         state: (i, now) => i > now ? 'later' : '',
-        text: (i) => what(moments[i]),
     }
 }

@@ -252,11 +252,10 @@ VIEWS.tape = (part) => {
         draw, find, say, detail,
         tip: (i) => `%${i} = ${nodes[i].f}${called(nodes[i])} ${type(nodes[i])}`,
         row: (i) => ({
-            key: '%' + i, name: nodes[i].n ?? nodes[i].o, main: nodes[i].f, side: [type(nodes[i]), value(nodes[i])].filter(Boolean).join('  = '),
+            key: '%' + i, op: nodes[i].o, name: nodes[i].n ?? nodes[i].o, main: nodes[i].f, side: [type(nodes[i]), value(nodes[i])].filter(Boolean).join('  = '),
             tag: made[i].kind === BY_CALL ? nodes[i].n ?? '' : made[i].kind === BY_RULE ? `d${made[i].order} by %${made[i].node}` : `d${made[i].order} starts`,
             more: nodes[i].l ?? '', colour: tapeColour(nodes[i], made[i]),
         }),
         state: (i, now) => nodes[now].i.includes(i) || made[now].order && made[now].node === i ? 'linked' : i > now ? 'later' : '',
-        text: (i) => `%${i} ${nodes[i].o} ${nodes[i].f} ${nodes[i].n ?? ''} ${nodes[i].l ?? ''} ${nodes[i].s}`,
     }
 }

@@ -7,12 +7,12 @@
 //   caption, hint    of the picture;  height, legend  its pixels, and what its colours are
 //   draw(pen)        the picture: pen has context, width, height, at, colour(name)
 //   find(x, y, pen)  which step is at a place of it, -1: none;  tip(i)  what that says
-//   row(i)           the list's line: key, main, side, tag, more, colour
+//   row(i)           the list's line: key, main, side, tag, more, colour; name, in boxes, and
+//                    op, which with all others are what is searched
 //   state(i, at)     of a line, the step being `at`: later, linked or nothing
 //   say(at)          the step as a sentence
 //   marks            places to go to: [step, name]
 //   detail(at)       the step in full, as elements
-//   text(i)          what is searched
 const VIEWS = {}
 
 const parts = JSON.parse(document.getElementById('data').textContent)
@@ -259,7 +259,7 @@ function find() {
     if (!wanted) return
     for (let k = 1; k <= view.n; k++) {
         const i = (at + k) % view.n
-        if (view.text(i).toLowerCase().includes(wanted)) {
+        if (Object.values(view.row(i)).join(' ').toLowerCase().includes(wanted)) {
             $('find').setAttribute('aria-invalid', 'false')
             return i === at ? undefined : go(i)
         }
