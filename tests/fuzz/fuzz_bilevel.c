@@ -167,6 +167,25 @@ static ht_set *trial_direction(trial *t, fuzz_bytes *bytes)
     return v;
 }
 
+static bool is_share(double x)
+{
+    return isnan(x) || (x >= -1 && x <= 1);
+}
+
+/* Smoothness along v: of evaluations, and eta is as it was. */
+static void trial_smooth(trial *t, ht_bilevel *b, const ht_set *v)
+{
+    ht_set *eta = ht_set_clone(t->random.eta, 0);
+    double outer = ht_bilevel_evaluate(b, 3).outer;
+    ht_smoothness s = ht_bilevel_smoothness(b, v, 0.01);
+    FUZZ_REQUIRE(!*said(t), "%s", said(t));
+    FUZZ_REQUIRE(s.at[0] == outer, "F %.17g, evaluated %.17g", s.at[0], outer);
+    FUZZ_REQUIRE(is_share(s.outer) && is_share(s.theta), "S^ %g, %g", s.outer, s.theta);
+    FUZZ_REQUIRE(s.note || (!isnan(s.outer) && !isnan(s.theta)), "no word");
+    same_bits(t->random.eta, eta, "eta after smoothness");
+    ht_set_free(eta);
+}
+
 /* v H w = w H v, in the bytes that were foretold. */
 static void trial_second(trial *t, fuzz_bytes *bytes)
 {
@@ -185,6 +204,7 @@ static void trial_second(trial *t, fuzz_bytes *bytes)
     if (isfinite(size) && size < 1e6 * fabs(t->outer) && t->random.dtype == HT_F64)
         FUZZ_REQUIRE(fabs(vw - wv) <= 1e-7 * fmax(size, t->least), "%.17g, not %.17g", vw,
                      wv);
+    trial_smooth(t, b, v);
     ht_set_free(v);
     ht_set_free(w);
     ht_bilevel_free(b);
