@@ -45,6 +45,10 @@ typedef struct ht_influence ht_influence; /* the problem, and trainings side by 
 ht_influence *ht_influence_new(ht_context *ctx, const ht_bilevel_problem *problem,
                                const ht_influence_options *options);
 void ht_influence_free(ht_influence *influence); /* NULL: nothing */
+/* Predicted peak bytes of all it asks of the allocator, its trainings' contexts included,
+ * but for what calls take and give back: ht_influence_retrain (s + 1) m doubles, and
+ * ht_influence_smoothness as ht_bilevel_smoothness. */
+size_t ht_influence_bytes(const ht_influence *influence);
 /* Scores of every example for every query, in the time of one run: one training and m
  * reverse sweeps. scores (m, n) f64, else an error; of a training that is not finite they
  * are not either. */

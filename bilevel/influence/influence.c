@@ -13,6 +13,7 @@ struct ht_influence {
     int which;           /* of eta */
     int64_t n, m;        /* examples, queries */
     uint64_t outer_step;
+    size_t bytes, peak; /* of the workers' contexts: live, and while they were made */
     int n_workers;
     hti_worker worker[];
 };
@@ -66,9 +67,14 @@ static bool workers_open(ht_influence *f, const ht_bilevel_problem *p,
 {
     ht_bilevel_options o = without_states(*asked);
     bool ok = true;
-    for (int k = 0; ok && k < f->n_workers; k++)
-        ok = hti_worker_open(f->ctx, &f->worker[k], hti_method_of(&o), *p, &o) &&
-             hti_worker_error(f->ctx, &f->worker[k], "worker", k);
+    for (int k = 0; ok && k < f->n_workers; k++) {
+        hti_worker *w = &f->worker[k];
+        ok = hti_worker_open(f->ctx, w, hti_method_of(&o), *p, &o) &&
+             hti_worker_error(f->ctx, w, "worker", k);
+        if (!ok) break;
+        if (f->bytes + w->ctx->peak > f->peak) f->peak = f->bytes + w->ctx->peak;
+        f->bytes += w->ctx->live;
+    }
     return ok;
 }
 
@@ -106,6 +112,17 @@ void ht_influence_free(ht_influence *f)
         if (f->worker[k].ctx) hti_worker_close(&f->worker[k]);
     ht_bilevel_free(f->bilevel);
     hti_retire(&f->owned, sizeof *f + (size_t)f->n_workers * sizeof *f->worker);
+}
+
+size_t ht_influence_bytes(const ht_influence *f)
+{
+    HT_ASSERT(f, "ht_influence_bytes: influence is NULL");
+    HTI_ALIVE(f, "ht_influence_bytes", "influence");
+    size_t own = sizeof *f + (size_t)f->n_workers * sizeof *f->worker;
+    size_t first = ht_bilevel_bytes(f->bilevel); /* made before the workers */
+    size_t all =
+        f->bilevel->memory.allocated_bytes + (f->bytes > f->peak ? f->bytes : f->peak);
+    return own + (first > all ? first : all);
 }
 
 /* Whether x is (rows, columns) of a type; else an error. */

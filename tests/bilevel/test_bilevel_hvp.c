@@ -286,6 +286,12 @@ static void hvp_refuses_what_it_cannot_derive(void **state)
         assert_null(ht_bilevel_hvp(b, t.problem.theta));
         assert_contains(ht_context_message(t.ctx), "v has no \"weight\" like eta's");
         ht_context_clear(t.ctx);
+        ht_set *more = direction(t.problem.eta);
+        ht_set_add(more, "more", HT_F64, HT_SCALAR);
+        assert_null(ht_bilevel_hvp(b, more));
+        assert_contains(ht_context_message(t.ctx), "v has \"more\", which eta has not");
+        ht_context_clear(t.ctx);
+        ht_set_free(more);
         ht_bilevel_free(b);
         trial_close(&t);
     }

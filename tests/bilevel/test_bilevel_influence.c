@@ -381,6 +381,34 @@ static void influence_with_any_allocation_failing_leaks_nothing(void **state)
     }
 }
 
+static void influence_takes_the_bytes_it_says(void **state)
+{
+    (void)state;
+    for (int at_once = 1; at_once <= 4; at_once += 3) {
+        trial t;
+        weighted_ridge g;
+        influence_open(&t, &g);
+        t.problem.steps = 60;
+        ht_tensor *out = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(S, N)),
+                  *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(S, Q)),
+                  *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N));
+        ht_influence_random(out, 2, 1);
+        size_t base = t.memory.live;
+        t.memory.peak = base;
+        ht_influence *f = influence_of(&t, at_once);
+        ht_influence_scores(f, scores);
+        ht_influence_retrain(f, out, changes);
+        size_t bytes = ht_influence_bytes(f), took = t.memory.peak - base;
+        if (took < bytes || took > bytes + (S + 1) * Q * sizeof(double))
+            fail_msg("%d at once: %zu bytes, not %zu", at_once, took, bytes);
+        ht_influence_free(f);
+        ht_tensor_free(out);
+        ht_tensor_free(changes);
+        ht_tensor_free(scores);
+        trial_close(&t);
+    }
+}
+
 /* On threads that are there: the same bits, run after run. */
 static void trainings_on_threads_have_the_same_bits(void **state)
 {
@@ -473,6 +501,7 @@ int main(void)
         cmocka_unit_test(smoothness_is_asked_along_weights_that_vanish),
         cmocka_unit_test(one_loss_is_one_query),
         cmocka_unit_test(lds_is_a_rank_correlation_with_shared_ranks),
+        cmocka_unit_test(influence_takes_the_bytes_it_says),
         cmocka_unit_test(trainings_on_threads_have_the_same_bits),
         cmocka_unit_test(influence_with_any_allocation_failing_leaks_nothing),
         cmocka_unit_test(influence_of_no_weights_is_refused),

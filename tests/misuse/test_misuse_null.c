@@ -447,6 +447,7 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_influence_new, ht_influence_new(w.ctx, PROBLEM(FULL), NULL))                   \
     X(problem.eta, ht_influence_new(w.ctx, PROBLEM(.theta = w.set), &influence))        \
     X(ht_influence_new, ht_influence_new(w.ctx, PROBLEM(FULL), &influence))             \
+    X(ht_influence_bytes, ht_influence_bytes(NULL))                                     \
     X(ht_influence_scores, ht_influence_scores(NULL, w.x))                              \
     X(ht_influence_smoothness, ht_influence_smoothness(NULL, 0.1, 1))                   \
     X(ht_influence_retrain, ht_influence_retrain(NULL, w.x, w.x))                       \
