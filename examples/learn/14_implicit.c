@@ -10,10 +10,10 @@
  *
  *     H dw/deta + M = 0             so    dw/deta = -H^-1 M
  *
- * and for an outer loss F(w(eta), eta), by the chain rule (A' is A transposed):
+ * and for an outer loss F(w(eta), eta), by the chain rule (A' is A transposed; @ is the
+ * derivative by one of the two while the other stands still):
  *
  *     dF/deta = @F/@eta - M' v      where H v = b,  b = @F/@w
- *
  *     eta --- minimum of L ---> w(eta) ---> F        one linear system at the end in the
  *      `-----------------------------------^         place of T steps backwards
  *

@@ -2,8 +2,9 @@
 /* Exercise 14: the implicit hypergradient. Fill three holes; ./dev learn 14 marks them.
  *
  * The letters are lesson 14's: parameters w, outer variables eta, inner loss L, outer
- * loss F, H = d2L/dw2, M = d2L/dw deta. All are variables on an eager tape, so that
- * ht_item(ht_sum(ht_mul(a, b))) is the number a'b. */
+ * loss F, H = d2L/dw2, M = d2L/dw deta. All are variables on an eager tape, w and eta
+ * columns: ht_item(ht_sum(ht_mul(a, b))) is the number a'b, ht_var_shape(w).dim[0] how
+ * many numbers w has, and ht_grad(F, 1, &x, &dx) gives @F/@x of a leaf x. */
 #include "mark.h"
 
 /* v, of b's shape, with H v = b, by conjugate gradients: products with H (ht_hvp) alone,
