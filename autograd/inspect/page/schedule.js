@@ -28,6 +28,7 @@ VIEWS.schedule = (part) => {
     const {moments, kept} = scheduleMoments(part), n = moments.length, T = part.steps
     const runs = moments.filter((m) => m.kind === ADVANCE).length
     const again = moments.filter((m) => m.again).length
+    const cutShort = part.n > part.actions.length
     const back = moments.filter((m) => m.kind === REVERSE).length
     const held = (at) => kept.filter((k) => k.from <= at && at < k.to)
     let most = 0
@@ -52,7 +53,7 @@ VIEWS.schedule = (part) => {
     const say = (i) => `${i + 1} of ${n}: ${sentence(moments[i])}.` +
         (kept.length ? ` ${many(held(i).length, 'state is kept', 'states are kept')}.` : '')
 
-    const left = 34, right = 26
+    const left = Math.max(34, 12 + 7.5 * String(T).length), right = 26
     const xOf = (i, pen) => left + i / Math.max(n, 1) * (pen.width - left - right - 10)
     const yOf = (state, pen) => pen.height - 24 - state / Math.max(T, 1) * (pen.height - 40)
     const line = (pen, x0, y0, x1, y1, name, wide) => {
@@ -115,11 +116,18 @@ VIEWS.schedule = (part) => {
         const m = moments[pen.at], now = m.kind === ADVANCE ? m.step + 1 : m.step
         const swept = moments.slice(0, pen.at + 1).filter((k) => k.kind === REVERSE || k.kind === OUTER).pop()
         const tall = Math.max(Math.min(high - 1, 14), 1)
-        for (let state = 0; state <= T; state++) {
-            if (high < 1 && state % Math.ceil(1 / high)) continue
+        const done = (state) => {
             g.fillStyle = pen.colour(swept && state >= swept.step ? '--input' : '--line')
             g.globalAlpha = swept && state >= swept.step ? 0.55 : 1
+        }
+        for (let state = 0; high >= 2 && state <= T; state++) {
+            done(state)
             g.fillRect(x, yOf(state, pen) - tall / 2, right - 6, tall)
+        }
+        const edge = yOf(swept ? swept.step : T, pen)
+        for (const [state, from, to] of high < 2 ? [[-1, edge, yOf(0, pen)], [T, yOf(T, pen), edge]] : []) {
+            done(state)
+            g.fillRect(x, from, right - 6, to - from)
         }
         g.globalAlpha = 1
         g.fillStyle = pen.colour('--ink')
@@ -162,14 +170,14 @@ VIEWS.schedule = (part) => {
     for (let i = 1; i < n; i++)
         if (moments[i].again && !moments[i - 1].again && marks.length < 200) marks.push([i, `again from state ${moments[i].step}`])
     const left_ = part.left.length ? ` Too large to be here: ${part.left.join('; ')}.` : ''
-    const cut = part.n > part.actions.length ? ` Here are the first ${part.actions.length.toLocaleString('en')} of ${part.n.toLocaleString('en')} actions.` : ''
+    const cut = cutShort ? ` Here are the first ${part.actions.length.toLocaleString('en')} of ${part.n.toLocaleString('en')} actions.` : ''
     const keeps = kept.length ? `${part.schedule}: at most ${many(most, 'state', 'states')} of ${bytesText(part.state)} are kept at one time` +
         (part.products ? `, with ${many(part.products, 'product', 'products')} each` : '') + '.' :
         (back ? 'No state is kept: each is recovered from the one after it.' : 'No state is kept.') +
         (part.solves ? ' Where the training ends, a linear system is solved.' : '')
     return {
         n, unit: 'moment', title: 'A bilevel run', about: `${part.method}, ${many(T, 'step', 'steps')}. ${keeps}${cut}${left_}`,
-        tiles: [['steps run', runs.toLocaleString('en')], ['of them again', again.toLocaleString('en')], ['steps backward', back.toLocaleString('en')],
+        tiles: [[cutShort ? 'steps run, of these' : 'steps run', runs.toLocaleString('en')], ['of them again', again.toLocaleString('en')], [cutShort ? 'backward, of these' : 'steps backward', back.toLocaleString('en')],
             ['states kept at most', most.toLocaleString('en')], ['in all', bytesText(part.bytes)],
             ...part.budget ? [['the budget', bytesText(part.budget)]] : [],
             ...part.forward ? [['flops of a step', flopsText(part.forward)]] : [], ...part.reverse ? [['of one backward', flopsText(part.reverse)]] : []],

@@ -90,9 +90,17 @@ VIEWS.tape = (part) => {
     }
     const middle = (i, pen) => { const c = cell(i, pen); return [c.x + c.wide / 2, c.y + c.high / 2, c] }
 
-    const fill = (pen, i, alpha) => {
+    // Narrow ones fill whole pixels, each once: neither seams, nor what is faint many times over.
+    const fill = (pen, i, alpha, drawn) => {
         const c = cell(i, pen), g = pen.context, gap = c.wide > 6 ? 1 : 0
-        if (c.wide < 6) c.wide = Math.ceil(c.x + c.wide) - (c.x = Math.floor(c.x)) // no seams
+        if (!gap) {
+            const from = Math.floor(c.x), to = Math.max(Math.floor(c.x + c.wide), from + 1)
+            const key = Math.min(made[i].order, 3) * n + level[i]
+            if (drawn.get(key) === from) return c
+            drawn.set(key, from)
+            c.x = from
+            c.wide = to - from
+        }
         g.globalAlpha = alpha
         g.fillStyle = pen.colour(tapeColour(nodes[i], made[i]))
         g.fillRect(c.x + gap, c.y + (c.high > 4 ? 1 : 0), Math.max(c.wide - 2 * gap, 0.7), Math.max(c.high - (c.high > 4 ? 2 : 0), 0.7))
@@ -179,8 +187,9 @@ VIEWS.tape = (part) => {
         }
         trail(pen)
         arcs(pen, pen.at)
+        const drawn = new Map()
         for (let i = 0; i < n; i++) {
-            const c = fill(pen, i, i <= pen.at ? 1 : 0.25)
+            const c = fill(pen, i, i <= pen.at ? 1 : 0.25, drawn)
             if (c.wide > 24 && i <= pen.at) label(pen, i, c)
         }
         if (made[pen.at].kind !== BY_CALL) frame(pen, made[pen.at].node, 2)
