@@ -7,8 +7,9 @@
  *
  *     v_add(a, b)  v_sub(a, b)  v_mul(a, b)  v_div(a, b)   element by element; a row, a
  *     v_neg(x)  v_exp(x)                      column or a number repeats where the other
- *     number(p.v.tape, c)                     is longer; a constant, 1 by 1
- *     v_matmul(a, b)  v_transpose(x)          matrix product, transpose */
+ *     v_matmul(a, b)  v_transpose(x)          is longer; matrix product, transpose
+ *     number(p.v.tape, c)                     c as a node, 1 by 1: the ops take no bare
+ *                                             C numbers */
 #include "mark.h"
 
 #define ENGINE_NO_MAIN

@@ -39,8 +39,11 @@ static void stopped(int signal)
     (void)signal;
     mark_wrong("p.k = %d, by %s: shapes that do not fit met in your rule (the engine's "
                "words are above). Here %s; the left of a product has as many columns as "
-               "its right has rows",
-               asked.k, asked.names[asked.k], sides(&asked));
+               "its right has rows%s",
+               asked.k, asked.names[asked.k], sides(&asked),
+               matrix_size(asked.leaf[2]) == 1
+                   ? "; V is one number: v_mul repeats it, v_matmul does not"
+                   : "");
 }
 
 static answer ask(const trial *q)
@@ -96,16 +99,28 @@ static double difference(const trial *q, int k, int i, const matrix *u)
     return (ends[0] - ends[1]) / (2 * h);
 }
 
+/* What the shape of a wrong answer tells. */
+static const char *about_shape(const trial *q, matrix got)
+{
+    matrix right = q->leaf[q->k];
+    if (got.rows == right.cols && got.cols == right.rows)
+        return ": it is turned round, (P Q)^T = Q^T P^T";
+    if (right.cols == 1 && got.rows == right.rows && got.cols == got.rows)
+        return ": where a row meets a column element by element, both repeat; turn one";
+    if (q->f->n_in == 2 && alike(got, q->leaf[1 - q->k]))
+        return mark_text(": that is the shape of %s. Is it the answer for p.k = %d?",
+                         q->names[1 - q->k], 1 - q->k);
+    return "";
+}
+
 static void check_shape(const trial *q, matrix got)
 {
     matrix right = q->leaf[q->k];
-    if (alike(got, right)) return;
-    bool turned = got.rows == right.cols && got.cols == right.rows;
-    mark_wrong(
-        "p.k = %d: what you give is %s, but dL/d%s has the shape of %s, %s%s (here "
-        "%s)",
-        q->k, by(got), q->names[q->k], q->names[q->k], by(right),
-        turned ? ": it is turned round, (P Q)^T = Q^T P^T" : "", sides(q));
+    if (!alike(got, right))
+        mark_wrong("p.k = %d: what you give is %s, but dL/d%s has the shape of %s, %s%s "
+                   "(here %s)",
+                   q->k, by(got), q->names[q->k], q->names[q->k], by(right),
+                   about_shape(q, got), sides(q));
 }
 
 /* What the rule gives is differentiated by each leaf. The numbers are right when this
@@ -134,6 +149,7 @@ static void check_second(const trial *q, matrix u)
     tape_free(r.tape);
 }
 
+enum { MISTAKES = 10 }; /* of one rule, at most */
 /* A wrong rule with a name: element i of what it gives. */
 typedef struct mistake {
     double (*gives)(const trial *q, int i);
@@ -148,8 +164,8 @@ static void check_rule(trial q, int k, const mistake *mistakes)
     answer r = ask(&q);
     check_shape(&q, value(r.g));
     for (int i = 0; i < matrix_size(q.leaf[k]); i++) {
-        slip slips[6] = {{0, NULL}};
-        for (int j = 0; j < 5 && mistakes[j].why; j++)
+        slip slips[MISTAKES + 1] = {{0, NULL}};
+        for (int j = 0; j < MISTAKES && mistakes[j].why; j++)
             slips[j] = (slip){mistakes[j].gives(&q, i), mistakes[j].why};
         mark_number(value(r.g).data[i], difference(&q, k, i, NULL), 1e-6, slips,
                     "p.k = %d: element %d of dL/d%s, which differences have (here %s)", k,
@@ -184,7 +200,7 @@ static void check_transposed(void)
 {
     trial q = {
         &op_transposed, {"A", "B", "V"}, {{4, 3, at_a}, {4, 2, at_b}, {3, 2, at_v}}, 0};
-    const mistake known[] = {{forgot_v, no_v}, {NULL, NULL}};
+    const mistake known[MISTAKES] = {{forgot_v, no_v}, {NULL, NULL}};
     for (int k = 0; k < 2; k++) check_rule(q, k, known);
     /* All sides alike: what the shapes do not tell. */
     trial square = {
@@ -207,16 +223,40 @@ static double sigmoid_of_x(const trial *q, int i)
     return just_v(q, i) * x * (1 - x);
 }
 
+static double sigmoid_half_of_x(const trial *q, int i)
+{
+    return just_v(q, i) * of_x(q, i) * (1 - q->leaf[0].data[i]);
+}
+static double sigmoid_turned(const trial *q, int i)
+{
+    return -just_v(q, i) * of_x(q, i) * (1 - of_x(q, i));
+}
+static double sigmoid_no_square(const trial *q, int i)
+{
+    return just_v(q, i) * (1 - of_x(q, i));
+}
+static double sigmoid_of_first(const trial *q, int i)
+{
+    return just_v(q, i) * of_x(q, 0) * (1 - of_x(q, 0));
+}
+
 static void check_sigmoid(void)
 {
     trial q = {
         &op_sigmoid, {"x", "", "V"}, {{2, 3, at_a}, {0, 0, NULL}, {2, 3, at_v}}, 0};
-    const mistake known[] = {
+    const mistake known[MISTAKES] = {
         {forgot_v, no_v},
         {just_v, "that is V itself: the slope of the sigmoid is missing"},
         {sigmoid_no_second, "V y is the rule of exp; the slope here is y (1 - y)"},
         {sigmoid_tanh, "1 - y y is the slope of tanh; write it down for 1 / (1 + e^-x)"},
-        {sigmoid_of_x, "the slope is y (1 - y) of the result y = p.y; x stands there"}};
+        {sigmoid_of_x, "the slope is y (1 - y) of the result y = p.y; x stands there"},
+        {sigmoid_half_of_x, "1 - x stands there; the slope is y (1 - y), with y = p.y"},
+        {sigmoid_turned, "the sign: y rises with x; the slope is y (1 - y), not "
+                         "y (y - 1)"},
+        {sigmoid_no_square, "that is V (1 - y), which is V e^-x / (1 + e^-x); the slope "
+                            "has 1 + e^-x squared below: y is missing"},
+        {sigmoid_of_first, "the slope at element 0 was taken for all: *value(..).data "
+                           "is one number; give the node p.y to the ops"}};
     check_rule(q, 0, known);
 }
 
@@ -242,12 +282,12 @@ static void check_quadratic(void)
         "are added; one is missing";
     const char *twice = "2 M x is right only where M is symmetric; else the two x in "
                         "x^T M x give M x and M^T x";
-    const mistake of_vector[] = {{forgot_v, no_v},
-                                 {m_x, half},
-                                 {mt_x, half},
-                                 {twice_m_x, twice},
-                                 {twice_mt_x, twice}};
-    const mistake of_matrix[] = {{forgot_v, no_v}, {NULL, NULL}};
+    const mistake of_vector[MISTAKES] = {{forgot_v, no_v},
+                                         {m_x, half},
+                                         {mt_x, half},
+                                         {twice_m_x, twice},
+                                         {twice_mt_x, twice}};
+    const mistake of_matrix[MISTAKES] = {{forgot_v, no_v}, {NULL, NULL}};
     check_rule(q, 0, of_vector);
     check_rule(q, 1, of_matrix);
 }
