@@ -14,6 +14,7 @@
  * wrong 12: every step was given dF/dtheta_T
  * wrong 13: the sign: theta' falls by rate g, so the slope is -g
  * wrong 14: d_w is still what it was before your code
+ * wrong 15: the numbers are right, but back was called 0 times
  */
 void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
 {
@@ -37,6 +38,10 @@ void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var r
                    ht_var F, ht_var *d)
 {
     ht_var x[3] = {theta[T], w, rate}, e[3];
+    if (WRONG == 15) {
+        ht_grad(F, 3, (ht_var[]){theta[0], w, rate}, d);
+        return;
+    }
     ht_grad_or_zero(F, 3, x, d);
     ht_var last = d[0];
     if (WRONG == 8) d[1] = ht_mul(w, 0);

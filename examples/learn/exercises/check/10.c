@@ -121,9 +121,11 @@ static ht_var next_of(ht_var theta, ht_var w, ht_var rate)
 }
 
 /* The right step back, which the last hole is given. */
+static int calls;
 static void right_back(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d)
 {
     ht_var next = next_of(theta, w, rate);
+    calls++;
     ht_vjp(1, &next, &v, 3, (ht_var[]){theta, w, rate}, d);
 }
 
@@ -195,9 +197,15 @@ static void check_hypergradient(void)
         ht_var F = ht_add(ht_sum(ht_exp(theta[T])), ht_sum(ht_square(w)));
         ht_grad(F, 3, (ht_var[]){theta[0], w, rate}, right);
         mistakes(T, theta, w, rate, F, sum);
+        calls = 0;
         hypergradient(right_back, T, theta, w, rate, F, d);
         for (int k = 0; k < 3; k++)
             compare(d[k], right[k], (const ht_var(*)[3])sum, k, T);
+        if (calls != T)
+            mark_wrong(
+                "T = %d: the numbers are right, but back was called %d times: once "
+                "for each step, so that no gradient is gone back through",
+                T, calls);
     }
 }
 
