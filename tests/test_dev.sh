@@ -157,6 +157,7 @@ fi
 # No library is installed: a new program gets one that is put in the build folder.
 mkdir "$work/repository/examples"
 cp -R "$root/examples/new" "$root/examples/learn" "$root/examples/first" "$work/repository/examples"
+rm "$work/repository/examples/learn/README.md" # it leads to chapters that are not there
 where=$here/build/installed/lib/pkgconfig
 cat >"$work/bin/pkg-config" <<'EOF'
 #!/bin/sh

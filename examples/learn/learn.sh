@@ -13,9 +13,11 @@ usage() {
 usage: ./dev learn                    the lessons, and how far you are
        ./dev learn N --lesson [--html FILE]
                                       run lesson N; write a page that shows its tape
-       ./dev learn N [DIR] [--hint]   exercise N: copied to DIR if it is not there (the last
+       ./dev learn N [DIR] [--hint [HOLE]]
+                                      exercise N: copied to DIR if it is not there (the last
                                       DIR if none is named; ./learn at first), built, marked;
-                                      with --hint one hint more for what is wrong first
+                                      with --hint one hint more, for HOLE or for the first
+                                      that is not right
        ./dev learn --figures DIR      the drawings of the course, for slides, computed anew
        ./dev learn --report DIR       every folder in DIR marked: a CSV, a row a learner
                                       and exercise
@@ -51,7 +53,8 @@ number() { # two digits of what was typed, if there is such a lesson
 # Prints the program that marks <file> as exercise <NN>, built into <folder>.
 # shellcheck disable=SC2086 # flags are a list
 build_exercise() {
-    "${CC:-gcc}" -std=c11 -O1 -g -Wall -Wextra -Wno-unused-parameter -D_DEFAULT_SOURCE \
+    "${CC:-gcc}" -std=c11 -O1 -g -Wall -Wextra -Wno-unused-parameter -Wno-switch \
+        -Wno-maybe-uninitialized -Wno-missing-field-initializers -D_DEFAULT_SOURCE \
         ${LEARN_FLAGS-} "-DEXERCISE=\"$2\"" \
         -I"$learn/exercises" -I"$learn" -I"$root" -I"$root/tensor" -I"$root/autograd" \
         -I"$root/nn" -I"$root/bilevel" -I"$root/data" -I"$out/tensor" \
@@ -101,7 +104,7 @@ report() { # <folder of folders>
             said=$(mark "$nn" "$student" "" 2>/dev/null || true)
             holes=$(grep -c 'UNWRITTEN;' "$learn/exercises/$nn.c")
             right=$(printf '%s\n' "$said" | grep -c '^  right ' || true)
-            wrong=$(printf '%s\n' "$said" | sed -n 's/^  wrong //p' | head -n 1 | tr '"' "'")
+            wrong=$(printf '%s\n' "$said" | sed -n 's/^  \(wrong\|open \) //p' | head -n 1 | tr '"' "'")
             case $said in *'does not compile'*) wrong='does not compile' ;; esac
             hints=$(awk -F, -v n="$((1$nn - 100))" '$1 == n { s += $4 } END { print s + 0 }' \
                 "$student/marks.csv" 2>/dev/null || echo 0)
@@ -122,12 +125,22 @@ lesson() { # <NN> [--html FILE]
 exercise() { # <NN> [DIR] [--hint]
     nn=$1 folder='' hint=''
     shift
-    for argument in "$@"; do
-        case $argument in
-        --hint) hint=--hint ;;
-        -*) refuse "no flag is called '$argument' (./dev learn --help)" ;;
-        *) folder=$argument ;;
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --hint)
+            hint=first
+            case ${2-} in
+            '' | -* | */*) ;;
+            *)
+                hint=$2
+                shift
+                ;;
+            esac
+            ;;
+        -*) refuse "no flag is called '$1' (./dev learn --help)" ;;
+        *) folder=$1 ;;
         esac
+        shift
     done
     [ -f "$learn/exercises/$nn.c" ] || refuse "lesson $nn has no exercise"
     [ -n "$folder" ] || folder=$(cat "$remembered" 2>/dev/null || echo learn)
@@ -138,7 +151,11 @@ exercise() { # <NN> [DIR] [--hint]
         cat "$learn/exercises/$nn.c" >"$folder/$nn.c"
         echo "$folder/$nn.c is yours to fill; then again: ./dev learn $nn"
     fi
-    mark "$nn" "$folder" "$folder/marks.csv" ${hint:+"$hint"}
+    case $hint in
+    '') mark "$nn" "$folder" "$folder/marks.csv" ;;
+    first) mark "$nn" "$folder" "$folder/marks.csv" --hint ;;
+    *) mark "$nn" "$folder" "$folder/marks.csv" --hint "$hint" ;;
+    esac
 }
 
 case ${1-} in

@@ -51,7 +51,7 @@ echo "1..$((4 + $#))"
 # Empty: each hole says so, and says what is wrong when only the line is taken out.
 build "$exercise" "$work" >/dev/null || cat "$work/errors"
 "$work/mark-$nn" >"$work/said" 2>&1
-told=$(grep -c '^  wrong .*: not written yet' "$work/said")
+told=$(grep -c '^  open  .*: not written yet' "$work/said")
 [ "$told" = "$holes" ] || sed "\$a $told of $holes holes say that they are empty" "$work/said" >"$work/why"
 : >>"$work/why"
 result empty_holes_say_so "$work/why"

@@ -49,7 +49,7 @@ solve() { # <file>: exercise 2, right
         { print }' "$root/examples/learn/exercises/02.c" >"$1"
 }
 
-echo 1..21
+echo 1..23
 learn
 expect lists_the_lessons 0 '02  0 of 2  the backward sweep' './dev learn 1 --lesson'
 learn 99
@@ -59,7 +59,7 @@ expect refuses_a_word 2 "expected the number of a lesson, got 'two'"
 learn 2 --hnit
 expect refuses_an_unknown_flag 2 "no flag is called '--hnit'"
 learn 2 mine
-expect copies_the_exercise 1 'mine/02.c is yours to fill' 'wrong divide: not written yet' '0 of 2 right'
+expect copies_the_exercise 1 'mine/02.c is yours to fill' 'open  divide: not written yet' '0 of 2 right'
 echo '/* mine */' >>"$work/mine/02.c"
 learn 2
 expect remembers_the_folder_and_keeps_what_is_in_it 1 '!is yours to fill' '0 of 2 right'
@@ -67,6 +67,10 @@ grep -q mine "$work/mine/02.c" || status=9
 expect leaves_the_learners_file 1
 learn 2 --hint
 expect gives_a_hint 1 'hint 1 of 3 for divide' '!for backward'
+learn 2 --hint backward
+expect gives_a_hint_for_the_hole_named 1 'hint 1 of 3 for backward' '!for divide'
+learn 2 --hint sideways
+expect knows_its_holes 1 'no hole that is not right is called sideways'
 learn 2 --hint
 expect gives_the_next_hint 1 'hint 2 of 3 for divide'
 learn 2 --hint
@@ -84,7 +88,7 @@ cp "$work/mine/02.c" "$work/mine/marks.csv" "$work/class/ada"
 cp "$root/examples/learn/exercises/02.c" "$work/class/ben, 2nd"
 echo 'int x' >"$work/class/eve/02.c"
 learn --report class
-expect marks_a_class 0 'learner,exercise,right,holes,hints,first_wrong' '"ada",02,2,2,3,""' \
+expect marks_a_class 0 'learner,exercise,right,holes,hints,first_wrong' '"ada",02,2,2,4,""' \
     '"ben, 2nd",02,0,2,0,"divide: not written yet' '"eve",02,0,2,0,"does not compile"'
 learn --report nowhere
 expect refuses_a_class_that_is_not_there 2 "got 'nowhere'"

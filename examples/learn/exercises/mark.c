@@ -15,6 +15,8 @@ enum { LINE = 2000 };
 
 /* A check that comes to its end writes this; what ends the program before is no pass. */
 static const char passed[] = "=";
+static const char unwritten[] =
+    "not written yet: your code goes where UNWRITTEN stands; take that line out";
 static int report_to = -1; /* where a check writes its line; the parent reads it */
 
 const char *mark_text(const char *format, ...)
@@ -36,11 +38,7 @@ void mark_wrong_at(const char *line)
     _exit(0);
 }
 
-void mark_unwritten(void)
-{
-    mark_wrong(
-        "not written yet: put your code in the place of UNWRITTEN and what follows");
-}
+void mark_unwritten(void) { mark_wrong("%s", unwritten); }
 
 bool mark_is(double yours, double value)
 {
@@ -180,29 +178,50 @@ static void give_hint(const hole *h, mark *m)
     if (m->hints < there) m->hints++;
 }
 
+/* What is said of hole i; `right` tells of those before it. */
+static const char *verdict(const hole *holes, int i, const bool *right)
+{
+    const char *line = check(&holes[i]);
+    for (int k = 0; k < i && *line && strcmp(line, unwritten); k++)
+        if (holes[i].needs && !strcmp(holes[i].needs, holes[k].name) && !right[k])
+            return mark_text("it calls %s, which is not right: mend that first. (%s)",
+                             holes[k].name, line);
+    return line;
+}
+
+static void say(const hole *h, const char *line)
+{
+    if (!*line)
+        printf("  right %s\n", h->name);
+    else
+        printf("  %s %s: %s\n", strcmp(line, unwritten) ? "wrong" : "open ", h->name,
+               line);
+}
+
 int mark_exercise(int argc, char **argv, int number, const hole *holes, int n)
 {
     static mark marks[MARKS];
-    const char *file = NULL;
-    bool hint = false;
-    int right = 0;
+    static bool right[MARKS];
+    const char *file = NULL, *hint = NULL; /* "": for the first that is not right */
+    int count = 0;
     for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--hint"))
-            hint = true;
-        else if (!strcmp(argv[i], "--marks") && i + 1 < argc)
+        if (!strcmp(argv[i], "--marks") && i + 1 < argc)
             file = argv[++i];
+        else if (!strcmp(argv[i], "--hint"))
+            hint = i + 1 < argc && argv[i + 1][0] != '-' ? argv[++i] : "";
     int rows = read_marks(file, marks);
     for (int i = 0; i < n; i++) {
         mark *m = mark_of(marks, &rows, number, holes[i].name);
-        const char *line = check(&holes[i]);
-        m->passed = !*line;
-        right += m->passed;
-        printf("  %s %s%s%s\n", *line ? "wrong" : "right", holes[i].name,
-               *line ? ": " : "", line);
-        if (*line && hint) give_hint(&holes[i], m);
-        if (*line) hint = false; /* one at a time */
+        const char *line = verdict(holes, i, right);
+        m->passed = right[i] = !*line;
+        count += right[i];
+        say(&holes[i], line);
+        if (!hint || !*line || (*hint && strcmp(hint, holes[i].name))) continue;
+        give_hint(&holes[i], m);
+        hint = NULL; /* one at a time */
     }
-    printf("%d of %d right\n", right, n);
+    if (hint && *hint) printf("  no hole that is not right is called %s\n", hint);
+    printf("%d of %d right\n", count, n);
     write_marks(file, marks, rows);
-    return right < n;
+    return count < n;
 }

@@ -34,6 +34,7 @@ typedef struct hole {
     const char *name;
     void (*check)(void);
     const char *hints[5];
+    const char *needs; /* a hole before it, which it calls; NULL: none */
 } hole;
 
 /* Ends the check if |yours - right| > tolerance max(1, |right|), or is NaN, with the line
@@ -53,8 +54,9 @@ const char *mark_text(const char *format, ...);
 /* Owned by the check, which ends with its process; an error of the library ends it. */
 ht_context *mark_context(void);
 
-/* Marks exercise `number`, a line a hole. argv: [--hint] [--marks FILE], a CSV that keeps
- * what passed and how many hints were taken. Returns main's status: 0 if all is right. */
+/* Marks exercise `number`, a line a hole. argv: [--hint [HOLE]] [--marks FILE], a CSV
+ * that keeps what passed and how many hints were taken. Returns main's status: 0 if all
+ * is right. */
 int mark_exercise(int argc, char **argv, int number, const hole *holes, int n);
 
 #endif
