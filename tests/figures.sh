@@ -55,6 +55,10 @@ figures() {
     row 'mutants that are equal to the rule, each with its reason' \
         "$(grep -cE '^ +\{"[a-z_]+", (true|false), HTI_MUTATE_' autograd/mutate.c)"
     row 'bilevel problems of the literature, solved' "$(grep -c '^ *X(' problems/problems.h)"
+    row 'holes of the exercises: empty they fail, filled they pass' \
+        "$(cat ../examples/learn/exercises/[0-9]*.c | grep -c 'UNWRITTEN;')"
+    row 'wrong answers to exercises, each told by a sentence of its own' \
+        "$(cat learn/[0-9]*.c | grep -c '^ \* wrong [0-9]*: ')"
     row 'fuzz targets' "$(find fuzz -name 'fuzz_*.c' | wc -l)"
 }
 
