@@ -156,7 +156,7 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
     return solver_valid(ctx, method, o) && method->fits(ctx, o) &&
            tolerance_valid(ctx, method, p) && sets_valid(ctx, p) &&
            coordinates_valid(ctx, p) &&
-           hti_update_check(ctx, &p->update, p->theta, p->eta, hti_horizon(p));
+           hti_update_valid(ctx, &p->update, p->theta, p->eta, hti_horizon(p));
 }
 
 bool hti_whole_step(const ht_bilevel_problem *p)

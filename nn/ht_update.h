@@ -86,8 +86,8 @@ struct ht_update_rule {
     void (*apply)(ht_update_step *s);
 };
 
-/* With gradient g, all per element, to which decay w has been added but for adamw. State
- * starts at zero; step t counts from 1; eps stands where torch has it.
+/* With gradient g, all per element, to which decay w has been added but for adamw and
+ * muon. State starts at zero; step t counts from 1; eps stands where torch has it.
  *   ht_sgd       w -= rate g
  *   ht_momentum  s = momentum s + g;  w -= rate s
  *   ht_nesterov  the same s;  w -= rate (g + momentum s)   (Sutskever et al. 2013)
@@ -99,6 +99,13 @@ struct ht_update_rule {
  *                (Tieleman & Hinton 2012; beta2 is torch's alpha)
  *   ht_adagrad   u = sqrt(u^2 + g^2);  w -= rate g / (root(u) + eps)
  *                (Duchi et al. 2011)
+ *   ht_muon      first w -= rate decay w; then s = momentum s + g and, of a matrix,
+ *                w -= rate sqrt(max(1, n_out/n_in)) N(g + momentum s), N(x) five steps
+ *                x = (3.4445 I - 4.7750 xx' + 2.0315 (xx')^2) x of Newton and Schulz from
+ *                x / (|x| + 1e-7), which bring its singular values to 0.7 .. 1.2 (Jordan
+ *                et al. 2024, in w's own type). A weight of rank 2 is (n_in, n_out); one
+ *                of higher rank, a kernel, (n_out, n_in kh kw); rank 0 and 1 follow
+ *                ht_nesterov at the same rate: a group gives them another rule
  * u is the root of the papers' v, torch's exp_avg_sq, square_avg and sum: v itself fits
  * no f32 where g is above 1.8e19 or below 1e-23. No square is formed on the way to u, so
  * that steps are right for every g that is a normal number; s and Adagrad's u are sums of
@@ -117,7 +124,7 @@ struct ht_update_rule {
  * is not finite, which a bilevel reports (bad_step). A NaN in clip_value or clip is NaN
  * too. */
 extern const ht_update_rule ht_sgd, ht_momentum, ht_nesterov, ht_adam, ht_adamw,
-    ht_rmsprop, ht_adagrad; /* the rows above */
+    ht_rmsprop, ht_adagrad, ht_muon; /* the rows above */
 typedef struct ht_update_group
     ht_update_group; /* parameters with an update of their own */
 /* Fixed values are finite and not negative, betas of averages below 1, and none that is
@@ -150,7 +157,7 @@ struct ht_update_group {
 /* A rule with fixed numbers, the rest zero. */
 ht_update ht_update_of(const ht_update_rule *rule, double rate, double momentum,
                        double beta2, double eps, double decay);
-/* The usual ones (torch's), to be changed as any
+/* The usual ones (torch's; HT_MUON(0.02, 0.95)), to be changed as any
  * ht_update: u = HT_ADAM(1e-3); u.clip = HT_FIXED(1). */
 #define HT_SGD(rate)                ht_update_of(&ht_sgd, rate, 0, 0, 0, 0)
 #define HT_MOMENTUM(rate, momentum) ht_update_of(&ht_momentum, rate, momentum, 0, 0, 0)
@@ -158,7 +165,26 @@ ht_update ht_update_of(const ht_update_rule *rule, double rate, double momentum,
 #define HT_ADAM(rate)               ht_update_of(&ht_adam, rate, 0.9, 0.999, 1e-8, 0)
 #define HT_ADAMW(rate, decay)       ht_update_of(&ht_adamw, rate, 0.9, 0.999, 1e-8, decay)
 #define HT_RMSPROP(rate)            ht_update_of(&ht_rmsprop, rate, 0, 0.99, 1e-8, 0)
+#define HT_MUON(rate, momentum)     ht_update_of(&ht_muon, rate, momentum, 0, 0, 0)
 #define HT_ADAGRAD(rate)            ht_update_of(&ht_adagrad, rate, 0, 0, 1e-10, 0)
+
+/* Holds a rule against itself, at random numbers, in trainings of four steps: an
+ * optimizer, a tape a step and one program give the same bits, in f32 and f64; f32 is
+ * close to f64; states are carried, states and numbers of the row used; derivatives by
+ * parameters, states, gradients and every number are what differences say, forward as
+ * reverse, the second ones too; and nothing is infinite where a gradient is always 0. A
+ * line each to report (NULL: none), "ok" or "WRONG" and then a sentence: what it is and
+ * what to do. True if all hold.
+ *
+ * Of update the rule, its numbers (decay too, but no clips), own scalars and user count,
+ * no groups. theta's shapes are tried (NULL: of rank 0, 1, 2 and 4), not its values. eta
+ * is for rules that read it and for outer scalars, which are 0-d; else NULL. A rule that
+ * is flat in something (the sign of Lion) passes: the derivative is 0, and so are
+ * differences; the line says that no hypergradient goes through it. Not seen: a rule that
+ * is another one than was meant. Works on a context of its own with ctx's allocator and
+ * limit, so that no error is left on ctx. About 10 ms. */
+bool ht_update_check(ht_context *ctx, const ht_update *update, const ht_set *theta,
+                     const ht_set *eta, FILE *report);
 
 typedef struct ht_optimizer ht_optimizer; /* a set, its state and the step as a program */
 /* Plain training of theta, which is borrowed until ht_optimizer_free (ht_set_free

@@ -77,6 +77,8 @@ bool hti_init_sizes(ht_set *theta, const char *who, const char *name, ht_dtype d
 
 /* A 0-d f64 scalar for use beside x. */
 ht_var hti_beside(ht_var scalar, ht_var x);
+/* |x| of all its elements, 0-d f64, which holds the squares of every f32. */
+ht_var hti_norm_of(ht_var x);
 
 /* How an outer scalar's tensor is read. */
 typedef struct hti_scalar_axes {
@@ -124,7 +126,7 @@ bool hti_seed_same(const ht_set *file, const char *path);
 
 /* Complains (site-less, on ctx) about zeros, unused fields, unknown outer names, shapes
  * that do not fit and groups. eta NULL: every scalar must be fixed. */
-bool hti_update_check(ht_context *ctx, const ht_update *update, const ht_set *theta,
+bool hti_update_valid(ht_context *ctx, const ht_update *update, const ht_set *theta,
                       const ht_set *eta, int64_t steps);
 /* The state for theta: parameter by parameter what its rule has, zeros. Owned. */
 ht_set *hti_update_state(const ht_update *update, const ht_set *theta);

@@ -77,7 +77,7 @@ static ht_optimizer *optimizer_new(ht_set *theta, const ht_update *update)
 {
     HTI_ALIVE(theta, "ht_optimizer_new", "set");
     ht_context *ctx = theta->ctx;
-    if (ctx->status != HT_OK || !hti_update_check(ctx, update, theta, NULL, 0))
+    if (ctx->status != HT_OK || !hti_update_valid(ctx, update, theta, NULL, 0))
         return NULL;
     ht_optimizer *o = hti_zalloc(ctx, 1, sizeof *o);
     if (!o) return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* update.c: a step of an update rule appended to a tape: which parameter follows which
  * rule, clipping and decay, scalars of this step. Plain training replays it; bilevel/
- * differentiates it. Read next: update_check.c, optimizer.c. */
+ * differentiates it. Read next: update_valid.c, optimizer.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -184,15 +184,6 @@ static ht_var clip_value(const hti_emit *e, const ht_update *own, ht_var g, int 
     return ht_clamp(g, ht_neg(most), most);
 }
 
-/* |g| of one tensor, f64, which holds the squares of every f32. */
-static ht_var norm_of(ht_var g)
-{
-    if (ht_var_dtype(g) == HT_F32) return ht_sqrt(ht_sum(ht_square(ht_cast(g, HT_F64))));
-    ht_axes all = {.n = ht_var_shape(g).rank};
-    for (int i = 0; i < all.n; i++) all.axis[i] = i;
-    return ht_norm_axes(g, all, false);
-}
-
 /* |g| over all of g that trains, f64; HT_ZERO if clipping is off. */
 static ht_var clip_norm(const hti_emit *e, const ht_var *g)
 {
@@ -201,7 +192,7 @@ static ht_var clip_norm(const hti_emit *e, const ht_var *g)
     for (int i = 0; i < e->theta->n; i++) {
         const ht_update *own = hti_update_of(e->u, e->theta->name[i]);
         if (!own) continue;
-        ht_var part = norm_of(clip_value(e, own, g[i], i));
+        ht_var part = hti_norm_of(clip_value(e, own, g[i], i));
         total =
             ht_is_zero(total) ? part : hti_weighted_hypot(one, total, one, part, HT_HERE);
     }
@@ -278,6 +269,27 @@ static ht_var made(const hti_emit *e, const ht_update_rule *rule, int i, const c
     return hti_poison(e->tape);
 }
 
+/* Whether a rule left the inputs of its step alone; one that is replaced would be read as
+ * the new value where the old one is meant. */
+static bool kept(const hti_emit *e, const ht_update_rule *rule, int i,
+                 const ht_update_step *given, const ht_update_step *now)
+{
+    const char *replaced = NULL;
+    if (now->w.index != given->w.index) replaced = "w";
+    if (now->g.index != given->g.index) replaced = "g";
+    for (int k = 0; k < rule->n_state; k++)
+        if (now->state[k].index != given->state[k].index) replaced = rule->state[k];
+    if (!replaced) return true;
+    ht_context_fail(
+        ht_tape_context(e->tape), HT_ERROR_ARGUMENT, NULL,
+        "update rule %s: the step of parameter \"%s\" writes over its input "
+        "%s, which what follows reads as new where the old one is meant\n"
+        "  hint: new values go to new_w and new_state; a variable of your own "
+        "for what is between",
+        rule->name, e->theta->name[i], replaced);
+    return false;
+}
+
 void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *state,
                      const ht_vars *eta, int64_t steps, const ht_var *gradient,
                      ht_var (*momentum)(ht_var), ht_var *new_theta, ht_var *new_state)
@@ -292,9 +304,10 @@ void hti_update_emit(const ht_update *u, const ht_vars *theta, const ht_vars *st
         int n_state = own->rule->n_state;
         ht_update_step s = step_of(&e, own, norm, gradient[i], i);
         for (int k = 0; k < n_state; k++) s.state[k] = state->var[at + k];
-        ht_var w = s.w;
+        const ht_update_step given = s;
         own->rule->apply(&s);
-        new_theta[i] = made(&e, own->rule, i, "new_w", w, s.new_w);
+        if (!kept(&e, own->rule, i, &given, &s)) return;
+        new_theta[i] = made(&e, own->rule, i, "new_w", given.w, s.new_w);
         for (int k = 0; k < n_state; k++, at++)
             new_state[at] = made(&e, own->rule, i, own->rule->state[k], state->var[at],
                                  s.new_state[k]);

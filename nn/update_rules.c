@@ -11,6 +11,14 @@ ht_var hti_beside(ht_var scalar, ht_var x)
     return ht_cast(scalar, ht_var_dtype(x));
 }
 
+ht_var hti_norm_of(ht_var x)
+{
+    if (ht_var_dtype(x) == HT_F32) return ht_sqrt(ht_sum(ht_square(ht_cast(x, HT_F64))));
+    ht_axes all = {.n = ht_var_shape(x).rank};
+    for (int i = 0; i < all.n; i++) all.axis[i] = i;
+    return ht_norm_axes(x, all, false);
+}
+
 static void sgd_apply(ht_update_step *s)
 {
     s->new_w = ht_sub(s->w, ht_mul(hti_beside(s->rate, s->w), s->g));
@@ -29,13 +37,18 @@ static void momentum_apply(ht_update_step *s)
 }
 
 /* Not w - rate (g + momentum s): a small rate keeps in range what that sum is not. */
-static void nesterov_apply(ht_update_step *s)
+static void nesterov_from(ht_update_step *s, ht_var w)
 {
     s->new_state[0] = gather_speed(s, s->state[0], s->g);
     ht_var ahead = hti_beside(ht_mul(s->rate, s->momentum), s->w);
     ht_var step =
         ht_add(ht_mul(hti_beside(s->rate, s->w), s->g), ht_mul(ahead, s->new_state[0]));
-    s->new_w = ht_sub(s->w, step);
+    s->new_w = ht_sub(w, step);
+}
+
+static void nesterov_apply(ht_update_step *s)
+{
+    nesterov_from(s, s->w);
 }
 
 /* beta a + (1 - beta) b */
@@ -87,7 +100,7 @@ static ht_var correction(ht_var beta, ht_var t)
     return ht_where(near, ht_neg(ht_expm1(power)), far);
 }
 
-static void adam_apply(ht_update_step *s)
+static void adam_from(ht_update_step *s, ht_var w)
 {
     ht_var correction1 = correction(s->momentum, s->t);
     ht_var correction2 = correction(s->beta2, s->t);
@@ -98,17 +111,25 @@ static void adam_apply(ht_update_step *s)
     ht_var size = hti_beside(ht_div(s->rate, correction1), s->w);
     s->new_state[0] = m;
     s->new_state[1] = u;
-    s->new_w = ht_sub(s->w, ht_mul(size, divided_by_root(s, m, ht_mul(u, scale))));
+    s->new_w = ht_sub(w, ht_mul(size, divided_by_root(s, m, ht_mul(u, scale))));
 }
 
-/* Not w (1 - rate decay): in f32 that factor would lose the digits of a small decay. */
+static void adam_apply(ht_update_step *s)
+{
+    adam_from(s, s->w);
+}
+
+/* w - rate decay w. Not w (1 - rate decay): in f32 that factor would lose the digits of a
+ * small decay. */
+static ht_var shrunk(const ht_update_step *s)
+{
+    if (ht_is_zero(s->decay)) return s->w;
+    return ht_sub(s->w, ht_mul(hti_beside(ht_mul(s->rate, s->decay), s->w), s->w));
+}
+
 static void adamw_apply(ht_update_step *s)
 {
-    if (!ht_is_zero(s->decay)) {
-        ht_var part = hti_beside(ht_mul(s->rate, s->decay), s->w);
-        s->w = ht_sub(s->w, ht_mul(part, s->w));
-    }
-    adam_apply(s);
+    adam_from(s, shrunk(s));
 }
 
 /* w - rate g / (u + eps) */
@@ -128,6 +149,44 @@ static void adagrad_apply(ht_update_step *s)
 {
     ht_var one = ht_number(1);
     scaled_apply(s, hti_weighted_hypot(one, s->state[0], one, s->g, HT_HERE));
+}
+
+/* The nearest matrix of orthonormal rows or columns, about: five times a x + (b xx' + c
+ * (xx')^2) x, which moves every singular value in (0, 1] to 0.7 .. 1.2. The smaller of
+ * xx' and x'x is taken. */
+static ht_var orthonormal(ht_var x)
+{
+    ht_shape shape = ht_var_shape(x);
+    if (shape.dim[0] > shape.dim[1]) return ht_transpose(orthonormal(ht_transpose(x)));
+    for (int k = 0; k < 5; k++) {
+        ht_var square = ht_matmul(x, ht_transpose(x));
+        ht_var more =
+            ht_add(ht_mul(square, -4.7750), ht_mul(ht_matmul(square, square), 2.0315));
+        x = ht_add(ht_mul(x, 3.4445), ht_matmul(more, x));
+    }
+    return x;
+}
+
+/* Muon: what Nesterov's momentum would descend along, made orthonormal. A weight is
+ * (n_in, n_out), a kernel (n_out, n_in, ...), flattened. */
+static void muon_apply(ht_update_step *s)
+{
+    ht_shape shape = ht_var_shape(s->w);
+    if (shape.rank < 2) {
+        nesterov_from(s, shrunk(s));
+        return;
+    }
+    int64_t rows = shape.dim[0], columns = 1;
+    for (int i = 1; i < shape.rank; i++) columns *= shape.dim[i];
+    double in = (double)(shape.rank == 2 ? rows : columns);
+    double out = (double)(shape.rank == 2 ? columns : rows);
+    ht_var w = shrunk(s), speed = gather_speed(s, s->state[0], s->g);
+    ht_var ahead = ht_reshape(gather_speed(s, speed, s->g), HT_SHAPE(rows, columns));
+    ht_var size = hti_beside(ht_add(hti_norm_of(ahead), 1e-7), ahead);
+    ht_var step = ht_reshape(orthonormal(ht_div(ahead, size)), shape);
+    ht_var rate = ht_mul(s->rate, sqrt(fmax(1, out / fmax(1, in))));
+    s->new_state[0] = speed;
+    s->new_w = ht_sub(w, ht_mul(hti_beside(rate, s->w), step));
 }
 
 const ht_update_rule ht_sgd = {.name = "sgd", .usual = "HT_SGD(0.1)", .apply = sgd_apply};
@@ -173,3 +232,10 @@ const ht_update_rule ht_adagrad = {.name = "adagrad",
                                    .state = {"u"},
                                    .has_eps = true,
                                    .apply = adagrad_apply};
+const ht_update_rule ht_muon = {.name = "muon",
+                                .usual = "HT_MUON(0.02, 0.95)",
+                                .n_state = 1,
+                                .state = {"s"},
+                                .has_momentum = true,
+                                .decays_itself = true,
+                                .apply = muon_apply};

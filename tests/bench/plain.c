@@ -72,7 +72,7 @@ bool bench_plain_open(bench_plain *p, const ht_bilevel_problem *problem, bool lo
 {
     ht_context *ctx = ht_set_context(problem->theta);
     *p = (bench_plain){.problem = *problem};
-    if (!hti_update_check(ctx, &problem->update, problem->theta, problem->eta,
+    if (!hti_update_valid(ctx, &problem->update, problem->theta, problem->eta,
                           problem->steps))
         return false;
     p->theta = ht_set_clone(problem->theta, 0);

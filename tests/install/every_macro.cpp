@@ -142,7 +142,7 @@ static void trained(const ht_set *set, ht_set *gradient, ht_vars *vars, ht_var l
     ht_update update = HT_SGD(rate);
     for (const ht_update &other :
          {HT_MOMENTUM(0.1f, 0.9), HT_NESTEROV(0.1, 0.9), HT_ADAM(1e-3),
-          HT_ADAMW(1e-3, 0.1), HT_RMSPROP(rate), HT_ADAGRAD(0.1)})
+          HT_ADAMW(1e-3, 0.1), HT_RMSPROP(rate), HT_ADAGRAD(0.1), HT_MUON(rate, 0.95)})
         update = other;
     update.rate = HT_FIXED(rate);
     update.decay = HT_OUTER("decay");

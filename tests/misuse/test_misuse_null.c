@@ -403,6 +403,8 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_checkpoint_read, ht_checkpoint_read("a", NULL, NULL))                          \
     X(ht_optimizer_steps, ht_optimizer_steps(NULL))                                     \
     X(ht_optimizer_state, ht_optimizer_state(NULL))                                     \
+    X(ht_update_check, ht_update_check(NULL, &w.update, NULL, NULL, w.sink))            \
+    X(ht_update_check, ht_update_check(w.ctx, NULL, NULL, NULL, w.sink))                \
     X(ht_optimizer_restore, ht_optimizer_restore(NULL, w.set, 0))                       \
     X(ht_optimizer_restore, ht_optimizer_restore(w.optimizer, NULL, 0))                 \
     X(ht_optimizer_restore,                                                             \

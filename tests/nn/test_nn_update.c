@@ -62,6 +62,8 @@ static const struct rule_case {
     {"adamw, eps root", &ht_adamw, {0.01, 0.9, 0.99, 1e-3, 0.5, 0, 0, 1e-2}},
     {"rmsprop, eps root", &ht_rmsprop, {0.01, 0, 0.9, 0, 0, 0, 0, 0.1}},
     {"adagrad, eps root", &ht_adagrad, {0.1, 0, 0, 1e-10, 0.1, 0, 0, 0.5}},
+    {"muon", &ht_muon, {0.02, 0.95, 0, 0, 0, 0, 0, 0}},
+    {"muon, decay, clip", &ht_muon, {0.02, 0.8, 0, 0, 0.1, 2, 0, 0}},
     {"adagrad, decay, clip", &ht_adagrad, {0.1, 0, 0, 1e-3, 0.1, 2, 0, 0}},
 };
 enum { N_RULE_CASES = sizeof rule_cases / sizeof rule_cases[0], STEPS = 9 };
@@ -408,6 +410,7 @@ static void usual_numbers_by_name_are_those_written_out(void **state)
         {HT_ADAM(0.5), &ht_adam, {0.5, 0.9, 0.999, 1e-8, 0, 0, 0, 0}},
         {HT_ADAMW(0.5, 0.1), &ht_adamw, {0.5, 0.9, 0.999, 1e-8, 0.1, 0, 0, 0}},
         {HT_RMSPROP(0.5), &ht_rmsprop, {0.5, 0, 0.99, 1e-8, 0, 0, 0, 0}},
+        {HT_MUON(0.5, 0.8), &ht_muon, {.rate = 0.5, .momentum = 0.8}},
         {HT_ADAGRAD(0.5), &ht_adagrad, {0.5, 0, 0, 1e-10, 0, 0, 0, 0}},
     };
     ht_set *theta = random_set(f->ctx, HT_F32, 1);

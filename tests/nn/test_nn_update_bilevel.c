@@ -7,8 +7,9 @@
 #include "test_bilevel.h"
 #include "test_nn.h"
 
-static const ht_update_rule *const rules[] = {
-    &ht_sgd, &ht_momentum, &ht_nesterov, &ht_adam, &ht_adamw, &ht_rmsprop, &ht_adagrad};
+static const ht_update_rule *const rules[] = {&ht_sgd,     &ht_momentum, &ht_nesterov,
+                                              &ht_adam,    &ht_adamw,    &ht_rmsprop,
+                                              &ht_adagrad, &ht_muon};
 enum { N_RULES = sizeof rules / sizeof rules[0], STEPS = 7, N_W = 5 };
 /* What is asked for beside what the rule has. */
 enum { DECAY = 1, CLIP = 2, CLIP_VALUE = 4, EPS_ROOT = 8 };

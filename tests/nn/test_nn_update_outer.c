@@ -27,8 +27,9 @@ static const char *const scalar_names[] = {"rate",  "momentum", "beta2",      "e
                                            "decay", "clip",     "clip_value", "eps_root"};
 enum { N_SCALARS = sizeof scalar_names / sizeof scalar_names[0] };
 
-static const ht_update_rule *const rules[] = {
-    &ht_sgd, &ht_momentum, &ht_nesterov, &ht_adam, &ht_adamw, &ht_rmsprop, &ht_adagrad};
+static const ht_update_rule *const rules[] = {&ht_sgd,     &ht_momentum, &ht_nesterov,
+                                              &ht_adam,    &ht_adamw,    &ht_rmsprop,
+                                              &ht_adagrad, &ht_muon};
 enum { N_RULES = sizeof rules / sizeof rules[0] };
 
 static ht_set *layout_eta(ht_context *ctx, enum layout layout, int64_t steps, int64_t n,
@@ -122,7 +123,7 @@ static void check_layout(ht_context *ctx, const ht_update_rule *rule, enum layou
     ht_set *theta = first_of(ctx, dtype, 300, n), *gradient = first_of(ctx, dtype, 0, n);
     ht_set *eta = layout_eta(ctx, layout, steps, n, dtype);
     ht_update update = outer_update(rule, DECAY | CLIP | CLIP_VALUE | EPS_ROOT);
-    assert_true(hti_update_check(ctx, &update, theta, eta, steps));
+    assert_true(hti_update_valid(ctx, &update, theta, eta, steps));
     ht_set *s = hti_update_state(&update, theta);
     loop l = loop_of(rule, theta);
     for (int step = 0; step < (int)steps; step++) {
@@ -163,7 +164,7 @@ static void update_emit_of_every_layout_is_the_loop(void **state)
     assert_int_equal(checked, 5 * N_RULES * N_LAYOUTS - N_RULES * 2);
 }
 
-static void update_check_of_wrong_shapes_says_which_would_do(void **state)
+static void update_valid_of_wrong_shapes_says_which_would_do(void **state)
 {
     fixture *f = *state;
     const ht_shape wrong[] = {{1, {4}},    {1, {6}},    {1, {1}},
@@ -176,7 +177,7 @@ static void update_check_of_wrong_shapes_says_which_would_do(void **state)
         ht_set *eta = ht_set_new(f->ctx);
         ht_set_add(eta, "mu", HT_F32, wrong[k]);
         char text[HT_SHAPE_TEXT];
-        assert_false(hti_update_check(f->ctx, &update, theta, eta, 5));
+        assert_false(hti_update_valid(f->ctx, &update, theta, eta, 5));
         assert_contains(ht_context_message(f->ctx), ht_shape_text(wrong[k], text));
         test_error(f->ctx, HT_ERROR_SHAPE,
                    "must be f32 or f64 and () for one value, (5) per step, (3) per "
@@ -186,7 +187,7 @@ static void update_check_of_wrong_shapes_says_which_would_do(void **state)
     ht_set_free(theta);
 }
 
-static void update_check_of_equal_sizes_asks_which(void **state)
+static void update_valid_of_equal_sizes_asks_which(void **state)
 {
     fixture *f = *state;
     const ht_update update = {.rule = &ht_sgd, .rate = HT_OUTER("rate")};
@@ -195,7 +196,7 @@ static void update_check_of_equal_sizes_asks_which(void **state)
     for (int k = 0; k < 4; k++) {
         ht_set *eta = ht_set_new(f->ctx);
         ht_set_add(eta, "rate", HT_F32, given[k]);
-        assert_int_equal(hti_update_check(f->ctx, &update, theta, eta, 3), k > 0);
+        assert_int_equal(hti_update_valid(f->ctx, &update, theta, eta, 3), k > 0);
         if (k == 0)
             test_error(f->ctx, HT_ERROR_SHAPE,
                        "where the two are equal, (steps, 1) or (1, n) says which");
@@ -205,18 +206,18 @@ static void update_check_of_equal_sizes_asks_which(void **state)
     ht_set_free(theta);
 }
 
-static void update_check_of_unknown_name_or_integers_is_an_error(void **state)
+static void update_valid_of_unknown_name_or_integers_is_an_error(void **state)
 {
     fixture *f = *state;
     ht_update update = {.rule = &ht_sgd, .rate = HT_OUTER("rat")};
     ht_set *theta = first_of(f->ctx, HT_F32, 1, 2), *eta = ht_set_new(f->ctx);
     ht_set_add(eta, "lambda", HT_F32, HT_SCALAR);
     ht_set_add(eta, "count", HT_I32, HT_SCALAR);
-    assert_false(hti_update_check(f->ctx, &update, theta, eta, 3));
+    assert_false(hti_update_valid(f->ctx, &update, theta, eta, 3));
     test_error(f->ctx, HT_ERROR_ARGUMENT,
                "no tensor \"rat\"; this set has: lambda, count");
     update.rate = HT_OUTER("count");
-    assert_false(hti_update_check(f->ctx, &update, theta, eta, 3));
+    assert_false(hti_update_valid(f->ctx, &update, theta, eta, 3));
     test_error(f->ctx, HT_ERROR_DTYPE, "outer variable \"count\" of i32 ()");
     ht_set_free(theta);
     ht_set_free(eta);
@@ -352,9 +353,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
         CASE(update_emit_of_every_layout_is_the_loop),
-        CASE(update_check_of_wrong_shapes_says_which_would_do),
-        CASE(update_check_of_equal_sizes_asks_which),
-        CASE(update_check_of_unknown_name_or_integers_is_an_error),
+        CASE(update_valid_of_wrong_shapes_says_which_would_do),
+        CASE(update_valid_of_equal_sizes_asks_which),
+        CASE(update_valid_of_unknown_name_or_integers_is_an_error),
         CASE(update_of_a_gradient_always_zero_has_finite_derivatives),
         CASE(update_derivatives_of_both_orders_agree_with_differences),
     };

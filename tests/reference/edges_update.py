@@ -151,15 +151,15 @@ def average(beta, a, b):
 def step(rule, c, t, w, g, s):
     """A parameter's step t = 1, ...: new w, new state."""
     decay = c.get("decay")
-    if rule == "adamw" and decay:
+    if rule in ("adamw", "muon") and decay:
         w = add(w, mul(mul(c["rate"], decay), w), -1)
     elif decay:
         g = add(g, mul(decay, w))
     if rule == "sgd":
         return add(w, mul(c["rate"], g), -1), []
-    if rule in ("momentum", "nesterov"):
+    if rule in ("momentum", "nesterov", "muon"):
         speed = add(mul(c["momentum"], s[0]), g)
-        ahead = add(g, mul(c["momentum"], speed)) if rule == "nesterov" else speed
+        ahead = add(g, mul(c["momentum"], speed)) if rule != "momentum" else speed
         return add(w, mul(c["rate"], ahead), -1), [speed]
     if rule == "adagrad":
         u = hypot(ONE, s[0], ONE, g)
@@ -174,11 +174,12 @@ def step(rule, c, t, w, g, s):
 
 
 STATES = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "rmsprop": 1,
-          "adagrad": 1}
+          "adagrad": 1, "muon": 1}
 SCALARS = ["rate", "momentum", "beta2", "eps", "decay", "clip", "clip_value", "eps_root"]
 HAS = {"sgd": [], "momentum": ["momentum"], "nesterov": ["momentum"],
        "adam": ["momentum", "beta2", "eps"], "adamw": ["momentum", "beta2", "eps"],
-       "rmsprop": ["beta2", "eps"], "adagrad": ["eps"]}
+       "rmsprop": ["beta2", "eps"], "adagrad": ["eps"],
+       "muon": ["momentum"]}
 USUAL = {"rate": 0.0625, "momentum": 0.875, "beta2": 0.999, "eps": 1e-8}
 
 

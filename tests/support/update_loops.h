@@ -43,13 +43,13 @@ static inline double rooted(double u, double eps_root)
         real decay = (real)x->decay, rest = (real)(1 - x->beta2);                        \
         for (int64_t i = 0; i < n; i++) {                                                \
             real g = (real)cut_of(gradient[i], (real)x->clip_value) * (real)scale;       \
-            if (rule == &ht_adamw)                                                       \
+            if (rule == &ht_adamw || rule == &ht_muon)                                   \
                 w[i] -= (real)(x->rate * x->decay) * w[i];                               \
             else                                                                         \
                 g += decay * w[i];                                                       \
             if (rule == &ht_sgd) {                                                       \
                 w[i] -= rate * g;                                                        \
-            } else if (rule == &ht_momentum || rule == &ht_nesterov) {                   \
+            } else if (x->beta2 == 0 && x->eps == 0 && x->eps_root == 0) {               \
                 s[i] = beta * s[i] + g;                                                  \
                 w[i] -= rate * (rule == &ht_momentum ? s[i] : g + beta * s[i]);          \
             } else if (rule == &ht_rmsprop || rule == &ht_adagrad) {                     \
@@ -66,6 +66,36 @@ static inline double rooted(double u, double eps_root)
     }
 LOOP_STEP(double)
 LOOP_STEP(float)
+
+/* a b, or a b' where `turned`; (m, k) and (k, n). */
+static inline void product(int m, int k, int n, const double *a, const double *b,
+                           bool turned, double *to)
+{
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            to[i * n + j] = 0;
+            for (int l = 0; l < k; l++)
+                to[i * n + j] += a[i * k + l] * (turned ? b[j * k + l] : b[l * n + j]);
+        }
+}
+
+/* Five steps of Newton and Schulz from x / (|x| + 1e-7), x (rows, columns) at most 5000
+ * elements, by the products of rows alone. */
+static inline void orthonormal_loop(int rows, int columns, double *x)
+{
+    static double square[32 * 32], fourth[32 * 32], more[5000];
+    double norm = 0;
+    for (int i = 0; i < rows * columns; i++) norm += x[i] * x[i];
+    for (int i = 0; i < rows * columns; i++) x[i] /= sqrt(norm) + 1e-7;
+    for (int step = 0; step < 5; step++) {
+        product(rows, columns, rows, x, x, true, square);
+        product(rows, rows, rows, square, square, false, fourth);
+        for (int i = 0; i < rows * rows; i++)
+            square[i] = -4.7750 * square[i] + 2.0315 * fourth[i];
+        product(rows, rows, columns, square, x, false, more);
+        for (int i = 0; i < rows * columns; i++) x[i] = 3.4445 * x[i] + more[i];
+    }
+}
 
 static const ht_shape shapes[] = {{0, {0}},  {1, {1}},       {1, {3}},   {2, {4, 5}},
                                   {1, {67}}, {3, {2, 3, 4}}, {2, {0, 3}}};
@@ -98,6 +128,35 @@ static inline loop loop_of(const ht_update_rule *rule, const ht_set *theta)
     return l;
 }
 
+/* Muon's step of a matrix or kernel i, in f64. */
+static inline void loop_muon(loop *l, const numbers *x, double scale, int i,
+                             const ht_tensor *gradient)
+{
+    ht_shape shape = shapes[i];
+    int n = (int)l->count[i], rows = (int)shape.dim[0], columns = rows ? n / rows : 0;
+    bool kernel = shape.rank > 2, wide = l->dtype == HT_F64;
+    double in = kernel ? columns : rows, out = kernel ? rows : columns;
+    double ahead[MOST], size = x->rate * sqrt(fmax(1, out / fmax(1, in)));
+    for (int k = 0; k < n; k++) {
+        double g = cut_of(ht_tensor_get(gradient, k), x->clip_value) * scale;
+        double s = x->momentum * (wide ? l->s[i].f64[k] : (double)l->s[i].f32[k]) + g;
+        ahead[k] = g + x->momentum * s;
+        if (wide)
+            l->s[i].f64[k] = s;
+        else
+            l->s[i].f32[k] = (float)s;
+    }
+    orthonormal_loop(rows, columns, ahead);
+    for (int k = 0; k < n; k++) {
+        double w = wide ? l->w[i].f64[k] : (double)l->w[i].f32[k];
+        w -= x->rate * x->decay * w + size * ahead[k];
+        if (wide)
+            l->w[i].f64[k] = w;
+        else
+            l->w[i].f32[k] = (float)w;
+    }
+}
+
 static inline double norm_of(const ht_set *gradient, const numbers *x)
 {
     double sum = 0;
@@ -115,7 +174,9 @@ static inline void loop_step(loop *l, const numbers *x, int t, const ht_set *gra
     for (int i = 0; i < l->n; i++) {
         double scale = x[i].clip > 0 && norm > x[i].clip ? x[i].clip / norm : 1;
         const void *g = ht_tensor_data(ht_set_at(gradient, i));
-        if (l->dtype == HT_F64)
+        if (l->rule == &ht_muon && shapes[i].rank > 1)
+            loop_muon(l, &x[i], scale, i, ht_set_at(gradient, i));
+        else if (l->dtype == HT_F64)
             loop_step_double(l->rule, &x[i], scale, t, l->count[i], l->w[i].f64, g,
                              l->s[i].f64);
         else
