@@ -11,6 +11,17 @@
  * wrong 9: the sign: H s = -g, it leads down
  * wrong 10: H has parts beside the diagonal
  * wrong 11: that is a step down the gradient
+ * wrong 12: it calls hessian_times, which is not right: mend that first
+ * wrong 13: each x[i] was moved by itself, which gives H_ii u_i alone
+ * wrong 14: x was moved by h u, and the result was multiplied by u again
+ * wrong 15: each x[i] was moved by h; it is to move by h times u[i]
+ * wrong 16: each part was divided by the sum of a row of H
+ * wrong 17: that is H times g, or -g: H s = -g is to be solved for s
+ * wrong 18: a step of 0 leads nowhere
+ * wrong 19: take ht_sum of each product, and add those
+ * wrong 20: that is <u, H H u>, or near it: two products with one H
+ * wrong 21: one number, such as <g, u>, is to be differentiated by x once more
+ * wrong 22: the sign of H01
  */
 void hessian_times(ht_var y, int n, const ht_var *x, const ht_var *u, ht_var *hu)
 {
@@ -24,25 +35,41 @@ void hessian_times(ht_var y, int n, const ht_var *x, const ht_var *u, ht_var *hu
     }
     if (WRONG == 1 || WRONG == 2) return;
     ht_grad(sum, n, x, hu);
+    for (int k = 0; k < n && WRONG == 12; k++) hu[k] = ht_mul(2, hu[k]);
+    for (int k = 0; k < n && WRONG == 21; k++) hu[k] = sum;
     for (int k = 0; k < n && WRONG == 4; k++) hu[k] = ht_input(y.tape, ht_value(hu[k]));
 }
 
 void by_differences(void (*gradient)(const double *x, double *g), int n, const double *x,
                     const double *u, double h, double *hu)
 {
-    double points[2][8], g[2][8];
-    for (int end = 0; end < 2; end++) {
-        double step = end == 0 ? h : WRONG == 6 ? 0 : -h;
-        for (int i = 0; i < n; i++) points[end][i] = x[i] + step * u[i];
-        gradient(points[end], g[end]);
+    double moved[8], plus[8], minus[8];
+    for (int i = 0; i < n; i++) moved[i] = x[i] + h * (WRONG == 15 ? 1 : u[i]);
+    gradient(moved, plus);
+    for (int i = 0; i < n; i++) moved[i] = x[i] - h * (WRONG == 15 ? 1 : u[i]);
+    gradient(WRONG == 6 ? x : moved, minus);
+    for (int i = 0; i < n; i++) {
+        if (WRONG == 13) {
+            memcpy(moved, x, n * sizeof *x);
+            moved[i] = x[i] + h * u[i], gradient(moved, plus);
+            moved[i] = x[i] - h * u[i], gradient(moved, minus);
+        }
+        hu[i] = (plus[i] - minus[i]) / (WRONG == 5 || WRONG == 6 ? h : 2 * h);
+        if (WRONG == 14) hu[i] *= u[i];
     }
-    for (int i = 0; i < n; i++)
-        hu[i] = (g[0][i] - g[1][i]) / (WRONG == 5 || WRONG == 6 ? h : 2 * h);
 }
 
 ht_var third(ht_var y, int n, const ht_var *x, const ht_var *u)
 {
     ht_var d[8], sum = HT_ZERO;
+    if (WRONG == 12 || WRONG == 19 || WRONG == 20) {
+        hessian_times(y, n, x, u, d);
+        if (WRONG == 20) hessian_times(y, n, x, d, d);
+        for (int k = 0; k < n; k++)
+            sum = ht_add(sum,
+                         WRONG == 19 ? ht_mul(d[k], u[k]) : ht_sum(ht_mul(d[k], u[k])));
+        return sum;
+    }
     for (int i = 0; i < 2; i++) ht_jvp(n, x, u, 1, &y, &y);
     if (WRONG == 7) return y;
     ht_grad(y, n, x, d);
@@ -63,6 +90,10 @@ void newton_step(ht_var y, const ht_var *x, double *s)
     double p = ht_item(h[0][0]), q = ht_item(h[0][1]), r = ht_item(h[1][1]);
     if (WRONG == 10) q = 0;
     if (WRONG == 11) p = r = 1, q = 0;
+    if (WRONG == 16) p += q, r += q, q = 0;
+    if (WRONG == 22) q = -q;
     s[0] = sign * (r * g0 - q * g1) / (p * r - q * q);
     s[1] = sign * (p * g1 - q * g0) / (p * r - q * q);
+    if (WRONG == 17) s[0] = -(p * g0 + q * g1), s[1] = -(q * g0 + r * g1);
+    if (WRONG == 18) s[0] = s[1] = 0;
 }

@@ -31,7 +31,8 @@ void by_differences(void (*gradient)(const double *x, double *g), int n, const d
     UNWRITTEN;
 }
 
-/* T(u, u, u), the third derivative of y as x moves by u, as a node with one element. */
+/* T(u, u, u), the third derivative of y as x moves along x + s u, as a node with one
+ * element. */
 ht_var third(ht_var y, int n, const ht_var *x, const ht_var *u)
 {
     /* your code */

@@ -18,6 +18,22 @@ typedef struct point {
     ht_var x[2], u[2], w[2], y;
 } point;
 
+/* What parts of different shapes need that are added is not what the library guesses. */
+static void refused(ht_context *ctx, void *user)
+{
+    const char *message = ht_context_message(ctx);
+    mark_wrong(
+        "the library refused what your code asked: %s%s", message,
+        strstr(message, "do not broadcast")
+            ? ": x[0] and x[1] have different shapes; take ht_sum of each product, "
+              "and add those"
+            : "");
+}
+static ht_context *context(void)
+{
+    return ht_context_new(&(ht_context_options){.on_error = refused, .threads = 1});
+}
+
 static ht_var leaf(point *p, int i, double *data, int n)
 {
     p->tensor[i] = ht_tensor_wrap(p->ctx, HT_F64, HT_SHAPE(n), data);
@@ -68,8 +84,11 @@ static void check_types(const point *p, const ht_var *hu)
         ht_shape shape = ht_var_shape(hu[k]);
         if (shape.rank != 1 || shape.dim[0] != (k ? 2 : 4))
             mark_wrong("hu[%d] has %d axes, the first of %d: it is to have the shape of "
-                       "x[%d], which is (%d)",
-                       k, shape.rank, shape.rank ? (int)shape.dim[0] : 1, k, k ? 2 : 4);
+                       "x[%d], which is (%d)%s",
+                       k, shape.rank, shape.rank ? (int)shape.dim[0] : 1, k, k ? 2 : 4,
+                       shape.rank ? ""
+                                  : "; one number, such as <g, u>, is to be "
+                                    "differentiated by x once more");
     }
 }
 
@@ -99,7 +118,7 @@ static void differences(ht_context *ctx, bool both, double *hu)
 
 static void check_product(void)
 {
-    ht_context *ctx = mark_context();
+    ht_context *ctx = context();
     point p = point_new(ctx);
     ht_var hu[2], g[2], ones[2] = {ht_number(1), ht_number(1)}, rows[2], half[2];
     double right[6], parts[6];
@@ -145,7 +164,7 @@ static void check_product(void)
 /* What is right as numbers is symmetric, and its derivative is that of nodes. */
 static void check_product_again(void)
 {
-    ht_context *ctx = mark_context();
+    ht_context *ctx = context();
     point p = point_new(ctx);
     ht_var hu[2], hw[2], third_by[2], right[2];
     hessian_times(p.y, 2, p.x, p.u, hu);
@@ -167,7 +186,7 @@ static void check_product_again(void)
 /* One x alone of two elements, u numbers: the list may be of any length. */
 static void check_product_alone(void)
 {
-    point p = point_new(mark_context());
+    point p = point_new(context());
     ht_var y = ht_sum(ht_exp(ht_mul(2, p.x[1]))), hu;
     hessian_times(y, 1, &p.x[1], &p.u[1], &hu);
     for (int i = 0; i < 2; i++)
@@ -209,8 +228,18 @@ static double quotient(const double *x, const double *u, double p, double q, dou
     return (ends[0][i] - ends[1][i]) / over;
 }
 
+/* As it is to be, but along (d0, d1, d2), and times c. */
+static double along(const double *x, double h, int i, double c, const double *d)
+{
+    return c * quotient(x, d, h, -h, 2 * h, i);
+}
+
 static void check_by_differences(void)
 {
+    const char *diagonal =
+        "each x[i] was moved by itself, which gives H_ii u_i alone; move "
+        "all of x by h u at once";
+    const char *by_h = "each x[i] was moved by h; it is to move by h times u[i]";
     const double at[] = {.8, -.5, 1.2}, u[] = {1, .6, -.9};
     double x[3], right[3], g[3], hs[] = {.1, .05}, hu[2][3];
     memcpy(x, at, sizeof x);
@@ -221,6 +250,8 @@ static void check_by_differences(void)
         for (int i = 0; i < 3; i++) hu[j][i] = 1000;
         by_differences(gradient, 3, x, u, h, hu[j]);
         for (int i = 0; i < 3; i++) {
+            const double e[] = {i == 0, i == 1, i == 2}, all[] = {1, 1, 1};
+            const double own[] = {e[0] * u[0], e[1] * u[1], e[2] * u[2]};
             if (x[i] != at[i])
                 mark_wrong("x[%d] was %g, and is %g after it: move a copy", i, at[i],
                            x[i]);
@@ -234,7 +265,12 @@ static void check_by_differences(void)
                     {quotient(x, u, h, -h, 1, i), "the division by 2 h is missing"},
                     {quotient(x, u, h, 0, 2 * h, i), "the points x + h u and x lie h "
                                                      "apart, and it was divided by 2 h"},
-                    {quotient(x, u, -h, h, 2 * h, i), "the sign: x + h u comes first"}),
+                    {quotient(x, u, -h, h, 2 * h, i), "the sign: x + h u comes first"},
+                    {along(x, h, i, 1, own), diagonal}, {along(x, h, i, 1, e), diagonal},
+                    {along(x, h, i, u[i], e), diagonal}, {along(x, h, i, 1, all), by_h},
+                    {along(x, h, i, u[i], all), by_h},
+                    {along(x, h, i, u[i], u), "x was moved by h u, and the result was "
+                                              "multiplied by u again"}),
                 "h = %g: element %d of H u, roughly", h, i);
         }
     }
@@ -253,15 +289,21 @@ static void check_by_differences(void)
 
 static void check_third(void)
 {
-    ht_context *ctx = mark_context();
+    ht_context *ctx = context();
     point p = point_new(ctx);
-    ht_var y1, y2, y3, hu[2], d[2], ones[2] = {ht_number(1), ht_number(1)};
+    const char *twice =
+        "that is <u, H H u>, or near it: two products with one H. How does "
+        "<u, H u> move as x moves by u?";
+    ht_var y1, y2, y3, hu[2], hhu[2][2], d[2], ones[2] = {ht_number(1), ht_number(1)};
     ht_var yours = third(p.y, 2, p.x, p.u);
     if (yours.tape != p.tape) mark_wrong("what is returned is no node of the tape");
     ht_jvp(2, p.x, p.u, 1, &p.y, &y1);
     ht_jvp(2, p.x, p.u, 1, &y1, &y2);
     ht_jvp(2, p.x, p.u, 1, &y2, &y3);
     hvp(p.y, 2, p.x, p.u, hu);
+    hvp(p.y, 2, p.x, hu, hhu[0]);
+    ht_grad(p.y, 2, p.x, hhu[1]);
+    ht_grad(inner(2, hhu[1], hu), 2, p.x, hhu[1]);
     ht_grad(inner(2, p.u, hu), 2, p.x, d);
     mark_number(
         ht_item(yours), ht_item(y3), 1e-9,
@@ -269,6 +311,8 @@ static void check_third(void)
             {ht_item(p.y), "that is y"},
             {ht_item(y1), "that is the first derivative along u, <g, u>"},
             {ht_item(y2), "that is the second derivative along u, <u, H u>: once more"},
+            {ht_item(inner(2, p.u, hhu[0])), twice},
+            {ht_item(inner(2, p.u, hhu[1])), twice},
             {ht_item(inner(2, d, ones)), "the gradient of <u, H u> has n parts; it is to "
                                          "be multiplied by u, part by part, and summed"},
             {ht_item(ht_sum(ht_mul(d[0], p.u[0]))), "of <gradient of <u, H u>, u> only "
@@ -292,10 +336,26 @@ static ht_var valley(const ht_var *x)
     return ht_add(ht_mul(p, p), ht_mul(10, ht_mul(q, q)));
 }
 
+/* A mistake is told by both numbers of the step: one alone may be chance. */
+typedef struct step_slip {
+    double s[2];
+    const char *why;
+} step_slip;
+static void check_step(const double *s, const double *right, const step_slip *slips,
+                       const char *what)
+{
+    while (slips->why && !(mark_is(s[0], slips->s[0]) && mark_is(s[1], slips->s[1])))
+        slips++;
+    for (int k = 0; k < 2; k++)
+        mark_number(s[k], right[k], 1e-9,
+                    slips->why ? SLIPS({slips->s[k], slips->why}) : NULL, "%s: s[%d]",
+                    what, k);
+}
+
 static void check_step_of(ht_var (*f)(const ht_var *x), const char *name, double a,
                           double b)
 {
-    ht_context *ctx = mark_context();
+    ht_context *ctx = context();
     ht_tape *t = ht_tape_new(ctx, HT_EAGER);
     ht_tensor *at[] = {ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, &a),
                        ht_tensor_wrap(ctx, HT_F64, HT_SCALAR, &b)};
@@ -310,29 +370,39 @@ static void check_step_of(ht_var (*f)(const ht_var *x), const char *name, double
     hvp(y, 2, x, e2, h);
     double H11 = ht_item(h[1]), det = H00 * H11 - H01 * H01;
     double right[] = {-(H11 * g[0] - H01 * g[1]) / det, -(H00 * g[1] - H01 * g[0]) / det};
-    double product[] = {H00 * g[0] + H01 * g[1], H01 * g[0] + H11 * g[1]};
-    for (int k = 0; k < 2; k++)
-        mark_number(
-            s[k], right[k], 1e-9,
-            SLIPS({1000, "nothing was written there"},
-                  {-right[k], "the sign: H s = -g, it leads down"},
-                  {-g[k], "that is a step down the gradient; it is to be solved with H"},
-                  {-g[k] / (k ? H11 : H00),
-                   "each part was divided by its own second "
-                   "derivative: H has parts beside the diagonal"},
-                  {-product[k], "that is -H g: H s = -g is to be solved for s"},
-                  {product[k], "that is H g: H s = -g is to be solved for s"},
-                  {right[k] * det, "the division by the determinant is missing"},
-                  {(k ? b : a) + right[k], "that is x + s; the step is s alone"}),
-            "y is %s at (%g, %g), where g is (%g, %g) and H (%g, %g; %g, %g): s[%d]",
-            name, a, b, g[0], g[1], H00, H01, H01, H11, k);
+    double Hg[] = {H00 * g[0] + H01 * g[1], H01 * g[0] + H11 * g[1]};
+    const char *product = "that is H times g, or -g: H s = -g is to be solved for s";
+    const step_slip slips[] = {
+        {{1000, 1000}, "nothing was written there"},
+        {{0, 0}, "a step of 0 leads nowhere"},
+        {{-right[0], -right[1]}, "the sign: H s = -g, it leads down"},
+        {{right[1], right[0]}, "s[0] and s[1] are exchanged"},
+        {{-g[0], -g[1]}, "that is a step down the gradient; it is to be solved with H"},
+        {{-g[0] / H00, -g[1] / H11},
+         "each part was divided by its own second derivative: "
+         "H has parts beside the diagonal"},
+        {{-g[0] / (H00 + H01), -g[1] / (H01 + H11)},
+         "each part was divided by the sum of a row of H, which is H times (1, 1); two "
+         "equations with two unknowns are to be solved"},
+        {{-(H11 * g[0] + H01 * g[1]) / det, -(H00 * g[1] + H01 * g[0]) / det},
+         "the sign of H01: the inverse of (H00, H01; H01, H11) has -H01 beside the "
+         "diagonal"},
+        {{-Hg[0], -Hg[1]}, product},
+        {{Hg[0], Hg[1]}, product},
+        {{right[0] * det, right[1] * det}, "the division by the determinant is missing"},
+        {{a + right[0], b + right[1]}, "that is x + s; the step is s alone"},
+        {{0, 0}, NULL}};
+    check_step(
+        s, right, slips,
+        mark_text("y is %s at (%g, %g), where g is (%g, %g) and H (%g, %g; %g, %g)", name,
+                  a, b, g[0], g[1], H00, H01, H01, H11));
     ht_tape_free(t);
     for (int k = 0; k < 2; k++) ht_tensor_free(at[k]);
 }
 
 static void check_newton_step(void)
 {
-    check_step_of(bowl, "3 (a - 2)^2 + (a + b) (a + b + 1)", .5, 2.5);
+    check_step_of(bowl, "3 (a - 2)^2 + (a + b) (a + b + 1)", 1, 3);
     check_step_of(valley, "(1 - a)^2 + 10 (b - a a)^2", -.5, .6);
 }
 
@@ -355,7 +425,8 @@ int main(int argc, char **argv)
          check_third,
          {"each derivative along u is a node, so that it has one itself",
           "the jvp of y along u is <g, u>; the jvp of that is <u, H u>; once more",
-          "three times ht_jvp(n, x, u, 1, &y, &y)"}},
+          "three times ht_jvp(n, x, u, 1, &y, &y)"},
+         "hessian_times"},
         {"newton_step",
          check_newton_step,
          {"the columns of H are H times (1, 0) and H times (0, 1): {ht_number(1), "
@@ -363,7 +434,8 @@ int main(int argc, char **argv)
           "two equations: H00 s0 + H01 s1 = -g0, H01 s0 + H11 s1 = -g1, read with "
           "ht_item",
           "s0 = -(H11 g0 - H01 g1) / det, s1 = -(H00 g1 - H01 g0) / det, det = H00 H11 - "
-          "H01 H01"}},
+          "H01 H01"},
+         "hessian_times"},
     };
     return mark_exercise(argc, argv, 7, holes, sizeof holes / sizeof *holes);
 }
