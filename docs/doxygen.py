@@ -26,6 +26,17 @@ CHAPTERS = """README.md tensor/README.md autograd/README.md autograd/ops/README.
 PARTS = "Errors Cost Memory Gradient Source".split()
 
 
+# What a page can be led to by name; types find theirs by themselves.
+NAMES = {item.name for section in headers.everything() for item in section.items
+         if item.kind in ("function", "macro", "variable", "callback")}
+
+
+def linked(text):
+    """With every name of the library as a link."""
+    return re.sub(r"(?<![\w\"#.])[Hh][Tt]_\w+\b(?!\.h)", lambda name: name.group()
+                  if name.group() not in NAMES else f'@ref {name.group()} "{name.group()}"', text)
+
+
 def identifier(text):
     return re.sub(r"\W+", "_", text).strip("_").lower()
 
@@ -41,7 +52,7 @@ def escaped(text):
         part = re.sub(r"([\\@#%])", r"\\\1", html.escape(part, quote=False))
         part = re.sub(r"(?<![\w*])\*(\w|\w[\w\s]*\w)\*(?![\w*])", r"<em>\1</em>", part)
         part = re.sub(r"\*", r"\\*", part)
-        return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", part)
+        return linked(re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", part))
     # In quotation marks Doxygen takes letters as they are, but for tags.
     parts = re.split(r"(`[^`\n]+`|\"[^\"\n]*\")", text)
     return "".join(plain(part) if at % 2 == 0 else html.escape(part, quote=False)
@@ -178,7 +189,7 @@ def header_text(header):
 def found(*patterns):
     paths = [path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()]
     names = [path.relative_to(ROOT).as_posix() for path in paths]
-    return [name for name in sorted(names) if not re.match(r"build|docs/|data/full", name)]
+    return [name for name in sorted(names) if not re.match(r"build|docs/index|data/full", name)]
 
 
 class Pages:
@@ -238,6 +249,8 @@ class Pages:
                 line = re.sub(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^) ]+)\)",
                               lambda match: self.link(path, match), line)
                 line = re.sub(r"(?<!\()@(?!ref)", r"\\@", line)
+                line = re.sub(r"(?<!\[)`(\w+)`", lambda code: code.group() if code.group(1)
+                              not in NAMES else f"<code>{linked(code.group(1))}</code>", line)
             out.append(line)
         title = title.lstrip("# ").strip()
         self.write(self.chapter_id(path) + ".md",
@@ -259,15 +272,23 @@ class Pages:
         number = re.match(r"(\d+)_", stem)
         name = f"Lesson {int(number.group(1))}: " if number else f"{stem}.c: "
         title = name + escaped(" ".join(title.split()))
-        out = [paragraphs(prose.strip()), f"`{path}`",
+        out = [paragraphs(prose.strip()), f"`{path}`{self.viewer(stem)}",
                f"```c\n{text[first.end():].strip()}\n```"]
         if number:
-            out += self.beside(number.group(1), stem)
+            out += self.beside(number.group(1))
         page = "lesson_" + identifier(stem)
         self.write(page + ".md", f"# {title} {{#{page}}}\n\n" + "\n\n".join(out) + "\n")
         return page, title
 
-    def beside(self, number, stem):
+    def viewer(self, stem):
+        """A link to the page that the program wrote, if it did."""
+        page = self.folder.parent / f"viewer/{stem}.html"
+        if not page.is_file():
+            return ""
+        shutil.copy(page, self.html / f"viewer_{stem}.html")
+        return f'; <a href="viewer_{stem}.html">what it records, to step through</a>'
+
+    def beside(self, number):
         """What goes with a lesson, as far as it is there."""
         learn = ROOT / "examples/learn"
         expected = learn / f"expected/{number}.txt"
@@ -277,24 +298,20 @@ class Pages:
         if (ROOT / exercise).is_file():
             yield f"The [exercise](@ref {self.target(exercise)}) is done and marked by " \
                 f"`./dev learn {int(number)}`."
-        viewer = self.folder.parent / f"viewer/{stem}.html"
-        if viewer.is_file():
-            shutil.copy(viewer, self.html / f"viewer_{stem}.html")
-            yield f'<a href="viewer_{stem}.html">Its tape, to step through</a>'
 
     def cheatsheet(self):
         """CHEATSHEET.md, its names linked."""
-        def link(item, text):
-            name = f'@ref {item.name} "{item.name}"'
-            return f"<code>{escaped(text).replace(item.name, name, 1)}</code>"
+        def link(_, text):
+            return f"<code>{escaped(text)}</code>"
+
         def plain(text):
             return escaped(text).replace("|", "\\|")
         title, _, body = cheatsheet.sheet(link, plain).partition("\n")
         self.write("cheatsheet.md", f"{title} {{#cheatsheet}}\n{body}")
 
-    def list(self, page, title, pages):
+    def list(self, page, title, pages, intro=""):
         """A page of pages (id, title), and its place in the menu."""
-        self.write(page + ".md", f"# {title} {{#{page}}}\n\n" +
+        self.write(page + ".md", f"# {title} {{#{page}}}\n\n{intro}\n\n" +
                    "\n".join(f"- @subpage {one}" for one, _ in pages) + "\n")
         self.menu[page] = f'<tab type="usergroup" visible="yes" url="@ref {page}" ' \
             f'title="{title}">' + "".join(
@@ -305,7 +322,11 @@ class Pages:
         self.cheatsheet()
         chapters = [(self.chapter_id(path), self.chapter(path)) for path in self.chapters]
         self.list("chapters", "Chapters", chapters)
-        self.list("lessons", "Lessons", [self.lesson(path) for path in self.lessons])
+        course = self.target("examples/learn/README.md")
+        self.list("lessons", "Lessons", [self.lesson(path) for path in self.lessons],
+                  "Each is one program of a page or two, its mathematics first. `./dev learn N` "
+                  "sets the exercise of lesson N and marks it" +
+                  (f"; [the course](@ref {course})." if course else "."))
         for path, page in self.sources.items():
             self.listing(path, page, path)
         self.list("programs", "Programs", [(page, path) for path, page
