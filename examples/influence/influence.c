@@ -24,7 +24,8 @@
 #include "demo.h"
 
 enum { MOST = 16, SHOWN = 3, CAPTION = 48, BATCH = 512, HIDDEN = 64 };
-#define ENOUGH 0.95
+#define ENOUGH    0.95 /* S^ */
+#define AGREEMENT 0.85 /* LDS */
 
 static int64_t n_train = 5000, epochs = 20, n_batch = 64, n_queries = 4, n_parts = 30;
 static double rate = 0.01, momentum = 0;
@@ -235,11 +236,16 @@ static void put_query(report *page, int64_t q)
 
 static void write_page(stopwatch began)
 {
+    static const char *const verdict[] = {
+        [REPORT_GOOD] = "What the gradient foretells is what training finds.",
+        [REPORT_EVEN] = "What the gradient foretells, training finds in part at most.",
+        [REPORT_BAD] = "Do not trust it."};
     report page;
     if (!report_open(&page, ctx, out, "Which images made it say that?")) return;
-    report_verdict(&page, believed() ? REPORT_GOOD : REPORT_BAD,
-                   believed() ? "What the gradient foretells is what training finds."
-                              : "Do not trust it.");
+    report_tone tone = !believed()                         ? REPORT_BAD
+                       : scores && parts.mean >= AGREEMENT ? REPORT_GOOD
+                                                           : REPORT_EVEN;
+    report_verdict(&page, tone, "%s", verdict[tone]);
     report_number(&page, "S^", "of the margins, 0.95 wanted", "%.3f", smooth.outer);
     if (scores) {
         report_number(&page, "LDS", "parts left out at random", "%.3f", parts.mean);
