@@ -1,53 +1,64 @@
 /* SPDX-License-Identifier: MIT */
 /* 10_unroll.c: back through a training, with one forward product a step.
  *
- * (Needs lessons 6, jvp, 7 and 9.) L is a sum of losses l_i, one an example, each counted
- * w_i times. The outer variables are w and the rate; a step of training is
+ * (Needs lessons 6, 7 and 9. Do lesson 9's case on paper first: the indices are the same.
+ * In the code read losses() to unroll(); main() only fills sets and prints.)
+ *
+ *     ht_set              tensors with names. Here are three sets: theta, which is
+ *                         trained; eta, the outer variables; data, the points
+ *     ht_vars             a set's variables on a tape, which ht_vars_input makes;
+ *                         ht_get(vars, "w") is one, ht_vars_set puts another there
+ *     ht_grad_or_zero     ht_grad, with 0 where y does not depend on x (ht_grad refuses)
+ *     ht_slice(x, 0, 0, 4, 1)   of axis 0 what is at 0, 1, 2, 3 (below 4, by steps of 1)
+ *     ht_bilevel_problem  losses, sets, steps: ht_bilevel_run does by it what stands here
+ *
+ * Example i has the loss l_i, and counts w_i times. A step of training is
  *
  *     U(theta, w, rate) = theta - rate g(theta, w)         g = dL/dtheta, L = sum w_i l_i
  *
- * The sweep of lesson 9 needs, of each step, v dU/dtheta, v dU/dw and v dU/drate. There
- * are two ways to them.
+ * How good is theta_T after T steps? The outer loss F says it. Wanted are dF/dw and
+ * dF/drate. Lesson 9's sweep takes v = dF/dtheta_t+1 past step t, and needs three things:
+ * v dU/dtheta, v dU/dw and v dU/drate. There are two ways to them.
  *
- * Reverse over reverse: the vjp of all of U, as lesson 9 did. A gradient is a sweep back;
- * its vjp goes back through that sweep, then through the loss again.
+ * Reverse over reverse is the vjp of all of U, as in lesson 9. But g is made by a sweep
+ * back. So this goes back through a sweep back, and then through the loss again.
  *
- * Mixed mode (Kemaev et al., MixFlow-MG, ICML 2025): first the vjp of U with g as a leaf,
- * of theta' = theta - rate g alone, which is elementwise:
+ * Mixed mode (Kemaev et al., MixFlow-MG, ICML 2025) has two parts. In the first, forget
+ * where g came from: let it be a leaf. Then theta' = theta - rate g is a simple formula.
+ * Its vjp needs no derivative of L:
  *
  *     to theta: v         to g: gbar = -rate v         to the rate: -g . v
  *
- * What is left is gbar dg/dtheta and gbar dg/dw. Take g together with q = dL/dw: the
- * Jacobian of the joint gradient (g, q) by (theta, w) is a Hessian, so it is symmetric,
+ * In the second, gbar goes on from g to theta and to w: gbar dg/dtheta and gbar dg/dw.
+ * Let q = dL/dw. The Jacobian of (g, q) by (theta, w) is the Hessian of L: symmetric.
  *
  *              theta       w
  *     g   | dg/dtheta   dg/dw |         dg/dtheta = (dg/dtheta)^T
  *     q   | dq/dtheta   dq/dw |             dg/dw = (dq/dtheta)^T
  *
- * and gbar times its first row is its first column times gbar. But that is a tangent:
- * ONE jvp of (g, q), along gbar for theta and nothing for w, gives both:
+ * So a row times a matrix becomes a matrix times a column, which is a tangent:
  *
- *     (gbar dg/dtheta, gbar dg/dw) = jvp of (g, q) along (gbar, 0)
+ *     gbar dg/dtheta = dg/dtheta gbar      how g moves as theta moves by gbar
+ *     gbar dg/dw     = dq/dtheta gbar      how q moves as theta moves by gbar
  *
- * (q_i = l_i here: what comes to w_i is the slope of l_i along -rate v.) So, from v_T =
- * dF/dtheta at theta_T on, the step back of t is
+ * ONE jvp of (g, q), along gbar for theta and nothing for w, gives both. (Here q_i = l_i:
+ * what comes to w_i is how l_i moves.) From v_T = dF/dtheta_T on, the step back of t is
  *
  *     v_t = v_t+1 + gbar dg/dtheta     dF/dw += gbar dg/dw     dF/drate += -g . v_t+1
  *
- * dF/dw begins with what F says of w itself, not through theta_T: here F has a price on
- * w, sum w_i^2 / 20; so it begins with w / 10, not with 0.
+ * F also sees w directly, by a price on it, sum w_i^2 / 20. So dF/dw begins with w / 10.
+ * Differentiate F by theta_T and w in *one* call: then both are leaves, and w's way
+ * through theta_T is not counted. It must not be: the steps back count it.
  *
- * Is it cheaper? A jvp goes along with the gradient, in its order; to go back through a
- * gradient, all of it must be there first. Where that is kept, mixed mode saves much
- * memory. In an engine where equal nodes are one, both append about as many nodes: the
- * two counts are printed. ht_bilevel_run does what stands here, by programs of a step.
- * Next: lesson 11, which states to keep; lesson 12, what such w tell about labels. */
+ * Both ways give the same numbers. Mixed mode spares memory in engines that keep what a
+ * sweep back computed until they have gone back through it. Where dF/dw_i is positive,
+ * less of example i makes F less: so look at w 4 and w 5. Next: lesson 11. */
 #include "lesson.h"
 
 enum { N = 6, STEPS = 30 };
 
-/* Points in the plane, multiplied by their labels, 1 or -1: the last two labels are
- * wrong. F counts the first four. */
+/* Six points in the plane, each times its label, 1 or -1. Those of 4 and 5 are wrong. F
+ * counts the losses of 0 to 3. */
 static const double points[] = {2, 1, 1, 2, 1, 0, 1, 2, -2, -1, -1, 0};
 
 /* The loss of each example, log(1 + e^(-label point . theta)). */
@@ -78,8 +89,7 @@ static void step_back(const ht_var *x, const ht_var *joint, ht_var v, ht_var *d)
     d[2] = ht_neg(ht_sum(ht_mul(joint[0], v)));
 }
 
-/* dF/dw and dF/drate to found. All is on one tape here, with every theta_t. What a
- * derivative is taken by are its leaves: of {theta_t, w}, w's way to theta_t is none. */
+/* dF/dw and dF/drate to found. All is on one tape here, with every theta_t. */
 static void unroll(ht_set *const *sets, bool mixed, double *found)
 {
     ht_tape *tape = ht_tape_new(ht_set_context(sets[0]), HT_EAGER);
@@ -95,16 +105,12 @@ static void unroll(ht_set *const *sets, bool mixed, double *found)
         ht_vars_set(theta, "theta", x[t + 1][0]);
     }
     ht_var F = outer(theta, eta, data, NULL);
-    double before = ht_tape_nodes(tape);
-    ht_grad_or_zero(F, 3, x[mixed ? STEPS : 0],
-                    sum); /* reverse over reverse: that is all */
+    /* Reverse over reverse goes from F back to theta_0, w and rate: that is all of it. */
+    ht_grad_or_zero(F, 3, x[mixed ? STEPS : 0], sum);
     for (int t = STEPS - 1; t >= 0 && mixed; t--) {
         step_back(x[t], joint[t], sum[0], d); /* sum[0] is v_t+1 */
         sum[0] = d[0], sum[1] = ht_add(sum[1], d[1]), sum[2] = ht_add(sum[2], d[2]);
     }
-    printf("%-20s  %.0f nodes for %d steps back\n",
-           mixed ? "mixed mode" : "reverse over reverse", ht_tape_nodes(tape) - before,
-           STEPS);
     for (int i = 0; i < N; i++) found[i] = ht_tensor_get(ht_value(sum[1]), i);
     found[N] = ht_item(sum[2]);
     ht_tape_free(tape);
@@ -130,8 +136,9 @@ int main(int argc, char **argv)
     for (int k = 0; k < 2; k++) unroll(sets, k == 0, found[k]);
     puts("dF/d        mixed    reverse  ht_bilevel_run");
     for (int i = 0; i <= N; i++)
-        printf("%-4s %d %10.4f %10.4f %10.4f\n", i < N ? "w" : "rate", i % N, found[0][i],
-               found[1][i], ht_tensor_get(ht_set_at(gradient, i / N), i % N));
+        printf("%-4s %d %10.4f %10.4f %10.4f%s\n", i < N ? "w" : "rate", i % N,
+               found[0][i], found[1][i], ht_tensor_get(ht_set_at(gradient, i / N), i % N),
+               i == 4 || i == 5 ? "  <- its label is wrong" : "");
     if (page) ht_bilevel_write_html(library, page);
     ht_bilevel_free(library);
     for (int i = 0; i < 3; i++) ht_set_free(sets[i]);

@@ -13,8 +13,14 @@
  * wrong 11: it is theta_t, the state before
  * wrong 12: every step was given dF/dtheta_T
  * wrong 13: the sign: theta' falls by rate g, so the slope is -g
- * wrong 14: d_w is still what it was before your code
+ * wrong 14: d_w is HT_ZERO, nothing, as it was before your code; w stands in g too
  * wrong 15: the numbers are right, but back was called 0 times
+ * wrong 16: the steps were taken back from the first to the last
+ * wrong 17: d[0] was added to the v before it
+ * wrong 18: by 2 sweeps back and 0 forward; one of each do: that is reverse over reverse
+ * wrong 19: by 1 sweeps back and 2 forward; one of each do: one ht_jvp gives the tangents
+ * wrong 20: by 2 sweeps back and 1 forward; one of each do: one ht_grad by {theta, w}
+ * wrong 21: that is dF/dtheta_T: v goes back through all steps
  */
 void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
 {
@@ -28,7 +34,15 @@ void second_order(ht_var theta, ht_var w, ht_var v, ht_var d_g, ht_var *d_theta,
                   ht_var *d_w)
 {
     ht_var x[2] = {theta, w}, joint[2], d[2], along[2] = {WRONG == 5 ? v : d_g, d_g};
+    if (WRONG == 18) {
+        ht_grad(loss(theta, w), 1, x, joint);
+        ht_grad(ht_sum(ht_mul(joint[0], d_g)), 2, x, d);
+        *d_theta = ht_add(v, d[0]), *d_w = d[1];
+        return;
+    }
     ht_grad(loss(theta, w), 2, x, joint);
+    if (WRONG == 19) ht_jvp(1, x, &d_g, 1, &joint[1], &d[1]);
+    if (WRONG == 20) ht_grad(loss(theta, w), 1, &w, &joint[1]);
     ht_jvp(WRONG == 7 ? 2 : 1, x, along, 2, joint, d);
     *d_theta = WRONG == 4 ? d[0] : ht_add(v, d[0]);
     if (WRONG != 14) *d_w = WRONG == 6 ? joint[1] : d[1];
@@ -47,8 +61,9 @@ void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var r
     if (WRONG == 8) d[1] = ht_mul(w, 0);
     if (WRONG == 9) ht_grad(F, 1, &w, &d[1]);
     for (int t = T - 1; t >= 0; t--) {
-        back(theta[WRONG == 11 ? t + 1 : t], w, rate, WRONG == 12 ? last : d[0], e);
-        d[0] = e[0];
+        int at = WRONG == 11 ? t + 1 : WRONG == 16 ? T - 1 - t : t;
+        back(theta[at], w, rate, WRONG == 12 ? last : d[0], e);
+        d[0] = WRONG == 17 ? ht_add(d[0], e[0]) : WRONG == 21 ? last : e[0];
         for (int k = 1; k < 3; k++) d[k] = WRONG == 10 ? e[k] : ht_add(d[k], e[k]);
     }
 }

@@ -12,16 +12,17 @@ static ht_var loss(ht_var theta, ht_var w)
     return ht_sum(ht_mul(w, ht_softplus(ht_neg(ht_cumsum(theta, 0)))));
 }
 
-/* theta' = theta - rate g with g as a leaf: from v, the cotangent of theta', those of g
- * (three numbers) and of the rate (one). No derivative of the library's is needed. */
+/* theta' = theta - rate g, where g is a leaf: what it was made of does not count. From v,
+ * the cotangent of theta', come those of g (three numbers) and of the rate (one). Without
+ * ht_grad, ht_vjp and ht_jvp. */
 void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
 {
     /* your code */
     UNWRITTEN;
 }
 
-/* What comes to theta and to w, if theta' is given v, and g in it d_g: all of v dU/dtheta
- * and v dU/dw. By one ht_jvp. */
+/* All of v dU/dtheta and v dU/dw: what comes to theta and to w if v comes to theta', and
+ * so d_g to g. By two sweeps in all: one ht_grad and one ht_jvp. */
 void second_order(ht_var theta, ht_var w, ht_var v, ht_var d_g, ht_var *d_theta,
                   ht_var *d_w)
 {
@@ -34,8 +35,8 @@ void second_order(ht_var theta, ht_var w, ht_var v, ht_var d_g, ht_var *d_theta,
 typedef void back_fn(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d);
 
 /* d[0 .. 2] = dF/dtheta_0, dF/dw and dF/drate of T steps, in all. theta[0 .. T] are the
- * states, on the tape with F, which was made from theta[T] and from w. Call
- * back(theta, w, rate, v, d) for each step. */
+ * states, on the tape. So is F, which was made from theta[T] and from w. Call
+ * back(theta[t], w, rate, v, e) once for each step. */
 void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var rate,
                    ht_var F, ht_var *d)
 {

@@ -1,6 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* Marks exercise 10: against ht_vjp of the step and ht_grad of the whole training, which
  * go back through gradients. What well-known mistakes give is computed beside. */
+#include "mark.h"
+
+/* Sweeps that were asked for. */
+static int backward, forward;
+#undef ht_grad
+#undef ht_grad_or_zero
+#undef ht_vjp
+#undef ht_jvp
+#undef ht_hvp
+#define ht_grad(...)         (backward++, ht_grad_at(__VA_ARGS__, HT_HERE))
+#define ht_grad_or_zero(...) (backward++, ht_grad_or_zero_at(__VA_ARGS__, HT_HERE))
+#define ht_vjp(...)          (backward++, ht_vjp_at(__VA_ARGS__, HT_HERE))
+#define ht_jvp(...)          (forward++, ht_jvp_at(__VA_ARGS__, HT_HERE))
+#define ht_hvp(...)          (backward++, forward++, ht_hvp_at(__VA_ARGS__, HT_HERE))
 #include EXERCISE
 
 enum { N = 3, STEPS = 4 };
@@ -20,7 +34,11 @@ static double element(ht_var x, int i) { return ht_tensor_get(ht_value(x), i); }
 static void made(ht_var x, const char *name, int n)
 {
     char text[HT_SHAPE_TEXT];
-    if (ht_is_zero(x)) mark_wrong("%s is still what it was before your code", name);
+    if (ht_is_zero(x))
+        mark_wrong("%s is HT_ZERO, nothing, as it was before your code%s", name,
+                   strcmp(name, "d_w") ? ""
+                                       : "; w stands in g too, so something comes to "
+                                         "it: the tangent of dL/dw along d_g");
     ht_shape shape = ht_var_shape(x), right = n ? HT_SHAPE(n) : HT_SCALAR;
     if (!ht_shape_equal(shape, right))
         mark_wrong("%s has shape %s where %s is right%s", name,
@@ -63,21 +81,38 @@ static void check_update_vjp(void)
         "%s: d_rate, -g . v", at);
 }
 
+static void check_sweeps(int back, int ahead)
+{
+    if (back <= 1 && ahead <= 1) return;
+    mark_wrong("the numbers are right, but by %d sweeps back and %d forward; one of each "
+               "do: %s",
+               back, ahead,
+               !ahead ? "that is reverse over reverse, which goes back through a sweep "
+                        "back; a tangent of the gradient goes along with it"
+               : back > 1 ? "one ht_grad by {theta, w} gives g and dL/dw together"
+                          : "one ht_jvp gives the tangents of both, g and dL/dw");
+}
+
 static void check_at(const double *thetas, const double *ws, const double *vs)
 {
     const double gbar[] = {0.3, -0.6, 0.2};
     begin();
     ht_var x[2] = {leaf(N, thetas), leaf(N, ws)}, v = leaf(N, vs), d_g = leaf(N, gbar);
-    ht_var both[2] = {d_g, d_g}, second[2], along_v[2], along_both[2], joint[2], right[2];
+    ht_var both[2] = {d_g, d_g}, second[2], along_v[2], along_both[2], along_w[2],
+           joint[2], right[2];
     ht_var d_theta = HT_ZERO, d_w = HT_ZERO, g = gradient(x[0], x[1]);
     ht_vjp(1, &g, &d_g, 2, x, right);
     ht_grad(loss(x[0], x[1]), 2, x, joint);
     ht_jvp(1, x, &d_g, 2, joint, second);
     ht_jvp(1, x, &v, 2, joint, along_v);
     ht_jvp(2, x, both, 2, joint, along_both);
+    ht_jvp(2, x, (ht_var[]){d_g, x[1]}, 2, joint, along_w);
+    backward = forward = 0;
     second_order(x[0], x[1], v, d_g, &d_theta, &d_w);
+    int back = backward, ahead = forward;
     const char *at = mark_text("theta = (%g, %g, %g), w = (%g, %g, %g)", thetas[0],
                                thetas[1], thetas[2], ws[0], ws[1], ws[2]);
+    const char *tangent_of_w = "w has a tangent too; only theta has one, d_g: (d_g, 0)";
     made(d_theta, "d_theta", N);
     for (int i = 0; i < N; i++) {
         double h = element(right[0], i), hv = element(along_v[0], i);
@@ -91,8 +126,8 @@ static void check_at(const double *thetas, const double *ws, const double *vs)
                 {vs[i] + hv, "that is the tangent along v; it is to be along d_g"},
                 {hv, "that is the tangent along v; it is to be along d_g, and v is to "
                      "be added"},
-                {vs[i] + element(along_both[0], i),
-                 "w has a tangent too; only theta has one, d_g: (d_g, 0)"}),
+                {vs[i] + element(along_both[0], i), tangent_of_w},
+                {vs[i] + element(along_w[0], i), tangent_of_w}),
             "%s: d_theta[%d], which ht_vjp of the step has", at, i);
     }
     made(d_w, "d_w", N);
@@ -107,6 +142,7 @@ static void check_at(const double *thetas, const double *ws, const double *vs)
                   {0, "w stands in g too: of the joint gradient (g, dL/dw) the second "
                       "part's tangent is what comes to w"}),
             "%s: d_w[%d], which ht_vjp of the step has", at, i);
+    check_sweeps(back, ahead);
 }
 
 static void check_second_order(void)
@@ -130,23 +166,25 @@ static void right_back(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d)
 }
 
 /* The sums that mistakes make. */
-enum { DIRECT, LAST, FIRST, AFTER, TWICE, DETACHED, MISTAKES };
+enum { DIRECT, LAST, FIRST, AFTER, TWICE, DETACHED, FORWARD, SUMMED, MISTAKES };
 
 static void mistakes(int T, const ht_var *theta, ht_var w, ht_var rate, ht_var F,
                      ht_var (*sum)[3])
 {
-    ht_var x[3] = {theta[T], w, rate}, d[3], e[3], v, late;
+    ht_var x[3] = {theta[T], w, rate}, d[3], e[3], v, late, ahead, summed;
     ht_grad_or_zero(F, 3, x, d);
     for (int i = 0; i < MISTAKES; i++) memcpy(sum[i], d, sizeof d);
     sum[DIRECT][1] = ht_mul(w, 0);
     ht_grad(F, 2, x + 1, sum[TWICE] + 1);
-    v = late = d[0];
+    v = late = ahead = summed = d[0];
     ht_var first = d[0], dw = d[1], dr = d[2];
     for (int t = T - 1; t >= 0; t--) {
         right_back(theta[t + 1], w, rate, late, e), late = e[0];
         for (int k = 1; k < 3; k++) sum[AFTER][k] = ht_add(sum[AFTER][k], e[k]);
         right_back(theta[t], w, rate, first, e), sum[DETACHED][0] = e[0];
         for (int k = 1; k < 3; k++) sum[DETACHED][k] = ht_add(sum[DETACHED][k], e[k]);
+        right_back(theta[T - 1 - t], w, rate, ahead, e), ahead = e[0];
+        right_back(theta[t], w, rate, summed, e), summed = ht_add(summed, e[0]);
         right_back(theta[t], w, rate, v, e), v = e[0];
         for (int k = 1; k < 3; k++) {
             sum[DIRECT][k] = ht_add(sum[DIRECT][k], e[k]);
@@ -155,7 +193,7 @@ static void mistakes(int T, const ht_var *theta, ht_var w, ht_var rate, ht_var F
             if (t == 0) sum[FIRST][k] = e[k];
         }
     }
-    sum[AFTER][0] = late;
+    sum[AFTER][0] = late, sum[FORWARD][0] = ahead, sum[SUMMED][0] = summed;
 }
 
 #define MISTAKE(m) element(sum[m][k], i)
@@ -167,17 +205,24 @@ static void compare(ht_var yours, ht_var right, const ht_var (*sum)[3], int k, i
         mark_number(
             element(yours, i), element(right, i), 1e-9,
             SLIPS(
-                {MISTAKE(DIRECT),
+                {k ? NAN : MISTAKE(FORWARD),
+                 "the steps were taken back from the first to the last: v_T belongs to "
+                 "the last step, so t goes from T - 1 down to 0"},
+                {k ? NAN : MISTAKE(SUMMED),
+                 "d[0] was added to the v before it: the d[0] of a step back is the next "
+                 "v itself, and takes its place; only d[1] and d[2] are sums"},
+                {k ? MISTAKE(DIRECT) : NAN,
                  "F sees w without theta_T too: the sum begins with F's derivative by "
                  "w, theta_T held still, not with 0"},
-                {MISTAKE(TWICE),
+                {k ? MISTAKE(TWICE) : NAN,
                  "w's way through the training is counted twice: differentiate F by "
                  "theta_T and w in one call, where each is a leaf"},
                 {MISTAKE(LAST), k ? "only the last step's share is there: every step "
                                     "gives one"
                                   : "that is dF/dtheta_T: v goes back through all steps"},
-                {MISTAKE(FIRST), "only step 0's share is there: they are added, the "
-                                 "last is not to be written over the others"},
+                {k ? MISTAKE(FIRST) : NAN,
+                 "only step 0's share is there: they are added, the "
+                 "last is not to be written over the others"},
                 {MISTAKE(AFTER), "step t was taken back at theta_t+1, the state after "
                                  "it; it is theta_t, the state before"},
                 {MISTAKE(DETACHED), "every step was given dF/dtheta_T: d[0] of a step "
