@@ -99,7 +99,7 @@ void ht_tape_dot(const ht_tape *tape, FILE *f);
 void ht_tape_dot_of(const ht_tape *tape, int n, const ht_var *y, bool moves, FILE *f);
 /* Writes what ht_tape_print says as one page for a browser, which needs no network: to
  * step through, forward as nodes came to be and backward along the cotangents, with the
- * rules of every op. Some 200 bytes a node beside 60 kB. Where the file cannot be
+ * rules of every op. Some 150 bytes a node beside 70 kB. Where the file cannot be
  * written, HT_ERROR_FILE, and what stood there stays. */
 ht_status ht_tape_write_html(const ht_tape *tape, const char *path);
 

@@ -89,7 +89,7 @@ async function measure(w, d) {
         found.said.add($('said').textContent)
         found.rows = Math.max(found.rows, all('.row').length)
         const names = all('button, canvas, [role=listbox], select, input').filter(seen)
-        found.wordless += names.filter((x) => !(x.getAttribute('aria-label') ?? x.textContent).trim()).length
+        found.wordless += names.filter((x) => !(x.getAttribute('aria-label') ?? x.labels?.[0]?.textContent ?? x.textContent).trim()).length
         const words = all('h1, h2, h3, p, b, span, dt, dd, li, button, em, figcaption, option, summary').filter((x) =>
             seen(x) && !x.disabled && [...x.childNodes].some((c) => c.nodeType === 3 && c.data.trim()))
         const faint = words.filter((x) => contrast(w, x) < 4.5)
@@ -110,6 +110,10 @@ async function measure(w, d) {
             () => { $('slider').value = 5; $('slider').dispatchEvent(new w.Event('input')) }, () => $('back').click(),
             () => all('.row')[0].click()].map((act) => { act(); look(); return now() }))
         key('Home')
+        $('letters').checked = false
+        key(']')
+        found.letters = now()
+        $('letters').checked = true
         key(']')
         found.mark = now() > 0
         look()
@@ -177,6 +181,7 @@ page_is_driven() {
             differs 'whether find says that it does not' true "$(measured missed)"
             differs 'whether it plays, and pauses' true "$(measured played)"
             differs 'whether tabs turn by keys' true "$(measured turned)"
+            differs 'the step after ], letters being off' 0 "$(measured letters)"
             differs 'whether ] goes on' true "$(measured mark)"
             within 'sentences said' $(($2 < 20 ? $2 - 1 : 20)) 1000 "$(measured said)"
             within 'colours of the picture' 4 100000 "$(measured colours)"

@@ -24,47 +24,31 @@ function scheduleMoments(part) {
     return {moments, kept}
 }
 
-VIEWS.schedule = (part) => {
-    const {moments, kept} = scheduleMoments(part), n = moments.length, T = part.steps
-    const runs = moments.filter((m) => m.kind === ADVANCE).length
-    const again = moments.filter((m) => m.again).length
-    const cutShort = part.n > part.actions.length
-    const back = moments.filter((m) => m.kind === REVERSE).length
-    const held = (at) => kept.filter((k) => k.from <= at && at < k.to)
-    let most = 0
-    for (let i = 0, now = 0; i < n; i++) {
-        now += moments[i].kind === SAVE ? 1 : moments[i].kind === DROP ? -1 : 0
+function scheduleModel(part) {
+    const {moments, kept} = scheduleMoments(part), count = (test) => moments.filter(test).length
+    let most = 0, now = 0
+    for (const m of moments) {
+        now += m.kind === SAVE ? 1 : m.kind === DROP ? -1 : 0
         most = Math.max(most, now)
     }
-    const colour = (m) => m.kind === REVERSE ? '--input' : m.kind === ADVANCE ? m.again ? '--order2' : '--order0' :
-        m.kind === OUTER ? '--order3' : '--constant'
-    const what = (m) => ({
-        [ADVANCE]: `step ${m.step}${m.again ? ', again' : ''}`,
-        [SAVE]: `keep state ${m.step}`, [LOAD]: `go back to state ${m.step}`, [DROP]: `forget state ${m.step}`,
-        [OUTER]: 'the outer loss and its gradient', [REVERSE]: `step ${m.step}, backward`,
-    })[m.kind]
-    const sentence = (m) => ({
-        [ADVANCE]: `step ${m.step} is run${m.again ? ' again' : ''}: state ${m.step} becomes state ${m.step + 1}`,
-        [SAVE]: `state ${m.step} is kept, in slot ${m.slot}`, [LOAD]: `back to state ${m.step}, from slot ${m.slot}`,
-        [DROP]: `state ${m.step} is forgotten, slot ${m.slot} is free`,
-        [OUTER]: `the outer loss is taken at state ${m.step}, and its gradient is where the sweep back begins`,
-        [REVERSE]: `the derivative of step ${m.step}: the cotangent of state ${m.step + 1} becomes that of state ${m.step}`,
-    })[m.kind]
-    const say = (i) => `${i + 1} of ${n}: ${sentence(moments[i])}.` +
-        (kept.length ? ` ${many(held(i).length, 'state is kept', 'states are kept')}.` : '')
-
-    const left = Math.max(34, 12 + 7.5 * String(T).length), right = 26
-    const xOf = (i, pen) => left + i / Math.max(n, 1) * (pen.width - left - right - 10)
-    const yOf = (state, pen) => pen.height - 24 - state / Math.max(T, 1) * (pen.height - 40)
-    const line = (pen, x0, y0, x1, y1, name, wide) => {
-        const g = pen.context
-        g.strokeStyle = pen.colour(name)
-        g.lineWidth = wide
-        g.beginPath()
-        g.moveTo(x0, y0)
-        g.lineTo(x1, y1)
-        g.stroke()
+    return {
+        part, moments, kept, most, n: moments.length, T: part.steps, cut: part.n > part.actions.length,
+        runs: count((m) => m.kind === ADVANCE), again: count((m) => m.again), back: count((m) => m.kind === REVERSE),
+        outer: moments.findIndex((m) => m.kind === OUTER),
+        held: (at) => kept.filter((k) => k.from <= at && at < k.to),
     }
+}
+
+function momentColour(m) {
+    return {[ADVANCE]: m.again ? '--order2' : '--order0', [REVERSE]: '--input', [OUTER]: '--order3'}[m.kind] ??
+        '--constant'
+}
+
+function schedulePicture({moments, kept, n, T, outer, held}) {
+    const left = Math.max(34, 12 + 7.5 * String(T).length), right = 26
+    const along = (pen) => pen.width - left - right - 10
+    const xOf = (i, pen) => left + i / Math.max(n, 1) * along(pen)
+    const yOf = (state, pen) => pen.height - 24 - state / Math.max(T, 1) * (pen.height - 40)
     // Of one kind those from `from` to before `to`, as one path.
     const path = (pen, from, to, name, test, rises) => {
         const g = pen.context, thin = (xOf(1, pen) - xOf(0, pen)) < 3
@@ -99,10 +83,10 @@ VIEWS.schedule = (part) => {
         for (const k of kept) {
             const end = Math.min(k.to, n), y = yOf(k.state, pen), seen = Math.min(end, pen.at + 1)
             g.globalAlpha = 0.3
-            line(pen, xOf(k.from, pen), y, xOf(end, pen), y, '--dim', 1)
+            pen.line(xOf(k.from, pen), y, xOf(end, pen), y, '--dim', 1)
             g.globalAlpha = 1
             if (k.from > pen.at) continue
-            line(pen, xOf(k.from, pen), y, xOf(seen, pen), y, '--dim', pen.at < k.to ? 2.5 : 1.2)
+            pen.line(xOf(k.from, pen), y, xOf(seen, pen), y, '--dim', pen.at < k.to ? 2.5 : 1.2)
             if (T > 120) continue
             g.fillStyle = pen.colour('--dim')
             g.beginPath()
@@ -131,8 +115,9 @@ VIEWS.schedule = (part) => {
         }
         g.globalAlpha = 1
         g.fillStyle = pen.colour('--ink')
-        for (const k of held(pen.at)) g.fillRect(x + 4, yOf(k.state, pen) - Math.max(tall, 2) / 2, right - 14, Math.max(tall, 2))
-        g.strokeStyle = pen.colour(colour(m))
+        for (const k of held(pen.at))
+            g.fillRect(x + 4, yOf(k.state, pen) - Math.max(tall, 2) / 2, right - 14, Math.max(tall, 2))
+        g.strokeStyle = pen.colour(momentColour(m))
         g.lineWidth = 2.5
         g.strokeRect(x - 1, yOf(now, pen) - Math.max(tall, 4) / 2 - 1, right - 4, Math.max(tall, 4) + 2)
     }
@@ -140,7 +125,8 @@ VIEWS.schedule = (part) => {
         const g = pen.context
         g.fillStyle = pen.colour('--dim')
         g.textAlign = 'right'
-        for (const state of new Set([0, Math.round(T / 2), T])) g.fillText(String(state), left - 8, yOf(state, pen) + 4)
+        for (const state of new Set([0, Math.round(T / 2), T]))
+            g.fillText(String(state), left - 8, yOf(state, pen) + 4)
         g.fillText('time →', pen.width - right - 10, pen.height - 5)
         g.textAlign = 'left'
         g.fillText('state ↑', 0, pen.height - 5)
@@ -149,49 +135,90 @@ VIEWS.schedule = (part) => {
         paths(pen, 0, pen.at + 1, 1)
         strip(pen)
         const x = xOf(pen.at + 0.5, pen)
-        g.setLineDash([2, 3])
-        line(pen, x, 6, x, pen.height - 18, '--ink', 1)
-        g.setLineDash([])
+        pen.line(x, 6, x, pen.height - 18, '--ink', 1, [2, 3])
     }
-    const detail = (i) => {
-        const now = held(i), chips = now.map((k) => k.state).sort((a, b) => a - b)
-        const so = moments.slice(0, i + 1), count = (test) => so.filter(test).length
-        return [el('h2', null, what(moments[i])), el('p', null, sentence(moments[i]) + '.'),
-            listOf([
-                ['steps run so far', `${count((m) => m.kind === ADVANCE && !m.again)} of ${T}`],
-                ['run again', again ? `${count((m) => m.again)} of ${again}` : undefined],
-                ['backward', back ? `${count((m) => m.kind === REVERSE)} of ${back}` : undefined],
-                ['states kept now', kept.length ? `${now.length}, ${bytesText(now.length * part.state)}` : undefined]]),
-            ...chips.length ? [el('ul', {class: 'chips', 'aria-label': 'The states that are kept'},
-                chips.slice(0, 60).map((s) => el('li', null, s)), chips.length > 60 ? el('li', null, `and ${chips.length - 60} more`) : '')] : []]
-    }
-    const outer = moments.findIndex((m) => m.kind === OUTER)
-    const marks = [[0, 'the beginning'], ...outer > 0 ? [[outer, 'the outer loss']] : []]
-    for (let i = 1; i < n; i++)
-        if (moments[i].again && !moments[i - 1].again && marks.length < 200) marks.push([i, `again from state ${moments[i].step}`])
-    const left_ = part.left.length ? ` Too large to be here: ${part.left.join('; ')}.` : ''
-    const cut = cutShort ? ` Here are the first ${part.actions.length.toLocaleString('en')} of ${part.n.toLocaleString('en')} actions.` : ''
-    const keeps = kept.length ? `${part.schedule}: at most ${many(most, 'state', 'states')} of ${bytesText(part.state)} are kept at one time` +
-        (part.products ? `, with ${many(part.products, 'product', 'products')} each` : '') + '.' :
-        (back ? 'No state is kept: each is recovered from the one after it.' : 'No state is kept.') +
-        (part.solves ? ' Where the training ends, a linear system is solved.' : '')
     return {
-        n, unit: 'moment', title: 'A bilevel run', about: `${part.method}, ${many(T, 'step', 'steps')}. ${keeps}${cut}${left_}`,
-        tiles: [[cutShort ? 'steps run, of these' : 'steps run', runs.toLocaleString('en')], ['of them again', again.toLocaleString('en')], [cutShort ? 'backward, of these' : 'steps backward', back.toLocaleString('en')],
-            ['states kept at most', most.toLocaleString('en')], ['in all', bytesText(part.bytes)],
+        draw, height: (width) => width < 520 ? 250 : 330,
+        find: (x, y, pen) => Math.max(0, Math.min(n - 1, Math.floor((x - left) / along(pen) * n))),
+    }
+}
+
+function momentTitle(m) {
+    return {
+        [ADVANCE]: `step ${m.step}${m.again ? ', again' : ''}`, [REVERSE]: `step ${m.step}, backward`,
+        [SAVE]: `keep state ${m.step}`, [LOAD]: `go back to state ${m.step}`, [DROP]: `forget state ${m.step}`,
+        [OUTER]: 'the outer loss and its gradient',
+    }[m.kind]
+}
+
+function momentSentence(m) {
+    return {
+        [ADVANCE]: `step ${m.step} is run${m.again ? ' again' : ''}: state ${m.step} becomes state ${m.step + 1}`,
+        [SAVE]: `state ${m.step} is kept, in slot ${m.slot}`,
+        [LOAD]: `back to state ${m.step}, from slot ${m.slot}`,
+        [DROP]: `state ${m.step} is forgotten, slot ${m.slot} is free`,
+        [OUTER]: `the outer loss is taken at state ${m.step}, and its gradient is where the sweep back begins`,
+        [REVERSE]: `the derivative of step ${m.step}: the cotangent of state ${m.step + 1} becomes ` +
+            `that of state ${m.step}`,
+    }[m.kind]
+}
+
+function scheduleDetail({part, moments, kept, held, again, back, T}, i) {
+    const now = held(i), states = now.map((k) => k.state).sort((a, b) => a - b)
+    const count = (test) => moments.slice(0, i + 1).filter(test).length
+    const more = states.length > 60 ? el('li', null, `and ${states.length - 60} more`) : ''
+    return [el('h2', null, momentTitle(moments[i])), el('p', null, momentSentence(moments[i]) + '.'),
+        listOf([
+            ['steps run so far', `${count((m) => m.kind === ADVANCE && !m.again)} of ${T}`],
+            ['run again', again ? `${count((m) => m.again)} of ${again}` : undefined],
+            ['backward', back ? `${count((m) => m.kind === REVERSE)} of ${back}` : undefined],
+            ['states kept now', kept.length ? `${now.length}, ${bytesText(now.length * part.state)}` : undefined]]),
+        states.length ? el('ul', {class: 'chips', 'aria-label': 'The states that are kept'},
+            states.slice(0, 60).map((state) => el('li', null, state)), more) : '']
+}
+
+function scheduleAbout({part, kept, most, back, T, cut}) {
+    const keeps = kept.length ? `${part.schedule}: at most ${many(most, 'state')} of ${bytesText(part.state)} ` +
+        (most === 1 ? 'is' : 'are') + ' kept at one time' +
+        (part.products ? `, with ${many(part.products, 'product')} each.` : '.') :
+        'No state is kept' + (back ? ': each is recovered from the one after it.' : '.')
+    return [`${part.method}, ${many(T, 'step')}.`, keeps,
+        part.solves ? 'Where the training ends, a linear system is solved.' : '',
+        cut ? `Here are the first ${numberText(part.actions.length)} of ${numberText(part.n)} actions.` : '',
+        part.left.length ? `Too large to be here: ${part.left.join('; ')}.` : ''].filter(Boolean).join(' ')
+}
+
+function scheduleMarks({moments, n, outer}) {
+    const marks = [[0, 'the beginning'], ...outer > 0 ? [[outer, 'the outer loss']] : []]
+    for (let i = 1; i < n && marks.length < 200; i++)
+        if (moments[i].again && !moments[i - 1].again) marks.push([i, `again from state ${moments[i].step}`])
+    return marks
+}
+
+VIEWS.schedule = (part) => {
+    const schedule = scheduleModel(part), {moments, kept, most, n, cut, runs, again, back, held} = schedule
+    const tags = ['run', 'keep', 'load', 'forget', 'outer', 'back']
+    return {
+        n, unit: 'moment', title: 'A bilevel run', about: scheduleAbout(schedule),
+        tiles: [[cut ? 'steps run, of these' : 'steps run', numberText(runs)], ['of them again', numberText(again)],
+            [cut ? 'backward, of these' : 'steps backward', numberText(back)],
+            ['states kept at most', numberText(most)], ['in all', bytesText(part.bytes)],
             ...part.budget ? [['the budget', bytesText(part.budget)]] : [],
-            ...part.forward ? [['flops of a step', flopsText(part.forward)]] : [], ...part.reverse ? [['of one backward', flopsText(part.reverse)]] : []],
+            ...part.forward ? [['flops of a step', flopsText(part.forward)]] : [],
+            ...part.reverse ? [['of one backward', flopsText(part.reverse)]] : []],
         caption: 'What is run, what is kept, what is run again',
         hint: 'To the right time, upward the states of the training. At the right edge, all states as they are now.',
-        height: (width) => width < 520 ? 250 : 330,
-        legend: [['--order0', 'run', 'bar'], ...again ? [['--order2', 'run again', 'bar']] : [], ...back ? [['--input', 'backward', 'bar']] : [],
-            ['--order3', 'outer loss'], ...kept.length ? [['--dim', 'a state kept', 'bar'], ['--ink', 'kept now']] : []],
-        marks, draw, say, detail,
-        find: (x, y, pen) => Math.max(0, Math.min(n - 1, Math.floor((x - left) / (pen.width - left - right - 10) * n))),
-        tip: (i) => what(moments[i]),
+        ...schedulePicture(schedule),
+        legend: [['--order0', 'run', 'bar'], ...again ? [['--order2', 'run again', 'bar']] : [],
+            ...back ? [['--input', 'backward', 'bar']] : [], ['--order3', 'outer loss'],
+            ...kept.length ? [['--dim', 'a state kept', 'bar'], ['--ink', 'kept now']] : []],
+        marks: scheduleMarks(schedule),
+        say: (i) => `${i + 1} of ${n}: ${momentSentence(moments[i])}.` +
+            (kept.length ? ` ${many(held(i).length, 'state is kept', 'states are kept')}.` : ''),
+        detail: (i) => scheduleDetail(schedule, i), tip: (i) => momentTitle(moments[i]),
         row: (i) => ({
-            key: String(i + 1), name: what(moments[i]), main: what(moments[i]), side: kept.length ? `${held(i).length} kept` : '',
-            tag: ['run', 'keep', 'load', 'forget', 'outer', 'back'][moments[i].kind], more: '', colour: colour(moments[i]),
+            key: String(i + 1), name: '', main: momentTitle(moments[i]), tag: tags[moments[i].kind], more: '',
+            side: kept.length ? `${held(i).length} kept` : '', colour: momentColour(moments[i]),
         }),
         state: (i, now) => i > now ? 'later' : '',
     }

@@ -5,7 +5,7 @@
 //   n, unit          how many steps there are, and what one is called
 //   about, tiles     a sentence; numbers with their names
 //   caption, hint    of the picture;  height, legend  its pixels, and what its colours are
-//   draw(pen)        the picture: pen has context, width, height, at, colour(name)
+//   draw(pen)        the picture: pen has context, width, height, at, colour(name), line()
 //   find(x, y, pen)  which step is at a place of it, -1: none;  tip(i)  what that says
 //   row(i)           the list's line: key, main, side, tag, more, colour; name, in boxes, and
 //                    op, which with all others are what is searched
@@ -46,7 +46,8 @@ function flopsText(n) {
     return (k ? n.toPrecision(3) : n) + ' ' + unit[k]
 }
 
-const many = (n, one, more) => n.toLocaleString('en') + ' ' + (n === 1 ? one : more ?? one + 's')
+const numberText = (n) => n.toLocaleString('en')
+const many = (n, one, more) => numberText(n) + ' ' + (n === 1 ? one : more ?? one + 's')
 const nth = (k) => ['', 'first', 'second', 'third', 'fourth', 'fifth'][k] ?? k + 'th'
 const orderColour = (k) => '--order' + Math.min(k, 3)
 
@@ -69,8 +70,18 @@ function linked(formula) {
 
 // Names and what stands beside them; those without are left out.
 function listOf(pairs) {
-    return el('dl', null, pairs.filter(([, what]) => what !== undefined && what !== '')
+    return el('dl', null, pairs.filter(([, what]) => what?.length !== 0 && what !== undefined)
         .map(([name, what]) => el('div', null, el('dt', null, name), el('dd', null, what))))
+}
+
+// "f32 (64, 10)" of a node.
+const typeText = (node) => node.s === '()' ? node.t : node.t + ' ' + node.s
+
+// Nodes one below another under a heading, at most 24; without any, nothing.
+function nodeList(heading, nodes, list, also) {
+    const line = (k) => el('li', null, link(k), ` = ${nodes[k].f} `, also ? el('span', {class: 'dim'}, also(k)) : '')
+    return list.length === 0 ? [] : [el('h3', null, heading), el('ul', {class: 'made mono'},
+        list.slice(0, 24).map(line), list.length > 24 ? el('li', null, `and ${list.length - 24} more`) : '')]
 }
 
 // A node between what it reads and what reads it, at most six each.
@@ -177,7 +188,17 @@ function pen() {
     context.font = '11.5px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif'
     const known = {}
     const colour = (name) => known[name] ??= style.getPropertyValue(name).trim()
-    return {context, width, height, at, colour, narrow: width < 520}
+    const line = (x0, y0, x1, y1, name, wide, dashes) => {
+        context.strokeStyle = colour(name)
+        context.lineWidth = wide
+        context.setLineDash(dashes ?? [])
+        context.beginPath()
+        context.moveTo(x0, y0)
+        context.lineTo(x1, y1)
+        context.stroke()
+        context.setLineDash([])
+    }
+    return {context, width, height, at, colour, line}
 }
 
 function showPicture() {
@@ -281,6 +302,7 @@ const LIST_KEYS = {
 
 function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !view.n) return
+    if (event.key.length === 1 && !$('letters').checked) return
     const on = event.target
     if (on.id === 'find') {
         if (event.key === 'Enter') find()
