@@ -218,6 +218,8 @@ class Pages:
             path = f"{path}/README.md".lstrip("/")
         if path in self.chapters:
             return self.chapter_id(path)
+        if path in self.lessons:
+            return "lesson_" + identifier(Path(path).stem)
         if (ROOT / path).is_file() and re.search(r"\.(c|h|cpp|py|def|sh|txt|build)$", path):
             self.sources[path] = "source_" + identifier(path)
             return self.sources[path]
