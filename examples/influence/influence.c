@@ -1,337 +1,239 @@
 /* SPDX-License-Identifier: MIT */
-/* influence.c: which training images made a network say that, and is it so?
+/* influence.c: which train images made the model answer so? Proved by training again.
+ * (Ilyas & Engstrom et al. 2025, arXiv 2503.13751; Park et al. 2023, arXiv 2303.14186.)
+ * Each of n train images has a weight w_i in T steps of mini-batches, and of each of m
+ * test images the margin of its class y is asked about:
  *
- * Each of N training images has a weight w_i = 1 in a training by mini-batches. F_k is
- * the margin by which test image k is answered wrongly. One hypergradient a query,
+ *   L_t(theta, w) = mean over the batch of w_i CE_i(theta)           w_i = 1
+ *   F_k(w) = z_y - log sum over c != y of exp z_c                    z at theta_T(w)
+ *   F_k(w without S) - F_k(w) = - sum over i in S of dF_k/dw_i       to first order
  *
- *   score_ki = -w_i dF_k/dw_i       what leaving image i out does to query k, foretold
+ * One hypergradient through all T steps gives dF_k/dw_i for all n and m. Whether it can
+ * be believed is asked first, without a gradient: S^ of 100 margins, as the weights of a
+ * random 5 % go 1, 1/2, 0. Below 0.95 nothing is foretold, unless by --anyway. What is
+ * foretold is then held against trainings that leave images out: those that helped and
+ * hurt each query most; single ones; and random 1, 5, 20 and 50 %, where LDS is the rank
+ * correlation of foretold and found. Truth is the same start, batches and order.
  *
- * ranks all images: those without which the query would do worse have helped, the others
- * have hurt. It is then proved: by training again without each that is shown, and without
- * random parts, from the same start with the same batches. First of all three trainings
- * say whether to believe it (S^, ht_influence_smoothness); if not, no query is asked.
- *
- * Output of the default run, seed 1 (the last digits depend on the machine's BLAS):
- *
- *   Believe it: S^ of the margins 1.000, wanted 0.95; training loss 0.52
- *   Foretold and found, 30 parts of 5 % left out: rank correlation 0.997 (0.986 .. 0.999)
- *   Foretold and found, 24 images left out alone: correlation 1.000
- *
- * Read next: ../../bilevel/ht_influence.h, ../bilevel/hyperclean.c. */
+ * Read next: influence_forecast.c, influence_page.c, ../../bilevel/ht_influence.h. */
+#include "influence.h"
+
 #include <math.h>
-#include <stdlib.h>
 
-#include "demo.h"
+#define ENOUGH 0.95
+#define SMALL  1e-3
+enum { SOFTMAX, MLP, RELU };
+enum { MOST_BATCH = 4096, JUDGED = 100, CLASSES = 10 };
+const double parts[PARTS] = {1, 5, 20, 50};
+const char *const models[] = {"softmax", "mlp", "relu", NULL};
+static study s = {.common = {.seed = 1, .data = MNIST_DATA},
+                  .budget = 120,
+                  .rate = 0.01,
+                  .momentum = -1,
+                  .n_train = 5000,
+                  .epochs = 20,
+                  .most_queries = 10,
+                  .most_subsets = 50,
+                  .memory = 400000000,
+                  .by = {{"exact", "through the training"},
+                         {"product", "gradient product", true},
+                         {"tracin", "TracIn", true},
+                         {"implicit_tenth", "influence function, 0.1", true, 0.1},
+                         {"implicit_hundredth", "influence function, 0.01", true, 0.01}}};
 
-enum { MOST = 16, SHOWN = 3, CAPTION = 48, BATCH = 512, HIDDEN = 64 };
-#define ENOUGH    0.95 /* S^ */
-#define AGREEMENT 0.85 /* LDS */
-
-static int64_t n_train = 5000, epochs = 20, n_batch = 64, n_queries = 4, n_parts = 30;
-static double rate = 0.01, momentum = 0;
-static int model;
-static bool anyway;
-static const char *out;
-static common_options options = {.seed = 1, .data = MNIST_DATA};
-
-static ht_context *ctx;
-static logits_fn logits;
-static ht_images images, others;
-static ht_set *train, *room, *queries, *theta, *eta;
-static ht_influence *influence;
-static ht_smoothness smooth;
-static ht_tensor *scores;
-static ht_lds parts, single;                     /* where scores are */
-static double trainings, found[MOST][2 * SHOWN]; /* of the images shown */
-static int64_t shown[MOST][2 * SHOWN];           /* helped most, then hurt most */
-
-static ht_var train_loss(const ht_vars *weights, const ht_vars *outer,
-                         const ht_vars *data, void *user)
+bool trusted(const study *of)
 {
-    ht_var w = ht_gather(ht_get(outer, "w"), ht_get(data, "row"));
-    return ht_mean(ht_mul(w, demo_losses(logits, weights, data)));
+    return of->smooth.outer >= ENOUGH;
 }
 
-/* (n) how far the right answer is behind all others, log sum exp of those. */
-static ht_var margins(const ht_vars *weights, const ht_vars *outer, const ht_vars *data,
+/* The problem. */
+
+static ht_var network(ht_var x, const ht_vars *params)
+{
+    static const char *const hidden[] = {"hidden", "narrow"};
+    if (s.model == SOFTMAX) return demo_linear(x, params);
+    for (int k = 0; k < 2; k++) {
+        x = ht_linear(x, params, hidden[k]);
+        x = s.model == RELU ? ht_relu(x) : ht_gelu(x);
+    }
+    return ht_linear(x, params, "out");
+}
+
+static void network_init(int64_t pixels)
+{
+    ht_set *theta = s.theta = ht_set_new(s.ctx);
+    if (s.model == SOFTMAX) {
+        demo_linear_init(theta, pixels);
+    } else {
+        ht_linear_init(theta, "hidden", HT_F32, pixels, 128);
+        ht_linear_init(theta, "narrow", HT_F32, 128, 64);
+        ht_linear_init(theta, "out", HT_F32, 64, CLASSES);
+    }
+    ht_check(s.ctx);
+}
+
+static ht_var inner_loss(const ht_vars *params, const ht_vars *outer,
+                         const ht_vars *images, void *user)
+{
+    ht_var w = ht_gather(ht_get(outer, "w"), ht_get(images, "row"));
+    return ht_mean(ht_mul(w, demo_losses(network, params, images)));
+}
+
+/* (m), or of one 0-d. What is masked is no summand: exp of it is 0. */
+static ht_var margins(const ht_vars *params, const ht_vars *outer, const ht_vars *images,
                       void *user)
 {
-    ht_var z = logits(ht_get(data, "x"), weights),
-           right = ht_one_hot(ht_get(data, "label"), 10, HT_F32);
-    ht_var rest = ht_sum_axes(ht_mul(ht_exp(z), ht_sub(1, right)), HT_AXES(1), false);
-    return ht_sub(ht_log(rest), ht_sum_axes(ht_mul(z, right), HT_AXES(1), false));
+    ht_var z = network(ht_get(images, "x"), params);
+    ht_var is = ht_one_hot(ht_get(images, "label"), CLASSES, HT_F32);
+    ht_var others = ht_logsumexp_axes(ht_sub(z, ht_mul(is, 1e9)), HT_AXES(1), false);
+    z = ht_sub(ht_sum_axes(ht_mul(z, is), HT_AXES(1), false), others);
+    return ht_var_shape(z).dim[0] == 1 ? ht_sum(z) : z;
 }
 
-/* By several trainings at once, each with a room of its own. */
-static ht_status fill(uint64_t step, ht_set *to, void *user)
+/* From several threads at once: nothing here is shared. */
+static ht_status batch(uint64_t step, ht_set *room, void *user)
 {
-    int64_t order[BATCH];
-    ht_batch_order(options.seed, step, n_train, n_batch, order);
-    return demo_fill(to, train, order, 0);
+    int64_t rows[MOST_BATCH];
+    ht_batch_order(s.common.seed, step, s.n_train, s.n_batch, rows);
+    return demo_fill(room, s.train, rows, 0);
+}
+
+ht_set *test_images(int64_t n)
+{
+    return demo_set(s.ctx, &s.others, s.asked, n);
+}
+
+ht_bilevel_problem training_of(ht_set *asked)
+{
+    static ht_set *room;
+    if (!room) room = demo_room(s.train, s.n_batch);
+    return (ht_bilevel_problem){.inner = inner_loss,
+                                .outer = margins,
+                                .theta = s.theta,
+                                .eta = s.weights,
+                                .inner_data = room,
+                                .inner_batch = batch,
+                                .outer_data = asked,
+                                .update = s.momentum > 0 ? HT_MOMENTUM(s.rate, s.momentum)
+                                                         : HT_SGD(s.rate),
+                                .steps = s.steps};
+}
+
+/* Whether to believe it. */
+
+static double test_accuracy(const ht_set *trained)
+{
+    ht_set *all = demo_set(s.ctx, &s.others, NULL, ht_tensor_count(s.others.labels));
+    return judge_accuracy(judge_new(trained, all, network), trained, NULL);
+}
+
+/* What is not enough is asked again at a small change, which tells why. */
+static void ask(void)
+{
+    ht_bilevel_problem problem = training_of(test_images(JUDGED));
+    ht_bilevel *training =
+        ht_bilevel_new(s.ctx, &problem, &(ht_bilevel_options){.method = HT_ONE_STEP});
+    ht_set *v = ht_set_clone(s.weights, 0);
+    ht_check(s.ctx);
+    progress(0, "asking whether to believe it", "");
+    stopwatch began = stopwatch_now();
+    ht_bilevel_result got = ht_bilevel_evaluate(training, 0);
+    s.training_seconds = stopwatch_since(began).all_cpu;
+    ht_check(s.ctx);
+    s.loss = got.inner;
+    s.accuracy = test_accuracy(got.theta);
+    for (int64_t i = 0; i < s.n_train; i++) {
+        bool falls = ht_random_uniform(s.common.seed, 1, (uint64_t)i) < 0.05;
+        ht_tensor_set(ht_set_at(v, 0), i, falls ? -1 : 0);
+    }
+    s.smooth = ht_bilevel_smoothness(training, v, 0.5);
+    s.trainings = 4;
+    if (!trusted(&s)) s.small = ht_bilevel_smoothness(training, v, SMALL);
+    ht_check(s.ctx);
+    ht_set_free(v);
+    ht_bilevel_free(training);
 }
 
 static void set_up(void)
 {
-    int64_t *row = demo_rows(ctx, &images, n_train), *asked;
-    train = demo_set(ctx, &images, row, n_train);
-    ht_tensor *number = ht_set_add(train, "row", HT_I32, HT_SHAPE(n_train));
-    ht_check(ctx);
-    for (int64_t i = 0; i < n_train; i++) ht_tensor_set(number, i, (double)i);
-    room = demo_room(train, n_batch);
-    asked = demo_rows(ctx, &others, n_queries);
-    queries = demo_set(ctx, &others, asked, n_queries);
-    theta = ht_set_new(ctx);
-    logits = demo_model(model, theta, &images, HIDDEN);
-    eta = ht_set_new(ctx);
-    ht_tensor *w = ht_set_add(eta, "w", HT_F32, HT_SHAPE(n_train));
-    ht_check(ctx);
+    demo_read(s.ctx, s.common.data, s.n_train, &s.images, &s.others);
+    s.row = demo_rows(s.ctx, &s.images, s.n_train);
+    s.asked = demo_rows(s.ctx, &s.others, JUDGED);
+    s.train = demo_set(s.ctx, &s.images, s.row, s.n_train);
+    ht_tensor *row = ht_set_add(s.train, "row", HT_I32, HT_SHAPE(s.n_train));
+    s.weights = ht_set_new(s.ctx);
+    ht_tensor *w = ht_set_add(s.weights, "w", HT_F32, HT_SHAPE(s.n_train));
+    ht_check(s.ctx);
     ht_tensor_fill(w, 1);
-}
-
-static void open_influence(void)
-{
-    ht_update update = momentum > 0 ? HT_MOMENTUM(rate, momentum) : HT_SGD(rate);
-    const ht_bilevel_problem problem = {train_loss,
-                                        margins,
-                                        NULL,
-                                        theta,
-                                        eta,
-                                        room,
-                                        queries,
-                                        fill,
-                                        NULL,
-                                        update,
-                                        epochs * (n_train / n_batch)};
-    influence = ht_influence_new(ctx, &problem, &(ht_influence_options){.weight = "w"});
-    ht_check(ctx);
-}
-
-/* The places of the largest scores of a query, and of the smallest. */
-static void choose(int64_t query, int64_t *place)
-{
-    for (int k = 0; k < 2 * SHOWN; k++) {
-        double best = (double)NAN, sign = k < SHOWN ? 1 : -1;
-        for (int64_t i = 0; i < n_train; i++) {
-            double score = sign * ht_tensor_get(scores, query * n_train + i);
-            bool taken = false;
-            for (int j = 0; j < k; j++) taken = taken || place[j] == i;
-            if (taken || score <= best) continue;
-            best = score;
-            place[k] = i;
-        }
+    for (int64_t i = 0; i < s.n_train; i++) ht_tensor_set(row, i, (double)i);
+    network_init(ht_tensor_count(s.images.pixels) / ht_tensor_count(s.images.labels));
+    s.steps = s.epochs * (s.n_train / s.n_batch);
+    for (foreteller *by = s.by; by < s.by + FORETELLERS; by++) {
+        const ht_lds none = {(double)NAN, (double)NAN, (double)NAN, (double)NAN};
+        by->loo = none;
+        for (int part = 0; part < PARTS; part++) by->lds[part] = none;
     }
-}
-
-static ht_tensor *table(ht_dtype dtype, int64_t rows, int64_t columns)
-{
-    ht_tensor *x = ht_tensor_new(ctx, dtype, HT_SHAPE(rows, columns));
-    ht_check(ctx);
-    return x;
-}
-
-/* Without each of those shown, alone. */
-static void prove_shown(void)
-{
-    int64_t each = 2 * SHOWN, rows = n_queries * each;
-    ht_tensor *without = table(HT_U8, rows, n_train), *one = table(HT_U8, rows, rows),
-              *changes = table(HT_F64, rows, n_queries), *is = table(HT_F64, rows, 1),
-              *foretold = table(HT_F64, 1, rows);
-    for (int64_t i = 0; i < rows; i++)
-        ht_tensor_set(without, i * n_train + shown[i / each][i % each], 1);
-    ht_influence_retrain(influence, without, changes);
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t q = i / each, k = i % each;
-        found[q][k] = ht_tensor_get(changes, i * n_queries + q);
-        ht_tensor_set(is, i, found[q][k]);
-        ht_tensor_set(foretold, i, ht_tensor_get(scores, q * n_train + shown[q][k]));
-    }
-    ht_influence_random(one, 1, 1); /* each in turn */
-    single = ht_influence_lds(foretold, one, is, 0, options.seed);
-    ht_check(ctx);
-    trainings += (double)rows + 1;
-}
-
-/* Without random parts. */
-static void prove_parts(void)
-{
-    ht_tensor *without = table(HT_U8, n_parts, n_train),
-              *changes = table(HT_F64, n_parts, n_queries);
-    ht_influence_random(without, n_train / 20, options.seed);
-    ht_influence_retrain(influence, without, changes);
-    parts = ht_influence_lds(scores, without, changes, 1000, options.seed);
-    ht_check(ctx);
-    trainings += (double)n_parts + 1;
-}
-
-static bool believed(void)
-{
-    return smooth.outer >= ENOUGH;
-}
-
-static void compute(void)
-{
-    progress_begin(4);
-    progress(0, "asking whether to believe it", "");
-    smooth = ht_influence_smoothness(influence, 0.05, options.seed);
-    ht_check(ctx);
-    trainings = 3;
-    if (!believed() && !anyway) return;
-    progress(1, "scores of all images", "");
-    scores = table(HT_F64, n_queries, n_train);
-    ht_influence_scores(influence, scores);
-    ht_check(ctx);
-    for (int64_t q = 0; q < n_queries; q++) choose(q, shown[q]);
-    progress(2, "trainings without those shown", "");
-    if (!interrupted()) prove_shown();
-    progress(3, "trainings without random parts", "");
-    if (!interrupted()) prove_parts();
-}
-
-static void print_found(FILE *f)
-{
-    fprintf(f, "%s: S^ of the margins %.3f, wanted %.2f; training loss %.3g\n",
-            believed() ? "Believe it" : "Do not trust it", smooth.outer, ENOUGH,
-            smooth.inner);
-    if (!believed())
-        fputs("  a gradient does not foretell what images do here: try a smaller rate, "
-              "a larger\n  batch, fewer epochs, linear; --anyway asks all the same\n",
-              f);
-    if (!scores) return;
-    fprintf(
-        f,
-        "Foretold and found, %lld parts of 5 %% left out: rank correlation %.3f (%.3f "
-        ".. %.3f)\nForetold and found, %lld images left out alone: correlation "
-        "%.3f\n",
-        (long long)n_parts, parts.mean, parts.low, parts.high,
-        (long long)(n_queries * 2 * SHOWN), single.pearson);
-}
-
-/* A query, what helped and what hurt, each with the change foretold and the change. */
-static void put_query(report *page, int64_t q)
-{
-    enum { N = 1 + 2 * SHOWN };
-    ht_shape shape = ht_tensor_shape(images.pixels);
-    const int64_t *side = shape.dim + shape.rank - 2, colour = shape.rank == 4,
-                  pixels = ht_tensor_count(images.pixels) / shape.dim[0];
-    char title[CAPTION], caption[N][CAPTION];
-    report_image image[N];
-    for (int k = 0; k < N; k++) {
-        const ht_set *set = k ? train : queries;
-        int64_t row = k ? shown[q][k - 1] : q;
-        const float *x = ht_tensor_data(ht_set_tensor(set, "x"));
-        int n = snprintf(caption[k], CAPTION, "\u201c%d\u201d%s",
-                         (int)ht_tensor_get(ht_set_tensor(set, "label"), row),
-                         k ? "" : ", asked");
-        if (k)
-            snprintf(caption[k] + n, (size_t)(CAPTION - n), ": %+.4f, %+.4f",
-                     ht_tensor_get(scores, q * n_train + row), found[q][k - 1]);
-        image[k] = (report_image){x + row * pixels, caption[k],
-                                  (report_mark)(k ? 1 + (k > SHOWN) : 0)};
-    }
-    snprintf(title, sizeof title, "Test image %lld", (long long)q + 1);
-    report_images(page, &(report_figure){title},
-                  &(report_gallery){side[0], side[1], colour ? 3 : 1, !colour,
-                                    (double)colour, N, image});
-}
-
-static void write_page(stopwatch began)
-{
-    static const char *const verdict[] = {
-        [REPORT_GOOD] = "What the gradient foretells is what training finds.",
-        [REPORT_EVEN] = "What the gradient foretells, training finds in part at most.",
-        [REPORT_BAD] = "Do not trust it."};
-    report page;
-    if (!report_open(&page, ctx, out, "Which images made it say that?")) return;
-    report_tone tone = !believed()                         ? REPORT_BAD
-                       : scores && parts.mean >= AGREEMENT ? REPORT_GOOD
-                                                           : REPORT_EVEN;
-    report_verdict(&page, tone, "%s", verdict[tone]);
-    report_number(&page, "S^", "of the margins, 0.95 wanted", "%.3f", smooth.outer);
-    if (scores) {
-        report_number(&page, "LDS", "parts left out at random", "%.3f", parts.mean);
-        report_number(&page, "95 % of it", "by bootstrap", "%.3f to %.3f", parts.low,
-                      parts.high);
-        report_number(&page, "alone", "correlation, images shown", "%.3f",
-                      single.pearson);
-    }
-    report_section(&page, "What helped and what hurt");
-    report_text(&page,
-                "In quotes the label, then by how much more a test image would be "
-                "answered wrongly without this one: foretold by the gradient, and found "
-                "by training again. Green frames have helped most, red ones hurt.");
-    for (int64_t q = 0; q < n_queries && scores; q++) put_query(&page, q);
-    report_section(&page, "Memory and time");
-    report_fact(&page, "trainings", "%.0f", trainings);
-    report_account(&page, began);
-    report_section(&page, "Settings");
-    report_settings(&page);
-    report_close(&page);
-}
-
-static void write_json(void)
-{
-    const double none = (double)NAN;
-    const demo_number number[] = {{"smooth_outer", smooth.outer},
-                                  {"smooth_weights", smooth.theta},
-                                  {"training_loss", smooth.inner},
-                                  {"lds", scores ? parts.mean : none},
-                                  {"lds_low", scores ? parts.low : none},
-                                  {"lds_high", scores ? parts.high : none},
-                                  {"alone_pearson", scores ? single.pearson : none},
-                                  {"trainings", trainings},
-                                  {NULL}};
-    output o;
-    if (!options.json || !output_open(&o, ctx, options.json, false)) return;
-    json_text(&o, "trusted", believed() ? "true" : "false");
-    for (const demo_number *n = number; n->key; n++) json_number(&o, n->key, n->value);
-    json_close(&o);
 }
 
 static bool parse(int argc, char **argv, int *status)
 {
     const flag flags[] = {
-        {"model", FLAG_CHOICE, &model, "linear, mlp or conv", .choices = demo_models},
-        {"train", FLAG_COUNT, &n_train, "images to train on", 64, 1e6},
-        {"epochs", FLAG_COUNT, &epochs, "over them", 1, 1e4},
-        {"batch", FLAG_COUNT, &n_batch, "images of a step", 1, BATCH},
-        {"rate", FLAG_ABOVE, &rate, "of its descent", 0, 1e3},
-        {"momentum", FLAG_NUMBER, &momentum, "of its descent; 0: none", 0, 0.9999},
-        {"queries", FLAG_COUNT, &n_queries, "test images asked about", 1, MOST},
-        {"parts", FLAG_COUNT, &n_parts, "random parts of 5 % left out", 3, 1e4},
-        {"anyway", FLAG_SWITCH, &anyway, "ask, even if it is not to be believed"},
-        {"out", FLAG_FOLDER, &out, "write report.html"}};
-    return command_parse(
+        {"model", FLAG_CHOICE, &s.model, "softmax, mlp (gelu) or relu",
+         .choices = models},
+        {"train", FLAG_COUNT, &s.n_train, "images to learn from", 100, 1e8},
+        {"batch", FLAG_COUNT, &s.n_batch, "images of a step (64; mlp 256)", 1,
+         MOST_BATCH},
+        {"epochs", FLAG_COUNT, &s.epochs, "of the training", 1, 1e6},
+        {"rate", FLAG_ABOVE, &s.rate, "of its descent", 0, 1e38},
+        {"momentum", FLAG_NUMBER, &s.momentum, "of it (0; mlp and relu 0.9)", 0, 1},
+        {"budget", FLAG_ABOVE, &s.budget, "of the processor, in seconds", 0, 1e9},
+        {"queries", FLAG_COUNT, &s.most_queries, "at most, test images", 1, JUDGED},
+        {"subsets", FLAG_COUNT, &s.most_subsets, "at most, of each size", FEWEST, 1e6},
+        {"anyway", FLAG_SWITCH, &s.anyway, "go on where S^ says: do not trust it"},
+        {"memory", FLAG_BYTES, &s.memory, "of the unroll, like 50M; 0: no limit"},
+        {"out", FLAG_FOLDER, &s.out, "write report.html and the scores"}};
+    bool good = command_parse(
         &(command){"influence",
-                   "Says which training images made a network answer as it does, by the\n"
-                   "gradient through its training, and proves it by training without "
-                   "them.",
+                   "Says which train images made a model answer as it does, by a\n"
+                   "hypergradient through its whole training, and proves it by training\n"
+                   "without them; says first whether to believe it.",
                    "If S^ says that gradients foretell nothing, no query is asked.",
-                   &options, sizeof flags / sizeof *flags, flags},
+                   &s.common, sizeof flags / sizeof *flags, flags},
         argc, argv, status);
+    if (!s.n_batch) s.n_batch = s.model == MLP ? 256 : 64;
+    if (s.momentum < 0) s.momentum = s.model == SOFTMAX ? 0 : 0.9;
+    if (!good || s.n_batch <= s.n_train) return good;
+    *status = 2;
+    return command_refuse("influence", "batch", "at most --train", "more",
+                          "a smaller one, or more images to --train on");
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const files[] = {"report.html", NULL};
-    int status;
+    static const char *const files[] = {"report.html", "config.json",
+                                        "scores.safetensors", NULL};
+    int status = 2;
     if (!parse(argc, argv, &status)) return status;
-    ctx = ht_context_new(
-        &(ht_context_options){.seed = options.seed, .threads = options.threads});
-    HT_ASSERT(ctx, "no memory for a context");
-    stopwatch began = stopwatch_now();
-    if (out) output_folder(ctx, "influence", out, files);
-    output_check(ctx, "json", options.json);
-    ht_check(ctx);
+    s.ctx = ht_context_new(
+        &(ht_context_options){.seed = s.common.seed, .threads = s.common.threads});
+    HT_ASSERT(s.ctx, "no memory for a context");
+    if (s.out) output_folder(s.ctx, "influence", s.out, files);
+    output_check(s.ctx, "json", s.common.json);
+    ht_check(s.ctx);
+    s.began = stopwatch_now();
     interrupt_watch();
-    demo_read(ctx, options.data, n_train, &images, &others);
+    progress_begin(4 + PARTS);
     set_up();
-    open_influence();
-    compute();
+    ask();
+    s.refused = !trusted(&s) && !s.anyway;
+    if (!s.refused && !interrupted()) {
+        plan(&s);
+        forecast(&s);
+    }
     progress_end();
-    print_found(command_text(&options));
-    if (out) write_page(began);
-    write_json();
-    ht_check(ctx);
-    ht_influence_free(influence);
+    say(&s);
+    if (s.out) write_page(&s);
+    if (s.common.json) write_json(&s);
+    ht_check(s.ctx);
     return !command_printed("influence") ? 1 : interrupted() ? 130 : 0;
 }
