@@ -68,6 +68,7 @@ AFTER(print_of_a_freed_set, ht_set_print(gone_set(d), stdout))
 AFTER(reset_of_a_freed_tape, ht_tape_reset(gone_tape(d)))
 AFTER(free_of_a_freed_tape, ht_tape_free(gone_tape(d)))
 AFTER(input_on_a_freed_tape, ht_input(gone_tape(d), TENSOR(HT_F32, 3)))
+AFTER(page_of_a_freed_tape, ht_tape_write_html(gone_tape(d), "gone.html"))
 AFTER(constant_on_a_freed_tape, ht_constant(gone_tape(d), 1))
 
 static void op_on_a_freed_tape(desk *d)
@@ -136,6 +137,7 @@ static ht_program *gone_program(desk *d)
 }
 
 AFTER(free_of_a_freed_program, ht_program_free(gone_program(d)))
+AFTER(page_of_a_freed_program, ht_program_write_html(gone_program(d), "gone.html"))
 AFTER(bytes_of_a_freed_program, ht_program_bytes(gone_program(d)))
 
 static void run_of_a_freed_program(desk *d)
@@ -228,6 +230,7 @@ static const mistake mistakes[] = {
     GONE(reset_of_a_freed_tape, "ht_tape_reset"),
     GONE(free_of_a_freed_tape, "ht_tape_free"),
     GONE(input_on_a_freed_tape, "ht_input"),
+    GONE(page_of_a_freed_tape, "ht_tape_write_html"),
     GONE(constant_on_a_freed_tape, "ht_constant"),
     STOPS(op_on_a_freed_tape, "stale", "exp", "reset"),
     STOPS(get_of_the_step_before, "stale", "ht_get", "ht_vars_input again"),
@@ -238,6 +241,7 @@ static const mistake mistakes[] = {
     GONE(step_by_a_freed_gradient, "ht_optimizer_step"),
     GONE(optimizer_freed_twice, "ht_optimizer_free"),
     GONE(free_of_a_freed_program, "ht_program_free"),
+    GONE(page_of_a_freed_program, "ht_program_write_html"),
     GONE(bytes_of_a_freed_program, "ht_program_bytes"),
     GONE(run_of_a_freed_program, "ht_program_run"),
     GONE(free_of_a_freed_bilevel, "ht_bilevel_free"),
