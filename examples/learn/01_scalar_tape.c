@@ -2,36 +2,35 @@
 /* 01_scalar_tape.c: a tape: arithmetic written down as it is done.
  *
  * To differentiate what a program computed, one has to know what it computed. So each
- * operation also appends a node to a list, the tape. Node i has its operation; its
- * inputs, nodes a and b with smaller numbers than i; its value v_i; and slopes: how much
- * v_i moves when one input alone moves, by first-year calculus,
+ * operation also appends a node to a list, the tape. A variable is an int, the number of
+ * its node. Node i has its operation; its inputs, nodes a and b with smaller numbers; its
+ * value v_i; and a slope for each input: how much v_i moves when this one place moves and
+ * the other is held. By first-year calculus,
  *
- *     v_i       dv_i/da   dv_i/db
+ *     v_i       dv_i/da   dv_i/db      (a, b: the values v_a, v_b)
  *     a + b     1         1
- *     a b       b         a            (a, b: the values v_a, v_b)
- *     e^a       e^a
+ *     a b       b         a            x x is one node with x in two places, so it has
+ *     e^a       e^a                    two slopes, x and x. Their sum is (x x)' = 2 x.
  *
- * f below multiplies x by itself in a loop, and adds x if what it has is above 1. At
- * x = 1.5 this is what is left of it:
+ * f below multiplies x by itself in a loop, and adds x if that is above 1. At x = 1.5:
  *     x ---+--- mul --- mul --- add --- y        node  op     inputs   value
  *          +----'       |       |                  0   input           x
  *          +------------'       |                  1   mul    0, 0     x x
  *          +--------------------'                  2   mul    1, 0     x x x
  *                                                  3   add    2, 0     x x x + x
  *
- * The list is all that is recorded. C's own doings are not on it:
- *     a loop      is gone: its rounds stand one after another, as many as there were
- *     an if       is gone: the branch that was taken stands there, the other nowhere
+ * Only the list is recorded. What C did to make it is not on it:
+ *     a loop      its rounds stand one after another, as many as there were
+ *     an if       the branch that was taken stands there, the other nowhere
  *     a variable  y = mul(t, y, x) makes a new node; the old one stays as it was
  *     a number    t->value[i], once in a double of C's, has forgotten where it came from
  *
- * So the list can be computed again for another x without C, from the first node to the
- * last, as inputs have smaller numbers. It is right where C would do the same operations
- * again; wrong beyond the if, and where a number went through C. There a derivative by
- * the list is wrong too: it sees no path.
+ * The list can be computed again for another x, without C: from the first node to the
+ * last, as inputs have smaller numbers. The result is right where C would do the same
+ * operations again. It is wrong where C would take the other branch, and where a number
+ * went through C. A derivative that is taken from the list is wrong there too.
  *
- * Next, lesson 2: slopes along a path multiply, and one sweep from the list's end has the
- * derivative. Needs: nothing but C. */
+ * Next, lesson 2: a sweep from the list's end has the derivative. Needs: only C. */
 #include "lesson.h"
 
 enum { NODES = 64 };
@@ -105,16 +104,17 @@ static int f(tape *t, int x)
 static int detached(tape *t, int x) { return mul(t, x, leaf(t, t->value[x])); }
 
 /* What the list says for x = `to` after it was written at 1.5, and what C says there. */
-static void compare(int (*function)(tape *, int), double to)
+static void compare(const char *what, int (*function)(tape *, int), double to)
 {
     tape once = {0}, anew = {0};
     int x = leaf(&once, 1.5), y = function(&once, x);
     run_again(&once, x, to);
     double c = anew.value[function(&anew, leaf(&anew, to))];
-    printf("at x = %.1f: the list %8.4f, C %8.4f\n", to, once.value[y], c);
+    printf("%-22s at x = %.1f: the list %8.4f, C %8.4f\n", what, to, once.value[y], c);
 }
 
-/* The same with the library: a variable names a node, an op appends one. */
+/* The same with the library; skip this at first reading. Context: memory. Tensor: array.
+ * Eager: an op is computed at once, as here. ht_var: a variable, it names a node. */
 static void by_the_library(const char *page)
 {
     ht_context *ctx = lesson_context();
@@ -142,9 +142,9 @@ int main(int argc, char **argv)
     f(&t, leaf(&t, 1.5));
     puts("f at x = 1.5; by hand x x x + x = 4.8750");
     show(&t);
-    puts("\nthe same list computed again; x times a number that was x");
-    compare(f, 2);
-    compare(f, 0.5);
-    compare(detached, 2);
+    puts("\nthe list of x = 1.5, computed again");
+    compare("f, the same branch", f, 2);
+    compare("f, the other branch", f, 0.5);
+    compare("x times what was x", detached, 2);
     by_the_library(page);
 }

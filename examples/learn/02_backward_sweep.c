@@ -1,30 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /* 02_backward_sweep.c: the backward sweep, and why fan-out is a sum.
  *
- * The tape of lesson 1: node i has a value v_i, inputs a and b with smaller numbers, and
- * the slopes dv_i/da and dv_i/db, known when the node is made. (Here who appends a node
- * says them; nothing is computed again.) What moves the last node y when x moves? Every
- * path from x to y does, and each contributes the product of the slopes along it:
+ * The tape of lesson 1: node j has a value v_j, up to two inputs with smaller numbers,
+ * and a slope for each. If input k of node j is node i, then dv_j/dv_i is slope[j][k].
+ * (Here mul and expo compute both and append writes them down.)
+ *
+ * How much does the last node y move when x moves? Take y = x x. If one factor alone
+ * moves by h, y moves by h x. Both move, so y moves by h (x + x), up to h h. Each factor
+ * is a path from x to y. Paths add; along a path slopes multiply (the chain rule):
  *
  *     dy/dx = sum over paths from x to y of  product of slopes on the path
  *
- * There may be 2^n paths in a tape of n nodes. But they share their ends. Call
- * c_i = dy/dv_i the cotangent of node i. It is the sum over the users j of i,
+ * A tape of n nodes may have 2^n paths. But all paths that pass through node i have the
+ * same ways on from i to y. The sum over those ways is c_i = dy/dv_i, usually called the
+ * cotangent of node i. Each way begins with a step to a user of i, a node j that has i as
+ * an input. So c_i is a sum over the users, with one term for each place:
  *
  *     c_i = sum over users j of  c_j dv_j/dv_i            c_y = 1
  *
- * Users have larger numbers. So one sweep from the last node to the first, in which node
- * j gives c_j dv_j/da to its input a and c_j dv_j/db to b, has each c_j whole before it
- * is given on. That is reverse mode: n steps for n nodes, whatever the number of inputs.
+ * Users have larger numbers. So one sweep from the last node to the first is enough: node
+ * j adds c_j slope[j][k] to the c of its input k, for both inputs. When the sweep reaches
+ * node j, all its users have had their turn, and c_j is whole. That is reverse mode: n
+ * steps for n nodes, whatever the number of leaves.
  *
- * A node with several users (fan-out) is given several shares. They are added; to write
- * the last over the others is the commonest mistake there is. Here y = x x e^x has the
- * node x three times:
+ * A node with several users (fan-out) gets several shares, and they are added. To write
+ * the last over the others is the commonest mistake there is. Here x is in three places:
  *
  *     x --+--+------- mul --- mul --- y          dy/dx = x e^x + x e^x + x x e^x
  *         |  +--------'       |
  *         +----- exp ---------'
- */
+ *
+ * Next, lesson 3: a judge of derivatives that needs no calculus. Needs: lesson 1. */
 #include "lesson.h"
 
 enum { NODES = 64 };
@@ -83,6 +89,19 @@ static void show(const tape *t, const double *c)
     }
 }
 
+/* What each step of the sweep added. c[j] was whole when node j gave it on. */
+static void show_sweep(const tape *t, int y, const double *c)
+{
+    puts("\nthe sweep: c3 = 1, the others 0; then c of an input += c[j] * slope");
+    for (int j = y; j >= 0; j--) {
+        printf("j = %d:", j);
+        for (int k = 0; k < 2; k++)
+            if (t->input[j][k] >= 0)
+                printf("   c%d += %.4f * %.4f", t->input[j][k], c[j], t->slope[j][k]);
+        puts(t->input[j][0] < 0 ? "   no inputs" : "");
+    }
+}
+
 /* Squaring n times makes x^(2^n): 2^n paths, n nodes, one sweep. */
 static void many_paths(void)
 {
@@ -95,16 +114,18 @@ static void many_paths(void)
            1 << 20, c[x], (1 << 20) * pow(t.value[x], (1 << 20) - 1));
 }
 
-/* The same on the library's tape: ht_grad is this sweep, and its page shows it. */
+/* The same on the library's tape; skip this at first reading. ht_grad is this sweep, and
+ * each c is a node as well. The page shows them, and leaves out products with 1: c1 is
+ * 1 * e^x, which is node 2 itself, and c2 is node 1. */
 static void by_the_library(double at, const char *page)
 {
     ht_context *ctx = lesson_context();
     ht_tape *t = ht_tape_new(ctx, HT_EAGER);
     ht_tensor *number = ht_tensor_new(ctx, HT_F64, HT_SCALAR);
     ht_tensor_fill(number, at);
-    ht_var x = ht_name(ht_input(t, number), "x"), g;
-    ht_var y = ht_name(ht_mul(ht_mul(x, x), ht_exp(x)), "y");
-    ht_grad(y, 1, &x, &g);
+    ht_var x = ht_name(ht_input(t, number), "x");
+    ht_var square = ht_mul(x, x), power = ht_exp(x), y = ht_mul(square, power), g;
+    ht_grad(ht_name(y, "y"), 1, &x, &g);
     printf("by the library: y = %.4f, dy/dx = %.4f\n", ht_item(y), ht_item(g));
     if (page) ht_tape_write_html(t, page);
     ht_tape_free(t);
@@ -117,10 +138,12 @@ int main(int argc, char **argv)
     const char *page = lesson_page(argc, argv);
     tape t = {0};
     double c[NODES], at = 1.5;
-    int x = leaf(&t, at), square = mul(&t, x, x), y = mul(&t, square, expo(&t, x));
+    int x = leaf(&t, at), square = mul(&t, x, x), power = expo(&t, x);
+    int y = mul(&t, square, power);
     backward(&t, y, c);
     puts("y = x x e^x at x = 1.5");
     show(&t, c);
+    show_sweep(&t, y, c);
     printf("by hand: dy/dx = (2 x + x x) e^x = %.4f\n", (2 * at + at * at) * exp(at));
     by_the_library(at, page);
     many_paths();

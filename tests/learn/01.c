@@ -5,10 +5,16 @@
  * wrong 3: a number that was taken out by t->value[] has forgotten where it came from
  * wrong 4: the powers are given to the c in the wrong order
  * wrong 5: x is there to the first power only
- * wrong 6: go from the first node to the last
+ * wrong 6: was not computed before it: go from the first node to the last
  * wrong 7: leaf x is to be given the new value first
  * wrong 8: that is still its value at x = 1.5
  * wrong 9: add and mul take numbers of nodes, not their values
+ * wrong 10: the power is squared each time
+ * wrong 11: the last term is once too often times x
+ * wrong 12: node 2 does not depend on x: it is to stay as it is
+ * wrong 13: and keep for each whether it depends on x
+ * wrong 14: x itself is given, not computed: it does not count
+ * wrong 15: its second input is x, which is node 0
  */
 void compute_more(operation op, double a, double b, double *v, double *slope)
 {
@@ -23,21 +29,39 @@ int polynomial(tape *t, int x, int n, const int *c)
         for (int k = n - 1; k >= 0; k--) sum = sum * t->value[x] + t->value[c[k]];
         return leaf(t, sum);
     }
-    int y = c[WRONG == 4 ? 0 : n - 1];
-    if (WRONG == 9) y = (int)t->value[y];
-    for (int k = 1; k < n && WRONG == 4; k++) y = add(t, mul(t, y, x), c[k]);
-    for (int k = n - 2; k >= 0 && WRONG != 4 && WRONG != 5; k--)
-        y = add(t, mul(t, y, x), c[k]);
-    if (WRONG == 5) {
-        y = c[0];
-        for (int k = 1; k < n; k++) y = add(t, y, mul(t, c[k], x));
+    int y = c[0], power = x;
+    if (WRONG == 5 || WRONG == 10) {
+        for (int k = 1; k < n; k++) {
+            y = add(t, y, mul(t, c[k], power));
+            if (WRONG == 10) power = mul(t, power, power);
+        }
+        return y;
     }
+    if (WRONG != 4) y = c[n - 1];
+    if (WRONG == 9) y = (int)t->value[y];
+    if (WRONG == 11) y = mul(t, y, x);
+    for (int k = 1; k < n && WRONG == 4; k++) y = add(t, mul(t, y, x), c[k]);
+    for (int k = n - 2; k >= 0 && WRONG != 4; k--) y = add(t, mul(t, y, x), c[k]);
     return y;
 }
 
-void run_again(tape *t, int x, double value)
+int run_again(tape *t, int x, double value)
 {
+    bool moved[NODES] = {0};
+    int computed = WRONG == 14;
     if (WRONG != 7) t->value[x] = value;
-    if (WRONG == 8) return;
-    for (int i = 0; i < t->n; i++) compute(t, WRONG == 6 ? t->n - 1 - i : i);
+    moved[x] = true;
+    for (int j = 0; j < t->n && WRONG != 8; j++) {
+        int i = WRONG == 6 && j >= 4 && j <= 5 ? 9 - j : j;
+        bool depends = WRONG == 12 && i > x;
+        for (int k = 0; k < 2; k++) {
+            int in = t->input[i][k];
+            if (WRONG == 15 ? in > 0 : in >= 0) depends |= moved[in];
+        }
+        if (!depends) continue;
+        compute(t, i);
+        computed++;
+        moved[i] = WRONG != 13;
+    }
+    return computed;
 }

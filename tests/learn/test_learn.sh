@@ -43,8 +43,9 @@ solve() { # <file>: exercise 2, right
         /return append\(t, 0, a, 0, b, 0\)/ {
             print "double u = t->value[a], v = t->value[b];"
             print "return append(t, u / v, a, 1 / v, b, -u / v / v);"; next }
-        /c\[i\] = 0;/ { print; print "c[y] = 1;"
-            print "for (int j = y; j >= 0; j--) for (int k = 0; k < 2; k++)"
+        /c\[i\] = 0;/ { print; print "for (int k = 0; k < n; k++)"
+            print "c[y[k]] += seed[k];"
+            print "for (int j = t->n - 1; j >= 0; j--) for (int k = 0; k < 2; k++)"
             print "if (t->input[j][k] >= 0) c[t->input[j][k]] += c[j] * t->slope[j][k];"; next }
         { print }' "$root/examples/learn/exercises/02.c" >"$1"
 }
@@ -96,10 +97,10 @@ echo 'int x' >"$work/mine/02.c"
 learn 2
 expect says_what_does_not_compile 1 '02.c:1:' '02.c does not compile'
 solve "$work/mine/02.c"
-sed -i 's/c\[y\] = 1;/c[y] = *(double *)0;/' "$work/mine/02.c"
+sed -i 's/c\[y\[k\]\] += .*/c[y[k]] = *(double *)0;/' "$work/mine/02.c"
 learn 2
 expect outlives_a_crash 1 'right divide' 'wrong backward: your code read or wrote memory' '1 of 2 right'
-sed -i 's/c\[y\] = .*/for (volatile int z = 0; z < 1;) ;/' "$work/mine/02.c"
+sed -i 's/c\[y\[k\]\] = .*/for (volatile int z = 0; z < 1;) ;/' "$work/mine/02.c"
 LEARN_FLAGS=-DMARK_SECONDS=1
 export LEARN_FLAGS
 learn 2

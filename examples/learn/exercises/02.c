@@ -24,7 +24,8 @@ static int append(tape *t, double value, int a, double da, int b, double db)
 
 static int leaf(tape *t, double x) { return append(t, x, -1, 0, -1, 0); }
 
-/* Appends the node a / b and returns its number: its value, and its slopes by a and b. */
+/* a and b are numbers of nodes. Appends the node a / b, with its value, its inputs a and
+ * b and its slope by each, and returns its number. */
 int divide(tape *t, int a, int b)
 {
     /* your code */
@@ -32,9 +33,13 @@ int divide(tape *t, int a, int b)
     return append(t, 0, a, 0, b, 0);
 }
 
-/* c[i] = dy/dv_i for each of the t->n nodes: 1 for y itself, 0 for what y does not depend
- * on. Nothing is known of c before. Several users of one node each give their share. */
-void backward(const tape *t, int y, double *c)
+/* Several results at once. Let
+ *     L = seed[0] v_(y[0]) + seed[1] v_(y[1]) + ... + seed[n-1] v_(y[n-1])
+ * where y[k] are numbers of nodes; L is no node itself. Writes c[i] = dL/dv_i for each of
+ * the t->n nodes, 0 for what L does not depend on. Nothing is known of c before. The y[k]
+ * come in any order; one may be there twice, or be an input of another. With n = 1 and
+ * seed[0] = 1 it is the sweep of the lesson. */
+void backward(const tape *t, int n, const int *y, const double *seed, double *c)
 {
     /* your code */
     UNWRITTEN;

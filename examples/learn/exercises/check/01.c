@@ -74,23 +74,30 @@ static void check_inputs(const tape *t, int n)
 
 static void check_value(const tape *t, int y, int x, int n, const int *c)
 {
-    double reversed = 0, first = 0, at = t->value[x];
+    double reversed = 0, first = 0, squared = 0, at = t->value[x];
+    double top = t->value[c[n - 1]] * pow(at, n - 1); /* the last term */
     for (int k = 0; k < n; k++) {
         reversed += t->value[c[k]] * pow(at, n - 1 - k);
         first += t->value[c[k]] * (k ? at : 1);
+        squared += t->value[c[k]] * (k ? pow(at, ldexp(1, k - 1)) : 1);
     }
     check_inputs(t, n);
     if (y < 0 || y >= t->n)
         mark_wrong("with n = %d: %d was returned, which is no node: there are 0 to %d", n,
                    y, t->n - 1);
-    mark_number(t->value[y], sum_of_powers(t, x, n, c), 1e-12,
-                SLIPS({reversed,
-                       "c[0] has no x: the powers are given to the c in the wrong order"},
-                      {first, "x is there to the first power only"},
-                      {sum_of_powers(t, x, n - 1, c), "the last term is missing"},
-                      {at * sum_of_powers(t, x, n, c), "that is once too often times x"},
-                      {at, "that is x itself"}),
-                "with n = %d at x = %g: the value", n, at);
+    mark_number(
+        t->value[y], sum_of_powers(t, x, n, c), 1e-12,
+        SLIPS(
+            {reversed, "c[0] has no x: the powers are given to the c in the wrong order"},
+            {first, "x is there to the first power only"},
+            {sum_of_powers(t, x, n - 1, c), "the last term is missing"},
+            {at * sum_of_powers(t, x, n, c), "that is once too often times x"},
+            {squared, "the power is squared each time: x, x^2, x^4, ...; it is to "
+                      "be multiplied by x"},
+            {sum_of_powers(t, x, n, c) + top * (at - 1),
+             "the last term is once too often times x"},
+            {at, "that is x itself"}),
+        "with n = %d at x = %g: the value", n, at);
 }
 
 /* Each leaf moved by itself, and the list computed again. */
@@ -128,41 +135,68 @@ static void check_polynomial(void)
     }
 }
 
-/* node 2 = x z, 3 = e^(x z), 4 = e^(x z) + x, 5 = node 4 times node 3 */
+/* x = 0, z = 1, z z = 2, z x = 3, e^(z x) = 4, node 5 = 4 + x, 6 = node 5 times node 4,
+ * e^(z z) = 7, 8 = node 6 + node 7. Nodes 2 and 7 do not depend on x. */
 static void record(tape *t, double x, double z)
 {
     *t = (tape){0};
     leaf(t, x), leaf(t, z);
-    mul(t, 0, 1), append(t, EXP, 2, -1), add(t, 3, 0), mul(t, 4, 3);
+    mul(t, 1, 1), mul(t, 1, 0), append(t, EXP, 3, -1), add(t, 4, 0), mul(t, 5, 4);
+    append(t, EXP, 2, -1), add(t, 6, 7);
 }
 
+static void check_node(const tape *t, const tape *was, const tape *right, int i, double x)
+{
+    mark_number(
+        t->value[i], right->value[i], 1e-12,
+        SLIPS({was->value[i],
+               i == 0   ? "leaf x is to be given the new value first"
+               : i == 3 ? "that is still its value at x = 1.5; its second input is "
+                          "x, which is node 0 (only -1 is no input)"
+                        : "that is still its value at x = 1.5; it has no x itself, "
+                          "but an input that depends on x"},
+              {i == 5 ? was->value[4] + x : was->value[i],
+               "its input node 4, which depends on x by its own input, was not computed "
+               "before it: go from the first node to the last, and keep for each whether "
+               "it depends on x"}),
+        "x = 1.5 recorded, %g asked for: the value of node %d", x, i);
+    for (int k = 0; k < 2; k++)
+        mark_number(t->slope[i][k], right->slope[i][k], 1e-12,
+                    SLIPS({was->slope[i][k],
+                           "that is still its slope at x = 1.5; compute has both"}),
+                    "x = 1.5 recorded, %g asked for: slope %d of node %d", x, k, i);
+}
+
+/* Nodes 2 and 7 hold what nobody would compute, and are to keep it. */
 static void check_run_again(void)
 {
     tape t, was, right;
-    record(&t, 1.5, -0.5), record(&was, 1.5, -0.5), record(&right, 2.5, -0.5);
-    run_again(&t, 0, 2.5);
+    const int order[] = {0, 3, 5, 4, 6, 8}; /* 5 before 4: it tells what it was made of */
+    record(&t, 1.5, -0.5), record(&right, 2.5, -0.5);
+    t.value[2] = t.value[7] = right.value[2] = right.value[7] = 50;
+    compute(&right, 8), compute(&t, 8);
+    was = t;
+    int computed = run_again(&t, 0, 2.5);
     if (t.n != right.n)
         mark_wrong("the list is to be computed again, not to be made longer: it has %d "
                    "nodes where %d are right",
                    t.n, right.n);
-    const char *at = "x = 1.5 recorded, 2.5 asked for";
-    const int order[] = {0, 1, 4, 2, 3, 5}; /* 4 first: it tells what it was made of */
-    for (int j = 0; j < t.n; j++) {
-        int i = order[j];
-        mark_number(
-            t.value[i], right.value[i], 1e-12,
-            SLIPS({was.value[i], i ? "that is still its value at x = 1.5"
-                                   : "leaf x is to be given the new value first"},
-                  {i == 4 ? was.value[3] + 2.5 : was.value[i],
-                   "its input node 3 was not computed yet: go from the first node to the "
-                   "last"}),
-            "%s: the value of node %d", at, i);
-        for (int k = 0; k < 2; k++)
-            mark_number(t.slope[i][k], right.slope[i][k], 1e-12,
-                        SLIPS({was.slope[i][k],
-                               "that is still its slope at x = 1.5; compute has both"}),
-                        "%s: slope %d of node %d", at, k, i);
-    }
+    for (int i = 2; i <= 7; i += 5)
+        if (t.value[i] != 50)
+            mark_wrong(
+                "node %d does not depend on x: it is to stay as it is. It held 50, "
+                "and holds %g",
+                i, t.value[i]);
+    for (int j = 0; j < (int)(sizeof order / sizeof *order); j++)
+        check_node(&t, &was, &right, order[j], 2.5);
+    mark_number(computed, 5, 0,
+                SLIPS({6, "x itself is given, not computed: it does not count"},
+                      {9, "only the nodes that depend on x count, not all"},
+                      {0, "you computed them, but do not say so"}),
+                "nodes 3, 4, 5, 6 and 8 depend on node 0: how many were computed");
+    record(&t, 1.5, -0.5);
+    mark_number(run_again(&t, 1, 0.25), 7, 0, NULL,
+                "all but node 0 depend on node 1: how many were computed");
 }
 
 int main(int argc, char **argv)
@@ -182,9 +216,11 @@ int main(int argc, char **argv)
           "y = add(t, mul(t, y, x), c[k])"}},
         {"run_again",
          check_run_again,
-         {"who gives a node its value and slopes? compute(t, i)",
-          "inputs have smaller numbers than what is made of them: which order is right?",
-          "t->value[x] = value; then compute(t, i) for i from 0 to t->n - 1"}},
+         {"keep a bool for each node: whether it is x or depends on x",
+          "inputs have smaller numbers than what is made of them: from node 0 on, both "
+          "inputs are known when a node's turn comes",
+          "moved[x] = true; then for i from 0 on: if an input that is there (>= 0) has "
+          "moved, then compute(t, i), moved[i] = true, and one more is counted"}},
     };
     return mark_exercise(argc, argv, 1, holes, sizeof holes / sizeof *holes);
 }
