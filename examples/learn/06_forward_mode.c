@@ -1,46 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 /* 06_forward_mode.c: forward mode, and the dot test that ties it to the backward sweep.
  *
- * f takes n numbers x to m numbers y. Its Jacobian J has m rows and n columns,
- * J_ji = dy_j/dx_i. Two sweeps multiply by it, and neither makes it:
+ * (Needs lesson 5. Of engine.c read jvp() in section 4 now. In the code read from
+ * product_jvp() to jacobian(); tangents() and main() may be skipped.)
+ *
+ * f takes n numbers x to m numbers y. Its Jacobian J has m rows and n columns, J_ji =
+ * dy_j/dx_i. Two sweeps multiply by J, and neither of them makes J:
  *
  *     jvp      u --> [ x ... op ... op ... y ] --> J u     (J u)_j   = sum_i J_ji u_i
  *     vjp  J^T v <-- [ x ... op ... op ... y ] <-- v       (J^T v)_i = sum_j v_j J_ji
  *
- * The lower one is lessons 2 and 5. For the upper one let x move, dx/ds = u, as s grows.
- * Then each node moves; its speed is its *tangent*. By the chain rule the tangent of
- * node j is a sum over its inputs k, known when the sweep, first to last, comes to j:
+ * The lower sweep is lessons 2 and 5. It gives the same numbers whether they are written
+ * as a column, J^T v, or as a row, v J.
+ *
+ * For the upper one let x move, dx/ds = u, as a number s grows. Then each node moves. Its
+ * speed dv_j/ds is its *tangent*. The sweep goes from the first node to the last. When it
+ * comes to node j, it knows the tangents of the inputs of j. By the chain rule
  *
  *     dv_j/ds = sum over inputs k of  dv_j/dv_k  dv_k/ds
  *
- * The jvp rule of an op says what the tangent of one input gives to that of the result:
+ * The jvp rule of an op gives one term of this sum, that of input p.x[p.k]:
  *
- *     y = a b      from a: da b     from b: a db        (v stands for da, or db: it is
- *     Y = A B      from A: dA B     from B: A dB         p.v, and p.k says of which
- *     y = exp x    from x: dx y                          input; the engine adds up)
+ *     y = a b      from a: da b     from b: a db
+ *     Y = A B      from A: dA B     from B: A dB
+ *     y = exp x    from x: dx y
  *
- * Rules of one op are written apart, V B^T and dA B, and either may be wrong. But for
- * every u and v
+ * p.v has two meanings. In a vjp rule it is the cotangent of the result y. In a jvp rule
+ * it is the tangent of the input p.x[p.k]: da if p.k is 0, db if p.k is 1.
+ *
+ * The two rules of an op are written apart. Either may be wrong. But for every u and v
  *
  *     <v, J u> = sum over j, i of v_j J_ji u_i = <J^T v, u>
  *
- * The left side is made by jvp rules alone, the right side by vjp rules alone. That is
- * the *dot test*: take any u and v, compare two numbers. There is no step h as in lesson
- * 3: it holds to rounding, at each op and at each net. It does not see rules that are
- * wrong alike; one difference along u tests the jvp, and then the dot test has tested
- * the vjp.
+ * The left side is made by jvp rules alone, the right side by vjp rules alone. Take any u
+ * and v and compare the two numbers: that is the *dot test*. It has no step h (lesson 3).
+ * It holds to rounding, for an op and for a net. It does not see two rules that are wrong
+ * alike; so test the jvp by one difference along u, and then the vjp by the jvp.
  *
  * J itself: u = (0 .. 1 .. 0) gives a column, v = (0 .. 1 .. 0) a row. So all of J costs
- * n sweeps forward or m sweeps backward, each a small multiple of f. The gradient of a
- * loss, m = 1, is one sweep backward; how 1000 outputs move with one rate, one forward.
+ * n sweeps forward or m sweeps backward, each a small multiple of f. The gradient of one
+ * number is one sweep backward; how 1000 numbers move with one is one forward.
  *
- * The engine is engine.c: jvp(n, x, u, m, y, ju) and vjp(m, y, v, n, x, g) in section 4;
- * the library has ht_jvp and ht_vjp. It needs lesson 5; lesson 7 runs one sweep over
- * the other. */
+ * engine.c has jvp(n, x, u, m, y, ju) and vjp(m, y, v, n, x, g); zero(y), zeros of the
+ * shape of y; matmul_vjp, lesson 5's rule. Next: lesson 7, one sweep over the other. */
 #include "lesson.h"
 
-#define ENGINE_NO_MAIN
-#pragma GCC diagnostic ignored "-Wunused-function" /* training, which comes in lesson 9 */
+#define ENGINE_NO_MAIN /* only its functions, not all of which are used here */
+#pragma GCC diagnostic ignored "-Wunused-function"
 #include "engine.c"
 
 /* Y = A B: from A, dA B; from B, A dB. And one that forgets that B moves too. */
@@ -93,10 +99,8 @@ static void sweep(bool forward, int i, double *out)
     double one[3] = {0};
     one[i] = 1;
     var e = constant(f.tape, (matrix){forward ? 3 : 2, 1, one}), r;
-    if (forward)
-        jvp(1, &f.x[1], &e, 1, &f.y, &r);
-    else
-        vjp(1, &f.y, &e, 1, &f.x[1], &r);
+    if (forward) jvp(1, &f.x[1], &e, 1, &f.y, &r);
+    if (!forward) vjp(1, &f.y, &e, 1, &f.x[1], &r);
     for (int k = 0; k < matrix_size(value(r)); k++) out[k] = value(r).data[k];
     tape_free(f.tape);
 }

@@ -11,12 +11,20 @@
  * wrong 9: that is the transpose: J has a row for each y
  * wrong 10: 4 sweeps forward and 0 backward came by, and 2 backward do
  * wrong 11: that gives nothing to y
+ * wrong 12: rows were put m numbers apart; a row of J has n
+ * wrong 13: the 1 of the row or column before is still in the vector
+ * wrong 14: of each product only element 0 is in it; v_sum adds them all
+ * wrong 15: the sum moves by the sum of u, v_sum(p.v), which is missing
+ * wrong 16: x_i is multiplied by its own u_i
+ * wrong 17: p.v is dA alone, and the engine adds the answers
  */
 var transposed_jvp(place p)
 {
     var a = p.x[0], b = p.x[1];
     if (WRONG == 1 && p.k == 1) return v_matmul(p.v, v_transpose(a));
     if (WRONG == 2) return p.k == 0 ? v_matmul(p.v, b) : v_matmul(a, p.v);
+    if (WRONG == 17)
+        return v_add(v_matmul(p.v, v_transpose(b)), v_matmul(a, v_transpose(p.v)));
     if (WRONG == 11 && p.k == 1) return zero(p.y);
     return p.k == 0 ? v_matmul(p.v, v_transpose(b)) : v_matmul(a, v_transpose(p.v));
 }
@@ -25,6 +33,8 @@ var share_jvp(place p)
 {
     var y = WRONG == 6 ? constant(p.v.tape, value(p.y)) : p.y;
     var s = v_sum(p.x[0]), moved = v_mul(y, v_sum(p.v));
+    if (WRONG == 15) moved = y;
+    if (WRONG == 16) moved = v_mul(y, p.v);
     if (WRONG == 3) return v_div(p.v, s);
     if (WRONG == 4) return v_div(v_add(p.v, moved), s);
     if (WRONG == 5) return v_div(v_sub(p.v, v_sum(v_mul(p.v, y))), s);
@@ -37,9 +47,11 @@ double dot_gap(int n, const var *x, const var *u, var y, var v)
     var ju, g[4];
     jvp(n, x, u, 1, &y, &ju);
     vjp(1, &y, &v, n, x, g);
-    double gap = *value(v_sum(v_mul(v, ju))).data;
-    for (int k = 0; k < (WRONG == 7 ? 1 : n); k++)
-        gap -= *value(v_sum(v_mul(g[k], u[k]))).data;
+    double gap = *value(WRONG == 14 ? v_mul(v, ju) : v_sum(v_mul(v, ju))).data;
+    for (int k = 0; k < (WRONG == 7 ? 1 : n); k++) {
+        var product = v_mul(g[k], u[k]);
+        gap -= *value(WRONG == 14 ? product : v_sum(product)).data;
+    }
     return gap;
 }
 
@@ -47,14 +59,16 @@ void jacobian(var x, var y, double *J)
 {
     int n = value(x).rows, m = value(y).rows;
     bool forward = WRONG == 10 || n < m;
+    double e[8] = {0};
     for (int r = 0; r < (forward ? n : m); r++) {
-        double e[8] = {0};
+        for (int i = 0; i < 8 && WRONG != 13; i++) e[i] = 0;
         e[r] = 1;
         var g, one = constant(x.tape, (matrix){forward ? n : m, 1, e});
         if (forward) jvp(1, &x, &one, 1, &y, &g);
         if (!forward) vjp(1, &y, &one, 1, &x, &g);
         for (int i = 0; i < (forward ? m : n); i++)
-            J[WRONG == 9 ? (forward ? r * m + i : i * m + r)
-                         : (forward ? i * n + r : r * n + i)] = value(g).data[i];
+            J[WRONG == 12  ? (forward ? i * m + r : r * m + i)
+              : WRONG == 9 ? (forward ? r * m + i : i * m + r)
+                           : (forward ? i * n + r : r * n + i)] = value(g).data[i];
     }
 }

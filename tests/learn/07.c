@@ -11,7 +11,7 @@
  * wrong 9: the sign: H s = -g, it leads down
  * wrong 10: H has parts beside the diagonal
  * wrong 11: that is a step down the gradient
- * wrong 12: it calls hessian_times, which is not right: mend that first
+ * wrong 12: if it calls hessian_times, which is not right, mend that first
  * wrong 13: each x[i] was moved by itself, which gives H_ii u_i alone
  * wrong 14: x was moved by h u, and the result was multiplied by u again
  * wrong 15: each x[i] was moved by h; it is to move by h times u[i]

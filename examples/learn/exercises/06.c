@@ -3,12 +3,12 @@
  * them.
  *
  * A jvp rule returns, as a node, what the tangent p.v of input p.x[p.k] gives to the
- * tangent of y; it has y's shape. If y has two inputs, the rule is asked about each, and
- * the engine adds the answers. The ops to write it in:
+ * tangent of y; it has y's shape. If y has two inputs, the rule is asked about one of
+ * them at a time, and the engine adds the answers. The ops to write it in:
  *
  *     v_add(a, b)  v_sub(a, b)  v_mul(a, b)  v_div(a, b)   element by element; a row, a
  *     v_neg(x)  v_exp(x)                      column or a number repeats where the other
- *     number(p.v.tape, c)                     is longer; a constant, 1 by 1
+ *     number(p.v.tape, c)                     is longer; c as a node, 1 by 1
  *     v_matmul(a, b)  v_transpose(x)          matrix product, transpose
  *     v_sum(x)                                of all elements, 1 by 1 */
 #include "mark.h"

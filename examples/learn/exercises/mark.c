@@ -184,7 +184,7 @@ static const char *verdict(const hole *holes, int i, const bool *right)
     const char *line = check(&holes[i]);
     for (int k = 0; k < i && *line && strcmp(line, unwritten); k++)
         if (holes[i].needs && !strcmp(holes[i].needs, holes[k].name) && !right[k])
-            return mark_text("it calls %s, which is not right: mend that first. (%s)",
+            return mark_text("if it calls %s, which is not right, mend that first. (%s)",
                              holes[k].name, line);
     return line;
 }

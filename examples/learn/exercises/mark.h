@@ -34,7 +34,7 @@ typedef struct hole {
     const char *name;
     void (*check)(void);
     const char *hints[5];
-    const char *needs; /* a hole before it, which it calls; NULL: none */
+    const char *needs; /* a hole before it, which it may call; NULL: none */
 } hole;
 
 /* Ends the check if |yours - right| > tolerance max(1, |right|), or is NaN, with the line

@@ -38,8 +38,9 @@ static void stopped(int signal)
     if (!asked.f) mark_wrong("the engine stopped your code; its words are above");
     mark_wrong("p.k = %d, d%s moves: shapes that do not fit met in your rule (the "
                "engine's words are above). Here %s; the left of a product has as many "
-               "columns as its right has rows",
-               asked.k, asked.names[asked.k], sides(&asked));
+               "columns as its right has rows; p.v is d%s alone, and the engine adds the "
+               "answers",
+               asked.k, asked.names[asked.k], sides(&asked), asked.names[asked.k]);
 }
 
 static answer ask(const trial *q)
@@ -173,8 +174,9 @@ static void check_share(void)
     trial q = {
         &op_share,  {"x", ""}, {{4, 1, x}, {0, 0, NULL}}, {{4, 1, u}, {0, 0, NULL}},
         {4, 1, v8}, 0};
-    double s = 0, su = 0, yu = 0, vu = 0, vy = 0, v1 = 0;
+    double s = 0, su = 0, yu = 0, vu = 0, vy = 0, v1 = 0, vxu = 0;
     for (int i = 0; i < 4; i++) s += x[i], su += u[i], vu += v8[i] * u[i], v1 += v8[i];
+    for (int i = 0; i < 4; i++) vxu += v8[i] * x[i] * u[i];
     for (int i = 0; i < 4; i++) yu += x[i] / s * u[i], vy += v8[i] * x[i] / s;
     check_rule(
         q, 0,
@@ -186,6 +188,10 @@ static void check_share(void)
               {(vu - v1 * yu) / s,
                "that is the formula of the vjp; J is not symmetric here: "
                "y is made from x by a quotient, so start from that"},
+              {vu / s - vy / s, "the sum moves by the sum of u, v_sum(p.v), which is "
+                                "missing beside x"},
+              {vu / s - vxu / (s * s), "x_i is multiplied by its own u_i; the sum below "
+                                       "moves by all of u, v_sum(p.v)"},
               {vu - vy * su, "the division by the sum is missing"}));
 }
 
@@ -221,6 +227,10 @@ static void check_dot_gap(void)
         double a = inner(value(v_matmul(u[0], v_transpose(x[1]))), value(v));
         double b = inner(value(v_matmul(x[0], v_transpose(u[1]))), value(v));
         const double *c = factors[i];
+        double first = v8[0] * (c[0] * *value(v_matmul(u[0], v_transpose(x[1]))).data +
+                                c[1] * *value(v_matmul(x[0], v_transpose(u[1]))).data);
+        first -= c[2] * *value(v_matmul(v, x[1])).data * ua[0];
+        first -= c[2] * *value(v_matmul(v_transpose(v), x[0])).data * ub[0];
         double left = c[0] * a + c[1] * b, right = c[2] * (a + b);
         mark_number(
             dot_gap(2, x, u, y, v), left - right, 1e-12,
@@ -228,6 +238,7 @@ static void check_dot_gap(void)
                 {0, "these rules are wrong, and the test has to say so"},
                 {right - left, "the sign: it is <v, J u> less <J^T v, u>"},
                 {left + right, "the two sides are to be subtracted"},
+                {first, "of each product only element 0 is in it; v_sum adds them all"},
                 {left, "that is <v, J u> alone"}, {right, "that is <J^T v, u> alone"},
                 {left - c[2] * a, "<J^T v, u> is a sum over all n inputs; only the first "
                                   "is in it"},
@@ -254,18 +265,27 @@ static void check_jacobian_of(int n, int m)
     for (int i = 0; i < 64; i++) J[i] = 100;
     var M = constant(t, (matrix){m, n, b_data}), x = input(t, (matrix){n, 1, a_data});
     var y = append(t, &op_counted, shape(m, 1), v_exp(v_matmul(M, x)), NONE);
+    const char *older =
+        "the 1 of the row or column before is still in the vector, so that "
+        "both are added: put it back to 0";
     swept_forward = swept_backward = 0;
     jacobian(x, y, J);
     for (int j = 0; j < m; j++)
         for (int i = 0; i < n; i++) {
-            double *yj = value(y).data, turned = 0;
+            double *yj = value(y).data, turned = 0, rows = 0, columns = 0;
             int place = j * n + i; /* J[i * m + j], were it the transpose */
             turned = yj[place % m] * b_data[place % m * n + place / m];
+            int row = place / m < m ? place / m : m - 1, column = place - row * m;
+            for (int k = 0; k <= j; k++) rows += yj[k] * b_data[k * n + i];
+            for (int k = 0; k <= i; k++) columns += yj[j] * b_data[j * n + k];
             mark_number(
                 J[place], yj[j] * b_data[place], 1e-9,
                 SLIPS({100, "nothing was written there"},
                       {turned, "that is the transpose: J has a row for each y, and "
                                "J[j * n + i] is dy_j/dx_i"},
+                      {column < n ? yj[row] * b_data[row * n + column] : NAN,
+                       "rows were put m numbers apart; a row of J has n: J[j * n + i]"},
+                      {rows, older}, {columns, older},
                       {0, "is the 1 in the place that this row or column needs?"}),
                 "n = %d, m = %d: dy_%d/dx_%d", n, m, j, i);
         }

@@ -18,16 +18,16 @@ typedef struct point {
     ht_var x[2], u[2], w[2], y;
 } point;
 
-/* What parts of different shapes need that are added is not what the library guesses. */
+/* Where parts of different shapes are added, the library's own hint leads astray. */
 static void refused(ht_context *ctx, void *user)
 {
     const char *message = ht_context_message(ctx);
-    mark_wrong(
-        "the library refused what your code asked: %s%s", message,
-        strstr(message, "do not broadcast")
-            ? ": x[0] and x[1] have different shapes; take ht_sum of each product, "
-              "and add those"
-            : "");
+    bool shapes = strstr(message, "do not broadcast");
+    mark_wrong("the library refused what your code asked: %.*s%s",
+               (int)(shapes ? strcspn(message, "\n") : strlen(message)), message,
+               shapes ? ": x[0] and x[1] have different shapes; take ht_sum of each "
+                        "product, and add those"
+                      : "");
 }
 static ht_context *context(void)
 {
