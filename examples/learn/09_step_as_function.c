@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* 09_step_as_function.c: a step of training is a function, and has a vjp.
  *
- * (Needs lessons 2, the sweep, and 7, Hessian products.) A step of gradient descent takes
- * the parameters theta, n numbers, and a rate to the next parameters:
+ * (Needs lessons 2, the sweep, and 7, Hessian products; the code also 8, programs.) The
+ * parameters theta are n numbers. A step of gradient descent makes the next ones of them:
  *
  *     U(theta, rate) = theta - rate g(theta)        g = dL/dtheta of a loss L
  *
- * That some of its arithmetic is a derivative does not matter: U is a function, with H =
- * dg/dtheta, the Hessian of L, in one of its Jacobians,
+ * The rate says how far the step goes. A derivative, g, stands in the formula; that makes
+ * no difference. U is a function. With H = dg/dtheta, the Hessian of L, its Jacobians are
  *
  *     dU/dtheta = I - rate H                        dU/drate = -g
  *
- * So it has a vjp, which takes v, n numbers, past the step: v times each Jacobian, where
- * v H = H v since H is symmetric, and H v is one Hessian product, never a matrix:
+ * So U has a vjp. It takes v, the cotangent of U's result (n numbers), past the step:
+ * v times each Jacobian. H is symmetric, so v H = H v: a Hessian product, no matrix.
  *
  *     to theta: v - rate H v                        to the rate: -g . v
  *
@@ -30,9 +30,9 @@
  *
  *     dF/drate = - sum over t < T of g(theta_t) . v_t+1          dF/dtheta_0 = v_0
  *
- * Mark the indices: the vjp of step t needs theta_t, the state *before* it, and v_t+1,
- * the cotangent *after* it. So the states are kept on the way forward, and the way back
- * begins only when all are there.
+ * Mind the indices. The vjp of step t needs theta_t, the state *before* the step, and
+ * v_t+1, the cotangent *after* it. So the states are kept on the way forward, and the way
+ * back begins when all are there.
  *
  * A case to do on paper: n = 1, L = a theta^2 / 2, F = theta_T^2 / 2. Then g = a theta,
  * H = a, theta_T = (1 - rate a)^T theta_0, dF/drate = -T a (1 - rate a)^(2T-1) theta_0^2.
@@ -62,10 +62,11 @@ static void on_paper(double a, double rate, double first, int T)
            pow(1 - rate * a, 2 * T) * first);
 }
 
-/* Now n = 2, and a loss whose Hessian, diag(e^theta) plus 1 everywhere, changes from step
- * to step: L = sum e^theta + (sum theta)^2 / 2 and F = sum (theta - 0.5)^2 / 2. Nobody
- * writes g, H or v H: the step is recorded once, ht_grad appends g, ht_vjp the way back,
- * and both are cut out as programs. */
+/* Now n = 2, L = sum e^theta + (sum theta)^2 / 2 and F = sum (theta - 0.5)^2 / 2. The
+ * Hessian, diag(e^theta) plus 1 everywhere, changes from step to step. Nobody writes g, H
+ * or v H: the step is recorded once, on inputs that have a type and no numbers yet
+ * (ht_input_like). ht_grad appends g, ht_vjp the way back. Then each is cut out as a
+ * program, which ht_program_run runs with numbers. */
 typedef struct training {
     ht_context *ctx;
     ht_program *step, *back, *outer;
