@@ -9,7 +9,7 @@
 
 enum {
     PARTS = 4,
-    DRAWN = 8,
+    DRAWN = 5,
     FEWEST = 8,
     NAME = 96
 }; /* DRAWN: images that helped most, and hurt */

@@ -193,11 +193,10 @@ static void put_query(report *page, const study *s, int64_t k, const ht_set *ask
     for (int j = 0; j < N; j++) {
         int64_t i = j ? s->drawn[2 * DRAWN * k + j - 1] : k;
         const ht_set *set = j ? s->train : asked;
-        int n =
-            snprintf(caption[j], NAME, "%s\u201c%.0f\u201d",
-                     j ? "" : "asked: ", ht_tensor_get(ht_set_tensor(set, "label"), i));
+        int n = snprintf(caption[j], NAME, "%s%.0f", j ? "" : "asked, ",
+                         ht_tensor_get(ht_set_tensor(set, "label"), i));
         if (j)
-            snprintf(caption[j] + n, (size_t)(NAME - n), " %+.3f",
+            snprintf(caption[j] + n, (size_t)(NAME - n), ": %+.3f",
                      ht_tensor_get(s->by[EXACT].scores, k * s->n_train + i));
         image[j] = (report_image){
             (float *)ht_tensor_data(ht_set_tensor(set, "x")) + i * size, caption[j],
@@ -221,7 +220,7 @@ static void put_queries(report *page, const study *s)
     ht_set *asked = test_images(s->queries);
     report_section(page, "What helped and what hurt");
     report_text(page,
-                "In quotes the label, then what leaving out this image alone does to the "
+                "The label, then what leaving out this image alone does to the "
                 "margin of the one asked about: the logit of its class less the log of "
                 "the sum of exponentials of the others. Green frames helped, red ones "
                 "hurt. All of a colour were then left out together.");

@@ -52,7 +52,7 @@ verdict foretells_what_becomes_true "$(
 verdict page_shows_each_query_with_what_helped_and_hurt "$(
     tail -n 1 result/report.html | grep -q '</html>' || echo 'report.html is not whole'
     differs queries 2 "$(grep -o 'Test image [0-9]*' result/report.html | sort -u | wc -l | tr -d ' ')"
-    differs images 34 "$(grep -o '<i class="g' result/report.html | wc -l | tr -d ' ')"
+    differs images 22 "$(grep -o '<i class="g' result/report.html | wc -l | tr -d ' ')"
     differs proofs 4 "$(grep -o '[+-][0-9.]* foretold, [+-][0-9.]* found' result/report.html |
         wc -l | tr -d ' ')"
 )"
