@@ -92,12 +92,29 @@ static void sweep_mark_needed(sweep *w, int m, const ht_var *y)
     }
 }
 
-/* Says of what order the derivative is, one more than y's, or that of the one it is part
- * of (a decomposed node's), and that it starts at these. */
+/* The highest order among the nodes the sweep goes over: what a call makes of a gradient,
+ * its norm say, came to be by a call, and is a function of a derivative all the same. */
+static uint32_t swept_order(const sweep *w)
+{
+    uint32_t most = 0;
+    for (uint32_t i = w->low, end; i <= w->high; i = end) {
+        uint32_t order = hti_origin_of(w->tape, i).order;
+        end = hti_origin_end(w->tape, i);
+        for (uint32_t k = i; k < end && k <= w->high && order > most; k++)
+            if (w->needed[k - w->low] && w->depends[k - w->low] &&
+                !w->variable[k - w->low])
+                most = order;
+    }
+    return most;
+}
+
+/* Says of what order the derivative is, one more than what it goes over, or that of the
+ * one it is part of (a decomposed node's), and that it starts at these. */
 static void sweep_start(sweep *w, int m, const ht_var *y, hti_origin_kind kind, int n,
                         const ht_var *from)
 {
     ht_tape *tape = w->tape;
+    if (!w->outer.order) w->order = 1 + swept_order(w);
     for (int j = 0; j < m && !w->outer.order; j++) {
         if (ht_is_zero(y[j])) continue;
         uint32_t order = 1 + hti_origin_of(tape, y[j].index).order;

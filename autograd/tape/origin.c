@@ -24,6 +24,13 @@ hti_origin hti_origin_of(const ht_tape *tape, uint32_t i)
     return count ? tape->origin[count - 1] : (hti_origin){0};
 }
 
+/* The first node behind i that came to be otherwise, or the tape's end. */
+uint32_t hti_origin_end(const ht_tape *tape, uint32_t i)
+{
+    uint32_t count = origin_count(tape, i);
+    return count < tape->n_origins ? tape->origin[count].first : tape->n;
+}
+
 static bool origin_room(ht_tape *tape)
 {
     uint32_t old = tape->origin_capacity, capacity = old ? 2 * old : 64;

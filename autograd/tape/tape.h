@@ -179,6 +179,7 @@ const char *hti_quoted(const ht_tape *tape, uint32_t i, char text[HTI_QUOTED]);
 /* origin.c: of node i, or the next if i is their number; what follows; what is left when
  * nodes were popped. */
 hti_origin hti_origin_of(const ht_tape *tape, uint32_t i);
+uint32_t hti_origin_end(const ht_tape *tape, uint32_t i); /* after node i's like */
 void hti_origin_next(ht_tape *tape, hti_origin_kind kind, uint32_t node, uint32_t order);
 void hti_origin_cut(ht_tape *tape);
 static inline bool hti_origin_starts(const hti_origin *o)

@@ -197,6 +197,24 @@ static void origin_of_a_gradient_of_a_gradient_is_listed(void **state)
     }
 }
 
+/* What is called of a gradient, d d, came to be by a call. Its derivative goes through
+ * the gradient and is a second one; by the gradient itself, a leaf, it is a first. */
+static void origin_of_a_gradient_of_a_gradients_norm_is_second(void **state)
+{
+    fixture *f = *state;
+    ht_var x = ht_input(f->eager, f->s), d, e, g;
+    ht_grad(ht_mul(x, ht_exp(x)), 1, &x, &d);
+    ht_var norm = ht_mul(d, d);
+    ht_grad(norm, 1, &d, &g);
+    ht_grad(norm, 1, &x, &e);
+    char *text = listed(f->eager);
+    assert_line_silent(text, (int)norm.index, " d1 by ");
+    assert_line_says(text, (int)g.index, "  d1 by %");
+    assert_line_says(text, (int)e.index, "  d2 by %");
+    assert_null(strstr(text, "d3"));
+    free(text);
+}
+
 static void origin_of_a_tangent_is_along_its_variable(void **state)
 {
     fixture *f = *state;
@@ -466,6 +484,7 @@ int main(void)
         TEST(name_and_reset_in_a_loop_ask_for_no_memory),
         TEST(name_is_said_by_the_errors_that_speak_of_its_node),
         TEST(origin_of_a_gradient_of_a_gradient_is_listed),
+        TEST(origin_of_a_gradient_of_a_gradients_norm_is_second),
         TEST(origin_of_a_tangent_is_along_its_variable),
         TEST(origin_of_a_decomposed_op_is_of_the_same_derivative),
         TEST(origin_is_forgotten_by_rewind_and_asks_for_no_memory),
