@@ -10,7 +10,8 @@
  *                         ht_get(vars, "w") is one, ht_vars_set puts another there
  *     ht_grad_or_zero     ht_grad, with 0 where y does not depend on x (ht_grad refuses)
  *     ht_slice(x, 0, 0, 4, 1)   of axis 0 what is at 0, 1, 2, 3 (below 4, by steps of 1)
- *     ht_bilevel_problem  losses, sets, steps: ht_bilevel_run does by it what stands here
+ *     ht_bilevel_problem  losses, sets, steps: ht_bilevel_run does all this by it;
+ *                         HT_OUTER("rate"): the rate of a step is eta's "rate"
  *
  * Example i has the loss l_i, and counts w_i times. A step of training is
  *

@@ -53,8 +53,12 @@ number() { # two digits of what was typed, if there is such a lesson
 # Prints the program that marks <file> as exercise <NN>, built into <folder>.
 # shellcheck disable=SC2086 # flags are a list
 build_exercise() {
+    case $("${CC:-gcc}" --version) in # one does not know the other's warnings
+    *clang*) quiet='' ;;
+    *) quiet=-Wno-maybe-uninitialized ;;
+    esac
     "${CC:-gcc}" -std=c11 -O1 -g -Wall -Wextra -Wno-unused-parameter -Wno-switch \
-        -Wno-maybe-uninitialized -Wno-missing-field-initializers -D_DEFAULT_SOURCE \
+        -Wno-missing-field-initializers -D_DEFAULT_SOURCE $quiet \
         ${LEARN_FLAGS-} "-DEXERCISE=\"$2\"" \
         -I"$learn/exercises" -I"$learn" -I"$root" -I"$root/tensor" -I"$root/autograd" \
         -I"$root/nn" -I"$root/bilevel" -I"$root/data" -I"$out/tensor" \
