@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* 03_finite_differences.c: finite differences, and why a halved step quarters the error.
  *
- * Run f beside x, and subtract: that is a slope without any calculus, and so a judge of
- * derivatives that were made with it. How good a judge, Taylor's series of f at x says:
+ * Run f a little beside x, and subtract: that is a slope without any calculus. So it can
+ * judge derivatives that were made with calculus. How well, Taylor's series at x says:
  *
  *     f(x + h) = f + h f' + h^2/2 f'' + h^3/6 f''' + ...
  *     f(x - h) = f - h f' + h^2/2 f'' - h^3/6 f''' + ...
@@ -13,8 +13,8 @@
  * In the central difference the even terms cancel. Its error goes with h^2: half the step
  * has a quarter of it. The one-sided error only halves.
  *
- * A small h is no remedy, since f is rounded: to about eps |f|, eps = 2^-52 for doubles.
- * Divided by h that grows as h falls. Both together,
+ * A very small h does not help, since f is rounded, to about eps |f| with eps = 2^-52.
+ * (So is x + h, to the same effect.) Divided by h this grows as h falls. Both together:
  *
  *     error <= h^2/6 |f'''| + eps |f| / h          error
  *                                                    |\                     /
@@ -25,16 +25,16 @@
  *     eps^(1/3) is 6e-6, and there the error         +----------------------------- h
  *     is about eps^(2/3): ten digits of sixteen.     1e-16     6e-6               1
  *
- * To check a gradient g, ask for no digits, but whether the error quarters, for each i:
+ * To check a gradient g, ask for each i whether the error quarters when h is halved:
  *
  *     e(h) = |central difference by x_i - g_i|       e(h) / e(h/2) = 4
  *
- * If g_i is wrong by d, e goes to |d| and the ratio to 1, however small d is beside g_i,
- * as long as it is more than h^2/6 f'''. Nobody has to guess a tolerance. But where f'''
- * is 0, both e are rounding and have any ratio: e <= eps |f| / h is right as well.
+ * If g_i is wrong by d, more than h^2/6 f''', e goes to |d| and the ratio to 1. Where
+ * f''' is 0, e is all rounding, with any ratio; so e <= eps |f| / h is right as well.
  *
- * At a kink there is no f'''. Where x - h and x + h lie on two sides of one, the
- * difference is a mixture of both slopes, and no judge: |x| at x = 0 has 0 for every h.
+ * At a kink there is no f'''. With one between x - h and x + h, the difference mixes both
+ * slopes and is no judge. For |x| at 0.005 it is 0.25 with h = 0.02 and 0.5 with 0.01.
+ * The slope is 1, so the errors are 0.75 and 0.5: the ratio is 1.50, though 1 is right.
  *
  * Next, lesson 4: arrays, where a judge is needed more often. Needs: lesson 2. */
 #include "lesson.h"
@@ -78,11 +78,11 @@ static void halve(void)
            0.025 * 0.025 / 6 * exp(1));
 }
 
-/* The worst error at 128 points from 1 to 2 beside both terms of its bound. */
+/* The worst error at 128 points from 1 to 2, and both terms of its bound. */
 static void shrink(void)
 {
     const double eps = ldexp(1, -52);
-    puts("h = 2^-k    h^2/6 f'''   eps f / h    error is 0.1 to 1 of their sum");
+    puts("h = 2^-k    h^2/6 f'''   eps f / h    0.1 <= worst error / their sum <= 1");
     for (int k = 4; k <= 44; k += 8) {
         double h = ldexp(1, -k), by_h = h * h / 6 * exp(2 + h), by_eps = eps / h * exp(2),
                worst = 0;
@@ -104,8 +104,8 @@ static void check(const char *what, scalar_fn f, double *x, int i, double g)
     printf("%-34s %8.4f    ratio %.2f\n", what, g, e / half);
 }
 
-/* x e^(x y) in ops. If *user, ht_stop_gradient (the same value, slope 0) cuts the path
- * through x y, and ht_grad gives what is not the derivative of the value. */
+/* Skip the rest at first reading. x e^(x y) in the form that ht_gradient_check asks for.
+ * If *user, ht_stop_gradient (same value, slope 0) cuts a path, and ht_grad is wrong. */
 static ht_var in_ops(ht_tape *t, int n, const ht_var *x, void *user)
 {
     ht_var product = ht_mul(x[0], x[1]);

@@ -18,12 +18,12 @@
  *     6 7 8     broadcast  shape (2, 3)   strides (0, 1)    of 6 7 8, shape (3): with
  *     6 7 8                                                 stride 0 a row repeats
  *
- * An op of two arrays broadcasts both to one shape. Counted from the last axis, sides are
- * equal, or one is 1 or not there, and repeats. So a row b is added to all rows of x.
+ * An op of two arrays broadcasts both to one shape: counted from the last axis, sides are
+ * equal, or one is 1 or missing, and repeats. So a row b is added to all rows of x.
  *
- * The vjp of an op takes cotangents back past it, from dL/dy to dL/dx (lesson 2). Let y
- * be b broadcast, y_ij = b_j, and v_ij = dL/dy_ij. b_j has as many users as there are
- * rows, and fan-out is a sum:
+ * Let L be the one number at the end (lesson 2's y), y an array on the way to it, and
+ * v_ij = dL/dy_ij. If y is b broadcast, y_ij = b_j, then b_j has as many users as there
+ * are rows, and its derivative is the sum over its users:
  *
  *     y_ij = b_j             dL/db_j  = sum over i of v_ij      broadcast -> sum
  *     y_j  = sum_i x_ij      dL/dx_ij = v_j                     sum -> broadcast
@@ -31,9 +31,9 @@
  * To forget the sum is the commonest mistake with arrays: who writes v into db row after
  * row keeps the last one. The shape is right, so nobody complains.
  *
- * Strides do both. Reading through a view with stride 0 repeats. Adding through one sums,
- * as all its rows are at one address: `add` below is the sum, and any vjp of a broadcast.
- * That each is the other's vjp says one line, for all x and v: lesson 6 tests by it.
+ * A view with stride 0 does both. Reading through it repeats a row. Adding through it
+ * sums, as all its rows are at one address: that is `add` below. The two belong together
+ * by one line, true for all v and b (lesson 6 tests by it):
  *
  *     sum_ij v_ij (broadcast b)_ij = sum_j (sum v)_j b_j
  *
@@ -52,7 +52,7 @@ typedef struct view {
 static view rows(double *first, int rank, const int *dim)
 {
     view x = {.first = first, .rank = rank};
-    for (int k = rank - 1, step = 1; k >= 0; step *= dim[k--])
+    for (int k = rank - 1, step = 1; k >= 0; step *= dim[k], k--)
         x.dim[k] = dim[k], x.stride[k] = step;
     return x;
 }
@@ -64,11 +64,14 @@ static int count(view x)
     return n;
 }
 
-/* Element number e, counted row after row, wherever it is. */
+/* Element number e, row after row: its last index is e % (last side), and so on. */
 static double *element(view x, int e)
 {
     double *p = x.first;
-    for (int k = x.rank - 1; k >= 0; e /= x.dim[k--]) p += e % x.dim[k] * x.stride[k];
+    for (int k = x.rank - 1; k >= 0; k--) {
+        int i = e % x.dim[k];
+        p += i * x.stride[k], e /= x.dim[k];
+    }
     return p;
 }
 
@@ -111,7 +114,7 @@ static void print(const char *name, const double *d)
     printf("%-30s %8.4f %8.4f %8.4f\n", name, d[0], d[1], d[2]);
 }
 
-/* Ops broadcast by themselves, and their rules sum. */
+/* Ops broadcast by themselves, and their derivatives sum. Skip this at first reading. */
 static void by_the_library(double *x, double *b, const char *page)
 {
     ht_context *ctx = lesson_context();
@@ -122,9 +125,7 @@ static void by_the_library(double *x, double *b, const char *page)
     ht_grad(ht_sum(ht_square(ht_add(vx, vb))), 1, &vb, &g);
     print("by the library", ht_tensor_data(ht_value(g)));
     if (page) ht_tape_write_html(t, page);
-    ht_tape_free(t);
-    ht_tensor_free(of_x), ht_tensor_free(of_b);
-    ht_context_free(ctx);
+    ht_tape_free(t), ht_tensor_free(of_x), ht_tensor_free(of_b), ht_context_free(ctx);
 }
 
 int main(int argc, char **argv)

@@ -13,10 +13,13 @@
  * wrong 11: the two terms are equal there; their sum is least where their slopes cancel
  * wrong 12: 1 / 3 of two int is 0
  * wrong 13: one i that is right is not enough
+ * wrong 14: the weights 4 and -1 sum to 3: divide by 3, not 4
+ * wrong 15: calls partial, which is not right, mend that first
  */
 double partial(scalar_fn f, int n, double *x, int i, double h)
 {
     double kept = x[i], up, down;
+    if (WRONG == 15) return 0;
     x[i] += h, up = f(n, x);
     x[i] -= h;
     if (WRONG != 3) x[i] -= h;
@@ -28,6 +31,7 @@ double partial(scalar_fn f, int n, double *x, int i, double h)
 
 double extrapolate(double d, double half)
 {
+    if (WRONG == 14) return (4 * half - d) / 4;
     return WRONG == 4 ? (4 * d - half) / 3 : half + (half - d) / 3;
 }
 

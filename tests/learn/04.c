@@ -4,7 +4,7 @@
  * wrong 2: a side takes its stride with it
  * wrong 3: their shares are added, not written over each other
  * wrong 4: it held 100 before: clear it first
- * wrong 5: that is the vjp of a sum; here each counts 1/3 of it
+ * wrong 5: that is right for a sum; here each counts 1/3 of it
  * wrong 6: which element of v belongs to this one? broadcast tells
  * wrong 7: b is missing: dy/da is b
  * wrong 8: strides not row after row
@@ -12,19 +12,21 @@
  * wrong 10: which element does number e of v belong to? a broadcast view tells
  * wrong 11: b is broadcast too: read it through broadcast(b, v)
  * wrong 12: each share has its own b: multiply before adding up
+ * wrong 13: axes[k] is the number of an axis; its side is x.dim[axes[k]]
+ * wrong 14: da itself has no place in it
  */
 view permute(view x, const int *axes)
 {
     view y = x;
     for (int k = 0; k < x.rank; k++) {
         int to = WRONG == 1 ? axes[k] : k, from = WRONG == 1 ? k : axes[k];
-        y.dim[to] = x.dim[from];
+        y.dim[to] = WRONG == 13 ? axes[k] : x.dim[from];
         if (WRONG != 2) y.stride[to] = x.stride[from];
     }
     return y;
 }
 
-void broadcast_vjp(view dx, view v)
+void broadcast_back(view dx, view v)
 {
     view all = broadcast(dx, v);
     double times = WRONG == 9 ? count(v) / count(dx) : 1;
@@ -38,7 +40,7 @@ void broadcast_vjp(view dx, view v)
     }
 }
 
-void mean_vjp(view dx, view v)
+void mean_back(view dx, view v)
 {
     view all = broadcast(v, dx);
     int n = WRONG == 5 ? 1 : count(dx) / count(v);
@@ -47,13 +49,13 @@ void mean_vjp(view dx, view v)
             WRONG == 6 ? *element(v, e % count(v)) / n : *element(all, e) / n;
 }
 
-void mul_vjp(view da, view b, view v)
+void mul_back(view da, view b, view v)
 {
     view all = broadcast(da, v), factor = broadcast(b, v);
     for (int e = 0; e < count(da); e++) *element(da, e) = 0;
     for (int e = 0; e < count(v); e++)
         *element(all, e) +=
-            *element(v, e) *
+            *element(v, e) * (WRONG == 14 ? *element(all, e) : 1) *
             (WRONG == 7 || WRONG == 12 ? 1 : *element(WRONG == 11 ? b : factor, e));
     for (int e = 0; e < count(da) && WRONG == 12; e++) *element(da, e) *= *element(b, e);
 }

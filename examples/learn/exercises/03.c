@@ -38,9 +38,10 @@ double best_step(double f, double f3)
 /* As much as a central difference may be off by rounding alone, with some to spare. */
 static double rounding(double f, double h) { return 4 * EPS * fabs(f) / h; }
 
-/* Whether g[0] .. g[n-1] is the gradient of f at x. With e(h) how far the central
- * difference by x[i] is from g[i]: true if for every i e(h/2) is less than a third of
- * e(h), or no more than rounding(f(x), h/2). Leaves x as it was. */
+/* Whether g[0] .. g[n-1] is the gradient of f at x. e(h) is how far the difference by
+ * x[i], which partial gives, is from g[i]. True if for every i e(h/2) is less than a
+ * third of e(h) (a quarter, and some to spare), or no more than rounding(f(x), h/2).
+ * Leaves x as it was. */
 bool is_gradient(scalar_fn f, int n, double *x, const double *g, double h)
 {
     /* your code */

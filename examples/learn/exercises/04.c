@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Exercise 4: strides and broadcasting. Fill the four holes; ./dev learn 4 marks them.
  *
- * Views, their elements and how they broadcast are lesson 4's. Every view given to a hole
- * may have strides of any kind: reach numbers by element(), and make no arrays. */
+ * view, count, element and broadcast are lesson 4's. A view that is given to a hole may
+ * have strides of any kind: reach its numbers by element(), and make no arrays. */
 #include "mark.h"
 
 enum { AXES = 4 };
@@ -24,7 +24,10 @@ static int count(view x)
 static double *element(view x, int e)
 {
     double *p = x.first;
-    for (int k = x.rank - 1; k >= 0; e /= x.dim[k--]) p += e % x.dim[k] * x.stride[k];
+    for (int k = x.rank - 1; k >= 0; k--) {
+        int i = e % x.dim[k];
+        p += i * x.stride[k], e /= x.dim[k];
+    }
     return p;
 }
 
@@ -50,9 +53,9 @@ view permute(view x, const int *axes)
     return y;
 }
 
-/* y is x broadcast to v's shape, and v is dL/dy. dx has x's shape: writes dL/dx to dx,
- * whatever it held before. */
-void broadcast_vjp(view dx, view v)
+/* The next three go back: from v = dL/dy to dL/dx. Here y is x broadcast to v's shape. dx
+ * has x's shape: writes dL/dx to dx, whatever it held before. */
+void broadcast_back(view dx, view v)
 {
     /* your code */
     UNWRITTEN;
@@ -60,7 +63,7 @@ void broadcast_vjp(view dx, view v)
 
 /* y has the mean of x over some axes, which stay with side 1: v's shape, like (2, 1) of
  * (2, 3). dx has x's shape and v is dL/dy: writes dL/dx to dx. */
-void mean_vjp(view dx, view v)
+void mean_back(view dx, view v)
 {
     /* your code */
     UNWRITTEN;
@@ -68,7 +71,7 @@ void mean_vjp(view dx, view v)
 
 /* y_e = a_e b_e, with a and b both broadcast to y's shape, which is v's, and v is dL/dy.
  * da has a's shape: writes dL/da to da, whatever it held before. */
-void mul_vjp(view da, view b, view v)
+void mul_back(view da, view b, view v)
 {
     /* your code */
     UNWRITTEN;

@@ -68,13 +68,16 @@ static void check_extrapolate(void)
         double d = a[i] + c[i] * h * h, half = a[i] + c[i] * h * h / 4;
         mark_number(
             extrapolate(d, half), a[i], 1e-12,
-            SLIPS({(4 * d - half) / 3,
-                   "which of the two is the better, with the weight 4?"},
-                  {(d + half) / 2, "the mean still has 5/8 of the error of d"},
-                  {2 * half - d, "that is for errors that halve; these quarter"},
-                  {4 * half - d, "the weights 4 and -1 sum to 3: divide by it"},
-                  {(4 * half + d) / 5, "errors are to cancel, so one is taken off"},
-                  {half, "that has still a quarter of the error of d"}),
+            SLIPS(
+                {(4 * d - half) / 3,
+                 "which of the two is the better, with the weight 4?"},
+                {(d + half) / 2, "the mean still has 5/8 of the error of d"},
+                {2 * half - d, "that is for errors that halve; these quarter"},
+                {(4 * half - d) / 4, "the weights 4 and -1 sum to 3: divide by 3, not 4"},
+                {(half - d) / 3, "that is what half still lacks: add it to half"},
+                {4 * half - d, "the weights 4 and -1 sum to 3: divide by it"},
+                {(4 * half + d) / 5, "errors are to cancel, so one is taken off"},
+                {half, "that has still a quarter of the error of d"}),
             "d = %.9g, half = %.9g: what is left without c h^2", d, half);
     }
     double e[2];
@@ -261,7 +264,8 @@ int main(int argc, char **argv)
           "e is fabs(partial(f, n, x, i, h) - g[i]); return false at the first i that is "
           "wrong, true after the loop",
           "wrong is: half >= e / 3 && half > rounding(f(n, x), h / 2), with half like e "
-          "for h / 2"}},
+          "for h / 2"},
+         .needs = "partial"},
     };
     return mark_exercise(argc, argv, 3, holes, sizeof holes / sizeof *holes);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Marks exercise 4: elements of a permuted view against their addresses, and vjps against
- * what the sum of v y moves by when one element of x moves by 1: y is linear in each. */
+/* Marks exercise 4: elements of a permuted view against their addresses, and the ways
+ * back against what the sum of v y moves by when one element of x moves by 1: y is linear
+ * in each. */
 #include EXERCISE
 
 enum { ROOM = 256 };
@@ -34,23 +35,25 @@ static const char *sides(view x)
 
 static void check_permute(void)
 {
-    const int dim[] = {2, 3, 4}, axes[] = {2, 0, 1}, inverse[] = {1, 2, 0};
+    const int dim[] = {5, 3, 4}, axes[] = {2, 0, 1}, inverse[] = {1, 2, 0};
     double room[ROOM];
     view x = fresh(room, 1, 3, dim, false), y = permute(x, axes);
     for (int e = 0; e < ROOM; e++) room[e] = e;
-    const char *at = "x of shape (2, 3, 4), axes 2, 0, 1";
+    const char *at = "x of shape (5, 3, 4), axes 2, 0, 1";
     mark_number(y.rank, 3, 0, NULL, "%s: the rank", at);
     if (y.first != x.first) mark_wrong("%s: the numbers stay where they are", at);
     for (int k = 0; k < 3; k++)
         mark_number(
             y.dim[k], dim[axes[k]], 0,
-            SLIPS({k ? NAN : dim[inverse[k]],
-                   "axis axes[k] of x is to become axis k, not axis k of x axis "
-                   "axes[k]"},
-                  {k ? dim[axes[axes[k]]] : NAN,
-                   "it was written over before it was read: take from x, write to "
-                   "y"},
-                  {dim[k], "that is x's own side"}),
+            SLIPS(
+                {k ? NAN : dim[inverse[k]],
+                 "axis axes[k] of x is to become axis k, not axis k of x axis "
+                 "axes[k]"},
+                {k ? dim[axes[axes[k]]] : NAN,
+                 "it was written over before it was read: take from x, write to "
+                 "y"},
+                {axes[k], "axes[k] is the number of an axis; its side is x.dim[axes[k]]"},
+                {dim[k], "that is x's own side"}),
             "%s: side %d", at, k);
     for (int k = 0; k < 3; k++)
         mark_number(y.stride[k], x.stride[axes[k]], 0,
@@ -58,13 +61,13 @@ static void check_permute(void)
                           {x.stride[k], "a side takes its stride with it"},
                           {k == 2   ? 1
                            : k == 1 ? 3
-                                    : 6,
+                                    : 15,
                            "that is for numbers row after row; "
                            "but they stay where they are"}),
                     "%s: stride %d", at, k);
     int n = 0;
     for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 2; j++)
+        for (int j = 0; j < 5; j++)
             for (int k = 0; k < 3; k++, n++)
                 mark_number(*element(y, n), j * 12 + k * 4 + i, 0, NULL,
                             "%s: element (%d, %d, %d), which is x's (%d, %d, %d)", at, i,
@@ -74,10 +77,10 @@ static void check_permute(void)
     for (int k = 0; k < 3; k++)
         mark_number(
             y.stride[k], swapped.stride[axes[k]], 0, NULL,
-            "x of shape (2, 3, 4) and strides (12, 1, 3), axes 2, 0, 1: stride %d", k);
+            "x of shape (5, 3, 4) and strides (12, 1, 3), axes 2, 0, 1: stride %d", k);
 }
 
-/* What vjps are asked: shapes of x, v and, for a product, of the other factor. */
+/* What a way back is asked: shapes of x, v and, for a product, of the other factor. */
 typedef struct shapes {
     int rank_x, x[AXES], rank_v, v[AXES], rank_b, b[AXES];
     bool swap;
@@ -101,7 +104,7 @@ static void ask(asked *a, const shapes *s)
              s->swap ? ", strides not row after row" : "");
 }
 
-/* <v, b (u broadcast)>, u the unit vector of element k of x. */
+/* The sum of v b (u broadcast), u being 1 at element k of x and 0 elsewhere. */
 static double forward(asked *a, int k, bool with_b)
 {
     double sum = 0;
@@ -170,6 +173,7 @@ static void judge(asked *a, const char *name, bool with_b)
             {right / times, "that is the mean of the shares; their sum is right"},
             {with_b ? NAN : wrapped(a, k), WRAPPED},
             {100 + last, NOT_CLEARED},
+            {with_b ? 0 : NAN, "a share is v times b; da itself has no place in it"},
             {with_b ? plain : NAN, "b is missing: dy/da is b"},
             {with_b ? narrow(a, k) : NAN, NARROW},
             {with_b ? plain * *element(a->b, k) : NAN, LATE},
@@ -191,18 +195,18 @@ static const shapes sums[] = {
 };
 enum { SUMS = sizeof sums / sizeof *sums };
 
-static void check_broadcast_vjp(void)
+static void check_broadcast_back(void)
 {
     static asked a;
     for (int i = 0; i < SUMS; i++) {
         ask(&a, &sums[i]);
-        broadcast_vjp(a.dx, a.v);
+        broadcast_back(a.dx, a.v);
         judge(&a, "x", false);
     }
 }
 
 /* Here v is the smaller: each element of dx is one of v, over how many share it. */
-static void check_mean_vjp(void)
+static void check_mean_back(void)
 {
     static asked a;
     const shapes means[] = {
@@ -214,7 +218,7 @@ static void check_mean_vjp(void)
     };
     for (int i = 0; i < (int)(sizeof means / sizeof *means); i++) {
         ask(&a, &means[i]);
-        mean_vjp(a.dx, a.v);
+        mean_back(a.dx, a.v);
         view all = broadcast(a.v, a.dx);
         int n = count(a.dx) / count(a.v);
         for (int k = 0; k < count(a.dx); k++) {
@@ -222,7 +226,7 @@ static void check_mean_vjp(void)
             mark_number(
                 *element(a.dx, k), right, 1e-12,
                 SLIPS({100, UNTOUCHED},
-                      {v, mark_text("that is the vjp of a sum; here each counts "
+                      {v, mark_text("that is right for a sum; here each counts "
                                     "1/%d of it",
                                     n)},
                       {v / count(a.dx), "the mean is over the axes of side 1 in v "
@@ -238,7 +242,7 @@ static void check_mean_vjp(void)
     }
 }
 
-static void check_mul_vjp(void)
+static void check_mul_back(void)
 {
     static asked a;
     const int others[SUMS][AXES + 1] = {{2, 2, 3}, {1, 3},       {2, 2, 1},
@@ -250,7 +254,7 @@ static void check_mul_vjp(void)
         ask(&a, &s);
         snprintf(a.at, sizeof a.at, "a %s, b %s, v %s%s", sides(a.dx), sides(a.b),
                  sides(a.v), s.swap ? ", strides not row after row" : "");
-        mul_vjp(a.dx, a.b, a.v);
+        mul_back(a.dx, a.b, a.v);
         judge(&a, "a", true);
     }
 }
@@ -263,21 +267,21 @@ int main(int argc, char **argv)
          {"which side has axis k of the result, and which stride goes with it?",
           "y.first and y.rank stay; only dim and stride are taken from other places",
           "for each k: y.dim[k] = x.dim[axes[k]], y.stride[k] = x.stride[axes[k]]"}},
-        {"broadcast_vjp",
-         check_broadcast_vjp,
+        {"broadcast_back",
+         check_broadcast_back,
          {"dx as it is broadcast, view all = broadcast(dx, v), has an element for each "
           "of v",
           "set all of dx to 0; then add each element of v where its element of `all` is",
           "for each e of v: *element(all, e) += *element(v, e)"}},
-        {"mean_vjp",
-         check_mean_vjp,
+        {"mean_back",
+         check_mean_back,
          {"a mean is a sum over n, n = count(dx) / count(v)",
-          "the vjp of a sum reads v through broadcast(v, dx)",
+          "back from a sum, v is read through broadcast(v, dx)",
           "for each e of dx: *element(dx, e) = *element(broadcast(v, dx), e) / n"}},
-        {"mul_vjp",
-         check_mul_vjp,
+        {"mul_back",
+         check_mul_back,
          {"had all the same shape, da_e were v_e b_e; then a was broadcast, and so was b",
-          "it is broadcast_vjp, with v_e times b's element in the place of v_e",
+          "it is broadcast_back, with v_e times b's element in the place of v_e",
           "clear da; for each e of v: *element(broadcast(da, v), e) += *element(v, e) * "
           "*element(broadcast(b, v), e)"}},
     };
