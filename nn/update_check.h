@@ -39,6 +39,8 @@ void hti_check_unroll(const hti_rule_check *c, const ht_update *u, const ht_vars
 /* It run eagerly at `point`, to `end`. False after an error. */
 bool hti_check_run(const hti_rule_check *c, const ht_update *u, const ht_set *point,
                    int start, ht_set *end);
+/* The value of x, if there is one. */
+void hti_check_take(ht_tensor *to, ht_var x);
 /* A line of the report; `ok` again. */
 bool hti_check_line(hti_rule_check *c, bool ok, const char *what);
 /* A sentence under it. */

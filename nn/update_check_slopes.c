@@ -57,7 +57,7 @@ static bool gradient_at(const slopes *s, const ht_set *point, ht_set *to, double
     if (ok) {
         ht_grad_or_zero_at(t.y, t.at->n, t.at->var, t.dx, NULL);
         for (int i = 0; i < t.at->n && s->c->ctx->status == HT_OK; i++)
-            ht_tensor_copy(to->tensor[i], ht_value(t.dx[i]));
+            hti_check_take(to->tensor[i], t.dx[i]);
     }
     if (ok && forward) {
         ht_var dy;
@@ -189,10 +189,10 @@ static bool second_at(const slopes *s, ht_set *twice, ht_set *tangent)
         }
         ht_jvp_at(n, t.at->var, v, n, t.dx, v + n, NULL);
         for (int i = 0; i < n && s->c->ctx->status == HT_OK; i++)
-            ht_tensor_copy(tangent->tensor[i], ht_value(v[n + i]));
+            hti_check_take(tangent->tensor[i], v[n + i]);
         ht_grad_or_zero_at(z, n, t.at->var, v, NULL);
         for (int i = 0; i < n && s->c->ctx->status == HT_OK; i++)
-            ht_tensor_copy(twice->tensor[i], ht_value(v[i]));
+            hti_check_take(twice->tensor[i], v[i]);
     }
     ht_tape_free(t.tape);
     return s->c->ctx->status == HT_OK;

@@ -331,6 +331,25 @@ static void update_that_is_refused_is_wrong_for_that_reason(void **state)
     assert_contains(text, "beta2 is an outer variable");
 }
 
+/* Its own context fails, in a sentence; the caller's has no error. */
+static void check_without_memory_is_no_pass_and_leaves_nothing(void **state)
+{
+    (void)state;
+    int fail_at = 2;
+    for (bool done = false; !done; fail_at++) {
+        failing fails = {.fail_at = fail_at};
+        ht_context *ctx = ht_context_new(
+            &(ht_context_options){.alloc = failing_alloc, .user = &fails, .threads = 1});
+        size_t live = ht_context_live_bytes(ctx);
+        ht_update update = HT_MOMENTUM(0.1, 0.9);
+        done = ht_update_check(ctx, &update, NULL, NULL, NULL);
+        test_no_error(ctx);
+        assert_int_equal(ht_context_live_bytes(ctx), live);
+        ht_context_free(ctx);
+    }
+    assert_true(fail_at > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +359,7 @@ int main(void)
         CASE(rule_that_is_right_passes_and_a_flat_one_is_told_so),
         CASE(rule_for_matrices_that_reads_eta_is_checked_with_both),
         CASE(update_that_is_refused_is_wrong_for_that_reason),
+        CASE(check_without_memory_is_no_pass_and_leaves_nothing),
     };
     return TEST_MAIN(tests);
 }
