@@ -237,14 +237,17 @@ function tapeDetail(tape, i) {
         ...nodeList('What its rule made', nodes, rulesMade(i), (k) => 'd' + made[k].order)]
 }
 
+// A place in the source, of which the end, the line, is never left out.
+const shortSite = (site) => site.length > 26 ? '…' + site.slice(-25) : site
+
 function tapeRow({nodes, made, colour}, i) {
     const node = nodes[i], m = made[i]
     return {
         key: '%' + i, op: node.o, name: node.n ?? node.o, main: node.f,
         side: [typeText(node), valueText(node)].filter(Boolean).join('  = '),
-        tag: m.kind === BY_CALL ? node.n ?? '' :
-            m.kind === BY_RULE ? `d${m.order} by %${m.node}` : `d${m.order} starts`,
-        more: node.l ?? '', colour: colour(i),
+        tag: [node.n, m.kind === BY_CALL ? '' :
+            m.kind === BY_RULE ? `d${m.order} by %${m.node}` : `d${m.order} starts`].filter(Boolean).join(', '),
+        more: shortSite(node.l ?? ''), colour: colour(i),
     }
 }
 
