@@ -15,11 +15,14 @@
  * wrong 13: and keep for each whether it depends on x
  * wrong 14: x itself is given, not computed: it does not count
  * wrong 15: its second input is x, which is node 0
+ * wrong 16: c[5] was read; the last is c[4]
+ * wrong 17: a switch goes on into its next case where no break stands
  */
 void compute_more(operation op, double a, double b, double *v, double *slope)
 {
     if (op == SUB) *v = a - b, slope[0] = 1, slope[1] = WRONG == 2 ? 1 : -1;
-    if (op == TANH) *v = tanh(a), slope[0] = 1 - (WRONG == 1 ? a * a : *v * *v);
+    if (op == TANH || WRONG == 17)
+        *v = tanh(a), slope[0] = 1 - (WRONG == 1 ? a * a : *v * *v);
 }
 
 int polynomial(tape *t, int x, int n, const int *c)
@@ -38,6 +41,7 @@ int polynomial(tape *t, int x, int n, const int *c)
         return y;
     }
     if (WRONG != 4) y = c[n - 1];
+    if (WRONG == 16) y = add(t, mul(t, c[n], x), y);
     if (WRONG == 9) y = (int)t->value[y];
     if (WRONG == 11) y = mul(t, y, x);
     for (int k = 1; k < n && WRONG == 4; k++) y = add(t, mul(t, y, x), c[k]);

@@ -12,7 +12,10 @@ static void check_more(void)
         double a = as[i], b = bs[i], v = -7, slope[2] = {-7, -7};
         const char *at = mark_text("a - b at a = %g, b = %g", a, b);
         compute_more(SUB, a, b, &v, slope);
-        mark_number(v, a - b, 1e-12, SLIPS({b - a, "that is b - a"}, {-7, BEFORE}),
+        mark_number(v, a - b, 1e-12,
+                    SLIPS({b - a, "that is b - a"}, {-7, BEFORE},
+                          {tanh(a), "that is tanh a: a switch goes on into its next case "
+                                    "where no break stands"}),
                     "%s: the value", at);
         mark_number(
             slope[0], 1, 1e-12,
@@ -41,7 +44,7 @@ static void check_more(void)
     }
 }
 
-enum { MOST = 5 };
+enum { MOST = 5, BEYOND = -99 }; /* BEYOND: what c[n] holds, which is no coefficient */
 
 /* What the polynomial is by its definition. */
 static double sum_of_powers(const tape *t, int x, int n, const int *c)
@@ -57,6 +60,7 @@ static int coefficients(tape *t, int n, int *c, double at)
     const double value[MOST] = {3, -2, 0.5, 4, -1.5};
     *t = (tape){0};
     for (int k = 0; k < n; k++) c[k] = leaf(t, value[k]);
+    c[n] = BEYOND;
     return leaf(t, at);
 }
 
@@ -65,7 +69,9 @@ static void check_inputs(const tape *t, int n)
 {
     for (int i = n + 1; i < t->n; i++)
         for (int k = 0; k < 2 && (t->op[i] == ADD || t->op[i] == MUL); k++)
-            if (t->input[i][k] < 0 || t->input[i][k] >= i)
+            if (t->input[i][k] == BEYOND)
+                mark_wrong("with n = %d: c[%d] was read; the last is c[%d]", n, n, n - 1);
+            else if (t->input[i][k] < 0 || t->input[i][k] >= i)
                 mark_wrong(
                     "with n = %d: node %d has the input %d, which is no node before "
                     "it: add and mul take numbers of nodes, not their values",
@@ -129,7 +135,7 @@ static void check_polynomial(void)
 {
     for (int n = MOST; n >= 1; n--) {
         tape t;
-        int c[MOST], x = coefficients(&t, n, c, 1.5), y = polynomial(&t, x, n, c);
+        int c[MOST + 1], x = coefficients(&t, n, c, 1.5), y = polynomial(&t, x, n, c);
         check_value(&t, y, x, n, c);
         check_again(&t, y, x, n, c);
     }
