@@ -14,6 +14,8 @@ enum {
     NAME = 96
 }; /* DRAWN: images that helped most, and hurt */
 
+enum { SOFTMAX, MLP, RELU }; /* models */
+
 /* A way to foretell: scores (queries, train) f64, and how well they did. */
 typedef struct foreteller {
     const char *key, *name;
@@ -22,7 +24,7 @@ typedef struct foreteller {
     ht_tensor *scores; /* NULL: not computed */
     ht_lds loo, lds[PARTS];
 } foreteller;
-enum { EXACT, PRODUCT, TRACIN, IMPLICIT, FORETELLERS = IMPLICIT + 2 };
+enum { EXACT, PRODUCT, TRACIN, IMPLICIT, FORETELLERS = IMPLICIT + 3 };
 
 typedef struct study {
     common_options common;

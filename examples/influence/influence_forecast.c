@@ -6,7 +6,9 @@
  *   TracIn               the sum of that                over checkpoints (Pruthi et al.
  *                                                       2020, arXiv 2002.08484)
  *   influence function   grad F_k . (H + damping)^-1 grad CE_i    H of all images, at
- *                        theta_T, by conjugate gradients (Koh & Liang 2017, 1703.04730)
+ *                        theta_T (Koh & Liang 2017, arXiv 1703.04730), by
+ *                        conjugate gradients; a network's H has negative curvature
+ *                        there, which takes GMRES
  *
  * All are hypergradients too: the first of a single step of descent from theta_T on all
  * images, -rate/n grad F_k . grad CE_i by w_i, the last of where it ends (HT_IMPLICIT).
@@ -83,12 +85,14 @@ static void score_by_implicit(study *s, foreteller *by, ht_set *theta,
 {
     ht_set *one = demo_room(asked, 1);
     ht_bilevel_problem step = step_from(s, theta, one);
-    ht_bilevel *ends = ht_bilevel_new(s->ctx, &step,
-                                      &(ht_bilevel_options){.method = HT_IMPLICIT,
-                                                            .solver = HT_CG,
-                                                            .damping = by->damping,
-                                                            .solver_steps = PRODUCTS,
-                                                            .no_bound = true});
+    ht_bilevel *ends = ht_bilevel_new(
+        s->ctx, &step,
+        &(ht_bilevel_options){.method = HT_IMPLICIT,
+                              .solver = s->model == SOFTMAX ? HT_CG : HT_GMRES,
+                              .rank = s->model == SOFTMAX ? 0 : PRODUCTS,
+                              .damping = by->damping,
+                              .solver_steps = PRODUCTS,
+                              .no_bound = true});
     ht_check(s->ctx);
     by->scores = table(s, s->queries, s->n_train, HT_F64);
     for (int64_t k = 0; k < s->queries && !interrupted(); k++) {
