@@ -12,6 +12,8 @@
  * wrong 10: the first part cannot take so many: reach(s, r - 1) at most
  * wrong 11: half and half is not best
  * wrong 12: one off: is r the least
+ * wrong 13: a segment of n steps has n - 1 states after its first to make, and none if
+ * wrong 14: if it calls reach, which is not right, mend that first.
  */
 void two_level(walk *w, int k)
 {
@@ -25,6 +27,7 @@ void two_level(walk *w, int k)
         load(w);
         if (WRONG == 1) keep(w);
         for (int j = 1; j < n; j++) forward(w, 1), keep(w);
+        if (WRONG == 13 && n == 1) forward(w, 1), keep(w);
         if (WRONG == 3 && i > 0) forward(w, 1);
         for (int j = 0; j < n; j++) {
             load(w), back(w);
@@ -37,11 +40,12 @@ void two_level(walk *w, int k)
 long reach(int s, int r)
 {
     long c = 1;
-    if (WRONG == 5) s--;
     if (WRONG == 6) r--;
-    if (WRONG == 7) return r < 0 ? 0 : lround(pow(s + 1, r));
-    for (int i = 1; i <= s; i++) c = c * (r + i) / i;
-    return r < 0 ? 0 : c;
+    if (WRONG == 7 || WRONG == 14) return r < 0 ? 0 : lround(pow(s + 1, r));
+    if (r < 0) return 0;
+    if (WRONG != 5 && WRONG != 6) return r && s ? reach(s, r - 1) + reach(s - 1, r) : 1;
+    for (int i = 1; i <= s - (WRONG == 5); i++) c = c * (r + i) / i;
+    return c;
 }
 
 int split(int n, int s)

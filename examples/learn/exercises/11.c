@@ -49,8 +49,10 @@ static void back(walk *w)
             "T = %d: back through step %d is next, which needs state %d; the walk "
             "stands at state %d%s",
             w->T, w->end - 1, w->end - 1, w->at,
-            w->at < w->end
-                ? ""
+            w->at < w->end ? ""
+            : w->at == w->T
+                ? ", after which there is none: a segment of n steps has n - 1 states "
+                  "after its first to make, and none if n = 1"
                 : ", from which a step was gone back through: drop what has been used");
     w->end--;
 }
