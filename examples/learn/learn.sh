@@ -45,7 +45,7 @@ number() { # two digits of what was typed, if there is such a lesson
     case $1 in
     *[!0-9]* | '') refuse "expected the number of a lesson, got '$1' (./dev learn lists them)" ;;
     esac
-    two=$(printf %02d "${1#0}")
+    two=$(echo "$1" | sed 's/^0*//; s/^.$/0&/')
     lessons | grep -q "^$two " || refuse "there is no lesson $1 (./dev learn lists them)"
     echo "$two"
 }
@@ -74,7 +74,8 @@ mark() { # <NN> <folder, from the root> <file of marks; none if empty> [flags of
     if program=$(build_exercise "$nn" "$folder/$nn.c" "$work"); then
         "$program" ${marks:+--marks "$marks"} "$@" || status=$?
     else
-        echo "$nn.c does not compile: its errors are above"
+        echo "$nn.c does not compile: its errors are above. The program's main is the" \
+            "marker's, and names and types of the functions stay as they were"
         status=1
     fi
     rm -rf "$work"
@@ -89,9 +90,12 @@ progress() {
         [ ! -f "$exercise" ] || holes=$(grep -c 'UNWRITTEN;' "$exercise")
         [ -z "$folder" ] || [ ! -f "$folder/marks.csv" ] ||
             right=$(grep -c "^$((1$two - 100)),[^,]*,1," "$folder/marks.csv" || true)
+        [ "$right" -le "$holes" ] || right=$holes
         printf '%s  %s of %s  %s\n' "$two" "$right" "$holes" "$(title "$file")"
     done
-    if [ -n "$folder" ]; then echo "yours are in $folder"; else
+    if [ -n "$folder" ] && [ ! -d "$folder" ]; then
+        echo "yours were in $folder, which is not there any more"
+    elif [ -n "$folder" ]; then echo "yours are in $folder"; else
         echo 'begin: ./dev learn 1 --lesson, then ./dev learn 1'
     fi
 }
@@ -105,14 +109,17 @@ report() { # <folder of folders>
             [ -f "$file" ] || continue
             nn=${file##*/} nn=${nn%.c}
             [ -f "$learn/exercises/$nn.c" ] || continue
-            said=$(mark "$nn" "$student" "" 2>/dev/null || true)
+            copy=$(mktemp -d)
+            cat "$file" >"$copy/$nn.c"
+            said=$(mark "$nn" "$copy" "" --quiet 2>/dev/null || true)
+            rm -rf "$copy"
             holes=$(grep -c 'UNWRITTEN;' "$learn/exercises/$nn.c")
             right=$(printf '%s\n' "$said" | grep -c '^  right ' || true)
             wrong=$(printf '%s\n' "$said" | sed -n 's/^  \(wrong\|open \) //p' | head -n 1 | tr '"' "'")
             case $said in *'does not compile'*) wrong='does not compile' ;; esac
-            hints=$(awk -F, -v n="$((1$nn - 100))" '$1 == n { s += $4 } END { print s + 0 }' \
+            hints=$(awk -F, -v n="$((1$nn - 100))" '$1 == n && $4 > 0 { s += $4 } END { print s + 0 }' \
                 "$student/marks.csv" 2>/dev/null || echo 0)
-            printf '"%s",%s,%s,%s,%s,"%s"\n' "${student##*/}" "$nn" "$right" "$holes" \
+            printf '"%s",%s,%s,%s,%s,"%s"\n' "$(echo "${student##*/}" | sed 's/"/""/g')" "$nn" "$right" "$holes" \
                 "$hints" "$wrong"
         done
     done
@@ -141,20 +148,29 @@ exercise() { # <NN> [DIR] [--hint]
                 ;;
             esac
             ;;
+        --html | --lesson) refuse "usage: ./dev learn $nn --lesson [--html FILE]" ;;
         -*) refuse "no flag is called '$1' (./dev learn --help)" ;;
-        *) folder=$1 ;;
+        *[!0-9]*)
+            [ -z "$folder" ] || refuse "two folders are named, '$folder' and '$1'"
+            folder=$1
+            ;;
+        *) refuse "expected a folder, got '$1' (if it is one: ./$1)" ;;
         esac
         shift
     done
     [ -f "$learn/exercises/$nn.c" ] || refuse "lesson $nn has no exercise"
     [ -n "$folder" ] || folder=$(cat "$remembered" 2>/dev/null || echo learn)
-    mkdir -p "$folder"
+    case $folder in
+    *[\"\\]*) refuse "a folder with a quotation mark or a backslash in its name, $folder, is not one a compiler takes" ;;
+    esac
+    mkdir -p "$folder" || refuse "$folder is not a folder that can be made"
     folder=$(cd "$folder" && pwd)
     printf '%s\n' "$folder" >"$remembered"
     if [ ! -f "$folder/$nn.c" ]; then
         cat "$learn/exercises/$nn.c" >"$folder/$nn.c"
         echo "$folder/$nn.c is yours to fill; then again: ./dev learn $nn"
     fi
+    [ ! -f "$folder/$nn.c" ] || [ -r "$folder/$nn.c" ] || refuse "$folder/$nn.c cannot be read"
     case $hint in
     '') mark "$nn" "$folder" "$folder/marks.csv" ;;
     first) mark "$nn" "$folder" "$folder/marks.csv" --hint ;;
@@ -176,6 +192,7 @@ case ${1-} in
 --build) # <NN> <file> <folder>: for the tests
     build_exercise "$2" "$3" "$4"
     ;;
+--lesson | --hint | --html) refuse "the lesson's number comes first: ./dev learn N $1" ;;
 -*) refuse "no flag is called '$1' (./dev learn --help)" ;;
 *)
     nn=$(number "$1")

@@ -50,7 +50,7 @@ solve() { # <file>: exercise 2, right
         { print }' "$root/examples/learn/exercises/02.c" >"$1"
 }
 
-echo 1..23
+echo 1..33
 learn
 expect lists_the_lessons 0 '02  0 of 2  the backward sweep' './dev learn 1 --lesson'
 learn 99
@@ -108,6 +108,39 @@ expect outlives_an_endless_loop 1 'wrong backward: your code ran for 1 seconds'
 sed -i 's/for (volatile.*/exit(0);/' "$work/mine/02.c"
 learn 2
 expect is_not_passed_by_an_end 1 'wrong backward: '
+
+# What a learner prints is theirs: shown, no more than a screen of it, and never a mark.
+noisy() { # <what divide prints>
+    solve "$work/mine/02.c"
+    sed -i "s/^    double u = t->value/    $1\n&/; s/^double u = t->value/$1\n&/" "$work/mine/02.c"
+}
+noisy 'printf("share %g ", 1.0);'
+learn 2
+expect shows_what_is_printed_in_lines_of_its_own 0 'share 1' '  right divide' '2 of 2 right'
+noisy 'puts("  right a"); puts("99 of 2 right");'
+mkdir -p "$work/loud/one" "$work/loud/qu\"ote"
+cp "$work/mine/02.c" "$work/loud/one"
+cp "$work/mine/02.c" "$work/loud/qu\"ote"
+learn --report loud
+expect reports_marks_that_nobody_prints 0 '"one",02,2,2,0,""' '"qu""ote",02,2,2,0,""'
+noisy 'for (;;) puts("without end");'
+learn 2
+expect outlives_endless_printing 1 'wrong divide: your code ran for 1 seconds'
+[ "$(wc -c <"$work/said")" -lt 9000 ] || status=9
+expect shows_a_screen_of_it 1
+printf 'exercise,hole,passed,hints\n2,divide,0,-3\n2,nothing,1,0\n' >"$work/mine/marks.csv"
+learn 2 --hint
+expect reads_marks_with_care 1 'hint 1 of 3 for divide'
+learn 2 'q"uote'
+expect refuses_a_folder_no_compiler_takes 2 'quotation mark'
+learn 2 3
+expect refuses_a_number_for_a_folder 2 "expected a folder, got '3'"
+learn 2 mine yours
+expect refuses_two_folders 2 'two folders are named'
+learn 99999999999999999999
+expect refuses_a_long_number 2 'there is no lesson'
+learn 2 --html page.html
+expect says_what_html_goes_with 2 '--lesson [--html FILE]'
 
 # The drawings in the chapter are those that the library draws. That of rates has a part
 # where training is chaotic, and no two processors agree: of it, only that it is whole.

@@ -3,6 +3,7 @@
  * loop is a line like any other mistake. Read next: check/02.c. */
 #include "mark.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/wait.h>
@@ -11,7 +12,7 @@
 #ifndef MARK_SECONDS /* what a check may take */
 #define MARK_SECONDS 20
 #endif
-enum { LINE = 2000 };
+enum { LINE = 2000, HINTS = 5 };
 
 /* A check that comes to its end writes this; what ends the program before is no pass. */
 static const char passed[] = "=";
@@ -80,42 +81,83 @@ static const char *ending(int status)
                          MARK_SECONDS);
     case SIGSEGV:
     case SIGBUS:
-        return "your code read or wrote memory that is not its own (a wrong index, or a "
-               "pointer to nothing)";
+        return "your code read or wrote memory that is not its own: a wrong index, a "
+               "pointer to nothing, or a function that calls itself without end";
     case SIGFPE:
         return "your code divided an integer by zero";
     case SIGABRT:
-        return "an assertion stopped your code; its words are above";
+        return "your code was stopped by an assertion, whose words are above, or by "
+               "abort()";
     default:
         return mark_text("your code was stopped by signal %d", WTERMSIG(status));
     }
 }
 
-/* "" if it passes, else the line. */
-static const char *check(const hole *h)
+/* A pipe that a check writes to: its verdict, or what the learner prints. */
+typedef struct stream {
+    int from;
+    size_t n;
+    char text[LINE];
+} stream;
+
+/* What there is to read; what is beyond the room is dropped. False at the end. */
+static bool stream_read(stream *s)
 {
-    static char line[LINE];
-    int ends[2], status;
-    size_t n = 0;
+    char more[4096];
+    ssize_t got = read(s->from, more, sizeof more);
+    if (got <= 0) return false;
+    size_t room = sizeof s->text - 1 - s->n,
+           take = (size_t)got < room ? (size_t)got : room;
+    memcpy(s->text + s->n, more, take);
+    s->n += take;
+    s->text[s->n] = 0;
+    return true;
+}
+
+/* Both to their ends, side by side: a learner may print without end. */
+static void streams_read(stream s[2])
+{
+    struct pollfd ends[2] = {{s[0].from, POLLIN, 0}, {s[1].from, POLLIN, 0}};
+    while (ends[0].fd >= 0 || ends[1].fd >= 0) {
+        if (poll(ends, 2, -1) < 0) break;
+        for (int k = 0; k < 2; k++)
+            if (ends[k].fd >= 0 && ends[k].revents && !stream_read(&s[k]))
+                ends[k].fd = -1;
+    }
+    close(s[0].from);
+    close(s[1].from);
+}
+
+static _Noreturn void check_here(const hole *h, const int verdict[2], const int prints[2])
+{
+    close(verdict[0]);
+    close(prints[0]);
+    dup2(prints[1], STDOUT_FILENO);
+    report_to = verdict[1];
+    alarm(MARK_SECONDS);
+    h->check();
+    mark_wrong_at(passed);
+}
+
+/* "" if it passes, else the line. In *printed what it wrote to stdout. */
+static const char *check(const hole *h, const char **printed)
+{
+    static stream s[2];
+    int verdict[2], prints[2], status;
     fflush(stdout);
-    if (pipe(ends)) return "no pipe for the check";
+    if (pipe(verdict) || pipe(prints)) return "no pipe for the check";
     pid_t child = fork();
     if (child < 0) return "no process for the check";
-    if (!child) {
-        close(ends[0]);
-        report_to = ends[1];
-        alarm(MARK_SECONDS);
-        h->check();
-        mark_wrong_at(passed);
-    }
-    close(ends[1]);
-    for (ssize_t got; (got = read(ends[0], line + n, LINE - 1 - n)) > 0;)
-        n += (size_t)got;
-    line[n] = 0;
-    close(ends[0]);
+    if (!child) check_here(h, verdict, prints);
+    close(verdict[1]);
+    close(prints[1]);
+    s[0] = (stream){.from = verdict[0]};
+    s[1] = (stream){.from = prints[0]};
+    streams_read(s);
     waitpid(child, &status, 0);
-    if (!strcmp(line, passed)) return "";
-    return n ? line : ending(status);
+    *printed = s[1].text;
+    if (!strcmp(s[0].text, passed)) return "";
+    return s[0].n ? s[0].text : ending(status);
 }
 
 /* What the file of marks says: a row `exercise,hole,passed,hints` each. */
@@ -134,8 +176,11 @@ static int read_marks(const char *file, mark *marks)
     while (n < MARKS && fgets(row, sizeof row, f)) {
         mark *m = &marks[n];
         if (sscanf(row, "%d,%63[^,],%d,%d", &m->exercise, m->hole, &m->passed,
-                   &m->hints) == 4)
-            n++;
+                   &m->hints) != 4)
+            continue;
+        m->hints = m->hints < 0 ? 0 : m->hints > HINTS ? HINTS : m->hints;
+        m->passed = m->passed == 1;
+        n++;
     }
     fclose(f);
     return n;
@@ -168,7 +213,7 @@ static mark *mark_of(mark *marks, int *n, int exercise, const char *hole)
 static void give_hint(const hole *h, mark *m)
 {
     int there = 0;
-    while (there < 5 && h->hints[there]) there++;
+    while (there < HINTS && h->hints[there]) there++;
     if (m->hints < there)
         printf("  hint %d of %d for %s: %s\n", m->hints + 1, there, h->name,
                h->hints[m->hints]);
@@ -179,9 +224,11 @@ static void give_hint(const hole *h, mark *m)
 }
 
 /* What is said of hole i; `right` tells of those before it. */
-static const char *verdict(const hole *holes, int i, const bool *right)
+static const char *verdict(const hole *holes, int i, const bool *right, bool quiet)
 {
-    const char *line = check(&holes[i]);
+    const char *printed = "", *line = check(&holes[i], &printed);
+    if (!quiet && *printed)
+        printf("%s%s", printed, printed[strlen(printed) - 1] == '\n' ? "" : "\n");
     for (int k = 0; k < i && *line && strcmp(line, unwritten); k++)
         if (holes[i].needs && !strcmp(holes[i].needs, holes[k].name) && !right[k])
             return mark_text("if it calls %s, which is not right, mend that first. (%s)",
@@ -204,15 +251,18 @@ int mark_exercise(int argc, char **argv, int number, const hole *holes, int n)
     static bool right[MARKS];
     const char *file = NULL, *hint = NULL; /* "": for the first that is not right */
     int count = 0;
+    bool quiet = false;
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--marks") && i + 1 < argc)
             file = argv[++i];
+        else if (!strcmp(argv[i], "--quiet"))
+            quiet = true;
         else if (!strcmp(argv[i], "--hint"))
             hint = i + 1 < argc && argv[i + 1][0] != '-' ? argv[++i] : "";
     int rows = read_marks(file, marks);
     for (int i = 0; i < n; i++) {
         mark *m = mark_of(marks, &rows, number, holes[i].name);
-        const char *line = verdict(holes, i, right);
+        const char *line = verdict(holes, i, right, quiet);
         m->passed = right[i] = !*line;
         count += right[i];
         say(&holes[i], line);
@@ -220,6 +270,7 @@ int mark_exercise(int argc, char **argv, int number, const hole *holes, int n)
         give_hint(&holes[i], m);
         hint = NULL; /* one at a time */
     }
+    if (hint && !*hint) puts("  no hint is needed");
     if (hint && *hint) printf("  no hole that is not right is called %s\n", hint);
     printf("%d of %d right\n", count, n);
     write_marks(file, marks, rows);

@@ -54,7 +54,8 @@ const char *mark_text(const char *format, ...);
 /* Owned by the check, which ends with its process; an error of the library ends it. */
 ht_context *mark_context(void);
 
-/* Marks exercise `number`, a line a hole. argv: [--hint [HOLE]] [--marks FILE], a CSV
+/* Marks exercise `number`, a line a hole. argv: [--quiet: without
+ * what the learner prints] [--hint [HOLE]] [--marks FILE], a CSV
  * that keeps what passed and how many hints were taken. Returns main's status: 0 if all
  * is right. */
 int mark_exercise(int argc, char **argv, int number, const hole *holes, int n);
