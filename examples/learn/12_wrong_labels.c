@@ -18,13 +18,13 @@
  *     dF/dw_i = -rate/n g_i'dF/dtheta       g_i = dCE_i/dtheta, ' for the inner product
  *
  * is positive where a step down CE_i leads up F: where the image pulls theta away from
- * what right labels want. So the images with the largest dF/dw_i are the suspects. Some
- * steps of descent in w, w_i <- min(1, max(0, w_i - step dF/dw_i)), make it plainer, as
- * the wrong ones spoil theta less and less.
- *
- * What is called wrong (w_i < 1/2) is scored by the truth, which serves nothing else:
- * precision P, the part of those called wrong that are; recall R, the part of those that
- * are that is called so; and F1 = 2 P R / (P + R), which is high only if both are. */
+ * what right labels want. So the images with the largest dF/dw_i are the suspects: 74 of
+ * the first 90 are wrong. Descent in w, w_i <- min(1, max(0, w_i - step dF/dw_i)), lowers
+ * F, as the wrong ones spoil theta less, but finds no more of them: 73 to 75. Yet it says
+ * how many, which the order does not: those with w_i < 1/2 are called wrong.
+ * The truth serves for their score alone: precision P, the part of those called wrong
+ * that are; recall R, the part of those that are that is called so; and
+ * F1 = 2 P R / (P + R), high only if both are (the first 90: P = R = F1 = 0.822). */
 #include "lesson.h"
 
 enum { N = 300, WRONG = 90, PIXELS = 784, CLASSES = 10, STEPS = 60, OUTER_STEPS = 8 };

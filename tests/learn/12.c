@@ -11,6 +11,11 @@
  * wrong 9: that is their mean; F1 is 2 P R / (P + R)
  * wrong 10: 0 / 0 is NaN; ask first
  * wrong 11: that is how many verdicts are right
+ * wrong 12: n is how many rows there are, here not 4
+ * wrong 13: u may be just there, so round down
+ * wrong 14: of two slopes that are alike each has a place of its own
+ * wrong 15: begin the search for the largest with -INFINITY
+ * wrong 16: with k = n all are to stand in order
  */
 ht_var weighted_loss(ht_var logits, ht_var labels, ht_var weight)
 {
@@ -18,6 +23,7 @@ ht_var weighted_loss(ht_var logits, ht_var labels, ht_var weight)
     if (WRONG == 1) return ht_div(ht_sum(product), ht_sum(weight));
     if (WRONG == 2) return ht_sum(product);
     if (WRONG == 3) return ht_mul(ht_mean(weight), ht_mean(each));
+    if (WRONG == 12) return ht_mul(ht_sum(product), 0.25);
     return ht_mean(product);
 }
 
@@ -26,6 +32,7 @@ int wrong_label(int label, int classes, double u)
     if (WRONG == 4) return (int)(classes * u);
     if (WRONG == 5 && classes > 2)
         return (label + 1 + (int)((classes - 2) * u)) % classes;
+    if (WRONG == 13) return (label + (int)ceil((classes - 1) * u)) % classes;
     int other = (int)((classes - 1) * u);
     return other + (other >= label);
 }
@@ -33,15 +40,21 @@ int wrong_label(int label, int classes, double u)
 void suspects(int n, const double *slope, int k, int *suspect)
 {
     bool taken[100] = {false};
-    for (int j = 0; j < k; j++) {
-        int best = -1;
-        double largest = -INFINITY;
+    for (int i = 0; i < n && WRONG == 14; i++) {
+        int larger = 0;
+        for (int l = 0; l < n; l++) larger += slope[l] > slope[i];
+        if (larger < k) suspect[larger] = i;
+    }
+    for (int j = 0; j < k && WRONG != 14; j++) {
+        int best = WRONG == 15 ? 0 : -1;
+        double largest = WRONG == 15 ? -1 : -INFINITY;
         for (int i = 0; i < n; i++) {
             double x = WRONG == 6 ? -slope[i] : WRONG == 7 ? fabs(slope[i]) : slope[i];
             if (!taken[i] && x > largest) largest = x, best = i;
         }
         taken[suspect[j] = best] = true;
     }
+    if (WRONG == 16 && k == n && n > 3) suspect[0] = suspect[1], suspect[1] = 4;
 }
 
 void score(int n, const bool *called, const bool *wrong, double *precision,

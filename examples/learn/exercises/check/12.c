@@ -16,6 +16,13 @@ static double cross_entropy(const double *row, int label)
     return log(sum) - row[label];
 }
 
+/* "<what> 1, 0.25, 0" */
+static const char *listed(const char *what, int n, const double *x)
+{
+    for (int i = 0; i < n; i++) what = mark_text("%s%s%g", what, i ? ", " : " ", x[i]);
+    return what;
+}
+
 /* Cross-entropy of logits that were weighed themselves. */
 static double of_weighed(int i, double w)
 {
@@ -24,14 +31,15 @@ static double of_weighed(int i, double w)
     return cross_entropy(row, y[i]);
 }
 
-static void check_loss_with(ht_tape *t, const double *w)
+/* The mean over the first n rows. */
+static void check_loss_with(ht_tape *t, int n, const double *w)
 {
     ht_context *ctx = ht_tape_context(t);
-    ht_tensor *logits = ht_tensor_new(ctx, HT_F64, HT_SHAPE(N, CLASSES));
-    ht_tensor *labels = ht_tensor_new(ctx, HT_I32, HT_SHAPE(N));
-    ht_tensor *weight = ht_tensor_new(ctx, HT_F64, HT_SHAPE(N));
+    ht_tensor *logits = ht_tensor_new(ctx, HT_F64, HT_SHAPE(n, CLASSES));
+    ht_tensor *labels = ht_tensor_new(ctx, HT_I32, HT_SHAPE(n));
+    ht_tensor *weight = ht_tensor_new(ctx, HT_F64, HT_SHAPE(n));
     double sum = 0, all = 0, plain = 0, weighed = 0;
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < n; i++) {
         for (int j = 0; j < CLASSES; j++) ht_tensor_set(logits, i * CLASSES + j, z[i][j]);
         ht_tensor_set(labels, i, y[i]);
         ht_tensor_set(weight, i, w[i]);
@@ -41,19 +49,20 @@ static void check_loss_with(ht_tape *t, const double *w)
     ht_var loss =
         weighted_loss(ht_input(t, logits), ht_input(t, labels), ht_input(t, weight));
     char text[HT_SHAPE_TEXT];
-    const char *at = mark_text("weights %g, %g, %g, %g", w[0], w[1], w[2], w[3]);
+    const char *at = listed("weights", n, w);
     if (ht_var_shape(loss).rank)
         mark_wrong("%s: the result has shape %s; one number, (), is right: the mean over "
                    "all rows",
                    at, ht_shape_text(ht_var_shape(loss), text));
     mark_number(
-        ht_item(loss), sum / N, 1e-9,
-        SLIPS({plain / N, "the weights are not used"},
+        ht_item(loss), sum / n, 1e-9,
+        SLIPS({plain / n, "the weights are not used"},
               {sum, "that is the sum; 1/n is missing"},
+              {sum / N, "n is how many rows there are, here not 4"},
               {sum / all, "divide by n, not by the sum of the weights: else all "
                           "weights at half would change nothing"},
-              {weighed / N, "it is the losses that are weighed, not the logits"},
-              {all / N * plain / N, "that is the mean weight times the mean loss: "
+              {weighed / n, "it is the losses that are weighed, not the logits"},
+              {all / n * plain / n, "that is the mean weight times the mean loss: "
                                     "multiply row by row, then take the mean"}),
         "%s: L", at);
 }
@@ -61,9 +70,11 @@ static void check_loss_with(ht_tape *t, const double *w)
 static void check_weighted_loss(void)
 {
     ht_tape *t = ht_tape_new(mark_context(), HT_EAGER);
-    check_loss_with(t, (const double[]){1, 0.25, 0, 0.5});
-    check_loss_with(t, (const double[]){0.5, 0.5, 0.5, 0.5});
-    check_loss_with(t, (const double[]){1, 1, 1, 1});
+    check_loss_with(t, N, (const double[]){1, 0.25, 0, 0.5});
+    check_loss_with(t, N, (const double[]){0.5, 0.5, 0.5, 0.5});
+    check_loss_with(t, N, (const double[]){1, 1, 1, 1});
+    check_loss_with(t, 3, (const double[]){1, 0.25, 0.5});
+    check_loss_with(t, 2, (const double[]){0.75, 0.5});
 }
 
 /* How often each class came up, of 60 (classes - 1) times. */
@@ -80,6 +91,22 @@ static void judge_counts(int label, int classes, const int *count)
             mark_wrong("label %d of %d classes, %d values of u: %d came up %d times and "
                        "60 is right: each of the classes - 1 others is as likely",
                        label, classes, 60 * (classes - 1), j, count[j]);
+}
+
+/* Where rounding is most easily wrong: u = 0, the borders k / (classes - 1), and the
+ * largest number below 1. */
+static void judge_border(int label, int classes, double u)
+{
+    int got = wrong_label(label, classes, u);
+    const char *at = mark_text("label %d of %d classes, u = %.17g", label, classes, u);
+    if (got == label)
+        mark_wrong(
+            "%s: yours is the right label, %d: u may be just there, so round down, "
+            "1 + (int)(..), as ceil(0) is 0",
+            at, got);
+    if (got < 0 || got >= classes)
+        mark_wrong("%s: yours is %d, which is no class: 0 .. %d are", at, got,
+                   classes - 1);
 }
 
 /* Every label, and u evenly in 0 .. 1: each other label comes up equally often. */
@@ -103,6 +130,9 @@ static void check_wrong_label(void)
                 count[got]++;
             }
             judge_counts(label, classes, count);
+            for (int k = 0; k < classes - 1; k++)
+                judge_border(label, classes, (double)k / (classes - 1));
+            judge_border(label, classes, nextafter(1, 0));
         }
 }
 
@@ -123,35 +153,80 @@ static bool sorted_by(int kind, int n, int k, const double *slope, const int *go
     return true;
 }
 
+/* The slope that stands at place j, the largest first; equal ones follow each other. */
+static double slope_at(int n, const double *slope, int j)
+{
+    for (int i = 0; i < n; i++) {
+        int larger = 0, alike = 0;
+        for (int l = 0; l < n; l++)
+            larger += slope[l] > slope[i], alike += slope[l] == slope[i];
+        if (larger <= j && j < larger + alike) return slope[i];
+    }
+    return 0;
+}
+
+enum { IMAGES = 7, NOTHING = -1000 };
+
+/* k numbers of images, each once; `why` is what goes wrong most easily here. */
+static void judge_numbers(const char *at, int n, int k, const int *got, const char *why)
+{
+    for (int j = 0; j < k; j++) {
+        if (got[j] == NOTHING)
+            mark_wrong("%s: suspect[%d] was not written%s", at, j, why);
+        if (got[j] < 0 || got[j] >= n)
+            mark_wrong("%s: suspect[%d] is %d; it is the number of an image, 0 .. %d%s",
+                       at, j, got[j], n - 1, why);
+        for (int l = 0; l < j; l++)
+            if (got[l] == got[j])
+                mark_wrong("%s: image %d is both suspect[%d] and suspect[%d]%s", at,
+                           got[j], l, j, why);
+    }
+}
+
+static bool is_turned(int n, const double *slope, int k, const int *got)
+{
+    for (int j = 0; j < k; j++)
+        if (slope[got[k - 1 - j]] != slope_at(n, slope, j)) return false;
+    return true;
+}
+
+static void check_order(int n, const double *slope, int k, const char *why)
+{
+    int got[IMAGES];
+    for (int j = 0; j < IMAGES; j++) got[j] = NOTHING;
+    const char *at = mark_text("%s, k = %d", listed("slopes", n, slope), k);
+    suspects(n, slope, k, got);
+    judge_numbers(at, n, k, got, why);
+    for (int j = 0; j < k; j++) {
+        double right = slope_at(n, slope, j);
+        if (slope[got[j]] == right) continue;
+        mark_wrong(
+            "%s: suspect[%d] is %d, with slope %g; that of slope %g is right%s", at, j,
+            got[j], slope[got[j]], right,
+            sorted_by(0, n, k, slope, got)
+                ? ": the sign: dF/dw_i > 0 says that more of image i makes F larger"
+            : sorted_by(1, n, k, slope, got)
+                ? ": by size alone: a large negative slope says that the image helps"
+            : is_turned(n, slope, k, got)
+                ? ": those are they, but the most suspect stands first"
+                : why);
+    }
+}
+
 static void check_suspects(void)
 {
-    enum { IMAGES = 7, K = 3 };
     const double slope[IMAGES] = {0.1, -0.9, 0.4, 0, 0.7, -0.2, 0.3};
-    const int right[K] = {4, 2, 6};
-    int got[K] = {-1, -1, -1};
-    const char *at = "slopes 0.1, -0.9, 0.4, 0, 0.7, -0.2, 0.3, k = 3";
-    suspects(IMAGES, slope, K, got);
-    for (int j = 0; j < K; j++)
-        if (got[j] < 0 || got[j] >= IMAGES)
-            mark_wrong("%s: suspect[%d] is %d; it is the number of an image, 0 .. %d", at,
-                       j, got[j], IMAGES - 1);
-    if (!memcmp(got, right, sizeof got)) {
-        int all[IMAGES];
-        suspects(IMAGES, slope, IMAGES, all);
-        if (all[IMAGES - 1] != 1)
-            mark_wrong("k = 7, all of them: the last is yours %d, right is 1",
-                       all[IMAGES - 1]);
-        return;
-    }
-    bool turned = got[0] == right[2] && got[1] == right[1] && got[2] == right[0];
-    mark_wrong("%s: yours are %d, %d, %d, right are 4, 2, 6%s", at, got[0], got[1],
-               got[2],
-               sorted_by(0, IMAGES, K, slope, got)
-                   ? ": the sign: dF/dw_i > 0 says that more of image i makes F larger"
-               : sorted_by(1, IMAGES, K, slope, got)
-                   ? ": by size alone: a large negative slope says that the image helps"
-               : turned ? ": those are they, but the most suspect stands first"
-                        : "");
+    check_order(IMAGES, slope, 3, "");
+    check_order(IMAGES, slope, 1, "");
+    check_order(IMAGES, slope, IMAGES, ": with k = n all are to stand in order");
+    for (int k = 2; k <= 3; k++)
+        check_order(3, (const double[]){0.5, 0.5, 0.1}, k,
+                    ": of two slopes that are alike each has a place of its own, in "
+                    "either order");
+    for (int k = 1; k <= 4; k++)
+        check_order(4, (const double[]){-3, -1.5, -2, -40}, k,
+                    ": slopes may all be below 0, and below -1: begin the search for the "
+                    "largest with -INFINITY");
 }
 
 static void check_score_of(const bool *called, const bool *wrong, int n)
