@@ -3,7 +3,7 @@
  * what may not overlap, by what could lie lower, and by its peak. */
 #include EXERCISE
 
-enum { MOST = 16 };
+enum { MOST = 20 };
 
 /* u; e reads u, s reads e, q reads u twice, y (5) reads q and s; 4, 6 and 7 are dead. */
 static const node small[] = {{128, {-1, -1}}, {128, {0, -1}}, {8, {1, -1}},
@@ -25,6 +25,26 @@ static bool reads(const node *nodes, int j, int i)
     return nodes[j].input[0] == i || nodes[j].input[1] == i;
 }
 
+/* A walk down that begins at `start` leaves out what larger outputs read, and does not
+ * count them. */
+static void check_start(const char *what, int n, const node *nodes, int n_out,
+                        const int *out, int start, const bool *need, int count)
+{
+    bool walked[MOST] = {false};
+    for (int k = 0; k < n_out; k++) walked[out[k]] = true;
+    for (int i = start; i >= 0; i--) {
+        count -= walked[i];
+        for (int k = 0; k < 2 && walked[i]; k++)
+            if (nodes[i].input[k] >= 0) walked[nodes[i].input[k]] = true;
+    }
+    bool above = false;
+    for (int k = 0; k < n_out; k++) above = above || out[k] > start;
+    if (above && !count && !memcmp(walked, need, (size_t)n * sizeof *need))
+        mark_wrong("%s: your walk down begins at node %d, and an output is above it: the "
+                   "outputs are in any order, so begin at node n - 1, here %d",
+                   what, start, n - 1);
+}
+
 static void check_needs(const char *what, int n, const node *nodes, int n_out,
                         const int *out)
 {
@@ -32,6 +52,8 @@ static void check_needs(const char *what, int n, const node *nodes, int n_out,
     int right = 0, all_up_to = 0, readings = n_out;
     for (int i = 0; i < MOST; i++) need[i] = i % 2;
     int count = needed(n, nodes, n_out, out, need);
+    check_start(what, n, nodes, n_out, out, out[0], need, count);
+    check_start(what, n, nodes, n_out, out, out[n_out - 1], need, count);
     for (int i = n - 1; i >= 0; i--) {
         bool is = false, output = false, direct = false;
         for (int k = 0; k < n_out; k++) {
@@ -75,14 +97,17 @@ static void check_needed(void)
     check_needs("y = node 5 of 8", SMALL, small, 1, (int[]){Y});
     check_needs("node 6, six steps deep", 7, deep, 1, (int[]){6});
     check_needs("two outputs, nodes 3 and 2", 7, deep, 2, (int[]){3, 2});
+    check_needs("two outputs, nodes 2 and 3", 7, deep, 2, (int[]){2, 3});
+    check_needs("two outputs, nodes 2 and 5", 7, deep, 2, (int[]){2, 5});
+    check_needs("two outputs, nodes 5 and 2", 7, deep, 2, (int[]){5, 2});
+    check_needs("three outputs, nodes 4, 7 and 1", SMALL, small, 3, (int[]){4, 7, 1});
 }
 
-static void check_last_use(void)
+static void check_last_of(const char *what, int n_out, const int *out)
 {
-    const int out[] = {2, Y};
     int last[MOST];
     for (int i = 0; i < MOST; i++) last[i] = 9;
-    last_use(SMALL, small, 2, out, last);
+    last_use(SMALL, small, n_out, out, last);
     for (int i = 0; i < SMALL; i++) {
         int first = -1, right = i;
         for (int j = SMALL - 1; j > i; j--)
@@ -91,19 +116,30 @@ static void check_last_use(void)
                 if (right == i) right = j;
             }
         int reader = right;
-        if (i == 2 || i == Y) right = SMALL;
+        for (int k = 0; k < n_out; k++)
+            if (out[k] == i) right = SMALL;
         mark_number(
             last[i], right, 0,
             SLIPS(
                 {9, "last held 9 before your code: it is i where nobody reads the node"},
-                {i == 2 || i == Y ? reader : -9,
+                {right == SMALL ? reader : -9,
                  "it is an output: the caller reads it when all is done, at time n"},
+                {SMALL, "it is not an output: out has n_out of them, and what comes "
+                        "after these in memory is none"},
                 {SMALL - 1, "nobody reads it that late; an output lives to n, the others "
                             "to their last reader"},
                 {first, "that is the first that reads it; it must live until the last"},
                 {-1, "it lives at its own time at least"}),
-            "8 nodes, outputs 2 and 5: last[%d]", i);
+            "8 nodes, %s: last[%d]", what, i);
     }
+}
+
+/* What stands in `out` after the n_out outputs is a node, and not an output. */
+static void check_last_use(void)
+{
+    check_last_of("outputs 2 and 5", 2, (int[]){2, Y, 0});
+    check_last_of("one output, 5", 1, (int[]){Y, 2, 0});
+    check_last_of("outputs 5, 1 and 7", 3, (int[]){Y, 1, 7, 0});
 }
 
 /* Where it would be right to put node i, the others before it being where they are. */
@@ -169,6 +205,27 @@ static void check_plan_of(const char *what, int n, const node *nodes, const int 
                 "%s: the peak", what);
 }
 
+/* Every second node lives on, each below the one before: what moves up from below, and
+ * looks at nodes 0, 1, .., has to look again after each. Where all live, what looks at
+ * the last first has to. */
+static void check_moves(void)
+{
+    enum { MOVES = 8, NODES = 2 * MOVES + 1 };
+    node down[NODES], up[NODES];
+    int last[NODES], all[NODES];
+    for (int i = 0; i < NODES; i++) {
+        down[i] = (node){i % 2 ? 8 : 8 * (MOVES - i / 2), {-1, -1}};
+        up[i] = (node){8, {-1, -1}};
+        last[i] = i % 2 ? NODES : i + 1, all[i] = NODES;
+    }
+    down[NODES - 1].bytes = 16;
+    const char *again = "17 nodes, the last of which has to move up 8 times, past one "
+                        "after the other (look again until nothing is in its way, not a "
+                        "number of times)";
+    check_plan_of(again, NODES, down, last);
+    check_plan_of("17 nodes of 8 bytes that all live on", NODES, up, all);
+}
+
 static void check_plan(void)
 {
     const node gaps[] = {{64, {-1, -1}}, {64, {0, -1}}, {64, {1, -1}}, {32, {2, -1}},
@@ -177,6 +234,7 @@ static void check_plan(void)
                   (int[]){1, 6, 6, 4, 5, 6, 7});
     check_plan_of("nodes of 128, 128, 8, 128, 64, 128, 32, 16 bytes", SMALL, small,
                   (int[]){3, 2, 5, 5, 7, 8, 6, 7});
+    check_moves();
 }
 
 int main(int argc, char **argv)
