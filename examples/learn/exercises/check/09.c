@@ -3,16 +3,68 @@
  * differences of whole trainings. What well-known mistakes give is computed beside. */
 #include EXERCISE
 
-enum { STEPS = 5 };
-static const double start[2] = {1, -0.5}, rate_at = 0.1;
+enum { STEPS = 5, CASES = 3 };
+static const double cases[CASES][3] = {
+    {1, -0.5, 0.1}, {0.2, 0.7, 0.25}, {-0.6, 0.4, 0.05}};
+static double start[2], rate_at; /* of the training in hand */
+static double before;            /* dF/drate of the one before it */
+static int calls;                /* of the vjp that a hole is given */
+
+static void begin(int i)
+{
+    start[0] = cases[i][0], start[1] = cases[i][1], rate_at = cases[i][2];
+}
 
 static double dot(const double *a, const double *b) { return a[0] * b[0] + a[1] * b[1]; }
+
+/* What the exercise gives, once more: its own may have been changed. */
+static void own_gradient(const double *theta, double *g)
+{
+    for (int i = 0; i < 2; i++) g[i] = exp(theta[i]) + theta[0] + theta[1];
+}
+
+static void own_hessian_times(const double *theta, const double *v, double *hv)
+{
+    for (int i = 0; i < 2; i++) hv[i] = exp(theta[i]) * v[i] + v[0] + v[1];
+}
+
+static void own_outer_gradient(const double *theta, double *v)
+{
+    for (int i = 0; i < 2; i++) v[i] = theta[i] - 0.5;
+}
+
+static void own_step(const double *theta, double rate, double *next)
+{
+    double g[2];
+    own_gradient(theta, g);
+    for (int i = 0; i < 2; i++) next[i] = theta[i] - rate * g[i];
+}
+
+static void same(const char *name, const double *yours, const double *own)
+{
+    for (int i = 0; i < 2; i++)
+        mark_number(yours[i], own[i], 1e-12, NULL,
+                    "%s was given and has been changed, put it back; its number %d at "
+                    "theta = (1, -0.5), rate = 0.1, v = (2, 3)",
+                    name, i);
+}
+
+static void check_given(void)
+{
+    const double theta[2] = {1, -0.5}, v[2] = {2, 3};
+    double a[2], b[2];
+    gradient(theta, a), own_gradient(theta, b), same("gradient", a, b);
+    hessian_times(theta, v, a), own_hessian_times(theta, v, b);
+    same("hessian_times", a, b);
+    outer_gradient(theta, a), own_outer_gradient(theta, b), same("outer_gradient", a, b);
+    step(theta, 0.1, a), own_step(theta, 0.1, b), same("step", a, b);
+}
 
 /* v . U(theta, rate) */
 static double moved(const double *theta, double rate, const double *v)
 {
     double next[2];
-    step(theta, rate, next);
+    own_step(theta, rate, next);
     return dot(v, next);
 }
 
@@ -21,7 +73,7 @@ static double trained(const double *first, double rate, int T)
 {
     double theta[2] = {first[0], first[1]}, next[2];
     for (int t = 0; t < T; t++) {
-        step(theta, rate, next);
+        own_step(theta, rate, next);
         memcpy(theta, next, sizeof theta);
     }
     return ((theta[0] - 0.5) * (theta[0] - 0.5) + (theta[1] - 0.5) * (theta[1] - 0.5)) /
@@ -45,8 +97,8 @@ static double by_rate(int T)
 static double vjp_with(const double *theta, double rate, double *v, double hessian)
 {
     double g[2], hv[2];
-    gradient(theta, g);
-    hessian_times(theta, v, hv);
+    own_gradient(theta, g);
+    own_hessian_times(theta, v, hv);
     double share = -dot(g, v);
     for (int i = 0; i < 2; i++) v[i] -= hessian * rate * hv[i];
     return share;
@@ -57,11 +109,17 @@ static double right_vjp(const double *theta, double rate, double *v)
     return vjp_with(theta, rate, v, 1);
 }
 
+static double given_vjp(const double *theta, double rate, double *v)
+{
+    calls++;
+    return right_vjp(theta, rate, v);
+}
+
 static void check_at(const double *theta, double rate, const double *v)
 {
     double h = 1e-6, g[2], hv[2], back[2] = {v[0], v[1]};
-    gradient(theta, g);
-    hessian_times(theta, v, hv);
+    own_gradient(theta, g);
+    own_hessian_times(theta, v, hv);
     double share = step_vjp(theta, rate, back), spoiled = -dot(g, back);
     const char *at = mark_text("theta = (%g, %g), rate = %g, v = (%g, %g)", theta[0],
                                theta[1], rate, v[0], v[1]);
@@ -95,21 +153,23 @@ static void check_at(const double *theta, double rate, const double *v)
 
 static void check_step_vjp(void)
 {
+    check_given();
     check_at((double[]){1, -0.5}, 0.1, (double[]){2, 3});
     check_at((double[]){0.2, 0.3}, 0.4, (double[]){-1, 0.5});
 }
 
 /* The sums that mistakes make, of T steps from start. */
-enum { LAST, FIRST, FIRST_ORDER, AFTER, SAME_V, OUTER_FIRST, MISTAKES };
+enum { LAST, FIRST, FIRST_ORDER, AFTER, SAME_V, OUTER_FIRST, RATE, MISTAKES };
 
 static void mistakes(int T, double *sum)
 {
-    double theta[STEPS + 1][2], v[STEPS + 1][2], g[2], u[2], w[2], plain[2];
+    double theta[STEPS + 1][2], v[STEPS + 1][2], g[2], u[2], w[2], r[2], plain[2];
     memcpy(theta[0], start, sizeof start);
-    for (int t = 0; t < T; t++) step(theta[t], rate_at, theta[t + 1]);
-    outer_gradient(theta[T], v[T]);
+    for (int t = 0; t < T; t++) own_step(theta[t], rate_at, theta[t + 1]);
+    own_outer_gradient(theta[T], v[T]);
     memcpy(w, v[T], sizeof w), memcpy(plain, v[T], sizeof plain);
-    outer_gradient(theta[0], u);
+    memcpy(r, v[T], sizeof r);
+    own_outer_gradient(theta[0], u);
     for (int i = 0; i < MISTAKES; i++) sum[i] = 0;
     for (int t = T - 1; t >= 0; t--) {
         memcpy(v[t], v[t + 1], sizeof v[t]);
@@ -117,9 +177,10 @@ static void mistakes(int T, double *sum)
         if (t == T - 1) sum[LAST] = share;
         if (t == 0) sum[FIRST] = share;
         sum[AFTER] += right_vjp(theta[t + 1], rate_at, w);
+        sum[RATE] += right_vjp(theta[t], cases[0][2], r);
         sum[OUTER_FIRST] += right_vjp(theta[t], rate_at, u);
         sum[FIRST_ORDER] += vjp_with(theta[t], rate_at, plain, 0);
-        gradient(theta[t], g);
+        own_gradient(theta[t], g);
         sum[SAME_V] -= dot(g, v[t]);
     }
 }
@@ -147,38 +208,75 @@ static void check_rate(double yours, int T, const char *at)
               {wrong[OUTER_FIRST],
                "the sweep began with dF/dtheta at theta_0; F is a function of the last "
                "state"},
+              {before, "that is what the training before had, from another start and "
+                       "at another rate: make it of what your function is given"},
+              {wrong[RATE],
+               "that is with vjps at rate 0.1, which the first training had; "
+               "the rate is what your function is given"},
               {-by_rate(T), "the sign"}),
         "%s: dF/drate, which differences of whole trainings have", at);
+    before = by_rate(T);
+}
+
+static void check_calls(int steps)
+{
+    if (calls != steps)
+        mark_wrong(
+            "the numbers are right, but vjp was called %d times in trainings of %d "
+            "steps in all: they are to be made of vjps, one of each step",
+            calls, steps);
+}
+
+static const char *training(int T)
+{
+    return mark_text("T = %d from (%g, %g) at rate %g", T, start[0], start[1], rate_at);
 }
 
 static void check_two_steps(void)
 {
-    double first[2] = {start[0], start[1]};
-    check_rate(two_steps(right_vjp, first, rate_at), 2,
-               "T = 2 from (1, -0.5) at rate 0.1");
-    if (first[0] != start[0] || first[1] != start[1])
-        mark_wrong("theta_0 was (1, -0.5) and is (%g, %g) now: it is not yours to change",
-                   first[0], first[1]);
+    check_given();
+    before = NAN;
+    for (int i = 0; i < CASES; i++) {
+        begin(i);
+        double first[2] = {start[0], start[1]};
+        const char *at = training(2);
+        check_rate(two_steps(given_vjp, first, rate_at), 2, at);
+        if (first[0] != start[0] || first[1] != start[1])
+            mark_wrong("theta_0 was (%g, %g) and is (%g, %g) now: it is not yours to "
+                       "change",
+                       start[0], start[1], first[0], first[1]);
+    }
+    check_calls(2 * CASES);
+}
+
+static void check_sweep_of(int T)
+{
+    double theta[STEPS + 1][2], v[2], last[2];
+    memcpy(theta[0], start, sizeof start);
+    for (int t = 0; t < T; t++) own_step(theta[t], rate_at, theta[t + 1]);
+    for (int t = T + 1; t <= STEPS; t++) theta[t][0] = theta[t][1] = NAN;
+    own_outer_gradient(theta[T], v);
+    memcpy(last, v, sizeof v);
+    const char *at = training(T);
+    check_rate(sweep(given_vjp, T, (const double(*)[2])theta, rate_at, v), T, at);
+    for (int i = 0; i < 2; i++)
+        mark_number(v[i], by_first(T, i), 1e-6,
+                    SLIPS({last[i], "v is still dF/dtheta_T: take it through the "
+                                    "steps in place"}),
+                    "%s: v[%d], to be dF/dtheta_0, which differences have", at, i);
 }
 
 static void check_sweep(void)
 {
-    for (int T = 1; T <= STEPS; T += 2) {
-        double theta[STEPS + 1][2], v[2], last[2];
-        memcpy(theta[0], start, sizeof start);
-        for (int t = 0; t < T; t++) step(theta[t], rate_at, theta[t + 1]);
-        for (int t = T + 1; t <= STEPS; t++) theta[t][0] = theta[t][1] = NAN;
-        outer_gradient(theta[T], v);
-        memcpy(last, v, sizeof v);
-        double d = sweep(right_vjp, T, (const double(*)[2])theta, rate_at, v);
-        const char *at = mark_text("T = %d from (1, -0.5) at rate 0.1", T);
-        check_rate(d, T, at);
-        for (int i = 0; i < 2; i++)
-            mark_number(v[i], by_first(T, i), 1e-6,
-                        SLIPS({last[i], "v is still dF/dtheta_T: take it through the "
-                                        "steps in place"}),
-                        "%s: v[%d], to be dF/dtheta_0, which differences have", at, i);
+    int steps = 0;
+    check_given();
+    before = NAN;
+    for (int i = 0; i < CASES; i++) {
+        begin(i);
+        check_sweep_of(1 + 2 * i);
+        steps += 1 + 2 * i;
     }
+    check_calls(steps);
 }
 
 int main(int argc, char **argv)
