@@ -21,6 +21,9 @@
  * wrong 19: by 1 sweeps back and 2 forward; one of each do: one ht_jvp gives the tangents
  * wrong 20: by 2 sweeps back and 1 forward; one of each do: one ht_grad by {theta, w}
  * wrong 21: that is dF/dtheta_T: v goes back through all steps
+ * wrong 22: by ht_grad, ht_vjp or ht_jvp (1 calls): write the formulas
+ * wrong 23: that is ht_grad of the whole training; back was called, but what it gave
+ * wrong 24: by 2 sweeps beside those of back; one is enough, of F
  */
 void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
 {
@@ -28,6 +31,11 @@ void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
     if (WRONG == 1) *d_g = ht_mul(rate, v);
     *d_rate = ht_neg(WRONG == 3 ? ht_mul(g, v) : ht_sum(ht_mul(g, v)));
     if (WRONG == 13) *d_rate = ht_neg(*d_rate);
+    if (WRONG == 22) {
+        ht_var next = ht_neg(ht_mul(rate, g)), d[2];
+        ht_vjp(1, &next, &v, 2, (ht_var[]){g, rate}, d);
+        *d_g = d[0], *d_rate = d[1];
+    }
 }
 
 void second_order(ht_var theta, ht_var w, ht_var v, ht_var d_g, ht_var *d_theta,
@@ -52,12 +60,14 @@ void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var r
                    ht_var F, ht_var *d)
 {
     ht_var x[3] = {theta[T], w, rate}, e[3];
-    if (WRONG == 15) {
+    if (WRONG == 15 || WRONG == 23) {
+        for (int t = 0; t < T && WRONG == 23; t++) back(theta[t], w, rate, w, e);
         ht_grad(F, 3, (ht_var[]){theta[0], w, rate}, d);
         return;
     }
     ht_grad_or_zero(F, 3, x, d);
     ht_var last = d[0];
+    if (WRONG == 24) ht_grad(F, 1, &w, e);
     if (WRONG == 8) d[1] = ht_mul(w, 0);
     if (WRONG == 9) ht_grad(F, 1, &w, &d[1]);
     for (int t = T - 1; t >= 0; t--) {

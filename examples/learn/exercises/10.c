@@ -36,7 +36,7 @@ typedef void back_fn(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d);
 
 /* d[0 .. 2] = dF/dtheta_0, dF/dw and dF/drate of T steps, in all. theta[0 .. T] are the
  * states, on the tape. So is F, which was made from theta[T] and from w. Call
- * back(theta[t], w, rate, v, e) once for each step. */
+ * back(theta[t], w, rate, v, e) once for each step; besides, one sweep does, of F. */
 void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var rate,
                    ht_var F, ht_var *d)
 {

@@ -61,6 +61,7 @@ static void check_update_vjp(void)
     begin();
     ht_var g = leaf(N, gs), rate = leaf(0, &r), v = leaf(N, vs), d_g = HT_ZERO,
            d_rate = HT_ZERO;
+    backward = forward = 0;
     update_vjp(g, rate, v, &d_g, &d_rate);
     const char *at = "g = (2, -1, 3), v = (0.5, 4, 2), rate = 0.2";
     made(d_g, "d_g", N);
@@ -79,6 +80,10 @@ static void check_update_vjp(void)
               {-r * dot, "the slope of rate g by the rate is g, without the rate"},
               {-dot / N, "a sum, not a mean"}),
         "%s: d_rate, -g . v", at);
+    if (backward || forward)
+        mark_wrong("the numbers are right, but by ht_grad, ht_vjp or ht_jvp (%d calls): "
+                   "write the formulas, a product or two each",
+                   backward + forward);
 }
 
 static void check_sweeps(int back, int ahead)
@@ -156,13 +161,22 @@ static ht_var next_of(ht_var theta, ht_var w, ht_var rate)
     return ht_sub(theta, ht_mul(rate, gradient(theta, w)));
 }
 
-/* The right step back, which the last hole is given. */
+/* The right step back, which the last hole is given. Its sweeps are not the hole's. */
 static int calls;
 static void right_back(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d)
 {
+    int before = backward;
     ht_var next = next_of(theta, w, rate);
     calls++;
     ht_vjp(1, &next, &v, 3, (ht_var[]){theta, w, rate}, d);
+    backward = before;
+}
+
+/* One that no training has: what does not use it is told. */
+static void twice_back(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d)
+{
+    right_back(theta, w, rate, v, d);
+    for (int k = 1; k < 3; k++) d[k] = ht_mul(d[k], 2);
 }
 
 /* The sums that mistakes make. */
@@ -230,28 +244,63 @@ static void compare(ht_var yours, ht_var right, const ht_var (*sum)[3], int k, i
             "T = %d: %s[%d], which ht_grad of the whole training has", T, name[k], i);
 }
 
+typedef struct training {
+    ht_var theta[STEPS + 1], w, rate, F, right[3];
+} training;
+
+static training train(int T)
+{
+    begin();
+    training a = {.theta = {leaf(N, (double[]){0.5, -1, 2})}};
+    a.w = leaf(N, (double[]){1, 2, 0.5}), a.rate = leaf(0, (double[]){0.3});
+    for (int t = 0; t < T; t++) a.theta[t + 1] = next_of(a.theta[t], a.w, a.rate);
+    a.F = ht_add(ht_sum(ht_exp(a.theta[T])), ht_sum(ht_square(a.w)));
+    ht_grad(a.F, 3, (ht_var[]){a.theta[0], a.w, a.rate}, a.right);
+    return a;
+}
+
+static void check_training(int T)
+{
+    training a = train(T);
+    ht_var sum[MISTAKES][3], d[3] = {HT_ZERO, HT_ZERO, HT_ZERO};
+    mistakes(T, a.theta, a.w, a.rate, a.F, sum);
+    calls = backward = forward = 0;
+    hypergradient(right_back, T, a.theta, a.w, a.rate, a.F, d);
+    int sweeps = backward + forward;
+    for (int k = 0; k < 3; k++) compare(d[k], a.right[k], (const ht_var(*)[3])sum, k, T);
+    if (calls != T)
+        mark_wrong("T = %d: the numbers are right, but back was called %d times: once "
+                   "for each step, so that no gradient is gone back through",
+                   T, calls);
+    if (sweeps > 1)
+        mark_wrong(
+            "T = %d: the numbers are right, but by %d sweeps beside those of back; "
+            "one is enough, of F by {theta_T, w, rate}",
+            T, sweeps);
+}
+
+static void check_uses_back(void)
+{
+    training a = train(STEPS);
+    ht_var d[3], direct[3];
+    ht_grad_or_zero(a.F, 3, (ht_var[]){a.theta[STEPS], a.w, a.rate}, direct);
+    hypergradient(twice_back, STEPS, a.theta, a.w, a.rate, a.F, d);
+    for (int k = 1; k < 3; k++)
+        for (int i = 0; i < (k < 2 ? N : 1); i++) {
+            double whole = element(a.right[k], i);
+            mark_number(element(d[k], i), 2 * whole - element(direct[k], i), 1e-9,
+                        SLIPS({whole, "that is ht_grad of the whole training; back was "
+                                      "called, but what it gave is not in the sum"}),
+                        "T = %d, with a back that gives twice the shares of w and of the "
+                        "rate: %s[%d]",
+                        STEPS, k < 2 ? "dF/dw" : "dF/drate", i);
+        }
+}
+
 static void check_hypergradient(void)
 {
-    for (int T = STEPS; T > 0; T -= 3) {
-        begin();
-        ht_var w = leaf(N, (double[]){1, 2, 0.5}), rate = leaf(0, (double[]){0.3});
-        ht_var theta[STEPS + 1] = {leaf(N, (double[]){0.5, -1, 2})}, right[3],
-                             sum[MISTAKES][3];
-        ht_var d[3] = {HT_ZERO, HT_ZERO, HT_ZERO};
-        for (int t = 0; t < T; t++) theta[t + 1] = next_of(theta[t], w, rate);
-        ht_var F = ht_add(ht_sum(ht_exp(theta[T])), ht_sum(ht_square(w)));
-        ht_grad(F, 3, (ht_var[]){theta[0], w, rate}, right);
-        mistakes(T, theta, w, rate, F, sum);
-        calls = 0;
-        hypergradient(right_back, T, theta, w, rate, F, d);
-        for (int k = 0; k < 3; k++)
-            compare(d[k], right[k], (const ht_var(*)[3])sum, k, T);
-        if (calls != T)
-            mark_wrong(
-                "T = %d: the numbers are right, but back was called %d times: once "
-                "for each step, so that no gradient is gone back through",
-                T, calls);
-    }
+    for (int T = STEPS; T > 0; T -= 3) check_training(T);
+    check_uses_back();
 }
 
 int main(int argc, char **argv)
