@@ -35,27 +35,34 @@ static double dot(const double *a, const double *b, int n)
     return sum;
 }
 
-static void check_scores(void)
+static void check_scores_of(int T, int n, int d)
 {
-    enum { T = 3, N = 4, D = 5 };
     double q[MOST], k[MOST], yours[MOST];
-    const char *at = "Q (3, 5), K (4, 5)";
-    ht_var x = matrix(T, D, 1, q), y = matrix(N, D, 2, k);
-    numbers(scores(x, y), T, N, at, yours);
+    const char *at = mark_text("Q (%d, %d), K (%d, %d)", T, d, n, d);
+    ht_var x = matrix(T, d, 1, q), y = matrix(n, d, 2, k);
+    numbers(scores(x, y), T, n, at, yours);
     for (int i = 0; i < T; i++)
-        for (int j = 0; j < N; j++) {
-            double product = dot(q + i * D, k + j * D, D);
+        for (int j = 0; j < n; j++) {
+            double product = dot(q + i * d, k + j * d, d);
             mark_number(
-                yours[i * N + j], product / sqrt(D), 1e-9,
+                yours[i * n + j], product / sqrt(d), 1e-9,
                 SLIPS({product, "1 / sqrt d is missing"},
-                      {product / D, "divide by sqrt d, not by d"},
-                      {product / sqrt(N), "d is the length of a row of Q, not how "
+                      {product / d, "divide by sqrt d, not by d"},
+                      {product / sqrt(n), "d is the length of a row of Q, not how "
                                           "many rows K has"},
                       {product / sqrt(T), "d is the length of a row of Q, not how "
                                           "many rows Q has"},
-                      {product * sqrt(D), "divide by sqrt d, do not multiply"}),
+                      {product / sqrt(5), "d is not 5 here: ask ht_var_shape(q).dim[1]"},
+                      {product * sqrt(d), "divide by sqrt d, do not multiply"}),
                 "%s: S[%d][%d]", at, i, j);
         }
+}
+
+static void check_scores(void)
+{
+    check_scores_of(3, 4, 5);
+    check_scores_of(2, 3, 7);
+    check_scores_of(4, 3, 2);
 }
 
 /* exp(s[i][j]) over the sum of its row, or of its column. */
@@ -69,20 +76,28 @@ static double weight(const double *s, int rows, int columns, int i, int j, bool 
 
 static void check_large_scores(void)
 {
-    double s[] = {1000, 999, -INFINITY, -1000, -1001, -1002}, yours[MOST];
-    ht_tensor *x = ht_tensor_wrap(ht_tape_context(tape), HT_F64, HT_SHAPE(2, 3), s);
-    numbers(softmax(ht_input(tape, x)), 2, 3, "rows 1000 999 -inf and -1000 -1001 -1002",
-            yours);
-    for (int i = 0; i < 6; i++) {
-        double whole = i < 3 ? 1 + exp(-1) : 1 + exp(-1) + exp(-2);
-        const char *at = mark_text("s = %g in a row with %g", s[i], s[i / 3 * 3]);
-        if (isnan(yours[i]))
-            mark_wrong("%s: yours is NaN: %s", at,
-                       i < 3 ? "exp overflows; take the largest of each row off first"
-                             : "its whole row became 0; take off the largest of each "
-                               "row, not of the whole matrix");
-        mark_number(yours[i], exp(s[i] - s[i / 3 * 3]) / whole, 1e-9, NULL,
-                    "the weight of %s", at);
+    enum { ROWS = 4 };
+    static const char *const why[ROWS] = {
+        "exp overflows; take the largest of each row off first",
+        "its whole row became 0; take off the largest of each row, not of the whole "
+        "matrix",
+        "exp overflows: what is taken off is the largest of the row, not its first",
+        "-inf less -inf: what is taken off is the largest of the row, not its first"};
+    double s[] = {1000,  999,  -INFINITY, -1000,     -1001, -1002,
+                  -1000, 1000, 999,       -INFINITY, 3,     2},
+           yours[MOST];
+    ht_tensor *x = ht_tensor_wrap(ht_tape_context(tape), HT_F64, HT_SHAPE(ROWS, 3), s);
+    numbers(softmax(ht_input(tape, x)), ROWS, 3,
+            "rows 1000 999 -inf, -1000 -1001 -1002, -1000 1000 999, -inf 3 2", yours);
+    for (int i = 0; i < ROWS * 3; i++) {
+        const double *row = s + i / 3 * 3, largest = fmax(row[0], row[1]);
+        double whole = 0;
+        for (int j = 0; j < 3; j++) whole += exp(row[j] - largest);
+        const char *at =
+            mark_text("s = %g in the row %g %g %g", s[i], row[0], row[1], row[2]);
+        if (isnan(yours[i])) mark_wrong("%s: yours is NaN: %s", at, why[i / 3]);
+        mark_number(yours[i], exp(s[i] - largest) / whole, 1e-9, NULL, "the weight of %s",
+                    at);
     }
 }
 
@@ -153,61 +168,112 @@ static void check_softmax_vjp(void)
         }
 }
 
-/* Row i of the output if it sees the rows j with sees(i, j), weights over those. */
-static double attend(const double *q, const double *k, const double *v, int i, int column,
-                     int first, int last, double scale)
+/* q and k (T, d), v (T, e). */
+typedef struct problem {
+    int T, d, e;
+    double q[MOST], k[MOST], v[MOST];
+} problem;
+
+/* Column `column` of row i of the output, if it sees the rows first .. last. */
+static double attend(const problem *p, int i, int column, int first, int last,
+                     double scale)
 {
-    enum { D = 3, E = 2 };
     double sum = 0, whole = 0;
     for (int j = first; j <= last; j++) {
-        double e = exp(dot(q + i * D, k + j * D, D) * scale);
-        sum += e * v[j * E + column], whole += e;
+        double e = exp(dot(p->q + i * p->d, p->k + j * p->d, p->d) * scale);
+        sum += e * p->v[j * p->e + column], whole += e;
     }
     return sum / whole;
 }
 
 /* Weights over all rows, those of later ones set to 0 afterwards. */
-static double masked_after(const double *q, const double *k, const double *v, int i,
-                           int column)
+static double masked_after(const problem *p, int i, int column)
 {
-    enum { T = 4, D = 3, E = 2 };
     double sum = 0, whole = 0;
-    for (int j = 0; j < T; j++) {
-        double e = exp(dot(q + i * D, k + j * D, D) / sqrt(D));
-        if (j <= i) sum += e * v[j * E + column];
+    for (int j = 0; j < p->T; j++) {
+        double e = exp(dot(p->q + i * p->d, p->k + j * p->d, p->d) / sqrt(p->d));
+        if (j <= i) sum += e * p->v[j * p->e + column];
         whole += e;
     }
     return sum / whole;
 }
 
-static void check_causal_attention(void)
+static void judge_output(const problem *p, const char *at, double yours, int i, int j)
 {
-    enum { T = 4, D = 3, E = 2 };
-    double q[MOST], k[MOST], v[MOST], yours[MOST], scale = 1 / sqrt(D);
-    const char *at = "q, k (4, 3), v (4, 2)";
-    ht_var x = matrix(T, D, 6, q), y = matrix(T, D, 7, k), z = matrix(T, E, 8, v);
-    numbers(causal_attention(x, y, z), T, E, at, yours);
-    for (int i = 0; i < T; i++)
-        for (int j = 0; j < E; j++) {
-            if (isnan(yours[i * E + j]))
-                mark_wrong("%s: output[%d][%d]: yours is NaN: row %d sees no row at all, "
-                           "or 0 stands times infinity",
-                           at, i, j, i);
-            mark_number(
-                yours[i * E + j], attend(q, k, v, i, j, 0, i, scale), 1e-9,
-                SLIPS({attend(q, k, v, i, j, 0, T - 1, scale),
+    double scale = 1 / sqrt(p->d);
+    int last = p->T - 1;
+    if (isnan(yours))
+        mark_wrong("%s: output[%d][%d]: yours is NaN: row %d sees no row at all, "
+                   "or 0 stands times infinity",
+                   at, i, j, i);
+    mark_number(yours, attend(p, i, j, 0, i, scale), 1e-9,
+                SLIPS({attend(p, i, j, 0, last, scale),
                        "there is no mask: row i sees the rows after it too"},
-                      {masked_after(q, k, v, i, j),
+                      {masked_after(p, i, j),
                        "P is masked after the softmax, and its rows no longer sum to 1: "
                        "mask S, with -INFINITY"},
-                      {attend(q, k, v, i, j, i, T - 1, scale),
+                      {attend(p, i, j, i, last, scale),
                        "it is the other half: row i sees the rows 0 .. i"},
-                      {attend(q, k, v, i, j, 0, i < T - 1 ? i + 1 : i, scale),
+                      {attend(p, i, j, 0, i < last ? i + 1 : i, scale),
                        "row i sees row i + 1 too: the diagonal of ht_tril is 0"},
-                      {attend(q, k, v, i, j, 0, i, 1), "1 / sqrt d is missing"},
-                      {v[i * E + j], "those are the rows of v themselves"}),
+                      {attend(p, i, j, 0, i, 1), "1 / sqrt d is missing"},
+                      {attend(p, i, j, 0, i, 1 / sqrt(3)),
+                       "d is not 3 here: it is how many columns q has"},
+                      {p->v[i * p->e + j], "those are the rows of v themselves"}),
                 "%s: output[%d][%d], in which row %d sees 0 .. %d", at, i, j, i, i);
-        }
+}
+
+static void check_output(int T, int d, int e)
+{
+    problem p = {T, d, e, {0}, {0}, {0}};
+    double yours[MOST];
+    const char *at = mark_text("q, k (%d, %d), v (%d, %d)", T, d, T, e);
+    ht_var q = matrix(T, d, 6, p.q), k = matrix(T, d, 7, p.k), v = matrix(T, e, 8, p.v);
+    numbers(causal_attention(q, k, v), T, e, at, yours);
+    for (int i = 0; i < T; i++)
+        for (int j = 0; j < e; j++) judge_output(&p, at, yours[i * e + j], i, j);
+}
+
+enum { ROWS = 4 };
+
+/* The output of columns q = 40, k = -1, v = 0 .. 3, the rows after row `last` changed. */
+static void output_of(int last, double *to)
+{
+    ht_tensor *x[3];
+    for (int l = 0; l < 3; l++)
+        x[l] = ht_tensor_new(ht_tape_context(tape), HT_F64, HT_SHAPE(ROWS, 1));
+    for (int i = 0; i < ROWS; i++) {
+        ht_tensor_set(x[0], i, i > last ? 20 : 40);
+        ht_tensor_set(x[1], i, i > last ? 1 : -1);
+        ht_tensor_set(x[2], i, i > last ? i + 5 : i);
+    }
+    numbers(causal_attention(ht_input(tape, x[0]), ht_input(tape, x[1]),
+                             ht_input(tape, x[2])),
+            ROWS, 1, "q, k, v (4, 1)", to);
+}
+
+/* What comes after a row moves nothing of it, though its own scores be -40. */
+static void check_later_rows(void)
+{
+    double before[ROWS], after[ROWS];
+    output_of(ROWS - 1, before);
+    for (int last = 0; last < ROWS - 1; last++) {
+        output_of(last, after);
+        for (int i = 0; i <= last; i++)
+            if (!(fabs(after[i] - before[i]) <= 1e-9))
+                mark_wrong("columns q = 40, k = -1: output[%d] goes from %.9g to %.9g as "
+                           "the rows after row %d change: it still sees them. Fill with "
+                           "-INFINITY: no number is below every score",
+                           i, before[i], after[i], last);
+    }
+}
+
+static void check_causal_attention(void)
+{
+    check_output(4, 3, 2);
+    check_output(3, 5, 2);
+    check_output(5, 2, 3);
+    check_later_rows();
 }
 
 int main(int argc, char **argv)
