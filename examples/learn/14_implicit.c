@@ -22,12 +22,13 @@
  *     step    a = r'r / p'H p;   v = v + a p;   s = r - a H p
  *             p = s + (s's / r'r) p;   r = s         p'H p_before = 0: none undoes others
  * M' v is the vjp of g by eta (lesson 5), v a fixed cotangent whatever it came from.
- * Nothing here depends on T. The price: training stops before it arrives, H, M and b are
- * those of w_T, and the error is in proportion to the |g| that is left. The unroll is
- * exact for T steps, but T steps are not all: descent forgets its start as rho^T, rho =
- * 1 - rate (least eigenvalue of H), and the unroll is off by the derivative of that, some
- * T rho^T: T times as much. Rates and initial values are in no minimum and get 0. Where H
- * has an eigenvalue 0 (many minima, or none) there is no v. */
+ * Nothing here depends on T. The price: training stops before it arrives, M and b are
+ * those of w_T, and once only the slowest direction of w_T - w(eta) is left (T = 100 on,
+ * below) the error is in proportion to |g|. The unroll is exact for T steps, but w_T is
+ * off by c rho^T, rho = 1 - rate (least eigenvalue of H), c and rho move with eta, and
+ * (A + B T) rho^T is missing: by |g| that grows with T. Before, neither holds: at T = 10
+ * and 30 the unroll is nearer. Rates and initial values are in no minimum and get 0.
+ * Where H has an eigenvalue 0 (many minima, or none) there is no v. */
 #include "lesson.h"
 
 enum { N = 12, D = 3 };
@@ -54,7 +55,6 @@ static ht_var outer(const ht_vars *p, const ht_vars *e, const ht_vars *data, voi
 }
 
 static double dot(ht_var a, ht_var b) { return ht_item(ht_sum(ht_mul(a, b))); }
-
 static ht_var solve(ht_var loss, ht_var w, ht_var b) /* v with (d2L/dw2) v = b */
 {
     ht_var v = ht_mul(b, 0), r = b, p = b, hp;

@@ -10,12 +10,22 @@
  * wrong 8: @F/@eta is missing: F depends on eta itself too
  * wrong 9: that is with M' b: H v = b is to be solved
  * wrong 10: a step is missing: 3 numbers take 3 steps
+ * wrong 11: each p is to be conjugate to those before
+ * wrong 12: a step for each number of w
+ * wrong 13: @F/@eta is not 0.6 eta for every F
+ * wrong 14: M' v has shape (3, 1), and (2, 1) is right
  */
 ht_var solve(ht_var loss, ht_var w, ht_var b)
 {
     ht_var v = ht_mul(b, 0), r = b, p = b, hp;
+    int64_t n = WRONG == 12 ? 3 : ht_var_shape(w).dim[0];
+    for (int k = 0; k < 2000 && WRONG == 11; k++) { /* descent of v'Hv / 2 - b'v */
+        ht_hvp(loss, 1, &w, &v, &hp);
+        v = ht_add(v, ht_mul(ht_sub(b, hp), 0.2));
+    }
+    if (WRONG == 11) return v;
     double left = ht_item(ht_sum(ht_mul(r, r)));
-    for (int k = WRONG == 10; k < 3 && (left > 1e-30 || WRONG == 4); k++) {
+    for (int k = WRONG == 10; k < n && (left > 1e-30 || WRONG == 4); k++) {
         ht_hvp(loss, 1, &w, &p, &hp);
         double a = left / ht_item(ht_sum(ht_mul(p, hp))), before = left;
         v = ht_add(v, ht_mul(p, a));
@@ -36,6 +46,7 @@ ht_var mixed(ht_var g, ht_var eta, ht_var v)
         ht_grad(ht_sum(ht_mul(g, v)), 1, &eta, &to);
     else
         ht_vjp(1, &g, &v, 1, &eta, &to);
+    if (WRONG == 14 && ht_var_shape(eta).dim[0] < ht_var_shape(v).dim[0]) return v;
     return to;
 }
 
@@ -45,6 +56,7 @@ ht_var hypergradient(ht_var L, ht_var F, ht_var w, ht_var eta)
     ht_grad(L, 1, &w, &g);
     ht_grad(F, 1, &w, &b);
     ht_grad(F, 1, &eta, &direct);
+    if (WRONG == 13) direct = ht_mul(eta, 0.6);
     ht_var way = mixed(g, eta, WRONG == 9 ? b : solve(L, w, b));
     if (WRONG == 8) return ht_neg(way);
     return WRONG == 7 ? ht_add(direct, way) : ht_sub(direct, way);

@@ -1,11 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 /* Marks exercise 14 on a problem that plain C solves too:
  *   L = 1/2 w'A w - w'B eta + 1/4 sum w^4         H = A + 3 diag w^2,  M = -B
- *   F = 1/2 |w - 1|^2 + sum 0.3 eta^2
- * by Gauss, and by differences of F at the minimum that Newton's method finds. */
+ *   F = 1/2 |w - 1|^2 + cost sum eta^2
+ * by Gauss, and by differences of F at the minimum that Newton's method finds. eta has
+ * n_eta numbers; here it is filled up to N with 0. Products with H are counted as the
+ * exercise's own calls of the library. */
+#include "../mark.h"
+
+static int products, gradients;
+
+static void counted_hvp(ht_var y, int n, const ht_var *x, const ht_var *v, ht_var *hv,
+                        const char *site)
+{
+    products++;
+    ht_hvp_at(y, n, x, v, hv, site);
+}
+
+static void counted_vjp(int m, const ht_var *y, const ht_var *v, int n, const ht_var *x,
+                        ht_var *dx, const char *site)
+{
+    products++;
+    ht_vjp_at(m, y, v, n, x, dx, site);
+}
+
+static void counted_jvp(int n, const ht_var *x, const ht_var *dx, int m, const ht_var *y,
+                        ht_var *dy, const char *site)
+{
+    products++;
+    ht_jvp_at(n, x, dx, m, y, dy, site);
+}
+
+static void counted_grad(ht_var y, int n, const ht_var *x, ht_var *dx, const char *site)
+{
+    gradients++;
+    ht_grad_at(y, n, x, dx, site);
+}
+
+#define ht_hvp_at  counted_hvp
+#define ht_vjp_at  counted_vjp
+#define ht_jvp_at  counted_jvp
+#define ht_grad_at counted_grad
 #include EXERCISE
+#undef ht_hvp_at
+#undef ht_vjp_at
+#undef ht_jvp_at
+#undef ht_grad_at
 
 enum { N = 3 };
+
+static int n_eta = N;
+static double cost = 0.3; /* of eta in F */
 
 static const double A[N][N] = {{2, 0.5, -0.3}, {0.5, 1, 0.2}, {-0.3, 0.2, 3}};
 static const double B[N][N] = {{1, 2, -1}, {0.5, -1, 0.3}, {0.2, 1.5, 0.7}};
@@ -56,7 +100,7 @@ static double minimum(const double *eta, double *w)
         gauss((const double(*)[N])h, g, step);
         for (int i = 0; i < N; i++) w[i] -= step[i];
     }
-    for (int i = 0; i < N; i++) F += (w[i] - 1) * (w[i] - 1) / 2 + 0.3 * eta[i] * eta[i];
+    for (int i = 0; i < N; i++) F += (w[i] - 1) * (w[i] - 1) / 2 + cost * eta[i] * eta[i];
     return F;
 }
 
@@ -65,17 +109,18 @@ typedef struct problem {
     ht_var w, eta, L, F, g;
 } problem;
 
-static ht_var column(ht_tape *t, const double *number)
+static ht_var column(ht_tape *t, int n, const double *number)
 {
-    ht_tensor *x = ht_tensor_new(ht_tape_context(t), HT_F64, HT_SHAPE(N, 1));
-    for (int i = 0; i < N; i++) ht_tensor_set(x, i, number[i]);
+    ht_tensor *x = ht_tensor_new(ht_tape_context(t), HT_F64, HT_SHAPE(n, 1));
+    for (int i = 0; i < n; i++) ht_tensor_set(x, i, number[i]);
     return ht_input(t, x);
 }
 
-static ht_var matrix(ht_tape *t, const double m[N][N])
+static ht_var matrix(ht_tape *t, int columns, const double m[N][N])
 {
-    ht_tensor *x = ht_tensor_new(ht_tape_context(t), HT_F64, HT_SHAPE(N, N));
-    for (int i = 0; i < N * N; i++) ht_tensor_set(x, i, m[i / N][i % N]);
+    ht_tensor *x = ht_tensor_new(ht_tape_context(t), HT_F64, HT_SHAPE(N, columns));
+    for (int i = 0; i < N * columns; i++)
+        ht_tensor_set(x, i, m[i / columns][i % columns]);
     return ht_input(t, x);
 }
 
@@ -83,24 +128,24 @@ static problem on_tape(const double *w, const double *eta)
 {
     ht_tape *t = ht_tape_new(mark_context(), HT_EAGER);
     problem p;
-    p.w = column(t, w), p.eta = column(t, eta);
-    ht_var turned = ht_mul(ht_matmul(matrix(t, A), p.w), 0.5);
-    ht_var pull = ht_matmul(matrix(t, B), p.eta);
+    p.w = column(t, N, w), p.eta = column(t, n_eta, eta);
+    ht_var turned = ht_mul(ht_matmul(matrix(t, N, A), p.w), 0.5);
+    ht_var pull = ht_matmul(matrix(t, n_eta, B), p.eta);
     ht_var fourth = ht_mul(ht_square(ht_square(p.w)), 0.25);
     p.L = ht_sum(ht_add(ht_mul(p.w, ht_sub(turned, pull)), fourth));
-    p.F = ht_sum(
-        ht_add(ht_mul(ht_square(ht_sub(p.w, 1)), 0.5), ht_mul(ht_square(p.eta), 0.3)));
+    p.F = ht_add(ht_mul(ht_sum(ht_square(ht_sub(p.w, 1))), 0.5),
+                 ht_mul(ht_sum(ht_square(p.eta)), cost));
     ht_grad(p.L, 1, &p.w, &p.g);
     return p;
 }
 
-static void numbers(ht_var x, const char *what, double *to)
+static void numbers(ht_var x, int n, const char *what, double *to)
 {
     char text[HT_SHAPE_TEXT];
-    if (!ht_shape_equal(ht_var_shape(x), HT_SHAPE(N, 1)))
-        mark_wrong("%s has shape %s, and (3, 1) is right", what,
-                   ht_shape_text(ht_var_shape(x), text));
-    for (int i = 0; i < N; i++) to[i] = ht_tensor_get(ht_value(x), i);
+    if (!ht_shape_equal(ht_var_shape(x), HT_SHAPE(n, 1)))
+        mark_wrong("%s has shape %s, and (%d, 1) is right", what,
+                   ht_shape_text(ht_var_shape(x), text), n);
+    for (int i = 0; i < n; i++) to[i] = ht_tensor_get(ht_value(x), i);
 }
 
 static double dot(const double *a, const double *b)
@@ -130,10 +175,42 @@ static void conjugate(const double h[N][N], const double *b, int mistake, double
 static void check_solve_nothing(const problem *p)
 {
     double yours[N];
-    numbers(solve(p->L, p->w, ht_mul(p->w, 0)), "v for b = 0", yours);
+    numbers(solve(p->L, p->w, ht_mul(p->w, 0)), N, "v for b = 0", yours);
     for (int i = 0; i < N; i++)
         mark_number(yours[i], 0, 1e-12, NULL,
                     "b = 0, v[%d] (NaN is 0 / 0: end when r'r is 0)", i);
+}
+
+enum { MOST = 5 };
+
+/* The sentence for what is left of b, and for products beyond the n-th. */
+static void judge_solved(int n, double left)
+{
+    if (!(left <= 1e-8))
+        mark_wrong(
+            "w of %d numbers: |b - H v| is %.3g after %d products with H, and 0 is "
+            "right: a step for each number of w, %d, ht_var_shape(w).dim[0]",
+            n, left, products, n);
+    if (products > n || gradients > n + 1)
+        mark_wrong("w of %d numbers: yours took %d products with H, and %d suffice: each "
+                   "p is to be conjugate to those before, p'H p_before = 0; then end",
+                   n, products > n ? products : gradients, n);
+}
+
+/* w of n numbers, L = 1/2 (sum w)^2 + 1/2 sum (i + 1) w_i^2, so H = 1 1' + diag (i+1). */
+static void check_solve_of(int n)
+{
+    ht_tape *t = ht_tape_new(mark_context(), HT_EAGER);
+    double w[MOST], b[MOST], root[MOST], v[MOST], sum = 0, left = 0;
+    for (int i = 0; i < n; i++)
+        w[i] = 0.1 * i, b[i] = i % 2 ? -1 : 1 + i, root[i] = sqrt(i + 1);
+    ht_var x = column(t, n, w), scaled = ht_mul(column(t, n, root), x);
+    ht_var L = ht_mul(ht_add(ht_square(ht_sum(x)), ht_sum(ht_square(scaled))), 0.5);
+    products = gradients = 0;
+    numbers(solve(L, x, column(t, n, b)), n, "v", v);
+    for (int i = 0; i < n; i++) sum += v[i];
+    for (int i = 0; i < n; i++) left += fabs((i + 1) * v[i] + sum - b[i]);
+    judge_solved(n, left);
 }
 
 static void check_solve(void)
@@ -153,7 +230,7 @@ static void check_solve(void)
     const double(*H)[N] = (const double(*)[N])h;
     gauss(H, b, right);
     times(H, false, b, hb);
-    numbers(solve(p.L, p.w, column(p.w.tape, b)), "v", yours);
+    numbers(solve(p.L, p.w, column(p.w.tape, N, b)), N, "v", yours);
     for (int i = 0; i < N; i++) {
         for (int k = STEEPEST; k <= FROM_OLD; k++) {
             conjugate(H, b, k, wrong);
@@ -170,11 +247,11 @@ static void check_solve(void)
                     "w = (0.3, -0.7, 0.5), b = (1, -2, 0.5): v[%d]", i);
     }
     check_solve_nothing(&p);
+    for (int n = 1; n <= MOST; n++) check_solve_of(n);
 }
 
-static void check_mixed(void)
+static void check_mixed_at(const double *w, const double *eta)
 {
-    const double w[] = {0.3, -0.7, 0.5}, eta[] = {0.4, 1, -0.6};
     problem p = on_tape(w, eta);
     double v[N], g[N], right[N], straight[N], h[N][N], hv[N], yours[N];
     for (int i = 0; i < N; i++) v[i] = eta[i] * eta[i] + 1;
@@ -183,8 +260,10 @@ static void check_mixed(void)
     times(B, false, v, straight);
     hessian(w, h);
     times((const double(*)[N])h, false, v, hv);
-    numbers(mixed(p.g, p.eta, ht_add(ht_square(p.eta), 1)), "M' v", yours);
-    for (int i = 0; i < N; i++)
+    ht_var given = ht_add(ht_square(p.eta), 1);
+    numbers(mixed(p.g, p.eta, n_eta == N ? given : column(p.w.tape, N, v)), n_eta, "M' v",
+            yours);
+    for (int i = 0; i < n_eta; i++)
         mark_number(
             yours[i], -right[i], 1e-9,
             SLIPS({-straight[i], "that is M v: M stands transposed, M' v, as everywhere "
@@ -194,8 +273,15 @@ static void check_mixed(void)
                   {right[i], "the sign: the minus is not here but in dF/deta"},
                   {hv[i], "that is H v: the derivative of g is by eta, not by w"},
                   {v[i], "that is v itself"}),
-            "w = (0.3, -0.7, 0.5), eta = (0.4, 1, -0.6), v = eta * eta + 1: (M' v)[%d]",
-            i);
+            "w = (%g, %g, %g), eta = (%g, %g, %g), v = eta * eta + 1: (M' v)[%d]", w[0],
+            w[1], w[2], eta[0], eta[1], eta[2], i);
+}
+
+static void check_mixed(void)
+{
+    check_mixed_at((const double[]){0.3, -0.7, 0.5}, (const double[]){0.4, 1, -0.6});
+    n_eta = 2;
+    check_mixed_at((const double[]){-0.2, 0.4, 1}, (const double[]){-0.8, 0.5, 0});
 }
 
 /* -M'x and -M x */
@@ -205,9 +291,9 @@ static void turned(const double *x, double *back, double *forth)
     times(B, false, x, forth);
 }
 
-static void check_hypergradient(void)
+static void check_hypergradient_at(const double *at)
 {
-    const double at[] = {0.4, 1, -0.6}, h = 1e-4;
+    const double h = 1e-4;
     double w[N], other[N], b[N], v[N], H[N][N], hb[N], yours[N];
     double way[N], straight[N], unsolved[N], product[N], unused[N];
     minimum(at, w);
@@ -219,9 +305,9 @@ static void check_hypergradient(void)
     turned(b, unsolved, unused);
     turned(hb, product, unused);
     problem p = on_tape(w, at);
-    numbers(hypergradient(p.L, p.F, p.w, p.eta), "dF/deta", yours);
-    for (int i = 0; i < N; i++) {
-        double eta[N], F[2], direct = 0.6 * at[i];
+    numbers(hypergradient(p.L, p.F, p.w, p.eta), n_eta, "dF/deta", yours);
+    for (int i = 0; i < n_eta; i++) {
+        double eta[N], F[2], direct = 2 * cost * at[i];
         for (int side = 0; side < 2; side++) {
             memcpy(eta, at, sizeof eta);
             eta[i] += side ? h : -h;
@@ -238,9 +324,22 @@ static void check_hypergradient(void)
                   {direct + straight[i], "M stands transposed: M' v"},
                   {direct + unsolved[i], "that is with M' b: H v = b is to be solved"},
                   {direct + product[i], "that is with H b in the place of v: H v = b"},
+                  {0.6 * at[i] + way[i], "@F/@eta is not 0.6 eta for every F: let "
+                                         "ht_grad find it"},
                   {at[i], "that is eta itself"}),
-            "eta = (0.4, 1, -0.6): dF/deta_%d, which differences have", i);
+            "eta = (%g, %g, %g), @F/@eta = %g eta: dF/deta_%d, which differences have",
+            at[0], at[1], at[2], 2 * cost, i);
     }
+}
+
+/* Then another F, and an eta of fewer numbers than w. */
+static void check_hypergradient(void)
+{
+    check_hypergradient_at((const double[]){0.4, 1, -0.6});
+    cost = 0.7;
+    check_hypergradient_at((const double[]){-0.8, 0.5, 1.2});
+    n_eta = 2;
+    check_hypergradient_at((const double[]){-0.8, 0.5, 0});
 }
 
 int main(int argc, char **argv)
