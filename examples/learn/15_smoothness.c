@@ -35,11 +35,12 @@
 static const char *page;
 enum { ROWS = 12, UNITS = 6, THETA = 3 * UNITS + 1 };
 
-/* The slope by the chain rule, step by step, as lesson 9 has it. */
+/* The slope by the chain rule, step by step, as lesson 9 has it; and the quotient, by
+ * how much w_T moves if w_0 moves by h, over h. */
 static void chaos(void)
 {
     double a = asin(sqrt(0.3)), w = 0.3, moved = 0.301, slope = 1, turns = 1;
-    puts("rate 1   T  dw_T/dw_0, step by step     by hand  w_T moves, by 0.001");
+    puts("rate 1   T  dw_T/dw_0, step by step     by hand  quotient, h = 0.001");
     for (int t = 1; t <= 20; t++) {
         slope *= 4 - 8 * w, turns *= 2;
         w = 4 * w * (1 - w), moved = 4 * moved * (1 - moved);

@@ -10,6 +10,10 @@
  * wrong 8: that one diverged; no comparison with NaN is true
  * wrong 9: that is the least smooth; the largest S^ is wanted
  * wrong 10: all diverged, none is to be trusted
+ * wrong 12: S^ may be below 0, and -1: a best that begins at 0 or -1
+ * wrong 13: one all of which turns back (S^ = -1) (eta = 0.1, h = 0.05): yours is -1
+ * wrong 14: it diverged, though x does not show it
+ * wrong 15: F = NaN says that it diverged, though x is finite: ask F too
  * wrong 11: that is S^ of F, one number: it is wanted of all of x
  */
 double second_difference(double F0, double F1, double F2, double h)
@@ -37,6 +41,7 @@ double smoothness(training run, double eta, double h)
 {
     double x[3][PARAMETERS], F[3];
     for (int k = 0; k < 3; k++) F[k] = run(eta + (WRONG == 7 ? k - 1 : k) * h, x[k]);
+    if (isnan(F[0] + F[1] + F[2]) && WRONG < 14) return (double)NAN;
     if (WRONG == 11) return agreement(1, F, F + 1, F + 2);
     return agreement(PARAMETERS, x[0], x[1], x[2]);
 }
@@ -44,7 +49,7 @@ double smoothness(training run, double eta, double h)
 int most_trusted(int n, const training *run, double eta, double h)
 {
     int number = WRONG == 10 ? 0 : -1;
-    double best = -INFINITY;
+    double best = WRONG == 12 ? 0 : WRONG == 13 ? -1 : -INFINITY;
     for (int i = 0; i < n; i++) {
         double s = smoothness(run[i], eta, h);
         if (WRONG == 9) s = -s;

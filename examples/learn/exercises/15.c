@@ -25,7 +25,8 @@ double agreement(int n, const double *x0, const double *x1, const double *x2)
     return 0;
 }
 
-/* S^ of what comes out of a training, from eta in steps of h; agreement is yours. */
+/* S^ of what comes out of a training, from eta in steps of h; agreement is yours. NaN if
+ * one of the three runs diverged: its F is NaN, or its x. */
 double smoothness(training run, double eta, double h)
 {
     /* your code */

@@ -106,6 +106,27 @@ static double diverged(double eta, double *x)
     return F * (double)NAN;
 }
 
+/* Only F says that it diverged. */
+static double lost(double eta, double *x)
+{
+    descend(eta, x, 0.1);
+    return eta > 0.15 ? (double)NAN : 0;
+}
+
+/* All turn back, between eta = 0.15 and 0.2 (S^ = -1); or all but the first two. */
+static double turns_back(double eta, double *x)
+{
+    for (int i = 0; i < PARAMETERS; i++) x[i] = -(i + 1) * pow(eta - 0.16, 2);
+    return x[0];
+}
+
+static double mostly_turns_back(double eta, double *x)
+{
+    turns_back(eta, x);
+    x[0] = x[1] = 0.01 * eta;
+    return x[0];
+}
+
 /* Parameters that follow eta up to 0.15 and then, half of them, turn back. */
 static double bent(double eta, double *x)
 {
@@ -149,14 +170,26 @@ static void check_smoothness(void)
                       {agree(PARAMETERS, x[2], x[1], x[1], RIGHT),
                        "two of the three are the same: each has an array of its own"}),
                 "a training in which half of x turns back, eta = 0.1, h = 0.05");
+    double s = smoothness(lost, 0.1, 0.05);
+    if (!isnan(s))
+        mark_wrong(
+            "a training with finite x, and F = NaN at eta + h and eta + 2 h: yours "
+            "is %g, right is NaN: it diverged, though x does not show it",
+            s);
 }
 
-static const char *const name[] = {"one that follows eta", "chaos", "one that turns back",
-                                   "one that diverged"};
+enum { DIVERGED = 3, LOST, ALL_BACK, MOST_BACK };
+static const char *const name[] = {"one that follows eta",
+                                   "chaos",
+                                   "one that turns back",
+                                   "one that diverged",
+                                   "one with finite x and F = NaN",
+                                   "one all of which turns back (S^ = -1)",
+                                   "one most of which turns back (S^ < 0)"};
 
 static void ask(int n, const training *run, const int *is, double eta, double h, int best)
 {
-    char list[200] = "";
+    char list[400] = "";
     for (int i = 0; i < n; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%d is %s",
                  i ? ", " : "", i, name[is[i]]);
@@ -170,9 +203,14 @@ static void ask(int n, const training *run, const int *is, double eta, double h,
     }
     mark_wrong("%s (eta = %g, h = %g): yours is %d, right is %d%s", list, eta, h, yours,
                best,
-               yours < -1 || yours >= n ? ": that is no number of a training"
-               : best < 0               ? ": all diverged, none is to be trusted"
-               : yours >= 0 && is[yours] == 3
+               yours < -1 || yours >= n    ? ": that is no number of a training"
+               : best < 0 && is[0] != LOST ? ": all diverged, none is to be trusted"
+               : yours >= 0 && is[yours] == LOST
+                   ? ": F = NaN says that it diverged, though x is finite: ask F too"
+               : is[best] >= ALL_BACK && (yours < 0 || is[yours] == DIVERGED)
+                   ? ": S^ may be below 0, and -1: a best that begins at 0 or -1 is "
+                     "never passed, one of -INFINITY is"
+               : yours >= 0 && is[yours] == DIVERGED
                    ? ": that one diverged; no comparison with NaN is true, so ask isnan"
                : yours == worst ? ": that is the least smooth; the largest S^ is wanted"
                                 : "");
@@ -189,6 +227,13 @@ static void check_most_trusted(void)
     ask(3, (const training[]){calm, wild, diverged}, (const int[]){0, 1, 3}, 0.1, 0.05,
         0);
     ask(2, (const training[]){diverged, diverged}, (const int[]){3, 3}, 0.1, 0.05, -1);
+    ask(2, (const training[]){diverged, mostly_turns_back},
+        (const int[]){DIVERGED, MOST_BACK}, 0.1, 0.05, 1);
+    ask(1, (const training[]){turns_back}, (const int[]){ALL_BACK}, 0.1, 0.05, 0);
+    ask(2, (const training[]){turns_back, mostly_turns_back},
+        (const int[]){ALL_BACK, MOST_BACK}, 0.1, 0.05, 1);
+    ask(2, (const training[]){lost, wild}, (const int[]){LOST, 1}, 0.1, 0.05, 1);
+    ask(1, (const training[]){lost}, (const int[]){LOST}, 0.1, 0.05, -1);
 }
 
 int main(int argc, char **argv)
@@ -206,7 +251,8 @@ int main(int argc, char **argv)
         {"smoothness",
          check_smoothness,
          {"three runs, and three arrays of PARAMETERS numbers",
-          "for (int k = 0; k < 3; k++) run(eta + k * h, x[k]);",
+          "for (int k = 0; k < 3; k++) F[k] = run(eta + k * h, x[k]);",
+          "if (isnan(F[0] + F[1] + F[2])) return NAN; "
           "return agreement(PARAMETERS, x[0], x[1], x[2])"}},
         {"most_trusted",
          check_most_trusted,
