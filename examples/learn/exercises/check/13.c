@@ -79,8 +79,7 @@ static void check_large_scores(void)
     enum { ROWS = 4 };
     static const char *const why[ROWS] = {
         "exp overflows; take the largest of each row off first",
-        "its whole row became 0; take off the largest of each row, not of the whole "
-        "matrix",
+        "its whole row became 0; take off the largest of each row, not of the matrix",
         "exp overflows: what is taken off is the largest of the row, not its first",
         "-inf less -inf: what is taken off is the largest of the row, not its first"};
     double s[] = {1000,  999,  -INFINITY, -1000,     -1001, -1002,
