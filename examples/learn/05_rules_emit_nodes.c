@@ -25,8 +25,8 @@
  *
  *     dL/dA = V B^T   (m x p)(p x k)        dL/dB = A^T V   (k x m)(m x p)
  *
- * (The shapes allow no other product.) In the same way y = exp x has dL/dx = v y, element
- * by element; and y = x x, where x stands twice, has two shares: dL/dx = v x + v x.
+ * (Where m, k and p differ, only this product fits.) So too y = exp x has dL/dx = v y,
+ * element by element; and y = x x, where x stands twice, has two shares, v x + v x.
  *
  * A rule does not compute V B^T. It *appends nodes* for it: a transpose and a matmul. So
  * the gradient stands on the tape, made of A and B by ops that have rules. Therefore it

@@ -16,6 +16,8 @@
  * wrong 14: that is the shape of B. Is it the answer for p.k = 1?
  * wrong 15: where a row meets a column element by element, both repeat
  * wrong 16: V is one number: v_mul repeats it
+ * wrong 17: a number was read from the tape, *value(..).data, which is element 0 only
+ * wrong 18: which is element 0 only, and stands for all; give the node p.y to the ops
  */
 var transposed_vjp(place p)
 {
@@ -35,6 +37,9 @@ var sigmoid_vjp(place p)
     if (WRONG == 10) return v_mul(p.v, v_mul(y, v_sub(y, one)));
     if (WRONG == 11) return v_mul(p.v, v_mul(y, v_sub(one, p.x[0])));
     if (WRONG == 12) return v_mul(p.v, v_sub(one, y));
+    if (WRONG == 17) return v_mul(p.v, v_mul(y, number(p.v.tape, 1 - *value(p.y).data)));
+    if (WRONG == 18)
+        return v_mul(p.v, v_mul(number(p.v.tape, *value(p.y).data), v_sub(one, y)));
     if (WRONG == 13) y = number(p.v.tape, *value(y).data);
     return v_mul(p.v, v_sub(y, v_mul(y, y)));
 }

@@ -149,7 +149,7 @@ static void check_second(const trial *q, matrix u)
     tape_free(r.tape);
 }
 
-enum { MISTAKES = 10 }; /* of one rule, at most */
+enum { MISTAKES = 12 }; /* of one rule, at most */
 /* A wrong rule with a name: element i of what it gives. */
 typedef struct mistake {
     double (*gives)(const trial *q, int i);
@@ -239,11 +239,23 @@ static double sigmoid_of_first(const trial *q, int i)
 {
     return just_v(q, i) * of_x(q, 0) * (1 - of_x(q, 0));
 }
+static double sigmoid_first_rest(const trial *q, int i)
+{
+    return just_v(q, i) * of_x(q, i) * (1 - of_x(q, 0));
+}
+static double sigmoid_first_y(const trial *q, int i)
+{
+    return just_v(q, i) * of_x(q, 0) * (1 - of_x(q, i));
+}
 
 static void check_sigmoid(void)
 {
     trial q = {
         &op_sigmoid, {"x", "", "V"}, {{2, 3, at_a}, {0, 0, NULL}, {2, 3, at_v}}, 0};
+    const char *read =
+        "a number was read from the tape, *value(..).data, which is element "
+        "0 only, and stands for all; give the node p.y to the ops, and 1 "
+        "as number(p.v.tape, 1)";
     const mistake known[MISTAKES] = {
         {forgot_v, no_v},
         {just_v, "that is V itself: the slope of the sigmoid is missing"},
@@ -256,7 +268,9 @@ static void check_sigmoid(void)
         {sigmoid_no_square, "that is V (1 - y), which is V e^-x / (1 + e^-x); the slope "
                             "has 1 + e^-x squared below: y is missing"},
         {sigmoid_of_first, "the slope at element 0 was taken for all: *value(..).data "
-                           "is one number; give the node p.y to the ops"}};
+                           "is one number; give the node p.y to the ops"},
+        {sigmoid_first_rest, read},
+        {sigmoid_first_y, read}};
     check_rule(q, 0, known);
 }
 
