@@ -17,6 +17,10 @@
  * wrong 15: its second input is x, which is node 0
  * wrong 16: c[5] was read; the last is c[4]
  * wrong 17: a switch goes on into its next case where no break stands
+ * wrong 18: Its second input is -1, which is none: there is no moved[-1]
+ * wrong 19: A leaf's inputs are -1, which is none: ask first whether it is >= 0
+ * wrong 20: leaf 1 is given 0.25, which it has already: how many were computed
+ * wrong 21: a node was left out because no input's value had changed
  */
 void compute_more(operation op, double a, double b, double *v, double *slope)
 {
@@ -51,21 +55,25 @@ int polynomial(tape *t, int x, int n, const int *c)
 
 int run_again(tape *t, int x, double value)
 {
-    bool moved[NODES] = {0};
+    /* What stands before moved[0] is anything; here it is true. */
+    bool room[NODES + 1] = {true}, *moved = room + 1;
     int computed = WRONG == 14;
+    if (WRONG == 20 && t->value[x] == value) return 0;
     if (WRONG != 7) t->value[x] = value;
     moved[x] = true;
     for (int j = 0; j < t->n && WRONG != 8; j++) {
         int i = WRONG == 6 && j >= 4 && j <= 5 ? 9 - j : j;
         bool depends = WRONG == 12 && i > x;
+        bool any = WRONG == 19 || (WRONG == 18 && t->op[i] != INPUT);
         for (int k = 0; k < 2; k++) {
             int in = t->input[i][k];
-            if (WRONG == 15 ? in > 0 : in >= 0) depends |= moved[in];
+            if (WRONG == 15 ? in > 0 : in >= 0 || any) depends |= moved[in];
         }
         if (!depends) continue;
+        double before = t->value[i];
         compute(t, i);
         computed++;
-        moved[i] = WRONG != 13;
+        moved[i] = WRONG == 21 ? t->value[i] != before : WRONG != 13;
     }
     return computed;
 }

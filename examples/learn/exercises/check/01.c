@@ -191,8 +191,12 @@ static void check_run_again(void)
         if (t.value[i] != 50)
             mark_wrong(
                 "node %d does not depend on x: it is to stay as it is. It held 50, "
-                "and holds %g",
-                i, t.value[i]);
+                "and holds %g. %s",
+                i, t.value[i],
+                i == 7 ? "Its second input is -1, which is none: there is no moved[-1]; "
+                         "ask first whether an input is >= 0"
+                       : "Was it taken for one that does by its input, leaf 1? A leaf's "
+                         "inputs are -1, which is none: ask first whether it is >= 0");
     for (int j = 0; j < (int)(sizeof order / sizeof *order); j++)
         check_node(&t, &was, &right, order[j], 2.5);
     mark_number(computed, 5, 0,
@@ -203,6 +207,15 @@ static void check_run_again(void)
     record(&t, 1.5, -0.5);
     mark_number(run_again(&t, 1, 0.25), 7, 0, NULL,
                 "all but node 0 depend on node 1: how many were computed");
+    const char *by_value =
+        "a node was left out because no input's value had changed; what "
+        "counts is whether one is x or depends on x";
+    mark_number(run_again(&t, 1, 0.25), 7, 0, SLIPS({0, by_value}, {2, by_value}),
+                "leaf 1 is given 0.25, which it has already: how many were computed");
+    record(&t, 1.5, 0);
+    mark_number(
+        run_again(&t, 0, 2.5), 5, 0, SLIPS({4, by_value}),
+        "z is 0, so that node 3, z x, stays 0 as x moves: how many were computed");
 }
 
 int main(int argc, char **argv)
