@@ -106,8 +106,10 @@ static void unroll(ht_set *const *sets, bool mixed, double *found)
         ht_vars_set(theta, "theta", x[t + 1][0]);
     }
     ht_var F = outer(theta, eta, data, NULL);
-    /* Reverse over reverse goes from F back to theta_0, w and rate: that is all of it. */
-    ht_grad_or_zero(F, 3, x[mixed ? STEPS : 0], sum);
+    /* Reverse over reverse: from F back to theta_0, w and rate; that is all of it. */
+    if (!mixed) ht_grad_or_zero(F, 3, x[0], sum);
+    /* Mixed mode: from F to theta_T, w and rate, each a leaf; then the steps back. */
+    if (mixed) ht_grad_or_zero(F, 3, x[STEPS], sum);
     for (int t = STEPS - 1; t >= 0 && mixed; t--) {
         step_back(x[t], joint[t], sum[0], d); /* sum[0] is v_t+1 */
         sum[0] = d[0], sum[1] = ht_add(sum[1], d[1]), sum[2] = ht_add(sum[2], d[2]);

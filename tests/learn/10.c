@@ -24,6 +24,8 @@
  * wrong 22: by ht_grad, ht_vjp or ht_jvp (1 calls): write the formulas
  * wrong 23: that is ht_grad of the whole training; back was called, but what it gave
  * wrong 24: by 2 sweeps beside those of back; one is enough, of F
+ * wrong 25: F was differentiated by theta[0], which goes through the whole training
+ * wrong 26: was given no state of the training: t goes from T - 1 down to 0
  */
 void update_vjp(ht_var g, ht_var rate, ht_var v, ht_var *d_g, ht_var *d_rate)
 {
@@ -59,7 +61,7 @@ void second_order(ht_var theta, ht_var w, ht_var v, ht_var d_g, ht_var *d_theta,
 void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var rate,
                    ht_var F, ht_var *d)
 {
-    ht_var x[3] = {theta[T], w, rate}, e[3];
+    ht_var x[3] = {theta[WRONG == 25 ? 0 : T], w, rate}, e[3];
     if (WRONG == 15 || WRONG == 23) {
         for (int t = 0; t < T && WRONG == 23; t++) back(theta[t], w, rate, w, e);
         ht_grad(F, 3, (ht_var[]){theta[0], w, rate}, d);
@@ -70,7 +72,7 @@ void hypergradient(back_fn *back, int T, const ht_var *theta, ht_var w, ht_var r
     if (WRONG == 24) ht_grad(F, 1, &w, e);
     if (WRONG == 8) d[1] = ht_mul(w, 0);
     if (WRONG == 9) ht_grad(F, 1, &w, &d[1]);
-    for (int t = T - 1; t >= 0; t--) {
+    for (int t = T - 1; t >= 0; t += WRONG == 26 ? 1 : -1) {
         int at = WRONG == 11 ? t + 1 : WRONG == 16 ? T - 1 - t : t;
         back(theta[at], w, rate, WRONG == 12 ? last : d[0], e);
         d[0] = WRONG == 17 ? ht_add(d[0], e[0]) : WRONG == 21 ? last : e[0];

@@ -162,10 +162,21 @@ static ht_var next_of(ht_var theta, ht_var w, ht_var rate)
 }
 
 /* The right step back, which the last hole is given. Its sweeps are not the hole's. */
-static int calls;
+static int calls, n_states;
+static const ht_var *states; /* theta[0 .. n_states - 1] */
+static void check_state(ht_var theta)
+{
+    for (int t = 0; t < n_states; t++)
+        if (theta.tape == tape && theta.index == states[t].index) return;
+    mark_wrong("T = %d: call %d of back was given no state of the training: t goes from "
+               "T - 1 down to 0 (t--, not t++)",
+               n_states - 1, calls + 1);
+}
+
 static void right_back(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d)
 {
     int before = backward;
+    check_state(theta);
     ht_var next = next_of(theta, w, rate);
     calls++;
     ht_vjp(1, &next, &v, 3, (ht_var[]){theta, w, rate}, d);
@@ -180,16 +191,17 @@ static void twice_back(ht_var theta, ht_var w, ht_var rate, ht_var v, ht_var *d)
 }
 
 /* The sums that mistakes make. */
-enum { DIRECT, LAST, FIRST, AFTER, TWICE, DETACHED, FORWARD, SUMMED, MISTAKES };
+enum { DIRECT, LAST, FIRST, AFTER, TWICE, DETACHED, FORWARD, SUMMED, WHOLE, MISTAKES };
 
 static void mistakes(int T, const ht_var *theta, ht_var w, ht_var rate, ht_var F,
                      ht_var (*sum)[3])
 {
-    ht_var x[3] = {theta[T], w, rate}, d[3], e[3], v, late, ahead, summed;
+    ht_var x[3] = {theta[T], w, rate}, d[3], e[3], v, late, ahead, summed, whole;
     ht_grad_or_zero(F, 3, x, d);
     for (int i = 0; i < MISTAKES; i++) memcpy(sum[i], d, sizeof d);
     sum[DIRECT][1] = ht_mul(w, 0);
     ht_grad(F, 2, x + 1, sum[TWICE] + 1);
+    ht_grad(F, 3, (ht_var[]){theta[0], w, rate}, sum[WHOLE]), whole = sum[WHOLE][0];
     v = late = ahead = summed = d[0];
     ht_var first = d[0], dw = d[1], dr = d[2];
     for (int t = T - 1; t >= 0; t--) {
@@ -199,6 +211,8 @@ static void mistakes(int T, const ht_var *theta, ht_var w, ht_var rate, ht_var F
         for (int k = 1; k < 3; k++) sum[DETACHED][k] = ht_add(sum[DETACHED][k], e[k]);
         right_back(theta[T - 1 - t], w, rate, ahead, e), ahead = e[0];
         right_back(theta[t], w, rate, summed, e), summed = ht_add(summed, e[0]);
+        right_back(theta[t], w, rate, whole, e), whole = e[0];
+        for (int k = 1; k < 3; k++) sum[WHOLE][k] = ht_add(sum[WHOLE][k], e[k]);
         right_back(theta[t], w, rate, v, e), v = e[0];
         for (int k = 1; k < 3; k++) {
             sum[DIRECT][k] = ht_add(sum[DIRECT][k], e[k]);
@@ -208,6 +222,7 @@ static void mistakes(int T, const ht_var *theta, ht_var w, ht_var rate, ht_var F
         }
     }
     sum[AFTER][0] = late, sum[FORWARD][0] = ahead, sum[SUMMED][0] = summed;
+    sum[WHOLE][0] = whole;
 }
 
 #define MISTAKE(m) element(sum[m][k], i)
@@ -231,6 +246,9 @@ static void compare(ht_var yours, ht_var right, const ht_var (*sum)[3], int k, i
                 {k ? MISTAKE(TWICE) : NAN,
                  "w's way through the training is counted twice: differentiate F by "
                  "theta_T and w in one call, where each is a leaf"},
+                {MISTAKE(WHOLE),
+                 "F was differentiated by theta[0], which goes through the whole "
+                 "training, and back does so again: begin with F by theta[T]"},
                 {MISTAKE(LAST), k ? "only the last step's share is there: every step "
                                     "gives one"
                                   : "that is dF/dtheta_T: v goes back through all steps"},
@@ -263,6 +281,7 @@ static void check_training(int T)
 {
     training a = train(T);
     ht_var sum[MISTAKES][3], d[3] = {HT_ZERO, HT_ZERO, HT_ZERO};
+    states = a.theta, n_states = T + 1;
     mistakes(T, a.theta, a.w, a.rate, a.F, sum);
     calls = backward = forward = 0;
     hypergradient(right_back, T, a.theta, a.w, a.rate, a.F, d);
@@ -284,6 +303,7 @@ static void check_uses_back(void)
     training a = train(STEPS);
     ht_var d[3], direct[3];
     ht_grad_or_zero(a.F, 3, (ht_var[]){a.theta[STEPS], a.w, a.rate}, direct);
+    states = a.theta, n_states = STEPS + 1;
     hypergradient(twice_back, STEPS, a.theta, a.w, a.rate, a.F, d);
     for (int k = 1; k < 3; k++)
         for (int i = 0; i < (k < 2 ? N : 1); i++) {
