@@ -17,6 +17,9 @@
  * wrong 15: the sum moves by the sum of u, v_sum(p.v), which is missing
  * wrong 16: x_i is multiplied by its own u_i
  * wrong 17: p.v is dA alone, and the engine adds the answers
+ * wrong 18: of v times J u only element 0 is in it
+ * wrong 19: of J^T v times u only element 0 is in it
+ * wrong 20: that is u y / s; y = x / s moves by two shares
  */
 var transposed_jvp(place p)
 {
@@ -36,6 +39,7 @@ var share_jvp(place p)
     if (WRONG == 15) moved = y;
     if (WRONG == 16) moved = v_mul(y, p.v);
     if (WRONG == 3) return v_div(p.v, s);
+    if (WRONG == 20) return v_div(v_mul(p.v, y), s);
     if (WRONG == 4) return v_div(v_add(p.v, moved), s);
     if (WRONG == 5) return v_div(v_sub(p.v, v_sum(v_mul(p.v, y))), s);
     return v_div(v_sub(p.v, moved), s);
@@ -47,10 +51,11 @@ double dot_gap(int n, const var *x, const var *u, var y, var v)
     var ju, g[4];
     jvp(n, x, u, 1, &y, &ju);
     vjp(1, &y, &v, n, x, g);
-    double gap = *value(WRONG == 14 ? v_mul(v, ju) : v_sum(v_mul(v, ju))).data;
+    double gap =
+        *value(WRONG == 14 || WRONG == 18 ? v_mul(v, ju) : v_sum(v_mul(v, ju))).data;
     for (int k = 0; k < (WRONG == 7 ? 1 : n); k++) {
         var product = v_mul(g[k], u[k]);
-        gap -= *value(WRONG == 14 ? product : v_sum(product)).data;
+        gap -= *value(WRONG == 14 || WRONG == 19 ? product : v_sum(product)).data;
     }
     return gap;
 }

@@ -192,6 +192,8 @@ static void check_share(void)
                                 "missing beside x"},
               {vu / s - vxu / (s * s), "x_i is multiplied by its own u_i; the sum below "
                                        "moves by all of u, v_sum(p.v)"},
+              {vxu / (s * s), "that is u y / s; y = x / s moves by two shares, u / s and "
+                              "-y ds / s, with ds the sum of u: the quotient rule"},
               {vu - vy * su, "the division by the sum is missing"}));
 }
 
@@ -227,10 +229,10 @@ static void check_dot_gap(void)
         double a = inner(value(v_matmul(u[0], v_transpose(x[1]))), value(v));
         double b = inner(value(v_matmul(x[0], v_transpose(u[1]))), value(v));
         const double *c = factors[i];
-        double first = v8[0] * (c[0] * *value(v_matmul(u[0], v_transpose(x[1]))).data +
-                                c[1] * *value(v_matmul(x[0], v_transpose(u[1]))).data);
-        first -= c[2] * *value(v_matmul(v, x[1])).data * ua[0];
-        first -= c[2] * *value(v_matmul(v_transpose(v), x[0])).data * ub[0];
+        double left_0 = v8[0] * (c[0] * *value(v_matmul(u[0], v_transpose(x[1]))).data +
+                                 c[1] * *value(v_matmul(x[0], v_transpose(u[1]))).data);
+        double right_0 = c[2] * *value(v_matmul(v, x[1])).data * ua[0];
+        right_0 += c[2] * *value(v_matmul(v_transpose(v), x[0])).data * ub[0];
         double left = c[0] * a + c[1] * b, right = c[2] * (a + b);
         mark_number(
             dot_gap(2, x, u, y, v), left - right, 1e-12,
@@ -238,7 +240,12 @@ static void check_dot_gap(void)
                 {0, "these rules are wrong, and the test has to say so"},
                 {right - left, "the sign: it is <v, J u> less <J^T v, u>"},
                 {left + right, "the two sides are to be subtracted"},
-                {first, "of each product only element 0 is in it; v_sum adds them all"},
+                {left_0 - right_0, "of each product only element 0 is in it; v_sum adds "
+                                   "them all"},
+                {left_0 - right, "of v times J u only element 0 is in it; v_sum adds "
+                                 "them all"},
+                {left - right_0, "of J^T v times u only element 0 is in it; v_sum adds "
+                                 "them all"},
                 {left, "that is <v, J u> alone"}, {right, "that is <J^T v, u> alone"},
                 {left - c[2] * a, "<J^T v, u> is a sum over all n inputs; only the first "
                                   "is in it"},
