@@ -14,11 +14,16 @@
  * wrong 12: each share has its own b: multiply before adding up
  * wrong 13: axes[k] is the number of an axis; its side is x.dim[axes[k]]
  * wrong 14: da itself has no place in it
+ * wrong 15: it was not written: x may have more than two axes
+ * wrong 16: that is v over the first or last side of x
+ * wrong 17: that is v over the first or last side of x
+ * wrong 18: not by how many elements v has
+ * wrong 19: that is x's own side: x may have more than two axes
  */
 view permute(view x, const int *axes)
 {
-    view y = x;
-    for (int k = 0; k < x.rank; k++) {
+    view y = WRONG == 15 ? (view){.first = x.first, .rank = x.rank} : x;
+    for (int k = 0; k < (WRONG == 15 || WRONG == 19 ? 2 : x.rank); k++) {
         int to = WRONG == 1 ? axes[k] : k, from = WRONG == 1 ? k : axes[k];
         y.dim[to] = WRONG == 13 ? axes[k] : x.dim[from];
         if (WRONG != 2) y.stride[to] = x.stride[from];
@@ -44,6 +49,9 @@ void mean_back(view dx, view v)
 {
     view all = broadcast(v, dx);
     int n = WRONG == 5 ? 1 : count(dx) / count(v);
+    if (WRONG == 16) n = dx.dim[dx.rank - 1];
+    if (WRONG == 17) n = dx.dim[0];
+    if (WRONG == 18) n = count(v);
     for (int e = 0; e < count(dx); e++)
         *element(dx, e) =
             WRONG == 6 ? *element(v, e % count(v)) / n : *element(all, e) / n;

@@ -40,7 +40,8 @@ static void check_permute(void)
     view x = fresh(room, 1, 3, dim, false), y = permute(x, axes);
     for (int e = 0; e < ROOM; e++) room[e] = e;
     const char *at = "x of shape (5, 3, 4), axes 2, 0, 1";
-    mark_number(y.rank, 3, 0, NULL, "%s: the rank", at);
+    mark_number(y.rank, 3, 0, SLIPS({2, "the result has as many axes as x"}),
+                "%s: the rank", at);
     if (y.first != x.first) mark_wrong("%s: the numbers stay where they are", at);
     for (int k = 0; k < 3; k++)
         mark_number(
@@ -52,8 +53,12 @@ static void check_permute(void)
                 {k ? dim[axes[axes[k]]] : NAN,
                  "it was written over before it was read: take from x, write to "
                  "y"},
+                {k == 2 ? 0 : NAN, "it was not written: x may have more than two axes; a "
+                                   "loop over all k < x.rank fills each"},
                 {axes[k], "axes[k] is the number of an axis; its side is x.dim[axes[k]]"},
-                {dim[k], "that is x's own side"}),
+                {dim[k], k < 2 ? "that is x's own side"
+                               : "that is x's own side: x may have more than two axes; "
+                                 "a loop over all k < x.rank fills each"}),
             "%s: side %d", at, k);
     for (int k = 0; k < 3; k++)
         mark_number(y.stride[k], x.stride[axes[k]], 0,
@@ -155,9 +160,12 @@ static double narrow(asked *a, int k)
     "each "                                                                           \
     "other"
 #define UNTOUCHED "nothing was written there: it held 100 before"
-#define WRAPPED   "which element does number e of v belong to? a broadcast view tells"
-#define NARROW    "b is broadcast too: read it through broadcast(b, v)"
-#define LATE      "each share has its own b: multiply before adding up"
+#define SIDE                                                                           \
+    "that is v over the first or last side of x; divide by how many share an element " \
+    "of v, count(dx) / count(v), whichever axes the mean is over"
+#define WRAPPED "which element does number e of v belong to? a broadcast view tells"
+#define NARROW  "b is broadcast too: read it through broadcast(b, v)"
+#define LATE    "each share has its own b: multiply before adding up"
 
 static void judge(asked *a, const char *name, bool with_b)
 {
@@ -210,6 +218,8 @@ static void check_mean_back(void)
 {
     static asked a;
     const shapes means[] = {
+        /* n is 3, and no other number here is: not a side, not how many v has. */
+        {.rank_x = 3, .x = {4, 3, 2}, .rank_v = 3, .v = {4, 1, 2}},
         {.rank_x = 2, .x = {2, 3}, .rank_v = 2, .v = {2, 1}},
         {.rank_x = 2, .x = {4, 2}, .rank_v = 2, .v = {1, 2}},
         {.rank_x = 3, .x = {2, 3, 2}, .rank_v = 3, .v = {1, 3, 1}},
@@ -229,6 +239,7 @@ static void check_mean_back(void)
                       {v, mark_text("that is right for a sum; here each counts "
                                     "1/%d of it",
                                     n)},
+                      {v / a.dx.dim[0], SIDE}, {v / a.dx.dim[a.dx.rank - 1], SIDE},
                       {v / count(a.dx), "the mean is over the axes of side 1 in v "
                                         "only, not over all of x"},
                       {v / count(a.v), "divide by how many share an element of v, "
