@@ -22,6 +22,7 @@
  * wrong 20: that is <u, H H u>, or near it: two products with one H
  * wrong 21: one number, such as <g, u>, is to be differentiated by x once more
  * wrong 22: the sign of H01
+ * wrong 23: and was moved from there by += or -=: s is the step itself
  */
 void hessian_times(ht_var y, int n, const ht_var *x, const ht_var *u, ht_var *hu)
 {
@@ -92,8 +93,10 @@ void newton_step(ht_var y, const ht_var *x, double *s)
     if (WRONG == 11) p = r = 1, q = 0;
     if (WRONG == 16) p += q, r += q, q = 0;
     if (WRONG == 22) q = -q;
+    double was[2] = {s[0], s[1]};
     s[0] = sign * (r * g0 - q * g1) / (p * r - q * q);
     s[1] = sign * (p * g1 - q * g0) / (p * r - q * q);
+    if (WRONG == 23) s[0] += was[0], s[1] += was[1];
     if (WRONG == 17) s[0] = -(p * g0 + q * g1), s[1] = -(q * g0 + r * g1);
     if (WRONG == 18) s[0] = s[1] = 0;
 }

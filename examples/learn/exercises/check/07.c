@@ -372,8 +372,13 @@ static void check_step_of(ht_var (*f)(const ht_var *x), const char *name, double
     double right[] = {-(H11 * g[0] - H01 * g[1]) / det, -(H00 * g[1] - H01 * g[0]) / det};
     double Hg[] = {H00 * g[0] + H01 * g[1], H01 * g[0] + H11 * g[1]};
     const char *product = "that is H times g, or -g: H s = -g is to be solved for s";
+    const char *moved =
+        "s held 1000, and was moved from there by += or -=: s is the step "
+        "itself, written with =";
     const step_slip slips[] = {
         {{1000, 1000}, "nothing was written there"},
+        {{1000 + right[0], 1000 + right[1]}, moved},
+        {{1000 - right[0], 1000 - right[1]}, moved},
         {{0, 0}, "a step of 0 leads nowhere"},
         {{-right[0], -right[1]}, "the sign: H s = -g, it leads down"},
         {{right[1], right[0]}, "s[0] and s[1] are exchanged"},
