@@ -131,10 +131,13 @@ ht_bilevel_problem training_of(ht_set *asked)
 
 /* Whether to believe it. */
 
+static judge *test_judge;
+
 static double test_accuracy(const ht_set *trained)
 {
     ht_set *all = demo_set(s.ctx, &s.others, NULL, ht_tensor_count(s.others.labels));
-    return judge_accuracy(judge_new(trained, all, network), trained, NULL);
+    if (!test_judge) test_judge = judge_new(trained, all, network);
+    return judge_accuracy(test_judge, trained, NULL);
 }
 
 /* What is not enough is asked again at a small change, which tells why. */
