@@ -15,8 +15,8 @@
  * wrong 13: axes[k] is the number of an axis; its side is x.dim[axes[k]]
  * wrong 14: da itself has no place in it
  * wrong 15: it was not written: x may have more than two axes
- * wrong 16: that is v over the first or last side of x
- * wrong 17: that is v over the first or last side of x
+ * wrong 16: that is v over the last side of x
+ * wrong 17: that is v over the first side of x
  * wrong 18: not by how many elements v has
  * wrong 19: that is x's own side: x may have more than two axes
  */

@@ -160,9 +160,9 @@ static double narrow(asked *a, int k)
     "each "                                                                           \
     "other"
 #define UNTOUCHED "nothing was written there: it held 100 before"
-#define SIDE                                                                           \
-    "that is v over the first or last side of x; divide by how many share an element " \
-    "of v, count(dx) / count(v), whichever axes the mean is over"
+#define SIDE(which)                                                                      \
+    "that is v over the " which " side of x; divide by how many share an element of v, " \
+    "count(dx) / count(v), whichever axes the mean is over"
 #define WRAPPED "which element does number e of v belong to? a broadcast view tells"
 #define NARROW  "b is broadcast too: read it through broadcast(b, v)"
 #define LATE    "each share has its own b: multiply before adding up"
@@ -239,7 +239,8 @@ static void check_mean_back(void)
                       {v, mark_text("that is right for a sum; here each counts "
                                     "1/%d of it",
                                     n)},
-                      {v / a.dx.dim[0], SIDE}, {v / a.dx.dim[a.dx.rank - 1], SIDE},
+                      {v / a.dx.dim[0], SIDE("first")},
+                      {v / a.dx.dim[a.dx.rank - 1], SIDE("last")},
                       {v / count(a.dx), "the mean is over the axes of side 1 in v "
                                         "only, not over all of x"},
                       {v / count(a.v), "divide by how many share an element of v, "
