@@ -37,7 +37,7 @@ void demo_smooth(demo *d, ht_bilevel *training, const ht_set *begin)
     ht_set *eta = d->eta, *v = ht_set_clone(eta, 0), *end = ht_set_clone(eta, 0);
     ht_check(d->ctx);
     double most = mean_move(v, begin, eta, d->n_steps);
-    progress_step(d->trainings, "asking whether to believe it", 1, 2, (double)NAN);
+    progress(d->trainings, "asking whether to believe it", "");
     ht_set_copy(eta, begin);
     if (most > 0) {
         d->smooth = ht_bilevel_smoothness(training, v, 1);

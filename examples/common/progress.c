@@ -155,12 +155,11 @@ static void draw_spark(FILE *f, int room)
 
 /* Cut to the width. The bar, a fifth at most, leaves room for some losses; these stand
  * behind the text, the latest of them. */
-static void draw_bar(double part, double left, const char *what, const char *detail)
+static void draw_bar(double part, const char *left, const char *what, const char *detail)
 {
     char full[BAR + 1] = "................", text[2 * TEXT];
     int wide = columns(), most = wide / 5 < BAR ? wide / 5 : BAR;
-    snprintf(text, sizeof text, "%3.0f %%  ETA %3.0f s  %s%s", 100 * part, left, what,
-             detail);
+    snprintf(text, sizeof text, "%3.0f %%  %9s  %s%s", 100 * part, left, what, detail);
     int used = (int)strlen(text) + 5; /* two brackets, a space, two before the losses */
     int room = wide - used - (bar.n_losses < SPARK / 2 ? bar.n_losses : SPARK / 2);
     int long_bar = room > most ? most : room > 4 ? room : 4;
@@ -176,14 +175,24 @@ static void draw_bar(double part, double left, const char *what, const char *det
     bar.open = true;
 }
 
-/* The time left: if the rest goes as what is done. */
+/* The time left, if the rest goes as what is done; "" while nothing is. */
+static const char *time_left(double done, double now)
+{
+    static char text[32];
+    double left = (now - bar.began) * (bar.work - done) / done;
+    snprintf(text, sizeof text, "ETA %.0f s", left);
+    return isfinite(left) ? text : "";
+}
+
 static void show(double done, double now, const char *what, const char *detail)
 {
-    double part = done / bar.work, left = (now - bar.began) * (bar.work - done) / done;
+    double part = done / bar.work;
+    const char *left = time_left(done, now);
     if (bar.terminal)
         draw_bar(part, left, what, detail);
     else
-        fprintf(stderr, "%3.0f %%, ETA %.0f s: %s%s\n", 100 * part, left, what, detail);
+        fprintf(stderr, "%3.0f %%%s%s: %s%s\n", 100 * part, *left ? ", " : "", left, what,
+                detail);
     bar.shown = now;
     bar.said = true;
 }

@@ -16,7 +16,7 @@
  * correlation of foretold and found. Truth is the same start, batches and order.
  *
  * Output of the default run, seed 1, without its queries (39 s of a processor; the last
- * digits depend on the machine's BLAS; LDS has its interval beside it):
+ * digits depend on the machine's BLAS; the first row has its interval below it):
  *   S^ of 100 margins as 5 % of the weights fall to 0: 1.000 (0.95 wanted)
  *                              single    1 %     5 %    20 %    50 %
  *     through the training      1.000  1.000   0.998   0.990   0.960

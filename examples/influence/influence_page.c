@@ -59,20 +59,28 @@ static void say_proofs(const study *s, FILE *f)
                 s->found[2 * k + 1]);
 }
 
+/* The interval of each size: its low ends, or its high ones. */
+static void say_ends(const ht_lds *lds, bool high, FILE *f)
+{
+    fprintf(f, "    %-28s", high ? "to" : "95 % of resampled sets from");
+    for (int k = 0; k < PARTS; k++) fprintf(f, "%8.3f", high ? lds[k].high : lds[k].low);
+    fputc('\n', f);
+}
+
 static void say_forecasts(const study *s, FILE *f)
 {
-    fprintf(f, "%lld random subsets of each size left out: Pearson, then LDS (95 %%)\n",
-            (long long)s->subsets);
-    fprintf(f, "%32s", "single");
-    for (int k = 0; k < PARTS; k++) fprintf(f, "%16.0f %%", parts[k]);
+    fprintf(f,
+            "Foretold beside found: Pearson's correlation for single images, LDS for\n"
+            "%lld random subsets of each size\n%32s",
+            (long long)s->subsets, "single");
+    for (int k = 0; k < PARTS; k++) fprintf(f, "%6.0f %%", parts[k]);
     fputc('\n', f);
     for (const foreteller *by = s->by; by < s->by + FORETELLERS; by++) {
         if (!by->scores) continue;
         fprintf(f, "  %-24s %5.3f", by->name, by->loo.pearson);
-        for (int k = 0; k < PARTS; k++)
-            fprintf(f, "   %5.3f %4.2f..%4.2f", by->lds[k].mean, by->lds[k].low,
-                    by->lds[k].high);
+        for (int k = 0; k < PARTS; k++) fprintf(f, "%8.3f", by->lds[k].mean);
         fputc('\n', f);
+        for (int high = 0; by == s->by && high < 2; high++) say_ends(by->lds, high, f);
     }
 }
 

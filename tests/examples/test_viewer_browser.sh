@@ -7,55 +7,8 @@
 # Usage: test_viewer_browser.sh <make_viewer_pages> <test_report> <folder of built examples>
 set -u
 make=$1 report=$2 programs=$3
-n=0 failed=0
-browser=
-for name in chromium chromium-browser google-chrome; do
-    command -v $name >/dev/null && browser=$name && break
-done
-if [ -z "$browser" ]; then
-    echo '1..0 # SKIP Chromium is not installed (Debian: apt-get install chromium)'
-    exit 0
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# verdict <case> <complaints, empty if none>
-verdict() {
-    n=$((n + 1))
-    if [ -z "$2" ]; then
-        echo "ok $n - $1"
-    else
-        failed=1
-        echo "not ok $n - $1"
-        printf '%s\n' "$2" | sed 's/^/# /'
-    fi
-}
-
-differs() { # <what> <expected> <got>
-    [ "$2" = "$3" ] || echo "$1: expected $2, got $3"
-}
-
-within() { # <what> <least> <most> <got>
-    awk -v got="$4" "BEGIN { exit !(got != \"\" && got + 0 >= $2 && got + 0 <= $3) }" ||
-        echo "$1: expected $2 to $3, got $4"
-}
-
-# browse <flags>: what it prints in $work/dom, what it logs in $work/log
-browse() {
-    timeout 120 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars \
-        --user-data-dir="$work/profile" --allow-file-access-from-files \
-        --enable-logging=stderr "$@" >"$work/dom" 2>"$work/log"
-    grep 'CONSOLE' "$work/log"
-}
-
-# A page around the page: a window cannot be as narrow as a phone, a frame can.
-frame() { # <page> <width> <height> <script>
-    cat >"$work/frame.html" <<END
-<!doctype html><html style="color-scheme:light dark"><style>body{margin:0}
-iframe{border:0;display:block}</style><iframe id="f" src="$1" width="$2" height="$3"
-onload="$4"></iframe></html>
-END
-}
+# shellcheck source=tests/support/browser.sh
+. "$(dirname "$0")/../support/browser.sh"
 
 # "name value" lines about a page that has been driven.
 measure() { # <page> <width> <flags>
