@@ -34,6 +34,7 @@ typedef struct hti_problem {
      * values are looked up by step; else unlimited. */
     int64_t start, horizon;
     bool begun;
+    int64_t batches_from; /* added to the steps that inner_batch alone is given */
     ht_set *theta, *eta, *inner_data, *outer_data; /* borrowed; no data: empty */
     hti_loan loan[HTI_ROLES];
     ht_set *empty; /* owned, as are the rest */

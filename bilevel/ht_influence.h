@@ -16,7 +16,12 @@
  *   ht_lds lds = ht_influence_lds(scores, subsets, changes, 1000, 1);
  *   ht_check(ctx);
  *
- * Truth is the fixed trajectory's: the same start, batches and order, without the weight.
+ * Truth is the fixed trajectory's: the same start, batches and order, without the weight;
+ * or, by `orders`, the mean over trainings by several orders of batches. In order o of a
+ * training of T steps the inner batch callback is given o T more than its step; all else
+ * is as in order 0, that of the problem itself: the start, rates, schedules and dropout,
+ * the outer step. So the orders are those of a callback that goes on past T as it does
+ * up to T (ht_batch_order where T is whole epochs).
  * Read next: bilevel/influence/influence.c. */
 #ifndef HT_INFLUENCE_H
 #define HT_INFLUENCE_H
@@ -36,6 +41,10 @@ typedef struct ht_influence_options {
      * many as the context has threads. */
     int at_once;
     ht_bilevel_options bilevel; /* of scores; trainings keep no states */
+    /* What ht_influence_retrain finds is the mean over the orders first_order, and so
+     * on, so many; ht_influence_scores over the orders 0 .. score_orders - 1. 0: one.
+     * Orders other than 0 take an inner_batch. */
+    int64_t orders, first_order, score_orders;
 } ht_influence_options;
 typedef struct ht_influence ht_influence; /* the problem, and trainings side by side */
 
@@ -46,22 +55,30 @@ ht_influence *ht_influence_new(ht_context *ctx, const ht_bilevel_problem *proble
                                const ht_influence_options *options);
 void ht_influence_free(ht_influence *influence); /* NULL: nothing */
 /* Predicted peak bytes of all it asks of the allocator, its trainings' contexts included,
- * but for what calls take and give back: ht_influence_retrain (s + 1) m doubles, and
- * ht_influence_smoothness as ht_bilevel_smoothness. */
+ * but for what calls take and give back: ht_influence_retrain (s + 1) m doubles an order,
+ * ht_influence_smoothness as ht_bilevel_smoothness, and ht_influence_smoothness_each
+ * (2 draws + 1) m doubles. */
 size_t ht_influence_bytes(const ht_influence *influence);
-/* Scores of every example for every query, in the time of one run: one training and m
- * reverse sweeps. scores (m, n) f64, else an error; of a training that is not finite they
- * are not either. */
+/* Scores of every example for every query, in the time of one run an order: one training
+ * and m reverse sweeps. scores (m, n) f64, else an error; of a training that is not
+ * finite they are not either. Those of each query have the bits of scores of it alone. */
 ht_status ht_influence_scores(ht_influence *influence, ht_tensor *scores);
 /* S and S^ of the queries as the weights of a random `part` of the examples, in (0, 1],
  * go from what they are by half of it to 0: the change that scores foretell, by three
  * trainings. Below 0.95 do not trust them. NaN after an error. */
 ht_smoothness ht_influence_smoothness(ht_influence *influence, double part,
                                       uint64_t seed);
-/* Trains s + 1 times: as the weights stand, and for each row of `left_out`, (s, n) u8 of
- * 0 and 1, with the weights of those that are 1 at 0. changes (s, m) f64: each query's
- * loss then, less that of all; NaN where it is not finite. The same bits by any at_once,
- * in that part of the time. Other forms are an error, and so is one of a callback. */
+/* The same of each query by itself: S^ of all pairs of differences along `draws` random
+ * parts, one of which alone would be a sign. each (m) f64, NaN where a query does not
+ * move or is not finite. Other forms are an error. Costs 2 draws + 1 trainings; the same
+ * bits by any at_once. */
+ht_status ht_influence_smoothness_each(ht_influence *influence, double part, int draws,
+                                       uint64_t seed, ht_tensor *each);
+/* Trains s + 1 times an order: as the weights stand, and for each row of `left_out`,
+ * (s, n) u8 of 0 and 1, with the weights of those that are 1 at 0. changes (s, m) f64:
+ * each query's loss then, less that of all in the same order, the mean over orders; NaN
+ * where it is not finite. The same bits by any at_once, in that part of the time. Other
+ * forms are an error, and so is one of a callback. */
 ht_status ht_influence_retrain(ht_influence *influence, const ht_tensor *left_out,
                                ht_tensor *changes);
 /* Draws subsets: in each row of left_out (s, n) u8, k of n at random are 1, by the seed.

@@ -79,8 +79,9 @@ bool hti_enter_step(ht_bilevel *b, int64_t step)
     const ht_bilevel_problem *asked = &b->problem.asked;
     ht_set *data = b->problem.inner_data;
     if (b->run.batch_step == step && b->run.batch_fill == data->fills) return true;
-    bool ok = fill_batch(b, asked->inner_batch, (uint64_t)(b->problem.start + step),
-                         asked->inner_data, data, "inner_batch");
+    int64_t number = b->problem.start + b->problem.batches_from + step;
+    bool ok = fill_batch(b, asked->inner_batch, (uint64_t)number, asked->inner_data, data,
+                         "inner_batch");
     b->run.batch_step = step;
     b->run.batch_fill = data->fills;
     return ok;

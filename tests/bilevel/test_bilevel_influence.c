@@ -47,6 +47,19 @@ static ht_var influence_query(const ht_vars *theta, const ht_vars *eta,
     return ht_sum(influence_queries(theta, eta, batch, user));
 }
 
+#define QUERY(k)                                                                \
+    static ht_var influence_query_##k(const ht_vars *theta, const ht_vars *eta, \
+                                      const ht_vars *batch, void *user)         \
+    {                                                                           \
+        ht_var all = influence_queries(theta, eta, batch, user);                \
+        return ht_sum(ht_slice(all, 0, k, 1, 1));                               \
+    }
+QUERY(0)
+QUERY(1)
+QUERY(2)
+static const ht_loss_fn influence_of_query[Q] = {influence_query_0, influence_query_1,
+                                                 influence_query_2};
+
 static void influence_open(trial *t, weighted_ridge *g)
 {
     trial_open(t);
@@ -318,6 +331,260 @@ static void lds_is_a_rank_correlation_with_shared_ranks(void **state)
     trial_close(&t);
 }
 
+/* Batches of B of the N, in an order that never repeats; the rate falls with the step. */
+enum { B = 5, T = 12 };
+
+static ht_status influence_batch(uint64_t step, ht_set *batch, void *user)
+{
+    const weighted_ridge *g = user;
+    int64_t rows[B];
+    ht_batch_order(9, step, N, B, rows);
+    for (int j = 0; j < B; j++) {
+        for (int c = 0; c < P; c++)
+            ht_tensor_set(ht_set_at(batch, 0), j * P + c, g->x.at[rows[j]][c]);
+        ht_tensor_set(ht_set_at(batch, 1), j, g->y[rows[j]]);
+        ht_tensor_set(ht_set_at(batch, 2), j, (double)rows[j]);
+    }
+    return HT_OK;
+}
+
+static ht_var influence_batch_loss(const ht_vars *theta, const ht_vars *eta,
+                                   const ht_vars *batch, void *user)
+{
+    (void)user;
+    ht_var w = ht_gather(ht_get(eta, "w"), ht_get(batch, "row"));
+    ht_var off =
+        ht_sub(ht_matmul(ht_get(batch, "x"), ht_get(theta, "a")), ht_get(batch, "y"));
+    ht_var all = ht_add(ht_sum(ht_mul(w, ht_square(ht_reshape(off, HT_SHAPE(B))))),
+                        ht_sum(ht_square(ht_get(theta, "a"))));
+    return ht_mul(all, 0.5);
+}
+
+/* The same in plain loops: (z_k a)^2 / 2 after T steps whose batches are those from
+ * `order` T on, and whose rate is that of 0 .. T-1. */
+static double plain_loss(const weighted_ridge *g, const double *w, int k, int order)
+{
+    double a[P] = {0};
+    for (int t = 0; t < T; t++) {
+        int64_t rows[B];
+        double slope[P], rate = 0.1 * 0.5 * (1 + cos(acos(-1) * t / T));
+        memcpy(slope, a, sizeof slope);
+        ht_batch_order(9, (uint64_t)(order * T + t), N, B, rows);
+        for (int j = 0; j < B; j++) {
+            const double *x = g->x.at[rows[j]];
+            double off = along(x, a) - g->y[rows[j]];
+            for (int c = 0; c < P; c++) slope[c] += w[rows[j]] * off * x[c];
+        }
+        for (int c = 0; c < P; c++) a[c] -= rate * slope[c];
+    }
+    return along(g->z.at[k], a) * along(g->z.at[k], a) / 2;
+}
+
+/* The problem above with batches. */
+static void orders_open(trial *t, weighted_ridge *g)
+{
+    static const ht_rate falls = {.steps = T};
+    influence_open(t, g);
+    ht_set *batch = ht_set_new(t->ctx);
+    ht_set_add(batch, "x", HT_F64, HT_SHAPE(B, P));
+    ht_set_add(batch, "y", HT_F64, HT_SHAPE(B, 1));
+    ht_set_add(batch, "row", HT_I32, HT_SHAPE(B));
+    t->problem.outer_data = t->problem.inner_data;
+    t->problem.inner_data = batch;
+    t->problem.inner = influence_batch_loss;
+    t->problem.inner_batch = influence_batch;
+    t->problem.user = g;
+    t->problem.update = HT_SGD(0.1);
+    t->problem.update.rate.schedule = ht_rate_cosine;
+    t->problem.update.rate.user = &falls;
+    t->problem.steps = T;
+}
+
+static void orders_close(trial *t)
+{
+    ht_set *batch = t->problem.inner_data;
+    t->problem.inner_data = t->problem.outer_data;
+    ht_set_free(batch);
+    trial_close(t);
+}
+
+static ht_influence *orders_of(trial *t, int at_once, int orders, int first, int scores)
+{
+    ht_influence *f = ht_influence_new(t->ctx, &t->problem,
+                                       &(ht_influence_options){.weight = "w",
+                                                               .at_once = at_once,
+                                                               .orders = orders,
+                                                               .first_order = first,
+                                                               .score_orders = scores});
+    if (!f) fail_msg("%s", ht_context_message(t->ctx));
+    return f;
+}
+
+static void trainings_by_several_orders_are_those_of_a_plain_loop(void **state)
+{
+    (void)state;
+    enum { FIRST = 2, ORDERS = 3 };
+    trial t;
+    weighted_ridge g;
+    orders_open(&t, &g);
+    ht_tensor *out = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(S, N)),
+              *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(S, Q)),
+              *again = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(S, Q));
+    ht_influence_random(out, 4, 7);
+    ht_influence *f = orders_of(&t, 1, ORDERS, FIRST, 0);
+    assert_int_equal(ht_influence_retrain(f, out, changes), HT_OK);
+    ht_influence_free(f);
+    for (int s = 0; s < S; s++)
+        for (int k = 0; k < Q; k++) {
+            double w[N], mean = 0;
+            for (int i = 0; i < N; i++)
+                w[i] = ht_tensor_get(out, s * N + i) > 0 ? 0 : g.w[i];
+            for (int o = FIRST; o < FIRST + ORDERS; o++)
+                mean += (plain_loss(&g, w, k, o) - plain_loss(&g, g.w, k, o)) / ORDERS;
+            near(ht_tensor_get(changes, s * Q + k), mean, 1e-12);
+        }
+    for (int at_once = 2; at_once <= 5; at_once += 3) {
+        f = orders_of(&t, at_once, ORDERS, FIRST, 0);
+        assert_int_equal(ht_influence_retrain(f, out, again), HT_OK);
+        assert_memory_equal(ht_tensor_data(again), ht_tensor_data(changes),
+                            ht_tensor_bytes(again));
+        ht_influence_free(f);
+    }
+    ht_tensor_free(out);
+    ht_tensor_free(changes);
+    ht_tensor_free(again);
+    orders_close(&t);
+}
+
+/* By differences of the plain loop; and after them order 0 is there again. */
+static void scores_of_several_orders_are_their_mean(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    orders_open(&t, &g);
+    ht_tensor *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N)),
+              *out = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(1, N)),
+              *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(1, Q));
+    for (int orders = 1; orders <= 3; orders += 2) {
+        ht_influence *f = orders_of(&t, 1, 0, 0, orders);
+        assert_int_equal(ht_influence_scores(f, scores), HT_OK);
+        for (int k = 0; k < Q; k++)
+            for (int i = 0; i < N; i++) {
+                const double h = 1e-5;
+                double w[2][N], slope = 0;
+                for (int j = 0; j < 2; j++) memcpy(w[j], g.w, sizeof w[j]);
+                w[0][i] += h, w[1][i] -= h;
+                for (int o = 0; o < orders; o++)
+                    slope += (plain_loss(&g, w[0], k, o) - plain_loss(&g, w[1], k, o)) /
+                             (2 * h * orders);
+                near(ht_tensor_get(scores, k * N + i), -g.w[i] * slope, 1e-8);
+            }
+        ht_influence_random(out, 4, 7);
+        assert_int_equal(ht_influence_retrain(f, out, changes), HT_OK);
+        double w[N];
+        for (int i = 0; i < N; i++) w[i] = ht_tensor_get(out, i) > 0 ? 0 : g.w[i];
+        near(ht_tensor_get(changes, 1),
+             plain_loss(&g, w, 1, 0) - plain_loss(&g, g.w, 1, 0), 1e-12);
+        ht_influence_free(f);
+    }
+    ht_tensor_free(scores);
+    ht_tensor_free(out);
+    ht_tensor_free(changes);
+    orders_close(&t);
+}
+
+/* S^ of each query over parts, from the plain loop's losses. */
+static void smoothness_of_each_query_is_over_all_parts(void **state)
+{
+    (void)state;
+    enum { DRAWS = 40 };
+    trial t;
+    weighted_ridge g;
+    orders_open(&t, &g);
+    ht_tensor *each = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q));
+    double found[2][Q];
+    for (int at_once = 1; at_once <= 2; at_once++) {
+        ht_influence *f = orders_of(&t, at_once, 0, 0, 0);
+        assert_int_equal(ht_influence_smoothness_each(f, 0.7, DRAWS, 3, each), HT_OK);
+        memcpy(found[at_once - 1], ht_tensor_data(each), sizeof found[0]);
+        ht_influence_free(f);
+    }
+    assert_memory_equal(found[0], found[1], sizeof found[0]);
+    int rough = 0;
+    for (int k = 0; k < Q; k++) {
+        double sum = 0, size = 0;
+        for (int d = 0; d < DRAWS; d++) {
+            double at[3], w[N];
+            for (int step = 0; step < 3; step++) {
+                for (int i = 0; i < N; i++)
+                    w[i] = ht_random_uniform(3, (uint64_t)d, (uint64_t)i) < 0.7
+                               ? g.w[i] * (1 - 0.5 * step)
+                               : g.w[i];
+                at[step] = plain_loss(&g, w, k, 0);
+            }
+            double whole = fabs(at[2] - at[0]);
+            sum += (at[1] > at[0]) == (at[2] > at[1]) ? whole : -whole;
+            size += whole;
+        }
+        near(found[0][k], sum / size, 1e-9);
+        rough += found[0][k] < 1;
+    }
+    printf("# S^ %g %g %g\n", found[0][0], found[0][1], found[0][2]);
+    assert_true(rough > 0); /* else nothing was told from anything */
+    ht_tensor_free(each);
+    orders_close(&t);
+}
+
+/* The bits of a query do not depend on which others are asked. */
+static void scores_of_many_have_the_bits_of_one_alone(void **state)
+{
+    (void)state;
+    trial t;
+    weighted_ridge g;
+    orders_open(&t, &g);
+    ht_tensor *all = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N)),
+              *one = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(1, N));
+    for (int orders = 1; orders <= 2; orders++) {
+        ht_influence *f = orders_of(&t, 1, 0, 0, orders);
+        assert_int_equal(ht_influence_scores(f, all), HT_OK);
+        ht_influence_free(f);
+        for (int k = 0; k < Q; k++) {
+            t.problem.outer = influence_of_query[k];
+            f = orders_of(&t, 1, 0, 0, orders);
+            assert_int_equal(ht_influence_scores(f, one), HT_OK);
+            assert_memory_equal(ht_tensor_data(one),
+                                (double *)ht_tensor_data(all) + k * N,
+                                ht_tensor_bytes(one));
+            ht_influence_free(f);
+        }
+        t.problem.outer = influence_queries;
+    }
+    ht_tensor_free(all);
+    ht_tensor_free(one);
+    orders_close(&t);
+}
+
+static void orders_without_batches_are_refused(void **state)
+{
+    (void)state;
+    const ht_influence_options wrong[] = {{.weight = "w", .orders = 2},
+                                          {.weight = "w", .first_order = 1},
+                                          {.weight = "w", .score_orders = 2},
+                                          {.weight = "w", .orders = -1},
+                                          {.weight = "w", .first_order = 1 << 30}};
+    trial t;
+    weighted_ridge g;
+    influence_open(&t, &g);
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        assert_null(ht_influence_new(t.ctx, &t.problem, &wrong[k]));
+        assert_non_null(strstr(ht_context_message(t.ctx),
+                               k < 3 ? "expected an inner_batch" : "expected counts"));
+        ht_context_clear(t.ctx);
+    }
+    trial_close(&t);
+}
+
 /* A problem on a context of its own; false, with the error kept, if there is no memory.
  */
 static bool whole_influence(ht_context *ctx, void *user)
@@ -325,7 +592,8 @@ static bool whole_influence(ht_context *ctx, void *user)
     const int *at_once = user;
     enum { ROWS = 3 };
     ht_set *theta = ht_set_new(ctx), *eta = ht_set_new(ctx), *data = ht_set_new(ctx);
-    ht_tensor *w = NULL, *x = NULL, *out = NULL, *changes = NULL, *scores = NULL;
+    ht_tensor *w = NULL, *x = NULL, *out = NULL, *changes = NULL, *scores = NULL,
+              *each = NULL;
     ht_influence *f = NULL;
     bool ok = theta && eta && data && ht_set_add(theta, "a", HT_F64, HT_SHAPE(P, 1)) &&
               (w = ht_set_add(eta, "w", HT_F64, HT_SHAPE(N))) &&
@@ -334,7 +602,8 @@ static bool whole_influence(ht_context *ctx, void *user)
               ht_set_add(data, "z", HT_F64, HT_SHAPE(Q, P)) &&
               (out = ht_tensor_new(ctx, HT_U8, HT_SHAPE(ROWS, N))) &&
               (changes = ht_tensor_new(ctx, HT_F64, HT_SHAPE(ROWS, Q))) &&
-              (scores = ht_tensor_new(ctx, HT_F64, HT_SHAPE(Q, N)));
+              (scores = ht_tensor_new(ctx, HT_F64, HT_SHAPE(Q, N))) &&
+              (each = ht_tensor_new(ctx, HT_F64, HT_SHAPE(Q)));
     if (ok) {
         ht_tensor_fill(w, 1);
         ht_tensor_uniform(x, 1, -1, 1);
@@ -354,11 +623,13 @@ static bool whole_influence(ht_context *ctx, void *user)
     ok = f && !ht_influence_random(out, 2, 1) && !ht_influence_scores(f, scores) &&
          !ht_influence_retrain(f, out, changes) &&
          isfinite(ht_influence_smoothness(f, 0.5, 1).theta) &&
+         !ht_influence_smoothness_each(f, 0.5, 2, 1, each) &&
          !isnan(ht_influence_lds(scores, out, changes, 5, 1).mean);
     ht_influence_free(f);
     ht_set *const set[] = {theta, eta, data};
-    ht_tensor *const tensor[] = {out, changes, scores};
-    for (int k = 0; k < 3; k++) ht_set_free(set[k]), ht_tensor_free(tensor[k]);
+    ht_tensor *const tensor[] = {out, changes, scores, each};
+    for (int k = 0; k < 3; k++) ht_set_free(set[k]);
+    for (int k = 0; k < 4; k++) ht_tensor_free(tensor[k]);
     return ok;
 }
 
@@ -381,31 +652,38 @@ static void influence_with_any_allocation_failing_leaks_nothing(void **state)
     }
 }
 
+/* What retraining takes besides is told to the byte as well. */
 static void influence_takes_the_bytes_it_says(void **state)
 {
     (void)state;
-    for (int at_once = 1; at_once <= 4; at_once += 3) {
+    for (int round = 0; round < 4; round++) {
+        int at_once = round % 2 ? 4 : 1, orders = round < 2 ? 1 : 3;
         trial t;
         weighted_ridge g;
-        influence_open(&t, &g);
-        t.problem.steps = 60;
+        (orders > 1 ? orders_open : influence_open)(&t, &g);
         ht_tensor *out = ht_tensor_new(t.ctx, HT_U8, HT_SHAPE(S, N)),
                   *changes = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(S, Q)),
-                  *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N));
+                  *scores = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q, N)),
+                  *each = ht_tensor_new(t.ctx, HT_F64, HT_SHAPE(Q));
         ht_influence_random(out, 2, 1);
         size_t base = t.memory.live;
         t.memory.peak = base;
-        ht_influence *f = influence_of(&t, at_once);
+        ht_influence *f = orders_of(&t, at_once, orders, 0, orders);
         ht_influence_scores(f, scores);
+        ht_influence_smoothness_each(f, 0.2, 2, 1, each);
         ht_influence_retrain(f, out, changes);
-        size_t bytes = ht_influence_bytes(f), took = t.memory.peak - base;
-        if (took < bytes || took > bytes + (S + 1) * Q * sizeof(double))
-            fail_msg("%d at once: %zu bytes, not %zu", at_once, took, bytes);
+        assert_string_equal(ht_context_message(t.ctx), "");
+        size_t bytes = ht_influence_bytes(f), took = t.memory.peak - base,
+               more = (size_t)((S + 1) * Q * orders) * sizeof(double);
+        if (took < bytes || took > bytes + more)
+            fail_msg("%d at once, %d orders: %zu bytes, not %zu to %zu", at_once, orders,
+                     took, bytes, bytes + more);
         ht_influence_free(f);
         ht_tensor_free(out);
         ht_tensor_free(changes);
         ht_tensor_free(scores);
-        trial_close(&t);
+        ht_tensor_free(each);
+        (orders > 1 ? orders_close : trial_close)(&t);
     }
 }
 
@@ -501,10 +779,15 @@ int main(void)
         cmocka_unit_test(smoothness_is_asked_along_weights_that_vanish),
         cmocka_unit_test(one_loss_is_one_query),
         cmocka_unit_test(lds_is_a_rank_correlation_with_shared_ranks),
+        cmocka_unit_test(trainings_by_several_orders_are_those_of_a_plain_loop),
+        cmocka_unit_test(scores_of_several_orders_are_their_mean),
+        cmocka_unit_test(smoothness_of_each_query_is_over_all_parts),
+        cmocka_unit_test(scores_of_many_have_the_bits_of_one_alone),
         cmocka_unit_test(influence_takes_the_bytes_it_says),
         cmocka_unit_test(trainings_on_threads_have_the_same_bits),
         cmocka_unit_test(influence_with_any_allocation_failing_leaks_nothing),
         cmocka_unit_test(influence_of_no_weights_is_refused),
+        cmocka_unit_test(orders_without_batches_are_refused),
     };
     return TEST_MAIN(tests);
 }

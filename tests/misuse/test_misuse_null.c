@@ -452,6 +452,7 @@ static void record(const ht_vars *const *in, ht_vars *const *out, void *user)
     X(ht_influence_bytes, ht_influence_bytes(NULL))                                     \
     X(ht_influence_scores, ht_influence_scores(NULL, w.x))                              \
     X(ht_influence_smoothness, ht_influence_smoothness(NULL, 0.1, 1))                   \
+    X(ht_influence_smoothness_each, ht_influence_smoothness_each(NULL, 0.1, 2, 1, w.x)) \
     X(ht_influence_retrain, ht_influence_retrain(NULL, w.x, w.x))                       \
     X(ht_influence_random, ht_influence_random(NULL, 1, 1))                             \
     X(ht_influence_random, ht_influence_random(w.x, 1, 1))                              \
