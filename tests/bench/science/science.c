@@ -15,6 +15,11 @@ static const struct question {
 } questions[] = {
     {"gate", "does S^ say before a query is spent whether influence can be believed?",
      science_gate},
+    {"hypergradients", "how far are cheaper hypergradients from exact ones?",
+     science_hypergradients},
+    {"eps_root", "what does an eps inside Adam's root do, at equal scale?",
+     science_eps_root},
+    {"precision", "how far do hypergradients in f32 go?", science_precision},
 };
 enum { QUESTIONS = sizeof questions / sizeof questions[0], SEEDS = 3 };
 

@@ -19,6 +19,9 @@ typedef struct science_run {
 /* The questions. Each prints its tables to stdout, and progress to stderr. False: could
  * not run, and has said why. */
 bool science_gate(const science_run *run);
+bool science_hypergradients(const science_run *run);
+bool science_eps_root(const science_run *run);
+bool science_precision(const science_run *run);
 
 /* Says on stderr how far a question is, with the CPU seconds so far. */
 void science_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
