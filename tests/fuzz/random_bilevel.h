@@ -211,21 +211,32 @@ static inline ht_scalar random_scalar(random_bilevel *r, fuzz_bytes *b, const ch
     return scalar;
 }
 
+/* Outside the root, inside it, or both. */
+static inline void random_eps(random_bilevel *r, fuzz_bytes *b, ht_update *u)
+{
+    uint32_t where = fuzz_below(b, 4);
+    double eps = fuzz_below(b, 3) ? 1e-2 : 1e-6;
+    if (where != 1) u->eps = random_scalar(r, b, "eps", eps);
+    if (where == 1 || where == 2)
+        u->eps_root = random_scalar(r, b, "eps_root", eps * eps);
+}
+
 static inline void random_update(random_bilevel *r, fuzz_bytes *b)
 {
-    static const ht_update_rule *const rule[] = {&ht_sgd,    &ht_momentum, &ht_nesterov,
-                                                 &ht_adam,   &ht_adamw,    &ht_rmsprop,
-                                                 &ht_adagrad};
-    uint32_t k = fuzz_below(b, 7);
+    static const ht_update_rule *const rule[] = {&ht_sgd,     &ht_momentum, &ht_nesterov,
+                                                 &ht_adam,    &ht_adamw,    &ht_rmsprop,
+                                                 &ht_adagrad, &ht_muon};
+    uint32_t k = fuzz_below(b, 8);
     ht_update *u = &r->problem.update;
-    bool adam = k == 3 || k == 4, slow = k >= 3;
+    bool adam = k == 3 || k == 4, rooted = k >= 3 && k < 7, slow = k >= 3;
     u->rule = rule[k];
     double rate = slow ? 0.02 : fuzz_real(b, 0.02, 0.3);
     if (fuzz_below(b, 12) == 1) rate *= fuzz_below(b, 2) ? 1e4 : 1e30; /* wild */
     u->rate = random_scalar(r, b, "rate", rate);
-    if (k == 1 || k == 2 || adam) u->momentum = random_scalar(r, b, "momentum", 0.6);
+    if (k == 1 || k == 2 || k == 7 || adam)
+        u->momentum = random_scalar(r, b, "momentum", 0.6);
     if (adam || k == 5) u->beta2 = random_scalar(r, b, "beta2", 0.8);
-    if (slow) u->eps = random_scalar(r, b, "eps", fuzz_below(b, 3) ? 1e-2 : 1e-6);
+    if (rooted) random_eps(r, b, u);
     if (fuzz_below(b, 3) == 1) u->decay = random_scalar(r, b, "decay", 0.01);
     if (fuzz_below(b, 4) == 1) u->clip = random_scalar(r, b, "clip", 0.5);
     if (fuzz_below(b, 6) == 1) u->clip_value = random_scalar(r, b, "clip_value", 0.2);
