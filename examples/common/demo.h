@@ -193,6 +193,13 @@ typedef struct demo {
 void demo_begin(demo *d, const char *const *files);
 void demo_folder(demo *d, const char *const *files);
 void demo_kept_begin(demo *d);
+/* For programs that keep a state of their own (of d: name, options, ctx, state): the
+ * program and its flags, but for those that may differ when it goes on, a line each; and
+ * an error, which ends the program, by the first line that differs from what was kept. */
+enum { DEMO_FLAGS_TEXT = 1024 };
+void demo_flags(const demo *d, char text[DEMO_FLAGS_TEXT]);
+void demo_flags_check(const demo *d, char was[DEMO_FLAGS_TEXT],
+                      const char now[DEMO_FLAGS_TEXT]);
 /* ht_bilevel_minimize for a row of the table, with progress and Ctrl-C; a step counts as
  * `cost` trainings. That of d->learned is saved if so asked, with all rows of d->steps
  * and what else is in d->more. Only outer.each gets outer.user. Gives the last loss. */

@@ -6,7 +6,7 @@
 
 #include "demo.h"
 
-enum { TEXT = 1024, ROOM = 1000 };
+enum { TEXT = DEMO_FLAGS_TEXT, ROOM = 1000 };
 
 const char *demo_state(ht_context *ctx, const demo_options *options)
 {
@@ -42,8 +42,7 @@ static bool is_free(const char *name)
     return false;
 }
 
-/* The program and all other flags, a line each. */
-static void write_flags(const demo *d, char text[TEXT])
+void demo_flags(const demo *d, char text[TEXT])
 {
     flag_setting is;
     int n = snprintf(text, TEXT, "%s\n", d->name);
@@ -58,8 +57,7 @@ static int length(const char *line)
     return (int)strcspn(line, "\n");
 }
 
-/* The first line that differs is said. */
-static void check_flags(const demo *d, char was[TEXT], const char now[TEXT])
+void demo_flags_check(const demo *d, char was[TEXT], const char now[TEXT])
 {
     was[TEXT - 1] = 0;
     int line = 0, at = 0;
@@ -80,7 +78,7 @@ void demo_kept_begin(demo *d)
     ht_check(d->ctx);
     ht_tensor *flags = ht_set_add(d->more, "flags", HT_U8, HT_SHAPE(TEXT));
     ht_check(d->ctx);
-    write_flags(d, ht_tensor_data(flags));
+    demo_flags(d, ht_tensor_data(flags));
     if (!d->options->resume) return;
     ht_set *saved = ht_set_load(d->ctx, d->state);
     ht_check(d->ctx);
@@ -91,7 +89,7 @@ void demo_kept_begin(demo *d)
                         "  hint: --save FILE begins one",
                         d->state, d->name);
     ht_check(d->ctx);
-    check_flags(d, ht_tensor_data(ht_set_at(saved, was)), ht_tensor_data(flags));
+    demo_flags_check(d, ht_tensor_data(ht_set_at(saved, was)), ht_tensor_data(flags));
     d->done = (int64_t)ht_tensor_get(ht_set_at(saved, step), 0);
     ht_set_free(saved);
 }

@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # test_influence.sh: the influence demo, small, as its users meet it, in TAP: what it
-# foretells comes true, and where it could not it refuses before a query is asked.
+# foretells comes true, where it could not it refuses before a query is asked, and a run
+# over seeds that is killed goes on to the same numbers.
 # Usage: test_influence.sh <built program> <folder of bundled data>
 set -u
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") data=$(cd "$2" && pwd)/mnist
-n=0 failed=0
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") bundled=$(cd "$2" && pwd)
+data=$bundled/mnist
+n=0 failed=0 running=''
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
 # verdict <case> <complaints, empty if none>
@@ -25,6 +27,11 @@ differs() { # <what> <expected> <got>
 # The number or word of a key in the JSON line.
 field() {
     tail -n 1 "$1" | sed -n "s/.*\"$2\":\"*\([^,}\"]*\).*/\1/p"
+}
+
+# The same of a list.
+list() {
+    tail -n 1 "$1" | sed -n "s/.*\"$2\":\[\([^]]*\)\].*/\1/p"
 }
 
 # above <key> <least>: in out
@@ -46,6 +53,10 @@ verdict foretells_what_becomes_true "$(
     above exact_loo 0.99
     above exact_lds_1 0.9
     above exact_lds_20 0.9
+    above exact_lds_1_low 0.5
+    differs 'queries to believe' true,true "$(list out query_trusted)"
+    above cost_one 1.2
+    above cost_of_eight 0.3
     differs lines 1 "$(wc -l <out | tr -d ' ')"
     differs files 'config.json report.html scores.safetensors' "$(cd result && echo *)"
 )"
@@ -54,6 +65,8 @@ verdict page_shows_each_query_with_what_helped_and_hurt "$(
     differs queries 2 "$(grep -o 'Test image [0-9]*' result/report.html | sort -u | wc -l | tr -d ' ')"
     differs images 22 "$(grep -o '<i class="g' result/report.html | wc -l | tr -d ' ')"
     differs proofs 4 "$(grep -o '[+-][0-9.]* foretold, [+-][0-9.]* found' result/report.html |
+        wc -l | tr -d ' ')"
+    differs 'believed one by one' 2 "$(grep -o 'To be believed, S^ of this one' result/report.html |
         wc -l | tr -d ' ')"
 )"
 verdict controls_foretell_less "$(
@@ -83,6 +96,86 @@ verdict refuses_before_a_query "$(
     grep -q '^Do not trust it: ' err || echo 'it does not say so'
     grep -q 'Do not trust' doubt/report.html || echo 'the page does not say so'
     grep -q -e '--anyway' err || echo 'no remedy'
+)"
+
+# Two seeds, of which a first sitting is killed after it has saved a part.
+seeds() { # <flags>
+    "$program" --data "$data" --train 300 --epochs 10 --queries 2 --subsets 8 --budget 1000 \
+        --seeds 2 --threads 1 --json "$@" 2>err
+}
+
+# What does not depend on the clock.
+lasting() {
+    sed 's/"cost_one".*//' "$1"
+}
+
+seeds --out whole_page >whole
+verdict seeds_have_means_and_intervals "$(
+    differs 'exit status' 0 $?
+    differs seeds_done 2 "$(field whole seeds_done)"
+    for key in smooth_outer exact_loo exact_lds_5 implicit_tenth_lds_5 accuracy training_loss; do
+        list whole "${key}_seeds" | awk -F, -v key="$key" -v mean="$(field whole "$key")" \
+            -v low="$(field whole "${key}_low")" -v high="$(field whole "${key}_high")" '
+            function far(a, b) { return (a > b ? a - b : b - a) > 1e-6 * (1 + (b > 0 ? b : -b)) }
+            { half = 12.7062 * ($1 > $2 ? $1 - $2 : $2 - $1) / 2 # of two, t = 12.7
+              if (NF != 2 || far(mean, ($1 + $2) / 2) || far(high - mean, half) ||
+                  far(mean - low, half)) print key ": " $0 " " mean " " low " " high }'
+    done
+    grep -q '95 % over seeds from' err || echo 'no intervals on the screen'
+    grep -q 'Means over seeds' whole_page/report.html || echo 'no table on the page'
+)"
+seeds --save state >killed &
+running=$!
+until [ -s state ] || ! kill -0 $running 2>/dev/null; do sleep 0.05; done
+kill -9 $running
+wait $running 2>/dev/null
+status=$? running=''
+seeds --resume state --out resumed_page >resumed
+verdict killed_and_resumed_run_finds_the_same "$(
+    differs 'exit status of the killed one' 137 "$status"
+    lasting whole >a
+    lasting resumed >b
+    cmp a b 2>&1
+    cmp whole_page/scores.safetensors resumed_page/scores.safetensors 2>&1
+    for page in whole_page resumed_page; do
+        sed '/Trainings, memory and time/,$d' $page/report.html >"$page.top"
+    done
+    cmp whole_page.top resumed_page.top 2>&1
+)"
+seeds --resume state --rate 0.02 >out
+verdict resume_of_another_run_is_refused "$(
+    differs 'exit status' 1 $?
+    grep -q 'state: --resume: it is of a run of --rate 0.01, this one is of --rate 0.02' err ||
+        echo 'not said'
+)"
+seeds --resume whole_page/scores.safetensors >out
+verdict resume_needs_a_state "$(
+    differs 'exit status' 1 $?
+    grep -q 'expected a state that influence saved, got another file' err || echo 'not said'
+)"
+small --epochs 10 --subsets 8 --orders 3 --score-orders 2
+verdict truth_of_other_orders_is_foretold_too "$(
+    differs 'exit status' 0 $?
+    above exact_loo 0.9
+    above trainings "$(((8 + 1) * 5 * 3))"
+)"
+small --subsets 0
+verdict scores_alone_take_no_truth "$(
+    differs 'exit status' 0 $?
+    differs exact_loo null "$(field out exact_loo)"
+    above score_cpu_seconds 0.001
+)"
+"$program" --model convnet --data "$bundled/cifar" --train 200 --epochs 1 --queries 1 --subsets 8 \
+    --recipe --anyway --json >out 2>err
+verdict convnet_of_photographs_is_asked "$(
+    differs 'exit status' 0 $?
+    differs model convnet "$(field out model)"
+    above exact_loo -1
+)"
+small --model convnet
+verdict convnet_of_digits_is_refused "$(
+    differs 'exit status' 1 $?
+    grep -q 'expected photographs' err || echo 'not said'
 )"
 small --batch 501
 verdict batch_larger_than_the_set_is_refused "$(
