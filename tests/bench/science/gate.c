@@ -9,87 +9,86 @@
 #include "stats.h"
 #include "study.h"
 
-#define PART  0.05 /* of the examples, in subsets and directions */
 #define GATE  0.95 /* S^ that lets through */
 #define GOOD  0.85 /* LDS that should be let through */
 #define SMALL 0.02
-enum { QUERIES = 6, SUBSETS = 40, DIRECTIONS = 3 };
+enum { QUERIES = 5, SUBSETS = 32, DIRECTIONS = 3 };
 
 #define SMALL_MLP .wide = 64, .narrow = 32
 #define MOMENTUM  .momentum = 0.9
 static const setting settings[] = {
-    {"softmax", .network = STUDY_SOFTMAX, .n = 2000, .batch = 64, .epochs = 10,
+    {"softmax", .network = STUDY_SOFTMAX, .n = 1000, .batch = 64, .epochs = 10,
      .rate = 0.01},
-    {"softmax, batch 32", .network = STUDY_SOFTMAX, .n = 2000, .batch = 32, .epochs = 20,
+    {"softmax, batch 32", .network = STUDY_SOFTMAX, .n = 1000, .batch = 32, .epochs = 20,
      .rate = 0.1},
-    {"softmax, momentum", .network = STUDY_SOFTMAX, .n = 2000, .batch = 64, .epochs = 10,
+    {"softmax, momentum", .network = STUDY_SOFTMAX, .n = 1000, .batch = 64, .epochs = 10,
      .rate = 0.01, MOMENTUM},
-    {"softmax, n 5000", .network = STUDY_SOFTMAX, .n = 5000, .batch = 256, .epochs = 10,
+    {"softmax, n 3000", .network = STUDY_SOFTMAX, .n = 3000, .batch = 256, .epochs = 10,
      .rate = 0.1},
-    {"softmax, n 1000", .network = STUDY_SOFTMAX, .n = 1000, .batch = 32, .epochs = 20,
-     .rate = 0.1, MOMENTUM},
-    {"GELU", .network = STUDY_GELU, SMALL_MLP, .n = 2000, .batch = 64, .epochs = 10,
+    {"softmax, momentum, rate .1", .network = STUDY_SOFTMAX, .n = 1000, .batch = 32,
+     .epochs = 20, .rate = 0.1, MOMENTUM},
+    {"GELU", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 64, .epochs = 10,
      .rate = 0.01},
-    {"GELU, rate .05", .network = STUDY_GELU, SMALL_MLP, .n = 2000, .batch = 64,
+    {"GELU, rate .05", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 64,
      .epochs = 10, .rate = 0.05},
-    {"GELU, rate .1", .network = STUDY_GELU, SMALL_MLP, .n = 2000, .batch = 64,
+    {"GELU, rate .1", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 64,
      .epochs = 20, .rate = 0.1},
     {"GELU, batch 32", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 32,
      .epochs = 20, .rate = 0.03},
-    {"GELU, momentum", .network = STUDY_GELU, SMALL_MLP, .n = 2000, .batch = 64,
+    {"GELU, momentum", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 64,
      .epochs = 10, .rate = 0.01, MOMENTUM},
-    {"GELU, momentum, 20 epochs", .network = STUDY_GELU, SMALL_MLP, .n = 2000,
+    {"GELU, momentum, 20 epochs", .network = STUDY_GELU, SMALL_MLP, .n = 1000,
      .batch = 64, .epochs = 20, .rate = 0.01, MOMENTUM},
-    {"GELU, momentum, rate .03", .network = STUDY_GELU, SMALL_MLP, .n = 2000, .batch = 64,
+    {"GELU, momentum, rate .03", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 64,
      .epochs = 10, .rate = 0.03, MOMENTUM},
-    {"GELU, momentum, batch 256", .network = STUDY_GELU, SMALL_MLP, .n = 2000,
+    {"GELU, momentum, batch 256", .network = STUDY_GELU, SMALL_MLP, .n = 1000,
      .batch = 256, .epochs = 20, .rate = 0.01, MOMENTUM},
-    {"GELU, momentum, batch 256, .05", .network = STUDY_GELU, SMALL_MLP, .n = 2000,
+    {"GELU, momentum, batch 256, .05", .network = STUDY_GELU, SMALL_MLP, .n = 1000,
      .batch = 256, .epochs = 20, .rate = 0.05, MOMENTUM},
     {"GELU, momentum, batch 32", .network = STUDY_GELU, SMALL_MLP, .n = 1000, .batch = 32,
      .epochs = 20, .rate = 0.01, MOMENTUM},
-    {"GELU, momentum, n 5000", .network = STUDY_GELU, SMALL_MLP, .n = 5000, .batch = 64,
+    {"GELU, momentum, n 3000", .network = STUDY_GELU, SMALL_MLP, .n = 3000, .batch = 64,
      .epochs = 5, .rate = 0.01, MOMENTUM},
-    {"GELU, momentum, n 5000, b. 256", .network = STUDY_GELU, SMALL_MLP, .n = 5000,
+    {"GELU, momentum, n 3000, b. 256", .network = STUDY_GELU, SMALL_MLP, .n = 3000,
      .batch = 256, .epochs = 10, .rate = 0.01, MOMENTUM},
-    {"ReLU", .network = STUDY_RELU, SMALL_MLP, .n = 2000, .batch = 64, .epochs = 10,
+    {"ReLU", .network = STUDY_RELU, SMALL_MLP, .n = 1000, .batch = 64, .epochs = 10,
      .rate = 0.01},
-    {"ReLU, rate .1", .network = STUDY_RELU, SMALL_MLP, .n = 2000, .batch = 64,
+    {"ReLU, rate .1", .network = STUDY_RELU, SMALL_MLP, .n = 1000, .batch = 64,
      .epochs = 20, .rate = 0.1},
-    {"ReLU, momentum", .network = STUDY_RELU, SMALL_MLP, .n = 2000, .batch = 64,
+    {"ReLU, momentum", .network = STUDY_RELU, SMALL_MLP, .n = 1000, .batch = 64,
      .epochs = 10, .rate = 0.01, MOMENTUM},
-    {"ReLU, momentum, 20 epochs", .network = STUDY_RELU, SMALL_MLP, .n = 2000,
+    {"ReLU, momentum, 20 epochs", .network = STUDY_RELU, SMALL_MLP, .n = 1000,
      .batch = 64, .epochs = 20, .rate = 0.01, MOMENTUM},
-    {"ReLU, momentum, batch 256", .network = STUDY_RELU, SMALL_MLP, .n = 2000,
+    {"ReLU, momentum, batch 256", .network = STUDY_RELU, SMALL_MLP, .n = 1000,
      .batch = 256, .epochs = 20, .rate = 0.01, MOMENTUM},
-    {"ReLU, momentum, n 5000, b. 256", .network = STUDY_RELU, SMALL_MLP, .n = 5000,
+    {"ReLU, momentum, n 3000, b. 256", .network = STUDY_RELU, SMALL_MLP, .n = 3000,
      .batch = 256, .epochs = 10, .rate = 0.01, MOMENTUM},
-    {"softplus 1, momentum", .network = STUDY_SOFTPLUS, .sharp = 1, SMALL_MLP, .n = 2000,
+    {"softplus 1, momentum", .network = STUDY_SOFTPLUS, .sharp = 1, SMALL_MLP, .n = 1000,
      .batch = 64, .epochs = 10, .rate = 0.01, MOMENTUM},
-    {"softplus 5, rate .1", .network = STUDY_SOFTPLUS, .sharp = 5, SMALL_MLP, .n = 2000,
+    {"softplus 5, rate .1", .network = STUDY_SOFTPLUS, .sharp = 5, SMALL_MLP, .n = 1000,
      .batch = 64, .epochs = 20, .rate = 0.1},
-    {"softplus 5, momentum", .network = STUDY_SOFTPLUS, .sharp = 5, SMALL_MLP, .n = 2000,
+    {"softplus 5, momentum", .network = STUDY_SOFTPLUS, .sharp = 5, SMALL_MLP, .n = 1000,
      .batch = 64, .epochs = 10, .rate = 0.01, MOMENTUM},
     {"softplus 5, momentum, b. 256", .network = STUDY_SOFTPLUS, .sharp = 5, SMALL_MLP,
-     .n = 2000, .batch = 256, .epochs = 20, .rate = 0.01, MOMENTUM},
+     .n = 1000, .batch = 256, .epochs = 20, .rate = 0.01, MOMENTUM},
     {"softplus 20, momentum", .network = STUDY_SOFTPLUS, .sharp = 20, SMALL_MLP,
-     .n = 2000, .batch = 64, .epochs = 10, .rate = 0.01, MOMENTUM},
+     .n = 1000, .batch = 64, .epochs = 10, .rate = 0.01, MOMENTUM},
     {"softplus 20, momentum, b. 256", .network = STUDY_SOFTPLUS, .sharp = 20, SMALL_MLP,
-     .n = 2000, .batch = 256, .epochs = 20, .rate = 0.01, MOMENTUM},
+     .n = 1000, .batch = 256, .epochs = 20, .rate = 0.01, MOMENTUM},
     /* The open case, as large as it was reported. */
     {"GELU 128-64, as reported", .network = STUDY_GELU, .wide = 128, .narrow = 64,
      .n = 5000, .batch = 64, .epochs = 20, .rate = 0.01, MOMENTUM},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
 
-/* What might foretell, of a training, in the order of `asked`. */
+/* What might foretell, of a training. */
 enum { ALONG, LEAST, QUERIED, THETA, BEYOND, HALVES, FIRST, ADDED, LOSS, MEASURES };
 static const struct {
     const char *name, *what;
 } measures[MEASURES] = {
     [ALONG] = {"S^", "of 100 margins along one random 5 % at 1, .5, 0"},
     [LEAST] = {"least S^", "the least along three of them"},
-    [QUERIED] = {"S^ of queries", "of the six margins asked about"},
+    [QUERIED] = {"S^ of queries", "of the five margins asked about"},
     [THETA] = {"S^ of theta", "of the weights of the network"},
     [BEYOND] = {"S^, h = 1", "weights at 1, 0, -1"},
     [HALVES] = {"halves", "Pearson of the changes from 1 to .5 and from .5 to 0"},
@@ -105,75 +104,51 @@ typedef struct found {
     double accuracy;
 } found;
 
-/* Directions. */
-
-/* The first `part` of a random order of the examples, from `from` on. */
-static uint8_t *some(const study *s, uint64_t direction, double from, double to)
-{
-    int64_t *order = calloc((size_t)s->is.n, sizeof *order);
-    uint8_t *left_out = calloc((size_t)s->is.n, sizeof *left_out);
-    HT_ASSERT(order && left_out, "no memory for %lld examples", (long long)s->is.n);
-    ht_random_permutation(s->seeds.data, 1000 + direction, s->is.n, order);
-    for (int64_t k = (int64_t)(from * (double)s->is.n);
-         k < (int64_t)(to * (double)s->is.n); k++)
-        left_out[order[k]] = 1;
-    free(order);
-    return left_out;
-}
-
-/* Changes of the margins from `all` by such weights. */
-static void change(study *s, const double *all, uint8_t *left_out, double left,
-                   double *to)
-{
-    study_train(s, left_out, left, to);
-    for (int k = 0; k < STUDY_ASKED; k++) to[k] -= all[k];
-}
-
-/* S^ of n that changed by x halfway and by y in all. */
-static double agreement(int n, const double *x, const double *y)
-{
-    double sum = 0, size = 0;
-    for (int k = 0; k < n; k++) {
-        double agrees = x[k] * (y[k] - x[k]);
-        sum += fabs(y[k]) * ((agrees > 0) - (agrees < 0));
-        size += fabs(y[k]);
-    }
-    return sum / size;
-}
-
 /* What might foretell, by trainings without a gradient. */
-static void look(study *s, found *to)
+
+/* Margins as `part` of the weights is at `left`, less `all`. */
+static void change(study *s, const double *all, uint8_t *part, double left, double *to)
+{
+    study_train(s, part, left, to);
+    for (int k = 0; k < STUDY_ASKED; k++) to[k] -= all[k];
+    free(part);
+}
+
+/* More of the first direction, along which margins are `at`. */
+static void look_closer(study *s, double at[3][STUDY_ASKED], found *to)
 {
     enum { N = STUDY_ASKED };
-    double all[N], half[N], whole[N], other[N], rest[N];
-    study_train(s, NULL, 1, all);
-    to->by[LEAST] = 1;
-    for (uint64_t direction = DIRECTIONS; direction-- > 0;) {
-        uint8_t *part = some(s, direction, 0, PART);
-        change(s, all, part, 0.5, half);
-        change(s, all, part, 0, whole);
-        to->by[ALONG] = agreement(N, half, whole);
-        to->by[LEAST] = fmin(to->by[LEAST], to->by[ALONG]);
-        if (direction) {
-            free(part);
-            continue;
-        }
-        to->by[QUERIED] = agreement(QUERIES, half, whole);
-        change(s, all, part, -1, other);
-        to->by[BEYOND] = agreement(N, whole, other);
-        for (int k = 0; k < N; k++) rest[k] = whole[k] - half[k];
-        to->by[HALVES] = stats_pearson(N, half, rest);
-        change(s, all, part, 1 - SMALL, other);
-        to->by[FIRST] = stats_pearson(N, other, whole);
-        free(part);
+    double half[N], rest[N], whole[N], other[N];
+    for (int k = 0; k < N; k++) {
+        half[k] = at[1][k] - at[0][k];
+        rest[k] = at[2][k] - at[1][k];
+        whole[k] = at[2][k] - at[0][k];
     }
-    uint8_t *one = some(s, 0, 0, PART / 2), *two = some(s, 0, PART / 2, PART);
-    change(s, all, one, 0, other);
-    change(s, all, two, 0, rest);
+    to->by[ALONG] = study_smooth(N, at[0], at[1], at[2]);
+    to->by[QUERIED] = study_smooth(QUERIES, at[0], at[1], at[2]);
+    to->by[HALVES] = stats_pearson(N, half, rest);
+    change(s, at[0], study_part(s, 0, 0, STUDY_PART), -1, other);
+    for (int k = 0; k < N; k++) other[k] += at[0][k];
+    to->by[BEYOND] = study_smooth(N, at[0], at[2], other);
+    change(s, at[0], study_part(s, 0, 0, STUDY_PART), 1 - SMALL, other);
+    to->by[FIRST] = stats_pearson(N, other, whole);
+    change(s, at[0], study_part(s, 0, 0, STUDY_PART / 2), 0, other);
+    change(s, at[0], study_part(s, 0, STUDY_PART / 2, STUDY_PART), 0, rest);
     for (int k = 0; k < N; k++) other[k] += rest[k];
     to->by[ADDED] = stats_pearson(N, other, whole);
-    free(one);
-    free(two);
+}
+
+static void look(study *s, found *to)
+{
+    double margins[3][STUDY_ASKED];
+    study_line(s, 0, margins);
+    look_closer(s, margins, to);
+    to->by[LEAST] = to->by[ALONG];
+    for (uint64_t direction = 1; direction < DIRECTIONS; direction++) {
+        study_line(s, direction, margins);
+        to->by[LEAST] = fmin(
+            to->by[LEAST], study_smooth(STUDY_ASKED, margins[0], margins[1], margins[2]));
+    }
 }
 
 static found measure(const setting *is, uint64_t seed, const science_run *run)
@@ -182,12 +157,12 @@ static found measure(const setting *is, uint64_t seed, const science_run *run)
     found f;
     study_open(&s, is, seed, run->quick ? 2 : QUERIES);
     look(&s, &f);
-    f.by[THETA] = ht_influence_smoothness(s.influence, PART, seed).theta;
+    f.by[THETA] = ht_influence_smoothness(s.influence, STUDY_PART, seed).theta;
     study_fit fit = study_measure(&s);
     f.by[LOSS] = fit.loss;
     f.accuracy = fit.accuracy;
     ht_tensor *scores = study_scores(&s),
-              *subsets = study_subsets(&s, run->quick ? 5 : SUBSETS, PART),
+              *subsets = study_subsets(&s, run->quick ? 5 : SUBSETS),
               *changes = study_changes(&s, subsets);
     f.lds = ht_influence_lds(scores, subsets, changes, 400, seed);
     ht_check(s.ctx);
@@ -300,6 +275,23 @@ static void print_measures(const table *t)
     free(each_lds);
 }
 
+/* Each training as it comes: all that might foretell, then LDS. */
+static void say_found(const setting *is, int seed, const found *f)
+{
+    char line[16 * MEASURES];
+    int n = 0;
+    for (int m = 0; m < MEASURES; m++)
+        n += snprintf(line + n, sizeof line - (size_t)n, " %.5f", f->by[m]);
+    science_progress("gate: %s, seed %d:%s, LDS %.3f", is->name, seed, line, f->lds.mean);
+}
+
+static void print_legend(void)
+{
+    putchar('\n');
+    for (int m = 0; m < MEASURES; m++)
+        printf("- %s: %s\n", measures[m].name, measures[m].what);
+}
+
 bool science_gate(const science_run *run)
 {
     table t = {.n = run->quick ? 3 : SETTINGS, .seeds = run->seeds};
@@ -309,11 +301,13 @@ bool science_gate(const science_run *run)
         for (int k = 0; k < t.seeds; k++) {
             setting is = settings[i];
             if (run->quick) is.n = 320, is.batch = 64, is.epochs = 2;
-            t.at[i * t.seeds + k] = measure(&is, (uint64_t)(run->first + k), run);
-            science_progress("gate: %s, seed %d", is.name, run->first + k);
+            found *f = &t.at[i * t.seeds + k];
+            *f = measure(&is, (uint64_t)(run->first + k), run);
+            say_found(&is, run->first + k, f);
         }
     print_settings(&t);
     print_measures(&t);
+    print_legend();
     free(t.at);
     return true;
 }

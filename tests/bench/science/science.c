@@ -15,6 +15,8 @@ static const struct question {
 } questions[] = {
     {"gate", "does S^ say before a query is spent whether influence can be believed?",
      science_gate},
+    {"dropout", "does dropout destroy influence?", science_dropout},
+    {"relu", "what mends influence of networks with ReLU?", science_relu},
     {"hypergradients", "how far are cheaper hypergradients from exact ones?",
      science_hypergradients},
     {"eps_root", "what does an eps inside Adam's root do, at equal scale?",

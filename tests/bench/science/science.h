@@ -19,6 +19,8 @@ typedef struct science_run {
 /* The questions. Each prints its tables to stdout, and progress to stderr. False: could
  * not run, and has said why. */
 bool science_gate(const science_run *run);
+bool science_dropout(const science_run *run);
+bool science_relu(const science_run *run);
 bool science_hypergradients(const science_run *run);
 bool science_eps_root(const science_run *run);
 bool science_precision(const science_run *run);

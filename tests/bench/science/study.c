@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIXELS = 784, CLASSES = 10, PATH = 4096, MASKS = 1000000 };
+enum { PIXELS = 784, CLASSES = 10, PATH = 4096, MASKS = 1000000, DIRECTIONS = 1000 };
 #define MEMORY 600000000 /* of the states that scores keep */
 
 /* The network. */
@@ -228,6 +228,37 @@ void study_train(study *s, const uint8_t *left_out, double left, double *margins
     ht_tensor_fill(w, 1);
 }
 
+uint8_t *study_part(const study *s, uint64_t direction, double from, double to)
+{
+    int64_t *order = calloc((size_t)s->is.n, sizeof *order);
+    uint8_t *part = calloc((size_t)s->is.n, sizeof *part);
+    HT_ASSERT(order && part, "no memory for %lld examples", (long long)s->is.n);
+    ht_random_permutation(s->seeds.data, DIRECTIONS + direction, s->is.n, order);
+    for (int64_t k = (int64_t)(from * (double)s->is.n);
+         k < (int64_t)(to * (double)s->is.n); k++)
+        part[order[k]] = 1;
+    free(order);
+    return part;
+}
+
+void study_line(study *s, uint64_t direction, double margins[3][STUDY_ASKED])
+{
+    uint8_t *part = study_part(s, direction, 0, STUDY_PART);
+    for (int k = 0; k < 3; k++) study_train(s, part, 1 - 0.5 * k, margins[k]);
+    free(part);
+}
+
+double study_smooth(int n, const double *x, const double *y, const double *z)
+{
+    double sum = 0, size = 0;
+    for (int k = 0; k < n; k++) {
+        double agrees = (y[k] - x[k]) * (z[k] - y[k]), moved = fabs(z[k] - x[k]);
+        sum += moved * ((agrees > 0) - (agrees < 0));
+        size += moved;
+    }
+    return sum / size;
+}
+
 /* Of all images of a set, at theta_T. */
 static void fit(study *s, const ht_set *images, double *loss, double *accuracy)
 {
@@ -262,10 +293,10 @@ ht_tensor *study_scores(study *s)
     return scores;
 }
 
-ht_tensor *study_subsets(study *s, int64_t subsets, double part)
+ht_tensor *study_subsets(study *s, int64_t subsets)
 {
     ht_tensor *left_out = ht_tensor_new(s->ctx, HT_U8, HT_SHAPE(subsets, s->is.n));
-    ht_influence_random(left_out, (int64_t)(part * (double)s->is.n), s->seeds.data);
+    ht_influence_random(left_out, (int64_t)(STUDY_PART * (double)s->is.n), s->seeds.data);
     ht_check(s->ctx);
     return left_out;
 }
@@ -277,4 +308,24 @@ ht_tensor *study_changes(study *s, const ht_tensor *subsets)
     ht_influence_retrain(s->influence, subsets, changes);
     ht_check(s->ctx);
     return changes;
+}
+
+void study_sum(ht_tensor **sum, const ht_tensor *x)
+{
+    if (!*sum) {
+        *sum = ht_tensor_new(ht_tensor_context(x), HT_F64, ht_tensor_shape(x));
+        ht_check(ht_tensor_context(x));
+        ht_tensor_fill(*sum, 0);
+    }
+    double *to = ht_tensor_data(*sum);
+    const double *from = ht_tensor_data(x);
+    for (int64_t i = 0; i < ht_tensor_count(x); i++) to[i] += from[i];
+}
+
+double study_lds(const ht_tensor *scores, const ht_tensor *subsets,
+                 const ht_tensor *changes)
+{
+    double is = ht_influence_lds(scores, subsets, changes, 0, 0).mean;
+    ht_check(ht_tensor_context(scores));
+    return is;
 }

@@ -37,6 +37,8 @@ enum {
     STUDY_MOST_QUERIES = 16 /* the first of them, those with scores */
 };
 
+#define STUDY_PART 0.05 /* of the examples, in subsets and directions */
+
 /* What is drawn. Trainings alike in all four are the same bits. */
 typedef struct study_seeds {
     uint64_t data, start, order, masks; /* images; theta_0; batches; dropout */
@@ -62,6 +64,13 @@ void study_vary(study *s, study_seeds seeds);
 /* Trains with those that left_out (n) says are 1 at the weight `left`, the others at 1:
  * the margins (STUDY_ASKED). NULL: all at 1. */
 void study_train(study *s, const uint8_t *left_out, double left, double *margins);
+/* 1 for the examples from the part `from` to the part `to` of a random order, (n).
+ * Directions are orders. Owned by the caller, by free. */
+uint8_t *study_part(const study *s, uint64_t direction, double from, double to);
+/* The margins as the weights of STUDY_PART of the examples go 1, 1/2, 0. */
+void study_line(study *s, uint64_t direction, double margins[3][STUDY_ASKED]);
+/* S^ of n margins that go from x to y to z. */
+double study_smooth(int n, const double *x, const double *y, const double *z);
 /* The mean cross-entropy of the train images, and the part of all test images that is
  * right, of the last training. */
 typedef struct study_fit {
@@ -70,9 +79,14 @@ typedef struct study_fit {
 study_fit study_measure(study *s);
 /* Exact scores (queries, n) by a hypergradient. Owned by the caller. */
 ht_tensor *study_scores(study *s);
-/* `subsets` (s, n) of a part of the examples each, and the queries' changes (s, queries)
- * of trainings without them. Owned by the caller. */
-ht_tensor *study_subsets(study *s, int64_t subsets, double part);
+/* Subsets (subsets, n) of STUDY_PART of the examples each, the same for all starts, and
+ * the queries' changes (subsets, queries) of trainings without them. Owned by the caller.
+ */
+ht_tensor *study_subsets(study *s, int64_t subsets);
 ht_tensor *study_changes(study *s, const ht_tensor *subsets);
+/* sum += x of f64; a NULL sum becomes a copy, owned by the caller. */
+void study_sum(ht_tensor **sum, const ht_tensor *x);
+double study_lds(const ht_tensor *scores, const ht_tensor *subsets,
+                 const ht_tensor *changes);
 
 #endif

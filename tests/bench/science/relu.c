@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* relu.c: what mends influence of a network with ReLU that is trained with momentum and
+ * small batches? Other bends, other rates, and averages over runs.
+ * Read next: study.c, ../SCIENCE.md. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "science.h"
+#include "stats.h"
+#include "study.h"
+
+enum { QUERIES = 4, SUBSETS = 30, STARTS = 8, ORDERS = 4, APART = 1000 };
+
+#define AS_PUBLISHED                                                               \
+    .wide = 128, .narrow = 64, .n = 1000, .batch = 64, .epochs = 15, .rate = 0.01, \
+    .momentum = 0.9
+static const setting settings[] = {
+    {"ReLU", .network = STUDY_RELU, AS_PUBLISHED},
+    {"softplus, sharpness 50", .network = STUDY_SOFTPLUS, .sharp = 50, AS_PUBLISHED},
+    {"softplus, sharpness 20", .network = STUDY_SOFTPLUS, .sharp = 20, AS_PUBLISHED},
+    {"softplus, sharpness 10", .network = STUDY_SOFTPLUS, .sharp = 10, AS_PUBLISHED},
+    {"softplus, sharpness 5", .network = STUDY_SOFTPLUS, .sharp = 5, AS_PUBLISHED},
+    {"softplus, sharpness 2", .network = STUDY_SOFTPLUS, .sharp = 2, AS_PUBLISHED},
+    {"GELU", .network = STUDY_GELU, AS_PUBLISHED},
+    {"ReLU, rate to 0 by a cosine", .network = STUDY_RELU, AS_PUBLISHED, .cosine = true},
+    {"ReLU, rate 0.001", .network = STUDY_RELU, .wide = 128, .narrow = 64, .n = 1000,
+     .batch = 64, .epochs = 15, .rate = 0.001, .momentum = 0.9},
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
+
+/* Averages of ReLU over runs. */
+static const struct {
+    const char *name;
+    int runs;
+    bool orders; /* that differ in order alone */
+} averages[] = {{"mean over 2 starts and orders", 2, false},
+                {"mean over 4 starts and orders", 4, false},
+                {"mean over 8 starts and orders", 8, false},
+                {"mean over 2 orders", 2, true},
+                {"mean over 4 orders", 4, true}};
+enum { AVERAGES = sizeof averages / sizeof averages[0], ROWS = SETTINGS + AVERAGES };
+
+/* ONE: of a run's scores against the mean truth. */
+enum { LDS, ONE, SMOOTH, LOSS, ACCURACY, FIGURES };
+
+/* Sums over runs, and the first run's scores. */
+typedef struct sums {
+    ht_tensor *scores, *changes, *first;
+    double line[3][STUDY_ASKED];
+} sums;
+
+static void sums_add(study *s, const ht_tensor *subsets, sums *to)
+{
+    double line[3][STUDY_ASKED];
+    ht_tensor *scores = study_scores(s), *changes = study_changes(s, subsets);
+    study_line(s, 0, line);
+    if (!to->first) study_sum(&to->first, scores);
+    study_sum(&to->scores, scores);
+    study_sum(&to->changes, changes);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < STUDY_ASKED; i++) to->line[k][i] += line[k][i];
+    ht_tensor_free(scores);
+    ht_tensor_free(changes);
+}
+
+static void sums_judge(const sums *of, const ht_tensor *subsets, double *to)
+{
+    to[LDS] = study_lds(of->scores, subsets, of->changes);
+    to[ONE] = study_lds(of->first, subsets, of->changes);
+    to[SMOOTH] = study_smooth(STUDY_ASKED, of->line[0], of->line[1], of->line[2]);
+}
+
+static void sums_free(sums *of)
+{
+    ht_tensor_free(of->scores);
+    ht_tensor_free(of->changes);
+    ht_tensor_free(of->first);
+}
+
+static void measure_alone(study *s, const ht_tensor *subsets, double *to)
+{
+    sums one = {NULL};
+    sums_add(s, subsets, &one);
+    sums_judge(&one, subsets, to);
+    sums_free(&one);
+    study_fit fit = study_measure(s);
+    to[LOSS] = fit.loss;
+    to[ACCURACY] = 100 * fit.accuracy;
+    to[ONE] = (double)NAN;
+}
+
+/* The first of `runs` is the training as it was. */
+static void measure_averages(study *s, const ht_tensor *subsets, bool orders, int runs,
+                             double to[AVERAGES][FIGURES])
+{
+    const study_seeds seeds = s->seeds;
+    sums sum = {NULL};
+    for (int r = 1; r <= runs; r++) {
+        uint64_t other = seeds.data + (uint64_t)(r > 1 ? APART * r : 0);
+        study_vary(s, (study_seeds){seeds.data, orders ? seeds.start : other, other, 0});
+        sums_add(s, subsets, &sum);
+        for (int k = 0; k < AVERAGES; k++) {
+            if (averages[k].orders != orders || averages[k].runs != r) continue;
+            sums_judge(&sum, subsets, to[k]);
+            to[k][LOSS] = to[k][ACCURACY] = (double)NAN;
+        }
+    }
+    study_vary(s, seeds);
+    sums_free(&sum);
+}
+
+static void measure(uint64_t seed, bool quick, double to[ROWS][FIGURES])
+{
+    for (int i = 0; i < SETTINGS; i++) {
+        study s;
+        setting is = settings[i];
+        if (quick) is.n = 128, is.epochs = 2;
+        study_open(&s, &is, seed, quick ? 2 : QUERIES);
+        ht_tensor *subsets = study_subsets(&s, quick ? 5 : SUBSETS);
+        measure_alone(&s, subsets, to[i]);
+        for (int orders = 0; i == 0 && orders < 2; orders++) {
+            science_progress("relu: averages, seed %d", (int)seed);
+            measure_averages(&s, subsets, orders, orders ? ORDERS : STARTS,
+                             to + SETTINGS);
+        }
+        science_progress("relu: %s, seed %d", is.name, (int)seed);
+        ht_tensor_free(subsets);
+        study_close(&s);
+    }
+}
+
+static void print_row(const char *name, int row, int seeds, double found[][ROWS][FIGURES])
+{
+    static const int order[] = {LOSS, ACCURACY, SMOOTH, LDS, ONE};
+    printf("| %s |", name);
+    for (size_t j = 0; j < sizeof order / sizeof *order; j++) {
+        double x[SCIENCE_MOST];
+        char text[STATS_TEXT];
+        for (int k = 0; k < seeds; k++) x[k] = found[k][row][order[j]];
+        estimate e = stats_mean(seeds, x);
+        if (isnan(e.is))
+            printf(" |");
+        else if (order[j] == LOSS)
+            printf(" %.4f |", e.is);
+        else if (order[j] == ACCURACY)
+            printf(" %.2f |", e.is);
+        else
+            printf(" %s |", stats_text(e, text));
+    }
+    putchar('\n');
+}
+
+bool science_relu(const science_run *run)
+{
+    static double found[SCIENCE_MOST][ROWS][FIGURES];
+    for (int k = 0; k < run->seeds; k++)
+        measure((uint64_t)(run->first + k), run->quick, found[k]);
+    printf(
+        "| training | train loss | test accuracy, %% | S^ | LDS, 5 %% | one run's scores "
+        "against the mean truth |\n|---|---|---|---|---|---|\n");
+    for (int row = 0; row < ROWS; row++)
+        print_row(row < SETTINGS ? settings[row].name : averages[row - SETTINGS].name,
+                  row, run->seeds, found);
+    return true;
+}
