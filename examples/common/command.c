@@ -28,6 +28,7 @@ static const struct {
     [FLAG_CHOICE] = {"NAME", NULL},
     [FLAG_FOLDER] = {"DIR", "the name of a folder"},
     [FLAG_FILE] = {"FILE", "the name of a file"},
+    [FLAG_TEXT] = {"TEXT", "a text that is not empty"},
     [FLAG_SWITCH] = {"", NULL},
     [FLAG_THREADS] = {"N", NULL},
     [FLAG_SEED] = {"N", "a whole number below 2^64"},
@@ -222,6 +223,7 @@ static bool read_value(const flag *f, const char *text)
         return true;
     case FLAG_FOLDER:
     case FLAG_FILE:
+    case FLAG_TEXT:
     case FLAG_OUTPUT:
         break;
     }
@@ -311,7 +313,7 @@ bool command_setting(int i, flag_setting *is)
         if (!f->to || i-- > 0) continue;
         *is = (flag_setting){.name = f->name,
                              .text = f->kind == FLAG_FOLDER || f->kind == FLAG_FILE ||
-                                     f->kind == FLAG_OUTPUT};
+                                     f->kind == FLAG_TEXT || f->kind == FLAG_OUTPUT};
         setting_value(f, is);
         return true;
     }

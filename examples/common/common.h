@@ -6,6 +6,7 @@
  *   output.c         files that are there whole or not at all; CSV and JSON
  *   metrics.c        numbers of each step, kept for a file and for curves
  *   contact_sheet.c  a picture of many images with a digit beside each
+ *   qr.c             a text as a QR code
  *   report.c         report.html: a page of verdict, curves, galleries, tables
  *
  * Nothing here knows what is trained. Read next: the programs, ../README.md. */
@@ -24,6 +25,7 @@ typedef enum flag_kind {
     FLAG_CHOICE, /* int, the place in `choices` */
     FLAG_FOLDER, /* const char *, not empty; so the next */
     FLAG_FILE,
+    FLAG_TEXT,
     FLAG_SWITCH,  /* bool; takes no value */
     FLAG_THREADS, /* int; this and the next are of the flags below */
     FLAG_SEED,    /* uint64_t */
@@ -211,6 +213,21 @@ typedef struct contact_sheet {
 /* A PNG: title, legend, and the parts, their images in lines of twelve. ASCII. */
 ht_status contact_sheet_write(ht_context *ctx, const char *path,
                               const contact_sheet *sheet);
+
+/* A QR code without its margin, which a reader wants four modules wide and light. */
+enum { QR_SIDE = 25, QR_TEXT = 32, QR_CODEWORDS = 44 }; /* the most there may be */
+typedef struct qr_code {
+    int version, side, mask; /* 1 or 2; modules */
+    char level;              /* of checks: L, M, Q or H, the strongest that has room */
+    int n_codewords, mends;  /* wrong ones that can be set right: half of the checks */
+    bool dark[QR_SIDE * QR_SIDE];       /* (side, side); so the next */
+    int8_t codeword[QR_SIDE * QR_SIDE]; /* which one it is of; negative: a pattern */
+} qr_code;
+/* Of 1 to QR_TEXT bytes, in the smallest version that has room; false: they are none, or
+ * more. */
+bool qr_make(qr_code *code, const char *text);
+/* The n check codewords of data: the remainder of data x^n by prod_k (x - 2^k), k < n. */
+void qr_check_codewords(int n_data, const uint8_t *data, int n, uint8_t *check);
 
 /* Report: report.html of a folder, one file that needs no other and no network, at most
  * two megabytes. It is written in the order of calls; verdict first, then numbers:

@@ -172,6 +172,7 @@ typedef struct demo {
     entrant *entrant;
     int n_entrants, learned, control; /* those that the verdict is about first */
     const char *note;                 /* on the table's words; NULL: none */
+    const char *measure;              /* what scores are of; NULL: test accuracy */
     metrics *steps;                   /* of the outer run */
     const trust *trust;         /* if it looks for wrong labels, else NULL; so the next */
     const demo_number *numbers; /* more for --json */

@@ -132,7 +132,8 @@ static report_tone tone_of(const demo *d)
 
 static void print_table(FILE *f, const demo *d)
 {
-    fprintf(f, "\n  %-21s %-30s %8s %9s\n", "", "learns from", "test", "trainings");
+    fprintf(f, "\n  %-21s %-30s %8s %9s\n", "", "learns from",
+            d->measure ? "right" : "test", "trainings");
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++) {
         fprintf(f, "  %-21s %-30s", row->name, row->how);
         if (row->n)
@@ -264,14 +265,16 @@ static void show_rows(report *page, const demo *d)
 {
     enum { ROWS = 16 };
     report_bar bar[ROWS];
+    char title[64];
     int n = 0;
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
         if (row->n && n < ROWS)
             bar[n++] = (report_bar){row->name, row->accuracy,
                                     entrant_lead(row, NULL).error, !row->learned};
-    if (n)
-        report_bars(page, &(report_figure){"Test accuracy in percent", .note = d->note},
-                    n, bar);
+    snprintf(title, sizeof title, "%s in percent",
+             d->measure ? d->measure : "Test accuracy");
+    *title = (char)toupper(*title);
+    if (n) report_bars(page, &(report_figure){title, .note = d->note}, n, bar);
 }
 
 /* Of all rows; or what it finds, and how far the learned row has come from its control to

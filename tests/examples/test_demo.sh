@@ -59,6 +59,14 @@ reweight_cifar)
     files='config.json metrics.csv report.html weights.safetensors'
     wrong="--data $3/mnist" said="found MNIST's form, train-images-idx3-ubyte.gz"
     ;;
+write)
+    flags='--train 40 --inner-steps 24 --outer-steps 60'
+    steps=60 learned=learned memory=3M
+    keys='start digits noise one_step last_steps learned shaken new_start'
+    files='config.json message.png metrics.csv pixels.safetensors report.html'
+    wrong="--data $3/mnist --train 10001"
+    said='mnist: 10001 images are asked for, there are 10000'
+    ;;
 augment_vit)
     flags='--train 200 --validation 250 --steps 40 --window 2 --outer-rate 0.3'
     steps=20 learned=learned memory=45M data=$3/cifar
