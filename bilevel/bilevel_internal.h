@@ -115,6 +115,16 @@ typedef struct hti_planning {
 /* Memory. */
 
 typedef struct hti_schedule hti_schedule; /* unroll/checkpoints.h */
+typedef struct hti_disk hti_disk;         /* unroll/disk.h */
+
+/* A sweep's schedule: `steps` reverses them, of one segment at a time, and `segments`
+ * says which. NULL: all is one segment. */
+typedef struct hti_plan {
+    hti_schedule *steps, *segments;
+    int64_t first, last, length; /* steps first .. last-1 in segments of `length` */
+    bool ahead;                  /* steps 0 .. first-1 are yet to be run */
+    bool inside;                 /* a segment is being reversed */
+} hti_plan;
 
 /* One allocation. A block holds (theta, s) of one step. */
 typedef struct hti_memory {
@@ -127,9 +137,10 @@ typedef struct hti_memory {
     unsigned char *blocks, *products, *cotangents[2], *arena, *own;
     int32_t *references; /* to each block */
     int64_t *free_block, n_free;
-    hti_schedule *plan; /* NULL: no states are kept */
-    int64_t *pinned;    /* block of each slot */
-    bool *kept; /* whether a slot's products are: its state has been advanced from */
+    hti_plan plan;   /* all zero: no states are kept */
+    hti_disk *disk;  /* NULL: none is used */
+    int64_t *pinned; /* block of each slot */
+    bool *kept;      /* whether a slot's products are: its state has been advanced from */
 } hti_memory;
 
 /* The run at hand. */
@@ -347,6 +358,8 @@ unsigned char *hti_block(const ht_bilevel *b, int64_t block);
 int64_t hti_block_take(ht_bilevel *b);
 /* *place refers to block instead of what it did. */
 void hti_block_move(ht_bilevel *b, int64_t *place, int64_t block);
+/* Cotangents of every loss are 0, in the first buffer: where a sweep back begins. */
+void hti_cotangents_clear(ht_bilevel *b);
 bool hti_run_initial(ht_bilevel *b);
 bool hti_run_step(ht_bilevel *b, int64_t step);
 bool hti_run_losses(ht_bilevel *b, uint64_t outer_step);

@@ -192,7 +192,18 @@ typedef struct ht_bilevel_options {
     bool compare;
     size_t bytes;  /* budget for ht_bilevel_bytes; 0: none */
     int64_t slots; /* of HT_REVOLVE, else an error; 0: from the budget */
-    int at_once;   /* of problem.tasks: how many run side by side; 0: as many as the
+    /* Of methods that sweep back, with bytes: a folder, made if need be, for states that
+     * memory has no room for. The steps are reversed in segments, each begun from a state
+     * on disk; there are as many as segments, or as disk_bytes hold, and then segments
+     * are run again by revolve. Segment, slots and products are chosen by flops; where
+     * all states fit bytes, no disk is used. The gradient has the same bits. A run that
+     * was killed leaves its states: the next run of the same training, eta and options
+     * goes on where it was, to the same result. Not made for a machine that loses power:
+     * what is damaged is noticed, and refused. One bilevel at a time may use a folder;
+     * when it is freed, after a run that ended, its files go. */
+    const char *disk;
+    size_t disk_bytes; /* budget of its files; 0: none */
+    int at_once;       /* of problem.tasks: how many run side by side; 0: as many as the
                          context has threads. bytes is the budget of each */
     /* Of HT_IMPLICIT; with another method they are an error. */
     ht_solver solver;
@@ -235,9 +246,11 @@ typedef struct ht_bilevel_result {
     const double *outers;
     size_t predicted_bytes, peak_bytes;   /* before the run; the allocator's high water */
     int64_t forward_steps, reverse_steps; /* steps run, and derived */
-    double seconds, inner_seconds;        /* whole run; the first sweep from 0 to T */
-    ht_method method;                     /* the one used */
-    ht_schedule schedule;                 /* and its schedule */
+    int64_t resumed_steps;          /* of these, by a run that was killed; options.disk */
+    size_t disk_written, disk_read; /* bytes of states, by this run */
+    double seconds, inner_seconds;  /* whole run; the first sweep from 0 to T */
+    ht_method method;               /* the one used */
+    ht_schedule schedule;           /* and its schedule */
     /* Borrowed until the next run; NULL if there is nothing to say. One sentence each on
      * parameters that train and that the inner loss does not depend on; a method that is
      * not the one asked for; truncation, which biases the gradient and

@@ -9,11 +9,13 @@
 
 typedef struct hti_recorder hti_recorder; /* record/record.h */
 
-/* A schedule, its slots, and how many products are kept beside the states in them. */
+/* A schedule, its slots, and how many products are kept beside the states in them; and
+ * of a run in segments their steps, and how many of their first states have a place on
+ * disk (0: it is one segment, and no disk is used). */
 typedef struct hti_choice {
     ht_schedule schedule;
     int level;
-    int64_t slots;
+    int64_t slots, segment, places;
 } hti_choice;
 
 /* What a choice takes of the one allocation, beside what slots and programs do. */

@@ -128,6 +128,24 @@ static bool solver_valid(ht_context *ctx, const hti_method *method,
     return true;
 }
 
+static bool disk_valid(ht_context *ctx, const hti_method *method,
+                       const ht_bilevel_problem *p, const ht_bilevel_options *o)
+{
+    const char *what = NULL;
+    if (!o->disk)
+        return !o->disk_bytes ||
+               HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                           "options.disk_bytes is set, but options.disk names no folder");
+    if (!method->keeps_states) what = "a method that keeps no states";
+    if (!o->bytes) what = "options.bytes of 0: nothing says when to leave memory";
+    if (o->schedule) what = "options.schedule: the disk has one of its own";
+    if (o->compare) what = "options.compare, a second bilevel";
+    if (p->tasks) what = "problem.tasks, many trainings";
+    return !what ||
+           HTI_REFUSED(ctx, HT_ERROR_ARGUMENT,
+                       "options.disk is %s, which does not go with %s", o->disk, what);
+}
+
 bool hti_problem_valid(ht_context *ctx, const hti_method *method,
                        const ht_bilevel_problem *p, const ht_bilevel_options *o)
 {
@@ -154,8 +172,8 @@ bool hti_problem_valid(ht_context *ctx, const hti_method *method,
             "that is not 0",
             (long long)p->start, (long long)p->steps, (long long)p->horizon);
     return solver_valid(ctx, method, o) && method->fits(ctx, o) &&
-           tolerance_valid(ctx, method, p) && sets_valid(ctx, p) &&
-           coordinates_valid(ctx, p) &&
+           disk_valid(ctx, method, p, o) && tolerance_valid(ctx, method, p) &&
+           sets_valid(ctx, p) && coordinates_valid(ctx, p) &&
            hti_update_valid(ctx, &p->update, p->theta, p->eta, hti_horizon(p));
 }
 

@@ -53,6 +53,21 @@ static void blocks_reset(ht_bilevel *b)
     b->run.slot = HTI_NO_SLOT;
 }
 
+static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
+{
+    to = hti_point_buffer(to, b->problem.theta, &buffer);
+    hti_point_buffer(to, b->problem.state, &buffer);
+}
+
+void hti_cotangents_clear(ht_bilevel *b)
+{
+    const hti_memory *m = &b->memory;
+    size_t outers = b->problem.outers ? (size_t)b->problem.outers : 1;
+    memset(m->cotangents[0], 0, outers * m->block_bytes);
+    point_cotangents(b, b->run.cotangent, m->cotangents[0]);
+    point_cotangents(b, b->run.back, m->cotangents[1]);
+}
+
 /* Batches. */
 
 /* Fills `filled`, as a rule the data themselves (NULL: there are none, and they are

@@ -79,7 +79,8 @@ static ht_bilevel_options without_states(ht_bilevel_options o)
     o.compare = false;
     o.schedule = HT_REVOLVE;
     o.slots = 1;
-    o.bytes = 0;
+    o.bytes = o.disk_bytes = 0;
+    o.disk = NULL;
     return o;
 }
 

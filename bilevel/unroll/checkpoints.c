@@ -13,6 +13,7 @@
 #include "checkpoints.h"
 
 #include <math.h>
+#include <string.h>
 
 struct hti_schedule {
     ht_context *ctx;
@@ -82,6 +83,12 @@ int64_t hti_schedule_forward_steps(ht_schedule kind, int64_t n, int64_t slots)
     return r * n - schedule_beta(s + 1, r - 1) + 1;
 }
 
+int64_t hti_revolve_most(int64_t slots, int64_t repeats)
+{
+    int64_t n = schedule_beta(slots, repeats);
+    return n < HTI_MAX_STEPS ? n : HTI_MAX_STEPS;
+}
+
 /* Each pinned state is advanced from and reversed from once, so this counts pins. Of a
  * stretch of beta(s, r) steps they are beta(s-1, r); any other splits into two of which
  * one is such a stretch (see schedule_split). */
@@ -136,6 +143,37 @@ hti_schedule *hti_schedule_new(ht_context *ctx, ht_schedule kind, int64_t first,
 void hti_schedule_free(hti_schedule *schedule)
 {
     if (schedule) hti_resize(schedule->ctx, schedule, schedule->bytes, 0);
+}
+
+void hti_schedule_begin(hti_schedule *schedule, int64_t first, int64_t last, bool outer)
+{
+    schedule->first = first;
+    schedule->last = last;
+    schedule->segment = schedule_segment(last - first);
+    hti_schedule_reset(schedule);
+    schedule->current = first;
+    schedule->outer_done = !outer;
+}
+
+void hti_schedule_move(hti_schedule *schedule, int64_t *numbers, bool out)
+{
+    int64_t flags[2] = {schedule->arrived, schedule->outer_done};
+    int64_t *part[HTI_SCHEDULE_NUMBERS] = {&schedule->current, &schedule->end, &flags[0],
+                                           &flags[1], &schedule->depth};
+    for (int k = 0; k < HTI_SCHEDULE_NUMBERS; k++)
+        *(out ? &numbers[k] : part[k]) = *(out ? part[k] : &numbers[k]);
+    schedule->arrived = flags[0];
+    schedule->outer_done = flags[1];
+    size_t bytes = (size_t)schedule->slots * sizeof *numbers;
+    numbers += HTI_SCHEDULE_NUMBERS;
+    memcpy(out ? numbers : schedule->pinned, out ? schedule->pinned : numbers, bytes);
+}
+
+int64_t hti_schedule_slot(const hti_schedule *schedule)
+{
+    int64_t slot = schedule->depth - 1;
+    bool there = slot >= 0 && schedule->pinned[slot] == schedule->current;
+    return there ? slot : -1;
 }
 
 void hti_schedule_reset(hti_schedule *schedule)
@@ -225,8 +263,8 @@ static hti_action schedule_outer(hti_schedule *schedule)
 /* Current is end-1: first give its slot back, if it has one, then reverse. */
 static hti_action schedule_reverse(hti_schedule *schedule)
 {
-    int64_t slot = schedule->depth - 1;
-    if (slot >= 0 && schedule->pinned[slot] == schedule->current) {
+    int64_t slot = hti_schedule_slot(schedule);
+    if (slot >= 0) {
         schedule->depth = slot;
         return (hti_action){.kind = HTI_DROP, .slot = slot};
     }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "checkpoints.h"
+#include "disk.h"
 #include "unroll.h"
 
 static bool fits(const ht_bilevel *b, const ht_bilevel_options *o, hti_choice c)
@@ -31,9 +32,11 @@ static int64_t wanted_slots(const ht_bilevel *b, const ht_bilevel_options *o)
 static hti_choice wanted(const ht_bilevel *b, const ht_bilevel_options *o)
 {
     int last = b->planning->n_level - 1;
-    if (!b->method->keeps_states) return (hti_choice){HT_SCHEDULE_NONE, last, 0};
-    return (hti_choice){o->schedule ? o->schedule : HT_STORE_ALL, last,
-                        wanted_slots(b, o)};
+    if (!b->method->keeps_states)
+        return (hti_choice){.schedule = HT_SCHEDULE_NONE, .level = last};
+    return (hti_choice){.schedule = o->schedule ? o->schedule : HT_STORE_ALL,
+                        .level = last,
+                        .slots = wanted_slots(b, o)};
 }
 
 /* Words. */
@@ -41,9 +44,11 @@ static hti_choice wanted(const ht_bilevel *b, const ht_bilevel_options *o)
 /* The least a schedule takes, whatever is kept beside it. */
 static size_t least(const ht_bilevel *b, ht_schedule schedule, int64_t slots)
 {
-    size_t fewest = hti_choice_bytes(b, (hti_choice){schedule, 0, slots});
+    size_t fewest =
+        hti_choice_bytes(b, (hti_choice){.schedule = schedule, .slots = slots});
     for (int level = 1; level < b->planning->n_level; level++) {
-        size_t bytes = hti_choice_bytes(b, (hti_choice){schedule, level, slots});
+        size_t bytes = hti_choice_bytes(
+            b, (hti_choice){.schedule = schedule, .level = level, .slots = slots});
         if (bytes < fewest) fewest = bytes;
     }
     return fewest;
@@ -64,7 +69,9 @@ void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *o)
         o->bytes, (long long)n, slots, least(b, HT_REVOLVE, 1),
         least(b, HT_TWO_LEVEL, hti_schedule_slots(HT_TWO_LEVEL, n)),
         least(b, HT_STORE_ALL, n),
-        hti_choice_bytes(b, (hti_choice){HT_STORE_ALL, b->planning->n_level - 1, n}));
+        hti_choice_bytes(b, (hti_choice){.schedule = HT_STORE_ALL,
+                                         .level = b->planning->n_level - 1,
+                                         .slots = n}));
 }
 
 void hti_refuse(const ht_bilevel *b, const ht_bilevel_options *o, const char *what)
@@ -85,13 +92,13 @@ static bool choose_level(ht_bilevel *b, const ht_bilevel_options *o, hti_choice 
     return false;
 }
 
-/* Flops of the products of a run of revolve, beside those of its reverse steps without
- * products kept. */
+/* Flops of the products of a run of revolve, on one level or two, beside those of its
+ * reverse steps without products kept. */
 static double cost(const ht_bilevel *b, hti_choice c)
 {
     int64_t n = hti_reversed(b), served = n;
-    int64_t steps = hti_schedule_forward_steps(HT_REVOLVE, n, c.slots);
-    if (c.slots < n) served = hti_revolve_from_slots(n, c.slots);
+    int64_t steps = hti_plan_forward_steps(c, n);
+    if (c.slots < n) served = hti_plan_from_slots(c, n);
     double cost = (double)steps * ht_program_flops(b->programs.call[HTI_FORWARD].program);
     for (int k = 0; k < b->planning->level[c.level].kept; k++)
         cost -= (double)served * b->programs.product[k].flops;
@@ -143,7 +150,7 @@ static hti_choice between(const ht_bilevel *b, const ht_bilevel_options *o,
  * products alone. */
 static bool choose_revolve(ht_bilevel *b, const ht_bilevel_options *o)
 {
-    hti_choice c = {HT_REVOLVE, 0, 1};
+    hti_choice c = {.schedule = HT_REVOLVE, .slots = 1};
     if (hti_reversed(b) == 1 || !fits(b, o, c)) return choose_level(b, o, c);
     for (;;) {
         hti_choice slots = more_slots(b, c), products = more_products(b, c);
@@ -158,6 +165,62 @@ static bool choose_revolve(ht_bilevel *b, const ht_bilevel_options *o)
         c = wider ? products : slots;
     }
     return take(b, c);
+}
+
+/* Segments. */
+
+enum { REPEATS = 8 }; /* of a segment's steps, at most */
+
+/* The longest segment that so many slots reverse by running each step `repeats` times;
+ * once: every state is in a slot, and its products beside it. Then as many places as
+ * there are segments to begin, or as the disk may hold; 0: not even one. */
+static hti_choice in_segments(const ht_bilevel *b, const ht_bilevel_options *o,
+                              hti_choice c, int64_t repeats)
+{
+    int64_t n = hti_reversed(b);
+    c.segment = repeats == 1 ? c.slots : hti_revolve_most(c.slots, repeats);
+    if (c.segment > n) c.segment = n;
+    int64_t wanted = hti_segments(c, n) - 1, places = hti_disk_places(b, o);
+    c.places = wanted < places ? wanted : places;
+    return c;
+}
+
+/* Of one level, the most slots that fit. Bytes first fall with slots, as fewer segments
+ * have smaller tables: the search begins where they are least. */
+static hti_choice segments_within(const ht_bilevel *b, const ht_bilevel_options *o,
+                                  hti_choice c, int64_t repeats)
+{
+    int64_t n = hti_reversed(b), most = n;
+    hti_choice best = in_segments(b, o, c, repeats);
+    for (c.slots = 2; c.slots < n; c.slots *= 2) {
+        hti_choice next = in_segments(b, o, c, repeats);
+        if (hti_choice_bytes(b, next) > hti_choice_bytes(b, best)) break;
+        best = next;
+    }
+    if (!fits(b, o, best)) return (hti_choice){.slots = 0};
+    while (most - best.slots > 1) {
+        c.slots = best.slots + (most - best.slots) / 2;
+        hti_choice middle = in_segments(b, o, c, repeats);
+        if (fits(b, o, middle))
+            best = middle;
+        else
+            most = c.slots;
+    }
+    return best;
+}
+
+/* The cheapest by flops, of all levels and of segments that are run once or more. */
+static bool choose_segments(ht_bilevel *b, const ht_bilevel_options *o)
+{
+    hti_choice best = {.slots = 0};
+    for (int level = 0; level < b->planning->n_level; level++)
+        for (int64_t repeats = 1; repeats <= REPEATS; repeats++) {
+            hti_choice c = {.schedule = HT_REVOLVE, .level = level, .slots = 1};
+            c = segments_within(b, o, c, repeats);
+            if (c.slots && c.places && (!best.slots || cost(b, c) < cost(b, best)))
+                best = c;
+        }
+    return best.slots && take(b, best);
 }
 
 static bool refuse(const ht_bilevel *b, const ht_bilevel_options *o)
@@ -176,6 +239,8 @@ bool hti_choose_all(ht_bilevel *b, const ht_bilevel_options *o)
 bool hti_choose(ht_bilevel *b, const ht_bilevel_options *o)
 {
     bool found = false;
+    if (o->disk)
+        return choose_level(b, o, wanted(b, o)) || choose_segments(b, o) || refuse(b, o);
     if (o->schedule != HT_REVOLVE || o->slots) found = choose_level(b, o, wanted(b, o));
     if (!found && !o->slots && o->schedule != HT_TWO_LEVEL && o->schedule != HT_STORE_ALL)
         found = choose_revolve(b, o);

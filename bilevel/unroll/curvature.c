@@ -269,6 +269,10 @@ static bool method_fits(const ht_bilevel *b)
                            "ht_bilevel_hvp: the outer loss is %lld losses, but one has a "
                            "second derivative\n  hint: ht_sum of them, in outer",
                            (long long)b->problem.outers);
+    if (b->memory.disk)
+        return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
+                           "ht_bilevel_hvp: states are in options.disk, but a second "
+                           "derivative keeps all of them in memory\n  hint: no disk");
     if (kind == HT_REVERSE || kind == HT_REVERSE_REVERSE) return true;
     return HTI_REFUSED(b->ctx, HT_ERROR_ARGUMENT,
                        "ht_bilevel_hvp: options.method is %s, whose gradient has no "

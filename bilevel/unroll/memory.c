@@ -2,6 +2,7 @@
 /* memory.c: how many bytes a bilevel takes by each choice, and the one allocation all
  * runs work in. Read next: choose.c. */
 #include "checkpoints.h"
+#include "disk.h"
 #include "unroll.h"
 
 /* Of the first `kept` products. */
@@ -12,10 +13,16 @@ static size_t products_bytes(const ht_bilevel *b, int kept)
     return bytes;
 }
 
+/* Steps that are reversed at a time. */
+static int64_t stretch(const ht_bilevel *b, hti_choice c)
+{
+    return c.segment ? c.segment : hti_reversed(b);
+}
+
 /* Every state a run differentiates from is kept. */
 static bool stores_all(const ht_bilevel *b, hti_choice c)
 {
-    return c.slots == hti_reversed(b) && c.schedule != HT_TWO_LEVEL;
+    return c.slots == stretch(b, c) && c.schedule != HT_TWO_LEVEL;
 }
 
 static bool is_kept_pair(hti_call_kind kind)
@@ -24,13 +31,14 @@ static bool is_kept_pair(hti_call_kind kind)
 }
 
 /* Whether a choice has a use for a program: the pair that keeps products serves steps
- * from states in slots, the other any step from a state that is in none. */
+ * from states in slots, the other any step from a state that is in none, as where another
+ * segment is begun or was reversed before. */
 static bool call_used(const ht_bilevel *b, hti_choice c, hti_call_kind kind)
 {
     bool kept = b->planning->level[c.level].kept > 0;
     if (is_kept_pair(kind)) return kept;
     bool other = kind == HTI_FORWARD || kind == HTI_REVERSE_STEP;
-    return !(other && kept && stores_all(b, c));
+    return !(other && kept && stores_all(b, c) && !c.segment);
 }
 
 /* The largest arena of the programs a run replays: they share one, as none runs inside
@@ -53,10 +61,12 @@ static size_t state_tensors(const ht_bilevel *b)
 }
 
 /* Beside blocks in slots there are the last state and two that an advance writes in turn;
- * but never more than there are states, as none is in two blocks. */
+ * but never more than there are states, as none is in two blocks, nor fewer where the
+ * advance is one to another segment. */
 hti_room hti_reverse_room(const ht_bilevel *b, hti_choice c)
 {
-    int64_t n = hti_reversed(b);
+    int64_t n = stretch(b, c);
+    if (c.segment && n < 2) n = 2;
     const hti_call *plain = &b->programs.call[HTI_REVERSE_STEP];
     const hti_level *level = &b->planning->level[c.level];
     bool second = plain->over && !plain->over_all && call_used(b, c, HTI_REVERSE_STEP);
@@ -88,7 +98,8 @@ size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c)
         if (!is_kept_pair(k) && call_used(b, c, k))
             bytes += hti_call_bytes(&b->programs.call[k]);
     bytes += b->planning->level[c.level].bytes + memory_bytes(b, c);
-    return bytes + (b->method->keeps_states ? hti_schedule_bytes(c.slots) : 0);
+    if (b->method->keeps_states) bytes += hti_plan_bytes(c);
+    return bytes + (c.segment ? hti_disk_bytes(c) : 0);
 }
 
 size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c)
@@ -127,18 +138,12 @@ static void carve_all(ht_bilevel *b, hti_choice c, hti_room room)
     carve_tables(b, at);
 }
 
-/* Revolve of as many slots as states keeps them all. */
-hti_schedule *hti_schedule_of(const ht_bilevel *b, hti_choice c)
-{
-    ht_schedule kind = stores_all(b, c) ? HT_STORE_ALL : c.schedule;
-    return hti_schedule_new(b->ctx, kind, b->problem.first, b->problem.steps, c.slots);
-}
-
 static bool open_plan(ht_bilevel *b, hti_choice c)
 {
     if (!b->method->keeps_states) return true;
-    b->memory.plan = hti_schedule_of(b, c);
-    return b->memory.plan != NULL;
+    return hti_plan_open(b->ctx, &b->memory.plan, c, b->problem.first,
+                         b->problem.steps) &&
+           (!c.segment || hti_disk_open(b));
 }
 
 bool hti_memory_allocate(ht_bilevel *b)
@@ -166,6 +171,7 @@ bool hti_memory_allocate(ht_bilevel *b)
 
 void hti_memory_release(ht_bilevel *b)
 {
-    hti_schedule_free(b->memory.plan);
+    hti_plan_close(&b->memory.plan);
+    hti_disk_close(b);
     hti_resize(b->ctx, b->memory.allocation, b->memory.bytes, 0);
 }

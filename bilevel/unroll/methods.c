@@ -3,6 +3,7 @@
  * recorded, and in how far the sweep goes. Read next: sweep.c; forward.c, the row that
  * goes the other way. */
 #include "checkpoints.h"
+#include "disk.h"
 #include "unroll.h"
 
 bool hti_slots_fit(ht_context *ctx, const ht_bilevel_options *o)
@@ -77,6 +78,22 @@ void hti_unroll_explain(ht_bilevel *b)
                  "is biased");
 }
 
+/* What lies on disk, and how often it is written and read. */
+static void tell_segments(const ht_bilevel *b, FILE *f)
+{
+    hti_choice c = b->memory.choice;
+    int64_t n = hti_reversed(b), segments = hti_segments(c, n);
+    double state = (double)b->memory.block_bytes;
+    fprintf(f, "disk      %lld segments of %lld steps, ", (long long)segments,
+            (long long)c.segment);
+    hti_print_bytes(f, (double)hti_disk_size(b, c));
+    fprintf(f, ": %lld states; ", (long long)c.places);
+    hti_print_bytes(f, (double)hti_plan_stored(c, n) * state);
+    fprintf(f, " of them written, ");
+    hti_print_bytes(f, (double)(segments - 1) * state);
+    fprintf(f, " read\n");
+}
+
 /* The schedule, why it, and what a run comes to. */
 static void tell_sweep(const ht_bilevel *b, FILE *f)
 {
@@ -84,13 +101,14 @@ static void tell_sweep(const ht_bilevel *b, FILE *f)
                                        "none"};
     hti_choice c = b->memory.choice;
     int64_t n = hti_reversed(b), first = b->problem.first;
-    int64_t steps = hti_schedule_forward_steps(c.schedule, n, c.slots);
+    int64_t steps = hti_plan_forward_steps(c, n);
     const char *why = b->options.schedule ? "as asked for"
                       : !b->options.bytes ? "there being no budget"
                       : c.slots == n      ? "as all states fit the budget"
                                           : "as all states would not fit the budget";
     fprintf(f, "schedule  %s, %s: %lld of %lld states are kept\n", name[c.schedule], why,
             (long long)c.slots, (long long)n);
+    if (c.segment) tell_segments(b, f);
     fprintf(f, "run       %lld steps forward, %lld back, %.3g + %.3g flops each\n",
             (long long)(first + steps), (long long)n, hti_step_flops(b, false),
             hti_step_flops(b, true));
@@ -99,7 +117,7 @@ static void tell_sweep(const ht_bilevel *b, FILE *f)
 #define SWEEP                                                                         \
     .keeps_states = true, .many = true, .record_initial = hti_record_initial_reverse, \
     .room = hti_reverse_room, .refuse = hti_reverse_refuse, .run = hti_reverse_run,   \
-    .explain = hti_unroll_explain, .tell = tell_sweep
+    .explain = hti_unroll_explain, .explain_run = hti_disk_explain, .tell = tell_sweep
 
 /* clang-format off */
 const hti_method hti_method_reverse = {

@@ -9,20 +9,36 @@ enum { STRIP_ACTIONS = 100000, STRIP_VALUES = 10000 };
 
 static void strip_action(hti_page *page, int64_t *n, hti_action a)
 {
-    if ((*n)++ >= STRIP_ACTIONS) return;
+    if (a.kind == HTI_MARK || (*n)++ >= STRIP_ACTIONS) return;
     hti_page_print(page, "%s[%d,%lld,%lld,%lld]", *n > 1 ? "," : "", (int)a.kind,
                    (long long)a.step, (long long)a.to, (long long)a.slot);
+}
+
+/* Places on disk are shown as slots behind those in memory. */
+static hti_action as_in_memory(hti_action a, int64_t slots)
+{
+    if (a.kind == HTI_STORE || a.kind == HTI_FETCH || a.kind == HTI_VACATE) {
+        a.kind = a.kind == HTI_STORE   ? HTI_SAVE
+                 : a.kind == HTI_FETCH ? HTI_LOAD
+                                       : HTI_DROP;
+        a.slot += slots;
+    }
+    return a;
 }
 
 /* The actions of a schedule of its own, so that a run at hand is not disturbed. */
 static void strip_kept(hti_page *page, const ht_bilevel *b, int64_t *n)
 {
-    hti_schedule *plan = hti_schedule_of(b, b->memory.choice);
+    const hti_problem *p = &b->problem;
+    hti_choice c = b->memory.choice;
+    hti_plan plan;
     hti_action a;
-    if (!plan) page->draft.status = HT_ERROR_MEMORY;
-    while (plan && (a = hti_schedule_next(plan)).kind != HTI_DONE)
-        strip_action(page, n, a);
-    hti_schedule_free(plan);
+    if (!hti_plan_open(b->ctx, &plan, c, p->first, p->steps))
+        page->draft.status = HT_ERROR_MEMORY;
+    else
+        while ((a = hti_plan_next(&plan)).kind != HTI_DONE)
+            strip_action(page, n, as_in_memory(a, c.slots));
+    hti_plan_close(&plan);
 }
 
 /* No state is kept: all steps, the outer loss and, of a method that can, back again. */
@@ -46,7 +62,7 @@ static void strip_numbers(hti_page *page, const ht_bilevel *b)
                    b->method->keeps_states ? name[m->choice.schedule] : "none");
     hti_page_print(page, ",\"steps\":%lld,\"first\":%lld,\"slots\":%lld,\"state\":%zu",
                    (long long)b->problem.steps, (long long)b->problem.first,
-                   (long long)m->choice.slots, m->block_bytes);
+                   (long long)(m->choice.slots + m->choice.places), m->block_bytes);
     hti_page_print(page, ",\"bytes\":%zu,\"budget\":%zu,\"products\":%d",
                    ht_bilevel_bytes(b), b->options.bytes, b->programs.n_kept);
     hti_page_print(page, ",\"forward\":%.0f,\"reverse\":%.0f", hti_step_flops(b, false),

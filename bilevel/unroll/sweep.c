@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkpoints.h"
+#include "disk.h"
 #include "unroll.h"
 
 /* Each cotangent goes to its back buffer, but where the program may write it over. */
@@ -42,18 +43,10 @@ static bool run_reverse(ht_bilevel *b, int64_t step)
     return ok;
 }
 
-static void point_cotangents(ht_bilevel *b, void **to, unsigned char *buffer)
-{
-    to = hti_point_buffer(to, b->problem.theta, &buffer);
-    hti_point_buffer(to, b->problem.state, &buffer);
-}
-
 bool hti_sweep_outer(ht_bilevel *b, uint64_t outer_step)
 {
     b->run.result.inner_seconds = hti_seconds() - b->run.started;
-    memset(b->memory.cotangents[0], 0, (size_t)hti_outers(b) * b->memory.block_bytes);
-    point_cotangents(b, b->run.cotangent, b->memory.cotangents[0]);
-    point_cotangents(b, b->run.back, b->memory.cotangents[1]);
+    hti_cotangents_clear(b);
     bool ok = hti_run_losses(b, outer_step);
     hti_block_move(b, &b->run.after, b->run.current);
     hti_block_move(b, &b->run.current, b->run.before);
@@ -97,6 +90,13 @@ static bool run_action(ht_bilevel *b, hti_action a, uint64_t outer_step)
         return hti_sweep_outer(b, outer_step);
     case HTI_REVERSE:
         return hti_sweep_back(b, a.step);
+    case HTI_STORE:
+        return hti_disk_store(b, a.slot);
+    case HTI_FETCH:
+        return hti_disk_fetch(b, a.slot);
+    case HTI_MARK:
+        return hti_disk_mark(b);
+    case HTI_VACATE:
     case HTI_DONE:
         break;
     }
@@ -127,12 +127,12 @@ bool hti_sweep_initial(ht_bilevel *b)
 
 bool hti_reverse_run(ht_bilevel *b, uint64_t outer_step)
 {
-    hti_schedule_reset(b->memory.plan);
-    if (!hti_run_initial(b)) return false;
+    hti_plan_reset(&b->memory.plan);
+    if (!hti_run_initial(b) || !hti_disk_begin(b, outer_step)) return false;
     for (;;) {
-        hti_action a = hti_schedule_next(b->memory.plan);
+        hti_action a = hti_plan_next(&b->memory.plan);
         if (a.kind == HTI_DONE) break;
         if (!run_action(b, a, outer_step)) return false;
     }
-    return b->problem.first > 0 || hti_sweep_initial(b);
+    return (b->problem.first > 0 || hti_sweep_initial(b)) && hti_disk_end(b);
 }

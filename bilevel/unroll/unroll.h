@@ -24,8 +24,6 @@ size_t hti_choice_bytes(const ht_bilevel *b, hti_choice c);
 size_t hti_choice_lasting(const ht_bilevel *b, hti_choice c);
 /* Cotangents have two buffers where a reverse step may not write over what it reads. */
 hti_room hti_reverse_room(const ht_bilevel *b, hti_choice c);
-/* The schedule of a choice, owned, of a method that keeps states; NULL without memory. */
-hti_schedule *hti_schedule_of(const ht_bilevel *b, hti_choice c);
 
 /* choose.c: says to the byte what each schedule needs. */
 void hti_reverse_refuse(const ht_bilevel *b, const ht_bilevel_options *options);
