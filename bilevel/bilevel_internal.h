@@ -409,4 +409,7 @@ typedef struct hti_judgement {
 typedef double (*hti_slope_fn)(double h, void *user);
 hti_judgement hti_judge_slope(hti_slope_fn f, void *user, double slope, double least);
 
+/* lds.c: Pearson's, of n pairs. */
+double hti_correlation(int64_t n, const double *x, const double *y);
+
 #endif

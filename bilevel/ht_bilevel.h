@@ -311,12 +311,15 @@ const ht_set *ht_bilevel_hvp(ht_bilevel *bilevel, const ht_set *v);
  * 2503.13751, definitions 2 and 1):
  *   S^ = sum_i sign(x1_i - x0_i) sign(x2_i - x1_i) d_i / sum_i d_i,   d_i = |x2_i - x0_i|
  *   S  = |F2 - 2 F1 + F0| / h^2
+ * and Pearson's correlation over i of x1_i - x0_i and x2_i - x1_i, which foretells better
+ * than S^ whether influence can be believed (tests/bench/SCIENCE.md: 0.95 is wanted).
  * 1: all that moves goes on moving the same way, as what is linear does. Kinks (relu,
  * max, a clip) that are passed, and a training that amplifies rounding, lower it: at a
  * small h too. So does one that memorises (`inner` near 0), at a step as large as the
  * change that is asked about. */
 typedef struct ht_smoothness {
     double outer, theta; /* S^ in [-1, 1]; NaN where nothing moves, or not finite */
+    double halves;       /* the correlation, of three outer losses at least, else NaN */
     double second;       /* S of result.outer */
     double moved;        /* |theta(eta + h v) - theta(eta)| */
     double inner;        /* the training's loss, result.inner at eta */

@@ -108,6 +108,16 @@ static double agreement(int64_t n, double *const *x)
     return size == 0 && moved > 0 ? -1 : sum / size;
 }
 
+/* Of what changes first and what changes then. The changes take the place of x. */
+static double halves(int64_t n, double *const *x)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[2][i] -= x[1][i];
+        x[1][i] -= x[0][i];
+    }
+    return n < 3 ? (double)NAN : hti_correlation(n, x[1], x[2]);
+}
+
 static double distance(int64_t n, const double *x, const double *y)
 {
     double sum = 0;
@@ -124,6 +134,7 @@ static ht_smoothness line_judge(const hti_line *l)
                        .moved = distance(l->n_theta, l->theta[1], l->theta[0]),
                        .inner = l->inner,
                        .at = {f[0], f[1], f[2]}};
+    s.halves = halves(l->n_outer, l->outer);
     if (!l->finite)
         s.note = "a training is not finite, of eta (at[0]), eta + h v or eta + 2 h v: a "
                  "smaller h, or look at bad_step of ht_bilevel_evaluate";
@@ -150,6 +161,7 @@ static bool can_be_asked(const ht_bilevel *b, const ht_set *direction, double h)
 
 static const ht_smoothness nothing = {.outer = (double)NAN,
                                       .theta = (double)NAN,
+                                      .halves = (double)NAN,
                                       .second = (double)NAN,
                                       .moved = (double)NAN,
                                       .inner = (double)NAN,

@@ -209,7 +209,7 @@ ht_smoothness ht_influence_smoothness(ht_influence *f, double part, uint64_t see
     HT_ASSERT(f, "%s: influence is NULL", who);
     HTI_ALIVE(f, who, "influence");
     const ht_set *eta = f->bilevel->problem.eta;
-    ht_smoothness s = {.outer = (double)NAN, .theta = (double)NAN};
+    ht_smoothness s = {.outer = (double)NAN, .theta = (double)NAN, .halves = (double)NAN};
     if (!(part > 0 && part <= 1)) {
         ht_context_fail(f->ctx, HT_ERROR_ARGUMENT, NULL,
                         "%s: part is %g, expected one in (0, 1]", who, part);

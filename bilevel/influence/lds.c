@@ -59,7 +59,7 @@ static void rank(int64_t n, const double *x, place *order, double *to)
     }
 }
 
-static double correlation(int64_t n, const double *x, const double *y)
+double hti_correlation(int64_t n, const double *x, const double *y)
 {
     double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
     for (int64_t i = 0; i < n; i++) mx += x[i] / (double)n, my += y[i] / (double)n;
@@ -94,9 +94,9 @@ static double query(const hti_lds *l, int64_t k, int64_t resample, uint64_t seed
     for (int j = 0; j < 2; j++)
         for (int64_t i = 0; i < l->s; i++)
             if (!isfinite(l->part[j][i])) return (double)NAN;
-    if (!ranked) return correlation(l->s, l->part[0], l->part[1]);
+    if (!ranked) return hti_correlation(l->s, l->part[0], l->part[1]);
     for (int j = 0; j < 2; j++) rank(l->s, l->part[j], l->order, l->ranks[j]);
-    return correlation(l->s, l->ranks[0], l->ranks[1]);
+    return hti_correlation(l->s, l->ranks[0], l->ranks[1]);
 }
 
 static double over_queries(const hti_lds *l, int64_t resample, uint64_t seed, bool ranked)

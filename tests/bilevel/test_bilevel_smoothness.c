@@ -131,6 +131,31 @@ static void smoothness_of_a_quadratic_is_its_curvature(void **state)
     trial_close(&t);
 }
 
+/* Parabolas again, at distances d of 0, 1, 2 and -3 from their least: all change by 1/2 -
+ * d, then by 3/2 - d. One that turns instead, 1.5, 0.5, 0.5 about 2, changes by 1 and 0:
+ * of (1/2, 1, -3/2, 7/2) and (3/2, 0, -1/2, 9/2) by hand. */
+static void halves_are_the_correlation_of_both_changes(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    const double aim[N] = {1, 2, 3, -2};
+    trial t;
+    follow_open(&t, HT_F64, N, (double[]){1, 1, 1, 1}, aim);
+    t.problem.outer = distances;
+    NEAR(along_ones(&t, (ht_bilevel_options){0}, 1).halves, 1, 1e-14);
+    trial_close(&t);
+    follow_open(&t, HT_F64, N, (double[]){1, -1.5, 1, 1}, aim);
+    t.problem.inner = follow_size;
+    t.problem.outer = distances;
+    NEAR(along_ones(&t, (ht_bilevel_options){0}, 1).halves,
+         12.4375 / sqrt(12.6875 * 15.1875), 1e-14);
+    trial_close(&t);
+    follow_open(&t, HT_F64, 2, (double[]){1, 1}, aim);
+    t.problem.outer = distances;
+    assert_true(isnan(along_ones(&t, (ht_bilevel_options){0}, 1).halves));
+    trial_close(&t);
+}
+
 /* |e| turns: 0.75, 0.25, 1.25, a change of 0.5 beside one of 2, so (2 - 0.5) / 2.5; and
  * back to where it was, 1, 0, 1. */
 static void smoothness_at_a_kink_is_the_share_that_does_not_turn(void **state)
@@ -552,6 +577,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(smoothness_of_what_is_linear_is_one),
         cmocka_unit_test(smoothness_of_a_quadratic_is_its_curvature),
+        cmocka_unit_test(halves_are_the_correlation_of_both_changes),
         cmocka_unit_test(smoothness_at_a_kink_is_the_share_that_does_not_turn),
         cmocka_unit_test(smoothness_of_chaos_is_low),
         cmocka_unit_test(smoothness_of_weights_is_of_trainings_without_those),

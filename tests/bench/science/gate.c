@@ -222,7 +222,7 @@ static void average(const table *t, int measure, double *to)
 
 static void print_settings(const table *t)
 {
-    printf("| setting | train loss | test accuracy, %% | S^ | least S^ | added | LDS, 5 "
+    printf("| setting | train loss | test accuracy, %% | S^ | least S^ | halves | LDS, 5 "
            "%% |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < t->n; i++) {
         double x[MEASURES + 2][SCIENCE_MOST];
@@ -234,7 +234,7 @@ static void print_settings(const table *t)
         printf("| %s | %.4f | %.1f | %s | %.3f | %.3f | %s |\n", settings[i].name,
                stats_mean(t->seeds, x[LOSS]).is, stats_mean(t->seeds, x[MEASURES + 1]).is,
                stats_text(stats_mean(t->seeds, x[ALONG]), text),
-               stats_mean(t->seeds, x[LEAST]).is, stats_mean(t->seeds, x[ADDED]).is,
+               stats_mean(t->seeds, x[LEAST]).is, stats_mean(t->seeds, x[HALVES]).is,
                stats_text(stats_mean(t->seeds, x[MEASURES]), lds));
     }
 }
