@@ -34,6 +34,13 @@ tune_schedule)
     wrong="--data $3/mnist --train 9501 --validation 500"
     said='mnist: 10001 images are asked for, there are 10000'
     ;;
+rater)
+    flags='--train 1000 --pool 600 --held-out 300 --outer-steps 60 --final-steps 60'
+    steps=60 learned=rater memory=36M trusted=true
+    keys='none random small_loss large_loss density reference rater oracle held_out'
+    files='config.json metrics.csv rater.safetensors report.html'
+    wrong="--photographs $3/mnist" said="found MNIST's form, train-images-idx3-ubyte.gz"
+    ;;
 tune_schedule_convnet)
     flags='--model convnet --filters 3 --train 1000 --inner-steps 80'
     flags="$flags --validation 500 --outer-rate 0.3"

@@ -4,7 +4,7 @@
 # takes minutes, so it runs when it is named: ./dev test demos. Numbers that a demo's
 # defaults were chosen by are of other seeds, 11 to 13 or from 101 on.
 # Usage: test_demos.sh <built tune_penalty> <built distill> <built tune_schedule>
-#   <built reweight_cifar> <built augment_vit>
+#   <built reweight_cifar> <built augment_vit> <built rater>
 set -u
 n=0 failed=0
 work=$(mktemp -d)
@@ -104,6 +104,17 @@ at_least augment_vit_over_no_augmentation_points 1 \
 at_least augment_vit_over_the_hand_set_policy_points 0 \
     $(over augment_vit learned_accuracy hand_accuracy)
 echo "# over half of that policy: $(over augment_vit learned_accuracy half_accuracy)"
+
+for program in "$@"; do
+    case $program in */rater) run "$program" ;; esac
+done
+# shellcheck disable=SC2046 # a mean and an error
+at_least rater_over_as_many_at_random_points 5 $(over rater rater_accuracy random_accuracy)
+for part in 75 50 25; do
+    for control in none small_loss density reference held_out oracle; do
+        echo "# $part % kept, over $control: $(over rater rater_kept_$part ${control}_kept_$part)"
+    done
+done
 
 echo "1..$n"
 exit $failed

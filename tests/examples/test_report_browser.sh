@@ -116,6 +116,7 @@ demo() {
 demo hyperclean 11 --data "$data/mnist" --train 300 --validation 200 --inner-steps 20 \
     --outer-steps 3 --final-steps 20
 demo tune_penalty 3 --train 100 --validation 100 --inner-steps 10 --outer-steps 3 --grid 4
+demo rater 10 --train 600 --pool 400 --held-out 100 --outer-steps 3 --final-steps 10
 demo distill 5 --hidden 16 --inner-steps 5 --outer-steps 20
 demo tune_schedule 4 --train 300 --validation 100 --hidden 8 --inner-steps 10
 demo reweight_cifar 8 --inner-steps 5 --outer-steps 2
