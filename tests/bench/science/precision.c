@@ -9,8 +9,24 @@
 #include "science.h"
 #include "weighing.h"
 
-enum { MODELS = 3, LENGTHS = 5, SUBSETS = 30 };
+enum { LENGTHS = 5, SUBSETS = 30 };
 static const int64_t lengths[LENGTHS] = {10, 30, 100, 300, 1000};
+/* A row for each length, or where it is one that is hard for the longest alone. */
+typedef struct kind {
+    lab_model model;
+    const ht_update_rule *rule; /* ht_momentum, of 0.9, or ht_adam, of the usual eps */
+    double rate;
+    bool hard;
+} kind;
+static const kind kinds[] = {
+    {LAB_SOFTMAX, &ht_momentum, 0.05, false}, {LAB_GELU, &ht_momentum, 0.05, false},
+    {LAB_RELU, &ht_momentum, 0.05, false},    {LAB_GELU, &ht_momentum, 0.1, true},
+    {LAB_GELU, &ht_momentum, 0.2, true},      {LAB_GELU, &ht_momentum, 0.4, true},
+    {LAB_GELU, &ht_adam, 0.003, true},        {LAB_GELU, &ht_adam, 0.01, true},
+    {LAB_RELU, &ht_momentum, 0.1, true},      {LAB_RELU, &ht_momentum, 0.2, true},
+    {LAB_RELU, &ht_momentum, 0.4, true},      {LAB_RELU, &ht_adam, 0.003, true},
+    {LAB_RELU, &ht_adam, 0.01, true}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
 enum {
     LOSS,
     THETA,
@@ -37,8 +53,13 @@ static const char *const heads[NUMBERS] = {"log10 error of F",
 #define BELIEVED 0.95
 #define FAR      0.1 /* of the hypergradient's error */
 
-/* Everything that was found: [model][length][number][seed]. */
-typedef double findings[MODELS][LENGTHS][NUMBERS][SCIENCE_MOST];
+/* Everything that was found: [kind][length][number][seed]. */
+typedef double findings[KINDS][LENGTHS][NUMBERS][SCIENCE_MOST];
+
+static int first_length(int k)
+{
+    return kinds[k].hard ? LENGTHS - 1 : 0;
+}
 
 /* One training in one type. */
 typedef struct side {
@@ -84,7 +105,7 @@ static void side_close(side *s)
 /* No fewer than the last place there is, so that its logarithm is a number. */
 static double digits(double error)
 {
-    return log10(fmax(error, 1e-17));
+    return error <= 1e-17 ? -17 : log10(error);
 }
 
 static void compare(side *narrow, side *wide, int subsets, double *at)
@@ -110,21 +131,22 @@ static void compare(side *narrow, side *wide, int subsets, double *at)
     ht_set_free(start);
 }
 
-static bool measure(const science_run *run, int model, int length, int seed,
+static bool measure(const science_run *run, int k, int length, int seed,
                     double (*to)[SCIENCE_MOST])
 {
     side narrow, wide;
     double at[NUMBERS];
-    weighing_options o = {.model = (lab_model)model,
+    weighing_options o = {.model = kinds[k].model,
                           .dtype = HT_F32,
-                          .update = HT_MOMENTUM(0.05, 0.9),
+                          .update = HT_MOMENTUM(kinds[k].rate, 0.9),
                           .steps = run->quick ? 5 + length : lengths[length],
                           .seed = (uint64_t)(run->first + seed)};
+    if (kinds[k].rule == &ht_adam) o.update = HT_ADAM(kinds[k].rate);
     bool ok = side_open(&narrow, &o);
     o.dtype = HT_F64;
     ok = side_open(&wide, &o) && ok;
     if (ok) compare(&narrow, &wide, run->quick ? 3 : SUBSETS, at);
-    for (int k = 0; ok && k < NUMBERS; k++) to[k][seed] = at[k];
+    for (int i = 0; ok && i < NUMBERS; i++) to[i][seed] = at[i];
     ok = ok && lab_good(narrow.w.ctx, "f32") && lab_good(wide.w.ctx, "f64");
     side_close(&narrow);
     side_close(&wide);
@@ -136,34 +158,37 @@ static bool measure(const science_run *run, int model, int length, int seed,
 static void judge_gate(const science_run *run, findings found, int by)
 {
     int count[2][2] = {{0}};
-    for (int m = 0; m < MODELS; m++)
-        for (int l = 0; l < LENGTHS; l++)
+    for (int k = 0; k < KINDS; k++)
+        for (int l = first_length(k); l < LENGTHS; l++)
             for (int s = 0; s < run->seeds; s++) {
-                bool far = found[m][l][GRADIENT][s] > log10(FAR);
-                count[far][found[m][l][by][s] < BELIEVED]++;
+                bool far = !(found[k][l][GRADIENT][s] <= log10(FAR));
+                count[far][!(found[k][l][by][s] >= BELIEVED)]++;
             }
     printf("| %s | %d | %d | %d | %d |\n", heads[by], count[1][1], count[1][0],
            count[0][1], count[0][0]);
 }
 
+static void print_row(const science_run *run, int k, int l, double (*at)[SCIENCE_MOST])
+{
+    printf("| %s | %s %g | %lld |", lab_models[kinds[k].model], kinds[k].rule->name,
+           kinds[k].rate, (long long)lengths[l]);
+    for (int i = 0; i < NUMBERS; i++) {
+        bool plain = i == LOSS || i == THETA || i == GRADIENT;
+        lab_cell(plain ? "%.1f" : i == TRAIN_LOSS ? "%.2g" : "%.3f", run->seeds, at[i]);
+    }
+    printf("\n");
+}
+
 static void print(const science_run *run, findings found)
 {
-    printf("| model | T |");
-    for (int k = 0; k < NUMBERS; k++) printf(" %s |", heads[k]);
-    printf("\n|---|---|");
-    for (int k = 0; k < NUMBERS; k++) printf("---|");
-    for (int m = 0; m < MODELS; m++)
-        for (int l = 0; l < LENGTHS; l++) {
-            printf("\n| %s | %lld |", lab_models[m], (long long)lengths[l]);
-            for (int k = 0; k < NUMBERS; k++) {
-                bool plain = k == LOSS || k == THETA || k == GRADIENT;
-                lab_cell(plain             ? "%.1f"
-                         : k == TRAIN_LOSS ? "%.2g"
-                                           : "%.3f",
-                         run->seeds, found[m][l][k]);
-            }
-        }
-    printf("\n\n| trainings whose hypergradient in f32 is off by more than %g: by | "
+    printf("| model | rule | T |");
+    for (int i = 0; i < NUMBERS; i++) printf(" %s |", heads[i]);
+    printf("\n|---|---|---|");
+    for (int i = 0; i < NUMBERS; i++) printf("---|");
+    printf("\n");
+    for (int k = 0; k < KINDS; k++)
+        for (int l = first_length(k); l < LENGTHS; l++) print_row(run, k, l, found[k][l]);
+    printf("\n| trainings whose hypergradient in f32 is off by more than %g: by | "
            "refused | believed | others refused | believed |\n|---|---|---|---|---|\n",
            FAR);
     judge_gate(run, found, SMALL);
@@ -174,12 +199,12 @@ bool science_precision(const science_run *run)
 {
     findings *found = calloc(1, sizeof *found);
     bool ok = found != NULL;
-    for (int m = 0; ok && m < MODELS; m++)
-        for (int l = 0; ok && l < LENGTHS; l++) {
+    for (int k = 0; ok && k < KINDS; k++)
+        for (int l = first_length(k); ok && l < LENGTHS; l++) {
             for (int s = 0; ok && s < run->seeds; s++)
-                ok = measure(run, m, l, s, (*found)[m][l]);
-            science_progress("precision: %s, T = %lld", lab_models[m],
-                             (long long)lengths[l]);
+                ok = measure(run, k, l, s, (*found)[k][l]);
+            science_progress("precision: %s, %s %g, T = %lld", lab_models[kinds[k].model],
+                             kinds[k].rule->name, kinds[k].rate, (long long)lengths[l]);
         }
     if (ok) print(run, *found);
     free(found);
