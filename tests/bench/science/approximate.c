@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* approximate.c: hypergradients by differences of gradients after a plain training.
- * Read next: hypergradients.c. */
+ * Read next: trial.h. */
 #include "approximate.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lab.c: digits, networks and means. Read next: hypergradients.c. */
+/* lab.c: digits, networks and means. Read next: trial.h. */
 #include "lab.h"
 
 #include <math.h>
