@@ -88,11 +88,12 @@ static bool ask_lengths(const science_run *run, int which)
                 lab_cell(formats[k], run->seeds, table->at[m][k]);
             printf("\n");
         }
+        free(table);
+        if (!ok) break;
         printf("| %lld | exact beside a difference, log10 of the error |",
                (long long)of.steps);
         lab_cell("%.1f", run->seeds, error);
         printf(" | | |\n");
-        free(table);
         science_progress("hypergradients: %s, T = %lld", problem_names[which],
                          (long long)of.steps);
     }
