@@ -51,7 +51,7 @@ figures() {
     row "numbers of PyTorch's layers and losses, to second order" \
         "$(($(numbers layers.txt numbers) + $(numbers loss.txt numbers)))"
     row "trainings by PyTorch's optimizers, rates by its schedulers" \
-        "$(($(lines update.txt) + $(lines schedule.txt)))"
+        "$(($(lines update.txt) + $(lines muon.txt) + $(lines schedule.txt)))"
     row 'mutants that are equal to the rule, each with its reason' \
         "$(grep -cE '^ +\{"[a-z_]+", (true|false), HTI_MUTATE_' autograd/mutate.c)"
     row 'bilevel problems of the literature, solved' "$(grep -c '^ *X(' problems/problems.h)"

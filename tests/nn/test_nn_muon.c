@@ -2,6 +2,7 @@
 /* test_nn_muon.c: Muon against the polynomial of its singular values, what is no matrix
  * against Nesterov's momentum, and its hypergradients.
  * Read next: ../../nn/update_rules.c. */
+#include "reference.h"
 #include "test_bilevel.h"
 #include "test_nn.h"
 
@@ -96,6 +97,59 @@ static void muon_step_is_about_orthonormal(void **state)
         }
 }
 
+/* As tests/reference/muon.py makes them. */
+static void reference_start(ht_tensor *w)
+{
+    for (int k = 0; k < ht_tensor_count(w); k++)
+        ht_tensor_set(w, k, (k * k * 5 % 13 - 6) / 8.0);
+}
+
+static void reference_gradient(const ht_tensor *w, int step, ht_tensor *g)
+{
+    for (int k = 0; k < ht_tensor_count(w); k++)
+        ht_tensor_set(g, k,
+                      1048576.0 * (ht_tensor_get(w, k) / 4 +
+                                   (double)((k * k * 7 + 3 * step) % 11) - 5));
+}
+
+/* PyTorch's, in f64; in the bfloat16 it ships with it is a hundredth off. */
+static void muon_step_five_times_agrees_with_pytorch(void **state)
+{
+    fixture *f = *state;
+    static reference r;
+    int cases = 0;
+    reference_open(&r, "muon.txt");
+    for (; reference_next(&r); cases++) {
+        const char *name = reference_word(&r);
+        double v[5], off, want[16];
+        assert_int_equal(reference_numbers(&r, "scalars", 5, v), 5);
+        assert_int_equal(reference_numbers(&r, "shipped", 1, &off), 1);
+        assert_int_equal(reference_numbers(&r, "w", 16, want), v[0] * v[1]);
+        assert_true(off > 1e-4 && off < 0.02);
+        ht_update update = HT_MUON(v[2], v[3]);
+        update.decay = HT_FIXED(v[4]);
+        ht_set *theta = ht_set_new(f->ctx), *gradient = ht_set_new(f->ctx);
+        ht_shape shape = HT_SHAPE((int64_t)v[0], (int64_t)v[1]);
+        ht_tensor *w = ht_set_add(theta, "w", HT_F64, shape),
+                  *g = ht_set_add(gradient, "w", HT_F64, shape);
+        reference_start(w);
+        ht_optimizer *optimizer = ht_optimizer_new(theta, &update);
+        for (int step = 0; step < 5; step++) {
+            reference_gradient(w, step, g);
+            ht_optimizer_step(optimizer, gradient);
+        }
+        test_no_error(f->ctx);
+        for (int k = 0; k < ht_tensor_count(w); k++)
+            if (!(fabs(ht_tensor_get(w, k) - want[k]) <= 1e-11))
+                fail_msg("%s, element %d: got %.17g, PyTorch %.17g", name, k,
+                         ht_tensor_get(w, k), want[k]);
+        ht_optimizer_free(optimizer);
+        ht_set_free(theta);
+        ht_set_free(gradient);
+    }
+    assert_int_equal(cases, 4);
+}
+
 /* Vectors and scalars follow Nesterov's momentum; decay is apart. */
 static void muon_of_no_matrix_is_nesterov(void **state)
 {
@@ -184,6 +238,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
         CASE(muon_of_one_singular_value_is_its_polynomial),
         CASE(muon_moves_every_singular_value_by_itself),
+        CASE(muon_step_five_times_agrees_with_pytorch),
         CASE(muon_step_is_about_orthonormal),
         CASE(muon_of_no_matrix_is_nesterov),
         CASE(bilevel_of_muon_is_what_differences_say),
