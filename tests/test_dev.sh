@@ -73,6 +73,16 @@ slip letters_exchanged_are_known dmeo demo
 slip letter_left_out_is_known tst test
 slip letter_too_many_is_known benhch bench
 slip letter_changed_is_known lins lint
+# Before anything is built or installed, Python included.
+mkdir "$work/bare"
+for tool in sh cat sed dirname readlink tr mktemp rm grep; do
+    ln -s "$(command -v "$tool")" "$work/bare/$tool"
+done
+env -i PATH="$work/bare" sh "$root/dev" bench influence --help >"$work/help" 2>&1
+found bench_influence_help_needs_no_python '  settings  logistic dvemb gelu; ' "$work/help"
+says bench_influence_knows_its_methods 1 \
+    "dev: bench influence: no setting or method 'trakt' (./dev bench influence --help)" \
+    env -i PATH="$work/bare" sh "$root/dev" bench influence trakt
 says far_from_all_is_unknown 2 "dev: no command is called 'frobnicate'" \
     "$root/dev" frobnicate
 mkdir "$work/full" && : >"$work/full/thesis.tex"
