@@ -54,8 +54,10 @@ def lines_of(command, options, log):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode:
         said = pathlib.Path(log).read_text(encoding="utf-8").strip().splitlines()
-        why = ("more CPU than --limit" if done.returncode in (-9, -24, 137, 152)
-               else said[-1][:160] if said else f"ended with {done.returncode}")
+        errors = [line for line in said if "Error" in line] or said
+        why = ("more of the processor than --limit" if done.returncode in (-9, -24)
+               else f"ended by signal {-done.returncode}" if done.returncode < 0
+               else errors[-1][:160] if errors else f"ended with {done.returncode}")
         rows.append({"form": "-", "error": why})
     return rows
 
