@@ -81,6 +81,15 @@ augment_vit)
     files='config.json metrics.csv report.html strengths.safetensors'
     wrong="--data $3/mnist" said="found MNIST's form, train-images-idx3-ubyte.gz"
     ;;
+curate)
+    flags='--pool 400 --target 40 --hidden 16 --inner-steps 40 --outer-steps 12'
+    flags="$flags --final-steps 60 --starts 2"
+    steps=12 learned=learned trusted=true
+    keys='pool random skew loss near product target pool_target near_target learned'
+    keys="$keys learned_target oracle"
+    files='chosen.csv config.json metrics.csv report.html weights.safetensors'
+    wrong="--data $3/cifar" said='--data: expected grey images no larger than photographs'
+    ;;
 esac
 
 # verdict <case> <complaints, empty if none>
@@ -112,7 +121,8 @@ verdict says_the_verdict_before_all_numbers "$(
     differs 'its line' 2 "$(grep -v '^ *[0-9]* %,' err | grep -n '^Verdict: ' | cut -d: -f1)"
     grep -Eq "^Verdict: (learning has won|learning and a control are even|a control has won): " err ||
         echo "no winner is named"
-    sed -n '/^Verdict/,/^$/p' err | grep -q 'points (+- ' || echo 'no lead is told'
+    sed -n '/^Verdict/,/^$/p' err | tr -s '\n ' ' ' | grep -q 'points (+- ' ||
+        echo 'no lead is told'
     differs 'lines over 80 columns' '' "$(sed '1,/^Verdict/d' err | grep -E '.{81}')"
 )"
 verdict learned_beats_its_control "$(

@@ -4,7 +4,7 @@
 # takes minutes, so it runs when it is named: ./dev test demos. Numbers that a demo's
 # defaults were chosen by are of other seeds, 11 to 13 or from 101 on.
 # Usage: test_demos.sh <built tune_penalty> <built distill> <built tune_schedule>
-#   <built reweight_cifar> <built augment_vit> <built rater>
+#   <built reweight_cifar> <built augment_vit> <built write> <built rater> <built curate>
 set -u
 n=0 failed=0
 work=$(mktemp -d)
@@ -95,6 +95,24 @@ at_least reweight_cifar_over_inverse_frequency_points 3 \
 echo "# over the clean part alone: $(over reweight_cifar example_accuracy clean_accuracy)"
 echo "# over the clean part as half: $(over reweight_cifar example_accuracy half_accuracy)"
 echo "# over a weight a class: $(over reweight_cifar example_accuracy class_accuracy)"
+
+for program in "$@"; do
+    case $program in */curate) run "$program" ;; esac
+done
+# shellcheck disable=SC2046 # a mean and an error
+at_least curate_over_all_of_the_pool_points 20 $(over curate learned_accuracy pool_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least curate_over_the_target_alone_points 1 $(over curate learned_accuracy target_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least curate_over_the_nearest_points 1 $(over curate learned_accuracy near_accuracy)
+for control in random skew loss product pool_target near_target oracle; do
+    echo "# over $control: $(over curate learned_accuracy ${control}_accuracy)"
+done
+echo "# with the target, over nearest with it: $(over curate learned_target_accuracy \
+    near_target_accuracy)"
+for kind in relevant other wrong photographs; do
+    echo "# kept, $kind: $(over curate kept_$kind)"
+done
 
 run "$5"
 # shellcheck disable=SC2046 # a mean and an error
