@@ -94,6 +94,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    bench.roofs = true;
+    bench_machine();
     bench_report_head();
     for (int k = 0; k < BENCH_CASES; k++)
         if (any ? chosen[k] : !bench_cases[k].long_one) ok = bench_cases[k].run() && ok;

@@ -11,6 +11,7 @@
 typedef struct bench_settings {
     bool full; /* more pairs */
     bool json;
+    bool roofs; /* rows are held against what the machine does */
 } bench_settings;
 extern bench_settings bench;
 
@@ -39,6 +40,13 @@ bench_pairs bench_compare(bench_fn ours, bench_fn floor, void *user);
 /* Milliseconds of one call: the median over slices. */
 double bench_time(bench_fn ours, void *user);
 
+/* machine.c: prints which machine this is. Flops a second of multiply-adds in registers;
+ * bytes a second of reading so many again and again, as they lie in one array: both as
+ * they are at this moment, by one thread. */
+void bench_machine(void);
+double bench_peak(void);
+double bench_read_rate(double bytes);
+
 /* Reporting. */
 
 enum { BENCH_EXTRAS = 8 };
@@ -51,6 +59,10 @@ typedef struct bench_row {
     double value;
     const char *unit; /* of value; NULL: there is none */
     double most;
+    /* Of one call of ours, 0: not said. Reported as of_peak and of_read: the parts of what
+     * this machine does, measured at once, when products are counted as they are written
+     * and bytes are read once. */
+    double flops, bytes;
     const char *note; /* NULL: none */
     struct {
         const char *key; /* NULL: the last was before */

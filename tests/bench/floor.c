@@ -12,6 +12,11 @@ bool bench_has_blas(void)
     return true;
 }
 
+const char *bench_blas_core(void)
+{
+    return openblas_get_corename();
+}
+
 void bench_blas_threads(int threads)
 {
     if (openblas_get_num_threads() != threads) openblas_set_num_threads(threads);
@@ -31,6 +36,11 @@ void bench_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_
 bool bench_has_blas(void)
 {
     return false;
+}
+
+const char *bench_blas_core(void)
+{
+    return "none";
 }
 
 void bench_blas_threads(int threads)

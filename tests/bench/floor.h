@@ -23,6 +23,7 @@ typedef struct bench_floor {
 
 /* Without OpenBLAS there is no floor. */
 bool bench_has_blas(void);
+const char *bench_blas_core(void); /* the processor it takes this for */
 /* out (m, n) = a (m, k) . b (k, n), each row-major, a or b stored transposed. */
 void bench_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                 const float *a, const float *b, float *out);

@@ -269,6 +269,13 @@ static double hyper_nodes(const ht_program *program)
     return (double)ht_program_nodes(program);
 }
 
+/* Of the last run, but for its losses. */
+static double hyper_flops(const hyper *h)
+{
+    return (double)h->last.forward_steps * ht_program_flops(hyper_forward(h)) +
+           (double)h->last.reverse_steps * ht_program_flops(hyper_reverse(h));
+}
+
 /* A run is longer than a slice should be, so the pairs are runs. Very long ones are not
  * warmed up. */
 static void hyper_measure(hyper *h, bool evaluate, int rounds, double most)
@@ -283,6 +290,7 @@ static void hyper_measure(hyper *h, bool evaluate, int rounds, double most)
         &(bench_row){.name = h->c->name,
                      .pairs = bench_paired(rounds, seconds[0], seconds[1]),
                      .most = most,
+                     .flops = hyper_flops(h),
                      .extra = {{"bytes", (double)h->last.predicted_bytes},
                                {"peak_bytes", (double)h->last.peak_bytes},
                                {"slots", (double)h->bilevel->memory.choice.slots},

@@ -172,8 +172,8 @@ static void products_report_roof(products *p, const char *name, bench_fn product
         &(bench_row){.name = name,
                      .pairs = pairs,
                      .most = 2,
-                     .extra = {{"of_roof", 1 / pairs.ratio},
-                               {"of_fma", 1 / fma.ratio},
+                     .extra = {{"of_read", 1 / pairs.ratio},
+                               {"of_peak", 1 / fma.ratio},
                                {"gflops", (double)products_flops / pairs.ours_ms / 1e6},
                                {"read_gb_s", bytes / pairs.floor_ms / 1e6}}});
 }

@@ -78,7 +78,22 @@ static void report_number(const char *key, bool known, double x)
         printf(",\"%s\":null", key);
 }
 
-static void report_json(const bench_row *r)
+/* What a row has of the machine's peak and of its reading; 0: not known. */
+typedef struct report_roofs {
+    double of_peak, of_read;
+} report_roofs;
+
+static report_roofs report_of(const bench_row *r)
+{
+    double seconds = 1e-3 * (r->pairs.n ? r->pairs.ours_ms : r->ms);
+    report_roofs of = {0, 0};
+    if (!bench.roofs || !(seconds > 0) || r->threads > 1) return of;
+    if (r->flops > 0) of.of_peak = r->flops / seconds / bench_peak();
+    if (r->bytes > 0) of.of_read = r->bytes / seconds / bench_read_rate(r->bytes);
+    return of;
+}
+
+static void report_json(const bench_row *r, report_roofs of)
 {
     const bench_pairs *p = &r->pairs;
     bool compared = p->n > 0;
@@ -95,6 +110,8 @@ static void report_json(const bench_row *r)
     if (r->note) printf(",\"note\":\"%s\"", r->note);
     for (int k = 0; k < BENCH_EXTRAS && r->extra[k].key; k++)
         report_number(r->extra[k].key, true, r->extra[k].value);
+    if (of.of_peak > 0) report_number("of_peak", true, of.of_peak);
+    if (of.of_read > 0) report_number("of_read", true, of.of_read);
     printf("}\n");
     fflush(stdout);
 }
@@ -103,11 +120,14 @@ void bench_report(const bench_row *r)
 {
     FILE *f = report_table();
     char name[REPORT_NAME];
+    report_roofs of = report_of(r);
     snprintf(name, sizeof name, r->threads > 1 ? "%s, %d threads" : "%s", r->name,
              r->threads);
     fprintf(f, "%-24s", name);
     report_times(f, r);
     report_bound(f, r);
+    if (of.of_peak > 0) fprintf(f, "  %.2f of peak", of.of_peak);
+    if (of.of_read > 0) fprintf(f, "  %.2f of reading", of.of_read);
     if (r->note) fprintf(f, "  %s", r->note);
     fprintf(f, "\n");
     for (int k = 0; k < BENCH_EXTRAS && r->extra[k].key; k++) {
@@ -116,7 +136,7 @@ void bench_report(const bench_row *r)
     }
     if (r->extra[0].key) fprintf(f, "\n");
     fflush(f);
-    if (bench.json) report_json(r);
+    if (bench.json) report_json(r, of);
 }
 
 void bench_report_missed(void)

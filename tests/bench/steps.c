@@ -129,6 +129,7 @@ static bool steps_case_run(const step_case *c)
     step s;
     bool ok = step_open(&s, c, 1);
     bench_row row = {.name = c->name, .most = c->most};
+    if (ok) row.flops = ht_program_flops(s.plain.program);
     if (ok && !bench_floor_open(&s.floor, c->product, 1)) {
         fprintf(stderr, "bench: no memory for the products of %s\n", c->name);
         ok = false;
