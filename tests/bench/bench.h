@@ -41,8 +41,8 @@ bench_pairs bench_compare(bench_fn ours, bench_fn floor, void *user);
 double bench_time(bench_fn ours, void *user);
 
 /* machine.c: prints which machine this is. Flops a second of multiply-adds in registers;
- * bytes a second of reading so many again and again, as they lie in one array: both as
- * they are at this moment, by one thread. */
+ * bytes a second of reading so many of one array again and again: both as they are at
+ * this moment, by one thread. */
 void bench_machine(void);
 double bench_peak(void);
 double bench_read_rate(double bytes);
