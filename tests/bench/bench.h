@@ -59,9 +59,9 @@ typedef struct bench_row {
     double value;
     const char *unit; /* of value; NULL: there is none */
     double most;
-    /* Of one call of ours, 0: not said. Reported as of_peak and of_read: the parts of what
-     * this machine does, measured at once, when products are counted as they are written
-     * and bytes are read once. */
+    /* Of one call of ours, 0: not said. Reported as of_peak and of_read: their parts of
+     * what this machine does, measured at once; products count as they are written, and
+     * bytes are read once. */
     double flops, bytes;
     const char *note; /* NULL: none */
     struct {
