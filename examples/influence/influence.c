@@ -42,6 +42,7 @@ const foreteller foretellers[FORETELLERS] = {
 static study s = {.options = {.common = {.seed = 1}, .memory = 400000000},
                   .budget = 540,
                   .momentum = -1,
+                  .smoothing = -1,
                   .most_queries = -1,
                   .most_subsets = -1,
                   .seeds = 1,
@@ -68,6 +69,8 @@ static bool parse(int argc, char **argv, int *status)
         {"momentum", FLAG_NUMBER, &s.momentum, "of it", 0, 1},
         {"decay", FLAG_NUMBER, &s.decay, "of the parameters, beside the gradient", 0,
          1e3},
+        {"smoothing", FLAG_NUMBER, &s.smoothing, "part of each label for all classes", 0,
+         1},
         {"budget", FLAG_ABOVE, &s.budget, "of the processor, seconds of all seeds", 0,
          1e9},
         {"queries", FLAG_COUNT, &s.most_queries, "at most, test images; 0: S^ alone", 0,
@@ -77,6 +80,7 @@ static bool parse(int argc, char **argv, int *status)
         {"orders", FLAG_COUNT, &s.orders, "of batches in truth; 1: that of the scores", 0,
          1000},
         {"score-orders", FLAG_COUNT, &s.score_orders, "scores are the mean of", 1, 1000},
+        {"alone", FLAG_SWITCH, &s.alone, "without controls, which foretell the same"},
         {"anyway", FLAG_SWITCH, &s.anyway, "go on where S^ says: do not trust it"},
         DEMO_FLAGS(&s.options)};
     bool good = command_parse(
@@ -87,8 +91,13 @@ static bool parse(int argc, char **argv, int *status)
                    notes, &s.options.common, sizeof flags / sizeof *flags, flags},
         argc, argv, status);
     model_defaults(&s);
-    if (!good || s.n_batch <= s.n_train) return good;
+    bool fits = s.n_batch <= s.n_train, recipe = !s.recipe || has_recipe(s.model);
+    if (!good || (fits && recipe)) return good;
     *status = 2;
+    if (!recipe)
+        return command_refuse("influence", "recipe", "--model mlp or convnet",
+                              models[s.model],
+                              "softmax needs none, none is known of relu");
     return command_refuse("influence", "batch", "at most --train", "more",
                           "a smaller one, or more images to --train on");
 }

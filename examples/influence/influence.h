@@ -45,6 +45,7 @@ enum {
     CPU_SCORES,
     COST_ONE, /* scores of a query alone, in trainings; of 8 together, each */
     COST_EIGHT,
+    SCHEDULE, /* of the states these keep, an ht_schedule */
     OF_FORETELLERS,
     LDS = 1,
     LDS_LOW = LDS + PARTS,
@@ -68,9 +69,9 @@ enum { BEGUN, ASKED, SCORED, PROVED, COMPARED }; /* stages; a part more each fro
 
 typedef struct study {
     demo_options options;
-    double budget, rate, momentum, decay;
+    double budget, rate, momentum, decay, smoothing;
     int model;
-    bool anyway, recipe, cosine;
+    bool anyway, recipe, cosine, alone;
     int64_t seeds, n_train, n_batch, epochs, steps, orders, score_orders;
     int64_t most_queries, most_subsets;
     ht_context *ctx;          /* of what lasts */
@@ -100,6 +101,7 @@ extern const char *const models[]; /* NULL after the last */
 /* influence_model.c: what flags leave open, by the model; the seed at hand, and its end;
  * the training, asked about the margins of such a set (the first of the test images that
  * are asked; to be freed). */
+bool has_recipe(int model);
 void model_defaults(study *s);
 void model_data(study *s);
 void seed_begin(study *s);

@@ -121,7 +121,8 @@ static void put_forecasts(report *page, const study *s)
     report_series line[FORETELLERS];
     double y[FORETELLERS][PARTS];
     if (!summary_of(s, OF(EXACT, LDS)).n) return;
-    for (int k = 0; k < FORETELLERS; k++) {
+    int n = s->alone ? 1 : FORETELLERS;
+    for (int k = 0; k < n; k++) {
         for (int part = 0; part < PARTS; part++)
             y[k][part] = summary_of(s, OF(k, LDS + part)).mean;
         line[k] = (report_series){foretellers[k].name, PARTS, parts, y[k],
@@ -132,7 +133,7 @@ static void put_forecasts(report *page, const study *s)
                  &(report_figure){"LDS, a rank correlation over random subsets",
                                   "percent left out", "LDS", .log_x = true,
                                   .note = "Controls foretell the same trainings."},
-                 FORETELLERS, line);
+                 n, line);
 }
 
 /* Means and their intervals. */
@@ -168,7 +169,7 @@ static void put_means(report *page, const study *s)
                                       : "Correlations, and their intervals of 95 %",
                          .note = s->seeds > 1 ? "Student's t over seeds."
                                               : "By resampling subsets and queries."},
-        WIDE, heading, ROWS, cell);
+        WIDE, heading, s->alone ? 1 : ROWS, cell);
 }
 
 static void put_seeds(report *page, const study *s)
@@ -203,8 +204,9 @@ void write_page(const study *s)
     report_fact(&page, "trainings", "%.0f", trainings.mean * trainings.n);
     if (!isnan(s->rows[COST_ONE]))
         report_fact(&page, "scores of a query",
-                    "%.2f trainings alone, %.2f among 8, by processor time",
-                    s->rows[COST_ONE], s->rows[COST_EIGHT]);
+                    "%.2f trainings alone, %.2f among 8, by processor time; %s",
+                    s->rows[COST_ONE], s->rows[COST_EIGHT],
+                    demo_schedules[(int)s->rows[SCHEDULE]]);
     report_account(&page, s->began);
     report_section(&page, "Settings");
     report_settings(&page);

@@ -90,6 +90,14 @@ static void say_ends(const study *s, int first, int n, bool high, FILE *f)
     fputc('\n', f);
 }
 
+static void say_lead(const study *s, FILE *f)
+{
+    fprintf(f, "Above the best of the influence functions, chosen for each size\n%34s",
+            "");
+    for (int k = 0; k < PARTS; k++) fprintf(f, "%8.3f", summary_of(s, LEAD + k).mean);
+    fputc('\n', f);
+}
+
 static void say_forecasts(const study *s, FILE *f)
 {
     fprintf(f,
@@ -100,15 +108,13 @@ static void say_forecasts(const study *s, FILE *f)
     fprintf(f, "\n%34s", "single");
     for (int k = 0; k < PARTS; k++) fprintf(f, "%6.0f %%", parts[k]);
     fputc('\n', f);
-    for (int by = 0; by < FORETELLERS; by++) {
+    for (int by = 0; by < (s->alone ? 1 : FORETELLERS); by++) {
         say_row(s, foretellers[by].name, OF(by, 0), 1 + PARTS, f);
         for (int high = 0; high < 2 && (by == EXACT || s->seeds > 1); high++)
             say_ends(s, OF(by, 0), 1 + PARTS, high, f);
     }
-    fprintf(f, "Above the best of the influence functions, chosen for each size\n%34s",
-            "");
-    for (int k = 0; k < PARTS; k++) fprintf(f, "%8.3f", summary_of(s, LEAD + k).mean);
-    fprintf(f, "\nLoss of the last batch %.3g, %.0f s of the processor%s\n",
+    if (!s->alone) say_lead(s, f);
+    fprintf(f, "Loss of the last batch %.3g, %.0f s of the processor%s\n",
             summary_of(s, LOSS).mean, summary_of(s, CPU).mean * summary_of(s, CPU).n,
             s->seeds > 1 ? ", all seeds" : "");
 }
@@ -118,8 +124,9 @@ static void say_cost(const study *s, FILE *f)
     fprintf(f, "Scores of %lld queries: %.1f s of the processor, a training %.2f s",
             (long long)n_queries(s), s->rows[CPU_SCORES], s->rows[CPU_TRAINING]);
     if (!isnan(s->rows[COST_ONE]))
-        fprintf(f, ";\nof one alone %.2f trainings, of 8 together %.2f each",
-                s->rows[COST_ONE], s->rows[COST_EIGHT]);
+        fprintf(f, ";\nof one alone %.2f trainings, of 8 together %.2f each (%s)",
+                s->rows[COST_ONE], s->rows[COST_EIGHT],
+                demo_schedules[(int)s->rows[SCHEDULE]]);
     fputc('\n', f);
 }
 
@@ -199,6 +206,8 @@ static void put_settings(output *out, const study *s)
               {"momentum", s->momentum},
               {"rate", s->rate},
               {"decay", s->decay},
+              {"smoothing", s->smoothing},
+              {"cosine", s->cosine},
               {"orders", (double)s->orders},
               {"score_orders", (double)s->score_orders},
               {"queries", (double)n_queries(s)},
@@ -244,6 +253,8 @@ void write_json(const study *s)
     json_text(&out, "interrupted", interrupted() ? "true" : "false");
     json_number(&out, "cost_one", s->rows[COST_ONE]);
     json_number(&out, "cost_of_eight", s->rows[COST_EIGHT]);
+    if (!isnan(s->rows[SCHEDULE]))
+        json_string(&out, "schedule", demo_schedules[(int)s->rows[SCHEDULE]]);
     json_number(&out, "score_cpu_seconds", s->rows[CPU_SCORES]);
     json_number(&out, "training_cpu_seconds", s->rows[CPU_TRAINING]);
     json_number(&out, "cpu_seconds", cpu.mean * cpu.n);

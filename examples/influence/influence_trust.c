@@ -57,7 +57,7 @@ void ask_each(study *s, ht_influence *influence)
 }
 
 /* Seconds of the processor: of scores of so many queries, and of a training before. */
-static double scores_take(const study *s, int64_t queries, double *training)
+static double scores_take(study *s, int64_t queries, double *training)
 {
     ht_set *asked = test_images(s, queries);
     ht_bilevel_problem problem = training_of(s, asked);
@@ -69,7 +69,7 @@ static double scores_take(const study *s, int64_t queries, double *training)
     ht_bilevel_evaluate(run, 0);
     *training += stopwatch_since(began).all_cpu;
     began = stopwatch_now();
-    ht_bilevel_run(run, 0);
+    now(s)[SCHEDULE] = ht_bilevel_run(run, 0).schedule;
     double took = stopwatch_since(began).all_cpu;
     ht_check(s->own);
     ht_bilevel_free(run);

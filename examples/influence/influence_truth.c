@@ -34,7 +34,7 @@ static void score(study *s, ht_influence *influence, ht_set *asked)
     now(s)[CPU_SCORES] = stopwatch_since(began).all_cpu;
     now(s)[TRAININGS] += (double)s->score_orders;
     ht_tensor_free(exact);
-    if (n_subsets(s) && !interrupted()) score_controls(s, asked);
+    if (n_subsets(s) && !s->alone && !interrupted()) score_controls(s, asked);
     if (s->seed != s->options.common.seed) return;
     for (int64_t i = 0; i < n_queries(s) * s->n_train; i++)
         s->shown[i] = s->scores[EXACT][i];
@@ -145,7 +145,7 @@ static void compare(study *s, ht_influence *influence, int part)
     ht_tensor *left_out = table(s, n_subsets(s), s->n_train, HT_U8);
     ht_influence_random(left_out, k, s->seed + (uint64_t)(part + 2));
     ht_tensor *changes = train_without(s, influence, left_out);
-    for (int by = 0; by < FORETELLERS; by++) {
+    for (int by = 0; by < (s->alone ? 1 : FORETELLERS); by++) {
         ht_tensor *scores = scores_of(s, by);
         ht_lds got = ht_influence_lds(scores, left_out, changes, part < 0 ? 0 : RESAMPLES,
                                       s->seed);
@@ -160,7 +160,7 @@ static void compare(study *s, ht_influence *influence, int part)
         row[OF(by, LDS_HIGH + part)] = got.high;
         if (by >= IMPLICIT) best = fmax(best, got.mean);
     }
-    if (part >= 0) row[LEAD + part] = row[OF(EXACT, LDS + part)] - best;
+    if (part >= 0 && !s->alone) row[LEAD + part] = row[OF(EXACT, LDS + part)] - best;
     if (part >= 0 && s->seed == s->options.common.seed)
         judge_queries(s, left_out, changes, part);
     ht_tensor_free(left_out);

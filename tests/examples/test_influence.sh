@@ -153,10 +153,11 @@ verdict resume_needs_a_state "$(
     differs 'exit status' 1 $?
     grep -q 'expected a state that influence saved, got another file' err || echo 'not said'
 )"
-small --epochs 10 --subsets 8 --orders 3 --score-orders 2
+small --epochs 10 --subsets 8 --orders 3 --score-orders 2 --alone
 verdict truth_of_other_orders_is_foretold_too "$(
     differs 'exit status' 0 $?
     above exact_loo 0.9
+    differs 'controls' null "$(field out tracin_loo)"
     above trainings "$(((8 + 1) * 5 * 3))"
 )"
 small --subsets 0
@@ -171,6 +172,17 @@ verdict convnet_of_photographs_is_asked "$(
     differs 'exit status' 0 $?
     differs model convnet "$(field out model)"
     above exact_loo -1
+)"
+small --queries 0
+verdict no_queries_is_to_ask_whether_to_believe "$(
+    differs 'exit status' 0 $?
+    above smooth_outer 0.99
+    differs trainings 4 "$(field out trainings)"
+)"
+small --recipe
+verdict recipe_of_softmax_is_refused "$(
+    differs 'exit status' 2 $?
+    grep -q -e '--recipe: expected --model mlp or convnet, got softmax' err || echo 'not said'
 )"
 small --model convnet
 verdict convnet_of_digits_is_refused "$(
