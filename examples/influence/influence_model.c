@@ -16,13 +16,13 @@ static study
  * each goes on to pull, and a rate as large as that then bears; no momentum, no kinks. */
 static const struct setting {
     int64_t n_train, n_batch, epochs, queries, subsets;
-    double rate, momentum, smoothing;
-} plain[] = {{5000, 64, 20, 10, 50, 0.01, 0, 0},
-             {5000, 256, 20, 8, 32, 0.01, 0.9, 0},
-             {5000, 64, 20, 8, 32, 0.01, 0.9, 0},
-             {2000, 50, 10, 8, 32, 0.01, 0.9, 0}},
-  recipes[] = {[MLP] = {5000, 64, 20, 8, 32, 0.4, 0, 0.5},
-               [CONVNET] = {2000, 50, 10, 8, 32, 0.15, 0, 0.3}};
+    double rate, momentum, smoothing, decay;
+} plain[] = {{5000, 64, 20, 10, 50, 0.01, 0, 0, 0},
+             {5000, 256, 20, 8, 32, 0.01, 0.9, 0, 0},
+             {5000, 64, 20, 8, 32, 0.01, 0.9, 0, 0},
+             {2000, 50, 10, 8, 32, 0.01, 0.9, 0, 0}},
+  recipes[] = {[MLP] = {5000, 64, 20, 8, 32, 0.4, 0, 0.5, 0.0005},
+               [CONVNET] = {2000, 50, 10, 8, 32, 0.4, 0, 0.3, 0}};
 
 bool has_recipe(int model)
 {
@@ -44,6 +44,7 @@ void model_defaults(study *s)
     if (!(s->rate > 0)) s->rate = is->rate;
     if (s->momentum < 0) s->momentum = is->momentum;
     if (s->smoothing < 0) s->smoothing = is->smoothing;
+    if (s->decay < 0) s->decay = is->decay;
     s->steps = s->epochs * (s->n_train / s->n_batch);
 }
 
