@@ -64,6 +64,7 @@ static double scores_take(study *s, int64_t queries, double *training)
     ht_bilevel *run = ht_bilevel_new(s->own, &problem,
                                      &(ht_bilevel_options){.bytes = s->options.memory});
     ht_check(s->own);
+    if (queries == 1) ht_bilevel_run(run, 0); /* the system gives pages when touched */
     ht_bilevel_evaluate(run, 0);
     stopwatch began = stopwatch_now();
     ht_bilevel_evaluate(run, 0);
@@ -84,7 +85,7 @@ void ask_cost(study *s)
     double one = scores_take(s, 1, &training), many = scores_take(s, TOGETHER, &training);
     now(s)[COST_ONE] = 2 * one / training;
     now(s)[COST_EIGHT] = 2 * many / TOGETHER / training;
-    now(s)[TRAININGS] += 6;
+    now(s)[TRAININGS] += 7;
 }
 
 /* Scores take a reverse sweep a query, and those beside them some six trainings; proofs
