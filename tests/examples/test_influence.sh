@@ -173,7 +173,7 @@ verdict convnet_of_photographs_is_asked "$(
     differs model convnet "$(field out model)"
     above exact_loo -1
 )"
-small --queries 0
+"$program" --data "$data" --train 500 --queries 0 --json >out 2>err
 verdict no_queries_is_to_ask_whether_to_believe "$(
     differs 'exit status' 0 $?
     above smooth_outer 0.99
