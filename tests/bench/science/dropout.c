@@ -9,13 +9,13 @@
 #include "stats.h"
 #include "study.h"
 
-enum { QUERIES = 5, SUBSETS = 24, MASKS = 3, RATES = 3 };
+enum { QUERIES = 5, SUBSETS = 24, MASKS = 2, RATES = 3 };
 
 static const setting settings[] = {
     {"SGD, rate 0.1", .network = STUDY_GELU, .wide = 64, .narrow = 32, .n = 1000,
-     .batch = 64, .epochs = 15, .rate = 0.1},
+     .batch = 64, .epochs = 10, .rate = 0.1},
     {"momentum 0.9, rate 0.01", .network = STUDY_GELU, .wide = 64, .narrow = 32,
-     .n = 1000, .batch = 64, .epochs = 15, .rate = 0.01, .momentum = 0.9}};
+     .n = 1000, .batch = 64, .epochs = 10, .rate = 0.01, .momentum = 0.9}};
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
 static const double rates[RATES] = {0, 0.1, 0.5};
 
