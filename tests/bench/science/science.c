@@ -17,6 +17,8 @@ static const struct question {
      science_gate},
     {"dropout", "does dropout destroy influence?", science_dropout},
     {"relu", "what mends influence of networks with ReLU?", science_relu},
+    {"cosine", "and what does a rate that falls to 0 do, with other means?",
+     science_cosine},
     {"hypergradients", "how far are cheaper hypergradients from exact ones?",
      science_hypergradients},
     {"eps_root", "what does an eps inside Adam's root do, at equal scale?",

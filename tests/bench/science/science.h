@@ -21,6 +21,7 @@ typedef struct science_run {
 bool science_gate(const science_run *run);
 bool science_dropout(const science_run *run);
 bool science_relu(const science_run *run);
+bool science_cosine(const science_run *run);
 bool science_hypergradients(const science_run *run);
 bool science_eps_root(const science_run *run);
 bool science_precision(const science_run *run);
