@@ -65,7 +65,7 @@ size_t ht_influence_bytes(const ht_influence *influence);
 ht_status ht_influence_scores(ht_influence *influence, ht_tensor *scores);
 /* S and S^ of the queries as the weights of a random `part` of the examples, in (0, 1],
  * go from what they are by half of it to 0: the change that scores foretell, by three
- * trainings. Below 0.95 do not trust them. NaN after an error. */
+ * trainings. Below 0.95, of halves too, do not trust them. NaN after an error. */
 ht_smoothness ht_influence_smoothness(ht_influence *influence, double part,
                                       uint64_t seed);
 /* The same of each query by itself: S^ of all pairs of differences along `draws` random
