@@ -17,11 +17,15 @@
  * (Data as the metaparameter of a training: Engstrom et al. 2025, arXiv 2503.13751.)
  *
  * Beside it: the digits as they are, noise, and pixels learned in as many steps by a
- * gradient that sees the last training steps only. And what becomes of the message where
- * training starts elsewhere: from a start that is a little off, and from a new one, where
- * nothing can be expected: units of a random layer can be renumbered, and then pixels
- * learned without knowing the numbers cannot tell one from another.
+ * gradient that sees the last step of training only, or the last quarter. Then the same
+ * pixels from a start that is a little off; and from a new one, where nothing is to be
+ * expected: a random layer's units may be renumbered, and pixels that were learned for
+ * other numbers cannot tell one from another. --starts N learns pixels that write it from
+ * N starts, --real N adds digits that stay, so that the network goes on reading them.
  *
+ * The default run with --seed 3 (last digits depend on the machine's BLAS): of 841 signs
+ * 100 % are right; 49.70 % through the last quarter, 48.99 % through the last step, of
+ * noise 51.25 %, of the digits 45.30 %; and 93.22 % from a start that is 5 % off.
  * Read next: write_network.c, write_picture.c, ../common/demo.h. */
 #include <math.h>
 #include <stdlib.h>
@@ -32,8 +36,8 @@ enum { START, DIGITS, NOISE, ONE_STEP, LAST_STEPS };
 enum { LEARNED = LAST_STEPS + 1, SHAKEN, NEW_START, N_ENTRANTS };
 #define SHAKE 0.05 /* of a start, in parts of its standard deviation */
 
-static int64_t n_train = 100, inner_steps = 60, last_steps = 15, outer_steps = 400,
-               n_starts = 1;
+static int64_t n_train = 100, inner_steps = 60, last_steps = 15, outer_steps = 500,
+               n_starts = 1, n_real = 0;
 static double rate = 0.1, outer_rate = 0.05;
 static int drawn;
 static const char *text = "hypertape";
@@ -77,8 +81,7 @@ static judge *test_judge;
 static ht_var inner_loss(const ht_vars *weights, const ht_vars *outer,
                          const ht_vars *data, void *user)
 {
-    ht_var z = network(ht_get(outer, "pixels"), weights);
-    return ht_mean(ht_cross_entropy(z, ht_get(data, "label")));
+    return network_loss(weights, ht_get(outer, "pixels"), data, n_real > 0);
 }
 
 static ht_var outer_loss(const ht_vars *weights, const ht_vars *outer,
@@ -167,6 +170,7 @@ static void learn(int which, ht_method method, int64_t last)
         method == HT_AUTO ? HYPERGRADIENT : 1 + 2 * (double)last / (double)inner_steps;
     adam.rate.schedule = ht_rate_cosine;
     adam.rate.user = &falling;
+    adam.clip = HT_FIXED(0.1); /* a gradient through many steps can be a spike */
     ht_bilevel *training = training_new(inner_steps, method, last);
     ht_tensor_copy(ht_set_at(eta, 0), ht_set_tensor(train, "x"));
     network_start(theta, which == LEARNED ? run.done % n_starts : 0, 0);
@@ -228,6 +232,7 @@ static bool parse(int argc, char **argv, int *status)
         {"draw", FLAG_CHOICE, &drawn, "as a QR code, or its letters",
          .choices = drawings},
         {"train", FLAG_COUNT, &n_train, "N, images to learn", 1, 1e5},
+        {"real", FLAG_COUNT, &n_real, "more that stay digits, in each step", 0, 1e5},
         {"inner-steps", FLAG_COUNT, &inner_steps, "T, of a training", 4, 1e6},
         {"outer-steps", FLAG_COUNT, &outer_steps, "of Adam on the pixels", 1, 1e6},
         {"starts", FLAG_COUNT, &n_starts, "that the same pixels write it from", 1, 1000},
@@ -246,8 +251,10 @@ static bool parse(int argc, char **argv, int *status)
 
 static void set_up(const ht_images *unseen)
 {
-    int64_t *order = demo_rows(run.ctx, &images, n_train);
+    int64_t *order = demo_rows(run.ctx, &images, n_train + n_real);
     shown.train = train = demo_set(run.ctx, &images, order, n_train);
+    if (n_real)
+        network_add_real(train, demo_set(run.ctx, &images, order + n_train, n_real));
     ht_set *test = demo_set(run.ctx, unseen, NULL, ht_tensor_count(unseen->labels));
     free(order);
     ht_shape shape = ht_tensor_shape(ht_set_tensor(train, "x"));
@@ -275,7 +282,7 @@ int main(int argc, char **argv)
     wanted = picture_new(run.ctx, text, drawn == 1);
     numbers[MENDS].value = wanted.code.mends;
     last_steps = inner_steps / 4;
-    demo_read(run.ctx, options.common.data, n_train, &images, &unseen);
+    demo_read(run.ctx, options.common.data, n_train + n_real, &images, &unseen);
     set_up(&unseen);
     double most = (double)outer_steps;
     progress_begin(most * (HYPERGRADIENT + 2.5) + 8 * (double)n_starts);

@@ -10,6 +10,10 @@
  * between them. Logits (n, 10). */
 void network_init(ht_set *theta, int64_t pixels, int64_t rows, int64_t cols);
 ht_var network(ht_var x, const ht_vars *theta);
+/* Mean cross-entropy of images x with the labels of `data`, and added to it, if so asked,
+ * that of real digits, which network_add_real has put there ("x", "label", taken). */
+ht_var network_loss(const ht_vars *theta, ht_var x, const ht_vars *data, bool real);
+void network_add_real(ht_set *data, ht_set *real);
 /* theta as a random start of that number: weights normal, of variance 1 / inputs, biases
  * 0; and a part `shake` of their standard deviation other than the start without. */
 enum { OTHER_STARTS = 1 << 30 }; /* numbers from here on are no pixels' */

@@ -19,6 +19,26 @@ ht_var network(ht_var x, const ht_vars *theta)
     return ht_linear(x, theta, "out");
 }
 
+ht_var network_loss(const ht_vars *theta, ht_var x, const ht_vars *data, bool real)
+{
+    ht_var z = network(x, theta);
+    ht_var loss = ht_mean(ht_cross_entropy(z, ht_get(data, "label")));
+    if (!real) return loss;
+    z = network(ht_get(data, "real_x"), theta);
+    return ht_add(loss, ht_mean(ht_cross_entropy(z, ht_get(data, "real_label"))));
+}
+
+void network_add_real(ht_set *data, ht_set *real)
+{
+    const ht_tensor *x = ht_set_tensor(real, "x"), *label = ht_set_tensor(real, "label");
+    ht_tensor *to_x = ht_set_add(data, "real_x", HT_F32, ht_tensor_shape(x));
+    ht_tensor *to = ht_set_add(data, "real_label", HT_I32, ht_tensor_shape(label));
+    ht_check(ht_set_context(data));
+    ht_tensor_copy(to_x, x);
+    ht_tensor_copy(to, label);
+    ht_set_free(real);
+}
+
 void network_start(ht_set *theta, int64_t number, double shake)
 {
     ht_set *off = ht_set_clone(theta, 0);

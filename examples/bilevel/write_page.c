@@ -20,7 +20,7 @@ static void show_layers(report *page, const report_figure *figure, const written
     }
     report_images(page, figure,
                   &(report_gallery){w->wanted->rows, w->wanted->cols, 1, most, -most,
-                                    N_SHOWN, image});
+                                    N_SHOWN, image, true});
 }
 
 /* The first of each class. */

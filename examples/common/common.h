@@ -328,6 +328,7 @@ typedef struct report_gallery {
     double black, white;
     int n;
     const report_image *image;
+    bool large; /* to be looked at one by one */
 } report_gallery;
 void report_images(report *page, const report_figure *figure,
                    const report_gallery *gallery);

@@ -94,7 +94,7 @@ static void put_gallery(report *page, const report_gallery *gallery, const uint8
             ++page->n_galleries, (long long)gallery->cols, (long long)gallery->rows);
     fputs("base64,", f);
     put_base64(f, png, n);
-    fputs(")}</style>\n<ul class=\"gallery\">\n", f);
+    fprintf(f, ")}</style>\n<ul class=\"gallery%s\">\n", gallery->large ? " large" : "");
     for (int k = 0; k < gallery->n; k++) put_image(page, gallery, k);
     fputs("</ul>", f);
 }

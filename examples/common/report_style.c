@@ -91,6 +91,7 @@ const char *const report_head[] = {
     /* Galleries: all images of one are a strip, of which each place shows its part. */
     ".gallery{list-style:none;display:grid;gap:.6rem .5rem;padding:0;margin:.4rem 0;"
     "grid-template-columns:repeat(auto-fill,minmax(4rem,1fr))}\n"
+    ".gallery.large{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr))}"
     ".gallery li{font-size:.76rem;line-height:1.25}"
     ".gallery i{display:block;box-sizing:content-box;background-size:100% auto;"
     "image-rendering:pixelated;print-color-adjust:exact;margin-bottom:.2rem;"
