@@ -173,8 +173,9 @@ typedef struct demo {
     int n_entrants, learned, control; /* those that the verdict is about first */
     const char *note;                 /* on the table's words; NULL: none */
     const char *measure;              /* what scores are of; NULL: test accuracy */
-    metrics *steps;                   /* of the outer run */
-    const trust *trust;         /* if it looks for wrong labels, else NULL; so the next */
+    bool lower;         /* what is learned is to lower accuracy: the lowest row wins */
+    metrics *steps;     /* of the outer run */
+    const trust *trust; /* if it looks for wrong labels, else NULL; so the next */
     const demo_number *numbers; /* more for --json */
     const char *state;     /* of the outer run, by --save or --resume; NULL: neither */
     ht_set *more;          /* what is saved beside it */
@@ -233,6 +234,8 @@ void demo_train(demo *d, const char *what, ht_set *theta, const ht_set *const *s
                 ht_record_fn build, const ht_update *update, int64_t steps);
 /* Learned or a control: who has won, in plain words and first; then the table. */
 void demo_print(const demo *d);
+/* Lines of 78 columns; those after the first stand below the words after the label. */
+void demo_wrap(FILE *f, const char *label, const char *text);
 /* report.html as far as it is the same for all: verdict and rows, and what d->trust has
  * to be written; and its end, with metrics.csv, config.json and, after a step at least,
  * what was learned. False: an error, and nothing else is to be called. */

@@ -71,26 +71,32 @@ static int say_lead(char *text, const entrant *a, const entrant *b)
                     a->accuracy, b->name, b->accuracy, l.points, l.error);
 }
 
+/* What the best has most of. */
+static double worth(const demo *d, const entrant *row)
+{
+    return d->lower ? -row->accuracy : row->accuracy;
+}
+
 /* Of those that know no more than there is to know. */
 static const entrant *best_of(const demo *d)
 {
     const entrant *best = d->entrant;
     for (const entrant *row = best; row < d->entrant + d->n_entrants; row++)
-        if (row->n && !row->knows_all && (!best->n || row->accuracy > best->accuracy))
+        if (row->n && !row->knows_all && (!best->n || worth(d, row) > worth(d, best)))
             best = row;
     return best;
 }
 
 static bool is_best(const demo *d, const entrant *row)
 {
-    return row->n && !row->knows_all && row->accuracy >= best_of(d)->accuracy;
+    return row->n && !row->knows_all && worth(d, row) >= worth(d, best_of(d));
 }
 
 static const entrant *best_control(const demo *d)
 {
     const entrant *best = &d->entrant[d->control];
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
-        if (!row->learned && !row->knows_all && row->n && row->accuracy > best->accuracy)
+        if (!row->learned && !row->knows_all && row->n && worth(d, row) > worth(d, best))
             best = row;
     return best;
 }
@@ -99,10 +105,10 @@ static const char *const winners[] = {
     "learning has won", "learning and a control are even", "a control has won"};
 
 /* 0: a; 1: neither; 2: b. */
-static int winner(const entrant *a, const entrant *b)
+static int winner(const demo *d, const entrant *a, const entrant *b)
 {
     lead l = entrant_lead(a, b);
-    return !is_clear(l) ? 1 : l.points > 0 ? 0 : 2;
+    return !is_clear(l) ? 1 : (l.points > 0) != d->lower ? 0 : 2;
 }
 
 /* Against the best of all controls, and then against its own if that is another. */
@@ -113,7 +119,7 @@ static void say_verdict(char text[SENTENCE], const demo *d)
         snprintf(text, SENTENCE, "none, interrupted before the last row.");
         return;
     }
-    text += snprintf(text, SENTENCE / 5, "%s: ", winners[winner(learned, best)]);
+    text += snprintf(text, SENTENCE / 5, "%s: ", winners[winner(d, learned, best)]);
     text += say_lead(text, learned, best);
     text += snprintf(text, SENTENCE / 5, ", at %.0f trainings against %.0f",
                      learned->cost, best->cost);
@@ -127,7 +133,7 @@ static report_tone tone_of(const demo *d)
 {
     static const report_tone tone[] = {REPORT_GOOD, REPORT_EVEN, REPORT_BAD};
     const entrant *learned = &d->entrant[d->learned];
-    return learned->n ? tone[winner(learned, best_control(d))] : REPORT_PLAIN;
+    return learned->n ? tone[winner(d, learned, best_control(d))] : REPORT_PLAIN;
 }
 
 static void print_table(FILE *f, const demo *d)
@@ -138,15 +144,16 @@ static void print_table(FILE *f, const demo *d)
         fprintf(f, "  %-21s %-30s", row->name, row->how);
         if (row->n)
             fprintf(f, " %6.2f %% %8.0f%s\n", row->accuracy, row->cost,
-                    is_best(d, row) ? "  best" : "");
+                    !is_best(d, row) ? ""
+                    : d->lower       ? "  lowest"
+                                     : "  best");
         else
             fprintf(f, "   not run\n");
     }
 }
 
-/* What does not fit a line goes on below the words after the label. A number stays with
- * its percent sign. */
-static void print_wrapped(FILE *f, const char *label, const char *text)
+/* A number stays with its percent sign. */
+void demo_wrap(FILE *f, const char *label, const char *text)
 {
     enum { WIDTH = 78 };
     int indent = (int)strlen(label), column = fprintf(f, "%s", label);
@@ -189,7 +196,8 @@ static void print_leads(FILE *f, const demo *d)
     bool known = false;
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
         known = known || row->knows_all;
-    fprintf(f, "\nBest%s: ", known ? " without knowing the answer" : "");
+    fprintf(f, "\n%s%s: ", d->lower ? "Lowest" : "Best",
+            known ? " without knowing the answer" : "");
     for (const entrant *row = d->entrant; row < d->entrant + d->n_entrants; row++)
         if (is_best(d, row)) {
             fprintf(f, "%s%s", before, row->name);
@@ -200,10 +208,10 @@ static void print_leads(FILE *f, const demo *d)
         lead l = entrant_lead(learned, row);
         if (row->learned || !row->n) continue;
         fprintf(f, "  %s %s %s: %+.2f points (+- %.2f)\n", said(learned),
-                !(fabs(l.points) > 0) ? "ties with"
-                : !is_clear(l)        ? "is even with"
-                : l.points > 0        ? "beats"
-                                      : "loses to",
+                !(fabs(l.points) > 0)        ? "ties with"
+                : !is_clear(l)               ? "is even with"
+                : (l.points > 0) != d->lower ? "beats"
+                                             : "loses to",
                 said(row), l.points, l.error);
     }
     fprintf(f,
@@ -239,7 +247,7 @@ void demo_print(const demo *d)
     progress_end();
     say_verdict(text, d);
     fprintf(f, "%s; seed %llu\n", d->title, (unsigned long long)d->options->common.seed);
-    print_wrapped(f, "Verdict: ", text);
+    demo_wrap(f, "Verdict: ", text);
     if (d->trust && d->steps->rows) print_score(f, d);
     print_table(f, d);
     if (d->note) fprintf(f, "  %s\n", d->note);
@@ -247,7 +255,7 @@ void demo_print(const demo *d)
     if (d->asked) {
         demo_smooth_say(text, d);
         fputc('\n', f);
-        print_wrapped(f, "Gradient: ", text);
+        demo_wrap(f, "Gradient: ", text);
     }
     print_end(f, d);
     stopwatch spent = stopwatch_since(d->began);
@@ -477,7 +485,7 @@ static void write_json(const demo *d)
     output out;
     if (!output_open(&out, d->ctx, d->options->common.json, false)) return;
     json_text(&out, "verdict", "\"%s\"",
-              learned->n ? word[winner(learned, best_control(d))] : "none");
+              learned->n ? word[winner(d, learned, best_control(d))] : "none");
     json_text(&out, "best", "\"%s\"", best->n ? best->key : "none");
     json_number(&out, "lead", l.points);
     json_number(&out, "lead_error", l.error);

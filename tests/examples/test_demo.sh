@@ -13,6 +13,7 @@ work=$(mktemp -d)
 running=
 memory=1M
 trusted= # whether its gradient is to be believed; empty: it is near the edge
+lower= # what is learned is to lower accuracy
 beats= # a control with more loss; empty: the verdict's, in accuracy
 trap 'test -z "$running" || kill "$running"; rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -90,6 +91,15 @@ curate)
     files='chosen.csv config.json metrics.csv report.html weights.safetensors'
     wrong="--data $3/cifar" said='--data: expected grey images no larger than photographs'
     ;;
+poison)
+    flags='--train 1000 --validation 500 --clean 200 --inner-steps 60 --outer-steps 15'
+    flags="$flags --orders 4"
+    steps=15 learned=learned trusted=true lower=yes memory=3M
+    keys='clean random ascent labels epoch learned'
+    files='changes.safetensors config.json metrics.csv report.html'
+    wrong="--data $3/mnist --train 9000 --clean 1000"
+    said='mnist: 12000 images are asked for, there are 10000'
+    ;;
 esac
 
 # verdict <case> <complaints, empty if none>
@@ -132,7 +142,8 @@ verdict learned_beats_its_control "$(
         exit
     fi
     differs 'two standard errors or more' yes "$(awk -v l="$(field whole lead)" \
-        -v e="$(field whole lead_error)" 'BEGIN { print (l > 2 * e && e > 0 ? "yes" : l " " e) }')"
+        -v e="$(field whole lead_error)" -v lower="$lower" \
+        'BEGIN { if (lower) l = -l; print (l > 2 * e && e > 0 ? "yes" : l " " e) }')"
 )"
 verdict json_has_every_row "$(
     for key in $keys; do

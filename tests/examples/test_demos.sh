@@ -5,6 +5,7 @@
 # defaults were chosen by are of other seeds, 11 to 13 or from 101 on.
 # Usage: test_demos.sh <built tune_penalty> <built distill> <built tune_schedule>
 #   <built reweight_cifar> <built augment_vit> <built write> <built rater> <built curate>
+#   <built poison>
 set -u
 n=0 failed=0
 work=$(mktemp -d)
@@ -29,13 +30,14 @@ field() { # <run> <key>
     sed -n "s/.*\"$2\":\([^,}]*\).*/\1/p" "$work/$1"
 }
 
-# over <name> <key> [<key to take from it>]: mean over the seeds, and its standard error
+# over <name> <key> [<key to take from it> [<times>]]: mean over the seeds, and its
+# standard error
 over() {
     for seed in 1 2 3 4 5; do
         taken=0
         [ $# -lt 3 ] || taken=$(field "$1.$seed" "$3")
         echo "$(field "$1.$seed" "$2") $taken"
-    done | awk '{ d = $1 - $2; sum += d; squares += d * d }
+    done | awk -v times="${4:-1}" '{ d = $1 - times * $2; sum += d; squares += d * d }
         END { mean = sum / NR
               printf "%.3f %.3f\n", mean, sqrt((squares / NR - mean * mean) / (NR - 1)) }'
 }
@@ -132,6 +134,24 @@ for part in 75 50 25; do
     for control in none small_loss density reference held_out oracle; do
         echo "# $part % kept, over $control: $(over rater rater_kept_$part ${control}_kept_$part)"
     done
+done
+
+for program in "$@"; do
+    case $program in */poison) run "$program" ;; esac
+done
+# shellcheck disable=SC2046 # a mean and an error
+at_least poison_takes_ten_times_what_random_changes_do_points 0 \
+    $(over poison learned_taken random_taken 10)
+# shellcheck disable=SC2046 # a mean and an error
+at_least poison_over_hardest_changes_points 0.5 $(over poison ascent_accuracy learned_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least poison_over_wrong_labels_points 0.5 $(over poison labels_accuracy learned_accuracy)
+# shellcheck disable=SC2046 # a mean and an error
+at_least poison_over_the_last_epoch_alone_points 0.5 $(over poison epoch_accuracy learned_accuracy)
+echo "# it takes: $(over poison learned_taken); at random: $(over poison random_taken)"
+for by in influence loss gradient distance; do
+    echo "# $by finds of $(field poison.1 changed): $(over poison ${by}_found);" \
+        "AUC $(over poison ${by}_auc); accuracy without: $(over poison ${by}_without)"
 done
 
 echo "1..$n"

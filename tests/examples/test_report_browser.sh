@@ -124,6 +124,7 @@ demo augment_vit 5 --train 100 --validation 250 --steps 40
 demo curate 9 --pool 400 --target 40 --inner-steps 10 --outer-steps 3 --final-steps 20 --starts 1
 demo write 6 --train 20 --inner-steps 8 --outer-steps 5
 demo influence 4 --train 300 --epochs 5 --queries 2 --subsets 8 --seeds 2
+demo poison 8 --train 400 --validation 200 --clean 100 --inner-steps 20 --outer-steps 4 --orders 2
 
 echo "1..$n"
 exit $failed
