@@ -168,8 +168,7 @@ static void show_changes(const poisoning *p, report *page)
 
 static void show_finders(const poisoning *p, report *page)
 {
-    static const char *const heading[] = {"asked", "found", "in rounds", "AUC",
-                                          "accuracy"};
+    static const char *const heading[] = {"asked", "found", "rounds", "AUC", "test %"};
     enum { COLUMNS = 5 };
     char cell[FINDERS][COLUMNS - 1][CELL], text[TEXT];
     const char *row[FINDERS * COLUMNS];
@@ -186,17 +185,17 @@ static void show_finders(const poisoning *p, report *page)
         snprintf(cell[k][0], CELL, "%.0f", by->found);
         snprintf(cell[k][1], CELL, "%.0f", by->found_by_rounds);
         snprintf(cell[k][2], CELL, "%.3f", by->auc);
-        snprintf(cell[k][3], CELL, isfinite(by->accuracy) ? "%.2f %%" : "-",
-                 by->accuracy);
+        snprintf(cell[k][3], CELL, isfinite(by->accuracy) ? "%.2f" : "-", by->accuracy);
         row[k * COLUMNS] = by->name;
         for (int j = 1; j < COLUMNS; j++) row[k * COLUMNS + j] = cell[k][j - 1];
     }
     report_table(page,
                  &(report_figure){"The most suspect, as many as were changed",
-                                  .note = "Beside influence: the loss of an image and "
-                                          "the norm of its gradient when training ends, "
-                                          "and how far it is from the mean of its class. "
-                                          "Accuracy: without those of all rounds."},
+                                  .note =
+                                      "Beside influence: the loss of an image and "
+                                      "the norm of its gradient when training ends, "
+                                      "and how far it is from the mean of its class. "
+                                      "Test %: accuracy without those of all rounds."},
                  COLUMNS, heading, FINDERS, row);
 }
 
