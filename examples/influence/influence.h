@@ -18,7 +18,7 @@ enum {
     MOST_SEEDS = 32
 };
 enum { SOFTMAX, MLP, RELU, CONVNET }; /* models */
-#define ENOUGH 0.95                   /* of S^ */
+#define ENOUGH 0.95                   /* of S^, and of halves */
 
 /* Ways to foretell: the first through the training, the others controls. */
 enum { EXACT, PRODUCT, TRACIN, IMPLICIT, FORETELLERS = IMPLICIT + 3 };
@@ -33,6 +33,7 @@ extern const foreteller foretellers[FORETELLERS];
  * interval, then the high ones. */
 enum {
     SMOOTH,       /* S^ of 100 margins */
+    HALVES,       /* how both halves of their change correlate */
     SMOOTH_THETA, /* and of the weights */
     SMOOTH_SMALL, /* and of the margins by a change of 0.001, where it is not enough */
     LOSS,

@@ -72,7 +72,8 @@ double *now(const study *s)
 
 bool trusted(const study *s, int64_t seed)
 {
-    return s->rows[seed * COLUMNS + SMOOTH] >= ENOUGH;
+    const double *row = s->rows + seed * COLUMNS;
+    return row[SMOOTH] >= ENOUGH && row[HALVES] >= ENOUGH;
 }
 
 bool refused(const study *s, int64_t seed)

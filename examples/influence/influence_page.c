@@ -32,19 +32,22 @@ static ht_status write_scores(const study *s)
 
 static void put_verdict(report *page, const study *s)
 {
-    summary few = summary_of(s, OF(EXACT, LDS + 1)), smooth = summary_of(s, SMOOTH);
+    summary few = summary_of(s, OF(EXACT, LDS + 1)), smooth = summary_of(s, SMOOTH),
+            halves = summary_of(s, HALVES);
     const char *kind = s->seeds > 1 ? "over seeds" : "by bootstrap";
-    if (!(smooth.mean >= ENOUGH))
+    if (!(smooth.mean >= ENOUGH && halves.mean >= ENOUGH))
         report_verdict(page, REPORT_BAD,
                        "Do not trust what this gradient foretells: S^ of the margins is "
-                       "%.2f, 0.95 is wanted.%s",
-                       smooth.mean, s->anyway ? "" : " No query was asked.");
+                       "%.2f, and both halves of their change correlate by %.2f; 0.95 is "
+                       "wanted.%s",
+                       smooth.mean, halves.mean, s->anyway ? "" : " No query was asked.");
     else
         report_verdict(page, few.mean >= AGREEMENT ? REPORT_GOOD : REPORT_EVEN,
                        "Foretold by one gradient and found by training without the "
                        "images: rank correlation %.3f where 5 %% are left out.",
                        few.mean);
     report_number(page, "S^", "of 100 margins, asked first", "%.3f", smooth.mean);
+    report_number(page, "halves", "how both correlate", "%.3f", halves.mean);
     if (isnan(few.mean)) return;
     report_number(page, "LDS, 5 %", "rank correlation", "%.3f", few.mean);
     report_number(page, "95 % of it", kind, "%.2f to %.2f", few.low, few.high);

@@ -36,8 +36,10 @@ static void say_trust(const study *s, FILE *f)
             fprintf(f, "seed %llu: ",
                     (unsigned long long)s->options.common.seed + (unsigned long long)k);
         fprintf(
-            f, "S^ of 100 margins as 5 %% of the weights fall to 0: %.3f (0.95 wanted)\n",
-            row[SMOOTH]);
+            f,
+            "100 margins as 5 %% of the weights fall to 0: S^ %.3f, halves %.3f (0.95 "
+            "wanted of both)\n",
+            row[SMOOTH], row[HALVES]);
         if (trusted(s, k)) continue;
         fprintf(f, "Do not trust it: %s\n", why_not(s, k));
         if (refused(s, k)) fprintf(f, "No query was asked; --anyway goes on.\n");
@@ -224,15 +226,11 @@ void write_json(const study *s)
     static const struct {
         const char *key;
         int column;
-    } of[] = {{"smooth_outer", SMOOTH},
-              {"smooth_weights", SMOOTH_THETA},
-              {"smooth_outer_small", SMOOTH_SMALL},
-              {"training_loss", LOSS},
-              {"accuracy", ACCURACY},
-              {"proof_pearson", PROOF},
-              {"lead_lds_1", LEAD},
-              {"lead_lds_5", LEAD + 1},
-              {"lead_lds_20", LEAD + 2},
+    } of[] = {{"smooth_outer", SMOOTH},         {"halves", HALVES},
+              {"smooth_weights", SMOOTH_THETA}, {"smooth_outer_small", SMOOTH_SMALL},
+              {"training_loss", LOSS},          {"accuracy", ACCURACY},
+              {"proof_pearson", PROOF},         {"lead_lds_1", LEAD},
+              {"lead_lds_5", LEAD + 1},         {"lead_lds_20", LEAD + 2},
               {"lead_lds_50", LEAD + 3}};
     output out;
     if (!output_open(&out, s->ctx, s->options.common.json, false)) return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* influence_trust.c: whether to believe it, asked before a query is: S^ of 100 margins,
- * and of the weights; then of each query by itself; and what scores cost, in trainings.
+ * and of the weights, and how the first half of the margins' change correlates with the
+ * second; then S^ of each query by itself; and what scores cost, in trainings.
  * Read next: influence_controls.c. */
 #include "influence.h"
 
@@ -32,9 +33,10 @@ void ask(study *s)
     }
     ht_smoothness smooth = ht_bilevel_smoothness(training, v, 0.5);
     row[SMOOTH] = smooth.outer;
+    row[HALVES] = smooth.halves;
     row[SMOOTH_THETA] = smooth.theta;
     row[TRAININGS] = 4;
-    if (!(smooth.outer >= ENOUGH)) {
+    if (!(smooth.outer >= ENOUGH && smooth.halves >= ENOUGH)) {
         row[SMOOTH_SMALL] = ht_bilevel_smoothness(training, v, SMALL).outer;
         row[TRAININGS] += 3;
     }

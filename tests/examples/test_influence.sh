@@ -49,6 +49,7 @@ verdict foretells_what_becomes_true "$(
     differs 'exit status' 0 $?
     differs trusted true "$(field out trusted)"
     above smooth_outer 0.99
+    above halves 0.95
     above proof_pearson 0.99
     above exact_loo 0.99
     above exact_lds_1 0.9
