@@ -198,9 +198,11 @@ typedef struct ht_bilevel_options {
      * are run again by revolve. Segment, slots and products are chosen by flops; where
      * all states fit bytes, no disk is used. The gradient has the same bits. A run that
      * was killed leaves its states: the next run of the same training, eta and options
-     * goes on where it was, to the same result. Not made for a machine that loses power:
-     * what is damaged is noticed, and refused. One bilevel at a time may use a folder;
-     * when it is freed, after a run that ended, its files go. */
+     * goes on where it was, to the same result. Whether it is the same is told by sets,
+     * programs with the numbers in them, and the first batch: other later batches, or
+     * rates by a schedule of the caller's, are not seen. Not made for a machine that
+     * loses power: what is damaged is noticed, and refused. One bilevel at a time may use
+     * a folder; when it is freed, after a run that ended, its files go. */
     const char *disk;
     size_t disk_bytes; /* budget of its files; 0: none */
     int at_once;       /* of problem.tasks: how many run side by side; 0: as many as the
@@ -319,12 +321,12 @@ const ht_set *ht_bilevel_hvp(ht_bilevel *bilevel, const ht_set *v);
  * change that is asked about. */
 typedef struct ht_smoothness {
     double outer, theta; /* S^ in [-1, 1]; NaN where nothing moves, or not finite */
-    double halves;       /* the correlation, of three outer losses at least, else NaN */
-    double second;       /* S of result.outer */
-    double moved;        /* |theta(eta + h v) - theta(eta)| */
-    double inner;        /* the training's loss, result.inner at eta */
-    double at[3];        /* F at eta, eta + h v, eta + 2 h v */
-    const char *note;    /* why one is NaN, a constant; NULL: none is */
+    double halves;    /* of 3 outer losses at least that change differently; else NaN */
+    double second;    /* S of result.outer */
+    double moved;     /* |theta(eta + h v) - theta(eta)| */
+    double inner;     /* the training's loss, result.inner at eta */
+    double at[3];     /* F at eta, eta + h v, eta + 2 h v */
+    const char *note; /* why one is NaN, a constant; NULL: none is */
 } ht_smoothness;
 /* Measures it along v, `direction`, of eta's names, types and shapes (it may be the last
  * run's gradient); NULL: random signs by the context's seed, the same in each call. h >

@@ -3,6 +3,7 @@
  * does. A hypergradient is exact and foretells nothing where it does not: three trainings
  * along a direction tell (Engstrom et al. 2025, arXiv 2503.13751, definitions 1 and 2).
  * Read next: slope.c. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -108,14 +109,35 @@ static double agreement(int64_t n, double *const *x)
     return size == 0 && moved > 0 ? -1 : sum / size;
 }
 
-/* Of what changes first and what changes then. The changes take the place of x. */
-static double halves(int64_t n, double *const *x)
+/* Whether n numbers differ by more than `rounding`. */
+static bool differ(int64_t n, const double *x, double rounding)
 {
+    double least = x[0], most = x[0];
+    for (int64_t i = 1; i < n; i++) least = fmin(least, x[i]), most = fmax(most, x[i]);
+    return most - least > rounding;
+}
+
+/* Of what changes first and what changes then, where losses change differently, by more
+ * than their own rounding. The changes take the place of x. */
+static double halves(int64_t n, double *const *x, double epsilon)
+{
+    double size = 0;
     for (int64_t i = 0; i < n; i++) {
+        size = fmax(size, fmax(fabs(x[0][i]), fmax(fabs(x[1][i]), fabs(x[2][i]))));
         x[2][i] -= x[1][i];
         x[1][i] -= x[0][i];
     }
-    return n < 3 ? (double)NAN : hti_correlation(n, x[1], x[2]);
+    bool told = n >= 3 && differ(n, x[1], 8 * epsilon * size) &&
+                differ(n, x[2], 8 * epsilon * size);
+    return told ? hti_correlation(n, x[1], x[2]) : (double)NAN;
+}
+
+/* Of the type of the outer losses. */
+static double epsilon_of(const ht_bilevel *b)
+{
+    const ht_program *program = b->programs.call[HTI_OUTER_LOSS].program;
+    bool wide = hti_program_out_type(program, 0)->dtype == HT_F64;
+    return wide ? DBL_EPSILON : (double)FLT_EPSILON;
 }
 
 static double distance(int64_t n, const double *x, const double *y)
@@ -134,7 +156,7 @@ static ht_smoothness line_judge(const hti_line *l)
                        .moved = distance(l->n_theta, l->theta[1], l->theta[0]),
                        .inner = l->inner,
                        .at = {f[0], f[1], f[2]}};
-    s.halves = halves(l->n_outer, l->outer);
+    s.halves = halves(l->n_outer, l->outer, epsilon_of(l->b));
     if (!l->finite)
         s.note = "a training is not finite, of eta (at[0]), eta + h v or eta + 2 h v: a "
                  "smaller h, or look at bad_step of ht_bilevel_evaluate";

@@ -38,7 +38,7 @@ void hti_check_unroll(const hti_rule_check *c, const ht_update *u, const ht_vars
     int n = c->theta->n, n_state = c->state->n;
     ht_tape *tape = point->tape;
     memcpy(end, point->var, (size_t)(n + n_state) * sizeof *end);
-    for (int t = 0; t < HTI_CHECK_STEPS; t++) {
+    for (int t = 0; t < HTI_CHECK_STEPS && c->ctx->status == HT_OK; t++) {
         ht_var step = hti_constant(tape, start + t, HT_I32, false, NULL);
         ht_vars *theta = hti_vars_new(tape, c->theta, step);
         ht_vars *state = hti_vars_new(tape, c->state, step);

@@ -36,6 +36,9 @@ ht_status hti_program_run(ht_program *program, void *const *in, void *const *out
 bool hti_program_may_share(const ht_program *program, uint32_t k, uint32_t j);
 /* What ht_program_free gives back. */
 size_t hti_program_held(const ht_program *program);
+/* A hash of what it computes: its ops in order, with their attributes and constants. One
+ * of the caller's ops whose attributes are pointers differs from process to process. */
+uint64_t hti_program_digest(const ht_program *program);
 const ht_type *hti_program_in_type(const ht_program *program, uint32_t j);
 const ht_type *hti_program_out_type(const ht_program *program, uint32_t k);
 

@@ -23,6 +23,17 @@ size_t hti_program_held(const ht_program *p)
            (p->arena_owned ? p->arena_bytes + HTI_ALIGN : 0);
 }
 
+uint64_t hti_program_digest(const ht_program *p)
+{
+    uint64_t hash = hti_hash(HTI_HASH_BEGIN, p->data, p->data_bytes);
+    for (uint32_t i = p->n_in; i < p->n_values; i++) {
+        const hti_value *v = &p->value[i];
+        hash = hti_hash(hash, v->op->name, strlen(v->op->name));
+        hash = hti_hash(hash, p->edge + v->first_in, v->n_in * sizeof *p->edge);
+    }
+    return hash;
+}
+
 /* Call. */
 
 /* What a pass made is on a tape what it was made of. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lds.c: how well scores foretell: subsets at random, rank correlations over them, and
  * their interval. Read next: ../ht_influence.h. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,16 +60,26 @@ static void rank(int64_t n, const double *x, place *order, double *to)
     }
 }
 
+/* Their mean, and the root of the sum of squares about it; 0 where that is no more than
+ * the rounding of what is summed. In units of the largest, so that no square is lost. */
+static double spread(int64_t n, const double *x, double *unit, double *mean)
+{
+    double squares = 0;
+    *unit = *mean = 0;
+    for (int64_t i = 0; i < n; i++) *unit = fmax(*unit, fabs(x[i]));
+    if (!(*unit > 0)) return 0;
+    for (int64_t i = 0; i < n; i++) *mean += x[i] / *unit / (double)n;
+    for (int64_t i = 0; i < n; i++) squares += pow(x[i] / *unit - *mean, 2);
+    return sqrt(squares) > 4 * DBL_EPSILON * sqrt((double)n) ? sqrt(squares) : 0;
+}
+
 double hti_correlation(int64_t n, const double *x, const double *y)
 {
-    double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
-    for (int64_t i = 0; i < n; i++) mx += x[i] / (double)n, my += y[i] / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        xx += (x[i] - mx) * (x[i] - mx);
-        yy += (y[i] - my) * (y[i] - my);
-        xy += (x[i] - mx) * (y[i] - my);
-    }
-    return xy / sqrt(xx * yy);
+    double ux, uy, mx, my, sum = 0;
+    double sx = spread(n, x, &ux, &mx), sy = spread(n, y, &uy, &my);
+    if (!(sx > 0 && sy > 0)) return (double)NAN;
+    for (int64_t i = 0; i < n; i++) sum += (x[i] / ux - mx) * (y[i] / uy - my);
+    return sum / (sx * sy);
 }
 
 /* A comparison at hand: foretold and found of each query, (m, s); those drawn and their

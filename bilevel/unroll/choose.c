@@ -229,6 +229,17 @@ static bool refuse(const ht_bilevel *b, const ht_bilevel_options *o)
     return false;
 }
 
+/* Where the disk is what has no room: what one state and the records beside it take. */
+static bool refuse_disk(const ht_bilevel *b, const ht_bilevel_options *o)
+{
+    if (hti_disk_places(b, o) > 0) return false;
+    ht_context_fail(b->ctx, HT_ERROR_MEMORY, NULL,
+                    "bilevel: options.disk_bytes of %zu is too small for one state\n"
+                    "  hint: %zu, or 0 for as many as there are segments",
+                    o->disk_bytes, hti_disk_size(b, (hti_choice){.places = 1}));
+    return true;
+}
+
 bool hti_choose_all(ht_bilevel *b, const ht_bilevel_options *o)
 {
     hti_choice c = wanted(b, o);
@@ -240,7 +251,8 @@ bool hti_choose(ht_bilevel *b, const ht_bilevel_options *o)
 {
     bool found = false;
     if (o->disk)
-        return choose_level(b, o, wanted(b, o)) || choose_segments(b, o) || refuse(b, o);
+        return choose_level(b, o, wanted(b, o)) || choose_segments(b, o) ||
+               (!refuse_disk(b, o) && refuse(b, o));
     if (o->schedule != HT_REVOLVE || o->slots) found = choose_level(b, o, wanted(b, o));
     if (!found && !o->slots && o->schedule != HT_TWO_LEVEL && o->schedule != HT_STORE_ALL)
         found = choose_revolve(b, o);

@@ -92,22 +92,6 @@ static bool move_bytes(int file, void *at, size_t n, off_t offset, bool out)
     return true;
 }
 
-/* FNV-1a by words of 8 bytes. */
-static uint64_t hash_bytes(uint64_t hash, const void *from, size_t n)
-{
-    const unsigned char *p = from;
-    for (uint64_t word = 0; n > 0; word = 0) {
-        size_t part = n < sizeof word ? n : sizeof word;
-        memcpy(&word, p, part);
-        hash = (hash ^ word) * 1099511628211u;
-        hash ^= hash >> 29;
-        p += part;
-        n -= part;
-    }
-    return hash;
-}
-static const uint64_t hash_begin = 14695981039346656037u;
-
 static bool open_states(ht_bilevel *b, const char *folder)
 {
     hti_disk *d = b->memory.disk;
@@ -176,7 +160,7 @@ static void part(record *r, void *at, size_t n)
 {
     r->ok = r->ok && move_bytes(r->file, at, n, r->at, r->out);
     r->at += (off_t)n;
-    if (r->ok) r->hash = hash_bytes(r->hash, at, n);
+    if (r->ok) r->hash = hti_hash(r->hash, at, n);
 }
 
 static void part_set(record *r, const ht_set *set)
@@ -228,7 +212,7 @@ static bool write_record(ht_bilevel *b, bool swept)
                        .growth = b->run.growth};
     memcpy(head.form, sweep_form, sizeof head.form);
     hti_schedule_move(b->memory.plan.segments, d->numbers, true);
-    record r = {.hash = hash_begin, .out = true, .ok = true};
+    record r = {.hash = HTI_HASH_BEGIN, .out = true, .ok = true};
     r.file =
         openat(d->folder, "sweep.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (r.file < 0) return disk_failed(b, "the file sweep.new cannot be made");
@@ -248,7 +232,7 @@ static bool read_record(ht_bilevel *b, int file)
 {
     hti_disk *d = b->memory.disk;
     sweep_head head = {.swept = 0};
-    record r = {.file = file, .hash = hash_begin, .ok = true};
+    record r = {.file = file, .hash = HTI_HASH_BEGIN, .ok = true};
     uint64_t hash, same;
     if (!move_bytes(file, &head, sizeof head, 0, false) ||
         memcmp(head.form, sweep_form, sizeof head.form) || head.training != d->training)
@@ -277,12 +261,14 @@ static uint64_t hash_set(uint64_t hash, const ht_set *set)
 {
     for (int i = 0; i < set->n; i++)
         hash =
-            hash_bytes(hash, set->tensor[i]->array.data, ht_tensor_bytes(set->tensor[i]));
+            hti_hash(hash, set->tensor[i]->array.data, ht_tensor_bytes(set->tensor[i]));
     return hash;
 }
 
-/* Of all that two runs must have in common to be one, as far as it can be seen: what
- * callbacks give is not. Current is theta_0 and the rule's state. */
+/* Of all that two runs must have in common to be one: theta_0 and the rule's state, which
+ * are current, outer variables, programs with the numbers in them, and the batch of the
+ * first step, which is there. Other batches, and rates by a schedule of the caller's, are
+ * not seen. */
 static uint64_t hash_training(const ht_bilevel *b, uint64_t outer_step)
 {
     const hti_problem *p = &b->problem;
@@ -298,17 +284,15 @@ static uint64_t hash_training(const ht_bilevel *b, uint64_t outer_step)
                               (int64_t)outer_step,
                               (int64_t)b->method->kind,
                               (int64_t)b->memory.block_bytes};
-    uint64_t hash = hash_bytes(hash_begin, number, sizeof number);
+    uint64_t hash = hti_hash(HTI_HASH_BEGIN, number, sizeof number);
     for (int k = 0; k < HTI_CALLS; k++) {
         const ht_program *program = b->programs.call[k].program;
-        double size[2] = {0, 0};
-        if (program) size[0] = ht_program_flops(program);
-        if (program) size[1] = (double)ht_program_bytes(program);
-        hash = hash_bytes(hash, size, sizeof size);
+        uint64_t digest = program ? hti_program_digest(program) : 0;
+        hash = hti_hash(hash, &digest, sizeof digest);
     }
-    hash = hash_bytes(hash, hti_block(b, b->run.current), b->memory.block_bytes);
+    hash = hti_hash(hash, hti_block(b, b->run.current), b->memory.block_bytes);
     hash = hash_set(hash, p->eta);
-    if (!p->asked.inner_batch) hash = hash_set(hash, p->inner_data);
+    hash = hash_set(hash, p->inner_data);
     return p->asked.outer_batch ? hash : hash_set(hash, p->outer_data);
 }
 
@@ -329,6 +313,7 @@ bool hti_disk_begin(ht_bilevel *b, uint64_t outer_step)
     hti_disk *d = b->memory.disk;
     if (!d) return true;
     d->anew = false;
+    if (!hti_enter_step(b, 0)) return false;
     d->training = hash_training(b, outer_step);
     int file = openat(d->folder, "sweep", O_RDONLY | O_CLOEXEC);
     if (file < 0)
@@ -358,7 +343,7 @@ bool hti_disk_store(ht_bilevel *b, int64_t place)
     hti_disk *d = b->memory.disk;
     unsigned char *state = hti_block(b, b->run.current);
     size_t bytes = b->memory.block_bytes;
-    d->hash[place] = hash_bytes(hash_begin, state, bytes);
+    d->hash[place] = hti_hash(HTI_HASH_BEGIN, state, bytes);
     if (!move_bytes(d->states, state, bytes, place * (off_t)bytes, true))
         return disk_failed(b, "a state cannot be written");
     b->run.result.disk_written += bytes;
@@ -376,7 +361,7 @@ bool hti_disk_fetch(ht_bilevel *b, int64_t place)
     if (!move_bytes(d->states, hti_block(b, block), bytes, place * (off_t)bytes, false))
         return disk_failed(b, "a state cannot be read");
     b->run.result.disk_read += bytes;
-    return hash_bytes(hash_begin, hti_block(b, block), bytes) == d->hash[place] ||
+    return hti_hash(HTI_HASH_BEGIN, hti_block(b, block), bytes) == d->hash[place] ||
            HTI_REFUSED(b->ctx, HT_ERROR_FORMAT,
                        "in options.disk the state %lld is not what was written\n"
                        "  hint: has another program changed the file states? without the "

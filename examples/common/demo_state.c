@@ -64,11 +64,12 @@ void demo_flags_check(const demo *d, char was[TEXT], const char now[TEXT])
     while (at < TEXT - 1 && now[at] && was[at] == now[at])
         if (now[at++] == '\n') line = at;
     if (was[at] != now[at])
-        ht_context_fail(d->ctx, HT_ERROR_ARGUMENT, NULL,
-                        "%s: --resume: it is of a run of %.*s, this one is of %.*s\n"
-                        "  hint: all but --outer-steps and --outer-rate as they were",
-                        d->state, length(was + line), was + line, length(now + line),
-                        now + line);
+        ht_context_fail(
+            d->ctx, HT_ERROR_ARGUMENT, NULL,
+            "%s: --resume: it is of a run of %.*s, this one is of %.*s\n"
+            "  hint: the flags as they were; only the number of steps, a rate "
+            "of theirs, files and memory may differ",
+            d->state, length(was + line), was + line, length(now + line), now + line);
     ht_check(d->ctx);
 }
 

@@ -78,8 +78,8 @@ static bool parse(int argc, char **argv, int *status)
          1e9},
         {"queries", FLAG_COUNT, &s.most_queries, "at most, test images; 0: S^ alone", 0,
          MOST_QUERIES},
-        {"subsets", FLAG_COUNT, &s.most_subsets, "at most, of each size; 0: scores alone",
-         0, 1e6},
+        {"subsets", FLAG_COUNT, &s.most_subsets,
+         "at most, of each size, from 8 on; 0: scores alone", 0, 1e6},
         {"orders", FLAG_COUNT, &s.orders, "of batches in truth; 1: that of the scores", 0,
          1000},
         {"score-orders", FLAG_COUNT, &s.score_orders, "scores are the mean of", 1, 1000},
@@ -94,13 +94,17 @@ static bool parse(int argc, char **argv, int *status)
                    notes, &s.options.common, sizeof flags / sizeof *flags, flags},
         argc, argv, status);
     model_defaults(&s);
-    bool fits = s.n_batch <= s.n_train, recipe = !s.recipe || has_recipe(s.model);
-    if (!good || (fits && recipe)) return good;
+    bool fits = s.n_batch <= s.n_train, recipe = !s.recipe || has_recipe(s.model),
+         enough = s.most_subsets == 0 || s.most_subsets >= FEWEST;
+    if (!good || (fits && recipe && enough)) return good;
     *status = 2;
     if (!recipe)
         return command_refuse("influence", "recipe", "--model mlp or convnet",
                               models[s.model],
                               "softmax needs none, none is known of relu");
+    if (!enough)
+        return command_refuse("influence", "subsets", "0, or 8 and more", "fewer",
+                              "a rank correlation of fewer says nothing");
     return command_refuse("influence", "batch", "at most --train", "more",
                           "a smaller one, or more images to --train on");
 }

@@ -111,6 +111,12 @@ static void own_interval(const study *s, int column, summary *to)
     to->high = s->rows[OF(which, place + LDS_HIGH - LDS)];
 }
 
+/* Student's t knows nothing of 1. */
+static bool is_correlation(int column)
+{
+    return column <= SMOOTH_SMALL || column == PROOF || column >= OF_FORETELLERS;
+}
+
 summary summary_of(const study *s, int column)
 {
     summary of = {0, (double)NAN, (double)NAN, 0};
@@ -127,6 +133,10 @@ summary summary_of(const study *s, int column)
         double half = student(of.n - 1) * sqrt(squares / (of.n - 1) / of.n);
         of.low = of.mean - half;
         of.high = of.mean + half;
+        if (is_correlation(column)) {
+            of.low = fmax(of.low, -1);
+            of.high = fmin(of.high, 1);
+        }
     } else if (s->seeds == 1) {
         own_interval(s, column, &of);
     }

@@ -162,8 +162,7 @@ static void put_means(report *page, const study *s)
             else if (isnan(is.low))
                 snprintf(to, NAME, "%.3f", is.mean);
             else
-                snprintf(to, NAME, s->seeds > 1 ? "%.3f ± %.3f" : "%.3f (%.3f to %.3f)",
-                         is.mean, s->seeds > 1 ? is.high - is.mean : is.low, is.high);
+                snprintf(to, NAME, "%.3f (%.3f to %.3f)", is.mean, is.low, is.high);
             cell[k * WIDE + j] = to;
         }
     report_table(

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "ht_tensor.h"
 
@@ -278,6 +279,23 @@ static inline int64_t hti_least(int64_t a, int64_t b)
 static inline size_t hti_round_up(size_t bytes, size_t to)
 {
     return (bytes + to - 1) / to * to;
+}
+
+/* A hash of bytes, and of others before them (FNV-1a by words of 8 bytes, its high bits
+ * folded down): for what was damaged or changed, not for what was forged. */
+#define HTI_HASH_BEGIN UINT64_C(14695981039346656037)
+static inline uint64_t hti_hash(uint64_t hash, const void *from, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)from;
+    for (uint64_t word = 0; n > 0; word = 0) {
+        size_t part = n < sizeof word ? n : sizeof word;
+        memcpy(&word, p, part);
+        hash = (hash ^ word) * UINT64_C(1099511628211);
+        hash ^= hash >> 29;
+        p += part;
+        n -= part;
+    }
+    return hash;
 }
 
 /* A regular file that is not empty, open for reading, and its size; NULL after an error.

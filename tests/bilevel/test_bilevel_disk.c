@@ -38,6 +38,7 @@ typedef struct chase {
     ht_context *ctx;
     ht_set *theta, *eta, *data;
     ht_bilevel_problem problem;
+    uint64_t shift; /* of the batches */
     int64_t die_at; /* calls of the batch callback until the program dies; 0: never */
 } chase;
 
@@ -58,6 +59,16 @@ static ht_var chase_outer(const ht_vars *theta, const ht_vars *eta, const ht_var
     return ht_mean(ht_square(ht_sub(ht_get(theta, "w"), 0.25)));
 }
 
+/* The same ops with another number among them. */
+static ht_var chase_other(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
+                          void *user)
+{
+    (void)eta;
+    (void)batch;
+    (void)user;
+    return ht_mean(ht_square(ht_sub(ht_get(theta, "w"), 0.5)));
+}
+
 static ht_var chase_outers(const ht_vars *theta, const ht_vars *eta, const ht_vars *batch,
                            void *user)
 {
@@ -72,7 +83,7 @@ static ht_status chase_batch(uint64_t step, ht_set *batch, void *user)
 {
     chase *c = user;
     if (c->die_at && --c->die_at == 0) raise(SIGKILL);
-    return ht_tensor_uniform(ht_set_at(batch, 0), step, -0.5, 0.5);
+    return ht_tensor_uniform(ht_set_at(batch, 0), step + c->shift, -0.5, 0.5);
 }
 
 static void chase_open(chase *c)
@@ -392,11 +403,14 @@ static void bilevel_run_does_not_go_on_with_another_or_damaged_sweep(void **stat
 {
     (void)state;
     test_not_under_valgrind();
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 6; k++) {
         chase c;
         size_t most;
         killed_at(5000);
         chase_open(&c);
+        if (k == 3) c.problem.update = HT_MOMENTUM(0.011, 0.9);
+        if (k == 4) c.problem.outer = chase_other;
+        if (k == 5) c.shift = 1;
         if (k == 0) ht_tensor_fill(ht_set_at(c.eta, 0), 0.5);
         if (k == 1) damage(SWEEP, (long)size_of(SWEEP) / 2);
         if (k == 2) assert_int_equal(truncate(SWEEP, (off_t)size_of(SWEEP) - 9), 0);
@@ -459,7 +473,7 @@ static void bilevel_new_refuses_what_does_not_go_with_a_disk(void **state)
                    "too small for 3000 steps");
     assert_refused(
         &c, (ht_bilevel_options){.disk = FOLDER, .bytes = 200000, .disk_bytes = 3000},
-        "too small");
+        "options.disk_bytes of 3000 is too small for one state");
     assert_false(is_there(FOLDER));
     assert_refused(&c, (ht_bilevel_options){.disk = "no/such/folder", .bytes = 200000},
                    "the folder cannot be made: No such file");

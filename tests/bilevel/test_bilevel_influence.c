@@ -321,6 +321,12 @@ static void lds_is_a_rank_correlation_with_shared_ranks(void **state)
     assert_true(isnan(lds.low) && isnan(lds.high));
     ht_tensor_fill(changes, 1); /* all alike */
     assert_true(isnan(ht_influence_lds(scores, one, changes, 20, 1).mean));
+    ht_tensor_fill(changes, 0.1); /* whose mean is rounded */
+    assert_true(isnan(ht_influence_lds(scores, one, changes, 20, 1).mean));
+    assert_true(isnan(ht_influence_lds(scores, one, changes, 20, 1).pearson));
+    for (int i = 0; i < 4; i++) ht_tensor_set(changes, i, 1e-170 * found_is[i]);
+    near(ht_influence_lds(scores, one, changes, 0, 1).pearson, 15 / sqrt(4.75 * 50),
+         1e-14);
     ht_tensor_set(changes, 2, (double)NAN);
     assert_true(isnan(ht_influence_lds(scores, one, changes, 20, 1).mean));
     for (int i = 0; i < 4; i++) ht_tensor_set(changes, i, -foretold[i] * foretold[i]);

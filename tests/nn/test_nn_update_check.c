@@ -32,8 +32,10 @@ static void every_rule_of_the_library_passes(void **state)
     for (int k = 8; k < 11; k++) rule[k].eps_root = HT_FIXED(0.01);
     for (int k = 11; k < n; k++) rule[k].decay = HT_FIXED(0.1);
     size_t live = ht_context_live_bytes(f->ctx);
-    for (int k = 0; k < n; k++) {
+    for (int m = 0; m < 4 * n; m++) { /* also where steps are small */
         bool passed;
+        int k = m % n;
+        rule[k].rate = HT_FIXED(0.1 * pow(0.05, m / n));
         const char *text = report_of(f->ctx, &rule[k], NULL, NULL, &passed);
         if (!passed)
             fail_msg("%d, %s:\n%s", k, rule[k].rule->name, strstr(text, "WRONG"));
@@ -251,6 +253,30 @@ static bool says(const char *text, const char *line, const char *sentence)
     return false;
 }
 
+static void nothing_apply(ht_update_step *s)
+{
+    (void)s;
+}
+
+static void state_unset_apply(ht_update_step *s)
+{
+    s->new_w = s->w;
+}
+
+static void rule_that_leaves_a_result_unset_is_told_so(void **state)
+{
+    fixture *f = *state;
+    ht_update_rule rule = {.name = "unset", .n_state = 1, .state = {"m"}};
+    for (int k = 0; k < 2; k++) {
+        bool passed;
+        rule.apply = k ? nothing_apply : state_unset_apply;
+        ht_update update = {.rule = &rule, .rate = HT_FIXED(0.1)};
+        const char *text = report_of(f->ctx, &update, NULL, NULL, &passed);
+        assert_false(passed);
+        assert_contains(text, "is not set");
+    }
+}
+
 static void what_is_wrong_with_a_rule_is_said(void **state)
 {
     fixture *f = *state;
@@ -356,6 +382,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
         CASE(every_rule_of_the_library_passes),
         CASE(what_is_wrong_with_a_rule_is_said),
+        CASE(rule_that_leaves_a_result_unset_is_told_so),
         CASE(rule_that_is_right_passes_and_a_flat_one_is_told_so),
         CASE(rule_for_matrices_that_reads_eta_is_checked_with_both),
         CASE(update_that_is_refused_is_wrong_for_that_reason),
