@@ -16,7 +16,6 @@
  *     its 95 % by N resamples, and Pearson's; of its first queries, if it has fewer
  *
  * Read next: peers/influence.py. */
-#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +23,7 @@
 #include <time.h>
 
 #include "hypertape.h"
+#include "resident.h"
 
 enum {
     EXAMPLES = 5000,
@@ -235,29 +235,6 @@ static double cpu_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* A number of /proc/self/status, -1 if there is none. */
-static long status_kb(const char *field)
-{
-    char line[256];
-    long kb = -1;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && kb < 0 && fgets(line, sizeof line, f))
-        if (!strncmp(line, field, strlen(field)))
-            kb = strtol(line + strlen(field), NULL, 10);
-    if (f) fclose(f);
-    return kb;
-}
-
-/* What is resident; the high water starts here. */
-static long resident_kb(void)
-{
-    malloc_trim(0);
-    FILE *f = fopen("/proc/self/clear_refs", "w");
-    if (f) fputs("5", f);
-    if (f) fclose(f);
-    return status_kb("VmRSS:");
 }
 
 /* What is said, and what is so. */

@@ -3,13 +3,13 @@
  * writes the initial tensors for the others to start from, then does what it is told on
  * stdin and answers in JSON lines; peers/contender.py says what, and does it for Python.
  * Read next: peers/run.py. */
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "hyper.h"
+#include "resident.h"
 #include "steps.h"
 
 enum { PEER_CHECK_STEPS = 10, PEER_PATH = 4096 };
@@ -30,29 +30,6 @@ static double peer_seconds(clockid_t clock)
     struct timespec t;
     clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* A number of /proc/self/status, -1 if there is none. */
-static long peer_status_kb(const char *field)
-{
-    char line[256];
-    long kb = -1;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && kb < 0 && fgets(line, sizeof line, f))
-        if (!strncmp(line, field, strlen(field)))
-            kb = strtol(line + strlen(field), NULL, 10);
-    if (f) fclose(f);
-    return kb;
-}
-
-/* What is resident once freed memory is given back; the high water starts here. */
-static long peer_resident_kb(void)
-{
-    malloc_trim(0);
-    FILE *f = fopen("/proc/self/clear_refs", "w");
-    if (f) fputs("5", f);
-    if (f) fclose(f);
-    return peer_status_kb("VmRSS:");
 }
 
 static void peer_write(const peer *p, const ht_set *set, const char *name)
@@ -171,14 +148,14 @@ static double peer_peak_mb(peer *p)
         ht_bilevel_free(p->hyper.bilevel);
         p->hyper.bilevel = NULL;
     }
-    long before = peer_resident_kb();
+    long before = resident_kb();
     if (p->step_case)
         bench_plain_record(&p->step.plain);
     else
         hyper_open_bilevel(&p->hyper);
     ht_check(p->ctx);
     peer_run(p);
-    return (double)(peer_status_kb("VmHWM:") - before) / 1024;
+    return (double)(status_kb("VmHWM:") - before) / 1024;
 }
 
 static void peer_serve_run(peer *p, int n)
