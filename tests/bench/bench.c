@@ -36,6 +36,8 @@ static const struct bench_case {
     {"hyper_mlp", "the same of an MLP, with momentum", bench_hyper_mlp, false},
     {"hyper_mlp_long", "the same, T = 1,000 and 10,000 in 128 MB", bench_hyper_mlp_long,
      false},
+    {"hyper_mlp_disk", "states on a disk, T = 20,000, --full 10^6 (an hour)",
+     bench_hyper_mlp_disk, true},
     {"hyper_cnn", "the same of a CNN with Adam, T = 10", bench_hyper_cnn, false},
     {"hyper_vit", "the same of a ViT with AdamW, T = 10", bench_hyper_vit, false},
     {"hyper_threads", "hyper_linear on two threads / one thread", bench_hyper_threads,

@@ -88,6 +88,7 @@ bool bench_hyper_linear(void);
 bool bench_hyper_outers(void);
 bool bench_hyper_mlp(void);
 bool bench_hyper_mlp_long(void);
+bool bench_hyper_mlp_disk(void);
 bool bench_hyper_cnn(void);
 bool bench_hyper_vit(void);
 bool bench_hyper_threads(void);

@@ -6,6 +6,7 @@
  *   hyper_mlp       784-300-10 ReLU, batches of 100, momentum; a rate per step, the
  *                   momentum, and L2 per tensor, as the decay of the update rule
  *   hyper_mlp_long  the same for more steps than 128 MB hold the states of
+ *   hyper_mlp_disk  for many more, with states on a disk
  *   hyper_cnn       batches of 64, Adam; a weight per row
  *   hyper_vit       batches of 32, AdamW; a rate per step
  *
@@ -14,7 +15,9 @@
 #include "hyper.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "bilevel_internal.h"
@@ -297,7 +300,8 @@ static void hyper_measure(hyper *h, bool evaluate, int rounds, double most)
                                {"forward_steps", (double)h->last.forward_steps},
                                {"nodes_forward", hyper_nodes(hyper_forward(h))},
                                {"nodes_reverse", hyper_nodes(hyper_reverse(h))},
-                               {"record_ms", 1e3 * h->record_seconds}}});
+                               {"record_ms", 1e3 * h->record_seconds},
+                               {"disk_written", (double)h->last.disk_written}}});
     if (!evaluate) return;
     snprintf(name, sizeof name, "%s_evaluate", h->c->name);
     bench_report(&(bench_row){.name = name,
@@ -381,6 +385,24 @@ bool bench_hyper_mlp_long(void)
     c.name = "hyper_mlp_long_10000";
     c.steps = 10000;
     return hyper_case_run(&c, false, bench.full ? 3 : 1, 4.8) && ok;
+}
+
+/* So many steps that 128 MB hold the states of one in a thousand; the rest of those that
+ * are begun from lie on a disk. */
+bool bench_hyper_mlp_disk(void)
+{
+    hyper_case c = hyper_mlp;
+    char folder[] = "/tmp/bench-states-XXXXXX";
+    if (!mkdtemp(folder)) {
+        perror("bench: a folder for states");
+        return false;
+    }
+    c.options = (ht_bilevel_options){.bytes = 128000000, .disk = folder};
+    c.name = "hyper_mlp_disk";
+    c.steps = bench.full ? 1000000 : 20000;
+    bool ok = hyper_case_run(&c, false, 1, 5);
+    rmdir(folder);
+    return ok;
 }
 
 bool bench_hyper_cnn(void)
