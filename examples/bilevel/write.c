@@ -229,7 +229,7 @@ static bool parse(int argc, char **argv, int *status)
     static const char *const drawings[] = {"code", "word", NULL};
     const flag flags[] = {
         {"text", FLAG_TEXT, &text, "to write, of ASCII: 32 letters, 8 as a word"},
-        {"draw", FLAG_CHOICE, &drawn, "as a QR code, or its letters",
+        {"draw", FLAG_CHOICE, &drawn, "code, as a QR code, or word, its letters",
          .choices = drawings},
         {"train", FLAG_COUNT, &n_train, "N, images to learn", 1, 1e5},
         {"real", FLAG_COUNT, &n_real, "more that stay digits, in each step", 0, 1e5},

@@ -184,8 +184,10 @@ static const char *time_left(double done, double now)
     return isfinite(left) ? text : "";
 }
 
+/* Work is foretold, and what asks whether to believe it may come on top. */
 static void show(double done, double now, const char *what, const char *detail)
 {
+    done = fmin(done, bar.work);
     double part = done / bar.work;
     const char *left = time_left(done, now);
     if (bar.terminal)
