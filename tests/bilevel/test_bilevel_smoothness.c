@@ -142,7 +142,7 @@ static void halves_are_the_correlation_of_both_changes(void **state)
     trial t;
     follow_open(&t, HT_F64, N, (double[]){1, 1, 1, 1}, aim);
     t.problem.outer = distances;
-    NEAR(along_ones(&t, (ht_bilevel_options){0}, 1).halves, 1, 1e-14);
+    NEAR(along_ones(&t, (ht_bilevel_options){0}, 1).halves, 1.0, 1e-14);
     trial_close(&t);
     follow_open(&t, HT_F64, N, (double[]){1, -1.5, 1, 1}, aim);
     t.problem.inner = follow_size;
