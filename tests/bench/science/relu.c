@@ -99,7 +99,7 @@ static void sums_free(sums *of)
 
 static void measure_alone(study *s, const ht_tensor *subsets, double *to)
 {
-    sums one = {NULL};
+    sums one = {.scores = NULL};
     sums_add(s, subsets, &one);
     sums_judge(&one, subsets, to);
     sums_free(&one);
@@ -114,7 +114,7 @@ static void measure_averages(study *s, const ht_tensor *subsets, bool orders, in
                              double to[AVERAGES][FIGURES])
 {
     const study_seeds seeds = s->seeds;
-    sums sum = {NULL};
+    sums sum = {.scores = NULL};
     for (int r = 1; r <= runs; r++) {
         uint64_t other = seeds.data + (uint64_t)(r > 1 ? APART * r : 0);
         study_vary(s, (study_seeds){seeds.data, orders ? seeds.start : other, other, 0});
