@@ -107,7 +107,7 @@ flags=$(grep -c '^  --' "$work/help")
 found demo_help_needs_no_build '  --outer-steps       of Adam on the weights' "$work/help"
 (cd "$work/unbuilt/examples" && cat ./*/*.[ch]) | grep -c '{"[a-z-]*", FLAG_' >"$work/tables"
 found demo_help_has_every_flag "$flags" "$work/tables"
-(cd "$root" && tar -cf - examples/bilevel examples/influence examples/common \
+(cd "$root" && tar -cf - examples/bilevel examples/influence examples/poison examples/common \
     examples/own_*.c) | tar -xf - -C "$work/unbuilt"
 PATH="$work/refusing:$PATH" "$work/unbuilt/dev" demo tune_penalty --help >"$work/help" 2>&1
 flags=$(grep -c '^  --' "$work/help")
