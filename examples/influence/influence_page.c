@@ -162,7 +162,8 @@ static void put_means(report *page, const study *s)
             else if (isnan(is.low))
                 snprintf(to, NAME, "%.3f", is.mean);
             else
-                snprintf(to, NAME, "%.3f (%.3f to %.3f)", is.mean, is.low, is.high);
+                snprintf(to, NAME, "%.3f (%.2f\u00a0to\u00a0%.2f)", is.mean, is.low,
+                         is.high); /* in two lines at most */
             cell[k * WIDE + j] = to;
         }
     report_table(
@@ -183,8 +184,10 @@ static void put_seeds(report *page, const study *s)
         snprintf(name, sizeof name, "seed %llu",
                  (unsigned long long)s->options.common.seed + (unsigned long long)k);
         report_fact(
-            page, name, "S^ %.3f%s, test accuracy %.1f %%, loss of the last batch %.3g",
-            row[SMOOTH], refused(s, k) ? ", refused" : "", row[ACCURACY], row[LOSS]);
+            page, name,
+            "S^ %.3f, halves %.3f%s, test accuracy %.1f %%, loss of the last batch %.3g",
+            row[SMOOTH], row[HALVES], refused(s, k) ? ", refused" : "", row[ACCURACY],
+            row[LOSS]);
     }
 }
 
