@@ -83,7 +83,7 @@ void written_say(const written *w)
     const demo_number *number = w->run->numbers;
     FILE *f = command_text(&w->run->options->common);
     if (!w->weight[0]) return;
-    fprintf(f, "\nWritten is %s:\n%.0f of %lld modules are wrong", w->wanted->about,
+    fprintf(f, "\nWritten is %s:\nmodules that are wrong: %.0f of %lld", w->wanted->about,
             number[WRONG].value, (long long)(w->wanted->rows * w->wanted->cols));
     if (w->wanted->code.side)
         fprintf(f, ", in %.0f codewords", number[WRONG_CODEWORDS].value);

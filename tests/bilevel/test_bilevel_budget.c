@@ -17,22 +17,12 @@ typedef struct trial {
     int number;
 } trial;
 
-/* splitmix64's last steps (Steele, Lea & Flood, OOPSLA 2014). */
-static uint8_t trial_byte(uint64_t number)
-{
-    uint64_t z = number * 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint8_t)(z >> 56);
-}
-
 static void trial_open(trial *t, int number)
 {
     static uint64_t seed;
     uint8_t bytes[256];
     if (!seed) seed = test_seed();
-    for (uint64_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = trial_byte(seed + 1000003 * (uint64_t)number + i);
+    random_bilevel_bytes(seed, (uint64_t)number, bytes, sizeof bytes);
     fuzz_bytes reader = {bytes, sizeof bytes, 0};
     t->memory = (counted){0};
     t->number = number;

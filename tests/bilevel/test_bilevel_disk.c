@@ -256,15 +256,6 @@ static void bilevel_run_of_many_losses_on_disk_has_the_bits_of_memory(void **sta
     clean();
 }
 
-/* splitmix64's last steps (Steele, Lea & Flood, OOPSLA 2014). */
-static uint8_t random_byte(uint64_t number)
-{
-    uint64_t z = number * 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint8_t)(z >> 56);
-}
-
 static void bilevel_run_of_random_problems_on_disk_has_the_bits_of_memory(void **state)
 {
     (void)state;
@@ -273,8 +264,7 @@ static void bilevel_run_of_random_problems_on_disk_has_the_bits_of_memory(void *
     clean();
     for (uint64_t k = 0; k < 300; k++) {
         uint8_t bytes[256];
-        for (uint64_t i = 0; i < sizeof bytes; i++)
-            bytes[i] = random_byte(seed + 1000003 * k + i);
+        random_bilevel_bytes(seed, k, bytes, sizeof bytes);
         fuzz_bytes reader = {bytes, sizeof bytes, 0};
         counted memory = {0};
         ht_context *ctx = counted_context(&memory, 1);

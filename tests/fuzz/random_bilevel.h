@@ -35,6 +35,19 @@ typedef struct random_bilevel {
     uint64_t seed;
 } random_bilevel;
 
+/* Bytes of problem `number` by a seed: splitmix64's last steps (Steele, Lea & Flood,
+ * OOPSLA 2014). */
+static inline void random_bilevel_bytes(uint64_t seed, uint64_t number, uint8_t *bytes,
+                                        size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t z = (seed + 1000003 * number + i) * 0x9e3779b97f4a7c15u;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        bytes[i] = (uint8_t)(z >> 56);
+    }
+}
+
 /* Callbacks. */
 
 static inline ht_var random_activation(int kind, ht_var x)
