@@ -8,12 +8,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "ht_tensor.h"
+
 typedef struct bench_settings {
     bool full; /* more pairs */
     bool json;
     bool roofs; /* rows are held against what the machine does */
+    int set;    /* instruction set of kernels, as in hti_context_use; 0: the best */
 } bench_settings;
 extern bench_settings bench;
+/* A context that the cases run on; NULL: no memory. */
+ht_context *bench_context(uint64_t seed, int threads);
 
 /* Measuring. */
 

@@ -187,7 +187,7 @@ bool hyper_good(const hyper *h)
 bool hyper_open(hyper *h, const hyper_case *c, int threads)
 {
     *h = (hyper){.c = c};
-    h->ctx = ht_context_new(&(ht_context_options){.seed = 1, .threads = threads});
+    h->ctx = bench_context(1, threads);
     if (!h->ctx) return hyper_good(h);
     h->theta = ht_set_new(h->ctx);
     h->eta = ht_set_new(h->ctx);

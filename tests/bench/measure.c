@@ -5,10 +5,19 @@
 #include <time.h>
 
 #include "bench.h"
+#include "kernels.h"
 
 static const double measure_slice = 0.030;
 
 bench_settings bench;
+
+ht_context *bench_context(uint64_t seed, int threads)
+{
+    ht_context *ctx =
+        ht_context_new(&(ht_context_options){.seed = seed, .threads = threads});
+    if (ctx && bench.set) hti_context_use(ctx, bench.set);
+    return ctx;
+}
 
 static double measure_clock(clockid_t clock)
 {

@@ -65,7 +65,7 @@ bool step_good(const step *s)
 bool step_open(step *s, const step_case *c, int threads)
 {
     *s = (step){.c = c};
-    s->ctx = ht_context_new(&(ht_context_options){.threads = threads});
+    s->ctx = bench_context(0, threads);
     if (!s->ctx) return step_good(s);
     s->theta = ht_set_new(s->ctx);
     s->batch = bench_noise(s->ctx, 1, c->model->image, c->batch);
