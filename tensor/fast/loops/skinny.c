@@ -38,10 +38,17 @@ enum { LANES = 8, SUMS = 12, COLUMNS = 12, MORE_COLUMNS = 12 };
 #if defined(__AVX2__)
 enum {
     ROOM = 9216, /* floats of w' or g': three quarters of the first cache */
+    NEAR = 6144, /* of them floats of w' that some tiles of rows go over first */
+    HELD = 8,    /* so many tiles, whose sums are kept meanwhile */
     BLOCK = 64   /* rows of x between two visits to g' */
 };
 /* Rows of y, or vectors of g', whose sums of n columns are in registers at a time. */
 #define SKINNY_TILE(n) (SUMS / (n) < 4 ? SUMS / (n) : 4)
+
+/* x is asked for twice: from memory into the second cache, well ahead, and from there
+ * into the first, which would not hold it for so long. */
+#define SKINNY_SOON(x)  __builtin_prefetch(x)
+#define SKINNY_LATER(x) __builtin_prefetch(x, 0, 2)
 
 typedef float skinny_lanes __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t skinny_bits __attribute__((vector_size(LANES * sizeof(float))));
@@ -63,10 +70,11 @@ static int64_t skinny_begin(const hti_skinny *p, int64_t l, int64_t width)
     return l < p->k - width ? l : p->k - width;
 }
 
-/* Of `count` what a part takes, in multiples of `unit`: at most what ROOM holds n of. */
-static int64_t skinny_share(int64_t count, int64_t n, int64_t unit)
+/* Of `count` what a part takes, in multiples of `unit`: at most what `room` floats hold n
+ * of. */
+static int64_t skinny_share(int64_t count, int64_t n, int64_t unit, int64_t room)
 {
-    int64_t most = ROOM / n / unit * unit, parts = 1 + (count - 1) / most;
+    int64_t most = room / n / unit * unit, parts = 1 + (count - 1) / most;
     return ((count + parts - 1) / parts + unit - 1) / unit * unit;
 }
 
@@ -119,40 +127,71 @@ HTI_INLINE void skinny_terms(int rows, int n, skinny_lanes *sum, const skinny_la
     }
 }
 
-/* Rows i .. i+rows-1 of y, those before `last`: a part's terms. */
-HTI_INLINE void skinny_rows(int rows, int n, const hti_skinny *p, const skinny_part *part,
-                            int64_t i, int64_t last)
+/* Rows i .. i+rows-1 of y, those before `last`, from the lanes of their sums. */
+HTI_INLINE void skinny_put(int rows, int n, const hti_skinny *p, bool add, int64_t i,
+                           int64_t last, const skinny_lanes *sum)
 {
-    skinny_lanes sum[SUMS], a[4], total[(SUMS + LANES - 1) / LANES];
-    const skinny_lanes *w = part->w;
-    const float *x[4], *from = (const float *)total;
-    int64_t l = part->first;
-    HTI_UNROLL for (int s = 0; s < rows * n; s++) sum[s] = (skinny_lanes){0};
-    HTI_UNROLL for (int r = 0; r < rows; r++) x[r] =
-        p->x + (i + r < last ? i + r : last - 1) * p->x_step;
-    for (; l + LANES <= part->last; l += LANES, w += n) {
-        HTI_UNROLL for (int r = 0; r < rows; r++)
-        {
-            __builtin_prefetch(x[r] + l + rows * p->x_step);
-            a[r] = SKINNY_AT(x[r] + l);
-        }
-        skinny_terms(rows, n, sum, a, w);
-    }
-    if (l < part->last) {
-        HTI_UNROLL for (int r = 0; r < rows; r++) a[r] =
-            (skinny_lanes)(part->tail &
-                           (skinny_bits)SKINNY_AT(x[r] + part->last - LANES));
-        skinny_terms(rows, n, sum, a, w);
-    }
+    skinny_lanes total[(SUMS + LANES - 1) / LANES];
+    const float *from = (const float *)total;
     skinny_fold(rows * n, sum, total);
-    if (part->first == 0 && p->out_step == n && i + rows <= last) {
+    if (!add && p->out_step == n && i + rows <= last) {
         memcpy(p->out + i * n, total, sizeof(float) * (size_t)(rows * n));
         return;
     }
     for (int r = 0; r < rows && i + r < last; r++, from += n) {
         float *y = p->out + (i + r) * p->out_step;
-        for (int j = 0; j < n; j++) y[j] = from[j] + (part->first > 0 ? y[j] : 0);
+        for (int j = 0; j < n; j++) y[j] = from[j] + (add ? y[j] : 0);
     }
+}
+
+/* The same rows: terms from `l` on of a part, before `stop`; their sums so far come from
+ * `kept` and go there while terms are left. */
+HTI_INLINE void skinny_rows(int rows, int n, const hti_skinny *p, const skinny_part *part,
+                            int64_t i, int64_t last, int64_t l, int64_t stop,
+                            skinny_lanes *kept)
+{
+    skinny_lanes sum[SUMS], a[4];
+    const skinny_lanes *w = part->w + (l - part->first) / LANES * n;
+    const float *x[4];
+    bool begins = l == part->first, ends = stop == part->last;
+    HTI_UNROLL for (int s = 0; s < rows * n; s++) sum[s] =
+        begins ? (skinny_lanes){0} : kept[s];
+    HTI_UNROLL for (int r = 0; r < rows; r++) x[r] =
+        p->x + (i + r < last ? i + r : last - 1) * p->x_step;
+    for (; l + LANES <= stop; l += LANES, w += n) {
+        HTI_UNROLL for (int r = 0; r < rows; r++)
+        {
+            SKINNY_SOON(x[r] + l + rows * p->x_step);
+            SKINNY_LATER(x[r] + l + HELD * rows * p->x_step);
+            a[r] = SKINNY_AT(x[r] + l);
+        }
+        skinny_terms(rows, n, sum, a, w);
+    }
+    if (l < stop) {
+        HTI_UNROLL for (int r = 0; r < rows; r++) a[r] =
+            (skinny_lanes)(part->tail &
+                           (skinny_bits)SKINNY_AT(x[r] + part->last - LANES));
+        skinny_terms(rows, n, sum, a, w);
+    }
+    if (ends)
+        skinny_put(rows, n, p, part->first > 0, i, last, sum);
+    else
+        HTI_UNROLL for (int s = 0; s < rows * n; s++) kept[s] = sum[s];
+}
+
+/* Rows first .. last-1 of y, a part's terms: HELD tiles of rows at a time, so that what
+ * they share of w' is in the first cache. */
+HTI_INLINE void skinny_tiles(int rows, int n, const hti_skinny *p,
+                             const skinny_part *part, int64_t first, int64_t last)
+{
+    skinny_lanes kept[HELD][SUMS];
+    int64_t step = skinny_share(part->last - part->first, n, LANES, NEAR);
+    for (int64_t i = first; i < last; i += HELD * rows)
+        for (int64_t l = part->first; l < part->last; l += step) {
+            int64_t stop = part->last - l < step ? part->last : l + step;
+            for (int64_t t = 0; t < HELD && i + t * rows < last; t++)
+                skinny_rows(rows, n, p, part, i + t * rows, last, l, stop, kept[t]);
+        }
 }
 
 /* g' += x' . r: rows i .. end-1 of x, `wide` vectors of each from `l`. */
@@ -165,7 +204,8 @@ HTI_INLINE void skinny_tile(int wide, int n, const hti_skinny *p, int64_t i, int
     for (; i < end; i++, x += p->x_step, r += p->w_step) {
         HTI_UNROLL for (int v = 0; v < wide; v++)
         {
-            __builtin_prefetch(x + v * LANES + BLOCK * p->x_step);
+            SKINNY_SOON(x + (wide + v) * LANES);
+            SKINNY_LATER(x + v * LANES + BLOCK * p->x_step);
             a[v] = SKINNY_AT(x + v * LANES);
         }
         HTI_UNROLL for (int j = 0; j < n; j++) HTI_UNROLL for (int v = 0; v < wide; v++)
@@ -189,8 +229,7 @@ HTI_INLINE void skinny_blocks(int wide, int n, const hti_skinny *p, int64_t firs
     static void skinny_rows_##n(const hti_skinny *p, const skinny_part *part,       \
                                 int64_t first, int64_t last)                        \
     {                                                                               \
-        for (int64_t i = first; i < last; i += SKINNY_TILE(n))                      \
-            skinny_rows(SKINNY_TILE(n), n, p, part, i, last);                       \
+        skinny_tiles(SKINNY_TILE(n), n, p, part, first, last);                      \
     }                                                                               \
     static void skinny_blocks_##n(const hti_skinny *p, int64_t first, int64_t last, \
                                   skinny_lanes *g)                                  \
@@ -212,7 +251,7 @@ static const struct {
 static void skinny_forward(const hti_skinny *p, int64_t first, int64_t last)
 {
     skinny_part part;
-    int64_t share = skinny_share(p->k, p->n, LANES);
+    int64_t share = skinny_share(p->k, p->n, LANES, ROOM);
     for (int64_t l = 0; l < p->k; l += share) {
         part.first = l;
         part.last = p->k - l < share ? p->k : l + share;
@@ -239,7 +278,7 @@ static void skinny_gather(const hti_skinny *p, int64_t first, int64_t last, int6
 static void skinny_backward(const hti_skinny *p, int64_t first, int64_t last)
 {
     int64_t width = SKINNY_TILE(p->n) * LANES;
-    int64_t share = skinny_share(last - first, p->n, width);
+    int64_t share = skinny_share(last - first, p->n, width, ROOM);
     for (int64_t l = first; l < last; l += share)
         skinny_gather(p, l, last - l < share ? last : l + share, width);
 }
