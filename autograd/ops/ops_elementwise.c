@@ -22,13 +22,18 @@ static bool elementwise_is(ht_var x, double value)
     return hti_is_constant(x, &is) && is == value;
 }
 
+/* The op of x's node; NULL: x is none. */
+static inline const ht_op *elementwise_op(ht_var x)
+{
+    return x.tape && !hti_is_number(x) && x.index < x.tape->n ? x.tape->op[x.index]
+                                                              : NULL;
+}
+
 /* Whether x may be one number everywhere: most are not, and only look. */
 static inline bool elementwise_may_fold(ht_var x)
 {
-    if (hti_is_number(x)) return true;
-    if (!x.tape || x.index >= x.tape->n) return false;
-    const ht_op *op = x.tape->op[x.index];
-    return op == &hti_op_constant || op->flags & HTI_OP_REPEATS;
+    const ht_op *op = elementwise_op(x);
+    return op ? op == &hti_op_constant || op->flags & HTI_OP_REPEATS : hti_is_number(x);
 }
 
 /* The type of an op of constants a and b, of floats or (dtype 0) weak; false: the row has
@@ -233,7 +238,7 @@ static bool arithmetic_infer(ht_infer *it)
         BINARY_SAMPLE(low, high, (2, {0, 3}), (1, {3})),                                \
     };                                                                                  \
     HTI_ROW(op, op##_samples, .formula = text,                                          \
-            .flags = HT_OP_ELEMENTWISE | (more_flags), .infer = infer_fn,               \
+            .flags = HT_OP_ELEMENTWISE | HTI_OP_SAME | (more_flags), .infer = infer_fn, \
             .loop = {HTI_LOOP_BINARY, HTI_BINARY_##op}, .run = hti_loop_run,            \
             .vjp = op##_vjp, .jvp = op##_jvp);
 
@@ -245,21 +250,48 @@ BINARY_ROW(pow, "$0 ^ $1", 0, NULL, 0.4, 2)
 BINARY_ROW(maximum, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
 BINARY_ROW(minimum, NULL, HT_OP_COMMUTATIVE, arithmetic_infer, -2, 2)
 
-static ht_var elementwise_apply(const ht_op *op, ht_var a, ht_var b, const char *site)
+/* x if `one` is the number 1 (times anything, exact), seen with the product's shape;
+ * HT_ZERO if it is not. */
+static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
 {
-    ht_var number = HT_ZERO;
-    if (elementwise_may_fold(a) && elementwise_may_fold(b) && op != &hti_op_pow)
-        number = elementwise_fold(op, a, b, site);
-    return hti_is_zero(number) ? ht_apply(op, 2, (ht_var[]){a, b}, NULL, site) : number;
+    if (!elementwise_is(one, 1) || hti_is_number(x) || hti_is_zero(x)) return HT_ZERO;
+    if (hti_check_named(x, "mul", site) == HTI_NONE ||
+        !hti_dtype_is_float(hti_type(x).dtype))
+        return HT_ZERO;
+    if (hti_is_number(one)) return x;
+    ht_shape shape;
+    bool same = hti_type(one).dtype == hti_type(x).dtype && !x.tape->weak[x.index];
+    if (!(same || one.tape->weak[one.index]) ||
+        !hti_broadcast_shapes(hti_type(x).shape, hti_type(one).shape, &shape))
+        return HT_ZERO;
+    return ht_broadcast_at(x, shape, site);
+}
+
+/* Of one or two numbers: what need not be computed. HT_ZERO: all of it. */
+static ht_var elementwise_short(const ht_op *op, ht_var a, ht_var b, const char *site)
+{
+    bool mul = op == &hti_op_mul, pow = op == &hti_op_pow;
+    ht_var x = HT_ZERO;
+    if (mul || pow || op == &hti_op_div) x = mul_by_one(a, b, site);
+    if (mul && hti_is_zero(x)) x = mul_by_one(b, a, site);
+    if (!pow && hti_is_zero(x)) x = elementwise_fold(op, a, b, site);
+    return x;
+}
+
+static inline ht_var elementwise_apply(const ht_op *op, ht_var a, ht_var b,
+                                       const char *site)
+{
+    bool look = elementwise_may_fold(a) || elementwise_may_fold(b);
+    ht_var x = look ? elementwise_short(op, a, b, site) : HT_ZERO;
+    return hti_is_zero(x) ? ht_apply(op, 2, (ht_var[]){a, b}, NULL, site) : x;
 }
 
 /* base + scatter_add(zeros, index, v) is scatter_add(base, index, v): a per-step gradient
- * joins its sum without a dense array of zeros. HT_ZERO if x is no such thing. */
+ * joins its sum without a dense array of zeros. HT_ZERO if x, a scatter_add, is no such
+ * thing. */
 static ht_var add_scattered(ht_var base, ht_var x, const char *site)
 {
-    if (!hti_is_live(x) || x.tape->op[x.index] != &hti_op_scatter_add ||
-        !hti_is_live(base) || base.tape != x.tape)
-        return HT_ZERO;
+    if (!hti_is_live(x) || !hti_is_live(base) || base.tape != x.tape) return HT_ZERO;
     ht_tape *tape = x.tape;
     uint32_t i = x.index;
     const uint32_t *in = tape->edge + tape->first_in[i];
@@ -273,8 +305,10 @@ ht_var ht_add_at(ht_var a, ht_var b, const char *site)
 {
     if (hti_is_zero(a)) return b;
     if (hti_is_zero(b)) return a;
-    ht_var sum = add_scattered(a, b, site);
-    if (hti_is_zero(sum)) sum = add_scattered(b, a, site);
+    ht_var sum = HT_ZERO;
+    if (elementwise_op(b) == &hti_op_scatter_add) sum = add_scattered(a, b, site);
+    if (elementwise_op(a) == &hti_op_scatter_add && hti_is_zero(sum))
+        sum = add_scattered(b, a, site);
     return hti_is_zero(sum) ? elementwise_apply(&hti_op_add, a, b, site) : sum;
 }
 
@@ -286,44 +320,20 @@ ht_var ht_sub_at(ht_var a, ht_var b, const char *site)
     return elementwise_apply(&hti_op_sub, a, b, site);
 }
 
-/* x if `one` is the number 1 (times anything, exact), seen with the product's shape;
- * HT_ZERO if it is not. */
-static ht_var mul_by_one(ht_var x, ht_var one, const char *site)
-{
-    if (!elementwise_may_fold(one) || !elementwise_is(one, 1) || hti_is_number(x) ||
-        hti_is_zero(x))
-        return HT_ZERO;
-    if (hti_check_named(x, "mul", site) == HTI_NONE ||
-        !hti_dtype_is_float(hti_type(x).dtype))
-        return HT_ZERO;
-    if (hti_is_number(one)) return x;
-    ht_shape shape;
-    bool same = hti_type(one).dtype == hti_type(x).dtype && !x.tape->weak[x.index];
-    if (!(same || one.tape->weak[one.index]) ||
-        !hti_broadcast_shapes(hti_type(x).shape, hti_type(one).shape, &shape))
-        return HT_ZERO;
-    return ht_broadcast_at(x, shape, site);
-}
-
 ht_var ht_mul_at(ht_var a, ht_var b, const char *site)
 {
     if (hti_is_zero(a) || hti_is_zero(b)) return HT_ZERO;
-    ht_var x = mul_by_one(a, b, site);
-    if (hti_is_zero(x)) x = mul_by_one(b, a, site);
-    return hti_is_zero(x) ? elementwise_apply(&hti_op_mul, a, b, site) : x;
+    return elementwise_apply(&hti_op_mul, a, b, site);
 }
 
 ht_var ht_div_at(ht_var a, ht_var b, const char *site)
 {
-    if (hti_is_zero(a)) return a;
-    ht_var x = mul_by_one(a, b, site);
-    return hti_is_zero(x) ? elementwise_apply(&hti_op_div, a, b, site) : x;
+    return hti_is_zero(a) ? a : elementwise_apply(&hti_op_div, a, b, site);
 }
 
 ht_var ht_pow_at(ht_var a, ht_var b, const char *site)
 {
-    ht_var x = mul_by_one(a, b, site);
-    return hti_is_zero(x) ? elementwise_apply(&hti_op_pow, a, b, site) : x;
+    return elementwise_apply(&hti_op_pow, a, b, site);
 }
 
 HTI_AT_2(maximum)

@@ -33,7 +33,7 @@
         {1, {{0, {3, {2, 0, 3}}, low, high}}, NULL},                       \
     };                                                                     \
     HTI_ROW(op, op##_samples, .formula = text,                             \
-            .flags = HT_OP_ELEMENTWISE | (more_flags),                     \
+            .flags = HT_OP_ELEMENTWISE | HTI_OP_SAME | (more_flags),       \
             .loop = {HTI_LOOP_UNARY, HTI_UNARY_##op}, .run = hti_loop_run, \
             .vjp = op##_vjp, .jvp = op##_jvp);
 /* The `run` of every row that names a loop in which an element is made of elements. */

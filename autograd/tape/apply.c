@@ -157,12 +157,25 @@ static bool all_zero(int n, const ht_var *in)
     return n > 0;
 }
 
+/* Whether op's result has the type of input 0 because all have: so it is, mostly. */
+static inline bool is_alike(const ht_tape *tape, const ht_op *op, int n, const ht_var *in)
+{
+    if (!(op->flags & HTI_OP_SAME)) return false;
+    const ht_type *type = &tape->type[in[0].index];
+    for (int i = 1; i < n; i++)
+        if (!hti_same_type(type, &tape->type[in[i].index])) return false;
+    return hti_dtype_is_float(type->dtype);
+}
+
 /* Inputs are variables of the tape. */
 static inline ht_var apply_typed(ht_tape *tape, const ht_op *op, int n, const ht_var *in,
                                  const void *attributes, bool weak, const char *site)
 {
     ht_type type;
-    if (!infer_type(tape, op, n, in, attributes, site, &type)) return hti_poison(tape);
+    if (is_alike(tape, op, n, in))
+        type = tape->type[in[0].index];
+    else if (!infer_type(tape, op, n, in, attributes, site, &type))
+        return hti_poison(tape);
     return hti_append(tape, op, (uint32_t)n, in, attributes, &type,
                       weak && type.dtype == HT_F64, site);
 }

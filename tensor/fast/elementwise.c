@@ -399,67 +399,60 @@ static void walk_run(ht_context *ctx, struct walk *w, const ht_array *const *ope
         hti_parallel(ctx, n, n / columns, walk_rows, w);
 }
 
-/* The usual case of small arrays: one run, nothing to plan. */
-static bool walk_one_run(hti_loop loop, int64_t n, int operands,
-                         const ht_array *const *operand)
-{
-    const void *in[HTI_ELEMENTWISE_INPUTS] = {0};
-    if (n >= HTI_SERIAL || !hti_is_contiguous(operand[0])) return false;
-    for (int k = 1; k < operands; ++k) {
-        if (!hti_is_contiguous(operand[k])) return false;
-        in[k - 1] = operand[k]->data;
-    }
-    loop(n, operand[0]->data, in);
-    return true;
-}
-
-/* One loop, operand 0 its output. */
-static void walk(ht_context *ctx, const hti_fused_step *says, int operands,
-                 const ht_array *const *operand)
-{
-    struct walk_step step = {walk_loop(ctx->loops, says, 0), says};
-    int64_t n = hti_count(&operand[0]->shape);
-    HT_ASSERT(step.loop, "no loop for dtype %s",
-              ht_dtype_name(operand[operands - 1]->dtype));
-    if (walk_one_run(step.loop, n, operands, operand)) return;
-    struct walk w;
-    w.step = &step;
-    w.steps = w.outputs = 1;
-    w.operands = operands;
-    w.bad = NULL;
-    w.totals = NULL;
-    walk_run(ctx, &w, operand);
-}
-
 static void walk_check_dtype(const ht_array *a, ht_dtype dtype)
 {
     HT_ASSERT(a->dtype == dtype, "expected %s, got %s", ht_dtype_name(dtype),
               ht_dtype_name(a->dtype));
 }
 
+/* One loop over inputs that broadcast to out. */
+static void walk(ht_context *ctx, struct walk_step *step, const ht_array *out,
+                 const ht_array *const *in)
+{
+    const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1];
+    ht_array seen[HTI_ELEMENTWISE_INPUTS];
+    struct walk w;
+    w.step = step;
+    w.steps = w.outputs = 1;
+    w.operands = step->says->n_in + 1;
+    w.bad = NULL;
+    w.totals = NULL;
+    operand[0] = out;
+    for (int k = 1; k < w.operands; ++k) {
+        seen[k - 1] = hti_broadcast_array(*in[k - 1], out->shape);
+        operand[k] = &seen[k - 1];
+    }
+    walk_run(ctx, &w, operand);
+}
+
+/* The usual case of small arrays is one run, with nothing to plan. */
 static void fast_elementwise(ht_context *ctx, hti_loop_kind kind, int function,
                              const ht_array *out, int n_in, const ht_array *const *in)
 {
     ht_dtype dtype = in[n_in - 1]->dtype, first = kind == HTI_LOOP_WHERE ? HT_U8 : dtype;
-    if (kind != HTI_LOOP_CONVERT)
-        walk_check_dtype(out, kind == HTI_LOOP_COMPARE ? HT_U8 : dtype);
-    const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1];
-    ht_array seen[HTI_ELEMENTWISE_INPUTS];
-    operand[0] = out;
-    for (int k = 0; k < n_in; ++k) {
-        walk_check_dtype(in[k], k > 0 ? dtype : first);
-        operand[k + 1] = in[k];
-        if (hti_same_shape(&in[k]->shape, &out->shape)) continue;
-        seen[k] = hti_broadcast_array(*in[k], out->shape);
-        operand[k + 1] = &seen[k];
-    }
-    const hti_fused_step step = {.kind = (uint8_t)kind,
+    const hti_fused_step says = {.kind = (uint8_t)kind,
                                  .function = (uint8_t)function,
                                  .from = (uint8_t)dtype,
                                  .to = (uint8_t)out->dtype,
                                  .n_in = (uint8_t)n_in,
                                  .in = {1, 2, 3, 4}};
-    walk(ctx, &step, n_in + 1, operand);
+    struct walk_step step = {walk_loop(ctx->loops, &says, 0), &says};
+    HT_ASSERT(step.loop, "no loop for dtype %s", ht_dtype_name(dtype));
+    if (kind != HTI_LOOP_CONVERT)
+        walk_check_dtype(out, kind == HTI_LOOP_COMPARE ? HT_U8 : dtype);
+    int64_t n = hti_count(&out->shape);
+    bool one_run = n < HTI_SERIAL && hti_is_contiguous(out);
+    const void *data[HTI_ELEMENTWISE_INPUTS];
+    for (int k = 0; k < n_in; ++k) {
+        walk_check_dtype(in[k], k > 0 ? dtype : first);
+        one_run = one_run && hti_same_shape(&in[k]->shape, &out->shape) &&
+                  hti_is_contiguous(in[k]);
+        data[k] = in[k]->data;
+    }
+    if (one_run)
+        step.loop(n, out->data, data);
+    else
+        walk(ctx, &step, out, in);
 }
 
 static hti_loop fast_whole_loop(const ht_context *ctx, const hti_fused_step *step,

@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 11460611
-replay_scalar 408061
-replay_step 7488310
-replay_adam 12382000
-hypergradient 14133191
-revolve 18948031
-record_mlp 1690421
-record_vit 4834554
-record_bilevel 9079006
+eager_scalar 9259281
+replay_scalar 407711
+replay_step 7547210
+replay_adam 12405666
+hypergradient 14229566
+revolve 19080341
+record_mlp 1705451
+record_vit 4854366
+record_bilevel 9281163
 END
 }
 
