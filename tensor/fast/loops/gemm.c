@@ -5,9 +5,10 @@
  * The inner loop holds a tile of out in registers, up to ROWS rows of two vectors, and
  * for each term reads two vectors of b and one number of a per row. Rows are shared out
  * evenly over tiles, each number of rows being a function of its own; columns that are no
- * multiple of a vector are covered by two vectors that overlap and agree. So no tile
- * is mostly padding. Blocks follow Goto & van de Geijn (2008): a panel of b in the first
- * cache, the rows of a that meet it in the second, except that a is never copied. */
+ * multiple of a vector are covered by two vectors that overlap and agree, or a vector and
+ * half of one. So no tile is mostly padding. Blocks follow Goto & van de Geijn (2008): a
+ * panel of b in the first cache, the rows of a that meet it in the second, except that
+ * a is never copied. */
 #include "gemm.h"
 
 #include "loops.h"
@@ -32,7 +33,9 @@ enum {
 #define GEMM_VECTOR(bytes) \
     __attribute__((vector_size(bytes), aligned(sizeof(float)), may_alias))
 typedef float gemm_lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef float gemm_half __attribute__((vector_size(LANES / 2 * sizeof(float))));
 typedef float gemm_any GEMM_VECTOR(LANES * sizeof(float));
+typedef float gemm_any_half GEMM_VECTOR(LANES / 2 * sizeof(float));
 typedef float gemm_8 GEMM_VECTOR(32);
 typedef float gemm_4 GEMM_VECTOR(16);
 typedef float gemm_2 GEMM_VECTOR(8);
@@ -125,6 +128,50 @@ HTI_INLINE void gemm_tile(int rows, int wide, bool listed, const gemm_part *p,
         gemm_put(out + r * step + v * next, sum[r][v]);
 }
 
+/* The half of x that comes first. */
+HTI_INLINE gemm_half gemm_first(gemm_lanes x)
+{
+#if defined(__AVX512F__)
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3);
+#endif
+}
+
+/* Of a vector and a half at most, as attention's heads of 24 are: a quarter less where
+ * half a vector costs half, as on Zen 4, and the same where it does not. */
+HTI_INLINE void gemm_tile_narrow(int rows, const gemm_part *p, const float *a,
+                                 int64_t row, int64_t col, const float *b, float *out)
+{
+    gemm_lanes sum[ROWS];
+    gemm_half rest[ROWS];
+    int64_t k = p->k, b_row = p->b_row, b_next = p->b_next, step = p->step;
+    int64_t next = p->next;
+    HTI_UNROLL for (int r = 0; r < rows; r++) sum[r] = (gemm_lanes){0},
+                                              rest[r] = (gemm_half){0};
+    for (int64_t l = 0; l < k; l++, a += col, b += b_row) {
+        gemm_lanes y = GEMM_AT(b);
+        gemm_half z = *(const gemm_any_half *)(b + b_next);
+        if (row == 1) __builtin_prefetch(a + 2 * ROWS - 1, 0, 2);
+        HTI_UNROLL for (int r = 0; r < rows; r++)
+        {
+            gemm_lanes x = a[r * row] - (gemm_lanes){0};
+            sum[r] += x * y;
+            rest[r] += gemm_first(x) * z;
+        }
+    }
+    if (p->add) HTI_UNROLL for (int r = 0; r < rows; r++)
+        {
+            sum[r] += GEMM_AT(out + r * step);
+            rest[r] += *(const gemm_any_half *)(out + r * step + next);
+        }
+    HTI_UNROLL for (int r = 0; r < rows; r++)
+    {
+        gemm_put(out + r * step, sum[r]);
+        *(gemm_any_half *)(out + r * step + next) = rest[r];
+    }
+}
+
 typedef void (*gemm_fn)(const gemm_part *p, const float *a, const float *b, float *out);
 
 /* By rows of a tile, whether a's columns (not its rows) are contiguous, and vectors;
@@ -145,11 +192,22 @@ typedef void (*gemm_fn)(const gemm_part *p, const float *a, const float *b, floa
     {                                                                           \
         gemm_tile(rows, wide, true, p, a, p->row, 1, b, out);                   \
     }
-#define GEMM_TILES(rows) GEMM_TILE(rows, 1) GEMM_TILE(rows, 2)
-#define GEMM_ENTRY(rows)                               \
-    {{gemm_along_##rows##_1, gemm_along_##rows##_2},   \
-     {gemm_across_##rows##_1, gemm_across_##rows##_2}, \
-     {gemm_listed_##rows##_1, gemm_listed_##rows##_2}},
+#define GEMM_NARROW(rows)                                                       \
+    static void gemm_along_##rows##_narrow(const gemm_part *p, const float *a,  \
+                                           const float *b, float *out)          \
+    {                                                                           \
+        gemm_tile_narrow(rows, p, a, p->row, 1, b, out);                        \
+    }                                                                           \
+    static void gemm_across_##rows##_narrow(const gemm_part *p, const float *a, \
+                                            const float *b, float *out)         \
+    {                                                                           \
+        gemm_tile_narrow(rows, p, a, 1, p->col, b, out);                        \
+    }
+#define GEMM_TILES(rows) GEMM_TILE(rows, 1) GEMM_TILE(rows, 2) GEMM_NARROW(rows)
+#define GEMM_ENTRY(rows)                                                            \
+    {{gemm_along_##rows##_1, gemm_along_##rows##_narrow, gemm_along_##rows##_2},    \
+     {gemm_across_##rows##_1, gemm_across_##rows##_narrow, gemm_across_##rows##_2}, \
+     {gemm_listed_##rows##_1, gemm_listed_##rows##_2, gemm_listed_##rows##_2}},
 #if defined(__AVX512F__)
 #define GEMM_MORE(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #else
@@ -157,7 +215,7 @@ typedef void (*gemm_fn)(const gemm_part *p, const float *a, const float *b, floa
 #endif
 #define GEMM_EACH(X) X(1) X(2) X(3) X(4) X(5) X(6) GEMM_MORE(X)
 GEMM_EACH(GEMM_TILES)
-static const gemm_fn gemm_tiles[ROWS][3][2] = {GEMM_EACH(GEMM_ENTRY)};
+static const gemm_fn gemm_tiles[ROWS][3][3] = {GEMM_EACH(GEMM_ENTRY)};
 
 /* Tile after tile down a, each against all panels while its rows of a are near. */
 static void gemm_multiply(const hti_gemm *p)
@@ -177,9 +235,10 @@ static void gemm_multiply(const hti_gemm *p)
         float *out = p->out + first * p->step;
         for (int64_t j = 0; j < p->n; j += t.width, out += t.width) {
             t.width = hti_gemm_panel_width(COLUMNS, p->n - j);
-            t.next = t.width - LANES;
-            t.b_next = packed ? LANES : t.next;
-            run[t.width > LANES](&t, a, b, out);
+            int kind = (t.width > LANES) + (t.width > LANES + LANES / 2);
+            t.next = t.width - (kind == 1 ? LANES / 2 : LANES);
+            t.b_next = !packed ? t.next : kind == 1 ? LANES + LANES / 2 : LANES;
+            run[kind](&t, a, b, out);
             b += packed ? p->k * COLUMNS : t.width;
         }
     }
