@@ -31,35 +31,47 @@ static inline float math_float(uint32_t bits)
     return x;
 }
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2, for x in -170 .. 89. Adding
- * 1.5 * 2^23 leaves n in the low bits. 2^n is applied in two halves: it alone would
- * overflow, or flush what is still a subnormal. The second half is left to the caller,
- * whose factors may lift the result out of the subnormals. */
-static inline float math_exp_part(float x, float *rest)
+/* exp(r), |r| <= ln(2) / 2. */
+static inline float math_exp_near(float r)
 {
-    const float shift = 0x1.8p23f;
-    float shifted = x * 0x1.715476p0f + shift, n = shifted - shift;
-    float r = x - n * math_ln2_high - n * math_ln2_low;
     float p = 0.00138144637f;
     p = p * r + 0.00836878084f;
     p = p * r + 0.0416683927f;
     p = p * r + 0.166665196f;
     p = p * r + 0.49999994f;
-    p = p * (r * r) + r + 1.0f;
+    return p * (r * r) + r + 1.0f;
+}
+
+/* exp(x) = 2^n exp(r), n = round(x / ln 2), for x in -150 .. 89. Adding 1.5 * 2^23 leaves
+ * n in the low bits, or n and the bias of an exponent, if that is added, too. 2^n is
+ * applied in two halves: it alone would overflow, or flush what is still a subnormal. */
+static inline float math_exp_within(float x)
+{
+    const float shift = 0x1.8p23f;
+    float shifted = x * 0x1.715476p0f + shift, n = shifted - shift;
+    float r = x - n * math_ln2_high - n * math_ln2_low;
     uint32_t biased = math_bits(shifted) - math_bits(shift) + 256u, half = biased >> 1;
-    *rest = math_float((biased - half - 1u) << 23);
-    return p * math_float((half - 1u) << 23);
+    float rest = math_float((biased - half - 1u) << 23);
+    return math_exp_near(r) * math_float((half - 1u) << 23) * rest;
+}
+
+/* Of x in -150 .. 0 two factors are 2^99 exp(x) and 2^-99, so that the first is no
+ * subnormal. The second is left to the caller, whose factors may lift the result out of
+ * the subnormals. What is added to have n is even, or halves would go another way. */
+static const float math_below = 0x1p-99f;
+static const float math_below_shift = 0x1.8p23f + (127 + 99);
+
+static inline float math_exp_part(float x, float *rest)
+{
+    float shifted = x * 0x1.715476p0f + math_below_shift, n = shifted - math_below_shift;
+    float r = x - n * math_ln2_high - n * math_ln2_low;
+    *rest = math_below;
+    return math_exp_near(r) * math_float(math_bits(shifted) << 23);
 }
 
 static inline double math_exp_part_f64(double x, double *rest)
 {
     return *rest = exp(0.5 * x);
-}
-
-static inline float math_exp_within(float x)
-{
-    float rest, part = math_exp_part(x, &rest);
-    return part * rest;
 }
 
 /* NaN passes both clamps. */
@@ -69,19 +81,20 @@ static inline float math_exp(float x)
     return math_exp_within(x > 89.0f ? 89.0f : x);
 }
 
-/* 2^x of x <= 0, 0 from 2^-126 on. NaN is kept, whatever 2^n is of it. */
+/* 2^x of x <= 0, 0 from 2^-126 on: 2^r / 2 times 2^(n + 1). NaN is kept, whatever 2^n is
+ * of it. */
 static inline float math_power(float x)
 {
-    const float shift = 0x1.8p23f;
+    const float shift = 0x1.8p23f + 128;
     float shifted = x + shift, r = x - (shifted - shift);
-    float p = 0.000155946778f;
-    p = p * r + 0.001340664341f;
-    p = p * r + 0.009617692791f;
-    p = p * r + 0.055503103882f;
-    p = p * r + 0.240226522088f;
-    p = p * r + 0.693147242069f;
-    p = p * r + 1.0f;
-    p *= math_float((math_bits(shifted) - math_bits(shift) + 127u) << 23);
+    float p = 0.5f * 0.000155946778f;
+    p = p * r + 0.5f * 0.001340664341f;
+    p = p * r + 0.5f * 0.009617692791f;
+    p = p * r + 0.5f * 0.055503103882f;
+    p = p * r + 0.5f * 0.240226522088f;
+    p = p * r + 0.5f * 0.693147242069f;
+    p = p * r + 0.5f;
+    p *= math_float(math_bits(shifted) << 23);
     return x < -126.0f ? 0.0f : p;
 }
 
@@ -137,23 +150,35 @@ static inline double math_sigmoid_f64(double x)
     return (x < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
-/* What rounding took from square = a a: a's high half has an exact square (Dekker, "A
- * floating-point technique for extending the available precision", 1971). And exp(-c
- * a^2), a >= 0, in two factors: rounding a^2 alone would leave a relative error of c a^2
- * in units of the last place. */
-#define MATH_SQUARES(s, T, EXP, BITS, FLOAT, mask)               \
-    static inline T math_square_rest_##s(T a, T square)          \
-    {                                                            \
-        T high = FLOAT(BITS(a) & (mask));                        \
-        return (high * high - square) + (a - high) * (a + high); \
-    }                                                            \
-    static inline T math_bell_##s(T a, T c, T *rest)             \
-    {                                                            \
-        T square = a * a, e = EXP(-c * square, rest);            \
-        return e - e * (c * math_square_rest_##s(a, square));    \
-    }
-MATH_SQUARES(f32, float, math_exp_part, math_bits, math_float, 0xfffff000u)
-MATH_SQUARES(f64, double, math_exp_part_f64, wide_bits, wide_double, 0xfffffffff8000000u)
+/* exp(-c a^2), a >= 0, in two factors. A rounded a^2 alone would leave a relative error
+ * of c a^2 in units of the last place; a's high half has an exact square (Dekker, "A
+ * floating-point technique for extending the available precision", 1971). In f32 n ln 2
+ * is taken from that, exactly, before what is left of a^2 is; c is 1 or a half, c a^2 at
+ * most 150. */
+static inline float math_bell_f32(float a, float c, float *rest)
+{
+    float high = math_float(math_bits(a) & 0xfffff000u), square = high * high;
+    float left = (a - high) * (a + high);
+    float shifted = (square + left) * (c * -0x1.715476p0f) + math_below_shift;
+    float n = shifted - math_below_shift;
+    float u = (square + n * (math_ln2_high / c)) + (n * (math_ln2_low / c) + left);
+    float p = math_exp_near(-c * u);
+    *rest = math_below;
+    return p * math_float(math_bits(shifted) << 23);
+}
+
+/* What rounding took from square = a a, and exp(-c a^2) less that. */
+static inline double math_square_rest_f64(double a, double square)
+{
+    double high = wide_double(wide_bits(a) & 0xfffffffff8000000u);
+    return (high * high - square) + (a - high) * (a + high);
+}
+
+static inline double math_bell_f64(double a, double c, double *rest)
+{
+    double square = a * a, e = math_exp_part_f64(-c * square, rest);
+    return e - e * (c * math_square_rest_f64(a, square));
+}
 
 /* What rounding took from product = a b. */
 static inline double math_product_rest_f64(double a, double b, double product)
@@ -200,7 +225,7 @@ static inline double math_gelu_exp_f64(double a, double *rest)
 
 /* a = |x|, at most `most`; and room for a power's second factor. */
 #define MATH_SIZE(T, x, most)         \
-    T a = (x) < 0 ? -(x) : (x), rest; \
+    T a = (T)fabs((double)(x)), rest; \
     a = a > (most) ? (most) : a;
 
 /* Functions of e = exp(-w) in two factors, w >= 0 growing with a = |x|: s (1 - s) and 1 -
