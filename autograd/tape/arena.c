@@ -29,7 +29,15 @@ static hti_chunk *chunk_new(hti_arena *arena, size_t bytes)
     return chunk;
 }
 
-void *hti_arena_alloc(hti_arena *arena, size_t bytes)
+/* Goes on in this chunk, of which so many bytes are free; NULL: there is none. */
+static void arena_enter(hti_arena *arena, hti_chunk *chunk, size_t left)
+{
+    arena->last = chunk;
+    arena->left = chunk ? left : 0;
+    arena->at = chunk ? chunk_data(chunk) + (chunk->size - left) : NULL;
+}
+
+void *hti_arena_more(hti_arena *arena, size_t bytes)
 {
     if (bytes > SIZE_MAX / 4) {
         ht_context_fail(arena->ctx, HT_ERROR_MEMORY, NULL,
@@ -37,34 +45,32 @@ void *hti_arena_alloc(hti_arena *arena, size_t bytes)
         return NULL;
     }
     bytes = hti_round_up(bytes ? bytes : 1, HTI_ALIGN);
-    while (arena->last && arena->last->size - arena->last->used < bytes &&
-           arena->last->next)
-        arena->last = arena->last->next;
-    if (!arena->last || arena->last->size - arena->last->used < bytes) {
+    while (arena->left < bytes && arena->last && arena->last->next)
+        arena_enter(arena, arena->last->next, arena->last->next->size);
+    if (arena->left < bytes) {
         hti_chunk *chunk = chunk_new(arena, bytes);
         if (!chunk) return NULL;
         if (arena->last)
             arena->last->next = chunk;
         else
             arena->first = chunk;
-        arena->last = chunk;
+        arena_enter(arena, chunk, chunk->size);
     }
-    void *p = chunk_data(arena->last) + arena->last->used;
-    arena->last->used += bytes;
-    return p;
+    return hti_arena_alloc(arena, bytes);
 }
 
 hti_arena_mark hti_arena_at(const hti_arena *arena)
 {
-    return (hti_arena_mark){arena->last, arena->last ? arena->last->used : 0};
+    return (hti_arena_mark){arena->last, arena->left};
 }
 
 void hti_arena_rewind(hti_arena *arena, hti_arena_mark mark)
 {
-    hti_chunk *from = mark.chunk ? mark.chunk->next : arena->first;
-    for (hti_chunk *c = from; c; c = c->next) c->used = 0;
-    if (mark.chunk) mark.chunk->used = mark.used;
-    arena->last = mark.chunk ? mark.chunk : arena->first;
+    hti_chunk *first = arena->first;
+    if (mark.chunk)
+        arena_enter(arena, mark.chunk, mark.left);
+    else
+        arena_enter(arena, first, first ? first->size : 0);
 }
 
 void hti_arena_free(hti_arena *arena)
@@ -73,5 +79,6 @@ void hti_arena_free(hti_arena *arena)
         next = c->next;
         hti_resize(arena->ctx, c, chunk_bytes(c->size), 0);
     }
-    arena->first = arena->last = NULL;
+    arena->first = NULL;
+    arena_enter(arena, NULL, 0);
 }

@@ -43,13 +43,7 @@ static inline uint32_t hti_node_hash(const ht_op *op, const void *attributes, ui
                                      const uint32_t *in)
 {
     uint32_t h = hti_mix(0, (uint64_t)(uintptr_t)op), newest = 0;
-    const unsigned char *bytes = attributes;
-    uint64_t word = 0;
-    for (size_t at = 0; at < op->attribute_size; at += sizeof word) {
-        size_t left = op->attribute_size - at;
-        memcpy(&word, bytes + at, left < sizeof word ? left : sizeof word);
-        h = hti_mix(h, word);
-    }
+    if (op->attribute_size) h = (uint32_t)hti_hash(h, attributes, op->attribute_size);
     for (uint32_t i = 0; i < n; i++) {
         bool newer = in[i] > newest;
         h += hti_mix(1, newer ? newest : in[i]);
@@ -69,14 +63,12 @@ static inline bool hti_node_equals(const ht_tape *tape, uint32_t i, const ht_op 
     return (op->flags & HT_OP_COMMUTATIVE) && e[0] == in[1] && e[1] == in[0];
 }
 
-/* The node that is op(in), if there is one; else HTI_NONE, and the hash to put one under.
- * Weakness is part of the type, hence of what "equal" means. */
-static inline uint32_t hti_find_equal(const ht_tape *tape, const ht_op *op,
+/* The node that is op(in), whose hash is h, if there is one; else HTI_NONE. Weakness is
+ * part of the type, hence of what "equal" means. */
+static inline uint32_t hti_find_equal(const ht_tape *tape, uint32_t h, const ht_op *op,
                                       const void *attributes, uint32_t n,
-                                      const uint32_t *in, ht_dtype dtype, bool weak,
-                                      uint32_t *hash)
+                                      const uint32_t *in, ht_dtype dtype, bool weak)
 {
-    uint32_t h = *hash = hti_node_hash(op, attributes, n, in);
     if (op == &hti_op_input) return HTI_NONE;
     for (uint32_t i = tape->bucket[h & (tape->capacity - 1)]; i != HTI_NONE;
          i = tape->next[i])

@@ -180,35 +180,57 @@ static void *node_workspace(ht_tape *tape, uint32_t i)
         tape->op[i]->workspace(tape->ctx, in, &tape->type[i], tape->attributes[i]));
 }
 
-/* The value of node i on an eager tape: a view if it can be one, else memory and a run.
- */
-static bool node_run(ht_tape *tape, uint32_t i)
+/* Runs the op of node i into memory of its own; `arrays` is room for its inputs. */
+static inline bool node_compute(ht_tape *tape, uint32_t i, const ht_array **arrays,
+                                void *workspace)
 {
     const ht_op *op = tape->op[i];
-    const uint32_t *in = hti_inputs(tape, i);
-    uint32_t n = tape->n_in[i];
+    const uint32_t *in = hti_inputs(tape, i), n = tape->n_in[i];
     const ht_type *type = &tape->type[i];
     ht_array *out = &tape->array[i];
-    if (op->view && op->view(tape->attributes[i], type, &tape->array[in[0]], out))
-        return true;
-    const ht_array *few[HT_OP_INPUTS], **arrays = few;
-    bool scratch = n > HT_OP_INPUTS || op->workspace;
-    hti_arena_mark mark = {0};
-    if (scratch) mark = hti_arena_at(&tape->scratch);
-    if (n > HT_OP_INPUTS) arrays = hti_arena_alloc(&tape->scratch, n * sizeof *arrays);
-    void *data = hti_arena_alloc(&tape->memory, hti_bytes_at(type->dtype, &type->shape));
+    size_t bytes = hti_lay_out(out, NULL, type->dtype, &type->shape);
+    out->data = hti_arena_alloc(&tape->memory, bytes);
+    if (!out->data) return false;
+    for (uint32_t k = 0; k < n; k++) arrays[k] = &tape->array[in[k]];
+    HT_ASSERT(op->run, "%s: the row has no run", op->name);
+    ht_run r;
+    r.op = op;
+    r.ctx = tape->ctx;
+    hti_copy_array(&r.out, out);
+    r.n_in = (int)n;
+    r.in = arrays;
+    r.attributes = tape->attributes[i];
+    r.workspace = workspace;
+    r.site = tape->site[i];
+    op->run(&r);
+    return tape->ctx->status == HT_OK;
+}
+
+/* The same where the list of inputs, or what the op works in, is from scratch. */
+static bool node_run_beside(ht_tape *tape, uint32_t i)
+{
+    const ht_op *op = tape->op[i];
+    hti_arena_mark mark = hti_arena_at(&tape->scratch);
+    const ht_array **arrays =
+        hti_arena_alloc(&tape->scratch, tape->n_in[i] * sizeof *arrays);
     void *workspace = op->workspace ? node_workspace(tape, i) : NULL;
-    bool ok = arrays && data && (workspace || !op->workspace);
-    if (ok) {
-        for (uint32_t k = 0; k < n; k++) arrays[k] = &tape->array[in[k]];
-        hti_lay_out(out, data, type->dtype, &type->shape);
-        HT_ASSERT(op->run, "%s: the row has no run", op->name);
-        op->run(&(ht_run){op, tape->ctx, *out, (int)n, arrays, tape->attributes[i],
-                          workspace, tape->site[i]});
-        ok = tape->ctx->status == HT_OK;
-    }
-    if (scratch) hti_arena_rewind(&tape->scratch, mark);
+    bool ok = arrays && (workspace || !op->workspace) &&
+              node_compute(tape, i, arrays, workspace);
+    hti_arena_rewind(&tape->scratch, mark);
     return ok;
+}
+
+/* The value of node i on an eager tape: a view if it can be one, else memory and a run.
+ */
+static inline bool node_run(ht_tape *tape, uint32_t i)
+{
+    const ht_op *op = tape->op[i];
+    if (op->view && op->view(tape->attributes[i], &tape->type[i],
+                             &tape->array[hti_inputs(tape, i)[0]], &tape->array[i]))
+        return true;
+    if (tape->n_in[i] > HT_OP_INPUTS || op->workspace) return node_run_beside(tape, i);
+    const ht_array *arrays[HT_OP_INPUTS];
+    return node_compute(tape, i, arrays, NULL);
 }
 
 static const void *copy_attributes(ht_tape *tape, const ht_op *op, const void *from)
@@ -216,6 +238,15 @@ static const void *copy_attributes(ht_tape *tape, const ht_op *op, const void *f
     void *to = hti_arena_alloc(&tape->memory, op->attribute_size);
     if (to) memcpy(to, from, op->attribute_size);
     return to;
+}
+
+static bool all_hold(ht_tape *tape, uint32_t n, const uint32_t *in, const char *op,
+                     const char *site)
+{
+    bool hold = true;
+    for (uint32_t k = 0; hold && k < n; k++)
+        hold = hti_still_holds(tape, in[k], op, site);
+    return hold;
 }
 
 ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
@@ -226,10 +257,11 @@ ht_var hti_append(ht_tape *tape, const ht_op *op, uint32_t n, const ht_var *in,
     if (!hti_tape_reserve(tape, n)) return hti_poison(tape);
     uint32_t *edge = tape->edge + tape->n_edges;
     for (uint32_t k = 0; k < n; k++) edge[k] = in[k].index;
-    for (uint32_t k = 0; k < n && hti_is_stale(tape); k++)
-        if (!hti_still_holds(tape, edge[k], op->name, site)) return hti_poison(tape);
-    uint32_t hash,
-        equal = hti_find_equal(tape, op, attributes, n, edge, type->dtype, weak, &hash);
+    if (hti_is_stale(tape) && !all_hold(tape, n, edge, op->name, site))
+        return hti_poison(tape);
+    uint32_t hash = hti_node_hash(op, attributes, n, edge);
+    uint32_t equal =
+        hti_find_equal(tape, hash, op, attributes, n, edge, type->dtype, weak);
     if (equal != HTI_NONE) return hti_var(tape, equal);
 
     if (op->attribute_size && !(attributes = copy_attributes(tape, op, attributes)))

@@ -105,17 +105,20 @@ size_t hti_bytes_at(ht_dtype dtype, const ht_shape *shape)
     return (size_t)count * size;
 }
 
-void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape)
+size_t hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape)
 {
     a->data = data;
     a->dtype = dtype;
     a->shape = *shape;
     memset(a->stride, 0, sizeof a->stride);
     int64_t stride = 1;
+    bool empty = false;
     for (int i = shape->rank - 1; i >= 0; i--) {
         a->stride[i] = stride;
+        empty = empty || shape->dim[i] == 0;
         if (shape->dim[i] > 0) stride *= shape->dim[i];
     }
+    return empty ? 0 : (size_t)stride * ht_dtype_bytes(dtype);
 }
 
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape)
@@ -123,17 +126,6 @@ ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape)
     ht_array a;
     hti_lay_out(&a, data, dtype, &shape);
     return a;
-}
-
-bool hti_is_contiguous(const ht_array *a)
-{
-    int64_t stride = 1;
-    for (int i = a->shape.rank - 1; i >= 0; i--) {
-        if (a->shape.dim[i] == 1) continue; /* its stride is never stepped */
-        if (a->stride[i] != stride) return ht_shape_count(a->shape) == 0;
-        stride *= a->shape.dim[i];
-    }
-    return true;
 }
 
 bool hti_broadcast_shapes(ht_shape a, ht_shape b, ht_shape *out)

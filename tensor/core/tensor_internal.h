@@ -189,10 +189,27 @@ int64_t hti_offset_along(int rank, const int64_t *dim, const int64_t *stride,
                          int64_t flat);
 /* Where part `flat` of a begins, of those its first `axes` axes count. */
 char *hti_part(const ht_array *a, int axes, int64_t flat);
-/* Row-major strides. */
-void hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
+/* Row-major strides; returns the bytes it takes. The shape is valid. */
+size_t hti_lay_out(ht_array *a, void *data, ht_dtype dtype, const ht_shape *shape);
 ht_array hti_contiguous(void *data, ht_dtype dtype, ht_shape shape);
-bool hti_is_contiguous(const ht_array *a);
+/* In the pieces hti_lay_out writes: a load over two stores just made waits for them. */
+static inline void hti_copy_array(ht_array *to, const ht_array *from)
+{
+    to->data = from->data;
+    to->dtype = from->dtype;
+    to->shape = from->shape;
+    memcpy(to->stride, from->stride, sizeof to->stride);
+}
+static inline bool hti_is_contiguous(const ht_array *a)
+{
+    int64_t stride = 1;
+    for (int i = a->shape.rank - 1; i >= 0; i--) {
+        if (a->shape.dim[i] == 1) continue; /* its stride is never stepped */
+        if (a->stride[i] != stride) return hti_count(&a->shape) == 0;
+        stride *= a->shape.dim[i];
+    }
+    return true;
+}
 /* "f32", or "dtype 9" of one that is none. */
 enum { HTI_DTYPE_TEXT = 24 };
 const char *hti_dtype_text(ht_dtype dtype, char text[HTI_DTYPE_TEXT]);

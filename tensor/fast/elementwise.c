@@ -96,8 +96,8 @@ static hti_loop walk_tree(const struct hti_loops *k, const hti_fused_step *s,
 }
 
 /* `numbers`: the inputs that are one number. */
-static hti_loop walk_loop(const struct hti_loops *k, const hti_fused_step *s,
-                          unsigned numbers)
+static inline hti_loop walk_loop(const struct hti_loops *k, const hti_fused_step *s,
+                                 unsigned numbers)
 {
     switch (s->kind) {
     case HTI_LOOP_UNARY:

@@ -15,15 +15,15 @@ recorded_by='gcc 12 x86_64 openblas'
 slack=3 # per cent
 recorded() {
     cat <<'END'
-eager_scalar 9259281
+eager_scalar 8052501
 replay_scalar 407711
-replay_step 7547210
-replay_adam 12405666
-hypergradient 14229566
-revolve 19080341
-record_mlp 1705451
-record_vit 4854366
-record_bilevel 9281163
+replay_step 7535010
+replay_adam 12378866
+hypergradient 14190916
+revolve 19032386
+record_mlp 1685351
+record_vit 4805967
+record_bilevel 9169108
 END
 }
 
