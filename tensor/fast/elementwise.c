@@ -284,7 +284,8 @@ static void walk_tiles(const struct walk *w, const struct walk_block *b)
     int64_t across = b->columns < HTI_TILE ? b->columns : HTI_TILE,
             down = HTI_TILE / across;
     char *slot[WALK_SLOTS], *tile[WALK_SLOTS];
-    for (int k = 0; k < WALK_SLOTS; ++k) slot[k] = tile[k] = room + (size_t)k * apart;
+    for (int k = 0; k < w->operands + w->steps; ++k)
+        slot[k] = tile[k] = room + (size_t)k * apart;
     for (int64_t r = 0; r < b->rows; r += down)
         for (int64_t c = 0; c < b->columns; c += across) {
             int64_t height = b->rows - r < down ? b->rows - r : down;

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* work.c: small fixed pieces of work, for counting instructions: `work <name>` does one,
- * with the baseline loops, inside work_measured. Read next: callgrind.sh. */
+ * with the baseline loops (one with AVX2's; 77: there are none), inside work_measured.
+ * Read next: callgrind.sh. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "hyper.h"
 #include "kernels.h"
 #include "steps.h"
 
-enum { WORK_CHAIN = 1000 };
+enum { WORK_CHAIN = 1000, WORK_AVX2 = HTI_BASELINE + 1, WORK_SKIPPED = 77 };
 
 /* Everything callgrind counts. */
 __attribute__((noinline)) static void work_measured(void (*run)(void *), void *user,
@@ -19,12 +21,12 @@ __attribute__((noinline)) static void work_measured(void (*run)(void *), void *u
 
 /* A step: replayed, and recorded, derived and planned. */
 
-static bool work_step(const step_case *c, void (*run)(void *), int times)
+static bool work_step(const step_case *c, int set, void (*run)(void *), int times)
 {
     step s;
     bool ok = step_open(&s, c, 1);
     if (ok) {
-        hti_context_use(s.ctx, HTI_BASELINE);
+        if (!hti_context_use(s.ctx, set)) exit(WORK_SKIPPED);
         run(&s);
         work_measured(run, &s, times);
     }
@@ -35,17 +37,23 @@ static bool work_step(const step_case *c, void (*run)(void *), int times)
 
 static bool work_replay_step(void)
 {
-    return work_step(&step_cases[1], step_run, 100);
+    return work_step(&step_cases[1], HTI_BASELINE, step_run, 100);
+}
+
+/* Its products too: those above are OpenBLAS's. */
+static bool work_tiny_step(void)
+{
+    return work_step(&step_cases[1], WORK_AVX2, step_run, 100);
 }
 
 static bool work_record_mlp(void)
 {
-    return work_step(&step_cases[0], step_run_record, 10);
+    return work_step(&step_cases[0], HTI_BASELINE, step_run_record, 10);
 }
 
 static bool work_record_vit(void)
 {
-    return work_step(&step_cases[3], step_run_record, 1);
+    return work_step(&step_cases[3], HTI_BASELINE, step_run_record, 1);
 }
 
 /* Adam over the parameters of 32-64-10. */
@@ -53,7 +61,7 @@ static bool work_replay_adam(void)
 {
     step_case c = step_cases[1];
     c.update = step_cases[2].update;
-    return work_step(&c, step_run, 100);
+    return work_step(&c, HTI_BASELINE, step_run, 100);
 }
 
 /* Hypergradients of 32-64-10. */
@@ -178,15 +186,11 @@ static const struct work_case {
     const char *name;
     bool (*run)(void);
 } work_cases[] = {
-    {"eager_scalar", work_eager},
-    {"replay_scalar", work_replay},
-    {"replay_step", work_replay_step},
-    {"replay_adam", work_replay_adam},
-    {"hypergradient", work_hypergradient},
-    {"revolve", work_revolve},
-    {"record_mlp", work_record_mlp},
-    {"record_vit", work_record_vit},
-    {"record_bilevel", work_record_bilevel},
+    {"eager_scalar", work_eager},      {"replay_scalar", work_replay},
+    {"replay_step", work_replay_step}, {"tiny_step_avx2", work_tiny_step},
+    {"replay_adam", work_replay_adam}, {"hypergradient", work_hypergradient},
+    {"revolve", work_revolve},         {"record_mlp", work_record_mlp},
+    {"record_vit", work_record_vit},   {"record_bilevel", work_record_bilevel},
 };
 
 int main(int argc, char **argv)
