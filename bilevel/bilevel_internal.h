@@ -71,11 +71,12 @@ typedef struct hti_call {
     bool over_all;
 } hti_call;
 
-/* A product of the step that its reverse needs too. */
+/* A product, or a sum, of the step that its reverse needs too. */
 typedef struct hti_product {
     ht_type type;
-    double flops;
+    double flops;  /* of a sum: 0 */
     uint32_t node; /* while recording */
+    bool sum;
 } hti_product;
 
 typedef struct hti_programs {
@@ -87,7 +88,7 @@ typedef struct hti_programs {
     bool *summed, *initial_summed; /* which eta reverse (initial reverse) adds to */
     bool *init_alone;              /* which eta only the initial value depends on */
     uint8_t *reach;                /* by what each eta does, HTI_BY_... */
-    hti_product *product;          /* that could be kept, most flops to a byte first */
+    hti_product *product;          /* that could be kept, most worth it first */
     int n_products;
     int n_kept; /* how many of them are, beside the states in slots */
     /* Of HT_REVERSIBLE: layers of remainders there is room for, by parameter that trains;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* products.c: the reverse step as programs, and the matrix products that a step may keep
- * for its reverse: which there are, and what each number of them takes, measured while
- * the step stands on its tape. Read next: ../unroll/choose.c. */
+/* products.c: the reverse step as programs, and the matrix products and sums that a step
+ * may keep for its reverse: which there are, and what each number of them takes, measured
+ * while the step stands on its tape. Read next: ../unroll/choose.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,10 +20,28 @@ static void mark_needed(const ht_tape *tape, const ht_var *out, int n_out,
     }
 }
 
-/* Most flops to a byte first; the tape's order where equal. */
+enum { SUM_LEAST = 4096, SUM_OF = 16 }; /* elements summed; and to one of the result */
+
+/* A sum of many elements into few is kept as products are: it has next to no bytes, and
+ * what it adds up, as the slope before a bias, often nothing else of the reverse needs.
+ * An op, linear and of one input, that leaves so little of it is one, if no view. */
+static bool is_sum(ht_tape *tape, uint32_t i)
+{
+    const ht_op *op = hti_node_op(tape, i);
+    const uint32_t *in;
+    if (!(op->flags & HT_OP_LINEAR) || op->view || hti_node_inputs(tape, i, &in) != 1)
+        return false;
+    ht_type of = hti_type(hti_node_var(tape, in[0])),
+            to = hti_type(hti_node_var(tape, i));
+    int64_t n = ht_shape_count(of.shape);
+    return n >= SUM_LEAST && n / SUM_OF >= ht_shape_count(to.shape);
+}
+
+/* Sums first, then most flops to a byte; the tape's order where equal. */
 static int product_order(const void *x, const void *y)
 {
     const hti_product *a = x, *b = y;
+    if (a->sum != b->sum) return a->sum ? -1 : 1;
     double p = a->flops * (double)hti_bytes(b->type.dtype, b->type.shape),
            q = b->flops * (double)hti_bytes(a->type.dtype, a->type.shape);
     if (p != q) return p < q ? 1 : -1;
@@ -42,8 +60,9 @@ static bool list_products(hti_recorder *r, const bool *both, const bool *needed)
     if (r->b->ctx->status != HT_OK) return false;
     for (uint32_t i = 0; i < n_nodes; i++)
         if (both[i] && needed[i])
-            p->product[p->n_products++] = (hti_product){
-                hti_type(hti_node_var(r->tape, i)), hti_tape_flops(r->tape, i), i};
+            p->product[p->n_products++] =
+                (hti_product){hti_type(hti_node_var(r->tape, i)),
+                              hti_tape_flops(r->tape, i), i, is_sum(r->tape, i)};
     if (n > 0) qsort(p->product, (size_t)n, sizeof *p->product, product_order);
     return true;
 }
@@ -64,7 +83,7 @@ static bool find_products(hti_recorder *r)
     mark_needed(tape, step, n_step, stop, both);
     mark_needed(tape, out, n_out, stop, needed);
     for (uint32_t i = 0; i < n; i++) {
-        bool product = hti_node_op(tape, i)->flags & HT_OP_PRODUCT;
+        bool product = hti_node_op(tape, i)->flags & HT_OP_PRODUCT || is_sum(tape, i);
         both[i] = both[i] && needed[i] && !stop[i] && product;
         stop[i] = stop[i] || both[i];
     }
@@ -164,14 +183,18 @@ static bool measure_level(hti_recorder *r, hti_level *level)
     return true;
 }
 
-/* Of many products some numbers of them, evenly spread. */
+/* Of many products some numbers of them, evenly spread; with any of them all sums, which
+ * weigh nothing. */
 static void set_levels(ht_bilevel *b)
 {
-    int n_products = b->programs.n_products;
-    int n = n_products < HTI_LEVELS ? n_products : HTI_LEVELS;
+    int sums = 0, n_products = b->programs.n_products;
+    while (sums < n_products && b->programs.product[sums].sum) sums++;
+    int others = n_products - sums, n = others < HTI_LEVELS ? others : HTI_LEVELS;
+    if (n == 0 && sums > 0) n = 1;
     b->planning->n_level = n + 1;
-    for (int i = 0; i <= n; i++)
-        b->planning->level[i] = (hti_level){.kept = n ? n_products * i / n : 0};
+    b->planning->level[0] = (hti_level){.kept = 0};
+    for (int i = 1; i <= n; i++)
+        b->planning->level[i] = (hti_level){.kept = sums + others * i / n};
 }
 
 /* The choice among all levels, each measured. What measuring took, any of them took. */
