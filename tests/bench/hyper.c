@@ -53,7 +53,7 @@ const hyper_case hyper_mlp = {
     .momentum = 0.9,
     .l2 = 1e-4,
     .options = {.schedule = HT_STORE_ALL},
-    .lean = 185000000,
+    .lean = 190000000,
 };
 
 const hyper_case hyper_cnn = {
