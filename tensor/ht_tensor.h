@@ -105,6 +105,11 @@ typedef struct ht_context_options {
     /* What programs made on the context leave out, HT_PASS_... of ht_autograd.h: the same
      * bits, slower, for whoever looks for a fault. 0: nothing. */
     unsigned passes_off;
+    /* Matrix products in f32 by multiply-adds alone, where the processor has matrix tiles
+     * (Intel AMX) as well: other bits, errors of the same size, slower. Contexts without
+     * it ask Linux to let the process use tiles, after which an alternate stack of a
+     * signal handler has to hold more: getauxval(AT_MINSIGSTKSZ), not MINSIGSTKSZ. */
+    bool no_tiles;
 } ht_context_options;
 
 /* A context. Owned. options NULL: all zero. NULL if there is no memory for the context

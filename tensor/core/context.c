@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* context.c: the one object everything is made on: it asks for memory and counts it, and
- * keeps the first error. Of the library's state this is all but what threads.c and blas.c
- * say of a process, and the words of a thread's last error. Read next: tensor.c,
- * kernels.h. */
+ * keeps the first error. Of the library's state this is all but what threads.c, blas.c
+ * and fast.c say of a process, and the words of a thread's last error. Read next:
+ * tensor.c, kernels.h. */
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* fast.c: the instruction sets this machine can run, and the kernels of this folder put
  * into a context's table; one of them, draws, is here, since core/random.c makes them.
+ * Whether the process may use matrix tiles is asked once, by the first context that may.
  * Read next: loops.h, elementwise.c. */
+#include <pthread.h>
+
+#include "amx.h"
 #include "loops.h"
 
-const struct hti_loops *hti_loops_at(int index)
+static const struct hti_loops *loops_plain(int index)
 {
     const struct hti_loops *usable[4] = {&hti_loops_baseline};
 #if defined(HTI_X86) && HTI_X86
@@ -17,6 +21,37 @@ const struct hti_loops *hti_loops_at(int index)
         usable[n++] = &hti_loops_avx512;
 #endif
     return index >= 0 && index < 4 ? usable[index] : NULL;
+}
+
+#if HTI_AMX
+static struct {
+    pthread_once_t once;
+    struct hti_loops loops;
+    hti_gemm_loops gemm;
+    bool usable;
+} tiled = {.once = PTHREAD_ONCE_INIT};
+
+static void tiled_ask(void)
+{
+    tiled.gemm = *hti_loops_avx512.gemm;
+    tiled.gemm.tiles = &hti_tiles_amx;
+    tiled.loops = hti_loops_avx512;
+    tiled.loops.name = "amx";
+    tiled.loops.gemm = &tiled.gemm;
+    tiled.usable = hti_amx_usable();
+}
+#endif
+
+const struct hti_loops *hti_loops_at(int index)
+{
+    const struct hti_loops *loops = loops_plain(index);
+#if HTI_AMX
+    if (!loops && loops_plain(index - 1) == &hti_loops_avx512) {
+        pthread_once(&tiled.once, tiled_ask);
+        if (tiled.usable) return &tiled.loops;
+    }
+#endif
+    return loops;
 }
 
 /* Two at a time, over threads. */
@@ -36,7 +71,8 @@ bool hti_fast_fill(ht_context *ctx, int instruction_set)
 {
 #define FILL(name) hti_fast_##name,
     static void (*const fill[])(struct hti_kernels *) = {HTI_FAST_FILES(FILL)};
-    const struct hti_loops *loops = hti_loops_at(instruction_set);
+    const struct hti_loops *loops =
+        (ctx->options.no_tiles ? loops_plain : hti_loops_at)(instruction_set);
     if (!loops) return false;
     ctx->loops = loops;
     ctx->kernels->name = loops->name;

@@ -139,36 +139,58 @@ static bool matmul_is_ours(const struct hti_loops *loops, const hti_matmul_view 
     return a->dtype == HT_F32 && a->cols > 0 && loops->gemm->columns > 0;
 }
 
-/* out = a . b, or += if `add`, on the calling thread by gemm.c, which takes f32 operands
- * of any strides, and rows of `out` any distance apart. */
-static void matmul_ours(const struct hti_loops *loops, hti_matmul_view out,
-                        hti_matmul_view a, hti_matmul_view b, bool add)
+/* Those a product is made on, which is whole; NULL: none. */
+static const hti_tiles *matmul_tiles(const struct hti_loops *loops, int64_t m, int64_t k,
+                                     int64_t n)
+{
+    const hti_tiles *tiles = loops->gemm->tiles;
+    return tiles && tiles->fits(m, k, n) ? tiles : NULL;
+}
+
+/* out = a . b, or += if `add`, on the calling thread by gemm.c, or on tiles, which take
+ * f32 operands of any strides, and rows of `out` any distance apart. */
+static void matmul_ours(const struct hti_loops *loops, const hti_tiles *tiles,
+                        hti_matmul_view out, hti_matmul_view a, hti_matmul_view b,
+                        bool add)
 {
     a = matmul_plain(a);
     b = matmul_plain(b);
-    loops->gemm->product(&(hti_gemm){.m = out.rows,
-                                     .k = a.cols,
-                                     .n = out.cols,
-                                     .a = a.data,
-                                     .b = b.data,
-                                     .out = out.data,
-                                     .a_row = a.row,
-                                     .a_col = a.col,
-                                     .b_row = b.row,
-                                     .b_col = b.col,
-                                     .step = out.row,
-                                     .add = add});
+    hti_gemm p = {.m = out.rows,
+                  .k = a.cols,
+                  .n = out.cols,
+                  .a = a.data,
+                  .b = b.data,
+                  .out = out.data,
+                  .a_row = a.row,
+                  .a_col = a.col,
+                  .b_row = b.row,
+                  .b_col = b.col,
+                  .step = out.row,
+                  .add = add};
+    if (tiles)
+        tiles->product(loops->gemm, &p);
+    else
+        loops->gemm->product(&p);
 }
 
 enum { MATMUL_PART = 16 }; /* rows or columns that are worth a thread */
 
-/* out = a . b, or += if `add`, in `pieces`, `across` of them side by side. */
+/* out = a . b, or += if `add`, in `pieces`, `across` of them side by side; on tiles, or
+ * NULL. */
 typedef struct matmul_work {
     const ht_context *ctx;
     hti_matmul_view out, a, b;
     int64_t pieces, across;
     bool add;
+    const hti_tiles *tiles;
 } matmul_work;
+
+/* Where part i of `parts` of n begins, on multiples of a grid. */
+static int64_t matmul_cut(int64_t n, int64_t grid, int64_t i, int64_t parts)
+{
+    int64_t at = (n + grid - 1) / grid * i / parts * grid;
+    return at < n ? at : n;
+}
 
 /* Columns in multiples of a part. */
 static void matmul_part(const void *work, int64_t i, int64_t next)
@@ -176,15 +198,17 @@ static void matmul_part(const void *work, int64_t i, int64_t next)
     const matmul_work *w = work;
     hti_matmul_view out = w->out;
     int64_t across = w->across, r = i / across, c = i % across, down = w->pieces / across;
+    int64_t high = w->tiles ? w->tiles->grid : 1;
+    int64_t wide = w->tiles ? w->tiles->grid : MATMUL_PART;
     (void)next;
-    int64_t first = out.rows * r / down, last = out.rows * (r + 1) / down;
-    int64_t broad = (out.cols + MATMUL_PART - 1) / MATMUL_PART;
-    int64_t left = broad * c / across * MATMUL_PART;
-    int64_t right = broad * (c + 1) / across * MATMUL_PART;
-    if (right > out.cols) right = out.cols;
-    matmul_ours(
-        w->ctx->loops, hti_matmul_cols(hti_matmul_rows(out, first, last), left, right),
-        hti_matmul_rows(w->a, first, last), hti_matmul_cols(w->b, left, right), w->add);
+    int64_t first = matmul_cut(out.rows, high, r, down);
+    int64_t last = matmul_cut(out.rows, high, r + 1, down);
+    int64_t left = matmul_cut(out.cols, wide, c, across);
+    int64_t right = matmul_cut(out.cols, wide, c + 1, across);
+    matmul_ours(w->ctx->loops, w->tiles,
+                hti_matmul_cols(hti_matmul_rows(out, first, last), left, right),
+                hti_matmul_rows(w->a, first, last), hti_matmul_cols(w->b, left, right),
+                w->add);
 }
 
 /* The result cut over threads, its longer side first. */
@@ -192,18 +216,19 @@ static bool matmul_parts(const ht_context *ctx, int threads, hti_matmul_view out
                          hti_matmul_view a, hti_matmul_view b, bool add)
 {
     if (!matmul_is_ours(ctx->loops, &a)) return false;
-    int64_t tall = (out.rows + MATMUL_PART - 1) / MATMUL_PART;
-    int64_t broad = (out.cols + MATMUL_PART - 1) / MATMUL_PART;
+    const hti_tiles *tiles = matmul_tiles(ctx->loops, out.rows, a.cols, out.cols);
+    int64_t part = tiles ? tiles->grid : MATMUL_PART;
+    int64_t tall = (out.rows + part - 1) / part, broad = (out.cols + part - 1) / part;
     int64_t more = tall > broad ? tall : broad, less = tall > broad ? broad : tall;
     int64_t most = out.rows * out.cols * a.cols < MATMUL_SERIAL ? 1 : threads;
     int64_t cuts = more < most ? more : most, rest = most / cuts;
     int64_t others = less < rest ? less : rest, pieces = cuts * others;
     int64_t across = tall > broad ? others : cuts;
     if (pieces == 1) {
-        matmul_ours(ctx->loops, out, a, b, add);
+        matmul_ours(ctx->loops, tiles, out, a, b, add);
         return true;
     }
-    matmul_work w = {ctx, out, a, b, pieces, across, add};
+    matmul_work w = {ctx, out, a, b, pieces, across, add, tiles};
     hti_share(ctx, pieces, matmul_part, &w);
     return true;
 }
@@ -318,8 +343,11 @@ static bool fast_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, i
                              int64_t k)
 {
     const struct hti_loops *loops = ctx->loops;
-    return dtype == HT_F32 && m > 1 && n > 1 && n > loops->skinny->columns[1] && k > 0 &&
-           loops->gemm->columns > 0 && k <= loops->gemm->depth;
+    if (dtype != HT_F32 || m <= 1 || n <= 1 || k <= 0 || n <= loops->skinny->columns[1] ||
+        loops->gemm->columns == 0)
+        return false;
+    const hti_tiles *tiles = matmul_tiles(loops, m, k, n);
+    return k <= (tiles ? tiles->depth : loops->gemm->depth);
 }
 
 static void fast_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array b)
@@ -339,7 +367,7 @@ void hti_matmul_tile(const struct hti_loops *loops, hti_matmul_view out,
 {
     if (out.rows == 0 || out.cols == 0) return;
     if (matmul_is_ours(loops, &a))
-        matmul_ours(loops, out, a, b, add);
+        matmul_ours(loops, NULL, out, a, b, add);
     else if (!hti_blas_product(out, a, b, add))
         matmul_loops(out, a, b, add);
 }

@@ -7,6 +7,7 @@
 
 #include "bench.h"
 #include "floor.h"
+#include "kernels.h"
 
 enum { LINE = 4096, TRIES = 5, LEVELS = 4 };
 
@@ -66,8 +67,18 @@ static void caches(char to[LINE])
     }
 }
 
+/* The instruction set a context has: "amx" where products run on matrix tiles. */
+static const char *kernels_name(void)
+{
+    ht_context *ctx = ht_context_new(&(ht_context_options){.threads = 1});
+    const char *name = ctx ? ctx->kernels->name : "none";
+    ht_context_free(ctx);
+    return name;
+}
+
 void bench_machine(void)
 {
+    const char *ours = kernels_name();
     char make[LINE], model[LINE], sets[LINE], sizes[LINE];
     cpu_field("vendor_id", make);
     cpu_field("model name", model);
@@ -75,12 +86,13 @@ void bench_machine(void)
     caches(sizes);
     double peak = bench_peak();
     fprintf(bench.json ? stderr : stdout,
-            "%s, %s; %s; caches %s; OpenBLAS's core %s; %.0f Gflop/s in registers\n\n",
-            make, model, sets, sizes, bench_blas_core(), 1e-9 * peak);
+            "%s, %s; %s, ours %s; caches %s; OpenBLAS's core %s; %.0f Gflop/s in "
+            "registers\n\n",
+            make, model, sets, ours, sizes, bench_blas_core(), 1e-9 * peak);
     if (bench.json)
         printf("{\"make\":\"%s\",\"model\":\"%s\",\"sets\":\"%s\",\"caches\":\"%s\","
-               "\"blas_core\":\"%s\",\"peak_gflops\":%.4g}\n",
-               make, model, sets, sizes, bench_blas_core(), 1e-9 * peak);
+               "\"blas_core\":\"%s\",\"peak_gflops\":%.4g,\"kernels\":\"%s\"}\n",
+               make, model, sets, sizes, bench_blas_core(), 1e-9 * peak, ours);
 }
 
 /* The fastest of a few tries: what else runs can only slow one. */

@@ -16,8 +16,9 @@ cat >"$work/rules" <<END
 tensor/core: tensor
 tensor/kernels: tensor tensor/core
 tensor/reference: tensor tensor/core tensor/kernels
-tensor/fast: tensor tensor/core tensor/kernels tensor/fast/loops
+tensor/fast: tensor tensor/core tensor/kernels tensor/fast/loops tensor/fast/amx
 tensor/fast/loops: tensor tensor/core tensor/kernels
+tensor/fast/amx: tensor tensor/core tensor/kernels tensor/fast/loops
 autograd/tape: tensor tensor/core autograd autograd/graph
 autograd/ops: $engine
 autograd/program: $engine

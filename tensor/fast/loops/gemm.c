@@ -470,8 +470,8 @@ static void gemm_product(const hti_gemm *p)
 }
 
 const hti_gemm_loops HTI_OF_ISA(hti_gemm_) = {
-    COLUMNS, DEPTH, gemm_pack, gemm_multiply, gemm_multiply_listed, gemm_product};
+    COLUMNS, DEPTH, gemm_pack, gemm_multiply, gemm_multiply_listed, gemm_product, NULL};
 
 #else
-const hti_gemm_loops HTI_OF_ISA(hti_gemm_) = {0, 0, NULL, NULL, NULL, NULL};
+const hti_gemm_loops HTI_OF_ISA(hti_gemm_) = {0, 0, NULL, NULL, NULL, NULL, NULL};
 #endif

@@ -18,7 +18,9 @@
  *
  * Every element is one sum along k, by multiply-adds in order within a block and then
  * block after block, whatever rows, columns and panels it is computed with: its bits
- * depend on the operands and the instruction set alone. Read next: gemm.c, matmul.c. */
+ * depend on the operands and the instruction set alone. Where the processor has matrix
+ * tiles, a whole product may be made on them (amx/), which its shape settles: bits depend
+ * on that as well. Read next: gemm.c, matmul.c. */
 #ifndef HTI_GEMM_H
 #define HTI_GEMM_H
 
@@ -54,6 +56,16 @@ typedef struct hti_gemm_listed {
     bool add;
 } hti_gemm_listed;
 
+/* Products another way, any k and n: worth it where a whole product `fits`, which then
+ * is cut at multiples of `grid` rows and columns alone. k <= depth: one sum. */
+struct hti_gemm_loops;
+typedef struct hti_tiles {
+    int64_t grid, depth;
+    bool (*fits)(int64_t m, int64_t k, int64_t n);
+    /* What it cannot make it leaves to `others`. */
+    void (*product)(const struct hti_gemm_loops *others, const hti_gemm *p);
+} hti_tiles;
+
 typedef struct hti_gemm_loops {
     int64_t columns, depth; /* columns 0: none for this instruction set */
     /* to: ceil(n / columns) * k * columns floats, aligned to HTI_ALIGN. */
@@ -62,6 +74,7 @@ typedef struct hti_gemm_loops {
     void (*multiply)(const hti_gemm *p);
     void (*multiply_listed)(const hti_gemm_listed *p);
     void (*product)(const hti_gemm *p);
+    const hti_tiles *tiles; /* NULL: none */
 } hti_gemm_loops;
 
 /* Columns of the next panel when `left` are left. */

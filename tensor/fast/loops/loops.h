@@ -165,7 +165,8 @@ extern const struct hti_loops hti_loops_baseline;
 extern const struct hti_loops hti_loops_avx2, hti_loops_avx512;
 #endif
 /* The instruction sets this build and this machine can run, baseline first; NULL past the
- * last. */
+ * last. The last may be another's with matrix tiles besides (gemm->tiles), for which the
+ * process then asks the operating system. */
 const struct hti_loops *hti_loops_at(int index);
 
 /* Each file's kernels, into the table: hti_fast_elementwise and so on. */
