@@ -252,7 +252,7 @@ static void winograd_make_block(const hti_conv *c, int64_t at, const winograd_sl
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
         winograd_ask(c, &c->x, c->channels, &next, i);
         winograd_ask(c, &c->y, c->outputs, &b, i);
-        c->loops->gemm->product(&product);
+        hti_gemm_whole(c->loops->gemm, &product);
         product.a += c->pairs, product.b += c->data_step, product.out += c->more_step;
     }
     winograd_back(c, s, &b);
@@ -281,7 +281,7 @@ static void winograd_add_block(const hti_conv *c, int64_t at, const winograd_slo
     for (int64_t i = 0; i < WINOGRAD_PLACES; i++) {
         winograd_ask(c, &c->x, c->channels, &next, i);
         winograd_ask(c, &c->y, c->outputs, &next, i);
-        c->loops->gemm->product(&product);
+        hti_gemm_whole(c->loops->gemm, &product);
         product.a += c->more_step, product.b += c->data_step, product.out += c->pairs;
     }
 }

@@ -139,14 +139,6 @@ static bool matmul_is_ours(const struct hti_loops *loops, const hti_matmul_view 
     return a->dtype == HT_F32 && a->cols > 0 && loops->gemm->columns > 0;
 }
 
-/* Those a product is made on, which is whole; NULL: none. */
-static const hti_tiles *matmul_tiles(const struct hti_loops *loops, int64_t m, int64_t k,
-                                     int64_t n)
-{
-    const hti_tiles *tiles = loops->gemm->tiles;
-    return tiles && tiles->fits(m, k, n) ? tiles : NULL;
-}
-
 /* out = a . b, or += if `add`, on the calling thread by gemm.c, or on tiles, which take
  * f32 operands of any strides, and rows of `out` any distance apart. */
 static void matmul_ours(const struct hti_loops *loops, const hti_tiles *tiles,
@@ -216,7 +208,7 @@ static bool matmul_parts(const ht_context *ctx, int threads, hti_matmul_view out
                          hti_matmul_view a, hti_matmul_view b, bool add)
 {
     if (!matmul_is_ours(ctx->loops, &a)) return false;
-    const hti_tiles *tiles = matmul_tiles(ctx->loops, out.rows, a.cols, out.cols);
+    const hti_tiles *tiles = hti_gemm_tiles(ctx->loops->gemm, out.rows, a.cols, out.cols);
     int64_t part = tiles ? tiles->grid : MATMUL_PART;
     int64_t tall = (out.rows + part - 1) / part, broad = (out.cols + part - 1) / part;
     int64_t more = tall > broad ? tall : broad, less = tall > broad ? broad : tall;
@@ -346,7 +338,7 @@ static bool fast_matmul_adds(const ht_context *ctx, ht_dtype dtype, int64_t m, i
     if (dtype != HT_F32 || m <= 1 || n <= 1 || k <= 0 || n <= loops->skinny->columns[1] ||
         loops->gemm->columns == 0)
         return false;
-    const hti_tiles *tiles = matmul_tiles(loops, m, k, n);
+    const hti_tiles *tiles = hti_gemm_tiles(loops->gemm, m, k, n);
     return k <= (tiles ? tiles->depth : loops->gemm->depth);
 }
 
@@ -367,7 +359,8 @@ void hti_matmul_tile(const struct hti_loops *loops, hti_matmul_view out,
 {
     if (out.rows == 0 || out.cols == 0) return;
     if (matmul_is_ours(loops, &a))
-        matmul_ours(loops, NULL, out, a, b, add);
+        matmul_ours(loops, hti_gemm_tiles(loops->gemm, out.rows, a.cols, out.cols), out,
+                    a, b, add);
     else if (!hti_blas_product(out, a, b, add))
         matmul_loops(out, a, b, add);
 }

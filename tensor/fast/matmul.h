@@ -44,7 +44,8 @@ static inline hti_matmul_view hti_matmul_cols(hti_matmul_view a, int64_t first,
     return hti_matmul_transposed(hti_matmul_rows(hti_matmul_transposed(a), first, last));
 }
 /* out (m, n; rows any distance apart) = a (m, k) . b (k, n), or += if `add`, on the
- * calling thread. */
+ * calling thread. Its bits may depend on its shape (matrix tiles), so that no shape may
+ * depend on the number of threads. */
 void hti_matmul_tile(const struct hti_loops *loops, hti_matmul_view out,
                      hti_matmul_view a, hti_matmul_view b, bool add);
 

@@ -387,6 +387,85 @@ static void tiles_added_product_has_the_bits_of_the_sum(void **state)
     free(x);
 }
 
+/* The model's, counted. */
+static _Atomic int products;
+
+static void counted_product(const hti_gemm_loops *others, const hti_gemm *p)
+{
+    products++;
+    hti_tiles_model.product(others, p);
+}
+
+/* What is made of products: 0 .. 2 are the sides of a convolution, 3 and 4 attention and
+ * its gradient. */
+enum { CASES = 5, IMAGES = 2, CHANNELS = 64, SIDE = 16, ROWS = 100, HEADS = 2 };
+
+static void run_case(ht_context *ctx, int which, float *const x[4], float *out)
+{
+    void *work;
+    if (which < 3) {
+        const hti_conv_geometry g = {{1, 1}, {1, 1}, {1, 1}, 1};
+        ht_shape image = HT_SHAPE(IMAGES, CHANNELS, SIDE, SIDE);
+        ht_shape taps = HT_SHAPE(CHANNELS, CHANNELS, 3, 3);
+        ht_shape shape[3] = {image, image, taps}; /* y, x, weight: by side */
+        ht_array a[3];
+        for (int i = 0; i < 3; i++)
+            a[i] = hti_contiguous(i == which ? out : x[i], HT_F32, shape[i]);
+        work = malloc(hti_kernel(ctx, conv_workspace, (hti_conv_side)which, HT_F32, image,
+                                 taps, image, &g) +
+                      1);
+        assert_non_null(work);
+        hti_kernel(ctx, conv, (hti_conv_side)which, a[1], a[2], a[0], &g, work);
+    } else {
+        const hti_attention what = {.scale = 0.1, .causal = true, .gradient = which == 4};
+        ht_shape shape = HT_SHAPE(IMAGES, ROWS, HEADS, CHANNELS), all = shape;
+        ht_array a[4];
+        const ht_array *in[4];
+        if (which == 4) all = HT_SHAPE(3 * IMAGES * ROWS * HEADS * CHANNELS);
+        for (int i = 0; i < 4; i++)
+            a[i] = hti_contiguous(x[i], HT_F32, shape), in[i] = &a[i];
+        work =
+            malloc(hti_kernel(ctx, attention_workspace, HT_F32, shape, shape, &what) + 1);
+        assert_non_null(work);
+        hti_kernel(ctx, attention, hti_contiguous(out, HT_F32, all), in, &what, work);
+    }
+    free(work);
+}
+
+static void
+tiles_convolution_and_attention_have_the_same_bits_by_any_threads(void **state)
+{
+    (void)state;
+    if (no_row()) return;
+    enum { N = 3 * IMAGES * ROWS * HEADS * CHANNELS };
+    static const int counts[] = {1, 2, 3, 7};
+    hti_tiles counted = hti_tiles_model;
+    counted.product = counted_product;
+    dice d = {.seed = test_seed()};
+    float *x[4], *out[3];
+    for (int i = 0; i < 4; i++) assert_non_null(x[i] = malloc(sizeof(float[N])));
+    for (int i = 0; i < 3; i++) assert_non_null(out[i] = calloc(N, sizeof(float)));
+    for (int i = 0; i < 4 * N; i++) x[i / N][i % N] = (float)between(&d, -1, 1);
+    for (int which = 0; which < CASES; which++) {
+        struct hti_loops row;
+        hti_gemm_loops gemm;
+        products = 0;
+        for (int i = 0; i < 5; i++) { /* the last by multiply-adds */
+            ht_context *ctx = model_context(&row, &gemm, counts[i % 4]);
+            gemm.tiles = i < 4 ? &counted : NULL;
+            run_case(ctx, which, x, out[i == 0 ? 0 : i < 4 ? 1 : 2]);
+            ht_context_free(ctx);
+            if (i && i < 4) assert_memory_equal(out[0], out[1], sizeof(float[N]));
+        }
+        printf("# case %d: %d products on tiles\n", which, products);
+        assert_true(products > 0);
+        for (int i = 0; i < N; i++) assert_near(out[0][i], out[2][i], 2e-5);
+        for (int i = 0; i < 3; i++) memset(out[i], 0, sizeof(float[N]));
+    }
+    for (int i = 0; i < 4; i++) free(x[i]);
+    for (int i = 0; i < 3; i++) free(out[i]);
+}
+
 /* The manual's own order: even and odd terms apart, denormal numbers flushed. */
 static void model_keeps_two_chains_and_flushes_denormals(void **state)
 {
@@ -465,6 +544,8 @@ int main(void)
         cmocka_unit_test(tiles_any_part_on_the_grid_has_the_bits_of_the_whole),
         cmocka_unit_test(tiles_any_thread_count_gives_the_same_bits),
         cmocka_unit_test(tiles_added_product_has_the_bits_of_the_sum),
+        cmocka_unit_test(
+            tiles_convolution_and_attention_have_the_same_bits_by_any_threads),
         cmocka_unit_test(tiles_of_the_processor_have_the_bits_of_the_model),
         cmocka_unit_test(context_without_tiles_has_none),
     };

@@ -79,11 +79,12 @@ static int split_exponent(const split_side *s, int64_t first, int64_t lines,
 HTI_INLINE void split_parts(const float *from, split_bits part[3])
 {
     split_floats x = *(const split_any_floats *)from * SPLIT_SCALE;
-    HTI_UNROLL for (int p = 0; p < 3; p++)
+    HTI_UNROLL for (int p = 0; p < 2; p++)
     {
         part[p] = ((split_bits)x + 0x8000u) & 0xffff0000u;
         x -= (split_floats)part[p];
     }
+    part[2] = (split_bits)x; /* of 8 bits or fewer */
 }
 
 /* 16 lines of 32 contiguous terms. */

@@ -25,6 +25,7 @@
 #define HTI_GEMM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* out (m, n) = a (m, k) . b (k, n), or += if `add`; k > 0. Strides in elements: of a and
@@ -76,6 +77,24 @@ typedef struct hti_gemm_loops {
     void (*product)(const hti_gemm *p);
     const hti_tiles *tiles; /* NULL: none */
 } hti_gemm_loops;
+
+/* Those a product is made on, which is whole; NULL: none. */
+static inline const hti_tiles *hti_gemm_tiles(const hti_gemm_loops *loops, int64_t m,
+                                              int64_t k, int64_t n)
+{
+    const hti_tiles *tiles = loops->tiles;
+    return tiles && tiles->fits(m, k, n) ? tiles : NULL;
+}
+
+/* A whole product, on tiles or by `product`. */
+static inline void hti_gemm_whole(const hti_gemm_loops *loops, const hti_gemm *p)
+{
+    const hti_tiles *tiles = hti_gemm_tiles(loops, p->m, p->k, p->n);
+    if (tiles)
+        tiles->product(loops, p);
+    else
+        loops->product(p);
+}
 
 /* Columns of the next panel when `left` are left. */
 static inline int64_t hti_gemm_panel_width(int64_t columns, int64_t left)
