@@ -225,7 +225,8 @@ enum {
     HT_PASS_ORDER = 2,    /* small instructions wait for what reads them */
     HT_PASS_FUSE = 4,     /* elementwise instructions run together, tile by tile */
     HT_PASS_MEMORY = 8,   /* results take over what is dead */
-    HT_PASSES = 15        /* all */
+    HT_PASS_BLOCKS = 16,  /* between two products of a tall operand: rows in blocks */
+    HT_PASSES = 31        /* all */
 };
 /* Fills dead buffers with NaN bytes while running: a value read too late shows. */
 void ht_program_poison(ht_program *program, bool on);

@@ -45,12 +45,13 @@ static const ht_sample bend_samples[] = {
     {3, {SLOPE_LONG, SLOPE_LONG, SLOPE_LONG}, NULL},
 };
 
-#define SLOPE_ROW(op, kind, samples, ...)               \
-    static void op##_run(const ht_run *r)               \
-    {                                                   \
-        hti_kernel(r->ctx, slope, kind, r->out, r->in); \
-    }                                                   \
-    HTI_ROW(op, samples, .infer = hti_infer_rows_alike, .run = op##_run, __VA_ARGS__);
+#define SLOPE_ROW(op, kind, samples, ...)                                     \
+    static void op##_run(const ht_run *r)                                     \
+    {                                                                         \
+        hti_kernel(r->ctx, slope, kind, r->out, r->in);                       \
+    }                                                                         \
+    HTI_ROW(op, samples, .flags = HTI_OP_ROWS, .infer = hti_infer_rows_alike, \
+            .run = op##_run, __VA_ARGS__);
 
 /* p (v - p.v) */
 HTI_SYMMETRIC_RULES(softmax_slope, softmax_bend)
@@ -117,7 +118,8 @@ static ht_var softmax_along(const ht_rule *r, ht_var v)
 
 HTI_SLOPE_RULES(softmax, softmax_along)
 
-HTI_ROW(softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(softmax));
+HTI_ROW(softmax, rows_samples, .flags = HTI_OP_ROWS, .infer = hti_infer_rows,
+        HTI_RULES(softmax));
 
 HTI_AT_1(softmax)
 
@@ -145,7 +147,8 @@ static ht_var logsumexp_jvp(const ht_rule *r)
     return ht_sum_axes(weighted, HT_AXES(-1), false);
 }
 
-HTI_ROW(logsumexp, rows_samples, .infer = logsumexp_infer, HTI_RULES(logsumexp));
+HTI_ROW(logsumexp, rows_samples, .flags = HTI_OP_ROWS, .infer = logsumexp_infer,
+        HTI_RULES(logsumexp));
 
 /* Log_softmax: J = I - 1 p'. */
 
@@ -155,7 +158,8 @@ HTI_VJP(log_softmax, hti_along(&hti_op_log_softmax_back, r, 1, r->v))
 
 HTI_JVP(log_softmax, hti_along(&hti_op_log_softmax_rest, r, 1, r->t[0]))
 
-HTI_ROW(log_softmax, rows_samples, .infer = hti_infer_rows, HTI_RULES(log_softmax));
+HTI_ROW(log_softmax, rows_samples, .flags = HTI_OP_ROWS, .infer = hti_infer_rows,
+        HTI_RULES(log_softmax));
 
 HTI_AT_1(log_softmax)
 
@@ -194,7 +198,8 @@ static void cross_entropy_complain(const ht_run *r, int64_t bad)
                     "  hint: labels count from 0; the logits' last size is how many "
                     "classes there are",
                     ((const int32_t *)labels->data)[bad * labels->stride[0]],
-                    (long long)bad, (long long)r->in[0]->shape.dim[1] - 1);
+                    (long long)(r->ctx->first_row + bad),
+                    (long long)r->in[0]->shape.dim[1] - 1);
 }
 
 static void cross_entropy_run(const ht_run *r)
@@ -224,8 +229,8 @@ static const ht_sample cross_entropy_samples[] = {
     {2, {HTI_X(0, 4), HTI_INDEX(3, 0)}, NULL},
 };
 
-HTI_ROW(cross_entropy, cross_entropy_samples, .infer = cross_entropy_infer,
-        HTI_RULES(cross_entropy));
+HTI_ROW(cross_entropy, cross_entropy_samples, .flags = HTI_OP_ROWS,
+        .infer = cross_entropy_infer, HTI_RULES(cross_entropy));
 
 /* Its slope, softmax - one_hot, whose derivative is that of softmax. */
 
@@ -244,8 +249,8 @@ static void cross_entropy_slope_run(const ht_run *r)
 
 HTI_SLOPE_RULES(cross_entropy_slope, softmax_along)
 
-HTI_ROW(cross_entropy_slope, cross_entropy_samples, .infer = cross_entropy_slope_infer,
-        HTI_RULES(cross_entropy_slope));
+HTI_ROW(cross_entropy_slope, cross_entropy_samples, .flags = HTI_OP_ROWS,
+        .infer = cross_entropy_slope_infer, HTI_RULES(cross_entropy_slope));
 
 ht_var hti_weighted_log(ht_var p, ht_var log_q, const char *site)
 {

@@ -46,8 +46,8 @@ static bool fuse_can_join(const ht_program *p, uint32_t i)
 {
     hti_fused_step loop;
     const hti_value *v = &p->value[i];
-    if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT ||
-        !hti_program_loop(p, i, &loop))
+    if (v->place == HTI_IN_VIEW || v->place == HTI_IN_CONSTANT || v->when != i ||
+        v->chain || !hti_program_loop(p, i, &loop))
         return false;
     const ht_shape *shape = hti_fuse_shape(p, i);
     if (hti_count(shape) < p->ctx->fuse_least) return false;

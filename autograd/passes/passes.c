@@ -11,6 +11,7 @@ static const struct {
 } passes[] = {
     {HT_PASS_PRODUCTS, hti_pass_products},
     {HT_PASS_ORDER, hti_pass_order},
+    {HT_PASS_BLOCKS, hti_pass_blocks},
     {HT_PASS_FUSE, hti_pass_fuse},
 };
 

@@ -6,12 +6,14 @@
 #include "program.h"
 
 /* The rows a pass looks for, and x + a . b, which it makes of them. */
-extern const ht_op hti_op_add, hti_op_matmul, hti_op_matmul_add;
+extern const ht_op hti_op_add, hti_op_matmul_add, hti_op_permute, hti_op_reshape;
 
 /* A sum takes in the product it adds; small instructions wait for what reads them;
- * elementwise instructions run together. */
+ * between two products of a tall operand all run by blocks of its rows; elementwise
+ * instructions run together. */
 bool hti_pass_products(ht_program *program);
 bool hti_pass_order(ht_program *program);
+bool hti_pass_blocks(ht_program *program);
 bool hti_pass_fuse(ht_program *program);
 
 #endif

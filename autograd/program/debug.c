@@ -17,7 +17,7 @@ static bool memory_lives_on(const ht_program *p, uint32_t i, const hti_value *ro
 
 static void poison_value(const hti_value *v)
 {
-    size_t bytes = hti_bytes(v->type.dtype, v->type.shape);
+    size_t bytes = v->local ? v->bytes : hti_bytes(v->type.dtype, v->type.shape);
     if (bytes) memset(v->array.data, 0xFF, bytes);
 }
 

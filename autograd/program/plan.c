@@ -159,6 +159,7 @@ static void plan_release(plan *l, uint32_t i)
 /* What the op works in. */
 static size_t plan_workspace(const ht_program *p, const hti_value *v)
 {
+    if (v->chain) return hti_chain_of(p, v)->room;
     if (v->group || !v->op->workspace) return 0;
     ht_type in[HT_OP_INPUTS] = {0};
     for (uint32_t e = 0; e < v->n_in && e < HT_OP_INPUTS; e++)
@@ -183,7 +184,7 @@ static void plan_loop(const ht_program *p, uint32_t i, hti_instruction *s)
 {
     const hti_value *v = &p->value[i];
     hti_fused_step loop;
-    if (v->group || !hti_program_passes(p, HT_PASS_FUSE) ||
+    if (v->group || v->chain || !hti_program_passes(p, HT_PASS_FUSE) ||
         !hti_program_loop(p, i, &loop))
         return;
     const ht_array *operand[HTI_ELEMENTWISE_INPUTS + 1] = {&v->array};

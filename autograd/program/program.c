@@ -3,6 +3,11 @@
  * asking for its sizes, freeing it. Read next: cut.c, which makes one. */
 #include "program.h"
 
+static size_t program_links(const hti_chain *c)
+{
+    return c->n_links * sizeof *c->link;
+}
+
 void ht_program_free(ht_program *p)
 {
     if (!p) return;
@@ -11,6 +16,9 @@ void ht_program_free(ht_program *p)
     if (p->arena_owned) hti_resize(p->ctx, p->arena, p->arena_bytes + HTI_ALIGN, 0);
     hti_resize(p->ctx, p->data, p->block_bytes, 0);
     hti_resize(p->ctx, p->group, p->n_groups * sizeof *p->group, 0);
+    for (uint32_t k = 0; p->chain && k < p->n_chains; k++)
+        hti_resize(p->ctx, p->chain[k].link, program_links(&p->chain[k]), 0);
+    hti_resize(p->ctx, p->chain, p->n_chains * sizeof *p->chain, 0);
     if (p->owned.kind)
         hti_retire(&p->owned, sizeof *p);
     else
@@ -19,7 +27,9 @@ void ht_program_free(ht_program *p)
 
 size_t hti_program_held(const ht_program *p)
 {
-    return sizeof *p + p->block_bytes + p->n_groups * sizeof *p->group +
+    size_t chains = p->n_chains * sizeof *p->chain;
+    for (uint32_t k = 0; k < p->n_chains; k++) chains += program_links(&p->chain[k]);
+    return sizeof *p + p->block_bytes + p->n_groups * sizeof *p->group + chains +
            (p->arena_owned ? p->arena_bytes + HTI_ALIGN : 0);
 }
 

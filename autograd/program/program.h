@@ -27,6 +27,26 @@ typedef struct hti_group {
     uint32_t value[HTI_FUSED_STEPS];      /* that each step makes */
 } hti_group;
 
+/* An instruction of a chain: its result, then its inputs, as rows are gone through. */
+typedef struct hti_link {
+    uint32_t value, operand[1 + HT_OP_INPUTS];
+    int8_t axis[1 + HT_OP_INPUTS];    /* that rows are on; -1: all of it each time */
+    ptrdiff_t step[1 + HT_OP_INPUTS]; /* bytes a row; 0: what is at hand */
+    ht_array array[1 + HT_OP_INPUTS];
+    const ht_array *in[HT_OP_INPUTS];
+    size_t room; /* of a product: where it keeps what it keeps between blocks */
+} hti_link;
+
+/* Instructions that run for some rows at a time: see passes/blocks.c. */
+typedef struct hti_chain {
+    uint32_t begin, end; /* the instructions are among these, views too */
+    uint32_t first;      /* instruction; the others by `next` */
+    uint32_t n_links;
+    int64_t rows, block;
+    size_t room; /* bytes its products keep: its workspace */
+    hti_link *link;
+} hti_chain;
+
 /* What a run goes through, in order. */
 typedef struct hti_instruction {
     hti_loop loop;  /* all of it, if its operands are whole; NULL: a group, or op->run */
@@ -59,8 +79,10 @@ typedef struct hti_value {
     uint32_t when;       /* the instruction it runs at: itself, or its group's root */
     uint32_t next;       /* in its group; HTI_NONE: last */
     uint32_t step;       /* the member that computes it: itself, or its only reader */
+    bool local;          /* has memory for a block of rows of its chain */
     hti_group *group;    /* of a root of one */
     uint32_t last_use;   /* roots: the last `when` that reads the memory */
+    uint32_t chain;      /* that it ends, from 1 on; 0: none */
     size_t bytes;        /* rounded up to HTI_ALIGN */
     size_t offset;       /* HTI_IN_ARENA */
     ptrdiff_t from_root; /* bytes between the root's memory and this value's */
@@ -85,12 +107,13 @@ struct ht_program {
     ht_context *ctx;
     hti_arena *scratch; /* the tape's, until it is planned: for what passes make */
     hti_line *line;     /* until it is placed; scratch */
-    uint32_t n_values, n_in, n_out, n_edges, n_groups, n_instructions;
+    uint32_t n_values, n_in, n_out, n_edges, n_groups, n_chains, n_instructions;
     size_t data_bytes, arena_bytes, block_bytes;
 #define HTI_PROGRAM_FIELD(type, name, n) type *name;
     HTI_PROGRAM_ARRAYS(HTI_PROGRAM_FIELD)
 #undef HTI_PROGRAM_FIELD
     hti_group *group;
+    hti_chain *chain;
     unsigned char *arena;
     bool arena_owned, poison;
     bool watch;   /* look for the first value that is not finite */
@@ -99,6 +122,8 @@ struct ht_program {
 
 /* What a program puts in where an output is no value of its own. */
 extern const ht_op hti_op_copy;
+/* What a chain runs in its own way. */
+extern const ht_op hti_op_matmul;
 
 static inline bool hti_program_passes(const ht_program *program, unsigned bit)
 {
@@ -135,15 +160,22 @@ static inline bool hti_program_set(ht_program *program, uint32_t slot, uint32_t 
     return true;
 }
 ht_status hti_program_go(ht_program *program);
+/* A chain, in `room`. */
+void hti_run_chain(ht_program *program, hti_chain *chain, unsigned char *room);
 /* The values that are instruction i's inputs. */
 static inline const uint32_t *hti_inputs_of(const ht_program *program, uint32_t i)
 {
     return program->edge + program->value[i].first_in;
 }
+static inline hti_chain *hti_chain_of(const ht_program *program, const hti_value *value)
+{
+    return &program->chain[value->chain - 1];
+}
 /* The instructions that run at i, in order, until HTI_NONE. */
 static inline uint32_t hti_first_at(const ht_program *program, uint32_t i)
 {
-    return program->value[i].group ? program->value[i].group->first : i;
+    const hti_value *v = &program->value[i];
+    return v->group ? v->group->first : v->chain ? hti_chain_of(program, v)->first : i;
 }
 
 /* For whoever looks for a fault. NaN bytes: into all of the arena; into what nothing

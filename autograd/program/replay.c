@@ -86,12 +86,14 @@ static bool run_instruction(ht_program *p, const hti_instruction *s)
     const hti_value *v = &p->value[s->value];
     if (v->group)
         run_group(p, v->group);
+    else if (v->chain)
+        hti_run_chain(p, hti_chain_of(p, v), arena_at(p, s->workspace_offset));
     else if (s->loop)
         run_loop(p, s);
     else
         run_value(p, s);
     if (p->ctx->status != HT_OK) return false;
-    if (p->watch && !v->group) hti_watch_value(p, s->value);
+    if (p->watch && !v->group && !v->chain) hti_watch_value(p, s->value);
     if (p->poison) hti_poison_dead(p, s->value);
     return true;
 }

@@ -116,7 +116,8 @@ enum {
     HTI_OP_CHOOSES = 1 << 18,  /* input 0 is a condition, whose dtype has no say */
     HTI_OP_CONVERTS = 1 << 19, /* its result has a dtype of its own, not a weak one */
     HTI_OP_INSIDE = 1 << 20,   /* of programs alone; elsewhere what it decomposes into */
-    HTI_OP_SAME = 1 << 21      /* of inputs of one float type it makes that */
+    HTI_OP_SAME = 1 << 21,     /* of inputs of one float type it makes that */
+    HTI_OP_ROWS = 1 << 22      /* along the last axis, each row by itself; see blocks.c */
 };
 /* Inputs of an elementwise op. */
 enum { HTI_MOST_ELEMENTWISE = 4 };

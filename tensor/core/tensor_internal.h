@@ -56,7 +56,10 @@ struct ht_context {
     const struct hti_loops *loops; /* of an instruction set; NULL without fast/ */
     struct hti_team *team;         /* its threads, behind the table */
     int64_t fuse_least;            /* elements from which programs fuse; set by tests */
-    size_t size;                   /* of this, the table and the team */
+    int64_t
+        block_least;   /* of a tall operand, from which its rows go in blocks; likewise */
+    int64_t first_row; /* of the block of rows that runs: what errors count from */
+    size_t size;       /* of this, the table and the team */
     size_t live, peak;
     uint64_t allocations;
     ht_status status;

@@ -100,26 +100,36 @@ static void skinny_piece(const void *work, int64_t i, int64_t next)
     w->run(w->p, w->rows * i / w->pieces, w->rows * next / w->pieces);
 }
 
+/* Whether skinny.c can say this product, of a or of a' as `transposed`, and that. */
+static bool matmul_as_skinny(const hti_skinny_loops *loops, hti_matmul_view out,
+                             hti_matmul_view a, hti_matmul_view b, bool transposed,
+                             hti_skinny *p)
+{
+    if (out.dtype != HT_F32 || out.cols > loops->columns[transposed] || b.col != 1 ||
+        b.row < b.cols || (transposed ? a.row != 1 || a.col < a.rows : a.row < a.cols))
+        return false;
+    *p = (hti_skinny){.m = transposed ? a.cols : a.rows,
+                      .k = transposed ? a.rows : a.cols,
+                      .n = out.cols,
+                      .x = a.data,
+                      .w = b.data,
+                      .out = out.data,
+                      .x_step = transposed ? a.col : a.row,
+                      .w_step = b.row,
+                      .out_step = out.row};
+    return true;
+}
+
 /* Few columns: see skinny.c. A piece is a run of rows of out. */
 static bool matmul_skinny(const ht_context *ctx, int threads, hti_matmul_view out,
                           hti_matmul_view a, hti_matmul_view b)
 {
     const hti_skinny_loops *loops = ctx->loops->skinny;
     bool transposed = a.col != 1;
-    if (out.dtype != HT_F32 || out.cols > loops->columns[transposed] ||
-        a.rows * a.cols < MATMUL_SKINNY || a.rows < HTI_SKINNY_LEAST ||
-        a.cols < HTI_SKINNY_LEAST || b.col != 1 || b.row < b.cols ||
-        (transposed ? a.row != 1 || a.col < a.rows : a.row < a.cols))
+    hti_skinny p;
+    if (a.rows * a.cols < MATMUL_SKINNY || a.rows < HTI_SKINNY_LEAST ||
+        a.cols < HTI_SKINNY_LEAST || !matmul_as_skinny(loops, out, a, b, transposed, &p))
         return false;
-    hti_skinny p = {.m = transposed ? a.cols : a.rows,
-                    .k = transposed ? a.rows : a.cols,
-                    .n = out.cols,
-                    .x = a.data,
-                    .w = b.data,
-                    .out = out.data,
-                    .x_step = transposed ? a.col : a.row,
-                    .w_step = b.row,
-                    .out_step = out.row};
     bool share = threads > 1 && out.rows * out.cols * a.cols >= MATMUL_SERIAL;
     skinny_work w = {&p, loops->run[transposed], out.rows, share ? threads : 1};
     hti_share(ctx, w.pieces, skinny_piece, &w);
@@ -354,6 +364,35 @@ static void fast_matmul_add(ht_context *ctx, ht_array out, ht_array a, ht_array 
     hti_matmul_leave(before);
 }
 
+static size_t fast_matmul_room(const ht_context *ctx, const ht_array *out,
+                               const ht_array *a, const ht_array *b)
+{
+    const hti_skinny_loops *loops = ctx->loops->skinny;
+    hti_matmul_view x = hti_matmul_matrix(a, 0);
+    bool transposed = x.col != 1;
+    hti_skinny p;
+    if (x.rows * x.cols < MATMUL_SKINNY || x.rows < HTI_SKINNY_LEAST ||
+        x.cols < HTI_SKINNY_LEAST ||
+        !matmul_as_skinny(loops, hti_matmul_matrix(out, 0), x, hti_matmul_matrix(b, 0),
+                          transposed, &p))
+        return 0;
+    return loops->room[transposed](p.k, p.n);
+}
+
+/* A block of one row has strides that say less than those of all: a' is what is not a
+ * row of out for a row of a. */
+static void fast_matmul_block(ht_context *ctx, ht_array out, ht_array a, ht_array b,
+                              unsigned ends, void *room)
+{
+    hti_matmul_view x = hti_matmul_matrix(&a, 0);
+    bool transposed = x.col != 1;
+    hti_skinny p;
+    bool fits = matmul_as_skinny(ctx->loops->skinny, hti_matmul_matrix(&out, 0), x,
+                                 hti_matmul_matrix(&b, 0), transposed, &p);
+    HT_ASSERT(fits, "matmul_block: %lld columns", (long long)x.cols);
+    ctx->loops->skinny->block[transposed](&p, ends, room);
+}
+
 void hti_matmul_tile(const struct hti_loops *loops, hti_matmul_view out,
                      hti_matmul_view a, hti_matmul_view b, bool add)
 {
@@ -370,4 +409,6 @@ void hti_fast_matmul(struct hti_kernels *kernels)
     kernels->matmul = fast_matmul;
     kernels->matmul_add = fast_matmul_add;
     kernels->matmul_adds = fast_matmul_adds;
+    kernels->matmul_block = fast_matmul_block;
+    kernels->matmul_room = fast_matmul_room;
 }

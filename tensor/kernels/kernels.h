@@ -92,6 +92,11 @@ typedef enum hti_slope {
     HTI_N_SLOPE
 } hti_slope;
 
+/* The first and the last block of rows; a block is of so many, or a multiple; elements of
+ * an operand that is gone through so: 4 MB, what a core has of a third cache. */
+typedef enum hti_block_ends { HTI_BLOCK_FIRST = 1, HTI_BLOCK_LAST = 2 } hti_block_ends;
+enum { HTI_BLOCK_ROWS = 64, HTI_BLOCK_LEAST = 1 << 20 };
+
 typedef enum hti_triangle {
     HTI_TRIANGLE_PAIRS,
     HTI_TRIANGLE_BELOW,
@@ -259,6 +264,15 @@ struct hti_kernels {
     /* Whether that gives the bits of the product by itself, then added. */
     bool (*matmul_adds)(const ht_context *ctx, ht_dtype dtype, int64_t m, int64_t n,
                         int64_t k);
+    /* A product with few columns whose large operand is a (m, k) or a' (k, m), some rows
+     * of that one at a time, in order, on the calling thread: for a, rows of out; for
+     * a', out is there after the last. `ends` are bits of hti_block_ends, `room` of the
+     * bytes that matmul_room says, the same all along; the bits are matmul's. */
+    void (*matmul_block)(ht_context *ctx, ht_array out, ht_array a, ht_array b,
+                         unsigned ends, void *room);
+    /* 0: this product is none of those. Data is not looked at. */
+    size_t (*matmul_room)(const ht_context *ctx, const ht_array *out, const ht_array *a,
+                          const ht_array *b);
 
     /* Writes `side` (contiguous) from the other two. x (n, c, h, w), weight (o,
      * c/groups, kh, kw), y (n, o, yh, yw), zeros around x, group after group of channels

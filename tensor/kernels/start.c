@@ -27,6 +27,7 @@ bool hti_context_use(ht_context *ctx, int index)
 static void start_kernels(ht_context *ctx)
 {
     ctx->fuse_least = HTI_FUSE_LEAST;
+    ctx->block_least = HTI_BLOCK_LEAST;
     for (int i = HTI_REFERENCE; hti_context_use(ctx, i);) i++;
 }
 

@@ -40,6 +40,28 @@ static int64_t streams_of_value(const ht_program *p, uint32_t i, int64_t element
     return n;
 }
 
+/* Of a chain: what is in memory for all rows, once. */
+static int64_t streams_of_chain(const ht_program *p, const hti_chain *c, int64_t elements)
+{
+    int64_t n = 0;
+    for (uint32_t i = 0; i < p->n_values; i++) {
+        bool reads = false;
+        for (uint32_t k = 0; !reads && k < c->n_links; k++)
+            for (uint32_t e = 0; e <= p->value[c->link[k].value].n_in; e++)
+                reads = reads || p->value[c->link[k].operand[e]].root == i;
+        n += reads && !p->value[i].local && streams_large(p, i, elements);
+    }
+    return n;
+}
+
+static int64_t streams_at(const ht_program *p, uint32_t i, int64_t elements)
+{
+    const hti_value *v = &p->value[i];
+    if (v->chain) return streams_of_chain(p, hti_chain_of(p, v), elements);
+    return v->group ? streams_of_group(p, v->group, elements)
+                    : streams_of_value(p, i, elements);
+}
+
 int64_t bench_instructions(const ht_program *p)
 {
     int64_t n = 0;
@@ -51,9 +73,7 @@ int64_t bench_streams(const ht_program *p, int64_t elements)
 {
     int64_t n = 0;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
-        if (streams_runs(p, i))
-            n += p->value[i].group ? streams_of_group(p, p->value[i].group, elements)
-                                   : streams_of_value(p, i, elements);
+        if (streams_runs(p, i)) n += streams_at(p, i, elements);
     return n;
 }
 

@@ -124,9 +124,13 @@ typedef struct hti_skinny {
 } hti_skinny;
 /* Rows first .. last-1 of out. */
 typedef void (*hti_skinny_loop)(const hti_skinny *p, int64_t first, int64_t last);
+/* The m rows of x at hand, of more: what the product keeps between them is in `room`. */
+typedef void (*hti_skinny_block_loop)(const hti_skinny *p, unsigned ends, void *room);
 typedef struct hti_skinny_loops {
     int64_t columns[2];     /* at most; 0: not for this instruction set */
     hti_skinny_loop run[2]; /* plain, transposed */
+    hti_skinny_block_loop block[2];
+    size_t (*room[2])(int64_t k, int64_t n); /* bytes */
 } hti_skinny_loops;
 
 /* Rows of the tables are dtypes (hti_row); NULL where a function does not exist. */

@@ -12,6 +12,7 @@
  * threads and blocks do not change its bits. As loops.c this is compiled once per
  * instruction set; unlike it a product and a sum may be one instruction, so that the bits
  * are those of one machine. Read next: gemm.h, matmul.c. */
+#include <stddef.h>
 #include <string.h>
 
 #include "loops.h"
@@ -247,25 +248,29 @@ static const struct {
 #define SKINNY_CASE(n) {skinny_rows_##n, skinny_blocks_##n},
                  SKINNY_EACH(SKINNY_CASE)};
 
+static void skinny_begin_part(const hti_skinny *p, int64_t l, int64_t share,
+                              skinny_part *part)
+{
+    part->first = l;
+    part->last = p->k - l < share ? p->k : l + share;
+    skinny_pack(p, part);
+}
+
 /* Rows first .. last-1 of y. */
 static void skinny_forward(const hti_skinny *p, int64_t first, int64_t last)
 {
     skinny_part part;
     int64_t share = skinny_share(p->k, p->n, LANES, ROOM);
     for (int64_t l = 0; l < p->k; l += share) {
-        part.first = l;
-        part.last = p->k - l < share ? p->k : l + share;
-        skinny_pack(p, &part);
+        skinny_begin_part(p, l, share, &part);
         skinny_of[p->n].rows(p, &part, first, last);
     }
 }
 
-/* Rows first .. last-1 of g, a part of them. */
-static void skinny_gather(const hti_skinny *p, int64_t first, int64_t last, int64_t width)
+/* Rows first .. last-1 of g, a part of them, out of g'. */
+static void skinny_spread(const hti_skinny *p, int64_t first, int64_t last, int64_t width,
+                          const skinny_lanes *g)
 {
-    skinny_lanes g[ROOM / LANES];
-    memset(g, 0, sizeof g);
-    skinny_of[p->n].blocks(p, first, last, g);
     for (int64_t l = first; l < last; l++) {
         int64_t tile = (l - first) / width * width;
         const float *from = (const float *)g + tile * p->n;
@@ -274,18 +279,77 @@ static void skinny_gather(const hti_skinny *p, int64_t first, int64_t last, int6
     }
 }
 
+/* Of g' for so many of its rows. */
+static size_t skinny_bytes(const hti_skinny *p, int64_t rows, int64_t width)
+{
+    return sizeof(float) * (size_t)((rows + width - 1) / width * width * p->n);
+}
+
+/* What these rows of x add to a part of g', which begins and ends as `ends` says. */
+static void skinny_gather(const hti_skinny *p, int64_t first, int64_t last, int64_t width,
+                          unsigned ends, skinny_lanes *g)
+{
+    if (ends & HTI_BLOCK_FIRST) memset(g, 0, skinny_bytes(p, last - first, width));
+    skinny_of[p->n].blocks(p, first, last, g);
+    if (ends & HTI_BLOCK_LAST) skinny_spread(p, first, last, width, g);
+}
+
 /* Rows first .. last-1 of g. */
 static void skinny_backward(const hti_skinny *p, int64_t first, int64_t last)
 {
+    skinny_lanes g[ROOM / LANES];
     int64_t width = SKINNY_TILE(p->n) * LANES;
     int64_t share = skinny_share(last - first, p->n, width, ROOM);
     for (int64_t l = first; l < last; l += share)
-        skinny_gather(p, l, last - l < share ? last : l + share, width);
+        skinny_gather(p, l, last - l < share ? last : l + share, width,
+                      HTI_BLOCK_FIRST | HTI_BLOCK_LAST, g);
 }
 
-const hti_skinny_loops HTI_OF_ISA(hti_skinny_) = {{COLUMNS, MORE_COLUMNS},
-                                                  {skinny_forward, skinny_backward}};
+/* The same for x's rows a block at a time, all of w' packed, all of g' kept. */
+
+/* A part of `share` terms. */
+static size_t skinny_part_bytes(int64_t share, int64_t n)
+{
+    return offsetof(skinny_part, w) + sizeof(float) * (size_t)(share * n);
+}
+
+static void skinny_forward_block(const hti_skinny *p, unsigned ends, void *room)
+{
+    unsigned char *part = room;
+    int64_t share = skinny_share(p->k, p->n, LANES, ROOM);
+    for (int64_t l = 0; l < p->k; l += share, part += skinny_part_bytes(share, p->n)) {
+        if (ends & HTI_BLOCK_FIRST) skinny_begin_part(p, l, share, (skinny_part *)part);
+        skinny_of[p->n].rows(p, (skinny_part *)part, 0, p->m);
+    }
+}
+
+static void skinny_backward_block(const hti_skinny *p, unsigned ends, void *room)
+{
+    skinny_lanes *g = room;
+    int64_t width = SKINNY_TILE(p->n) * LANES;
+    int64_t share = skinny_share(p->k, p->n, width, ROOM);
+    for (int64_t l = 0; l < p->k; l += share, g += share * p->n / LANES)
+        skinny_gather(p, l, p->k - l < share ? p->k : l + share, width, ends, g);
+}
+
+static size_t skinny_forward_room(int64_t k, int64_t n)
+{
+    int64_t share = skinny_share(k, n, LANES, ROOM);
+    return (size_t)((k + share - 1) / share) * skinny_part_bytes(share, n);
+}
+
+static size_t skinny_backward_room(int64_t k, int64_t n)
+{
+    int64_t share = skinny_share(k, n, SKINNY_TILE(n) * LANES, ROOM);
+    return (size_t)((k + share - 1) / share) * sizeof(float) * (size_t)(share * n);
+}
+
+const hti_skinny_loops HTI_OF_ISA(hti_skinny_) = {
+    {COLUMNS, MORE_COLUMNS},
+    {skinny_forward, skinny_backward},
+    {skinny_forward_block, skinny_backward_block},
+    {skinny_forward_room, skinny_backward_room}};
 
 #else
-const hti_skinny_loops HTI_OF_ISA(hti_skinny_) = {{0}, {NULL}};
+const hti_skinny_loops HTI_OF_ISA(hti_skinny_) = {{0}, {NULL}, {NULL}, {NULL}};
 #endif
