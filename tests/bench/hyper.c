@@ -34,7 +34,7 @@ const hyper_case hyper_linear = {
     .weights = true,
     .update = {.rule = &ht_sgd, .rate = {.value = 0.5}},
     .options = {.schedule = HT_STORE_ALL},
-    .lean = 3000000,
+    .lean = 3700000,
 };
 
 const hyper_case hyper_mlp = {

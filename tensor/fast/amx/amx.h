@@ -10,7 +10,7 @@ extern const hti_tiles hti_tiles_amx, hti_tiles_model;
  * it stays so. Linux sets aside memory for a thread's tiles only for who asks, from when
  * on the alternate stack of a signal handler has to be larger (AT_MINSIGSTKSZ). */
 bool hti_amx_usable(void);
-/* Whether the instructions do what the model does. */
+/* Whether the instructions multiply and add: what only says to have them is refused. */
 bool hti_amx_agrees(void);
 
 #endif
