@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* disk.c: states on disk. In the folder options.disk there are two files: `states`, whose
  * k-th block is the place k, and `sweep`, a record of where the run stands. The record is
- * written anew after each state that is stored and each segment that is reversed, and
- * takes its name when it is whole; a place that it refers to is not written before the
- * next one. So whenever the program is killed, record and places belong together.
+ * written anew after each state that is stored and each segment that is reversed, or,
+ * where no place is stored to twice, once as many bytes of states have moved as it has;
+ * it takes its name when it is whole, and a place that it refers to is not written before
+ * the next one. So whenever the program is killed, record and places belong together.
  * Read next: levels.c. */
 #include "disk.h"
 
@@ -31,7 +32,8 @@ static const char sweep_form[8] = "ht-swp1";
 struct hti_disk {
     int folder, states; /* descriptors; states is locked */
     int64_t places;
-    bool anew; /* a record was there, but the run at hand does not go on from it */
+    size_t moved; /* bytes of states since the last record */
+    bool anew;    /* a record was there, but the run at hand does not go on from it */
     uint64_t training;
     int64_t *numbers; /* of the schedule of segments */
     uint64_t *hash;   /* (places) of the state in each */
@@ -45,25 +47,27 @@ size_t hti_disk_bytes(hti_choice c)
     return sizeof(hti_disk) + (2 * places + HTI_SCHEDULE_NUMBERS) * sizeof(int64_t);
 }
 
-/* A record: head, schedule and hashes; `after`, cotangents of each loss, what the sweep
- * has summed, theta_T and s_T. And the next one beside it. */
-static size_t records_size(const ht_bilevel *b, int64_t places)
+/* A record: head, schedule and hashes; if `swept`, `after`, cotangents of each loss, what
+ * the sweep has summed, theta_T and s_T. */
+static size_t record_size(const ht_bilevel *b, int64_t places, bool swept)
 {
     size_t eta = hti_set_bytes(hti_gradient(b)), outers = (size_t)hti_outers(b);
     size_t numbers = 2 * (size_t)places + HTI_SCHEDULE_NUMBERS + outers + 1;
-    return 2 * (sizeof(sweep_head) + numbers * sizeof(int64_t) + eta +
-                (2 + outers) * b->memory.block_bytes);
+    size_t sums = eta + (2 + outers) * b->memory.block_bytes;
+    return sizeof(sweep_head) + numbers * sizeof(int64_t) + (swept ? sums : 0);
 }
 
 size_t hti_disk_size(const ht_bilevel *b, hti_choice c)
 {
-    return (size_t)c.places * b->memory.block_bytes + records_size(b, c.places);
+    /* A record, and the next one beside it. */
+    return (size_t)c.places * b->memory.block_bytes + 2 * record_size(b, c.places, true);
 }
 
 int64_t hti_disk_places(const ht_bilevel *b, const ht_bilevel_options *o)
 {
     if (!o->disk_bytes) return HTI_MAX_STEPS;
-    size_t place = b->memory.block_bytes + 4 * sizeof(int64_t), own = records_size(b, 0);
+    size_t place = b->memory.block_bytes + 4 * sizeof(int64_t),
+           own = 2 * record_size(b, 0, true);
     return o->disk_bytes < own ? 0 : (int64_t)((o->disk_bytes - own) / place);
 }
 
@@ -226,6 +230,19 @@ static bool write_record(ht_bilevel *b, bool swept)
     return r.ok;
 }
 
+/* Writes a record, unless it has more bytes than the states that have moved since the
+ * last and no place that this one refers to is stored to meanwhile. */
+static bool keep_record(ht_bilevel *b, bool swept)
+{
+    hti_disk *d = b->memory.disk;
+    const hti_plan *plan = &b->memory.plan;
+    int64_t segments = hti_segments(b->memory.choice, plan->last - plan->first);
+    if (d->places >= segments - 1 && d->moved < record_size(b, d->places, swept))
+        return true;
+    d->moved = 0;
+    return write_record(b, swept);
+}
+
 /* What the record of an earlier sitting says, to where it belongs; the schedule only if
  * all of it can be believed. */
 static bool read_record(ht_bilevel *b, int file)
@@ -313,6 +330,7 @@ bool hti_disk_begin(ht_bilevel *b, uint64_t outer_step)
     hti_disk *d = b->memory.disk;
     if (!d) return true;
     d->anew = false;
+    d->moved = SIZE_MAX / 2; /* the first record is due at once: it replaces another's */
     if (!hti_enter_step(b, 0)) return false;
     d->training = hash_training(b, outer_step);
     int file = openat(d->folder, "sweep", O_RDONLY | O_CLOEXEC);
@@ -347,7 +365,8 @@ bool hti_disk_store(ht_bilevel *b, int64_t place)
     if (!move_bytes(d->states, state, bytes, place * (off_t)bytes, true))
         return disk_failed(b, "a state cannot be written");
     b->run.result.disk_written += bytes;
-    return b->run.after != HTI_NO_BLOCK || write_record(b, false);
+    d->moved += bytes;
+    return b->run.after != HTI_NO_BLOCK || keep_record(b, false);
 }
 
 bool hti_disk_fetch(ht_bilevel *b, int64_t place)
@@ -361,6 +380,7 @@ bool hti_disk_fetch(ht_bilevel *b, int64_t place)
     if (!move_bytes(d->states, hti_block(b, block), bytes, place * (off_t)bytes, false))
         return disk_failed(b, "a state cannot be read");
     b->run.result.disk_read += bytes;
+    d->moved += bytes;
     return hti_hash(HTI_HASH_BEGIN, hti_block(b, block), bytes) == d->hash[place] ||
            HTI_REFUSED(b->ctx, HT_ERROR_FORMAT,
                        "in options.disk the state %lld is not what was written\n"
@@ -371,7 +391,7 @@ bool hti_disk_fetch(ht_bilevel *b, int64_t place)
 
 bool hti_disk_mark(ht_bilevel *b)
 {
-    return write_record(b, true);
+    return keep_record(b, true);
 }
 
 bool hti_disk_end(ht_bilevel *b)
