@@ -15,6 +15,7 @@ typedef struct bench_settings {
     bool json;
     bool roofs; /* rows are held against what the machine does */
     int set;    /* instruction set of kernels, as in hti_context_use; 0: the best */
+    void (*prepare)(ht_context *ctx); /* of a context; NULL: nothing */
 } bench_settings;
 extern bench_settings bench;
 /* A context that the cases run on; NULL: no memory. */

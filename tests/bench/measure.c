@@ -16,6 +16,7 @@ ht_context *bench_context(uint64_t seed, int threads)
     ht_context *ctx =
         ht_context_new(&(ht_context_options){.seed = seed, .threads = threads});
     if (ctx && bench.set) hti_context_use(ctx, bench.set);
+    if (ctx && bench.prepare) bench.prepare(ctx);
     return ctx;
 }
 
