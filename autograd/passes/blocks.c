@@ -407,9 +407,21 @@ static bool blocks_write(ht_program *p)
     return true;
 }
 
+/* Whether some product could end a chain: most programs have none, and are not looked at
+ * any further. */
+static bool blocks_may_be(const ht_program *p)
+{
+    size_t room;
+    for (uint32_t i = p->n_in; i < p->n_values; i++)
+        if (p->line[i].op == &hti_op_matmul &&
+            blocks_operand(p, i, true, &room) != HTI_NONE)
+            return true;
+    return false;
+}
+
 bool hti_pass_blocks(ht_program *p)
 {
-    if (ht_context_threads(p->ctx) > 1) return true;
+    if (ht_context_threads(p->ctx) > 1 || !blocks_may_be(p)) return true;
     blocks_plan b = {.p = p,
                      .part = hti_program_scratch(p, p->n_values, sizeof *b.part),
                      .begin = hti_program_scratch(p, p->n_values, sizeof *b.begin),

@@ -424,6 +424,55 @@ static void run_matmul_add(trial *t)
     hti_kernel(t->ctx, matmul_add, to, x, y);
 }
 
+static ht_array in_between(trial *t, ht_shape shape)
+{
+    ht_array a = in_dense(t, shape);
+    for (int64_t i = 0; i < ht_shape_count(shape); i++)
+        test_put(&a, i, 4 * ht_random_uniform(7, 7, t->random.next++) - 2);
+    return a;
+}
+
+/* Whole where the kernels say that it does not go by blocks. */
+static void run_matmul_block(trial *t)
+{
+    bool large = !test_below(&t->random, 8), turned = test_below(&t->random, 2);
+    int64_t m =
+        large ? 1000 + test_below(&t->random, 300) : 1 + test_below(&t->random, 9);
+    int64_t k = large ? 280 + test_below(&t->random, 40) : 9;
+    int64_t n = 1 + test_below(&t->random, 11),
+            step = 64 * (1 + test_below(&t->random, 3));
+    ht_array x = in_between(t, HT_SHAPE(m, k));
+    ht_array w = in_between(t, turned ? HT_SHAPE(m, n) : HT_SHAPE(k, n));
+    ht_array to = out(t, t->dtype, turned ? HT_SHAPE(k, n) : HT_SHAPE(m, n));
+    ht_array a = x;
+    if (turned) {
+        a.shape = HT_SHAPE(k, m);
+        a.stride[0] = x.stride[1], a.stride[1] = x.stride[0];
+    }
+    t->terms = turned ? 1300 : 320;
+    t->size = 4;
+    size_t bytes = hti_kernel(t->ctx, matmul_room, &to, &a, &w);
+    if (!bytes) {
+        hti_kernel(t->ctx, matmul, to, a, w);
+        return;
+    }
+    void *room = aligned_alloc(HTI_ALIGN, hti_round_up(bytes, HTI_ALIGN));
+    assert_non_null(room);
+    for (int64_t i = 0; i < m; i += step) {
+        int64_t rows = m - i < step ? m - i : step;
+        unsigned ends =
+            (i == 0 ? HTI_BLOCK_FIRST : 0u) | (i + rows == m ? HTI_BLOCK_LAST : 0u);
+        ht_array part = a, from = w, result = to;
+        part.shape.dim[turned] = rows;
+        part.data = hti_at(x.data, i * k * (int64_t)sizeof(float));
+        ht_array *cut = turned ? &from : &result;
+        cut->shape.dim[0] = rows;
+        cut->data = hti_at(cut->data, i * n * (int64_t)sizeof(float));
+        hti_kernel(t->ctx, matmul_block, result, part, from, ends, room);
+    }
+    free(room);
+}
+
 /* No awkward numbers: loops may multiply the zeros around x, or leave them out. */
 static void run_conv(trial *t)
 {
@@ -535,6 +584,7 @@ static const struct {
     ROW(put_last),
     ROW(matmul),
     ROW(matmul_add),
+    ROW(matmul_block),
     ROW(conv),
     ROW(max_pool_index),
     ROW(avg_pool),
@@ -543,6 +593,7 @@ static const struct {
 enum { N_KERNELS = sizeof kernels / sizeof kernels[0] };
 static const size_t beside[] = {offsetof(struct hti_kernels, whole_loop),
                                 offsetof(struct hti_kernels, matmul_adds),
+                                offsetof(struct hti_kernels, matmul_room),
                                 offsetof(struct hti_kernels, conv_workspace),
                                 offsetof(struct hti_kernels, attention_workspace)};
 
