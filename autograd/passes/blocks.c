@@ -15,7 +15,9 @@
 
 enum {
     BLOCKS_BYTES = 1 << 19, /* of x in a block: half of a second cache */
-    BLOCKS_WIDE = 64        /* elements in a row of what is between */
+    BLOCKS_WIDE = 64,       /* elements in a row of what is between */
+    BLOCKS_REACH = 256,     /* lines between the ends of a chain */
+    BLOCKS_WORTH = 3        /* elements of x for one of what is between, in a row */
 };
 
 typedef enum blocks_part { BLOCKS_APART, BLOCKS_INSIDE, BLOCKS_AFTER } blocks_part;
@@ -156,8 +158,8 @@ static blocks_part blocks_part_of(const blocks_plan *b, uint32_t begin, uint32_t
 
 /* Outputs. */
 
-/* Whether line i reads an input of the program that a caller could give the memory of an
- * output of this type. */
+/* Whether line i reads, as whatever shape, an input of the program that a caller could
+ * give the memory of an output of this type. */
 static bool blocks_reads_like(const ht_program *p, uint32_t i, const ht_type *type)
 {
     const uint32_t *in = blocks_inputs(p, i);
@@ -165,21 +167,26 @@ static bool blocks_reads_like(const ht_program *p, uint32_t i, const ht_type *ty
         uint32_t root = blocks_root(p, in[e]);
         const ht_type *of = p->line[root].type;
         if (!p->line[root].op && of->dtype == type->dtype &&
-            hti_same_shape(&of->shape, &type->shape))
+            hti_count(&of->shape) == hti_count(&type->shape))
             return true;
     }
     return false;
 }
 
 /* Whether an output would be written before a line of its chain's place reads what may be
- * the same memory, and was not before. */
+ * the same memory, and was not before. Lines inside take turns by blocks, but for the
+ * last, whose result is there after all. */
 static bool blocks_crosses_output(const blocks_plan *b, uint32_t begin, uint32_t end)
 {
     for (uint32_t i = begin; i <= end; i++) {
         if (!b->output[i] || b->part[i] == BLOCKS_AFTER) continue;
-        for (uint32_t j = begin; j < i; j++)
-            if (b->part[j] > b->part[i] && blocks_reads_like(b->p, j, b->p->line[i].type))
+        bool by_turns = i < end && b->part[i] == BLOCKS_INSIDE;
+        for (uint32_t j = begin; j <= end; j++) {
+            bool turn = by_turns && j != i && b->part[j] == BLOCKS_INSIDE;
+            bool later = j < i && b->part[j] > b->part[i];
+            if ((turn || later) && blocks_reads_like(b->p, j, b->p->line[i].type))
                 return true;
+        }
     }
     return false;
 }
@@ -222,6 +229,16 @@ static size_t blocks_need(const blocks_plan *b, uint32_t begin, uint32_t i, size
     return need - over;
 }
 
+/* Bytes of line i that are there only once it moves before the chain: until then it was
+ * elementwise and part of what reads it. */
+static size_t blocks_moved(const blocks_plan *b, uint32_t i)
+{
+    const hti_line *l = &b->p->line[i];
+    bool fused = b->part[i] == BLOCKS_APART && l->op->flags & HT_OP_ELEMENTWISE &&
+                 !b->output[i] && !b->whole[i];
+    return fused ? hti_bytes(l->type->dtype, l->type->shape) : 0;
+}
+
 /* Whether the chain needs no more memory than all rows at once: what its products keep,
  * blocks of what only it sees, and all of what is read elsewhere, too. */
 static bool blocks_saves(blocks_plan *b, uint32_t begin, uint32_t end, const ht_type *x,
@@ -239,12 +256,26 @@ static bool blocks_saves(blocks_plan *b, uint32_t begin, uint32_t end, const ht_
         rooms += b->last[i] > end || b->read[i]
                      ? all
                      : all / (size_t)x->shape.dim[0] * (size_t)blocks_rows(x);
+        rooms += blocks_moved(b, i);
         b->read[i] = false;
     }
     return rooms <= most;
 }
 
 /* Chains. */
+
+/* Whether reading x once is worth that elementwise lines between no longer run as one. */
+static bool blocks_is_worth(const blocks_plan *b, uint32_t begin, uint32_t end,
+                            const ht_type *x)
+{
+    int64_t between = 0;
+    for (uint32_t i = begin; i < end; i++) {
+        const hti_line *l = &b->p->line[i];
+        if (b->part[i] == BLOCKS_INSIDE && l->op->flags & HT_OP_ELEMENTWISE)
+            between += hti_count(&l->type->shape);
+    }
+    return BLOCKS_WORTH * between <= hti_count(&x->shape);
+}
 
 /* Whether the lines from `begin` to `end` are one. */
 static bool blocks_is_chain(blocks_plan *b, uint32_t begin, uint32_t end, uint32_t x)
@@ -260,7 +291,8 @@ static bool blocks_is_chain(blocks_plan *b, uint32_t begin, uint32_t end, uint32
     for (uint32_t i = begin; i <= end; i++)
         if (b->part[i] == BLOCKS_INSIDE && blocks_operand(p, i, i == end, &room) == x)
             rooms += room;
-    return blocks_saves(b, begin, end, type, rooms) &&
+    return blocks_is_worth(b, begin, end, type) &&
+           blocks_saves(b, begin, end, type, rooms) &&
            !blocks_crosses_output(b, begin, end);
 }
 
@@ -269,6 +301,7 @@ static uint32_t blocks_find(blocks_plan *b, uint32_t from, uint32_t end)
 {
     size_t room;
     uint32_t x = blocks_operand(b->p, end, true, &room);
+    if (end - from > BLOCKS_REACH) from = end - BLOCKS_REACH;
     for (uint32_t i = from; x != HTI_NONE && i < end; i++)
         if (blocks_operand(b->p, i, false, &room) == x && blocks_is_chain(b, i, end, x))
             return i;

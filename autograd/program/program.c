@@ -33,15 +33,32 @@ size_t hti_program_held(const ht_program *p)
            (p->arena_owned ? p->arena_bytes + HTI_ALIGN : 0);
 }
 
-uint64_t hti_program_digest(const ht_program *p)
+/* A value by what it is made of, so many steps back. */
+static uint64_t program_digest_of(const ht_program *p, uint32_t i, int back)
 {
-    uint64_t hash = hti_hash(HTI_HASH_BEGIN, p->data, p->data_bytes);
-    for (uint32_t i = p->n_in; i < p->n_values; i++) {
-        const hti_value *v = &p->value[i];
-        hash = hti_hash(hash, v->op->name, strlen(v->op->name));
-        hash = hti_hash(hash, p->edge + v->first_in, v->n_in * sizeof *p->edge);
+    const hti_value *v = &p->value[i];
+    if (i < p->n_in) return hti_hash(HTI_HASH_BEGIN, &i, sizeof i);
+    uint64_t hash = hti_hash(HTI_HASH_BEGIN, v->op->name, strlen(v->op->name));
+    hash = hti_hash(hash, v->attributes, v->op->attribute_size);
+    for (uint32_t e = 0; back > 0 && e < v->n_in; e++) {
+        uint64_t in = program_digest_of(p, p->edge[v->first_in + e], back - 1);
+        hash = hti_hash(hash, &in, sizeof in);
     }
     return hash;
+}
+
+/* The same whatever order the values run in, which a pass may choose by the number of
+ * threads; without memory, which a budget would have to know of. */
+uint64_t hti_program_digest(const ht_program *p)
+{
+    enum { BACK = 4 };
+    uint64_t sum = 0;
+    for (uint32_t i = p->n_in; i < p->n_values; i++) sum += program_digest_of(p, i, BACK);
+    for (uint32_t k = 0; k < p->n_out; k++) {
+        uint64_t out = program_digest_of(p, p->out[k], BACK);
+        sum = hti_hash(sum, &out, sizeof out);
+    }
+    return sum;
 }
 
 /* Call. */

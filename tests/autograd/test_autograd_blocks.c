@@ -98,7 +98,8 @@ static ht_var blocks_draw_op(blocks_case *c, ht_var a, ht_var b)
 static void blocks_grow(blocks_case *c)
 {
     c->pool[c->n++] = ht_matmul(c->in[X], c->in[W]);
-    for (int i = 0; i < 8; i++) {
+    int64_t ops = 1 + draw(c, 8);
+    for (int64_t i = 0; i < ops; i++) {
         ht_var a = c->pool[c->n - 1], b = c->pool[draw(c, c->n)];
         c->pool[c->n++] = blocks_draw_op(c, a, b);
     }
