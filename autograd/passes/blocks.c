@@ -446,9 +446,7 @@ static bool blocks_may_be(const ht_program *p)
 {
     size_t room;
     for (uint32_t i = p->n_in; i < p->n_values; i++)
-        if (p->line[i].op == &hti_op_matmul &&
-            blocks_operand(p, i, true, &room) != HTI_NONE)
-            return true;
+        if (blocks_operand(p, i, true, &room) != HTI_NONE) return true;
     return false;
 }
 
